@@ -1,0 +1,97 @@
+"""Time and sleep, passed in everywhere, so that a month can be tested in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the product may know of time."""
+
+    def now(self) -> datetime:
+        """Wall-clock time in UTC: for stamps on records, never for durations."""
+
+    def monotonic(self) -> float:
+        """Seconds that only go forward: for durations and time-outs."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Let `seconds` of this clock pass."""
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> datetime:
+        """Wall-clock time in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """CLOCK_MONOTONIC in seconds."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the event loop."""
+        await asyncio.sleep(seconds)
+
+
+class ManualClock:
+    """A clock that stands still until it is told to move; wakes its sleepers in order.
+
+    >>> clock = ManualClock(datetime(2026, 11, 23, tzinfo=UTC))
+    >>> async def a_week() -> str:
+    ...     sleeper = asyncio.create_task(clock.sleep(7 * 86400))
+    ...     await clock.advance(7 * 86400)
+    ...     await sleeper
+    ...     return clock.now().isoformat()
+    >>> asyncio.run(a_week())
+    '2026-11-30T00:00:00+00:00'
+    """
+
+    def __init__(self, start: datetime) -> None:
+        self._now = start.astimezone(UTC)
+        self._monotonic = 0.0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._order = 0
+
+    def now(self) -> datetime:
+        """The wall clock as it was set and advanced."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Seconds advanced since the start; `step` does not touch it."""
+        return self._monotonic
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock forward or back, as NTP or an operator would."""
+        self._now += timedelta(seconds=seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until `advance` has passed `seconds`."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._order += 1
+        heapq.heappush(self._sleepers, (self._monotonic + seconds, self._order, future))
+        await future
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, waking each sleeper at its moment."""
+        end = self._monotonic + seconds
+        await asyncio.sleep(0)
+        while self._sleepers and self._sleepers[0][0] <= end:
+            moment, _, future = heapq.heappop(self._sleepers)
+            self._pass(moment - self._monotonic)
+            if not future.done():
+                future.set_result(None)
+            for _ in range(5):  # let the woken task run to its next sleep
+                await asyncio.sleep(0)
+        self._pass(end - self._monotonic)
+
+    def _pass(self, seconds: float) -> None:
+        self._monotonic += seconds
+        self._now += timedelta(seconds=seconds)

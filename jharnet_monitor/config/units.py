@@ -1,0 +1,100 @@
+"""Quantities with their units, as people write them: `10 Mbit/s`, `60s`, `99.5%`, `200 MB`.
+
+Each parser gives SI base units (bit/s, seconds, ratio, bytes) and raises `ValueError` with what
+would be right.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+_NUMBER = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)\s*([^\d\s]\S*)?\s*$")
+
+_RATES = {"bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
+_TIMES = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_RATIOS = {"%": 0.01}
+_SIZES = {"B": 1, "kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+
+
+def _parse(value: object, units: dict[str, float] | dict[str, int], what: str, like: str) -> float:
+    match = _NUMBER.match(value) if isinstance(value, str) else None
+    if match is None or match.group(2) is None:
+        raise ValueError(f"must be {what} with its unit, such as `{like}`, not `{value}`")
+    number, unit = match.groups()
+    if unit not in units:
+        raise ValueError(f"unknown unit `{unit}`; {what} is written in {', '.join(units)}")
+    result = float(number) * units[unit]
+    if result < 0:
+        raise ValueError(f"must not be negative: `{value}`")
+    return result
+
+
+def parse_rate(value: object) -> float:
+    """A rate in bit/s.
+
+    >>> parse_rate("10 Mbit/s")
+    10000000.0
+    """
+    return _parse(value, _RATES, "a rate", "10 Mbit/s")
+
+
+def parse_duration(value: object) -> float:
+    """A duration in seconds.
+
+    >>> parse_duration("60s"), parse_duration("300 ms"), parse_duration("2h")
+    (60.0, 0.3, 7200.0)
+    """
+    return round(_parse(value, _TIMES, "a duration", "60s"), 9)
+
+
+def parse_ratio(value: object) -> float:
+    """A share between 0 and 1, written in per cent.
+
+    >>> parse_ratio("99.5%")
+    0.995
+    """
+    ratio = round(_parse(value, _RATIOS, "a share", "2%"), 12)
+    if ratio > 1:
+        raise ValueError(f"must not be over 100%: `{value}`")
+    return ratio
+
+
+def parse_size(value: object) -> int:
+    """A size in bytes, by powers of ten.
+
+    >>> parse_size("200 MB")
+    200000000
+    """
+    return int(_parse(value, _SIZES, "a size", "200 MB"))
+
+
+Rate = Annotated[
+    float,
+    BeforeValidator(parse_rate),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?[kMG]?bit/s$",
+                    "examples": ["10 Mbit/s"]}),
+]  # fmt: skip
+"""bit/s."""
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?(ms|s|min|h|d|w)$",
+                    "examples": ["60s"]}),
+]  # fmt: skip
+"""Seconds."""
+Ratio = Annotated[
+    float,
+    BeforeValidator(parse_ratio),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?%$", "examples": ["2%"]}),
+]
+"""0 to 1."""
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?[kMG]?B$",
+                    "examples": ["200 MB"]}),
+]  # fmt: skip
+"""Bytes."""

@@ -1,0 +1,1 @@
+"""The letter, its evidence, and the verifier that needs nothing but the file."""

@@ -1,0 +1,1 @@
+"""Judgements: pure functions over measurements; no clock, no I/O."""

@@ -1,0 +1,34 @@
+"""The probes: one file a probe, one visible dict.
+
+A probe is one coroutine. It measures and returns a `Reading`, or raises `Failed` (the network
+did it) or `NoData` (we could not measure). The caller owns the time-out, the budget, the order
+of heavy probes and the making of the `Measurement`; a probe knows neither store nor metrics.
+"""
+
+from jharnet_monitor.probes.base import (
+    AgentLink,
+    Channel,
+    ChannelClosed,
+    Failed,
+    FarSide,
+    NoData,
+    Probe,
+    ProbeContext,
+    Reading,
+)
+
+__all__ = [
+    "PROBES",
+    "AgentLink",
+    "Channel",
+    "ChannelClosed",
+    "Failed",
+    "FarSide",
+    "NoData",
+    "Probe",
+    "ProbeContext",
+    "Reading",
+]
+
+PROBES: dict[str, Probe] = {}
+"""What `jharnet-monitor probe NAME OFFICE`, the schedule and the API can run."""

@@ -1,0 +1,1 @@
+"""The Deputy Commissioner's report, in Hindi and English."""

@@ -1,0 +1,1 @@
+"""What the conference probe needs of aiortc: clips, sender, receiver tap, call."""

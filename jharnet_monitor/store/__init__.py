@@ -1,0 +1,1 @@
+"""Where measurements rest: SQLAlchemy Core on SQLite or PostgreSQL."""

@@ -1,0 +1,15 @@
+"""The model's own examples hold: docstrings are run as tests."""
+
+import doctest
+from types import ModuleType
+
+import pytest
+
+from jharnet_monitor import clock, model
+from jharnet_monitor.config import units
+
+
+@pytest.mark.parametrize("module", [model, clock, units], ids=lambda m: m.__name__)
+def test_examples_in_docstrings_hold(module: ModuleType) -> None:
+    """Every `>>>` example gives what it says."""
+    assert doctest.testmod(module).failed == 0
