@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
+
+RTT_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+"""Upper bounds in seconds of the round-trip time's histogram; beyond the last is one more."""
+
+
+@dataclass(slots=True)
+class RttHistogram:
+    """Round-trip times counted by size since the database was made.
+
+    >>> h = RttHistogram()
+    >>> for seconds in (0.001, 0.04, 7.0):
+    ...     h.observe(seconds)
+    >>> h.cumulative()[0], h.cumulative()[-2], h.cumulative()[-1], round(h.total_seconds, 3)
+    (1, 2, 3, 7.041)
+    """
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(RTT_BOUNDS) + 1))
+    """Not cumulative; `counts[i]` are those up to `RTT_BOUNDS[i]`, the last those beyond."""
+    total_seconds: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one round trip."""
+        self.counts[bisect_left(RTT_BOUNDS, seconds)] += 1
+        self.total_seconds += seconds
+
+    def cumulative(self) -> list[int]:
+        """How many were at most each bound; the last is the number of all."""
+        total = 0
+        return [total := total + count for count in self.counts]
 
 
 @dataclass(slots=True)
@@ -25,21 +57,53 @@ class AgentLive:
 
 @dataclass(slots=True)
 class OfficeLive:
-    """One office now. `latest` holds the last run of a probe whatever its outcome, `good` the
-    last that was `ok`; for bandwidth the key is `bandwidth` (JharNet) or `bandwidth/internet`."""
+    """One office now. `latest` holds the last run of a probe whatever its outcome, `measured` the
+    last that was `ok` or `failed`, `good` the last that was `ok`; for bandwidth the key is
+    `bandwidth` (JharNet) or `bandwidth/internet`."""
 
     state: OfficeState = OfficeState.UNKNOWN
     since: datetime | None = None
     last_seen: datetime | None = None
     agent: AgentLive = field(default_factory=AgentLive)
     latest: dict[str, Measurement] = field(default_factory=dict)
+    measured: dict[str, Measurement] = field(default_factory=dict)
     good: dict[str, Measurement] = field(default_factory=dict)
     running: tuple[str, ...] = ()
     runs: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often each (probe, outcome) was recorded since the database was made."""
     packets_sent: int = 0
     packets_received: int = 0
+    rtt_buckets: RttHistogram = field(default_factory=RttHistogram)
     bytes_spent_today: int = 0
+
+
+@dataclass(slots=True)
+class SelfLive:
+    """The hub's own health. None where it is not known: then there is no such metric."""
+
+    started_at: datetime | None = None
+    office_hours: bool | None = None
+    """Whether people are at work now, by the district's calendar."""
+    schedule_lag: float | None = None
+    """Seconds from when the last job was due to when it began."""
+    schedule_last_run: datetime | None = None
+    schedule_missed: Counter[str] = field(default_factory=Counter)
+    """Runs that were due and not begun, by probe or job."""
+    loop_lag: float | None = None
+    """Seconds by which the event loop last woke up late."""
+    clock_synchronized: bool | None = None
+    clock_steps: int = 0
+    database_bytes: int | None = None
+    database_errors: int = 0
+    disk_free_bytes: int | None = None
+    report_last_sent: datetime | None = None
+    report_due: datetime | None = None
+    """When the newest report should have been sent."""
+    report_failures: int = 0
+    reload_success: bool | None = None
+    reload_at: datetime | None = None
+    """When the configuration that is in force was read."""
+    certificate_expires: datetime | None = None
 
 
 class Live:
@@ -50,6 +114,7 @@ class Live:
         self.offices: dict[str, OfficeLive] = {o.id: OfficeLive() for o in config.offices}
         self.uplink_up: bool | None = None
         """None while not known: no gateway is configured, or it was not asked yet."""
+        self.self_ = SelfLive()
 
     def take(self, measurement: Measurement) -> None:
         """Let a measurement become the latest of its office and probe, unless an older one."""
@@ -59,10 +124,26 @@ class Live:
         office.runs[measurement.probe, measurement.outcome.value] += 1
         office.packets_sent += int(measurement.values.get("sent", 0))
         office.packets_received += int(measurement.values.get("received", 0))
+        self.recall(measurement)
+
+    def recall(self, measurement: Measurement) -> None:
+        """As `take`, for one that was counted before a restart."""
+        office = self.offices.get(measurement.office)
+        if office is None:
+            return
         key = slot(measurement)
         _newer(office.latest, key, measurement)
+        if measurement.outcome is not Outcome.NO_DATA:
+            _newer(office.measured, key, measurement)
         if measurement.outcome is Outcome.OK:
             _newer(office.good, key, measurement)
+
+    def current(self, office_id: str, key: str, now: datetime) -> Measurement | None:
+        """The newest run that measured, while it may still speak for now; else None."""
+        measurement = self.offices[office_id].measured.get(key)
+        if measurement is None or not fresh(self.config, key, measurement, now):
+            return None
+        return measurement
 
     def set_state(self, office_id: str, state: OfficeState, at: datetime) -> bool:
         """Set an office's state; True when it changed."""
@@ -72,11 +153,54 @@ class Live:
         office.state, office.since = state, at
         return True
 
+    def counters(self) -> dict[str, Any]:
+        """Everything that only grows, as JSON, so that it survives a restart."""
+        return {
+            office_id: {
+                "runs": [[*key, count] for key, count in office.runs.items()],
+                "packets": [office.packets_sent, office.packets_received],
+                "rtt": [office.rtt_buckets.counts, office.rtt_buckets.total_seconds],
+            }
+            for office_id, office in self.offices.items()
+        }
+
+    def restore_counters(self, data: Mapping[str, Any]) -> None:
+        """Go on from what `counters` gave; offices no longer configured are left out."""
+        for office_id, held in data.items():
+            office = self.offices.get(office_id)
+            if office is None:
+                continue
+            office.runs = Counter({(p, outcome): count for p, outcome, count in held["runs"]})
+            office.packets_sent, office.packets_received = held["packets"]
+            counts, total_seconds = held["rtt"]
+            if len(counts) == len(office.rtt_buckets.counts):  # the bounds may change by version
+                office.rtt_buckets = RttHistogram(list(counts), total_seconds)
+
 
 def slot(measurement: Measurement) -> str:
     """Under which key a measurement is the latest: its probe, and its path when not JharNet's."""
     path = measurement.conditions.get("path", "jharnet")
     return measurement.probe if path == "jharnet" else f"{measurement.probe}/{path}"
+
+
+def valid_for(config: Config, key: str) -> float:
+    """Seconds for which a run of a slot speaks for now: until its successor is clearly missed."""
+    probes = config.probes
+    if key == "latency":
+        return max(3 * probes.latency.every, 60.0)
+    if key == "conference":
+        # Twice a day leaves up to 20 h between two tests.
+        return 2.5 * probes.conference.every if probes.conference.every else 26 * 3600.0
+    every = probes.bandwidth.every
+    if key == "bandwidth/internet":
+        every = probes.bandwidth.internet_every or every
+    return 2.5 * every
+
+
+def fresh(config: Config, key: str, measurement: Measurement, now: datetime) -> bool:
+    """Whether a run still speaks for now. One from the future (a clock that was set) does not."""
+    age = (now - measurement.started_at).total_seconds()
+    return -valid_for(config, key) < age - measurement.duration <= valid_for(config, key)
 
 
 def _newer(held: dict[str, Measurement], key: str, measurement: Measurement) -> None:
