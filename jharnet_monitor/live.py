@@ -122,8 +122,9 @@ class Live:
         if office is None:
             return
         office.runs[measurement.probe, measurement.outcome.value] += 1
-        office.packets_sent += int(measurement.values.get("sent", 0))
-        office.packets_received += int(measurement.values.get("received", 0))
+        if slot(measurement) == "latency":  # not the agent's own pings
+            office.packets_sent += int(measurement.values.get("sent", 0))
+            office.packets_received += int(measurement.values.get("received", 0))
         self.recall(measurement)
 
     def recall(self, measurement: Measurement) -> None:
