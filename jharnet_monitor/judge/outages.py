@@ -23,6 +23,8 @@ class AgentPresence(StrEnum):
     """Said goodbye: somebody stopped it or switched the PC off."""
     NEVER = "never"
     """Expected, and never here since the hub knows the office."""
+    AWAITED = "awaited"
+    """The hub started a moment ago: the agent may still be on its way back."""
     NOT_EXPECTED = "not_expected"
     """No agent is configured for the office."""
 
@@ -86,6 +88,8 @@ def _behind_the_router(evidence: Evidence) -> OfficeState:
         return OfficeState.AGENT_OFF
     if evidence.pc:
         return OfficeState.UP
+    if evidence.agent is AgentPresence.AWAITED:
+        return OfficeState.UNKNOWN
     if evidence.pc is None and evidence.agent is AgentPresence.NOT_EXPECTED:
         return OfficeState.UP  # nothing behind the router was ever promised to answer
     return OfficeState.LAN_DOWN

@@ -1,0 +1,105 @@
+"""Keeps, for every office, the evidence of now, and tells when its state changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.outages import (
+    AgentPresence,
+    Evidence,
+    live_state,
+    uplink_works,
+)
+from jharnet_monitor.model import OfficeState
+
+AGENT_GRACE_SECONDS = 40.0
+"""After the hub's start, agents that have not come back yet are not called absent."""
+
+
+@dataclass(slots=True)
+class OfficeEvidence:
+    """What was last seen of one office."""
+
+    router: bool | None = None
+    pc: bool | None = None
+    connected: bool = False
+    goodbye: bool = False
+    ever: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An office's state changed at `at`, on this evidence."""
+
+    office: str
+    state: OfficeState
+    at: datetime
+    evidence: Evidence
+
+
+@dataclass(slots=True)
+class States:
+    """The evidence of all offices, and the states that follow from it."""
+
+    config: Config
+    clock: Clock
+    gateway: bool | None = None
+    hub_healthy: bool = True
+    planned: frozenset[str] = frozenset()
+    """Offices inside a planned window now."""
+    offices: dict[str, OfficeEvidence] = field(default_factory=dict)
+    _states: dict[str, OfficeState] = field(default_factory=dict)
+    _started: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._started = self.clock.monotonic()
+        for office in self.config.offices:
+            self.offices.setdefault(office.id, OfficeEvidence())
+
+    def restore(self, office: str, state: OfficeState, goodbye: bool) -> None:
+        """Go on from what was known before a restart."""
+        if office in self.offices:
+            self._states[office] = state
+            self.offices[office].ever = True
+            self.offices[office].goodbye = goodbye
+
+    def uplink(self) -> bool | None:
+        """Whether headquarters' uplink carries packets; None where that is not known."""
+        answering = any(e.router or e.pc or e.connected for e in self.offices.values())
+        return uplink_works(self.gateway, answering)
+
+    def changes(self) -> Iterable[Change]:
+        """Judge every office anew; gives those whose state is another one."""
+        now = self.clock.now()
+        for office in self.config.offices:
+            evidence = self._evidence(office)
+            state = live_state(evidence)
+            if self._states.get(office.id) is not state:
+                self._states[office.id] = state
+                yield Change(office.id, state, now, evidence)
+
+    def _evidence(self, office: Office) -> Evidence:
+        seen = self.offices[office.id]
+        return Evidence(
+            router=seen.router,
+            pc=seen.pc,
+            agent=self._presence(office, seen),
+            uplink=self.uplink(),
+            hub_healthy=self.hub_healthy,
+            planned=office.id in self.planned,
+        )
+
+    def _presence(self, office: Office, seen: OfficeEvidence) -> AgentPresence:
+        if seen.connected:
+            return AgentPresence.HEARD
+        if office.agent is None:
+            return AgentPresence.NOT_EXPECTED
+        if seen.goodbye:
+            return AgentPresence.GOODBYE
+        if self.clock.monotonic() - self._started < AGENT_GRACE_SECONDS:
+            return AgentPresence.AWAITED
+        return AgentPresence.SILENT if seen.ever else AgentPresence.NEVER
