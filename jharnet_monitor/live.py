@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -75,6 +75,8 @@ class OfficeLive:
     packets_received: int = 0
     rtt_buckets: RttHistogram = field(default_factory=RttHistogram)
     bytes_spent_today: int = 0
+    changes: deque[tuple[OfficeState, datetime]] = field(default_factory=lambda: deque(maxlen=50))
+    """The newest states with their beginnings, oldest first."""
 
 
 @dataclass(slots=True)
@@ -152,6 +154,7 @@ class Live:
         if office.state is state:
             return False
         office.state, office.since = state, at
+        office.changes.append((state, at))
         return True
 
     def counters(self) -> dict[str, Any]:
@@ -199,9 +202,9 @@ def valid_for(config: Config, key: str) -> float:
 
 
 def fresh(config: Config, key: str, measurement: Measurement, now: datetime) -> bool:
-    """Whether a run still speaks for now. One from the future (a clock that was set) does not."""
-    age = (now - measurement.started_at).total_seconds()
-    return -valid_for(config, key) < age - measurement.duration <= valid_for(config, key)
+    """Whether a run still speaks for now; one from the far future (a clock was set) does not."""
+    age = (now - measurement.started_at).total_seconds() - measurement.duration
+    return abs(age) <= valid_for(config, key)
 
 
 def _newer(held: dict[str, Measurement], key: str, measurement: Measurement) -> None:

@@ -1,0 +1,114 @@
+"""The metrics of the district, of the thresholds and of the monitor itself, by table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from jharnet_monitor import __version__
+from jharnet_monitor.config.schema import Thresholds
+from jharnet_monitor.live import SelfLive
+from jharnet_monitor.metrics.family import DistrictView, Family, Point
+
+
+def _one(
+    value: Callable[[DistrictView], float | bool | None],
+) -> Callable[[DistrictView], Iterator[Point]]:
+    """A reader of a single figure; None means unknown, and then there is no sample."""
+
+    def read(view: DistrictView) -> Iterator[Point]:
+        figure = value(view)
+        if figure is not None:
+            yield (), float(figure)
+
+    return read
+
+
+def _own(
+    value: Callable[[SelfLive], float | bool | datetime | None],
+) -> Callable[[DistrictView], Iterator[Point]]:
+    """A reader of one thing that the hub knows of itself."""
+
+    def read(view: DistrictView) -> Iterator[Point]:
+        known = value(view.live.self_)
+        if known is not None:
+            yield (), known.timestamp() if isinstance(known, datetime) else float(known)
+
+    return read
+
+
+def _threshold(value: Callable[[Thresholds], float]) -> Callable[[DistrictView], Iterator[Point]]:
+    return _one(lambda view: value(view.config.thresholds))
+
+
+def _missed(view: DistrictView) -> Iterable[Point]:
+    return (((job,), count) for job, count in view.live.self_.schedule_missed.items())
+
+
+def _district(view: DistrictView) -> Iterable[Point]:
+    district = view.config.district
+    yield (district.id, district.name, district.name_hi), 1
+
+
+DISTRICT_FAMILIES: tuple[Family, ...] = (
+    Family("district_info", "info", "The district that this hub serves; always 1", _district,
+           ("district", "name", "name_hi")),
+    Family("offices_open", "gauge", "1 while the offices are open, by the district's calendar",
+           _own(lambda own: own.office_hours)),
+    Family("uplink_up", "gauge", "1 while headquarters' own uplink answers, 0 while it does not",
+           _one(lambda view: view.live.uplink_up)),
+    Family("uplink_contracted_bytes_per_second", "gauge", "Rate of headquarters' shared uplink",
+           _one(lambda view: view.config.hub.uplink.contracted / 8)),
+    Family("budget_bytes", "gauge", "Bytes that heavy probes may spend a day and office",
+           _one(lambda view: view.config.budget)),
+    Family("loss_threshold_ratio", "gauge", "Packet loss over this is a breach",
+           _threshold(lambda t: t.loss)),
+    Family("rtt_threshold_seconds", "gauge", "A round-trip time over this is a breach",
+           _threshold(lambda t: t.rtt)),
+    Family("jitter_threshold_seconds", "gauge", "Jitter over this is a breach",
+           _threshold(lambda t: t.jitter)),
+    Family("loaded_rtt_threshold_seconds", "gauge",
+           "A round-trip time over this while the line is full is a breach",
+           _threshold(lambda t: t.loaded_rtt)),
+    Family("delivered_threshold_ratio", "gauge",
+           "A delivered share of the contracted rate under this is a breach",
+           _threshold(lambda t: t.delivered)),
+    Family("grade_threshold", "gauge", "A conference grade under this is a breach",
+           _threshold(lambda t: t.grade)),
+    Family("build_info", "info", "The version that runs; always 1",
+           lambda view: [((__version__,), 1)], ("version",)),
+    Family("agents_connected", "gauge", "Agents connected now",
+           _one(lambda view: sum(o.agent.connected for o in view.live.offices.values()))),
+    Family("schedule_lag_seconds", "gauge", "How late the last job began",
+           _own(lambda own: own.schedule_lag)),
+    Family("schedule_last_run_timestamp_seconds", "gauge", "When the last job began",
+           _own(lambda own: own.schedule_last_run)),
+    Family("schedule_missed_runs_total", "counter", "Runs that were due and not begun", _missed,
+           ("job",)),
+    Family("event_loop_lag_seconds", "gauge", "How late the event loop last woke up",
+           _own(lambda own: own.loop_lag)),
+    Family("clock_synchronized", "gauge", "1 while the machine's clock is disciplined, else 0",
+           _own(lambda own: own.clock_synchronized)),
+    Family("clock_steps_total", "counter", "Steps of the wall clock seen",
+           _own(lambda own: own.clock_steps)),
+    Family("database_size_bytes", "gauge", "Size of the database",
+           _own(lambda own: own.database_bytes)),
+    Family("database_errors_total", "counter", "Writes to the database that failed",
+           _own(lambda own: own.database_errors)),
+    Family("disk_free_bytes", "gauge", "Room left where the database stands",
+           _own(lambda own: own.disk_free_bytes)),
+    Family("report_last_sent_timestamp_seconds", "gauge", "When a weekly report was last sent",
+           _own(lambda own: own.report_last_sent)),
+    Family("report_due_timestamp_seconds", "gauge", "When the newest weekly report was due",
+           _own(lambda own: own.report_due)),
+    Family("report_failures_total", "counter", "Attempts to send a report that failed",
+           _own(lambda own: own.report_failures)),
+    Family("config_last_reload_successful", "gauge",
+           "1 when the last attempt to read the configuration succeeded, else 0",
+           _own(lambda own: own.reload_success)),
+    Family("config_last_reload_success_timestamp_seconds", "gauge",
+           "When the configuration in force was read", _own(lambda own: own.reload_at)),
+    Family("certificate_expiry_timestamp_seconds", "gauge", "When the hub's certificate expires",
+           _own(lambda own: own.certificate_expires)),
+)  # fmt: skip
+"""Every metric without the label `office`."""

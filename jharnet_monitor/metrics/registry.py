@@ -1,0 +1,119 @@
+"""The registry behind `/metrics`: our families over the live state, and the process's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.live import Live
+from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
+from jharnet_monitor.metrics.family import Family, OfficeFamily
+from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
+from jharnet_monitor.metrics.reading import FamilyReading, read_families
+from jharnet_monitor.metrics.text import TextWriter, base_name
+
+ERRORS = "metrics_errors_total"
+_EOF = b"# EOF\n"
+
+
+class LiveCollector:
+    """A prometheus-client collector over the live state; it keeps nothing between scrapes."""
+
+    def __init__(self, live: Callable[[], Live], clock: Clock) -> None:
+        self._live = live
+        self._clock = clock
+        self._errors = 0
+        self._errors_family = Family(
+            ERRORS,
+            "counter",
+            "Readings of a metric that failed, and so were left out",
+            lambda _: (),
+        )
+
+    def readings(self) -> list[FamilyReading]:
+        """Every family at this moment, and how many readings failed so far."""
+        readings, errors = read_families(self._live(), self._clock.now())
+        self._errors += errors
+        return [*readings, FamilyReading(self._errors_family, [("_total", (), self._errors)])]
+
+    def describe(self) -> Iterable[Metric]:
+        """All families without samples: a registry must not have to collect to know names."""
+        families: tuple[Family | OfficeFamily, ...] = (
+            *DISTRICT_FAMILIES,
+            *OFFICE_FAMILIES,
+            self._errors_family,
+        )
+        return (_metric(FamilyReading(family, [])) for family in families)
+
+    def collect(self) -> Iterable[Metric]:
+        """The families that have samples, as the library's own objects."""
+        return (_metric(reading) for reading in self.readings() if reading.rows)
+
+
+class MetricsRegistry(CollectorRegistry):
+    """A registry with the live state and the process in it, and a quick way to write them.
+
+    `live` gives the live state; it is asked at every scrape, since a reload may replace it.
+    """
+
+    def __init__(self, live: Callable[[], Live], clock: Clock) -> None:
+        super().__init__()
+        self._live = LiveCollector(live, clock)
+        self._writer = TextWriter()
+        self._others: list[Collector] = []
+        super().register(self._live)
+        ProcessCollector(registry=self)
+        PlatformCollector(registry=self)
+
+    def register(self, collector: Collector) -> None:
+        """Add another collector to the scrape."""
+        super().register(collector)
+        self._others.append(collector)
+
+    def unregister(self, collector: Collector) -> None:
+        """Remove a collector."""
+        super().unregister(collector)
+        self._others.remove(collector)
+
+    def snapshot(self) -> Snapshot:
+        """Read everything of the live state now; must run where the live state is changed."""
+        return Snapshot(self._live.readings(), tuple(self._others), self._writer)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One scrape, read and not yet written: the writing may run in another thread."""
+
+    readings: list[FamilyReading]
+    others: tuple[Collector, ...]
+    writer: TextWriter
+
+    def encode(self, accept: str) -> tuple[bytes, str]:
+        """The scrape's body and content type, as the scraper's `Accept` header asks."""
+        encoder, content_type = choose_encoder(accept)
+        openmetrics = content_type.startswith("application/openmetrics-text")
+        ours = self.writer.write(self.readings, openmetrics).encode()
+        theirs: bytes = encoder(self)
+        if openmetrics:
+            return ours + theirs.removesuffix(_EOF) + _EOF, content_type
+        return ours + theirs, content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """The other collectors' metrics, for the library's writer."""
+        for collector in self.others:
+            yield from collector.collect()
+
+
+def _metric(reading: FamilyReading) -> Metric:
+    family, name = reading.family, base_name(reading)
+    metric = Metric(name, family.help, family.kind)
+    for suffix, labels, value in reading.rows:
+        named = dict(zip(reading.label_names, labels, strict=False))
+        metric.add_sample(name + suffix, named, value)
+    return metric
