@@ -1,0 +1,124 @@
+"""The two processes that stay: `run` (the hub) and `agent`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from jharnet_monitor.agent import Agent, AgentSettings, RefusedError
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.hub import Hub
+
+LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+
+
+def run(config: ConfigFile = DEFAULT_CONFIG, log_level: LogLevel = "info") -> None:
+    """Run the hub: schedule, probes, agents' door, pages, API and metrics, until stopped."""
+    _set_up_logging(log_level)
+    hub = Hub(config, load_config(config), SystemClock())
+    asyncio.run(_until_signal(hub.run, hub.stop, reload=hub.reload_from_signal))
+
+
+def agent(
+    hub: Annotated[str | None, typer.Option(help="wss://HOST:9797/agent")] = None,
+    office: Annotated[str | None, typer.Option(help="Id of the office this machine is in.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the office's token.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="The hub's CA certificate (PEM).")] = None,
+    spool: Annotated[Path | None, typer.Option(help="Where results wait for the hub.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML with these keys.")] = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run the agent of a block office: dial the hub, answer its probes, keep all results."""
+    _set_up_logging(log_level)
+    given = {"hub": hub, "office": office, "token_file": token_file, "ca": ca, "spool": spool}
+    settings = _agent_settings({k: v for k, v in given.items() if v is not None}, config)
+    asyncio.run(_run_agent(settings))
+
+
+async def _run_agent(settings: AgentSettings) -> None:
+    one = Agent(settings, SystemClock())
+    try:
+        await _until_signal(one.run, one.stop)
+    except RefusedError as error:
+        raise UserError(str(error)) from None
+
+
+def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSettings:
+    values = {**_agent_file(config), **given} if config is not None else given
+    for key in ("hub", "office", "token_file"):
+        if key not in values:
+            raise UserError(f"--{key.replace('_', '-')} is missing: give it, or a --config FILE")
+    address = str(values["hub"])
+    if not address.startswith(("ws://", "wss://")):
+        raise UserError(f"--hub {address}: must be wss://HOST:9797/agent (or ws:// without TLS)")
+    ca = values.get("ca")
+    if ca is not None and not Path(str(ca)).is_file():
+        raise UserError(f"--ca {ca}: no such file; `jharnet-monitor tls init` made ca.pem")
+    default = Path.home() / ".local/state/jharnet-agent"
+    return AgentSettings(
+        hub=address,
+        office=str(values["office"]),
+        token=_read_token(Path(str(values["token_file"]))),
+        spool=Path(str(values.get("spool", default))),
+        ca=None if ca is None else Path(str(ca)),
+    )
+
+
+def _agent_file(path: Path) -> dict[str, object]:
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+    known = {"hub", "office", "token_file", "ca", "spool"}
+    if not isinstance(data, dict) or not set(data) <= known:
+        raise UserError(f"{path}: must hold only the keys {', '.join(sorted(known))}")
+    return data
+
+
+def _read_token(path: Path) -> str:
+    try:
+        token = path.read_text("ascii").strip()
+        mode = path.stat().st_mode & 0o077
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--token-file {path}: cannot be read ({error})") from error
+    if mode:
+        raise UserError(f"--token-file {path}: others can read it; run `chmod 600 {path}`")
+    if not token:
+        raise UserError(f"--token-file {path}: is empty; `jharnet-monitor token OFFICE` makes one")
+    return token
+
+
+def _set_up_logging(level: str) -> None:
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise UserError(f"--log-level {level}: must be debug, info, warning or error")
+    logging.basicConfig(
+        level=number, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for chatty in ("aioice", "aiortc", "apscheduler", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
+
+
+async def _until_signal(
+    main: Callable[[], Awaitable[None]],
+    stop: Callable[[], None],
+    reload: Callable[[], None] | None = None,
+) -> None:
+    """Run `main` to its end; SIGINT and SIGTERM ask it to stop, SIGHUP to reload."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    if reload is not None:
+        loop.add_signal_handler(signal.SIGHUP, reload)
+    await main()

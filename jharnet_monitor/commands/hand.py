@@ -1,0 +1,133 @@
+"""What a person asks of a running hub by hand: `probe`, `drill`, `maintenance`, `reload`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+from rich.live import Live as Display
+from rich.table import Table
+
+from jharnet_monitor.client import HubClient
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.model import QUANTITIES
+from jharnet_monitor.probes import PROBES
+
+console = Console()
+
+
+def probe(
+    name: Annotated[str, typer.Argument(metavar="PROBE", help=f"{', '.join(PROBES)}")],
+    office: Annotated[str, typer.Argument(help="Id of the office.")],
+    path: Annotated[str | None, typer.Option(help="bandwidth: jharnet or internet")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Run one probe on one office now; exit code 1 when its outcome is not ok."""
+    if name not in PROBES:
+        raise UserError(f"no probe `{name}`; there are {', '.join(PROBES)}")
+    loaded = load_config(config)
+    if office not in {o.id for o in loaded.offices}:
+        known = ", ".join(o.id for o in loaded.offices)
+        raise UserError(f"no office `{office}` in {config}; there are {known}")
+    hub = HubClient.from_config(loaded)
+    with console.status(f"{name} of {office} …"):
+        body = {} if path is None else {"path": path}
+        result = hub.post(f"/api/v1/offices/{office}/probes/{name}", body)
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False, indent=2))
+    else:
+        _print_measurement(result)
+    raise typer.Exit(0 if result["outcome"] == "ok" else 1)
+
+
+def _print_measurement(result: Mapping[str, Any]) -> None:
+    why = f" ({result['cause']})" if result["cause"] else ""
+    table = Table(title=f"{result['probe']} of {result['office']}: {result['outcome']}{why}")
+    table.add_column("quantity")
+    table.add_column("value", justify="right")
+    for entry in QUANTITIES:
+        if entry.probe == result["probe"] and entry.name in result["values"]:
+            table.add_row(entry.label.en, f"{result['values'][entry.name]:,.6g} {entry.unit}")
+    for key, value in result["conditions"].items():
+        table.add_row(f"[dim]{key}[/dim]", f"[dim]{value}[/dim]")
+    console.print(table)
+
+
+def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Let the running hub read its configuration anew; a bad one changes nothing."""
+    loaded = load_config(config)
+    HubClient.from_config(loaded).post("/-/reload")
+    console.print(f"reloaded: {len(loaded.offices)} offices")
+
+
+def drill(
+    profile: Annotated[str, typer.Option(help="audio, 180p, 360p, 540p or 720p")] = "720p",
+    minutes: Annotated[float, typer.Option(min=0.1, max=60, help="How long.")] = 5.0,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a conference with every office at the same time, as the DC does; live table."""
+    hub = HubClient.from_config(load_config(config))
+    state = hub.post("/api/v1/drills", {"profile": profile, "minutes": minutes})
+    with Display(_drill_table(state), console=console, transient=as_json) as display:
+        while state["state"] == "running":
+            time.sleep(1)
+            state = hub.get(f"/api/v1/drills/{state['id']}")
+            display.update(_drill_table(state))
+    if as_json:
+        print(json.dumps(state, ensure_ascii=False, indent=2))
+    raise typer.Exit(0 if all(o["outcome"] == "ok" for o in state["offices"]) else 1)
+
+
+def _drill_table(state: Mapping[str, Any]) -> Table:
+    table = Table(title=f"Drill {state['id']} · {state['profile']} · {state['state']}")
+    for heading in ("office", "joined", "outcome", "grade", "limited by", "cause"):
+        table.add_column(heading)
+    for row in state["offices"]:
+        grade = row.get("grade")
+        table.add_row(
+            row["office"],
+            "yes" if row["joined"] else "no",
+            row["outcome"] or "…",
+            "–" if grade is None else str(int(grade)),
+            row.get("limited_by") or "",
+            row.get("cause") or "",
+        )
+    return table
+
+
+def maintenance(
+    office: Annotated[str, typer.Argument(help="Id of the office, or `all`.")],
+    begin: Annotated[str, typer.Option("--from", help="2026-11-25T14:00, district's time")],
+    end: Annotated[str, typer.Option("--to", help="2026-11-25T16:00, district's time")],
+    reason: Annotated[str, typer.Option(help="What is done.")] = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Announce a planned window: no alerts, not counted as an outage; measuring goes on."""
+    loaded = load_config(config)
+    zone = ZoneInfo(loaded.district.timezone)
+    window = {
+        "office": None if office == "all" else office,
+        "from": _moment(begin, zone, "--from"),
+        "to": _moment(end, zone, "--to"),
+        "reason": reason,
+    }
+    HubClient.from_config(loaded).post("/api/v1/maintenance", window)
+    console.print(f"planned: {office} from {begin} to {end}")
+
+
+def _moment(text: str, zone: ZoneInfo, option: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"{option} {text}: must be a time such as 2026-11-25T14:00") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).isoformat()
