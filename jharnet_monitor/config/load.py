@@ -1,0 +1,113 @@
+"""Reads a YAML file into a model; whatever is wrong becomes one line that says where and what.
+
+config/jharnet.yaml:14: probes.latency.every: must be a duration with its unit, such as `60s`
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from jharnet_monitor.config.document import Document, KeyPath, read_document
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load_yaml_model(path: Path, model: type[M]) -> M:
+    """Read any strict model from YAML; raises `UserError` in one line."""
+    return validate(read_document(path), model)
+
+
+def validate(document: Document, model: type[M]) -> M:
+    """Check a document against a model; relative paths in it start at its directory."""
+    try:
+        return model.model_validate(document.data, context={"base": document.path.parent})
+    except ValidationError as error:
+        problems = dict(_problems(document, model, error))
+        where = min(problems, key=lambda p: (document.line(p), len(p)))
+        more = f" (and {len(problems) - 1} more below)" if len(problems) > 1 else ""
+        raise document.error(where, problems[where] + more) from None
+
+
+def _problems(
+    document: Document, model: type[BaseModel], error: ValidationError
+) -> Iterator[tuple[KeyPath, str]]:
+    for problem in error.errors(include_url=False):
+        where, value = _locate(document.data, problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            yield where, _unknown_key(str(where[-1]), _known_keys(model, where[:-1]))
+        else:
+            yield where, _message(problem, where, value)
+
+
+def _locate(data: Any, loc: KeyPath) -> tuple[KeyPath, Any]:
+    """The part of pydantic's location that the file has: names of union members fall out."""
+    where: KeyPath = ()
+    value = data
+    for number, part in enumerate(loc):
+        last = number == len(loc) - 1
+        if isinstance(value, dict) and (part in value or last):
+            value = value.get(part)  # None for a key that is missing
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            continue
+        where = (*where, part)
+    return where, value
+
+
+def _message(problem: ErrorDetails, where: KeyPath, value: Any) -> str:
+    """Pydantic's words, where they do not yet say what would be right, in ours."""
+    kind, text, details = problem["type"], problem["msg"], problem.get("ctx", {})
+    if kind == "value_error":
+        return str(details.get("error", text))
+    written = repr(value) if isinstance(value, str) else value
+    remedies = {
+        "missing": f"is missing; add `{where[-1] if where else '...'}:` here",
+        "string_type": f'must be text; write it in quotes: "{value}"',
+        "int_type": f"must be a whole number, not {written}",
+        "float_type": f"must be a number, not {written}",
+        "model_type": f"must be a section with keys below it, not {written}",
+        "model_attributes_type": f"must be a section with keys below it, not {written}",
+        "dict_type": f"must be a section with keys below it, not {written}",
+        "tuple_type": f"must be a list, such as `[a, b]`, not {written}",
+        "list_type": f"must be a list, such as `[a, b]`, not {written}",
+        "path_type": f"must be a file name, not {written}",
+        "literal_error": f"must be {details.get('expected')}, not {written}",
+        "too_short": f"must have at least {details.get('min_length')} entry",
+    }
+    return remedies.get(kind, f"{text[0].lower()}{text[1:]}, not {written}")
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if near:
+        return f"unknown key; did you mean `{near[0]}`?"
+    return f"unknown key; known here: {', '.join(known)}" if known else "unknown key; remove it"
+
+
+def _known_keys(model: type[BaseModel], where: KeyPath) -> list[str]:
+    """The keys that the section at a path may have, as they are written in the file."""
+    models: set[type[BaseModel]] = {model}
+    for part in where:
+        if isinstance(part, int):
+            continue
+        found: set[type[BaseModel]] = set()
+        for section in models:
+            for name, info in section.model_fields.items():
+                if part == (info.alias or name):
+                    found.update(_models_in(info.annotation))
+        models = found or models  # a mapping's own key (an office id) stays at the same model
+    return [info.alias or name for section in models for name, info in section.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
