@@ -18,6 +18,7 @@ from jharnet_monitor.probes.base import (
 )
 
 __all__ = [
+    "FAR_SIDES",
     "PROBES",
     "AgentLink",
     "Channel",
@@ -32,3 +33,6 @@ __all__ = [
 
 PROBES: dict[str, Probe] = {}
 """What `jharnet-monitor probe NAME OFFICE`, the schedule and the API can run."""
+
+FAR_SIDES: dict[str, FarSide] = {}
+"""The agent's halves, by the names that the hub's halves open."""

@@ -1,0 +1,290 @@
+"""Agents and hub over a real WebSocket on loopback: who gets in, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from jharnet_monitor import agent as agent_module
+from jharnet_monitor.agent import Agent, AgentSettings, RefusedError
+from jharnet_monitor.agents import AgentEvents, Agents, AgentSession, Vitals
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.probes.base import Channel, ChannelClosed, FarContext, NoData
+
+TOKENS = {"potka": "potka-token", "boram": "boram-token"}
+
+
+class Heard(AgentEvents):
+    """Remembers what the hub was told, and stores idempotently as the real store does."""
+
+    def __init__(self) -> None:
+        self.joins: list[tuple[str, Vitals]] = []
+        self.leaves: list[tuple[str, bool]] = []
+        self.stored: dict[str, Measurement] = {}
+        self.joined_event = asyncio.Event()
+
+    async def joined(self, office: str, vitals: Vitals) -> None:
+        self.joins.append((office, vitals))
+        self.joined_event.set()
+
+    async def left(self, office: str, goodbye: bool) -> None:
+        self.leaves.append((office, goodbye))
+
+    async def handed_in(self, office: str, measurements: list[Measurement]) -> None:
+        self.stored.update({m.id: m for m in measurements})
+
+
+class Door:
+    """A hub's door on loopback."""
+
+    def __init__(self) -> None:
+        self.heard = Heard()
+        self.agents = Agents(
+            lambda office, token: TOKENS.get(office) == token, self.heard, SystemClock()
+        )
+        self.port = 0
+
+    @asynccontextmanager
+    async def open(self, port: int = 0) -> AsyncIterator[Door]:
+        """Listen until the block ends; `port` 0 takes a free one."""
+        app = web.Application()
+        app.router.add_get("/agent", self.agents.socket)
+        app.router.add_route("*", "/agent/transfer/{key}", self.agents.transfer)
+        runner = web.AppRunner(app, shutdown_timeout=0.5)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        try:
+            yield self
+        finally:
+            await self.agents.close()
+            await runner.cleanup()
+
+    @property
+    def url(self) -> str:
+        """Where agents dial."""
+        return f"ws://127.0.0.1:{self.port}/agent"
+
+    async def session(self, office: str) -> AgentSession:
+        """The office's session, as soon as there is one."""
+        async with asyncio.timeout(10):
+            while (session := self.agents.get(office)) is None:
+                await asyncio.sleep(0.02)
+        return session
+
+
+def make_agent(door: Door, spool: Path, office: str = "potka", token: str | None = None) -> Agent:
+    """An agent of an office, with that office's token unless another is given."""
+    settings = AgentSettings(door.url, office, token or TOKENS.get(office, "?"), spool)
+    return Agent(settings, SystemClock())
+
+
+@asynccontextmanager
+async def running(agent: Agent) -> AsyncIterator[Agent]:
+    """An agent at work, which says goodbye at the end."""
+    task = asyncio.create_task(agent.run())
+    try:
+        yield agent
+    finally:
+        agent.stop()
+        await asyncio.wait_for(task, 10)
+
+
+def measurement(name: str, office: str = "potka") -> Measurement:
+    """A small measurement with a given id."""
+    values = {"sent": 20.0, "received": 20.0, "loss_ratio": 0.0}
+    moment = datetime(2026, 11, 25, 6, tzinfo=UTC)
+    return Measurement(office, "latency", moment, 2.0, Outcome.OK, values=values, id=name)
+
+
+async def echo(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    """A far side that gives back every message, with its params."""
+    while True:
+        message = await channel.receive()
+        await channel.send({"echo": message, "params": dict(params), "office": context.office})
+
+
+async def fetch(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    """A far side that fetches what the hub offers, twice."""
+    url = f"{context.hub}{params['path']}"
+    answers = []
+    for _ in range(2):
+        async with context.http.get(url, params={"office": context.office}) as answer:
+            answers.append([answer.status, await answer.text()])
+    await channel.send({"answers": answers})
+
+
+@pytest.fixture(autouse=True)
+def far_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agents of these tests know two small tasks."""
+    monkeypatch.setattr(agent_module, "FAR_SIDES", {"echo": echo, "fetch": fetch})
+
+
+async def test_a_wrong_token_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
+    """An agent with a wrong token, or another office's, ends with one clear line."""
+    async with Door().open() as door:
+        for token in ("wrong", TOKENS["boram"]):
+            agent = make_agent(door, tmp_path, token=token)
+            with pytest.raises(RefusedError, match="refused this agent for office potka"):
+                await asyncio.wait_for(agent.run(), 10)
+        with pytest.raises(RefusedError):
+            await make_agent(door, tmp_path, office="nowhere").run()
+        assert door.heard.joins == []
+
+
+async def test_a_channel_carries_messages_both_ways_and_ends(tmp_path: Path) -> None:
+    """A far side answers on its channel; unknown tasks are refused; closing ends both ends."""
+    async with Door().open() as door, running(make_agent(door, tmp_path)):
+        session = await door.session("potka")
+        channel = await session.open("echo", {"n": 1})
+        await channel.send({"hello": "नमस्ते"})
+        answer = await asyncio.wait_for(channel.receive(), 5)
+        assert answer == {"echo": {"hello": "नमस्ते"}, "params": {"n": 1}, "office": "potka"}
+        await channel.close()
+        with pytest.raises(ChannelClosed):
+            await channel.send({})
+        with pytest.raises(NoData, match="agent_too_old"):
+            await session.open("dance", {})
+
+
+async def test_a_transfer_works_once_and_for_its_office_alone(tmp_path: Path) -> None:
+    """The one-time exchange answers the first request; the second and a foreigner get 404."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(text="bulk")
+
+    async with Door().open() as door, running(make_agent(door, tmp_path)):
+        session = await door.session("potka")
+        channel = await session.open("fetch", {"path": session.serve_transfer(handler)})
+        answers = (await asyncio.wait_for(channel.receive(), 5))["answers"]
+        assert answers[0] == [200, "bulk"]
+        assert answers[1][0] == 404
+        path = session.serve_transfer(handler)
+        base = door.url.removesuffix("/agent").replace("ws:", "http:")
+        for office, token, status in (
+            ("boram", TOKENS["boram"], 404),
+            ("potka", "wrong", 401),
+        ):
+            headers = {"Authorization": f"Bearer {token}"}
+            async with (
+                aiohttp.ClientSession(headers=headers) as http,
+                http.get(base + path, params={"office": office}) as answer,
+            ):
+                assert answer.status == status
+
+
+async def test_results_wait_in_the_spool_and_are_handed_in_once(tmp_path: Path) -> None:
+    """What was measured while no hub answered arrives when one does, also after a new start."""
+    door = Door()
+    async with door.open():
+        port = door.port
+    lonely = make_agent(door, tmp_path)
+    async with running(lonely):
+        for name in ("a", "b", "c"):
+            lonely.record(measurement(name))
+        await asyncio.sleep(0.1)
+    async with door.open(port), running(make_agent(door, tmp_path)) as agent:
+        async with asyncio.timeout(20):
+            while len(agent.spool):
+                await asyncio.sleep(0.02)
+        assert sorted(door.heard.stored) == ["a", "b", "c"]
+        agent.record(measurement("d"))
+        async with asyncio.timeout(5):
+            while "d" not in door.heard.stored:
+                await asyncio.sleep(0.02)
+
+
+async def test_an_agent_cannot_hand_in_for_another_office(tmp_path: Path) -> None:
+    """A measurement of another office is refused by name; the agent's own is kept."""
+    async with Door().open() as door, running(make_agent(door, tmp_path)) as agent:
+        agent.record(measurement("mine"))
+        agent.record(measurement("forged", office="boram"))
+        async with asyncio.timeout(10):
+            while len(agent.spool):
+                await asyncio.sleep(0.02)
+        assert list(door.heard.stored) == ["mine"]
+
+
+async def test_a_clean_stop_says_goodbye_and_a_cut_does_not(tmp_path: Path) -> None:
+    """`left` tells a goodbye from a session that just ended."""
+    async with Door().open() as door:
+        async with running(make_agent(door, tmp_path)):
+            await door.session("potka")
+        await _until(lambda: bool(door.heard.leaves))
+        task = asyncio.create_task(make_agent(door, tmp_path).run())
+        await door.session("potka")
+        task.cancel()
+        await _until(lambda: len(door.heard.leaves) == 2)
+        assert door.heard.leaves == [("potka", True), ("potka", False)]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        ["not json"],
+        ['{"no":"type"}'],
+        ['{"type":"hello","protocol":99}'],
+        ['{"type":"hello","protocol":1}'],
+        ["HELLO", '{"type":"measurements","items":"all"}'],
+        ["HELLO", json.dumps({"type": "measurements", "items": [{}] * 201})],
+        ["HELLO", '{"type":"dance"}'],
+        ["HELLO", '{"type":"heartbeat","boot_id":5}'],
+    ],
+    ids=lambda frames: frames[-1][:40],
+)
+async def test_a_broken_protocol_ends_the_session_only(frames: list[str]) -> None:
+    """Whatever an agent sends, its session is closed and the hub takes the next one."""
+    hello = {"type": "hello", "protocol": 1, "boot_id": "b", "uptime_seconds": 1, "spooled": 0}
+    async with Door().open() as door:
+        headers = {"Authorization": f"Bearer {TOKENS['potka']}"}
+        async with aiohttp.ClientSession(headers=headers) as http:
+            async with http.ws_connect(door.url, params={"office": "potka"}) as socket:
+                for frame in frames:
+                    await socket.send_str(json.dumps(hello) if frame == "HELLO" else frame)
+                await _drain(socket)
+                assert socket.close_code == 1002
+            async with http.ws_connect(door.url, params={"office": "potka"}) as socket:
+                await socket.send_str(json.dumps(hello))
+                welcome = await asyncio.wait_for(socket.receive_json(), 5)
+                assert welcome["type"] == "welcome"
+
+
+async def test_a_flooded_channel_ends_and_the_session_stays(tmp_path: Path) -> None:
+    """More messages than anyone reads end that channel, not the agent's session."""
+    async with Door().open() as door, running(make_agent(door, tmp_path)):
+        session = await door.session("potka")
+        channel = await session.open("echo", {})
+        for _ in range(2500):
+            await channel.send({})
+        received = 0
+        with pytest.raises(ChannelClosed):
+            while True:
+                await asyncio.wait_for(channel.receive(), 10)
+                received += 1
+                await asyncio.sleep(0.005 if received < 3 else 0)
+        again = await session.open("echo", {})
+        await again.send({"still": "here"})
+        assert (await asyncio.wait_for(again.receive(), 5))["echo"] == {"still": "here"}
+
+
+async def _drain(socket: aiohttp.ClientWebSocketResponse) -> None:
+    async with asyncio.timeout(10):
+        async for _ in socket:
+            pass
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.02)
