@@ -141,16 +141,32 @@ class Runner:
         finally:
             turn.release()
 
+    @asynccontextmanager
+    async def own_uplink(self) -> AsyncIterator[None]:
+        """Hold all of the share: for a drill, which then runs its calls by `run_in_drill`."""
+        async with self.share.reserve(self.share.limit):
+            yield
+
+    async def run_in_drill(
+        self, office_id: str, probe_name: str, options: Mapping[str, Any]
+    ) -> Measurement:
+        """As `run`, inside `own_uplink`: the office's turn and budget hold, the share does not."""
+        office, probe = self.config.office(office_id), PROBES[probe_name]
+        context = ProbeContext(
+            self.config, office, self._clock, self._agent_of(office_id), dict(options)
+        )
+        async with self._turns.setdefault(office_id, asyncio.Lock()):
+            refusal = self._refusal(probe, context)
+            if refusal is not None:
+                return await self._refuse(probe, context, refusal)
+            return await self._measure(probe, self._renewed(context))
+
     async def _heavy(self, probe: Probe, context: ProbeContext) -> Measurement:
-        office = context.office.id
         # the agent may have come or gone while this probe waited for its turn
         context = self._renewed(context)
-        if probe.needs_agent and context.agent is None:
-            return await self._refuse(probe, context, NoData(Cause.NO_AGENT))
-        budget = self.config.budget
-        if self._spent_today(office) + probe.cost(context) > budget:
-            spent = f"{self._spent_today(office)} of {budget} bytes are spent today"
-            return await self._refuse(probe, context, NoData(Cause.BUDGET_SPENT, spent))
+        refusal = self._refusal(probe, context)
+        if refusal is not None:
+            return await self._refuse(probe, context, refusal)
         try:
             async with asyncio.timeout(QUEUE_SECONDS) as waiting:
                 async with self.share.reserve(probe.reserve(context)) as granted:
@@ -159,6 +175,15 @@ class Runner:
                     return await self._measure(probe, self._renewed(context, options))
         except TimeoutError:
             return await self._refuse(probe, context, NoData(Cause.UPLINK_BUSY))
+
+    def _refusal(self, probe: Probe, context: ProbeContext) -> NoData | None:
+        """Why a heavy probe must not start, or None: nobody there, or the day's bytes are spent."""
+        if probe.needs_agent and context.agent is None:
+            return NoData(Cause.NO_AGENT)
+        budget, spent = self.config.budget, self._spent_today(context.office.id)
+        if spent + probe.cost(context) > budget:
+            return NoData(Cause.BUDGET_SPENT, f"{spent} of {budget} bytes are spent today")
+        return None
 
     def _renewed(
         self, context: ProbeContext, options: Mapping[str, Any] | None = None
