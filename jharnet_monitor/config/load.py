@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from jharnet_monitor.config.document import Document, KeyPath, read_document
@@ -40,7 +41,9 @@ def _problems(
     for problem in error.errors(include_url=False):
         where, value = _locate(document.data, problem["loc"])
         if problem["type"] == "extra_forbidden":
-            yield where, _unknown_key(str(where[-1]), _known_keys(model, where[:-1]))
+            yield where, _unknown_key(str(where[-1]), list(_fields(model, where[:-1])))
+        elif problem["type"] == "missing" and where:
+            yield where, _missing(str(where[-1]), _fields(model, where[:-1]))
         else:
             yield where, _message(problem, where, value)
 
@@ -50,6 +53,8 @@ def _locate(data: Any, loc: KeyPath) -> tuple[KeyPath, Any]:
     where: KeyPath = ()
     value = data
     for number, part in enumerate(loc):
+        if part == "[key]":  # a wrong key of a mapping, which stands before it
+            continue
         last = number == len(loc) - 1
         if isinstance(value, dict) and (part in value or last):
             value = value.get(part)  # None for a key that is missing
@@ -68,7 +73,6 @@ def _message(problem: ErrorDetails, where: KeyPath, value: Any) -> str:
         return str(details.get("error", text))
     written = repr(value) if isinstance(value, str) else value
     remedies = {
-        "missing": f"is missing; add `{where[-1] if where else '...'}:` here",
         "string_type": f'must be text; write it in quotes: "{value}"',
         "int_type": f"must be a whole number, not {written}",
         "float_type": f"must be a number, not {written}",
@@ -91,19 +95,26 @@ def _unknown_key(key: str, known: list[str]) -> str:
     return f"unknown key; known here: {', '.join(known)}" if known else "unknown key; remove it"
 
 
-def _known_keys(model: type[BaseModel], where: KeyPath) -> list[str]:
+def _missing(key: str, fields: dict[str, FieldInfo]) -> str:
+    examples = fields[key].examples if key in fields else None
+    return f"is missing; add `{key}: {examples[0]}`" if examples else f"is missing; add `{key}:`"
+
+
+def _fields(model: type[BaseModel], where: KeyPath) -> dict[str, FieldInfo]:
     """The keys that the section at a path may have, as they are written in the file."""
     models: set[type[BaseModel]] = {model}
     for part in where:
-        if isinstance(part, int):
-            continue
         found: set[type[BaseModel]] = set()
         for section in models:
             for name, info in section.model_fields.items():
                 if part == (info.alias or name):
                     found.update(_models_in(info.annotation))
-        models = found or models  # a mapping's own key (an office id) stays at the same model
-    return [info.alias or name for section in models for name, info in section.model_fields.items()]
+        models = found or models  # an index, or a mapping's own key, changes no model
+    return {
+        info.alias or name: info
+        for section in models
+        for name, info in section.model_fields.items()
+    }
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -1,146 +1,177 @@
 """The shape of `jharnet.yaml`: strict, frozen, in SI base units once read.
 
-Defaults are the product's policy; every figure in the shipped file may be changed there.
+Defaults are the product's policy; every figure in the shipped file may be changed there. What
+stands under a key here is what an editor shows for it (`config/jharnet.schema.json`).
 """
 
 from __future__ import annotations
 
-import re
-from datetime import time
-from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
-from jharnet_monitor.config.units import Duration, Rate, Ratio, Size
-
-_ID = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")
-_HOST = re.compile(r"^(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$")
-
-
-def _identifier(value: str) -> str:
-    if not _ID.match(value):
-        raise ValueError(
-            f"must be small letters, digits and hyphens, such as `potka`, not `{value}`"
-        )
-    return value
-
-
-def _address(value: str) -> str:
-    """An IP address, or a name to be resolved anew as time passes."""
-    if re.fullmatch(r"[0-9.]+", value) or ":" in value:
-        try:
-            IPv6Address(value) if ":" in value else IPv4Address(value)
-        except ValueError as error:
-            raise ValueError(f"is no IP address: `{value}`") from error
-    elif not _HOST.match(value):
-        raise ValueError(f"must be an IP address or a host name, not `{value}`")
-    return value
-
-
-def _clock_time(value: str) -> str:
-    try:
-        time.fromisoformat(value)
-    except ValueError as error:
-        raise ValueError(f'must be a time of day such as "11:00", not `{value}`') from error
-    return value
-
-
-Identifier = Annotated[str, AfterValidator(_identifier)]
-Address = Annotated[str, AfterValidator(_address)]
-TimeOfDay = Annotated[str, AfterValidator(_clock_time)]
+from jharnet_monitor.config.fields import (
+    Address,
+    ContractedRate,
+    Count,
+    DatabaseUrl,
+    FilePath,
+    HolidayCalendar,
+    Identifier,
+    ListenAddress,
+    MailAddress,
+    Number,
+    PortRange,
+    Text,
+    TimeOfDay,
+    TimeZone,
+    Weekdays,
+    at_least,
+    parse_weekdays,
+    split_listen,
+    split_ports,
+)
+from jharnet_monitor.config.units import Duration, Ratio, Size
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class OfficeHours(_Section):
     """When people work; breaches and breach alerts are judged inside of it."""
 
-    days: str = "mon-sat"
+    days: Weekdays = "mon-sat"
+    """Such as `mon-sat` or `mon,wed,fri`."""
     from_: TimeOfDay = Field("10:00", alias="from")
+    """Opening time, in quotes."""
     to: TimeOfDay = "17:30"
-    holidays: str | None = "IN-JH"
+    """Closing time, in quotes."""
+    holidays: HolidayCalendar | None = "IN-JH"
+    """Public holidays of a country or state; leave it empty (null) for none."""
+
+    @property
+    def weekdays(self) -> frozenset[int]:
+        """The working days, 0 for Monday."""
+        return parse_weekdays(self.days)
 
 
 class District(_Section):
     """The district that the hub serves."""
 
-    id: Identifier
-    name: str
-    name_hi: str
-    timezone: str = "Asia/Kolkata"
+    id: Identifier = Field(examples=["east-singhbhum"])
+    """Label of every metric beyond the district."""
+    name: Text = Field(examples=["East Singhbhum"])
+    name_hi: Text = Field(examples=["पूर्वी सिंहभूम"])
+    timezone: TimeZone = "Asia/Kolkata"
     office_hours: OfficeHours = OfficeHours()  # type: ignore[call-arg]
 
 
 class Tls(_Section):
-    """Certificate and key of the hub, both PEM."""
+    """Certificate and key of the hub; `jharnet-monitor tls init` makes both."""
 
-    certificate: Path
-    key: Path
+    certificate: FilePath = Field(examples=["tls/hub.pem"])
+    """PEM, followed by the certificates of those who signed it."""
+    key: FilePath = Field(examples=["tls/hub.key"])
+    """PEM, mode 600."""
 
 
 class Uplink(_Section):
     """Headquarters' own line, which all offices share."""
 
-    contracted: Rate
+    contracted: ContractedRate = Field(examples=["34 Mbit/s"])
+    """What headquarters' line is contracted for, each way."""
     gateway: Address | None = None
+    """First router of headquarters: answers when only what lies behind it is down."""
+
+
+def _section_or_off(value: object) -> object:
+    if value is False or isinstance(value, dict | Tls):
+        return value
+    raise ValueError("must have `certificate:` and `key:` below it, or be `off`")
 
 
 class Hub(_Section):
     """The daemon at headquarters."""
 
-    listen: str = "0.0.0.0:9797"
-    database: str = "sqlite:///monitor.db"
-    tls: Tls | Literal[False]
-    api_token_file: Path | None = None
-    udp_ports: str = "40000-40199"
-    uplink: Uplink
+    listen: ListenAddress = "0.0.0.0:9797"
+    """Address and TCP port for pages, API, metrics and agents."""
+    database: DatabaseUrl = "sqlite:///monitor.db"
+    """`sqlite:///FILE`, or `postgresql://USER@HOST/NAME` (password in ~/.pgpass)."""
+    tls: Annotated[
+        Annotated[Tls, Tag("section")] | Annotated[Literal[False], Tag("off")],
+        Discriminator(lambda value: "off" if value is False else "section"),
+        BeforeValidator(_section_or_off),
+    ] = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
+    """Encryption of everything at `listen`, or `off` where a proxy in front of it does that."""
+    api_token_file: FilePath | None = None
+    """The token that lets a program or a person change something; without it nobody can."""
+    udp_ports: PortRange = "40000-40199"
+    """UDP ports for conference tests: open them in the firewall."""
+    uplink: Uplink = Field(examples=["{contracted: 34 Mbit/s}"])
 
     @property
     def host(self) -> str:
         """The address to listen on."""
-        return self.listen.rpartition(":")[0].strip("[]")
+        return split_listen(self.listen)[0]
 
     @property
     def port(self) -> int:
         """The TCP port to listen on."""
-        return int(self.listen.rpartition(":")[2])
+        return split_listen(self.listen)[1]
 
     @property
     def udp_range(self) -> tuple[int, int]:
         """First and last UDP port for conference media, inclusive."""
-        first, _, last = self.udp_ports.partition("-")
-        return int(first), int(last)
+        return split_ports(self.udp_ports)
 
 
 class LatencyProbe(_Section):
     """Always-on echo requests, folded into one measurement every `every`."""
 
-    every: Duration = 60.0
-    packets: Annotated[int, Field(ge=1, le=6000)] = 60
-    timeout: Duration = 2.0
-    dscp: Annotated[int, Field(ge=0, le=63)] = 0
+    every: Annotated[Duration, AfterValidator(at_least(1, "1s"))] = 60.0
+    """Length of one measurement."""
+    packets: Annotated[Count, Field(ge=1, le=6000)] = 60
+    """Echo requests in one measurement, spread evenly."""
+    timeout: Annotated[Duration, AfterValidator(at_least(0.1, "100ms"))] = 2.0
+    """A reply later than this counts as lost."""
+    dscp: Annotated[Count, Field(ge=0, le=63)] = 0
+    """Traffic class of the echo requests: 46 (EF) is what voice has."""
 
 
 class BandwidthProbe(_Section):
     """Throughput between agent and hub; `internet` adds the path to a speed-test server."""
 
-    every: Duration = 7200.0
-    seconds: Annotated[float, Field(gt=0, le=60)] = 2.5
-    internet_every: Duration | None = 86400.0
-    internet_server: str | None = None
+    every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] = 7200.0
+    """How often the line between office and headquarters is filled."""
+    seconds: Annotated[Number, Field(gt=0, le=60)] = 2.5
+    """Longest time that one direction of a test may take."""
+    internet_every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] | None = 86400.0
+    """How often the path to the Internet is tested; null for never."""
+    internet_server: Text | None = None
+    """Address of a speed-test server of your own; null for a public one nearby."""
 
 
 class ConferenceProbe(_Section):
     """Two-way WebRTC calls between hub and agent."""
 
     at: tuple[TimeOfDay, ...] = ("11:00", "15:00")
-    every: Duration | None = None
+    """Times of day, each in quotes."""
+    every: Annotated[Duration, AfterValidator(at_least(30, "30s"))] | None = None
+    """Beside the times of day, or instead of them."""
     profile: Literal["audio", "180p", "360p", "540p", "720p"] = "720p"
-    seconds: Annotated[float, Field(ge=3, le=600)] = 30.0
+    """The highest quality that is tried."""
+    seconds: Annotated[Number, Field(ge=3, le=600)] = 30.0
+    """Length of a call."""
 
 
 class Probes(_Section):
@@ -155,39 +186,52 @@ class Thresholds(_Section):
     """Where good ends. They live here alone; metrics export them, rules compare with them."""
 
     loss: Ratio = 0.02
+    """Packet loss, over 15 minutes."""
     rtt: Duration = 0.3
+    """Median round-trip time."""
     jitter: Duration = 0.04
+    """Interarrival jitter (RFC 3550)."""
     delivered: Ratio = 0.8
-    grade: Annotated[int, Field(ge=0, le=4)] = 3
+    """Share of the contracted rate that has to be delivered."""
+    grade: Annotated[Count, Field(ge=0, le=4)] = 3
+    """Conference grade that every office should reach: 4 HD, 3 SD, 2 low video, 1 audio."""
     loaded_rtt: Duration = 1.0
+    """Round-trip time while the line is full."""
 
 
 class Link(_Section):
     """What was contracted for an office's line; not public, so never a constant."""
 
-    contracted: Rate
-    contracted_up: Rate | None = None
-    kind: str | None = None
+    contracted: ContractedRate = Field(examples=["4 Mbit/s"])
+    """Towards the office; each way unless `contracted_up` says otherwise."""
+    contracted_up: ContractedRate | None = None
+    """From the office."""
+    kind: Text | None = None
+    """Such as leased-line, fibre, radio, vsat."""
     sla: Ratio | None = None
+    """Availability that the operator has promised."""
 
 
 class AgentAccess(_Section):
     """How an office's agent proves who it is."""
 
-    token_hash_file: Path
+    token_hash_file: FilePath = Field(examples=["secrets/potka"])
+    """Made by `jharnet-monitor token OFFICE`; holds no token, only its hash."""
 
 
 class Office(_Section):
     """One block office: at least one address."""
 
-    id: Identifier
-    name: str
-    name_hi: str
-    subdivision: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
+    id: Identifier = Field(examples=["potka"])
+    name: Text = Field(examples=["Potka"])
+    name_hi: Text = Field(examples=["पोटका"])
+    subdivision: Text | None = None
+    latitude: Annotated[Number, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[Number, Field(ge=-180, le=180)] | None = None
     router: Address | None = None
+    """The office's JharNet router: answers as long as line and power are there."""
     pc: Address | None = None
+    """A machine behind the router: tells a fault of the office's own network."""
     link: Link | None = None
     agent: AgentAccess | None = None
 
@@ -201,31 +245,35 @@ class Office(_Section):
 class Smtp(_Section):
     """The mail server; the password comes from a file."""
 
-    host: Address
-    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    host: Address = Field(examples=["smtp.example.in"])
+    port: Annotated[Count, Field(ge=1, le=65535)] = 587
     security: Literal["starttls", "tls", "none"] = "starttls"
-    user: str | None = None
-    password_file: Path | None = None
-    sender: str = Field("jharnet-monitor@localhost", alias="from")
+    """`starttls` on port 587, `tls` on port 465; `none` only on the machine itself."""
+    user: Text | None = None
+    password_file: FilePath | None = None
+    """Mode 600."""
+    sender: MailAddress = Field("jharnet-monitor@localhost", alias="from")
 
 
 class ReportSettings(_Section):
     """The weekly report: in which languages, to whom."""
 
-    languages: tuple[Literal["hi", "en"], ...] = ("hi", "en")
-    to: tuple[str, ...] = ()
+    languages: Annotated[tuple[Literal["hi", "en"], ...], Field(min_length=1)] = ("hi", "en")
+    to: tuple[MailAddress, ...] = ()
+    """Who gets it every Monday at 08:00."""
     smtp: Smtp | None = None
 
 
 class Config(_Section):
     """The whole file."""
 
-    district: District
-    hub: Hub
+    district: District = Field(examples=["{id: east-singhbhum, ...}"])
+    hub: Hub = Field(examples=["{listen: 0.0.0.0:9797, ...}"])
     probes: Probes = Probes()
     budget: Size = 300_000_000
+    """Bytes a day and office that all bandwidth tests, conference tests and drills may use."""
     thresholds: Thresholds = Thresholds()
-    offices: Annotated[tuple[Office, ...], Field(min_length=1)]
+    offices: Annotated[tuple[Office, ...], Field(min_length=1, examples=["[{id: potka, ...}]"])]
     report: ReportSettings = ReportSettings()
 
     def office(self, office_id: str) -> Office:

@@ -26,6 +26,8 @@ def _parse(value: object, units: dict[str, float] | dict[str, int], what: str, l
     number, unit = match.groups()
     if unit not in units:
         raise ValueError(f"unknown unit `{unit}`; {what} is written in {', '.join(units)}")
+    if len(number) > 20:
+        raise ValueError(f"is out of all bounds; {what} looks like `{like}`")
     result = float(number) * units[unit]
     if result < 0:
         raise ValueError(f"must not be negative: `{value}`")

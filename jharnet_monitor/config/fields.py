@@ -1,0 +1,221 @@
+"""The kinds of values that a configuration holds beside quantities, each checked where it stands.
+
+Every check raises `ValueError` with what would be right; `load` adds file, line and key path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import time
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
+
+from jharnet_monitor.config.units import Duration, Rate
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
+_MAIL = re.compile(r"[^@\s<>,;]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
+
+def _identifier(value: str) -> str:
+    if not _ID.fullmatch(value):
+        raise ValueError(
+            f"must be small letters, digits and hyphens, such as `potka`, not `{value}`"
+        )
+    return value
+
+
+def _address(value: str) -> str:
+    if re.fullmatch(r"[0-9.]+", value) or ":" in value:
+        try:
+            IPv6Address(value) if ":" in value else IPv4Address(value)
+        except ValueError as error:
+            raise ValueError(f"must be an IP address such as 10.8.3.1, not `{value}`") from error
+    elif not _HOST.fullmatch(value):
+        raise ValueError(f"must be an IP address or a host name, not `{value}`")
+    return value
+
+
+def _unquoted_time(value: object) -> object:
+    """YAML 1.1 reads 11:00 without quotes as a number of base 60: 660."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 86400:
+        minutes = value if value < 1440 else value // 60
+        meant = f"{minutes // 60:02}:{minutes % 60:02}"
+        raise ValueError(f'must be in quotes, "{meant}": without, YAML reads it as {value}')
+    return value
+
+
+def _clock_time(value: str) -> str:
+    if not re.fullmatch(r"\d\d:\d\d", value):
+        raise ValueError(f'must be a time of day such as "11:00", not `{value}`')
+    try:
+        time.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError(f'must be between "00:00" and "23:59", not `{value}`') from error
+    return value
+
+
+def parse_weekdays(value: str) -> frozenset[int]:
+    """Days of the week, 0 for Monday.
+
+    >>> sorted(parse_weekdays("mon-fri,sun"))
+    [0, 1, 2, 3, 4, 6]
+    """
+    days: set[int] = set()
+    for part in value.split(","):
+        first, dash, last = (text.strip().lower() for text in part.partition("-"))
+        if first not in WEEKDAYS or (dash and last not in WEEKDAYS):
+            raise ValueError(f"must be days such as mon-sat or mon,wed,fri, not `{value}`")
+        start, end = WEEKDAYS.index(first), WEEKDAYS.index(last or first)
+        if end < start:
+            raise ValueError(f"must run forward in the week: write `{last}-{first}`, or two parts")
+        days.update(range(start, end + 1))
+    return frozenset(days)
+
+
+def _weekdays(value: str) -> str:
+    parse_weekdays(value)
+    return value
+
+
+def _zone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError(f"unknown time zone `{value}`; in India it is Asia/Kolkata")
+    ZoneInfo(value)
+    return value
+
+
+def _holidays(value: str) -> str:
+    from holidays import list_supported_countries  # noqa: PLC0415 - slow, and only needed here
+
+    country, _, state = value.partition("-")
+    known = list_supported_countries()
+    if country not in known:
+        raise ValueError(f"unknown holidays `{value}`; for Jharkhand it is IN-JH")
+    if state and state not in known[country]:
+        raise ValueError(f"unknown part `{state}` of {country}; for Jharkhand it is IN-JH")
+    return value
+
+
+def split_listen(value: str) -> tuple[str, int]:
+    """Address and port of `0.0.0.0:9797` or `[::]:9797`.
+
+    >>> split_listen("[::]:9797")
+    ('::', 9797)
+    """
+    host, colon, port = value.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535 or not bare:
+        raise ValueError(f"must be ADDRESS:PORT, such as 0.0.0.0:9797, not `{value}`")
+    if ":" in bare and bare == host:
+        raise ValueError(f"an IPv6 address needs brackets: `[{host}]:{port}`")
+    return _address(bare), int(port)
+
+
+def _listen(value: str) -> str:
+    split_listen(value)
+    return value
+
+
+def split_ports(value: str) -> tuple[int, int]:
+    """First and last port of `40000-40199`.
+
+    >>> split_ports("40000-40199")
+    (40000, 40199)
+    """
+    match = re.fullmatch(r"(\d{1,5})\s*-\s*(\d{1,5})", value)
+    if match is None:
+        raise ValueError(f"must be FIRST-LAST, such as 40000-40199, not `{value}`")
+    first, last = int(match[1]), int(match[2])
+    if first > last:
+        raise ValueError(f"must begin with the smaller port: `{last}-{first}`")
+    if first < 1024 or last > 65535:
+        raise ValueError(f"must lie between 1024 and 65535, such as 40000-40199, not `{value}`")
+    if last - first < 19:
+        raise ValueError(f"must hold at least 20 ports, such as 40000-40199, not `{value}`")
+    return first, last
+
+
+def _ports(value: str) -> str:
+    split_ports(value)
+    return value
+
+
+def _mail(value: str) -> str:
+    if not _MAIL.fullmatch(value):
+        raise ValueError(f"must be a mail address such as dc-jsr@example.in, not `{value}`")
+    return value
+
+
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    """Relative names start at the directory of the configuration file, if it came from one."""
+    base = (info.context or {}).get("base")
+    return path if base is None else Path(base).absolute() / path
+
+
+def _database(value: str, info: ValidationInfo) -> str:
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - slow, and only needed here
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    like = "sqlite:///monitor.db or postgresql:///jharnet"
+    try:
+        url = make_url(value)
+    except (ArgumentError, ValueError) as error:
+        raise ValueError(f"must be a database URL such as {like}, not `{value}`") from error
+    if url.password is not None:
+        raise ValueError("must not hold a password: leave it out and put it into ~/.pgpass")
+    kind = url.drivername.partition("+")[0]
+    if kind not in ("sqlite", "postgresql"):
+        raise ValueError(f"must be {like}; `{kind}` is not supported")
+    if kind == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise ValueError("must name a file, such as sqlite:///monitor.db")
+        url = url.set(database=str(_beside_the_file(Path(url.database), info)))
+    return url.render_as_string(hide_password=False)
+
+
+def _more_than_zero(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be more than 0")
+    return value
+
+
+def at_least(seconds: float, spelled: str) -> Callable[[float], float]:
+    """A check that a duration is not shorter than `seconds`, which people write `spelled`."""
+
+    def check(value: float) -> float:
+        if value < seconds:
+            raise ValueError(f"must be at least {spelled}")
+        return value
+
+    return check
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Identifier = Annotated[str, AfterValidator(_identifier)]
+"""Of an office or district: stands in addresses, metrics and file names."""
+Address = Annotated[str, AfterValidator(_address)]
+"""An IP address, or a name to be resolved anew as time passes."""
+TimeOfDay = Annotated[str, BeforeValidator(_unquoted_time), AfterValidator(_clock_time)]
+Weekdays = Annotated[str, AfterValidator(_weekdays)]
+TimeZone = Annotated[str, AfterValidator(_zone)]
+HolidayCalendar = Annotated[str, AfterValidator(_holidays)]
+ListenAddress = Annotated[str, AfterValidator(_listen)]
+PortRange = Annotated[str, AfterValidator(_ports)]
+MailAddress = Annotated[str, AfterValidator(_mail)]
+DatabaseUrl = Annotated[str, AfterValidator(_database)]
+FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
+ContractedRate = Annotated[Rate, AfterValidator(_more_than_zero)]
+"""bit/s, more than 0."""
+Interval = Annotated[Duration, AfterValidator(_more_than_zero)]
+"""Seconds, more than 0."""
+Count = Annotated[int, Field(strict=True)]
+"""A whole number; `yes` is none."""
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
