@@ -1,0 +1,179 @@
+"""Turns, uplink share and budget of heavy probes, and what becomes of every failure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from jharnet_monitor import runner as runner_module
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.model import Cause, Measurement, Outcome
+from jharnet_monitor.probes.base import (
+    ChannelClosed,
+    Failed,
+    NoData,
+    Probe,
+    ProbeContext,
+    Reading,
+)
+from jharnet_monitor.runner import Runner, UplinkShare, bytes_spent
+from tests.support import OFFICES, make_config
+
+Run = Callable[[ProbeContext], Awaitable[Reading]]
+
+
+class Bench:
+    """A runner with one probe of our own, and everything it recorded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, run: Run, **probe: Any) -> None:
+        self.recorded: list[Measurement] = []
+        self.agent: Any = object()
+        probe.setdefault("time_limit", lambda context: 60.0)
+        probe.setdefault("heavy", True)
+        monkeypatch.setattr(
+            runner_module, "PROBES", {"bandwidth": Probe("bandwidth", run, **probe)}
+        )
+        self.clock = ManualClock(datetime(2026, 11, 25, tzinfo=UTC))
+        self.runner = Runner(
+            make_config(), self.clock, lambda office: self.agent, self.spent, self.record
+        )
+
+    def spent(self, office: str) -> int:
+        return sum(bytes_spent(m) for m in self.recorded if m.office == office)
+
+    async def record(self, measurement: Measurement) -> None:
+        self.recorded.append(measurement)
+
+
+async def test_heavy_probes_take_turns_and_share_the_uplink(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Twelve runs at once: never two on an office, never more than half the uplink reserved."""
+    active: Counter[str] = Counter()
+    most_reserved = 0.0
+
+    async def run(context: ProbeContext) -> Reading:
+        nonlocal most_reserved
+        active[context.office.id] += 1
+        assert active[context.office.id] == 1
+        most_reserved = max(most_reserved, bench.runner.share.reserved)
+        await context.clock.sleep(10)
+        active[context.office.id] -= 1
+        return Reading({"bytes_spent": 1000})
+
+    bench = Bench(monkeypatch, run, reserve=lambda context: 8e6)
+    runs = [bench.runner.run(office, "bandwidth") for office in OFFICES for _ in range(4)]
+    everything = asyncio.gather(*runs)
+    await bench.clock.advance(100)
+    results = await asyncio.wait_for(everything, 5)
+    assert [m.outcome for m in results] == [Outcome.OK] * 12
+    assert most_reserved == 16e6  # of 17: two of three offices at a time
+    assert bench.runner.share.reserved == 0
+
+
+async def test_the_budget_is_checked_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the estimate no longer fits, nothing is sent and the measurement says why."""
+    runs = 0
+
+    async def run(context: ProbeContext) -> Reading:
+        nonlocal runs
+        runs += 1
+        return Reading({"bytes_spent": 100e6})
+
+    bench = Bench(monkeypatch, run, cost=lambda context: 100_000_000)
+    results = [await bench.runner.run("potka", "bandwidth") for _ in range(4)]
+    assert [m.outcome.value for m in results] == ["ok", "ok", "ok", "no_data"]
+    assert results[-1].cause == Cause.BUDGET_SPENT
+    assert runs == 3
+    assert (await bench.runner.run("boram", "bandwidth")).outcome is Outcome.OK
+
+
+async def hang(context: ProbeContext) -> Reading:
+    """A probe that never ends."""
+    await asyncio.sleep(3600)
+    raise AssertionError
+
+
+def raising(error: Exception) -> Run:
+    """A probe that ends with an error."""
+
+    async def run(context: ProbeContext) -> Reading:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "outcome", "cause", "spent"),
+    [
+        (raising(Failed(Cause.UDP_BLOCKED)), "failed", "udp_blocked", 0),
+        (raising(NoData(Cause.HOST_OVERLOADED)), "no_data", "host_overloaded", 0),
+        (raising(ChannelClosed("gone")), "no_data", "agent_lost", 5000),
+        (raising(ZeroDivisionError()), "no_data", "internal_error", 0),
+        (hang, "failed", "timeout", 5000),
+    ],
+)
+async def test_every_failure_becomes_a_measurement(
+    monkeypatch: pytest.MonkeyPatch, run: Run, outcome: str, cause: str, spent: int
+) -> None:
+    """A probe that fails, hangs or breaks leaves a cause, no figures, and frees its turn.
+
+    What a broken-off test put on the line is not known: the estimate is charged.
+    """
+    bench = Bench(monkeypatch, run, time_limit=lambda context: 0.05, cost=lambda context: 5000)
+    measurement = await bench.runner.run("potka", "bandwidth")
+    assert (measurement.outcome.value, measurement.cause) == (outcome, cause)
+    assert bytes_spent(measurement) == spent
+    assert dict(measurement.values) == {}
+    assert bench.recorded == [measurement]
+    assert bench.runner.running("potka") == ()
+    assert bench.runner.share.reserved == 0
+
+
+async def test_no_agent_is_no_data_and_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an agent a probe that needs one says so."""
+    bench = Bench(monkeypatch, raising(AssertionError()), needs_agent=True)
+    bench.agent = None
+    measurement = await bench.runner.run("potka", "bandwidth")
+    assert (measurement.outcome, measurement.cause) == (Outcome.NO_DATA, "no_agent")
+
+
+async def test_a_cancelled_waiter_gives_its_place_back() -> None:
+    """Cancelling one in the queue lets the next one through, and leaks nothing."""
+    share = UplinkShare(10.0)
+
+    async def hold(rate: float, seconds: float) -> None:
+        async with share.reserve(rate):
+            await asyncio.sleep(seconds)
+
+    first = asyncio.create_task(hold(10, 0.05))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(hold(10, 10))
+    third = asyncio.create_task(hold(4, 0))
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait_for(asyncio.gather(first, third), 5)
+    assert share.reserved == 0
+
+
+async def test_latency_knows_when_a_heavy_probe_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`heavy_since` marks what was measured beside, or just before the end of, a heavy probe."""
+
+    async def run(context: ProbeContext) -> Reading:
+        await context.clock.sleep(10)
+        return Reading({})
+
+    bench = Bench(monkeypatch, run)
+    task = asyncio.create_task(bench.runner.run("potka", "bandwidth"))
+    await bench.clock.advance(5)
+    assert bench.runner.heavy_since("potka", bench.clock.monotonic())
+    assert not bench.runner.heavy_since("boram", 0)
+    await bench.clock.advance(10)
+    await task
+    assert bench.runner.heavy_since("potka", 5.0)
+    assert not bench.runner.heavy_since("potka", 12.0)
