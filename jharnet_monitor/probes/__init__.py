@@ -5,6 +5,8 @@ did it) or `NoData` (we could not measure). The caller owns the time-out, the bu
 of heavy probes and the making of the `Measurement`; a probe knows neither store nor metrics.
 """
 
+from jharnet_monitor.probes.bandwidth import BANDWIDTH
+from jharnet_monitor.probes.bandwidth_far import far_side as bandwidth_far_side
 from jharnet_monitor.probes.base import (
     AgentLink,
     Channel,
@@ -31,8 +33,12 @@ __all__ = [
     "Reading",
 ]
 
-PROBES: dict[str, Probe] = {}
+PROBES: dict[str, Probe] = {
+    "bandwidth": BANDWIDTH,
+}
 """What `jharnet-monitor probe NAME OFFICE`, the schedule and the API can run."""
 
-FAR_SIDES: dict[str, FarSide] = {}
+FAR_SIDES: dict[str, FarSide] = {
+    "bandwidth": bandwidth_far_side,
+}
 """The agent's halves, by the names that the hub's halves open."""

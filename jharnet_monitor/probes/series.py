@@ -1,0 +1,131 @@
+"""What one end of a bulk transfer counted, moment by moment, and how it travels as JSON.
+
+Counted are data segments, in order or not: a hole in the sequence, which recovery takes round
+trips to fill, hides nothing of what the line has already delivered. Where the kernel does not
+count segments, the bytes that the application read stand in for them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from jharnet_monitor.judge.throughput import MSS, MTU, Sample
+from jharnet_monitor.probes.tcpinfo import TcpInfo
+
+SPACING_SECONDS = 0.008
+"""Samples closer than this add length and no knowledge."""
+MAX_POINTS = 1000
+FULL_SEGMENTS = 0.97
+"""Below this mean fill of its segments a transfer is judged by its bytes instead."""
+
+
+class SeriesError(ValueError):
+    """A series that no honest receiver would have written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Cumulative counts at a moment of the counting end's monotonic clock."""
+
+    seconds: float
+    segments: int
+    payload: int
+
+
+@dataclass(slots=True)
+class Series:
+    """Points in time order; `mss` and `header` in bytes are the kernel's for full segments."""
+
+    mss: int = MSS
+    header: int = MTU - MSS
+    points: list[Point] = field(default_factory=list)
+
+    def arrived(self, moment: float, info: TcpInfo | None, payload: int) -> bool:
+        """The receiving end at `moment`; True when a point was added."""
+        if info is None:
+            return self._add(Point(moment, 0, payload))
+        self.mss, self.header = info.receive_mss, info.header
+        return self._add(Point(moment, info.data_segments_in, info.bytes_received))
+
+    def acknowledged(self, moment: float, info: TcpInfo) -> bool:
+        """The sending end at `moment`: what the other end has acknowledged by ACK or SACK."""
+        self.mss, self.header = info.send_mss, info.header
+        return self._add(Point(moment, info.delivered, info.bytes_acked))
+
+    def _add(self, point: Point) -> bool:
+        last = self.points[-1] if self.points else None
+        if last is not None and (
+            point.seconds - last.seconds < SPACING_SECONDS
+            or (point.segments, point.payload) == (last.segments, last.payload)
+            or len(self.points) >= MAX_POINTS
+        ):
+            return False
+        self.points.append(point)
+        return True
+
+    @property
+    def kernel_counted(self) -> bool:
+        """Whether the kernel counted segments here."""
+        return bool(self.points) and self.points[-1].segments > 0
+
+    def samples(self) -> list[Sample]:
+        """Cumulative IP bytes over time, in the form that `judge.throughput` takes."""
+        if not self.points:
+            return []
+        first, last = self.points[0], self.points[-1]
+        full = (last.segments - first.segments) * self.mss
+        if full > 0 and last.payload - first.payload >= FULL_SEGMENTS * full:
+            size = self.mss + self.header
+            return [Sample(p.seconds, float(p.segments * size)) for p in self.points]
+        share = (self.mss + self.header) / self.mss
+        return [Sample(p.seconds, p.payload * share) for p in self.points]
+
+    def to_json(self) -> dict[str, Any]:
+        """Compact: milliseconds since the first point, and counts."""
+        start = self.points[0].seconds if self.points else 0.0
+        return {
+            "mss": self.mss,
+            "header": self.header,
+            "points": [
+                [round((p.seconds - start) * 1000, 2), p.segments, p.payload] for p in self.points
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Series:
+        """Read what an agent reports; raises `SeriesError` with what is wrong."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("points"), list):
+            raise SeriesError("a series needs points")
+        mss, header, rows = data.get("mss"), data.get("header"), data["points"]
+        if not _is_count(mss) or not 64 <= mss <= 65535 or header not in (40, 52, 60, 72):
+            raise SeriesError("a series needs its segment size")
+        if len(rows) > MAX_POINTS:
+            raise SeriesError(f"a series has at most {MAX_POINTS} points")
+        points = [_point(row) for row in rows]
+        for before, after in pairwise(points):
+            if (
+                after.seconds < before.seconds
+                or after.segments < before.segments
+                or after.payload < before.payload
+            ):
+                raise SeriesError("a series cannot run backwards")
+        return cls(mss, header, points)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 50
+
+
+def _point(row: Any) -> Point:
+    if not isinstance(row, list) or len(row) != 3:
+        raise SeriesError("a point has a time and two counts")
+    moment, segments, payload = row
+    if not isinstance(moment, int | float) or not math.isfinite(moment) or not 0 <= moment < 1e6:
+        raise SeriesError("a point needs its time")
+    if not _is_count(segments) or not _is_count(payload):
+        raise SeriesError("a point has counts")
+    return Point(moment / 1000, segments, payload)

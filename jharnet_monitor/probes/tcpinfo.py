@@ -1,0 +1,98 @@
+"""What the kernel counts for one TCP connection: Linux `TCP_INFO` (tcp(7), linux/tcp.h).
+
+The kernel appends fields over the versions and never moves one, so a shorter answer of an older
+kernel leaves the later ones at 0.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Protocol
+
+_TCP_INFO = 11
+_LENGTH = 232
+_TIMESTAMPS = 1
+"""TCPI_OPT_TIMESTAMPS."""
+
+
+class HasOptions(Protocol):
+    """A socket, or the view of one that an asyncio transport gives."""
+
+    @property
+    def family(self) -> int:
+        """AF_INET or AF_INET6."""
+
+    def getsockopt(self, level: int, option: int, length: int, /) -> bytes:
+        """getsockopt(2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpInfo:
+    """The fields that a throughput test rests on; times in seconds.
+
+    `data_segments_in` counts every data segment that arrived, in order or not; `delivered` the
+    segments that the other end has acknowledged, by ACK or SACK. `rwnd_limited` is how long the
+    receiver's window held the sender back.
+    """
+
+    options: int
+    send_mss: int
+    receive_mss: int
+    rtt: float
+    min_rtt: float
+    bytes_acked: int
+    bytes_received: int
+    segments_out: int
+    segments_in: int
+    data_segments_in: int
+    delivered: int
+    bytes_sent: int
+    bytes_retransmitted: int
+    busy: float
+    rwnd_limited: float
+    header: int
+    """IP and TCP header of a data segment, in bytes."""
+
+
+def tcp_info(sock: HasOptions) -> TcpInfo | None:
+    """Ask the kernel; None where the socket is gone or the system has no such counters."""
+    try:
+        raw = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LENGTH)
+    except (OSError, ValueError):
+        return None
+    return parse(raw, sock.family)
+
+
+def parse(raw: bytes, family: int = socket.AF_INET) -> TcpInfo | None:
+    """Read the structure; None where it ends before `tcpi_data_segs_in` (before Linux 4.6)."""
+    if len(raw) < 156:
+        return None
+    raw = raw.ljust(_LENGTH, b"\0")
+
+    def u32(offset: int) -> int:
+        return int(struct.unpack_from("=I", raw, offset)[0])
+
+    def u64(offset: int) -> int:
+        return int(struct.unpack_from("=Q", raw, offset)[0])
+
+    header = (40 if family == socket.AF_INET6 else 20) + (32 if raw[5] & _TIMESTAMPS else 20)
+    return TcpInfo(
+        options=raw[5],
+        send_mss=u32(16),
+        receive_mss=u32(20),
+        rtt=u32(68) / 1e6,
+        min_rtt=u32(148) / 1e6,
+        bytes_acked=u64(120),
+        bytes_received=u64(128),
+        segments_out=u32(136),
+        segments_in=u32(140),
+        data_segments_in=u32(152),
+        busy=u64(168) / 1e6,
+        rwnd_limited=u64(176) / 1e6,
+        delivered=u32(192),
+        bytes_sent=u64(200),
+        bytes_retransmitted=u64(208),
+        header=header,
+    )

@@ -1,0 +1,205 @@
+"""The hub's end of one bulk HTTP exchange with an agent, in either direction.
+
+The hub alone decides when a transfer stops: when the rate is stable, when its time is over, when
+its bytes are spent. Nothing that the agent does or leaves undone can make it last longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import StrEnum
+from statistics import fmean
+
+from aiohttp import web
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.judge.throughput import stable
+from jharnet_monitor.probes.sending import cut, pour, socket_of, tune_sender
+from jharnet_monitor.probes.series import Series
+from jharnet_monitor.probes.tcpinfo import TcpInfo, tcp_info
+
+POLL_SECONDS = 0.005
+SILENCE_SECONDS = 1.0
+"""Nothing delivered for this long: the transfer is broken off."""
+ARRIVAL_SECONDS = 8.0
+"""How long an agent may take to come for the exchange that it was told of."""
+LATE_SECONDS = 0.05
+"""The event loop waking up later than this is time in which the host did not keep up."""
+
+
+class Ended(StrEnum):
+    """Why a transfer stopped."""
+
+    STABLE = "stable"
+    TIME = "time"
+    BYTES = "bytes"
+    SILENCE = "silence"
+    BROKEN_OFF = "broken_off"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a transfer may take: `rate` in bit/s, `seconds`, and IP bytes both ways."""
+
+    rate: float
+    seconds: float
+    most_bytes: int
+
+
+@dataclass(slots=True)
+class Flow:
+    """What the hub saw of one transfer. `late` is the share of it the hub's host overslept."""
+
+    series: Series = field(default_factory=Series)
+    ended: Ended = Ended.BROKEN_OFF
+    info: TcpInfo | None = None
+    payload: int = 0
+    late: float = 0.0
+    round_trips: list[float] = field(default_factory=list)
+
+    @property
+    def bytes_down(self) -> int:
+        """IP bytes that the hub sent, headers and retransmissions included."""
+        if self.info is None:
+            return 0
+        return self.info.bytes_sent + self.info.segments_out * self.info.header
+
+    @property
+    def bytes_up(self) -> int:
+        """IP bytes that reached the hub."""
+        if self.info is None:
+            return self.payload
+        return self.info.bytes_received + self.info.segments_in * self.info.header
+
+    @property
+    def loaded_rtt(self) -> float | None:
+        """Mean of the sender's smoothed round-trip times, in seconds."""
+        return fmean(self.round_trips) if self.round_trips else None
+
+
+class Exchange:
+    """A transfer that waits for its agent. `handle` is the aiohttp handler to offer."""
+
+    def __init__(self, clock: Clock, limits: Limits) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._arrived = asyncio.Event()
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.Transport | None = None
+        self.flow = Flow()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Run the exchange for the first who comes; `AgentLink.serve_transfer` checks who."""
+        if self._arrived.is_set() or self._done.done():
+            raise web.HTTPGone(text="this transfer is over")
+        self._arrived.set()
+        self._transport = request.transport
+        response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+        try:
+            await self._run(request, response)
+        except ConnectionError:
+            self.flow.ended = Ended.BROKEN_OFF
+        finally:
+            cut(self._transport)
+            if not self._done.done():
+                self._done.set_result(None)
+        return response
+
+    async def finished(self) -> Flow:
+        """The flow once it is over; raises `TimeoutError` when the agent never came for it."""
+        try:
+            async with asyncio.timeout(ARRIVAL_SECONDS):
+                await self._arrived.wait()
+            # `_run` keeps its own time; this is for a hub whose loop is stuck elsewhere
+            async with asyncio.timeout(self._limits.seconds + ARRIVAL_SECONDS):
+                await asyncio.shield(self._done)
+            return self.flow
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Cut the connection, whoever is on it, and let nobody in any more."""
+        if not self._done.done():
+            self._done.set_result(None)
+        cut(self._transport)
+
+    async def _run(self, request: web.Request, response: web.StreamResponse) -> None:
+        raise NotImplementedError
+
+    def _note(self, info: TcpInfo | None) -> None:
+        if info is not None:
+            self.flow.info = info
+
+    def _over(self, begun: float, now: float, changed: bool) -> bool:
+        """Whether to stop now, and why."""
+        flow, limits = self.flow, self._limits
+        points = flow.series.points
+        if flow.bytes_down + flow.bytes_up >= limits.most_bytes:
+            flow.ended = Ended.BYTES
+        elif changed and stable(flow.series.samples()):
+            flow.ended = Ended.STABLE
+        elif now - begun >= limits.seconds:
+            flow.ended = Ended.TIME
+        elif now - (points[-1].seconds if points else begun) >= SILENCE_SECONDS:
+            flow.ended = Ended.SILENCE
+        else:
+            return False
+        return True
+
+
+class Download(Exchange):
+    """Hub to agent: counted here by what the agent's kernel acknowledges, there by what came."""
+
+    async def _run(self, request: web.Request, response: web.StreamResponse) -> None:
+        tune_sender(request.transport, self._limits.rate)
+        await response.prepare(request)
+        pouring = asyncio.create_task(pour(response.write))
+        try:
+            await self._watch(pouring)
+        finally:
+            cut(self._transport)
+            pouring.cancel()
+            await asyncio.gather(pouring, return_exceptions=True)
+
+    async def _watch(self, pouring: asyncio.Task[None]) -> None:
+        sock, flow, clock = socket_of(self._transport), self.flow, self._clock
+        begun = moment = clock.monotonic()
+        overslept = 0.0
+        while not pouring.done():
+            await asyncio.sleep(POLL_SECONDS)
+            before, moment = moment, clock.monotonic()
+            overslept += max(0.0, moment - before - POLL_SECONDS - LATE_SECONDS)
+            flow.late = overslept / (moment - begun)
+            info = None if sock is None else tcp_info(sock)
+            changed = False
+            if info is not None:
+                self._note(info)
+                changed = flow.series.acknowledged(moment, info)
+                flow.round_trips.append(info.rtt)
+            if self._over(begun, moment, changed):
+                return
+        flow.ended = Ended.BROKEN_OFF
+
+
+class Upload(Exchange):
+    """Agent to hub: counted here, where it arrives."""
+
+    async def _run(self, request: web.Request, response: web.StreamResponse) -> None:
+        sock, flow, clock = socket_of(self._transport), self.flow, self._clock
+        begun = clock.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(POLL_SECONDS * 10):
+                    chunk = await request.content.readany()
+            except TimeoutError:
+                chunk = None
+            moment = clock.monotonic()
+            info = None if sock is None else tcp_info(sock)
+            self._note(info)
+            flow.payload += len(chunk or b"")
+            changed = chunk is not None and flow.series.arrived(moment, info, flow.payload)
+            if self._over(begun, moment, changed):
+                return
+            if chunk == b"":
+                return  # the agent ended its request by itself: broken off
