@@ -1,0 +1,291 @@
+"""A lab from the outside: start it, run programs in it, change it, read its truth, end it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.lab import namespaces
+from jharnet_monitor.lab.layout import (
+    DEFAULT_PREFIX,
+    HEADQUARTERS,
+    LOCK,
+    Addresses,
+    Layout,
+    check_prefix,
+    run_directory,
+)
+from jharnet_monitor.lab.packetlog import EchoPacket, read_packet_log
+from jharnet_monitor.lab.spec import LabSpec, parse_spec
+
+BOOT_ID_VARIABLE = "JHARNET_BOOT_ID_FILE"
+"""Names the file with the boot id of the PC that a program runs on.
+
+All offices of a lab share the machine's kernel, whose own boot id outlives every power cut."""
+
+_PATIENCE = 20.0
+
+
+class Lab:
+    """A running lab. As a context manager it is taken away at the end.
+
+    >>> spec = {"offices": {"potka": {"down": {"delay": "20ms"}}}}
+    >>> with Lab.start(spec) as lab:  # doctest: +SKIP
+    ...     lab.run("headquarters", ["ping", "-c", "1", lab.addresses("potka").router])
+    """
+
+    def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
+        """Connect to the lab that runs with this prefix; raises `UserError` if none does."""
+        self._socket = socket.socket(socket.AF_UNIX)
+        path = Layout(check_prefix(prefix), ()).control_socket
+        try:
+            self._socket.connect(str(path))
+        except PermissionError:
+            raise UserError("the lab belongs to root: run this as root") from None
+        except OSError:
+            raise UserError(
+                f"no lab with prefix `{prefix}` is running: start it with `lab up FILE`"
+            ) from None
+        self._lines = self._socket.makefile("rb")
+        self._daemon: _Daemon | None = None
+        self.layout = Layout(prefix, tuple(self.ask("offices")))
+
+    @classmethod
+    def start(
+        cls,
+        spec: LabSpec | Mapping[str, Any],
+        prefix: str = DEFAULT_PREFIX,
+        *,
+        stays: bool = False,
+    ) -> Self:
+        """Build a lab and connect to it; it ends with this process unless it `stays`.
+
+        Raises `UserError` for a bad lab, and where the machine or the user cannot have one.
+        """
+        namespaces.check_machine()
+        if not isinstance(spec, LabSpec):
+            spec = parse_spec(spec)
+        Layout.of(spec, prefix)
+        order = {"spec": spec.model_dump(by_alias=True), "prefix": prefix, "stays": stays}
+        daemon = _Daemon(order)
+        if stays:
+            daemon.let_go()
+        lab = cls(prefix)
+        lab._daemon = daemon
+        return lab
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """One request to the lab; raises `UserError` with what the lab had against it."""
+        self._socket.sendall(json.dumps({"do": command, **arguments}).encode() + b"\n")
+        line = self._lines.readline()
+        if not line:
+            raise ConnectionResetError("the lab is gone")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise UserError(answer["error"])
+        return answer["ok"]
+
+    # -- places --
+
+    @property
+    def offices(self) -> tuple[str, ...]:
+        """The ids of the offices, in the order of their numbers."""
+        return self.layout.offices
+
+    def addresses(self, where: str) -> Addresses:
+        """Of an office or `headquarters`."""
+        return self.layout.addresses(where)
+
+    def namespace(self, where: str) -> str:
+        """The network namespace of an office's PC, or of `headquarters`."""
+        return self.layout.namespace(where)
+
+    @contextlib.contextmanager
+    def entered(self, where: str) -> Iterator[None]:
+        """The current thread there: sockets made inside belong to that place for good."""
+        with namespaces.inside(self.namespace(where)):
+            yield
+
+    # -- programs --
+
+    def environment(self, where: str) -> dict[str, str]:
+        """What a program there needs beside its own environment."""
+        if where == HEADQUARTERS:
+            return {}
+        return {BOOT_ID_VARIABLE: str(self.layout.boot_id_file(where))}
+
+    def boot_id(self, office: str) -> str:
+        """Of the office's PC; another one after every power cut."""
+        return self.layout.boot_id_file(office).read_text().strip()
+
+    def popen(
+        self, where: str, argv: Sequence[str | Path], **options: Any
+    ) -> subprocess.Popen[Any]:
+        """Start a program on an office's PC or at headquarters; options as for `subprocess.Popen`.
+
+        Raises `UserError` where the power is cut.
+        """
+        if not self.ask("has_power", where=where):
+            raise UserError(f"{where} has no power: `lab restore {where} power` first")
+        environment = {**(options.pop("env", None) or os.environ), **self.environment(where)}
+        command = ["ip", "netns", "exec", self.namespace(where), *map(str, argv)]
+        return subprocess.Popen(command, env=environment, **options)  # noqa: S603 - the caller's own
+
+    def run(
+        self, where: str, argv: Sequence[str | Path], timeout: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end, with its output as text; raises if it fails."""
+        pipe = subprocess.PIPE
+        with self.popen(where, argv, stdout=pipe, stderr=pipe, text=True) as process:
+            try:
+                output, errors = process.communicate(timeout=timeout)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, list(argv), output, errors)
+        return subprocess.CompletedProcess(list(argv), 0, output, errors)
+
+    # -- changes --
+
+    def set(self, where: str, path: str, value: str) -> None:
+        """Change a direction while it runs: `lab.set("potka", "down.loss", "2%")`."""
+        self.ask("set", where=where, setting=f"{path}={value}")
+
+    def cut(self, where: str, what: str = "link") -> None:
+        """Cut `link`, `power` or `lan` of an office, or the `link` of the `uplink`."""
+        self.ask("cut", where=where, what=what)
+
+    def restore(self, where: str, what: str = "link") -> None:
+        """Undo a cut."""
+        self.ask("restore", where=where, what=what)
+
+    # -- truth --
+
+    def status(self) -> dict[str, Any]:
+        """The counters of every direction of every link, and how late packets left."""
+        answer: dict[str, Any] = self.ask("status")
+        return answer
+
+    def flows(self) -> list[dict[str, Any]]:
+        """What became of each flow's packets; see `flows.describe` for the keys."""
+        flows: list[dict[str, Any]] = []
+        start: int | None = 0
+        while start is not None:
+            page = self.ask("flows", start=start)
+            flows += page["flows"]
+            start = page["next"]
+        return flows
+
+    def echo_packets(self, since: int = 0) -> Iterator[EchoPacket]:
+        """Every echo request and reply that left or was dropped, with the moments it did."""
+        return read_packet_log(self.layout.packet_log, since)
+
+    def reset(self) -> None:
+        """Count from 0 again."""
+        self.ask("reset")
+
+    # -- end --
+
+    def down(self) -> None:
+        """End the lab, also one whose processes died."""
+        self._lines.close()
+        self._socket.close()
+        take_down(self.layout.prefix)
+        if self._daemon is not None:
+            self._daemon.wait()
+
+
+class _Daemon:
+    """The process that owns a lab, as the child of this one."""
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        """Raises `UserError` with its reason if it does not come up."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "jharnet_monitor.lab.daemon"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._lifeline, output = self._process.stdin, self._process.stdout
+        if self._lifeline is None or output is None:
+            raise RuntimeError("no pipes")
+        self._lifeline.write(json.dumps(order) + "\n")
+        self._lifeline.flush()
+        with output:
+            answer = json.loads(output.readline() or '{"error": "the lab did not start"}')
+        if "error" in answer:
+            self.wait()
+            raise UserError(answer["error"])
+
+    def let_go(self) -> None:
+        """Close the pipe whose end is the lab's end, unless the order was that it stays."""
+        if self._lifeline is not None:
+            self._lifeline.close()
+
+    def wait(self) -> None:
+        """Until it has taken everything away."""
+        self.let_go()
+        self._process.wait()
+
+
+def take_down(prefix: str = DEFAULT_PREFIX) -> list[str]:
+    """End the lab with this prefix and clear away whatever one that died has left.
+
+    Returns what there was: namespaces and directory; empty if nothing.
+    """
+    namespaces.check_machine()
+    directory = run_directory(check_prefix(prefix))
+    found = namespaces.existing(prefix)
+    if directory.exists():
+        found.append(str(directory))
+        _end_daemon(directory)
+    namespaces.remove(namespaces.existing(prefix))
+    shutil.rmtree(directory, ignore_errors=True)
+    return found
+
+
+def _end_daemon(directory: Path) -> None:
+    """Ask the daemon to go, or kill it if it does not."""
+    with (directory / LOCK).open("a+") as lock:
+        lock.seek(0)
+        pid = lock.read()
+        if _is_free(lock.fileno(), 0):
+            return
+        os.kill(int(pid), signal.SIGTERM)
+        if not _is_free(lock.fileno(), _PATIENCE):
+            os.kill(int(pid), signal.SIGKILL)
+            _is_free(lock.fileno(), _PATIENCE)
+
+
+def _is_free(lock: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            return True

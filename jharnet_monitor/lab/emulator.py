@@ -1,0 +1,310 @@
+"""The cloud between headquarters and the offices: takes packets, and gives them back in time.
+
+One process, one thread: epoll on the TUN interfaces, a timer, a heap of packets under way.
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+import marshal
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jharnet_monitor.lab import linux
+from jharnet_monitor.lab.flows import MAX_FLOWS, Flow
+from jharnet_monitor.lab.packetlog import PacketLogWriter
+from jharnet_monitor.lab.packets import destination, echo_reply, echo_sequence, flow_key
+from jharnet_monitor.lab.pipe import BLACKOUT, FULL, LOST, Pipe
+from jharnet_monitor.lab.spec import Way
+
+EARLY = 50e-6
+"""A packet may leave so many seconds early: it centres the error, and saves a wake-up a batch."""
+
+LATENESS_BUCKETS_PER_SECOND = 100_000
+FLOWS_PER_PAGE = 256
+
+GATEWAY = -1
+"""The provider's side of the lines: no interface, it answers echo requests itself."""
+
+_BATCH = 32
+_MAX_PACKET = 2048
+_MAX_ROUTES = 100_000
+_PRIORITY = 50
+
+Router = Callable[[int, bytes], "tuple[tuple[int, ...], int] | None"]
+"""From the end a packet came from, and its target, to the pipes it passes and the end it goes to.
+
+An end is its number among the emulator's, or `GATEWAY`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens at a moment: a blackout begins or ends on some pipes."""
+
+    pipes: tuple[int, ...]
+    blocked: bool
+    every: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The pipes a packet passes, and the descriptor it is written to at last (-1: the gateway)."""
+
+    pipes: tuple[Pipe, ...]
+    descriptor: int
+    source: int
+
+
+class Emulator:
+    """Moves packets until it is told to stop or its controller is gone."""
+
+    def __init__(
+        self,
+        ends: list[int],
+        pipes: list[Pipe],
+        router: Router,
+        log: PacketLogWriter,
+        control: socket.socket,
+        bulk: int,
+    ) -> None:
+        """Ends are TUN descriptors; `bulk` is a file that long answers are written into."""
+        self._ends = ends
+        self._pipes = pipes
+        self._router = router
+        self._log = log
+        self._control = control
+        self._bulk = bulk
+        self._routes: list[dict[bytes, Route]] = [{} for _ in range(len(ends) + 1)]  # last: gateway
+        self._heap: list[tuple[float, int, bytes, bytes, Flow, Route, int, float]] = []
+        self._events: list[tuple[float, int, Event]] = []
+        self._order = 0
+        self._flows: dict[bytes, Flow] = {}
+        self._running = True
+        self._realtime = False
+        self._reset()
+
+    def _reset(self) -> None:
+        for pipe in self._pipes:
+            pipe.reset()
+        self._flows.clear()
+        self._lateness: dict[int, int] = {}
+        self._forgotten = self._unroutable = self._refused = 0
+        self._since = time.monotonic()
+
+    def schedule(self, moment: float, event: Event) -> None:
+        """Let an event happen at this monotonic moment."""
+        self._order += 1
+        heapq.heappush(self._events, (moment, self._order, event))
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the controller's to handle
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # the data path makes no cycles, and a collection takes milliseconds
+        linux.lock_memory()
+        self._realtime = linux.become_realtime(_PRIORITY)
+        timer = linux.Timer()
+        poll = select.epoll()
+        poll.register(timer.descriptor, select.EPOLLIN)
+        poll.register(self._control.fileno(), select.EPOLLIN)
+        number = {descriptor: end for end, descriptor in enumerate(self._ends)}
+        for descriptor in self._ends:
+            poll.register(descriptor, select.EPOLLIN)
+        armed = 0.0
+        while self._running:
+            wake = self._next_moment()
+            if wake != armed:
+                timer.wake_at(wake)
+                armed = wake
+            for descriptor, _ in poll.poll():
+                end = number.get(descriptor)
+                if end is not None:
+                    self._take(end, descriptor)
+                elif descriptor == timer.descriptor:
+                    armed = -1.0
+                else:
+                    self._obey()
+            self._deliver()
+
+    def _next_moment(self) -> float:
+        wake = self._heap[0][0] - EARLY if self._heap else 0.0
+        if self._events and (not wake or self._events[0][0] < wake):
+            wake = self._events[0][0]
+        return wake
+
+    def _take(self, end: int, descriptor: int) -> None:
+        """Read what the kernel of one end has sent."""
+        routes = self._routes[end]
+        for _ in range(_BATCH):
+            try:
+                packet = os.read(descriptor, _MAX_PACKET)
+            except BlockingIOError:
+                return
+            target = destination(packet)
+            route = routes.get(target) or self._route(end, target)
+            if route is None:
+                self._unroutable += 1
+            else:
+                self._send(packet, route, time.monotonic())
+
+    def _route(self, end: int, target: bytes) -> Route | None:
+        found = self._router(end, target)
+        if found is None:
+            return None
+        pipes, goal = found
+        descriptor = self._ends[goal] if goal != GATEWAY else -1
+        route = Route(tuple(self._pipes[number] for number in pipes), descriptor, end)
+        routes = self._routes[end]
+        if len(routes) >= _MAX_ROUTES:
+            routes.clear()
+        routes[target] = route
+        return route
+
+    def _send(self, packet: bytes, route: Route, now: float) -> None:
+        """Begin a packet's way."""
+        key = flow_key(packet)
+        flow = self._flows.get(key)
+        if flow is None:
+            flow = self._flows[key] = Flow(now)
+            if len(self._flows) > MAX_FLOWS:
+                del self._flows[next(iter(self._flows))]
+                self._forgotten += 1
+        flow.packets_in += 1
+        flow.bytes_in += len(packet)
+        flow.last_in = now
+        self._enter(packet, key, flow, route, 0, now, now)
+
+    def _enter(
+        self,
+        packet: bytes,
+        key: bytes,
+        flow: Flow,
+        route: Route,
+        hop: int,
+        now: float,
+        since: float,
+    ) -> None:
+        """Put a packet into the pipe of this hop at the moment `now` (not before the real one)."""
+        due = route.pipes[hop].admit(now, len(packet))
+        if due >= 0:
+            self._order += 1
+            heapq.heappush(self._heap, (due, self._order, packet, key, flow, route, hop, since))
+            return
+        if due == LOST:
+            flow.dropped_loss += 1
+        elif due == FULL:
+            flow.dropped_queue += 1
+        else:
+            flow.dropped_cut += 1
+        self._record(packet, key, since, 0.0)
+
+    def _deliver(self) -> None:
+        """Take out of the heap what is due."""
+        heap = self._heap
+        now = time.monotonic()
+        while self._events and self._events[0][0] <= now:
+            self._happen()
+        while heap and heap[0][0] <= now + EARLY:
+            due, _, packet, key, flow, route, hop, since = heapq.heappop(heap)
+            pipe = route.pipes[hop]
+            if pipe.blocked:  # cut while the packet was under way
+                pipe.dropped_cut += 1
+                flow.dropped_cut += 1
+                self._record(packet, key, since, 0.0)
+                continue
+            pipe.packets_out += 1
+            pipe.bytes_out += len(packet)
+            if hop + 1 < len(route.pipes):
+                self._enter(packet, key, flow, route, hop + 1, due, since)
+                continue
+            now = time.monotonic()
+            bucket = int((now - due) * LATENESS_BUCKETS_PER_SECOND)
+            self._lateness[bucket] = self._lateness.get(bucket, 0) + 1
+            flow.delivered(len(packet), since, now)
+            self._record(packet, key, since, now)
+            if route.descriptor >= 0:
+                self._write(route.descriptor, packet)
+            else:
+                self._answer(packet, route.source, due)
+
+    def _write(self, descriptor: int, packet: bytes) -> None:
+        try:
+            os.write(descriptor, packet)
+        except OSError:  # the interface is down
+            self._refused += 1
+
+    def _answer(self, packet: bytes, end: int, now: float) -> None:
+        """Be the provider's gateway: answer an echo request, ignore anything else."""
+        reply = echo_reply(packet)
+        if reply is None:
+            return
+        route = self._route(GATEWAY, destination(reply))
+        if route is not None:
+            self._send(reply, route, now)
+
+    def _record(self, packet: bytes, key: bytes, arrived: float, left: float) -> None:
+        sequence = echo_sequence(packet)
+        if sequence is not None:
+            self._log.write(key, sequence, arrived, left)
+
+    def _happen(self) -> None:
+        moment, _, event = heapq.heappop(self._events)
+        for number in event.pipes:
+            self._block(number, BLACKOUT, event.blocked)
+        if event.every is not None:
+            self.schedule(moment + event.every, event)
+
+    def _block(self, number: int, bit: int, blocked: bool) -> None:
+        pipe = self._pipes[number]
+        pipe.blocked = pipe.blocked | bit if blocked else pipe.blocked & ~bit
+
+    # -- control --
+
+    def _obey(self) -> None:
+        """Do one command of the controller; the end of the connection is the end of the lab."""
+        request = self._control.recv(65536)
+        if not request:
+            self._running = False
+            return
+        command, *arguments = marshal.loads(request)  # noqa: S302 - our own parent
+        handler: Callable[..., Any] = getattr(self, f"_do_{command}")
+        answer = marshal.dumps(handler(*arguments))
+        os.pwrite(self._bulk, answer, 0)
+        self._control.send(b"%d" % len(answer))
+
+    def _do_block(self, numbers: list[int], bit: int, blocked: bool) -> None:
+        for number in numbers:
+            self._block(number, bit, blocked)
+
+    def _do_set(self, number: int, way: dict[str, Any]) -> None:
+        self._pipes[number].configure(Way.model_validate(way))
+
+    def _do_status(self) -> dict[str, Any]:
+        return {
+            "since": self._since,
+            "realtime": self._realtime,
+            "pipes": [(pipe.blocked, pipe.counters()) for pipe in self._pipes],
+            "lateness": self._lateness,
+            "under_way": len(self._heap),
+            "unroutable": self._unroutable,
+            "refused": self._refused,
+            "flows": len(self._flows),
+            "flows_forgotten": self._forgotten,
+        }
+
+    def _do_flows(self, start: int) -> tuple[list[tuple[bytes, tuple[Any, ...]]], int | None]:
+        """A page of flows, short so that no packet has to wait for it; where the next begins."""
+        end = start + FLOWS_PER_PAGE
+        page = [(key, self._flows[key].raw()) for key in list(self._flows)[start:end]]
+        return page, end if end < len(self._flows) else None
+
+    def _do_reset(self) -> None:
+        self._reset()
