@@ -14,9 +14,29 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from jharnet_monitor.config.checks import contradictions
 from jharnet_monitor.config.document import Document, KeyPath, read_document
+from jharnet_monitor.config.files import faulty_files
+from jharnet_monitor.config.schema import Config
+from jharnet_monitor.errors import UserError
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def load_config(path: Path, *, files: bool = True) -> Config:
+    """The whole configuration, checked; raises `UserError` in one line.
+
+    Without `files` the certificates, tokens and passwords it names need not be there yet: that is
+    for the commands that make them.
+    """
+    document = read_document(path)
+    config = validate(document, Config)
+    problems = dict(contradictions(config))
+    if files and not problems:
+        problems = dict(faulty_files(config, path))
+    if problems:
+        raise _first(document, problems)
+    return config
 
 
 def load_yaml_model(path: Path, model: type[M]) -> M:
@@ -29,10 +49,14 @@ def validate(document: Document, model: type[M]) -> M:
     try:
         return model.model_validate(document.data, context={"base": document.path.parent})
     except ValidationError as error:
-        problems = dict(_problems(document, model, error))
-        where = min(problems, key=lambda p: (document.line(p), len(p)))
-        more = f" (and {len(problems) - 1} more below)" if len(problems) > 1 else ""
-        raise document.error(where, problems[where] + more) from None
+        raise _first(document, dict(_problems(document, model, error))) from None
+
+
+def _first(document: Document, problems: dict[KeyPath, str]) -> UserError:
+    """The first problem in the order of the file; says how many more there are."""
+    where = min(problems, key=lambda p: (document.line(p), len(p)))
+    more = f" (and {len(problems) - 1} more below)" if len(problems) > 1 else ""
+    return document.error(where, problems[where] + more)
 
 
 def _problems(

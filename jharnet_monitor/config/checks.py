@@ -1,0 +1,120 @@
+"""Values of a configuration that are right one by one and cannot hold together.
+
+A check yields key paths with messages; `load` adds file and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from jharnet_monitor.config.document import KeyPath, spell
+from jharnet_monitor.config.schema import Config
+
+Problem = tuple[KeyPath, str]
+
+PACKET_SPACING = 0.01
+"""Seconds between two echo requests to one office, at least."""
+
+
+def contradictions(config: Config) -> Iterator[Problem]:
+    """Everything in a configuration that contradicts something else in it."""
+    if config.hub.port == 0:
+        yield ("hub", "listen"), "must name a port that agents can be told, such as 9797, not 0"
+    yield from _office_twice(config)
+    yield from _address_twice(config)
+    yield from _times(config)
+    yield from _thresholds(config)
+    yield from _report(config)
+
+
+def _office_twice(config: Config) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for number, office in enumerate(config.offices):
+        if office.id in first:
+            message = f"`{office.id}` is the id of offices[{first[office.id]}] already; change one"
+            yield ("offices", number, "id"), message
+        first.setdefault(office.id, number)
+
+
+def _address_twice(config: Config) -> Iterator[Problem]:
+    first: dict[str, KeyPath] = {}
+    for where, address in _addresses(config):
+        same = _canonical(address)
+        if same in first:
+            message = f"{address} is {spell(first[same])} already; each has an address of its own"
+            yield where, message
+        first.setdefault(same, where)
+
+
+def _addresses(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    if config.hub.uplink.gateway is not None:
+        yield ("hub", "uplink", "gateway"), config.hub.uplink.gateway
+    for number, office in enumerate(config.offices):
+        for key in ("router", "pc"):
+            address = getattr(office, key)
+            if address is not None:
+                yield ("offices", number, key), address
+
+
+def _canonical(address: str) -> str:
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        return address.lower().rstrip(".")
+
+
+def _times(config: Config) -> Iterator[Problem]:
+    hours = config.district.office_hours
+    if hours.to <= hours.from_:
+        message = f'must be later than `from` ("{hours.from_}")'
+        yield ("district", "office_hours", "to"), message
+    latency, bandwidth = config.probes.latency, config.probes.bandwidth
+    if latency.packets * PACKET_SPACING > latency.every:
+        most = int(latency.every / PACKET_SPACING)
+        message = f"must be at most {most}, 100 a second over `every` ({latency.every:g}s)"
+        yield ("probes", "latency", "packets"), message
+    if latency.timeout > latency.every:
+        message = f"must not be longer than `every` ({latency.every:g}s)"
+        yield ("probes", "latency", "timeout"), message
+    if bandwidth.every < 2 * bandwidth.seconds:
+        message = f"must be at least {2 * bandwidth.seconds:g}s, as long as both ways of a test"
+        yield ("probes", "bandwidth", "every"), message
+    conference = config.probes.conference
+    if conference.every is not None and conference.every < conference.seconds:
+        message = f"must be at least {conference.seconds:g}s, as long as a call"
+        yield ("probes", "conference", "every"), message
+    for number, moment in enumerate(conference.at):
+        if moment in conference.at[:number]:
+            yield ("probes", "conference", "at", number), f'"{moment}" is here twice; keep one'
+
+
+def _thresholds(config: Config) -> Iterator[Problem]:
+    limits = config.thresholds
+    for key in ("loss", "rtt", "jitter", "delivered", "loaded_rtt"):
+        if getattr(limits, key) <= 0:
+            yield ("thresholds", key), "must be more than 0: nothing real would pass"
+    if limits.loss >= 1:
+        yield ("thresholds", "loss"), "must be less than 100%: nothing would breach it"
+    if limits.jitter >= limits.rtt:
+        message = f"must be smaller than `rtt` ({limits.rtt * 1000:g}ms)"
+        yield ("thresholds", "jitter"), message
+    if limits.loaded_rtt < limits.rtt:
+        message = f"must not be smaller than `rtt` ({limits.rtt * 1000:g}ms), the line being full"
+        yield ("thresholds", "loaded_rtt"), message
+
+
+def _report(config: Config) -> Iterator[Problem]:
+    report, smtp = config.report, config.report.smtp
+    for number, language in enumerate(report.languages):
+        if language in report.languages[:number]:
+            yield ("report", "languages", number), f"`{language}` is here twice; keep one"
+    if report.to and smtp is None:
+        yield ("report", "to"), "cannot be served without a mail server; add `report: smtp:`"
+    if smtp is None:
+        return
+    if (smtp.user is None) != (smtp.password_file is None):
+        missing = "password_file" if smtp.password_file is None else "user"
+        yield ("report", "smtp"), f"`user` and `password_file` go together; add `{missing}:`"
+    if smtp.user is not None and smtp.security == "none":
+        yield ("report", "smtp", "security"), "would send the password in the clear; use starttls"

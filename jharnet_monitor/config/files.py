@@ -1,0 +1,70 @@
+"""The files that a configuration names: certificates, keys, tokens, passwords.
+
+Each has to be there, hold what it should, and (secrets) be closed to everyone but its owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from jharnet_monitor.config.checks import Problem
+from jharnet_monitor.config.document import KeyPath
+from jharnet_monitor.config.schema import Config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.tls import check_pair
+from jharnet_monitor.tokens import read_secret, read_token_hash
+
+MIN_API_TOKEN = 16
+"""Characters: enough that nobody guesses it over the network."""
+
+
+def faulty_files(config: Config, path: Path) -> Iterator[Problem]:
+    """What is wrong with the files; `path` is the configuration's own, for the remedies."""
+    yield from _tls(config)
+    if (token := config.hub.api_token_file) is not None:
+        make = f"make it with `jharnet-monitor token --api --config {path}`"
+        yield from _fault(("hub", "api_token_file"), token, _api_token, make)
+    for number, office in enumerate(config.offices):
+        if office.agent is not None:
+            make = f"make it with `jharnet-monitor token {office.id} --config {path}`"
+            where = ("offices", number, "agent", "token_hash_file")
+            yield from _fault(where, office.agent.token_hash_file, read_token_hash, make)
+    smtp = config.report.smtp
+    if smtp is not None and (password := smtp.password_file) is not None:
+        make = "write the mail account's password into it"
+        yield from _fault(("report", "smtp", "password_file"), password, read_secret, make)
+
+
+def _tls(config: Config) -> Iterator[Problem]:
+    tls = config.hub.tls
+    if not tls:
+        return
+    make = f"make both with `jharnet-monitor tls init {tls.certificate.parent}`"
+    for key, file in (("certificate", tls.certificate), ("key", tls.key)):
+        if not file.exists():
+            yield ("hub", "tls", key), f"there is no file {file}; {make}"
+            return
+    try:
+        check_pair(tls.certificate, tls.key)
+    except UserError as error:
+        key = "certificate" if str(error).startswith(f"{tls.certificate}:") else "key"
+        yield ("hub", "tls", key), str(error)
+
+
+def _api_token(path: Path) -> None:
+    if len(read_secret(path)) < MIN_API_TOKEN:
+        raise UserError(f"{path}: is shorter than {MIN_API_TOKEN} characters")
+
+
+def _fault(
+    where: KeyPath, path: Path, check: Callable[[Path], object], make: str
+) -> Iterator[Problem]:
+    if not path.exists():
+        yield where, f"there is no file {path}; {make}"
+        return
+    try:
+        check(path)
+    except UserError as error:
+        remedy = "" if "`" in str(error) else f"; {make}"
+        yield where, f"{error}{remedy}"

@@ -1,0 +1,100 @@
+"""Tokens and the files that hold secrets.
+
+A token has 256 random bits, so a plain SHA-256 of it cannot be guessed back and costs the hub
+nothing to check; slow hashes (scrypt, Argon2) are for passwords that people choose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+from jharnet_monitor.errors import UserError
+
+PREFIX = "sha256:"
+MAX_SECRET_BYTES = 4096
+
+
+def make_token() -> str:
+    """A new token: 43 characters that may stand in an address."""
+    return secrets.token_urlsafe(32)
+
+
+def hash_token(token: str) -> str:
+    """What the hub keeps of a token.
+
+    >>> hash_token("abc")
+    'sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
+    """
+    return PREFIX + hashlib.sha256(token.encode()).hexdigest()
+
+
+def token_matches(token: str, kept: str) -> bool:
+    """Whether a token is the one whose hash was kept; takes the same time either way."""
+    return hmac.compare_digest(hash_token(token).encode(), kept.encode())
+
+
+def read_token_hash(path: Path) -> str:
+    """The hash in a `token_hash_file`; raises `UserError` with what to do."""
+    kept = read_secret(path)
+    if not re.fullmatch(PREFIX + "[0-9a-f]{64}", kept):
+        raise UserError(
+            f"{path}: holds no token hash; make it with `jharnet-monitor token OFFICE --force`"
+        )
+    return kept
+
+
+def read_secret(path: Path) -> str:
+    """The text of a secret file; raises `UserError` if others may read it, or it is no secret."""
+    try:
+        with path.open("rb") as file:
+            check_private(path, os.fstat(file.fileno()))
+            raw = file.read(MAX_SECRET_BYTES + 1)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        text = raw.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: must hold one line of text") from error
+    if not text:
+        raise UserError(f"{path}: is empty")
+    if len(raw) > MAX_SECRET_BYTES or "\n" in text:
+        raise UserError(f"{path}: must hold one line of text")
+    return text
+
+
+def check_private(path: Path, status: os.stat_result) -> None:
+    """Raise `UserError` when anyone but the owner may read or write the file."""
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path}: is no file")
+    if status.st_mode & 0o077:
+        mode = stat.S_IMODE(status.st_mode)
+        raise UserError(f"{path}: may be used by others (mode {mode:o}); run `chmod 600 {path}`")
+
+
+def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
+    """Write a file that only its owner may read, whole or not at all.
+
+    Raises `UserError` if it exists and `replace` is not given, or cannot be written.
+    """
+    if path.exists() and not replace:
+        raise UserError(f"{path}: exists already; give --force to replace it")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
