@@ -18,6 +18,7 @@ from jharnet_monitor.probes.base import (
     ProbeContext,
     Reading,
 )
+from jharnet_monitor.probes.latency import LATENCY
 
 __all__ = [
     "FAR_SIDES",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 PROBES: dict[str, Probe] = {
+    "latency": LATENCY,
     "bandwidth": BANDWIDTH,
 }
 """What `jharnet-monitor probe NAME OFFICE`, the schedule and the API can run."""

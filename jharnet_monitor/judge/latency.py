@@ -1,0 +1,83 @@
+"""What a run of echo requests says: loss from the counts, delay and its variation from the replies.
+
+All times are round-trip times in seconds. With no reply there is no delay to speak of, and with
+nothing sent there is no loss either: those values are then absent, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The `share` quantile of an ascending sequence, interpolated between its neighbours.
+
+    (Hyndman and Fan 1996, type 7: what NumPy and Excel give.)
+
+    >>> percentile([1.0, 2.0, 3.0, 4.0], 0.5)
+    2.5
+    >>> percentile([7.0], 0.95)
+    7.0
+    """
+    position = share * (len(ordered) - 1)
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def jitter(rtts: Sequence[float]) -> float:
+    """Interarrival jitter by RFC 3550, 6.4.1, over replies in the order of their arrival.
+
+    J += (|D| - J)/16, where D is the difference between two replies that follow each other.
+    Round-trip times take the place of transit times, so both ways' variation is in it.
+
+    >>> jitter([0.040, 0.056, 0.040]) == 0.001 + (0.016 - 0.001) / 16
+    True
+    """
+    result = 0.0
+    for before, after in pairwise(rtts):
+        result += (abs(after - before) - result) / 16
+    return result
+
+
+def delay_variation(rtts: Sequence[float]) -> float:
+    """Packet delay variation by RFC 5481, 4.2: the 95th percentile of RTT - smallest RTT.
+
+    >>> round(delay_variation([0.040] * 19 + [0.140]), 6)
+    0.005
+    """
+    ordered = sorted(rtts)
+    return percentile(ordered, 0.95) - ordered[0]
+
+
+def summarise(rtts: Sequence[float], sent: int, received: int) -> dict[str, float]:
+    """The latency quantities of one run.
+
+    `rtts` are the round-trip times in the order in which the replies arrived; there may be
+    fewer than `received`, where a reply came but its time could not be trusted.
+
+    >>> values = summarise([0.040, 0.042, 0.041], sent=4, received=3)
+    >>> values["loss_ratio"], values["rtt_min_seconds"], values["rtt_p50_seconds"]
+    (0.25, 0.04, 0.041)
+    >>> summarise([], sent=20, received=0)
+    {'sent': 20.0, 'received': 0.0, 'loss_ratio': 1.0}
+    >>> summarise([], sent=0, received=0)
+    {'sent': 0.0, 'received': 0.0}
+    """
+    if received > sent:
+        raise ValueError(f"{received} replies to {sent} requests: duplicates must not be counted")
+    values: dict[str, float] = {"sent": float(sent), "received": float(received)}
+    if sent:
+        values["loss_ratio"] = (sent - received) / sent
+    if rtts:
+        ordered = sorted(rtts)
+        values["rtt_min_seconds"] = ordered[0]
+        values["rtt_p50_seconds"] = percentile(ordered, 0.5)
+        values["rtt_p95_seconds"] = percentile(ordered, 0.95)
+        values["rtt_max_seconds"] = ordered[-1]
+    if len(rtts) > 1:
+        values["jitter_seconds"] = jitter(rtts)
+        values["pdv_seconds"] = delay_variation(rtts)
+    return values

@@ -1,0 +1,184 @@
+"""One ICMP socket for echo requests to any number of targets (RFC 792, RFC 4443).
+
+The socket is icmplib's own class; its `send` and `receive` are not used, since they resolve a
+name, set two socket options and sum a checksum in Python for every packet, and stamp the reply
+in user space. What is here instead: kernel receive timestamps, and for a raw socket a filter in
+the kernel, without which it would be handed every reply of every other pinging program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import secrets
+import socket
+import struct
+from typing import Any, Literal, NamedTuple
+
+from icmplib import ICMPv4Socket, ICMPv6Socket
+from icmplib.exceptions import ICMPSocketError, SocketPermissionError
+
+PAYLOAD_BYTES = 56
+"""As ping and fping send: 64 bytes of ICMP, 84 of IPv4."""
+
+Family = Literal[4, 6]
+SocketAddress = tuple[Any, ...]
+"""What `socket.sendto` takes: (address, 0), for IPv6 with flow and scope."""
+
+# Linux's numbers (asm-generic/socket.h); the socket module does not name them.
+_SO_ATTACH_FILTER = 26
+_SO_RCVBUFFORCE = 33
+_SO_TIMESTAMPNS = 35
+_SO_MEMINFO = 55
+_MEMINFO_DROPS = 8
+_RECEIVE_BUFFER = 4 << 20
+_IPV6_TCLASS = 67
+
+_HEADER = struct.Struct("!BBHHH")
+_TIMESPEC = struct.Struct("@ll")
+_MEMINFO = struct.Struct("@9I")
+_ECHO_REQUEST = {4: 8, 6: 128}
+_ECHO_REPLY = {4: 0, 6: 129}
+
+
+class PingNotAllowed(PermissionError):
+    """This process may open neither an unprivileged nor a raw ICMP socket."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no right to send echo requests: set the sysctl net.ipv4.ping_group_range to "
+            '"0 2147483647", or give the program CAP_NET_RAW'
+        )
+
+
+class EchoReply(NamedTuple):
+    """One echo reply as it came, not yet matched with any request."""
+
+    source: str
+    sequence: int
+    payload: bytes
+    stamp: int | None
+    """Wall-clock time of its arrival in the kernel, in ns; None where the kernel gave none."""
+
+
+class EchoSocket:
+    """A non-blocking ICMP socket of one IP family, unprivileged where that is allowed.
+
+    `ident` is the ICMP identifier of everything it sends. `dscp` is the
+    Differentiated Services code point (RFC 2474), 46 for EF. Raises `PingNotAllowed`, or
+    `OSError` where the family itself is not there.
+    """
+
+    def __init__(self, family: Family, dscp: int = 0) -> None:
+        self.family = family
+        self._icmp = _open(family)
+        self.privileged: bool = self._icmp.is_privileged
+        self._icmp.blocking = False
+        sock: socket.socket = self._icmp.sock
+        self._sock = sock
+        if self.privileged:
+            self.ident = 1 + secrets.randbelow(0xFFFF)
+            _attach_filter(sock, family, self.ident)
+        else:
+            sock.bind(("", 0) if family == 4 else ("::", 0))
+            self.ident = sock.getsockname()[1]
+        _enlarge_buffer(sock)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        if dscp and family == 4:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
+        elif dscp:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TCLASS, dscp << 2)
+
+    def fileno(self) -> int:
+        """The file descriptor, for the event loop."""
+        return self._sock.fileno()
+
+    def send(self, sequence: int, payload: bytes, address: SocketAddress) -> None:
+        """Hand one echo request to the kernel; raises `OSError` when it does not take it."""
+        header = _HEADER.pack(_ECHO_REQUEST[self.family], 0, 0, self.ident, sequence)
+        if self.privileged and self.family == 4:  # in all other cases the kernel sums
+            check = checksum(header + payload)
+            header = _HEADER.pack(_ECHO_REQUEST[4], 0, check, self.ident, sequence)
+        self._sock.sendto(header + payload, address)
+
+    def receive(self) -> EchoReply | None:
+        """The next echo reply to this socket; None when there is none yet."""
+        while True:
+            try:
+                packet, ancillary, _, source = self._sock.recvmsg(2048, 128)
+            except BlockingIOError:
+                return None
+            stamp = None
+            for _, kind, data in ancillary:
+                if kind == _SO_TIMESTAMPNS:
+                    seconds, nanoseconds = _TIMESPEC.unpack(data)
+                    stamp = seconds * 1_000_000_000 + nanoseconds
+            if self.privileged and self.family == 4:
+                packet = packet[(packet[0] & 0x0F) * 4 :]
+            if len(packet) < _HEADER.size:
+                continue
+            kind, _, _, ident, sequence = _HEADER.unpack_from(packet)
+            if kind == _ECHO_REPLY[self.family] and ident == self.ident:
+                return EchoReply(source[0], sequence, packet[_HEADER.size :], stamp)
+
+    def dropped(self) -> int:
+        """How many packets the kernel threw away since the start, because the buffer was full."""
+        info = self._sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+        dropped: int = _MEMINFO.unpack(info)[_MEMINFO_DROPS]
+        return dropped
+
+    def close(self) -> None:
+        """Close the socket; idempotent."""
+        self._icmp.close()
+
+
+def checksum(packet: bytes) -> int:
+    """The Internet checksum (RFC 1071) of a packet of an even number of bytes.
+
+    >>> hex(checksum(bytes.fromhex("0001f203f4f5f6f7")))
+    '0x220d'
+    """
+    total = sum(struct.unpack(f"!{len(packet) // 2}H", packet))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def _open(family: Family) -> Any:
+    """icmplib's socket of the family, without privileges first."""
+    kind = ICMPv4Socket if family == 4 else ICMPv6Socket
+    for privileged in (False, True):
+        try:
+            return kind(privileged=privileged)
+        except SocketPermissionError:
+            continue
+        except ICMPSocketError as error:
+            raise OSError(f"no ICMP socket for IPv{family}: {error}") from error
+    raise PingNotAllowed
+
+
+def _enlarge_buffer(sock: socket.socket) -> None:
+    """Room for the replies of a second in which the loop was busy with something else."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    except PermissionError:  # only root passes net.core.rmem_max
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+
+
+def _attach_filter(sock: socket.socket, family: Family, ident: int) -> None:
+    """Let the kernel pass only echo replies with our identifier (classic BPF).
+
+    Instructions are (code, jump if true, jump if false, operand) of linux/filter.h. A raw IPv4
+    socket sees the IP header, whose length goes into X first; a raw IPv6 socket does not.
+    """
+    start = [(0xB1, 0, 0, 0)] if family == 4 else [(0x01, 0, 0, 0)]  # X = 4 * IHL, or 0
+    program = [
+        *start,
+        (0x50, 0, 0, 0),  # A = type, the byte at X
+        (0x15, 0, 3, _ECHO_REPLY[family]),
+        (0x48, 0, 0, 4),  # A = identifier, two bytes at X + 4
+        (0x15, 0, 1, ident),
+        (0x06, 0, 0, 0xFFFF),  # pass
+        (0x06, 0, 0, 0),  # drop
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("@HBBI", *step) for step in program))
+    pointer = struct.pack("@HP", len(program), ctypes.addressof(code))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)

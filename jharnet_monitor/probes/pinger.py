@@ -1,0 +1,277 @@
+"""Echo requests and replies, timed and matched: one socket a family for all targets.
+
+How a round-trip time comes about: the monotonic clock is read right before the packet goes to
+the kernel; the kernel stamps the reply when it arrives. That stamp is wall-clock time, so the
+offset between wall and monotonic clock is taken at the send and again after the reply was read.
+If it did not move, it turns the stamp into monotonic time. If it moved, somebody set the clock
+in between: the stamp is thrown away and the time of reading stands in. No sample is lost, and no
+sample carries the step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+import time
+from collections import deque
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import Protocol
+
+from jharnet_monitor.probes.icmp import PAYLOAD_BYTES, EchoReply, EchoSocket, Family, SocketAddress
+
+STEP_TOLERANCE_NS = 200_000
+"""A wall clock that moved by less falsifies a round trip by less than 0.2 ms; reading two
+clocks one after the other is itself only good to some microseconds."""
+
+_SEQUENCES = 1 << 16
+_MEMORY_SECONDS = 30.0
+"""How long a settled request is remembered, to know a late or a second reply to it."""
+_BATCH = 256
+_PATTERN = bytes(range(8, PAYLOAD_BYTES))
+_TICK = 0.05
+
+
+class Timebase:
+    """The two clocks between which kernel stamps are translated."""
+
+    def monotonic_ns(self) -> int:
+        """CLOCK_MONOTONIC."""
+        return time.monotonic_ns()
+
+    def wall_ns(self) -> int:
+        """CLOCK_REALTIME, which people and NTP set."""
+        return time.time_ns()
+
+    def stamp_ns(self, stamp: int) -> int:
+        """A stamp of the kernel, on the clock that `wall_ns` reads."""
+        return stamp
+
+    def offset_ns(self) -> int:
+        """Wall minus monotonic clock, read as closely together as the scheduler lets us."""
+        best, offset = 1 << 62, 0
+        for _ in range(4):
+            before = self.monotonic_ns()
+            wall = self.wall_ns()
+            after = self.monotonic_ns()
+            if after - before < best:
+                best, offset = after - before, wall - (before + after) // 2
+            if best < 20_000:
+                break
+        return offset
+
+
+class Stray(StrEnum):
+    """A reply that is none of the ones that count."""
+
+    LATE = "late"
+    """After its time-out: the request counts as lost, as RFC 7680 has it."""
+    DUPLICATE = "duplicate"
+    CORRUPTED = "corrupted"
+    """Right source, identifier and sequence, but not the bytes that were sent."""
+
+
+class Flow(Protocol):
+    """Who asked: hears what became of each of its requests."""
+
+    def settled(self, echo: Echo) -> None:
+        """The reply came in time, or the time-out passed."""
+
+    def stray(self, echo: Echo, kind: Stray) -> None:
+        """A reply came that does not count."""
+
+
+class Echo:
+    """One echo request and what became of it.
+
+    `sent_ns` is monotonic. `received` is None while waiting and where it cannot be known (the
+    kernel threw replies away); `rtt` is in seconds. `mark` is the caller's own.
+    """
+
+    __slots__ = ("doubtful", "flow", "mark", "offset_ns", "payload", "received", "rtt", "sent_ns",
+                 "sequence", "source", "waiting")  # fmt: skip
+
+    def __init__(self, flow: Flow, source: str, mark: object) -> None:
+        self.flow = flow
+        self.source = source
+        self.mark = mark
+        self.sequence = 0
+        self.payload = b""
+        self.sent_ns = 0
+        self.offset_ns = 0
+        self.waiting = True
+        self.doubtful = False
+        self.received: bool | None = None
+        self.rtt: float | None = None
+
+
+def socket_address(address: str) -> SocketAddress:
+    """What the socket needs of a literal IP address; raises `ValueError` for anything else."""
+    parsed = ip_address(address)
+    return (str(parsed), 0) if parsed.version == 4 else (str(parsed), 0, 0, 0)
+
+
+class Pinger:
+    """Sends echo requests and settles each of them exactly once.
+
+    It lives on the running event loop. `timeout` is in seconds. `strange` counts replies that
+    match nothing: a wrong source, or a request long forgotten. `steps` counts the samples whose
+    kernel stamp was thrown away because the clock was set while they were under way.
+    """
+
+    def __init__(self, timeout: float, dscp: int = 0, timebase: Timebase | None = None) -> None:
+        self.timeout = timeout
+        self.strange = 0
+        self.steps = 0
+        self._dscp = dscp
+        self._time = timebase or Timebase()
+        self._timeout_ns = round(timeout * 1e9)
+        self._memory_ns = self._timeout_ns + round(_MEMORY_SECONDS * 1e9)
+        self._cookie = secrets.token_bytes(4)
+        self._count = 0
+        self._lanes: dict[Family, _Lane] = {}
+        self._waiting: deque[Echo] = deque()
+        self._remembered: deque[tuple[_Lane, Echo]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def open(self, family: Family) -> EchoSocket:
+        """The socket of a family, opened when first asked for; errors as `EchoSocket`."""
+        lane = self._lanes.get(family)
+        if lane is None:
+            lane = self._lanes[family] = _Lane(EchoSocket(family, self._dscp))
+            asyncio.get_running_loop().add_reader(lane.socket, self._drain, lane)
+        return lane.socket
+
+    def send(self, flow: Flow, address: SocketAddress, mark: object = None) -> Echo:
+        """Send one request; raises `OSError` when it did not leave: then it was not sent."""
+        family: Family = 4 if len(address) == 2 else 6
+        lane = self._lanes.get(family)
+        if lane is None:
+            self.open(family)
+            lane = self._lanes[family]
+        sequence = lane.sequence
+        held = lane.echoes.get(sequence)
+        if held is not None and held.waiting:
+            raise OSError(errno.ENOBUFS, "65536 echo requests are waiting for their replies")
+        self._count += 1
+        echo = Echo(flow, address[0], mark)
+        echo.sequence = sequence
+        echo.payload = self._cookie + (self._count & 0xFFFFFFFF).to_bytes(4, "big") + _PATTERN
+        wall = self._time.wall_ns()
+        echo.sent_ns = self._time.monotonic_ns()
+        echo.offset_ns = wall - echo.sent_ns
+        lane.socket.send(sequence, echo.payload, address)
+        lane.sequence = (sequence + 1) % _SEQUENCES
+        lane.echoes[sequence] = echo
+        self._waiting.append(echo)
+        self._idle.clear()
+        self._remembered.append((lane, echo))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
+        return echo
+
+    async def settle(self) -> None:
+        """Wait until every request has its reply or its time-out."""
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """Give the sockets back; requests under way stay unsettled. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for lane in self._lanes.values():
+            asyncio.get_running_loop().remove_reader(lane.socket)
+            lane.socket.close()
+        self._lanes.clear()
+        self._waiting.clear()
+        self._remembered.clear()
+
+    def _drain(self, lane: _Lane, limit: int = _BATCH) -> None:
+        """Read what came. The clocks are compared after the reading, so that a step between a
+        packet's arrival and its reading cannot hide."""
+        replies: list[EchoReply] = []
+        while len(replies) < limit and (reply := lane.socket.receive()) is not None:
+            replies.append(reply)
+        if not replies:
+            return
+        offset, now = self._time.offset_ns(), self._time.monotonic_ns()
+        for reply in replies:
+            self._match(lane, reply, offset, now)
+
+    def _match(self, lane: _Lane, reply: EchoReply, offset: int, now: int) -> None:
+        echo = lane.echoes.get(reply.sequence)
+        if echo is None or echo.source != reply.source:
+            self.strange += 1
+        elif reply.payload != echo.payload:
+            echo.flow.stray(echo, Stray.CORRUPTED)
+        elif not echo.waiting:
+            echo.flow.stray(echo, Stray.DUPLICATE if echo.received else Stray.LATE)
+        else:
+            took = self._arrival(echo, reply.stamp, offset, now) - echo.sent_ns
+            if took <= self._timeout_ns:
+                echo.rtt = took / 1e9
+                _settle(echo, True)
+            else:
+                _settle(echo, False)
+                echo.flow.stray(echo, Stray.LATE)
+
+    def _arrival(self, echo: Echo, stamp: int | None, offset: int, now: int) -> int:
+        """When a reply reached the kernel, in monotonic ns."""
+        if stamp is not None and abs(offset - echo.offset_ns) <= STEP_TOLERANCE_NS:
+            arrived = self._time.stamp_ns(stamp) - offset
+            if echo.sent_ns < arrived <= now:
+                return arrived
+        else:
+            self.steps += 1
+        return now
+
+    def _tick(self) -> None:
+        """Settle what timed out, after reading what had already come while the loop was busy."""
+        now = self._time.monotonic_ns()
+        for lane in self._lanes.values():
+            self._drain(lane, _SEQUENCES)
+            self._note_drops(lane)
+        while self._waiting:
+            echo = self._waiting[0]
+            if echo.waiting:
+                if now - echo.sent_ns <= self._timeout_ns:
+                    break
+                _settle(echo, None if echo.doubtful else False)
+            self._waiting.popleft()
+        if not self._waiting:
+            self._idle.set()
+        while self._remembered and now - self._remembered[0][1].sent_ns > self._memory_ns:
+            lane, echo = self._remembered.popleft()
+            if lane.echoes.get(echo.sequence) is echo:
+                del lane.echoes[echo.sequence]
+        busy = self._waiting or self._remembered
+        self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick) if busy else None
+
+    def _note_drops(self, lane: _Lane) -> None:
+        """Replies that the kernel threw away may belong to any request under way."""
+        dropped = lane.socket.dropped()
+        if dropped != lane.dropped:
+            lane.dropped = dropped
+            for echo in self._waiting:
+                echo.doubtful = True
+
+
+class _Lane:
+    """One family's socket, and its requests by the sequence number that they hold."""
+
+    __slots__ = ("dropped", "echoes", "sequence", "socket")
+
+    def __init__(self, socket: EchoSocket) -> None:
+        self.socket = socket
+        self.dropped = socket.dropped()
+        self.sequence = secrets.randbelow(_SEQUENCES)
+        self.echoes: dict[int, Echo] = {}
+
+
+def _settle(echo: Echo, received: bool | None) -> None:
+    echo.waiting = False
+    echo.received = received
+    echo.flow.settled(echo)
