@@ -7,11 +7,13 @@ constraints are critical.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -28,6 +30,19 @@ CERTIFICATE_DAYS = 825
 """The longest that Apple's and, for public ones, other clients accept."""
 BACKDATED = timedelta(days=1)
 """A block's clock may be behind."""
+
+
+class Pair(Protocol):
+    """A certificate and its key, as the configuration names them."""
+
+    @property
+    def certificate(self) -> Path:
+        """PEM, with those who signed it behind."""
+
+    @property
+    def key(self) -> Path:
+        """PEM."""
+
 
 Key = ec.EllipticCurvePrivateKey
 
@@ -155,6 +170,17 @@ def certificate_expires(path: Path) -> datetime:
     return read_certificate(path).not_valid_after_utc
 
 
+def certificate_hosts(path: Path) -> list[str]:
+    """The host names and addresses a certificate is for; raises `UserError`."""
+    extensions = read_certificate(path).extensions
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)]
+
+
 def read_key(path: Path) -> Key:
     """An EC key of our own making; raises `UserError`."""
     key = _load_key(path)
@@ -168,6 +194,17 @@ def check_pair(certificate: Path, key: Path) -> None:
     public = read_certificate(certificate).public_key()
     if _der(public) != _der(_load_key(key).public_key()):
         raise UserError(f"{key}: is not the key of {certificate}; name two that belong together")
+
+
+def server_context(pair: Pair) -> ssl.SSLContext:
+    """TLS 1.2 or newer for a server; raises `UserError`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(pair.certificate, pair.key)
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(f"{pair.certificate}: cannot be served with {pair.key}: {error}") from error
+    return context
 
 
 def _load_key(path: Path) -> PrivateKeyTypes:

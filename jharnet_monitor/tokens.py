@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
@@ -15,6 +16,8 @@ import stat
 from pathlib import Path
 
 from jharnet_monitor.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 PREFIX = "sha256:"
 MAX_SECRET_BYTES = 4096
@@ -34,8 +37,17 @@ def hash_token(token: str) -> str:
     return PREFIX + hashlib.sha256(token.encode()).hexdigest()
 
 
-def token_matches(token: str, kept: str) -> bool:
-    """Whether a token is the one whose hash was kept; takes the same time either way."""
+def matches(token: str, hash_file: Path) -> bool:
+    """Whether a token is the one whose hash the file keeps; takes the same time either way.
+
+    The file is read each time, so that a new token needs no reload. One that cannot be used
+    admits nobody and is logged.
+    """
+    try:
+        kept = read_token_hash(hash_file)
+    except UserError as error:
+        _log.error("no agent can be admitted by this token file: %s", error)
+        return False
     return hmac.compare_digest(hash_token(token).encode(), kept.encode())
 
 
@@ -79,6 +91,24 @@ def check_private(path: Path, status: os.stat_result) -> None:
         raise UserError(f"{path}: may be used by others (mode {mode:o}); run `chmod 600 {path}`")
 
 
+def _make_directory(directory: Path) -> None:
+    """Like `mkdir -p`, mode 700; what root makes belongs to the owner of the directory above."""
+    if directory.is_dir():
+        return
+    _make_directory(directory.parent)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if os.geteuid() == 0:
+        owner = directory.parent.stat()
+        os.chown(directory, owner.st_uid, owner.st_gid)
+
+
+def _give_to_owner(descriptor: int, directory: Path) -> None:
+    """What root makes in a service's directory must be readable by that service."""
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
 def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
     """Write a file that only its owner may read, whole or not at all.
 
@@ -88,10 +118,11 @@ def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
         raise UserError(f"{path}: exists already; give --force to replace it")
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_directory(path.parent)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+            _give_to_owner(descriptor, path.parent)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

@@ -32,6 +32,13 @@ def _identifier(value: str) -> str:
     return value
 
 
+def check_host_name(value: str) -> str:
+    """Give the name back; raises `ValueError` if no host may be called so (RFC 1123)."""
+    if not _HOST.fullmatch(value) or re.fullmatch(r"[0-9.]+", value):
+        raise ValueError(f"must be a host name such as hub.example.in, not `{value}`")
+    return value
+
+
 def _address(value: str) -> str:
     if re.fullmatch(r"[0-9.]+", value) or ":" in value:
         try:

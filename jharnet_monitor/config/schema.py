@@ -6,6 +6,7 @@ stands under a key here is what an editor shows for it (`config/jharnet.schema.j
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -52,7 +53,7 @@ class OfficeHours(_Section):
 
     days: Weekdays = "mon-sat"
     """Such as `mon-sat` or `mon,wed,fri`."""
-    from_: TimeOfDay = Field("10:00", alias="from")
+    from_: TimeOfDay = Field(default="10:00", alias="from")
     """Opening time, in quotes."""
     to: TimeOfDay = "17:30"
     """Closing time, in quotes."""
@@ -73,7 +74,7 @@ class District(_Section):
     name: Text = Field(examples=["East Singhbhum"])
     name_hi: Text = Field(examples=["पूर्वी सिंहभूम"])
     timezone: TimeZone = "Asia/Kolkata"
-    office_hours: OfficeHours = OfficeHours()  # type: ignore[call-arg]
+    office_hours: OfficeHours = OfficeHours()
 
 
 class Tls(_Section):
@@ -105,7 +106,7 @@ class Hub(_Section):
 
     listen: ListenAddress = "0.0.0.0:9797"
     """Address and TCP port for pages, API, metrics and agents."""
-    database: DatabaseUrl = "sqlite:///monitor.db"
+    database: Annotated[DatabaseUrl, Field(validate_default=True)] = "sqlite:///monitor.db"
     """`sqlite:///FILE`, or `postgresql://USER@HOST/NAME` (password in ~/.pgpass)."""
     tls: Annotated[
         Annotated[Tls, Tag("section")] | Annotated[Literal[False], Tag("off")],
@@ -146,6 +147,10 @@ class LatencyProbe(_Section):
     """A reply later than this counts as lost."""
     dscp: Annotated[Count, Field(ge=0, le=63)] = 0
     """Traffic class of the echo requests: 46 (EF) is what voice has."""
+    down_after: Annotated[Count, Field(ge=2, le=60)] = 5
+    """So many unanswered requests on end, and an address is called silent."""
+    up_after: Annotated[Count, Field(ge=1, le=60)] = 2
+    """So many replies on end, and a silent address is called answering again."""
 
 
 class BandwidthProbe(_Section):
@@ -197,6 +202,8 @@ class Thresholds(_Section):
     """Conference grade that every office should reach: 4 HD, 3 SD, 2 low video, 1 audio."""
     loaded_rtt: Duration = 1.0
     """Round-trip time while the line is full."""
+    availability: Ratio = 0.99
+    """Availability that every office should reach, where its contract promises none."""
 
 
 class Link(_Section):
@@ -252,7 +259,7 @@ class Smtp(_Section):
     user: Text | None = None
     password_file: FilePath | None = None
     """Mode 600."""
-    sender: MailAddress = Field("jharnet-monitor@localhost", alias="from")
+    sender: MailAddress = Field(default="jharnet-monitor@localhost", alias="from")
 
 
 class ReportSettings(_Section):
@@ -262,6 +269,8 @@ class ReportSettings(_Section):
     to: tuple[MailAddress, ...] = ()
     """Who gets it every Monday at 08:00."""
     smtp: Smtp | None = None
+    directory: Annotated[FilePath, Field(validate_default=True)] = Path("reports")
+    """Where the reports are kept and the hub's page `/reports` finds them."""
 
 
 class Config(_Section):

@@ -1,0 +1,147 @@
+"""What is done before the hub runs: check the configuration, make the tokens."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.config.warnings import warnings
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.tls import certificate_hosts
+from jharnet_monitor.tokens import hash_token, make_token, write_secret
+
+
+def check_config(
+    file: Annotated[Path, typer.Argument(help="The hub's YAML file.")] = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Check a configuration: exit 0 and a summary, or 2 and the line to mend."""
+    config = load_config(file)
+    notes = list(warnings(config, datetime.now(UTC)))
+    console = Console()
+    if as_json:
+        console.print_json(data={"ok": True, "offices": len(config.offices), "warnings": notes})
+        return
+    console.print(_summary(config))
+    for note in notes:
+        console.print(f"[yellow]warning:[/] {escape(note)}", soft_wrap=True)
+    console.print(f"[green]ok:[/] {escape(str(file))}", soft_wrap=True)
+
+
+def _summary(config: Config) -> Table:
+    table = Table(title=f"{config.district.name} ({config.district.name_hi})", show_header=False)
+    probes, hours = config.probes, config.district.office_hours
+    contracts = [o for o in config.offices if o.link is not None]
+    agents = [o for o in config.offices if o.agent is not None]
+    calls = [*probes.conference.at]
+    if probes.conference.every:
+        calls.append(f"every {_time(probes.conference.every)}")
+    table.add_row("offices", f"{len(config.offices)}, {len(agents)} with an agent's token, "
+                             f"{len(contracts)} with a contract")  # fmt: skip
+    table.add_row("hub", f"{'https' if config.hub.tls else 'http'}://{config.hub.listen}")
+    table.add_row("database", config.hub.database)
+    table.add_row("uplink", f"{config.hub.uplink.contracted / 1e6:g} Mbit/s")
+    table.add_row("office hours", f"{hours.days} {hours.from_}-{hours.to}, holidays of "
+                                  f"{hours.holidays or 'nowhere'}")  # fmt: skip
+    table.add_row("latency", f"{probes.latency.packets} packets in {_time(probes.latency.every)}")
+    table.add_row("bandwidth", f"every {_time(probes.bandwidth.every)}")
+    table.add_row("conference", f"{probes.conference.profile} at {', '.join(calls) or 'no time'}")
+    table.add_row("budget", f"{config.budget / 1e6:g} MB a day and office")
+    table.add_row("report", f"{', '.join(config.report.languages)} to "
+                            f"{', '.join(config.report.to) or 'nobody'}")  # fmt: skip
+    return table
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
+
+
+def token(
+    office: Annotated[str | None, typer.Argument(help="Id of the office.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    hub: Annotated[
+        str | None, typer.Option(help="The hub's address as offices reach it, https://HOST:9797.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every office that has none yet.")] = False,
+    api: Annotated[bool, typer.Option("--api", help="The API's token instead.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace: the old one ends.")] = False,
+) -> None:
+    """Make an office's token: prints it once, with the join link; the hub keeps its hash."""
+    settings = load_config(config, files=False)
+    if [office is not None, every, api].count(True) != 1:
+        raise UserError("name one OFFICE, or --all, or --api")
+    if api:
+        _make_api_token(settings, config, force=force)
+        return
+    base = _hub_address(settings, hub)
+    chosen = list(_chosen(settings, config, office, force=force))
+    if not chosen:
+        print("every office with an agent has its token already; --force replaces them")
+    for one in chosen:
+        made = make_token()
+        write_secret(_hash_file(one, config), hash_token(made) + "\n", replace=force)
+        print(f"{one.id}\n  token      {made}\n  join link  {base}/join/{one.id}#t={made}")
+
+
+def _chosen(settings: Config, path: Path, office: str | None, *, force: bool) -> Iterator[Office]:
+    if office is not None:
+        try:
+            yield settings.office(office)
+        except KeyError as error:
+            raise UserError(f"{path}: {error.args[0]}") from None
+        return
+    with_agent = [o for o in settings.offices if o.agent is not None]
+    yield from (o for o in with_agent if force or not _hash_file(o, path).exists())
+
+
+def _hash_file(office: Office, path: Path) -> Path:
+    if office.agent is None:
+        raise UserError(
+            f"{path}: {office.id} has no agent; add `agent: {{token_hash_file: "
+            f"secrets/{office.id}}}` to the office"
+        )
+    return office.agent.token_hash_file
+
+
+def _make_api_token(settings: Config, path: Path, *, force: bool) -> None:
+    file = settings.hub.api_token_file
+    if file is None:
+        raise UserError(f"{path}: hub.api_token_file: is not set; add it, such as secrets/api")
+    write_secret(file, make_token() + "\n", replace=force)
+    print(f"API token written to {file}; a running hub uses it from now on")
+
+
+def _known_name(settings: Config) -> str:
+    """What offices may call the hub: the first name of its certificate, else this machine's."""
+    if settings.hub.tls and settings.hub.tls.certificate.exists():
+        hosts = [h for h in certificate_hosts(settings.hub.tls.certificate) if h != "localhost"]
+        if hosts:
+            return hosts[0]
+    return socket.gethostname()
+
+
+def _hub_address(settings: Config, given: str | None) -> str:
+    """The address for the join link: as given, or as the hub is known."""
+    if given is not None:
+        if not given.startswith(("https://", "http://")):
+            raise UserError(f"--hub {given}: must be https://HOST:9797 (or http:// without TLS)")
+        return given.rstrip("/")
+    host = settings.hub.host
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = _known_name(settings)
+    scheme = "https" if settings.hub.tls else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.hub.port}"

@@ -1,0 +1,93 @@
+"""`tls init`: an authority of the district's own, and the hub's certificate from it."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from jharnet_monitor import tls
+from jharnet_monitor.config.fields import check_host_name
+from jharnet_monitor.errors import UserError
+
+app = typer.Typer(help="Certificates of the district's own.", no_args_is_help=True)
+
+IpAddress = IPv4Address | IPv6Address
+
+
+@app.callback()
+def certificates() -> None:
+    """Certificates of the district's own."""
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where the files go.")],
+    name: Annotated[list[str] | None, typer.Option(help="Host name of the hub; repeat.")] = None,
+    ip: Annotated[list[str] | None, typer.Option(help="IP address of the hub; repeat.")] = None,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="New hub certificate from the authority that is there.")
+    ] = False,
+) -> None:
+    """Make an authority of your own and the hub's certificate: ca.pem goes to the offices.
+
+    Without --name and --ip the certificate is for this machine's own name and addresses.
+    """
+    files, now = tls.Files(directory.resolve()), datetime.now(UTC)
+    names, addresses = _names(name or []), _addresses(ip or [])
+    if not names and not addresses:
+        names, addresses = _own_names(), _own_addresses()
+    if not renew:
+        if files.authority.exists():
+            raise UserError(
+                f"{files.authority}: exists already; give --renew for a new hub certificate from it"
+            )
+        tls.make_authority(files, socket.gethostname(), now)
+    names, addresses = [*names, "localhost"], [*addresses, ip_address("127.0.0.1")]
+    tls.make_certificate(files, list(dict.fromkeys(names)), list(dict.fromkeys(addresses)), now)
+    _tell(files, names, addresses)
+
+
+def _tell(files: tls.Files, names: list[str], addresses: list[IpAddress]) -> None:
+    until = tls.certificate_expires(files.certificate)
+    print(f"hub's certificate  {files.certificate} (until {until:%d %B %Y})")
+    print(f"hub's key          {files.key}")
+    print(f"for the offices    {files.authority} (agent --ca; browsers import it)")
+    print(f"valid for          {', '.join(dict.fromkeys([*names, *map(str, addresses)]))}")
+    print(f"in the config      tls: {{certificate: {files.certificate}, key: {files.key}}}")
+
+
+def _names(given: list[str]) -> list[str]:
+    for name in given:
+        try:
+            check_host_name(name)
+        except ValueError as error:
+            raise UserError(f"--name: {error}") from None
+    return given
+
+
+def _addresses(given: list[str]) -> list[IpAddress]:
+    try:
+        return [ip_address(text) for text in given]
+    except ValueError as error:
+        raise UserError(f"--ip: {error}; give one such as 10.8.0.2") from None
+
+
+def _own_names() -> list[str]:
+    names = (socket.gethostname(), socket.getfqdn())
+    return [n for n in dict.fromkeys(names) if not n.startswith("localhost") and ":" not in n]
+
+
+def _own_addresses() -> list[IpAddress]:
+    found = [
+        ip_address(entry.address)
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family in (socket.AF_INET, socket.AF_INET6) and "%" not in entry.address
+    ]
+    return [address for address in found if not address.is_loopback]
