@@ -17,9 +17,9 @@ from aiohttp.payload import Payload
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.probes.base import Channel, FarContext
-from jharnet_monitor.probes.sending import cut, pour, socket_of, tune_sender
+from jharnet_monitor.probes.connection import Connection, pour
 from jharnet_monitor.probes.series import Series
-from jharnet_monitor.probes.tcpinfo import TcpInfo, tcp_info
+from jharnet_monitor.probes.tcpinfo import TcpInfo
 
 LONGEST_SECONDS = 30.0
 POLL_SECONDS = 0.005
@@ -65,15 +65,13 @@ async def _download(
             if response.status != 200:
                 report["error"] = f"the hub answered {response.status}"
                 return
-            transport = response.connection.transport if response.connection else None
-            sock = socket_of(transport)
+            connection = Connection(response.connection and response.connection.transport)
             try:
                 async for chunk in response.content.iter_any():
                     payload += len(chunk)
-                    info = None if sock is None else tcp_info(sock)
-                    series.arrived(context.clock.monotonic(), info, payload)
+                    series.arrived(context.clock.monotonic(), connection.info(), payload)
             finally:
-                cut(transport)
+                connection.cut()
     finally:
         report["series"] = series.to_json()
         report["counted"] = "kernel" if series.kernel_counted else "application"
@@ -100,7 +98,7 @@ class _Stream(Payload):
         super().__init__(None, content_type="application/octet-stream")
         self._rate = rate
         self._clock = clock
-        self._transport: asyncio.BaseTransport | None = None
+        self._connection = Connection(None)
         self._info: TcpInfo | None = None
         self._round_trips: list[float] = []
 
@@ -110,8 +108,8 @@ class _Stream(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write until the connection ends or the request is cancelled."""
-        self._transport = getattr(writer, "transport", None)
-        tune_sender(self._transport, self._rate)
+        self._connection = Connection(getattr(writer, "transport", None))
+        self._connection.pace(self._rate)
         watching = asyncio.create_task(self._watch())
         try:
             await pour(writer.write)
@@ -119,15 +117,14 @@ class _Stream(Payload):
             watching.cancel()
 
     async def _watch(self) -> None:
-        sock = socket_of(self._transport)
-        while sock is not None and (info := tcp_info(sock)) is not None:
+        while (info := self._connection.info()) is not None:
             self._info = info
             self._round_trips.append(info.rtt)
             await asyncio.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
         """Throw away what the kernel still holds."""
-        cut(self._transport)
+        self._connection.cut()
 
     def report(self) -> dict[str, Any]:
         """What the sender knows: IP bytes put on the line, retransmissions, round trips."""

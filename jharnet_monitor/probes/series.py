@@ -19,6 +19,7 @@ from jharnet_monitor.probes.tcpinfo import TcpInfo
 SPACING_SECONDS = 0.008
 """Samples closer than this add length and no knowledge."""
 MAX_POINTS = 1000
+ENOUGH_SEGMENTS = 10
 FULL_SEGMENTS = 0.97
 """Below this mean fill of its segments a transfer is judged by its bytes instead."""
 
@@ -76,13 +77,21 @@ class Series:
         """Cumulative IP bytes over time, in the form that `judge.throughput` takes."""
         if not self.points:
             return []
-        first, last = self.points[0], self.points[-1]
-        full = (last.segments - first.segments) * self.mss
-        if full > 0 and last.payload - first.payload >= FULL_SEGMENTS * full:
+        if self._full_segments():
             size = self.mss + self.header
             return [Sample(p.seconds, float(p.segments * size)) for p in self.points]
         share = (self.mss + self.header) / self.mss
         return [Sample(p.seconds, p.payload * share) for p in self.points]
+
+    def _full_segments(self) -> bool:
+        """Whether a segment stands for `mss` bytes, seen where no hole hides any of them."""
+        first = self.points[0]
+        fills = (
+            (p.payload - first.payload) / ((p.segments - first.segments) * self.mss)
+            for p in self.points
+            if p.segments - first.segments >= ENOUGH_SEGMENTS
+        )
+        return max(fills, default=0.0) >= FULL_SEGMENTS
 
     def to_json(self) -> dict[str, Any]:
         """Compact: milliseconds since the first point, and counts."""

@@ -15,9 +15,9 @@ from aiohttp import web
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.throughput import stable
-from jharnet_monitor.probes.sending import cut, pour, socket_of, tune_sender
+from jharnet_monitor.probes.connection import Connection, pour
 from jharnet_monitor.probes.series import Series
-from jharnet_monitor.probes.tcpinfo import TcpInfo, tcp_info
+from jharnet_monitor.probes.tcpinfo import TcpInfo
 
 POLL_SECONDS = 0.005
 SILENCE_SECONDS = 1.0
@@ -86,7 +86,7 @@ class Exchange:
         self._limits = limits
         self._arrived = asyncio.Event()
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._transport: asyncio.Transport | None = None
+        self._connection = Connection(None)
         self.flow = Flow()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -94,14 +94,14 @@ class Exchange:
         if self._arrived.is_set() or self._done.done():
             raise web.HTTPGone(text="this transfer is over")
         self._arrived.set()
-        self._transport = request.transport
+        self._connection = Connection(request.transport)
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
         try:
             await self._run(request, response)
         except ConnectionError:
             self.flow.ended = Ended.BROKEN_OFF
         finally:
-            cut(self._transport)
+            self._connection.cut()
             if not self._done.done():
                 self._done.set_result(None)
         return response
@@ -122,7 +122,7 @@ class Exchange:
         """Cut the connection, whoever is on it, and let nobody in any more."""
         if not self._done.done():
             self._done.set_result(None)
-        cut(self._transport)
+        self._connection.cut()
 
     async def _run(self, request: web.Request, response: web.StreamResponse) -> None:
         raise NotImplementedError
@@ -152,18 +152,18 @@ class Download(Exchange):
     """Hub to agent: counted here by what the agent's kernel acknowledges, there by what came."""
 
     async def _run(self, request: web.Request, response: web.StreamResponse) -> None:
-        tune_sender(request.transport, self._limits.rate)
+        self._connection.pace(self._limits.rate)
         await response.prepare(request)
         pouring = asyncio.create_task(pour(response.write))
         try:
             await self._watch(pouring)
         finally:
-            cut(self._transport)
+            self._connection.cut()
             pouring.cancel()
             await asyncio.gather(pouring, return_exceptions=True)
 
     async def _watch(self, pouring: asyncio.Task[None]) -> None:
-        sock, flow, clock = socket_of(self._transport), self.flow, self._clock
+        flow, clock = self.flow, self._clock
         begun = moment = clock.monotonic()
         overslept = 0.0
         while not pouring.done():
@@ -171,7 +171,7 @@ class Download(Exchange):
             before, moment = moment, clock.monotonic()
             overslept += max(0.0, moment - before - POLL_SECONDS - LATE_SECONDS)
             flow.late = overslept / (moment - begun)
-            info = None if sock is None else tcp_info(sock)
+            info = self._connection.info()
             changed = False
             if info is not None:
                 self._note(info)
@@ -186,7 +186,7 @@ class Upload(Exchange):
     """Agent to hub: counted here, where it arrives."""
 
     async def _run(self, request: web.Request, response: web.StreamResponse) -> None:
-        sock, flow, clock = socket_of(self._transport), self.flow, self._clock
+        flow, clock = self.flow, self._clock
         begun = clock.monotonic()
         while True:
             try:
@@ -195,7 +195,7 @@ class Upload(Exchange):
             except TimeoutError:
                 chunk = None
             moment = clock.monotonic()
-            info = None if sock is None else tcp_info(sock)
+            info = self._connection.info()
             self._note(info)
             flow.payload += len(chunk or b"")
             changed = chunk is not None and flow.series.arrived(moment, info, flow.payload)
