@@ -62,12 +62,14 @@ def _first(document: Document, problems: dict[KeyPath, str]) -> UserError:
 def _problems(
     document: Document, model: type[BaseModel], error: ValidationError
 ) -> Iterator[tuple[KeyPath, str]]:
-    for problem in error.errors(include_url=False):
-        where, value = _locate(document.data, problem["loc"])
+    found = [(p, *_locate(document.data, p["loc"])) for p in error.errors(include_url=False)]
+    misspelt = {where[:-1] for p, where, _ in found if p["type"] == "extra_forbidden"}
+    for problem, where, value in found:
         if problem["type"] == "extra_forbidden":
             yield where, _unknown_key(str(where[-1]), list(_fields(model, where[:-1])))
         elif problem["type"] == "missing" and where:
-            yield where, _missing(str(where[-1]), _fields(model, where[:-1]))
+            if where[:-1] not in misspelt:  # else it is there, by a wrong name
+                yield where, _missing(str(where[-1]), _fields(model, where[:-1]))
         else:
             yield where, _message(problem, where, value)
 

@@ -17,6 +17,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -98,6 +99,8 @@ class Uplink(_Section):
 def _section_or_off(value: object) -> object:
     if value is False or isinstance(value, dict | Tls):
         return value
+    if value == "off":  # what YAML 1.2, and so many an editor, makes of off
+        return False
     raise ValueError("must have `certificate:` and `key:` below it, or be `off`")
 
 
@@ -109,7 +112,8 @@ class Hub(_Section):
     database: Annotated[DatabaseUrl, Field(validate_default=True)] = "sqlite:///monitor.db"
     """`sqlite:///FILE`, or `postgresql://USER@HOST/NAME` (password in ~/.pgpass)."""
     tls: Annotated[
-        Annotated[Tls, Tag("section")] | Annotated[Literal[False], Tag("off")],
+        Annotated[Tls, Tag("section")]
+        | Annotated[Literal[False], Tag("off"), WithJsonSchema({"enum": ["off", False]})],
         Discriminator(lambda value: "off" if value is False else "section"),
         BeforeValidator(_section_or_off),
     ] = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])

@@ -7,6 +7,7 @@ would be right.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -19,7 +20,7 @@ _RATIOS = {"%": 0.01}
 _SIZES = {"B": 1, "kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 
 
-def _parse(value: object, units: dict[str, float] | dict[str, int], what: str, like: str) -> float:
+def _parse(value: object, units: Mapping[str, float], what: str, like: str) -> float:
     match = _NUMBER.match(value) if isinstance(value, str) else None
     if match is None or match.group(2) is None:
         raise ValueError(f"must be {what} with its unit, such as `{like}`, not `{value}`")
@@ -73,30 +74,51 @@ def parse_size(value: object) -> int:
     return int(_parse(value, _SIZES, "a size", "200 MB"))
 
 
+def _plain(number: float) -> str:
+    return f"{number:.9f}".rstrip("0").rstrip(".")
+
+
+def spell(value: float, kind: str) -> str:
+    """A quantity as people write it; `kind` is `rate`, `duration`, `ratio` or `size`.
+
+    >>> spell(7200.0, "duration"), spell(0.02, "ratio"), spell(300_000_000, "size")
+    ('2h', '2%', '300MB')
+    """
+    if kind == "ratio":
+        return f"{_plain(value * 100)}%"
+    tables: dict[str, Mapping[str, float]] = {"rate": _RATES, "duration": _TIMES, "size": _SIZES}
+    units = tables[kind]
+    fitting = [u for u, size in units.items() if value >= size and not (value / size) % 1]
+    unit = max(fitting, key=lambda u: units[u]) if fitting else min(units, key=lambda u: units[u])
+    return f"{_plain(value / units[unit])}{unit}"
+
+
 Rate = Annotated[
     float,
     BeforeValidator(parse_rate),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?[kMG]?bit/s$",
+    WithJsonSchema({"type": "string", "quantity": "rate", "pattern": r"^\d+(\.\d+)? ?[kMG]?bit/s$",
                     "examples": ["10 Mbit/s"]}),
 ]  # fmt: skip
 """bit/s."""
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?(ms|s|min|h|d|w)$",
+    WithJsonSchema({"type": "string", "quantity": "duration",
+                    "pattern": r"^\d+(\.\d+)? ?(ms|s|min|h|d|w)$",
                     "examples": ["60s"]}),
 ]  # fmt: skip
 """Seconds."""
 Ratio = Annotated[
     float,
     BeforeValidator(parse_ratio),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?%$", "examples": ["2%"]}),
-]
+    WithJsonSchema({"type": "string", "quantity": "ratio", "pattern": r"^\d+(\.\d+)? ?%$",
+                    "examples": ["2%"]}),
+]  # fmt: skip
 """0 to 1."""
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?[kMG]?B$",
+    WithJsonSchema({"type": "string", "quantity": "size", "pattern": r"^\d+(\.\d+)? ?[kMG]?B$",
                     "examples": ["200 MB"]}),
 ]  # fmt: skip
 """Bytes."""

@@ -1,0 +1,44 @@
+"""The JSON Schema of `jharnet.yaml`, for editors: `python -m jharnet_monitor.config.json_schema`.
+
+An editor with a YAML language server completes keys from it, shows what they mean and marks what
+is wrong while it is being written. A test holds the shipped file up to date.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jharnet_monitor.config.schema import Config
+from jharnet_monitor.config.units import spell
+
+
+def config_schema() -> str:
+    """The schema as the text of `config/jharnet.schema.json`."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Config.model_json_schema(),
+    }
+    _spell_defaults(schema)
+    return json.dumps(schema, ensure_ascii=False, indent=1) + "\n"
+
+
+def _spell_defaults(node: Any) -> None:
+    """Defaults as people write them: `60s`, where the model holds 60.0."""
+    if isinstance(node, list):
+        for item in node:
+            _spell_defaults(item)
+    if not isinstance(node, dict):
+        return
+    kinds = [part.pop("quantity", None) for part in [node, *node.get("anyOf", [])]]
+    kind = next(filter(None, kinds), None)
+    if kind and isinstance(node.get("default"), int | float):
+        node["default"] = spell(node["default"], kind)
+    if isinstance(node.get("default"), dict):  # of a section: each of its keys tells its own
+        del node["default"]
+    for value in node.values():
+        _spell_defaults(value)
+
+
+if __name__ == "__main__":
+    print(config_schema(), end="")

@@ -1,0 +1,414 @@
+"""The configuration: what is wrong in it is told in one line with file, line, key and remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jharnet_monitor import tls
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.json_schema import config_schema
+from jharnet_monitor.config.load import load_config, load_yaml_model
+from jharnet_monitor.config.units import parse_duration, parse_ratio, parse_size, spell
+from jharnet_monitor.config.warnings import warnings
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.tokens import hash_token, make_token, write_secret
+
+ROOT = Path(__file__).parents[1]
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
+GOOD = """\
+district:
+  id: east-singhbhum
+  name: East Singhbhum
+  name_hi: पूर्वी सिंहभूम
+  timezone: Asia/Kolkata
+  office_hours: {days: mon-sat, from: "10:00", to: "17:30", holidays: IN-JH}
+hub:
+  listen: 0.0.0.0:9797
+  database: sqlite:///monitor.db
+  tls: {certificate: tls/hub.pem, key: tls/hub.key}
+  api_token_file: secrets/api
+  udp_ports: 40000-40199
+  uplink: {contracted: 34 Mbit/s, gateway: 10.8.0.1}
+probes:
+  latency: {every: 60s, packets: 60}
+  bandwidth: {every: 2h}
+  conference: {at: ["11:00", "15:00"], profile: 720p, seconds: 30}
+budget: 300 MB
+thresholds: {loss: 2%, rtt: 300ms, jitter: 40ms, delivered: 80%, grade: 3}
+offices:
+  - id: potka
+    name: Potka
+    name_hi: पोटका
+    router: 10.8.3.1
+    pc: 10.8.3.10
+    link: {contracted: 4 Mbit/s, kind: leased-line, sla: 99.5%}
+    agent: {token_hash_file: secrets/potka}
+  - id: boram
+    name: Boram
+    name_hi: बोड़ाम
+    router: 10.8.4.1
+report:
+  languages: [hi, en]
+  to: [dc@example.in]
+  smtp: {host: smtp.example.in, user: jharnet, password_file: secrets/smtp, from: j@example.in}
+"""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A good file with `old` written as `new`; the error stands on the line that has `at`."""
+
+    old: str
+    new: str
+    at: str
+    key: str
+    remedy: str
+
+
+WRONG = (
+    Wrong("listen:", "lissen:", "lissen", "hub.lissen", "did you mean `listen`?"),
+    Wrong("budget:", "colour: red\nbudget:", "colour", "colour", "known here: district, hub"),
+    Wrong("sla: 99.5%", "slo: 99.5%", "slo", "offices[0].link.slo", "did you mean `sla`?"),
+    Wrong("every: 60s", "every: 60", "every: 60,", "probes.latency.every", "such as `60s`, not"),
+    Wrong("every: 60s", "every: 60 sec", "60 sec", "probes.latency.every", "ms, s, min, h"),
+    Wrong("every: 60s", "every: 0s", "0s", "probes.latency.every", "must be at least 1s"),
+    Wrong("every: 60s", "every: -5s", "-5s", "probes.latency.every", "must not be negative"),
+    Wrong("every: 2h", "every: 1s", "every: 1s", "probes.bandwidth.every", "at least 10s"),
+    Wrong("packets: 60", "packets: yes", "yes", "probes.latency.packets", "a whole number"),
+    Wrong("packets: 60", "packets: 0", "packets", "probes.latency.packets", "or equal to 1, not 0"),
+    Wrong("every: 60s, packets: 60", "every: 2s, packets: 500", "500", "probes.latency.packets",
+          "must be at most 200"),
+    Wrong("every: 60s", "every: 1s, timeout: 2s", "timeout", "probes.latency.timeout",
+          "must not be longer than `every` (1s)"),
+    Wrong('["11:00"', "[11:00", "11:00", "probes.conference.at[0]", 'in quotes, "11:00"'),
+    Wrong('"11:00"', '"25:00"', "25:00", "probes.conference.at[0]", 'and "23:59"'),
+    Wrong('"11:00"', '"15:00"', "15:00", "probes.conference.at[1]", "here twice; keep one"),
+    Wrong("720p", "1080p", "1080p", "probes.conference.profile", "'540p' or '720p', not '1080p'"),
+    Wrong("seconds: 30", "seconds: 30s", "30s", "probes.conference.seconds", "must be a number"),
+    Wrong('to: "17:30"', 'to: "09:30"', "09:30", "district.office_hours.to", "later than `from`"),
+    Wrong("from: \"10:00\"", "from: 10:00", "office_hours", "district.office_hours.from",
+          'in quotes, "10:00"'),
+    Wrong("days: mon-sat", "days: monday", "monday", "district.office_hours.days", "mon-sat or"),
+    Wrong("IN-JH", "IN-XX", "IN-XX", "district.office_hours.holidays", "it is IN-JH"),
+    Wrong("Asia/Kolkata", "Asia/Ranchi", "Ranchi", "district.timezone", "it is Asia/Kolkata"),
+    Wrong("  name_hi: पूर्वी सिंहभूम\n", "", "district:", "district.name_hi",
+          "is missing; add `name_hi: पूर्वी सिंहभूम`"),
+    Wrong("id: east-singhbhum", "id: East Singhbhum", "id: East", "district.id", "such as `potka`"),
+    Wrong("0.0.0.0:9797", "9797", "listen", "hub.listen", "must be text"),
+    Wrong("0.0.0.0:9797", '":9797"', "listen", "hub.listen", "such as 0.0.0.0:9797"),
+    Wrong("0.0.0.0:9797", '"::1:9797"', "listen", "hub.listen", "`[::1]:9797`"),
+    Wrong("0.0.0.0:9797", "0.0.0.0:0", "listen", "hub.listen", "such as 9797, not 0"),
+    Wrong("sqlite:///monitor.db", "mysql://x/y", "mysql", "hub.database", "`mysql` is not"),
+    Wrong("sqlite:///monitor.db", "postgresql://u:geheim@h/d", "geheim", "hub.database",
+          "put it into ~/.pgpass"),
+    Wrong("{certificate: tls/hub.pem, key: tls/hub.key}", "on", "tls: on", "hub.tls",
+          "or be `off`"),
+    Wrong(", key: tls/hub.key", "", "tls:", "hub.tls.key", "is missing; add `key: tls/hub.key`"),
+    Wrong("40000-40199", "40199-40000", "udp", "hub.udp_ports", "`40000-40199`"),
+    Wrong("40000-40199", "40000-40001", "udp", "hub.udp_ports", "at least 20 ports"),
+    Wrong("34 Mbit/s", "34 Mbps", "Mbps", "hub.uplink.contracted", "bit/s, kbit/s, Mbit/s"),
+    Wrong("34 Mbit/s", "0 Mbit/s", "0 Mbit", "hub.uplink.contracted", "must be more than 0"),
+    Wrong("contracted: 4 Mbit/s, ", "", "kind: leased", "offices[0].link.contracted",
+          "add `contracted: 4 Mbit/s`"),
+    Wrong("300 MB", "300 MiB", "MiB", "budget", "B, kB, MB, GB"),
+    Wrong("loss: 2%", "loss: 2", "loss: 2,", "thresholds.loss", "such as `2%`, not `2`"),
+    Wrong("loss: 2%", "loss: 120%", "120%", "thresholds.loss", "must not be over 100%"),
+    Wrong("grade: 3", "grade: 5", "grade: 5", "thresholds.grade", "less than or equal to 4, not 5"),
+    Wrong("jitter: 40ms", "jitter: 400ms", "400ms", "thresholds.jitter", "smaller than `rtt`"),
+    Wrong("grade: 3", "loaded_rtt: 50ms", "50ms", "thresholds.loaded_rtt", "not be smaller than"),
+    Wrong("delivered: 80%", "delivered: 0%", "0%", "thresholds.delivered", "must be more than 0"),
+    Wrong("id: boram", "id: potka", "id: potka\n    name: Boram", "offices[1].id",
+          "the id of offices[0] already"),
+    Wrong("router: 10.8.4.1", "router: 10.8.3.1", "10.8.3.1\nreport", "offices[1].router",
+          "is offices[0].router already"),
+    Wrong("router: 10.8.4.1", "router: 10.8.0.1", "10.8.0.1\nreport", "offices[1].router",
+          "is hub.uplink.gateway already"),
+    Wrong("router: 10.8.4.1", "router: 10.8.4.256", "256", "offices[1].router", "such as 10.8.3.1"),
+    Wrong("    router: 10.8.4.1\n", "", "id: boram", "offices[1]", "add `router:` or `pc:`"),
+    Wrong("name: Potka", "name: 5", "name: 5", "offices[0].name", 'in quotes: "5"'),
+    Wrong("    name_hi: बोड़ाम\n", "", "id: boram", "offices[1].name_hi", "add `name_hi:"),
+    Wrong("    name: Boram\n", "    name: Boram\n    name: B\n", "name: B\n", "offices[1].name",
+          "is here twice (first on line 29)"),
+    Wrong("    name: Boram\n", "    name: Boram\n    latitude: 95.0\n", "latitude",
+          "offices[1].latitude", "less than or equal to 90"),
+    Wrong("[hi, en]", "[hi, bn]", "bn", "report.languages[1]", "must be 'hi' or 'en', not 'bn'"),
+    Wrong("[hi, en]", "[hi, hi]", "hi, hi", "report.languages[1]", "is here twice; keep one"),
+    Wrong("[hi, en]", "hi", "languages", "report.languages", "must be a list, such as `[a, b]`"),
+    Wrong("dc@example.in", "dc at example.in", "dc at", "report.to[0]", "must be a mail address"),
+    Wrong(", password_file: secrets/smtp", "", "smtp:", "report.smtp", "add `password_file:`"),
+    Wrong("user: jharnet", "user: jharnet, security: none", "security", "report.smtp.security",
+          "use starttls"),
+    Wrong("host: smtp.example.in", "host: smtp example", "smtp example", "report.smtp.host",
+          "an IP address or a host name"),
+)  # fmt: skip
+
+
+def _line_of(text: str, at: str) -> int:
+    return text.count("\n", 0, text.index(at)) + 1
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A directory with every secret that `GOOD` names."""
+    files = tls.Files(tmp_path / "tls")
+    tls.make_authority(files, "test", NOW)
+    tls.make_certificate(files, ["hub.example"], [], NOW)
+    write_secret(tmp_path / "secrets/api", make_token())
+    write_secret(tmp_path / "secrets/potka", hash_token("t"))
+    write_secret(tmp_path / "secrets/smtp", "word")
+    (tmp_path / "j.yaml").write_text(GOOD, "utf-8")
+    return tmp_path
+
+
+def _refusal(file: Path, text: str | bytes | None = None) -> str:
+    if text is not None:
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(UserError) as refused:
+        load_config(file)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda w: f"{w.key}: {w.new.strip()[:30]}")
+def test_a_wrong_value_is_told_with_file_line_key_and_remedy(wrong: Wrong, tmp_path: Path) -> None:
+    """One slip in a good file gives one line that leads to it and says what would be right."""
+    assert wrong.old in GOOD
+    text = GOOD.replace(wrong.old, wrong.new, 1)
+    file = tmp_path / "j.yaml"
+    message = _refusal(file, text)
+    assert message.startswith(f"{file}:{_line_of(text, wrong.at)}: {wrong.key}: ")
+    assert wrong.remedy in message
+    assert "geheim" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("", None, "is empty"),
+        ("# nothing\n", None, "is empty"),
+        (b"hub: \xff\n", 1, "is not UTF-8 text; save the file as UTF-8"),
+        (b"a: b\n\x00\x01", 2, "unprintable character"),
+        ("hub:\n\tlisten: x\n", 2, "is indented with a tab; use spaces"),
+        ("hub: [1,\n", 2, "check indentation, quotes and brackets"),
+        ("a: 1\n---\nb: 2\n", 2, "is not valid YAML"),
+        ("a: *nobody\n", 1, "undefined alias"),
+        ("hub: !!python/object:os.system x\n", 1, "is not valid YAML"),
+        ("hub: !!set {a, b}\n", 1, "leave it out"),
+        ("1: x\n", 1, 'write "1": in quotes'),
+        ("- a\n", 1, "must be a section with keys below it"),
+        ("just a word", 1, "must be a section with keys below it"),
+        ("a: 2026-13-45\n", 1, "write text in quotes"),
+        ("[" * 3000, None, "is nested too deep"),
+        ("a: &a [*a]\n", 1, "is nested too deep"),
+        (
+            "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+            + "".join(
+                f"{k}: &{k} [{','.join([f'*{p}'] * 10)}]\n"
+                for p, k in zip("abcdefgh", "bcdefghi", strict=True)
+            ),
+            1,
+            "use fewer aliases",
+        ),
+    ],
+    ids=range(17),
+)
+def test_what_is_no_yaml_is_told_in_one_line(
+    text: str | bytes, line: int | None, told: str, tmp_path: Path
+) -> None:
+    """Empty, binary, tabbed, broken, recursive and exploding files are refused, each plainly."""
+    message = _refusal(tmp_path / "j.yaml", text)
+    assert told in message
+    assert message.startswith(f"{tmp_path / 'j.yaml'}:{'' if line is None else f'{line}:'}")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """A missing file and a directory are told as such."""
+    assert "there is no such file" in _refusal(tmp_path / "none.yaml")
+    assert "is a directory" in _refusal(tmp_path)
+
+
+def test_several_faults_name_the_first_and_count_the_rest(tmp_path: Path) -> None:
+    """The first fault in the file's order is told, and how many follow."""
+    text = GOOD.replace("every: 60s", "every: 60").replace("300 MB", "300")
+    message = _refusal(tmp_path / "j.yaml", text)
+    assert "probes.latency.every" in message
+    assert message.endswith("(and 1 more below)")
+
+
+def _open_to_others(home: Path) -> None:
+    (home / "secrets/api").chmod(0o644)
+
+
+def _key_of_another(home: Path) -> None:
+    other = tls.Files(home / "other")
+    tls.make_authority(other, "other", NOW)
+    tls.make_certificate(other, ["x"], [], NOW)
+    (home / "tls/hub.key").write_bytes(other.key.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("harm", "key", "told"),
+    [
+        (lambda h: (h / "tls/hub.pem").unlink(), "hub.tls.certificate", "jharnet-monitor tls init"),
+        (lambda h: (h / "tls/hub.key").unlink(), "hub.tls.key", "jharnet-monitor tls init"),
+        (lambda h: (h / "tls/hub.pem").write_text("x"), "hub.tls.certificate", "no PEM"),
+        (lambda h: (h / "tls/hub.key").write_text("x"), "hub.tls.key", "no PEM key"),
+        (_key_of_another, "hub.tls.key", "name two that belong together"),
+        (lambda h: (h / "tls/hub.key").chmod(0o640), "hub.tls.key", "run `chmod 600 "),
+        (_open_to_others, "hub.api_token_file", "(mode 644); run `chmod 600 "),
+        (lambda h: (h / "secrets/api").unlink(), "hub.api_token_file", "monitor token --api"),
+        (lambda h: (h / "secrets/api").write_text("\n"), "hub.api_token_file", "is empty; make it"),
+        (lambda h: (h / "secrets/api").write_text("short"), "hub.api_token_file", "than 16"),
+        (
+            lambda h: (h / "secrets/potka").unlink(),
+            "offices[0].agent.token_hash_file",
+            "make it with `jharnet-monitor token potka --config ",
+        ),
+        (
+            lambda h: (h / "secrets/potka").write_text("the token itself"),
+            "offices[0].agent.token_hash_file",
+            "holds no token hash",
+        ),
+        (lambda h: (h / "secrets/smtp").unlink(), "report.smtp.password_file", "into it"),
+        (lambda h: (h / "secrets/smtp").write_text("a\nb"), "report.smtp.password_file", "one"),
+    ],
+    ids=range(14),
+)  # fmt: skip
+def test_a_faulty_secret_is_told_with_its_remedy(
+    home: Path, harm: Callable[[Path], object], key: str, told: str
+) -> None:
+    """Missing, empty, foreign or open files are refused, with the command that mends them."""
+    load_config(home / "j.yaml")
+    harm(home)
+    message = _refusal(home / "j.yaml")
+    assert re.match(rf"{re.escape(str(home))}/j.yaml:\d+: {re.escape(key)}: ", message)
+    assert told in message
+
+
+def test_the_commands_that_make_secrets_can_do_without_them(tmp_path: Path) -> None:
+    """`files=False` loads a configuration whose secrets are not made yet."""
+    (tmp_path / "j.yaml").write_text(GOOD, "utf-8")
+    assert load_config(tmp_path / "j.yaml", files=False).offices[0].id == "potka"
+
+
+def test_relative_names_start_at_the_configuration_file(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Certificates, tokens, reports and the SQLite file lie beside the file, wherever one is."""
+    monkeypatch.chdir("/")
+    config = load_config(home / "j.yaml")
+    assert config.hub.tls
+    assert config.hub.tls.certificate == home / "tls/hub.pem"
+    assert config.hub.database == f"sqlite:///{home}/monitor.db"
+    assert config.report.directory == home / "reports"
+    absolute = GOOD.replace("sqlite:///monitor.db", "sqlite:////var/lib/j.db")
+    (home / "j.yaml").write_text(absolute, "utf-8")
+    assert load_config(home / "j.yaml").hub.database == "sqlite:////var/lib/j.db"
+
+
+def test_quantities_are_read_in_base_units(home: Path) -> None:
+    """Once read there are only bit/s, seconds, ratios and bytes."""
+    config = load_config(home / "j.yaml")
+    assert config.hub.uplink.contracted == 34e6
+    assert config.probes.bandwidth.every == 7200
+    assert config.thresholds.jitter == 0.04
+    assert config.budget == 300_000_000
+    assert config.offices[0].link is not None
+    assert config.offices[0].link.sla == 0.995
+    assert config.hub.udp_range == (40000, 40199)
+    assert config.district.office_hours.weekdays == frozenset(range(6))
+
+
+def test_anchors_and_merges_work(home: Path) -> None:
+    """What all offices share may be written once; a wrong value in it is still found."""
+    text = GOOD.replace("    link: {con", "    link: &line {con").replace(
+        "    router: 10.8.4.1\n", "    router: 10.8.4.1\n    link: {<<: *line, kind: radio}\n"
+    )
+    (home / "j.yaml").write_text(text, "utf-8")
+    link = load_config(home / "j.yaml").offices[1].link
+    assert link is not None
+    assert (link.contracted, link.kind) == (4e6, "radio")
+    message = _refusal(home / "j.yaml", text.replace(" 4 Mbit/s", " 4"))
+    assert "offices[0].link.contracted" in message
+
+
+def test_tls_off_is_allowed_and_warned_about(home: Path) -> None:
+    """`off` is what YAML 1.1 makes False and YAML 1.2 leaves a word; both mean it."""
+    for written in ("off", '"off"', "false"):
+        text = GOOD.replace("{certificate: tls/hub.pem, key: tls/hub.key}", written)
+        (home / "j.yaml").write_text(text, "utf-8")
+        config = load_config(home / "j.yaml")
+        assert config.hub.tls is False
+        assert any(w.startswith("hub.tls: is off") for w in warnings(config, NOW))
+
+
+def test_warnings_tell_what_is_missing_and_what_ends_soon(home: Path) -> None:
+    """An office without agent or contract, a certificate about to end, a budget too small."""
+    text = GOOD.replace("every: 2h", "every: 10s").replace("  to: [dc@example.in]\n", "")
+    (home / "j.yaml").write_text(text, "utf-8")
+    config = load_config(home / "j.yaml")
+    told = "\n".join(warnings(config, NOW + timedelta(days=800)))
+    for part in ("expires in 25 days", "boram without agent", "boram without link", "budget: the",
+                 "sent to nobody"):  # fmt: skip
+        assert part in told
+    assert "has expired" in "\n".join(warnings(config, NOW + timedelta(days=830)))
+
+
+def test_the_shipped_configuration_lacks_only_its_secrets(tmp_path: Path) -> None:
+    """The eleven offices are there; the secrets are missed, and how to make them is said."""
+    shipped = (ROOT / "config/jharnet.yaml").read_text("utf-8")
+    (tmp_path / "jharnet.yaml").write_text(shipped, "utf-8")
+    config = load_config(tmp_path / "jharnet.yaml", files=False)
+    assert len(config.offices) == 11
+    assert all(o.router and o.pc and o.link and o.agent for o in config.offices)
+    message = _refusal(tmp_path / "jharnet.yaml")
+    assert "hub.tls.certificate: there is no file" in message
+    assert "`jharnet-monitor tls init" in message
+
+
+def test_the_schema_for_editors_is_up_to_date() -> None:
+    """`python -m jharnet_monitor.config.json_schema > config/jharnet.schema.json` mends it."""
+    assert (ROOT / "config/jharnet.schema.json").read_text("utf-8") == config_schema()
+
+
+def test_the_schema_names_every_section_and_explains_every_key() -> None:
+    """Editors show what the models say: no key of the hub is without its words."""
+    schema = json.loads(config_schema())
+    hub = schema["$defs"]["Hub"]["properties"]
+    assert hub["udp_ports"]["description"]
+    assert schema["properties"]["budget"]["default"] == "300MB"
+    assert schema["$defs"]["LatencyProbe"]["properties"]["every"]["default"] == "1min"
+
+
+def test_four_thousand_offices_load_in_seconds(tmp_path: Path) -> None:
+    """A state's worth of offices is read with the same care."""
+    office = "  - {{id: o-{0}, name: O {0}, name_hi: ओ, router: 10.{1}.{2}.2}}\n"
+    head, tail = GOOD.partition("offices:\n")[0], "report: {languages: [hi]}\n"
+    text = head + "offices:\n" + "".join(office.format(n, n // 250, n % 250) for n in range(4000))
+    (tmp_path / "j.yaml").write_text(text + tail, "utf-8")
+    assert len(load_config(tmp_path / "j.yaml", files=False).offices) == 4000
+
+
+def test_a_model_of_its_own_is_read_by_the_same_rules(tmp_path: Path) -> None:
+    """`load_yaml_model` serves other files (the lab's) with the same messages."""
+    (tmp_path / "x.yaml").write_text("distrct: 1\n", "utf-8")
+    with pytest.raises(UserError, match=r"x.yaml:1: distrct: unknown key; did you mean `district`"):
+        load_yaml_model(tmp_path / "x.yaml", Config)
+
+
+@given(st.integers(1, 10**7))
+def test_spelled_quantities_read_back(n: int) -> None:
+    """What `spell` writes, the parsers read as the same quantity."""
+    assert parse_duration(spell(n / 1000, "duration")) == pytest.approx(n / 1000)
+    assert parse_size(spell(n, "size")) == n
+    assert parse_ratio(spell(n / 10**7, "ratio")) == pytest.approx(n / 10**7)
