@@ -271,12 +271,13 @@ class TestFarEnd:
         assert fates[False] == 0
 
 
-def settings_for(*offices: dict[str, str], **latency: Any) -> Config:
+def settings_for(*offices: dict[str, str], gateway: str | None = None, **latency: Any) -> Config:
     """A configuration with offices `o0`, `o1` ... at these addresses."""
+    uplink = {"contracted": "34 Mbit/s", "gateway": gateway}
     return Config.model_validate(
         {
             "district": {"id": "d", "name": "D", "name_hi": "D"},
-            "hub": {"tls": False, "uplink": {"contracted": "34 Mbit/s"}},
+            "hub": {"tls": False, "uplink": uplink},
             "probes": {"latency": latency},
             "offices": [
                 {"id": f"o{n}", "name": "O", "name_hi": "O", **addresses}

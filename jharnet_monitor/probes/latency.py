@@ -10,7 +10,7 @@ from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData, Probe, ProbeContext, Reading
 from jharnet_monitor.probes.icmp import EchoSocket, Family
 from jharnet_monitor.probes.names import RESOLVE_SECONDS, resolve
-from jharnet_monitor.probes.pinger import Pinger
+from jharnet_monitor.probes.pinger import Pinger, family_of
 from jharnet_monitor.probes.tally import Tally
 
 PACKETS = 20
@@ -43,7 +43,7 @@ async def run(context: ProbeContext) -> Reading:
     pinger = Pinger(settings.timeout, settings.dscp)
     tally = Tally()
     try:
-        socket = _open(pinger, 4 if len(address) == 2 else 6)
+        socket = _open(pinger, family_of(address))
         for number in range(_packets(context)):
             if number:
                 await context.clock.sleep(1 / PACKETS_PER_SECOND)

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from enum import StrEnum
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Any, Protocol
 
 from jharnet_monitor.probes.icmp import PAYLOAD_BYTES, EchoReply, EchoSocket, Family, SocketAddress
 
@@ -92,7 +92,7 @@ class Echo:
     __slots__ = ("doubtful", "flow", "mark", "offset_ns", "payload", "received", "rtt", "sent_ns",
                  "sequence", "source", "waiting")  # fmt: skip
 
-    def __init__(self, flow: Flow, source: str, mark: object) -> None:
+    def __init__(self, flow: Flow, source: str, mark: Any) -> None:
         self.flow = flow
         self.source = source
         self.mark = mark
@@ -110,6 +110,11 @@ def socket_address(address: str) -> SocketAddress:
     """What the socket needs of a literal IP address; raises `ValueError` for anything else."""
     parsed = ip_address(address)
     return (str(parsed), 0) if parsed.version == 4 else (str(parsed), 0, 0, 0)
+
+
+def family_of(address: SocketAddress) -> Family:
+    """4 or 6."""
+    return 4 if len(address) == 2 else 6
 
 
 class Pinger:
@@ -145,9 +150,9 @@ class Pinger:
             asyncio.get_running_loop().add_reader(lane.socket, self._drain, lane)
         return lane.socket
 
-    def send(self, flow: Flow, address: SocketAddress, mark: object = None) -> Echo:
+    def send(self, flow: Flow, address: SocketAddress, mark: Any = None) -> Echo:
         """Send one request; raises `OSError` when it did not leave: then it was not sent."""
-        family: Family = 4 if len(address) == 2 else 6
+        family = family_of(address)
         lane = self._lanes.get(family)
         if lane is None:
             self.open(family)
