@@ -70,7 +70,7 @@ def _problems(
         elif problem["type"] == "missing" and where:
             if where[:-1] not in misspelt:  # else it is there, by a wrong name
                 yield where, _missing(str(where[-1]), _fields(model, where[:-1]))
-        else:
+        elif problem["type"] != "too_short" or not value:  # else only its wrong entries count
             yield where, _message(problem, where, value)
 
 
