@@ -28,7 +28,7 @@ from jharnet_monitor.lab.layout import (
     run_directory,
 )
 from jharnet_monitor.lab.packetlog import EchoPacket, read_packet_log
-from jharnet_monitor.lab.spec import LabSpec, parse_spec
+from jharnet_monitor.lab.spec import LabSpec, Way, parse_spec
 
 BOOT_ID_VARIABLE = "JHARNET_BOOT_ID_FILE"
 """Names the file with the boot id of the PC that a program runs on.
@@ -94,10 +94,12 @@ class Lab:
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """One request to the lab; raises `UserError` with what the lab had against it."""
-        self._socket.sendall(json.dumps({"do": command, **arguments}).encode() + b"\n")
-        line = self._lines.readline()
+        line = b""
+        with contextlib.suppress(ConnectionError):
+            self._socket.sendall(json.dumps({"do": command, **arguments}).encode() + b"\n")
+            line = self._lines.readline()
         if not line:
-            raise ConnectionResetError("the lab is gone")
+            raise UserError("the lab has ended meanwhile: start it again with `lab up FILE`")
         answer = json.loads(line)
         if "error" in answer:
             raise UserError(answer["error"])
@@ -126,11 +128,17 @@ class Lab:
 
     # -- programs --
 
-    def environment(self, where: str) -> dict[str, str]:
-        """What a program there needs beside its own environment."""
-        if where == HEADQUARTERS:
-            return {}
-        return {BOOT_ID_VARIABLE: str(self.layout.boot_id_file(where))}
+    def command(self, where: str, argv: Sequence[str | Path]) -> tuple[list[str], dict[str, str]]:
+        """The command that runs a program there, and what it needs in its environment.
+
+        Raises `UserError` where the power is cut.
+        """
+        if not self.ask("has_power", where=where):
+            raise UserError(f"{where} has no power: `lab restore {where} power` first")
+        environment = {}
+        if where != HEADQUARTERS:
+            environment[BOOT_ID_VARIABLE] = str(self.layout.boot_id_file(where))
+        return ["ip", "netns", "exec", self.namespace(where), *map(str, argv)], environment
 
     def boot_id(self, office: str) -> str:
         """Of the office's PC; another one after every power cut."""
@@ -143,10 +151,8 @@ class Lab:
 
         Raises `UserError` where the power is cut.
         """
-        if not self.ask("has_power", where=where):
-            raise UserError(f"{where} has no power: `lab restore {where} power` first")
-        environment = {**(options.pop("env", None) or os.environ), **self.environment(where)}
-        command = ["ip", "netns", "exec", self.namespace(where), *map(str, argv)]
+        command, additions = self.command(where, argv)
+        environment = {**(options.pop("env", None) or os.environ), **additions}
         return subprocess.Popen(command, env=environment, **options)  # noqa: S603 - the caller's own
 
     def run(
@@ -165,6 +171,11 @@ class Lab:
         return subprocess.CompletedProcess(list(argv), 0, output, errors)
 
     # -- changes --
+
+    def way(self, where: str, direction: str) -> Way:
+        """The settings of `down` or `up` at an office or the `uplink`, in SI units."""
+        settings = self.ask("status")["links"][where][direction]["settings"]
+        return Way.model_validate(settings)
 
     def set(self, where: str, path: str, value: str) -> None:
         """Change a direction while it runs: `lab.set("potka", "down.loss", "2%")`."""
@@ -268,13 +279,14 @@ def _end_daemon(directory: Path) -> None:
     """Ask the daemon to go, or kill it if it does not."""
     with (directory / LOCK).open("a+") as lock:
         lock.seek(0)
-        pid = lock.read()
-        if _is_free(lock.fileno(), 0):
-            return
-        os.kill(int(pid), signal.SIGTERM)
-        if not _is_free(lock.fileno(), _PATIENCE):
-            os.kill(int(pid), signal.SIGKILL)
-            _is_free(lock.fileno(), _PATIENCE)
+        pid = int(lock.read() or 0)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if _is_free(lock.fileno(), 0):
+                return
+            if pid:
+                os.kill(pid, number)
+            if _is_free(lock.fileno(), _PATIENCE):
+                return
 
 
 def _is_free(lock: int, patience: float) -> bool:

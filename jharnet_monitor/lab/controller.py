@@ -113,7 +113,12 @@ class Controller:
     def do_flows(self, start: int) -> dict[str, Any]:
         """A page of flows from number `start` on, and where the next page begins."""
         page, following = self.data_path.ask("flows", start)
-        return {"flows": [describe(key, raw) for key, raw in page], "next": following}
+        return {"flows": [self._describe(key, raw) for key, raw in page], "next": following}
+
+    def _describe(self, key: bytes, raw: tuple[Any, ...]) -> dict[str, Any]:
+        flow = describe(key, raw)
+        place = self._layout.place
+        return {"from": place(flow["source"]), "to": place(flow["target"]), **flow}
 
     def do_reset(self) -> None:
         """Count from 0 again."""

@@ -16,13 +16,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.lab import namespaces
 from jharnet_monitor.lab.controller import Controller
 from jharnet_monitor.lab.layout import LOCK, Layout
-from jharnet_monitor.lab.spec import LabSpec, parse_spec
+from jharnet_monitor.lab.spec import parse_spec
 
 _MAX_LINE = 65536
 
@@ -34,8 +34,9 @@ def main() -> None:
         spec = parse_spec(order["spec"])
         layout = Layout.of(spec, order["prefix"])
         with _sole_owner(layout):
-            asyncio.run(_run(spec, layout, stays=order["stays"]))
-    except UserError as error:
+            controller = Controller(spec, layout)
+            asyncio.run(_run(controller, layout, stays=order["stays"]))
+    except (UserError, RuntimeError, OSError) as error:
         _announce({"error": str(error)})
 
 
@@ -69,9 +70,8 @@ def _sole_owner(layout: Layout) -> Iterator[None]:
             shutil.rmtree(directory)
 
 
-async def _run(spec: LabSpec, layout: Layout, *, stays: bool) -> None:
+async def _run(controller: Controller, layout: Layout, *, stays: bool) -> None:
     """Serve until told to go, signalled, left alone, or without an emulator."""
-    controller = Controller(spec, layout)
     stop = controller.stopping.set
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,8 +88,10 @@ async def _run(spec: LabSpec, layout: Layout, *, stays: bool) -> None:
     async with server:
         await server.start_serving()
         _announce({"ok": os.getpid()})
-        _let_go_of_stdout()
-        if not stays:
+        if stays:
+            _detach(sys.stdout, sys.stderr)
+        else:
+            _detach(sys.stdout)
             loop.add_reader(sys.stdin.fileno(), stop)
         await controller.stopping.wait()
     controller.data_path.stop()
@@ -99,9 +101,11 @@ def _only_for_root(path: Path) -> None:
     path.chmod(0o600)
 
 
-def _let_go_of_stdout() -> None:
+def _detach(*streams: TextIO) -> None:
+    """Let go of them, so that whoever reads them sees their end."""
     with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        for stream in streams:
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 async def _serve(

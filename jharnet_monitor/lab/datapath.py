@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import marshal
 import os
 import signal
 import socket
 import sys
 import time
+import traceback
 from typing import Any
 
 from jharnet_monitor.lab import linux
@@ -38,6 +38,8 @@ class DataPath:
             self._socket.close()
             _run_emulator(emulator, parent)
         far.close()
+        for tun in tuns:
+            os.close(tun)
 
     def ask(self, command: str, *arguments: Any) -> Any:
         """Let the emulator do a command; raises `ConnectionError` when it is gone."""
@@ -48,25 +50,23 @@ class DataPath:
         return marshal.loads(os.pread(self._bulk, int(length), 0))  # noqa: S302 - our own child
 
     def stop(self) -> None:
-        """End the emulator's process."""
+        """End the emulator's process, which has nothing to save."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
         self._socket.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
 
 
 def _run_emulator(emulator: Emulator, parent: int) -> None:
-    """The forked child's whole life."""
-    status = 1
+    """The forked child's whole life: what the parent has to clean up is not its own to do."""
     try:
         linux.die_with_parent(signal.SIGKILL)
         if os.getppid() == parent:
             emulator.run()
-            status = 0
-    except BaseException as error:
-        print(f"emulator: {error!r}", file=sys.stderr, flush=True)
-        raise
     finally:
-        os._exit(status)
+        error = sys.exc_info()[1]
+        if error is not None:
+            traceback.print_exception(error)
+        os._exit(0 if error is None else 1)
 
 
 def _schedule_blackouts(emulator: Emulator, layout: Layout, spec: LabSpec) -> None:

@@ -129,10 +129,10 @@ class Emulator:
                 if end is not None:
                     self._take(end, descriptor)
                 elif descriptor == timer.descriptor:
-                    armed = -1.0
+                    armed = -1.0  # it stays readable until it is set again
                 else:
                     self._obey()
-            self._deliver()
+                self._deliver()  # after each, so that none waits for the others' batches
 
     def _next_moment(self) -> float:
         wake = self._heap[0][0] - EARLY if self._heap else 0.0
@@ -204,7 +204,7 @@ class Emulator:
             flow.dropped_queue += 1
         else:
             flow.dropped_cut += 1
-        self._record(packet, key, since, 0.0)
+        self._record(packet, key, since, 0.0, 0.0)
 
     def _deliver(self) -> None:
         """Take out of the heap what is due."""
@@ -218,7 +218,7 @@ class Emulator:
             if pipe.blocked:  # cut while the packet was under way
                 pipe.dropped_cut += 1
                 flow.dropped_cut += 1
-                self._record(packet, key, since, 0.0)
+                self._record(packet, key, since, 0.0, 0.0)
                 continue
             pipe.packets_out += 1
             pipe.bytes_out += len(packet)
@@ -229,7 +229,7 @@ class Emulator:
             bucket = int((now - due) * LATENESS_BUCKETS_PER_SECOND)
             self._lateness[bucket] = self._lateness.get(bucket, 0) + 1
             flow.delivered(len(packet), since, now)
-            self._record(packet, key, since, now)
+            self._record(packet, key, since, due, now)
             if route.descriptor >= 0:
                 self._write(route.descriptor, packet)
             else:
@@ -250,21 +250,17 @@ class Emulator:
         if route is not None:
             self._send(reply, route, now)
 
-    def _record(self, packet: bytes, key: bytes, arrived: float, left: float) -> None:
-        sequence = echo_sequence(packet)
+    def _record(self, packet: bytes, key: bytes, arrived: float, due: float, left: float) -> None:
+        sequence = echo_sequence(key, packet)
         if sequence is not None:
-            self._log.write(key, sequence, arrived, left)
+            self._log.write(key, sequence, arrived, due, left)
 
     def _happen(self) -> None:
         moment, _, event = heapq.heappop(self._events)
         for number in event.pipes:
-            self._block(number, BLACKOUT, event.blocked)
+            self._pipes[number].blocked += BLACKOUT if event.blocked else -BLACKOUT
         if event.every is not None:
             self.schedule(moment + event.every, event)
-
-    def _block(self, number: int, bit: int, blocked: bool) -> None:
-        pipe = self._pipes[number]
-        pipe.blocked = pipe.blocked | bit if blocked else pipe.blocked & ~bit
 
     # -- control --
 
@@ -282,7 +278,8 @@ class Emulator:
 
     def _do_block(self, numbers: list[int], bit: int, blocked: bool) -> None:
         for number in numbers:
-            self._block(number, bit, blocked)
+            pipe = self._pipes[number]
+            pipe.blocked = pipe.blocked | bit if blocked else pipe.blocked & ~bit
 
     def _do_set(self, number: int, way: dict[str, Any]) -> None:
         self._pipes[number].configure(Way.model_validate(way))
@@ -291,12 +288,13 @@ class Emulator:
         return {
             "since": self._since,
             "realtime": self._realtime,
+            "cpu_seconds": time.process_time(),
             "pipes": [(pipe.blocked, pipe.counters()) for pipe in self._pipes],
             "lateness": self._lateness,
             "under_way": len(self._heap),
             "unroutable": self._unroutable,
             "refused": self._refused,
-            "flows": len(self._flows),
+            "flows_known": len(self._flows),
             "flows_forgotten": self._forgotten,
         }
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 
 from jharnet_monitor.errors import UserError
@@ -129,6 +129,13 @@ class Layout:
         first = () if end == GATEWAY else (2 * end + 1,)
         last = () if goal == GATEWAY else (2 * goal,)
         return first + last, goal
+
+    def place(self, address: str) -> str:
+        """Whose address this is: an office, `headquarters` or the `gateway`."""
+        end = self._end_of(ip_address(address).packed)
+        if end is None:
+            return "?"
+        return {GATEWAY: "gateway", 0: HEADQUARTERS}.get(end) or self.offices[end - 1]
 
     def _end_of(self, target: bytes) -> int | None:
         if len(target) == 16:

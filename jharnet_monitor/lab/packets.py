@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
 _NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMP6: "icmp6"}
+_ECHO_KEY, _ECHO_KEY6 = 11, 35
+_NO_TRANSPORT = 59  # "no next header"
 
 
 class FlowName(NamedTuple):
@@ -41,13 +43,13 @@ def flow_key(packet: bytes) -> bytes:
     """
     if packet[0] >> 4 == 4:
         protocol = packet[9]
-        if packet[0] == 0x45 and not packet[7] and not packet[6] & 0x1F:
+        if packet[0] == 0x45 and len(packet) >= 28 and not packet[7] and not packet[6] & 0x1F:
             if protocol in (TCP, UDP):
                 return packet[9:10] + packet[12:24]
             if protocol == ICMP and packet[20] in (0, 8):
                 return packet[9:10] + packet[12:20] + packet[24:26]
         return packet[9:10] + packet[12:20]
-    protocol = packet[6]
+    protocol = packet[6] if len(packet) >= 48 else _NO_TRANSPORT
     if protocol in (TCP, UDP):
         return packet[6:7] + packet[8:44]
     if protocol == ICMP6 and packet[40] in (128, 129):
@@ -71,11 +73,11 @@ def flow_name(key: bytes) -> FlowName:
     )
 
 
-def echo_sequence(packet: bytes) -> int | None:
-    """The sequence number of an echo request or reply; None for anything else."""
-    if packet[0] == 0x45 and packet[9] == ICMP and packet[20] in (0, 8):
+def echo_sequence(key: bytes, packet: bytes) -> int | None:
+    """The sequence number of an echo request or reply; None for a packet of any other flow."""
+    if len(key) == _ECHO_KEY:
         return packet[26] << 8 | packet[27]
-    if packet[0] >> 4 == 6 and packet[6] == ICMP6 and packet[40] in (128, 129):
+    if len(key) == _ECHO_KEY6:
         return packet[46] << 8 | packet[47]
     return None
 
@@ -83,11 +85,12 @@ def echo_sequence(packet: bytes) -> int | None:
 def echo_reply(packet: bytes) -> bytes | None:
     """The answer to an echo request; None for anything else."""
     reply = bytearray(packet)
-    if packet[0] == 0x45 and packet[9] == ICMP and packet[20] == 8:
+    length = len(flow_key(packet))
+    if length == _ECHO_KEY and packet[20] == 8:
         reply[12:16], reply[16:20] = packet[16:20], packet[12:16]
         reply[20] = 0
         _patch_checksum(reply, 22, 8 << 8)
-    elif packet[0] >> 4 == 6 and packet[6] == ICMP6 and packet[40] == 128:
+    elif length == _ECHO_KEY6 and packet[40] == 128:
         reply[8:24], reply[24:40] = packet[24:40], packet[8:24]
         reply[40] = 129
         _patch_checksum(reply, 42, -(1 << 8))

@@ -11,7 +11,7 @@ LOST, FULL, CUT = -1.0, -2.0, -3.0
 """Why a packet does not leave: lost on the line, queue full, line cut or blacked out."""
 
 LINK_CUT, POWER_CUT, BLACKOUT = 1, 2, 4
-"""Bits of `Pipe.blocked`."""
+"""What `Pipe.blocked` is made of: two bits, and above them a count of blackouts at the moment."""
 
 
 def loss_model(loss: Loss, random: Random) -> Callable[[], bool] | None:

@@ -29,12 +29,20 @@ MAX_OFFICES = 254
 _RESERVED = ("headquarters", "hq", "uplink")
 
 
+def _number(value: float) -> str:
+    return f"{value:.9f}".rstrip("0").rstrip(".")
+
+
 def _seconds(value: float) -> str:
-    return f"{value * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
+    return _number(value * 1000) + " ms"
 
 
 def _percent(value: float) -> str:
-    return f"{value * 100:.10f}".rstrip("0").rstrip(".") + "%"
+    return _number(value * 100) + "%"
+
+
+def _megabits(value: float) -> str:
+    return _number(value / 1e6) + " Mbit/s"
 
 
 def _positive(value: float) -> float:
@@ -50,7 +58,7 @@ def _bare_share(value: object) -> object:
 
 _Duration = Annotated[Duration, PlainSerializer(_seconds)]
 _Ratio = Annotated[Ratio, PlainSerializer(_percent)]
-_Rate = Annotated[Rate, AfterValidator(_positive), PlainSerializer(lambda rate: f"{rate:.3f}bit/s")]
+_Rate = Annotated[Rate, AfterValidator(_positive), PlainSerializer(_megabits)]
 
 
 class _Section(BaseModel):

@@ -27,6 +27,7 @@ def summary(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "counting_since": raw["since"],
         "realtime": raw["realtime"],
+        "cpu_seconds": raw["cpu_seconds"],
         "delivered": sum(lateness.values()),
         "lateness_ms": {
             name: percentile(lateness, share, LATENESS_BUCKETS_PER_SECOND)
@@ -34,6 +35,6 @@ def summary(raw: Mapping[str, Any]) -> dict[str, Any]:
         },
         **{
             name: raw[name]
-            for name in ("under_way", "unroutable", "refused", "flows", "flows_forgotten")
+            for name in ("under_way", "unroutable", "refused", "flows_known", "flows_forgotten")
         },
     }

@@ -1,0 +1,66 @@
+"""What every benchmark prints and hands over: measured, mark, peer; the exit code is the verdict."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure beside its mark; `ok` is None where there is no mark to meet."""
+
+    name: str
+    measured: float
+    mark: str
+    unit: str
+    ok: bool | None
+    peer: str = ""
+
+
+def at_most(name: str, measured: float, mark: float, unit: str, peer: str = "") -> Row:
+    """A figure that must not be over its mark."""
+    return Row(name, measured, f"<= {mark:g}", unit, measured <= mark, peer)
+
+
+def within(name: str, measured: float, low: float, high: float, unit: str, peer: str = "") -> Row:
+    """A figure that must lie between two bounds."""
+    return Row(name, measured, f"{low:.4g} ... {high:.4g}", unit, low <= measured <= high, peer)
+
+
+def note(name: str, measured: float, unit: str, peer: str = "") -> Row:
+    """A figure that stands beside the others without a mark."""
+    return Row(name, measured, "", unit, None, peer)
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """`--json FILE`, `--quick`, `--seed N`, which every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    parser.add_argument("--quick", action="store_true", help="at most a minute, less exact")
+    parser.add_argument("--seed", type=int, default=1, help="of every random draw")
+    return parser.parse_args()
+
+
+def finish(title: str, rows: Sequence[Row], options: argparse.Namespace) -> int:
+    """Print the table, write the JSON, and give the exit code: 0 only if every mark is met."""
+    machine = (
+        f"{os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
+    )
+    table = Table("what", "measured", "unit", "mark", "met", "peer, same work", title=title)
+    table.caption = f"seed {options.seed} · {machine}"
+    for row in rows:
+        met = "" if row.ok is None else "yes" if row.ok else "NO"
+        table.add_row(row.name, f"{row.measured:.5g}", row.unit, row.mark, met, row.peer)
+    Console(width=120).print(table)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    return 0 if all(row.ok is not False for row in rows) else 1
