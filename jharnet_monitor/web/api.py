@@ -1,0 +1,180 @@
+"""The JSON API under `/api/v1`, and the addresses for machines under `/-/` and `/metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+
+from jharnet_monitor.config import Office
+from jharnet_monitor.live import OfficeLive
+from jharnet_monitor.model import Measurement, format_utc
+from jharnet_monitor.web.auth import Access
+from jharnet_monitor.web.errors import Refusal, unknown_office
+from jharnet_monitor.web.hubview import HubView
+from jharnet_monitor.web.openapi import document
+from jharnet_monitor.web.query import (
+    MeasurementQuery,
+    parse_drill,
+    parse_measurement_query,
+    parse_object,
+    parse_window,
+)
+
+_BODY_SECONDS = 10.0
+
+
+class Api:
+    """The handlers, over one hub."""
+
+    def __init__(self, hub: HubView, access: Access) -> None:
+        self._hub = hub
+        self._access = access
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every address of the API."""
+        return [
+            web.get("/metrics", self.metrics),
+            web.get("/-/healthy", self.healthy),
+            web.get("/-/ready", self.ready),
+            web.post("/-/reload", self.reload),
+            web.get("/api/v1/openapi.json", self.openapi),
+            web.get("/api/v1/offices", self.offices),
+            web.get("/api/v1/measurements", self.measurements),
+            web.post("/api/v1/offices/{office}/probes/{probe}", self.run_probe),
+            web.post("/api/v1/drills", self.start_drill),
+            web.get("/api/v1/drills/{drill}", self.drill),
+            web.post("/api/v1/maintenance", self.maintenance),
+            web.get("/agent", self._hub.agent_socket),
+            web.route("*", "/agent/transfer/{key}", self._hub.transfer),
+        ]
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """The live state for Prometheus."""
+        snapshot = self._hub.metrics_registry.snapshot()
+        accept = ",".join(request.headers.getall("Accept", []))
+        body, content_type = await asyncio.to_thread(snapshot.encode, accept)
+        response = web.Response(body=body, headers={"Content-Type": content_type})
+        response.enable_compression()
+        return response
+
+    async def healthy(self, request: web.Request) -> web.Response:
+        """The process answers."""
+        return web.Response(text="healthy\n")
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """The hub does its work, or says why not."""
+        ready, why = self._hub.ready()
+        return web.Response(text=f"{why or 'ready'}\n", status=200 if ready else 503)
+
+    async def reload(self, request: web.Request) -> web.Response:
+        """Read the configuration again; a wrong one is refused and the old one kept."""
+        await self._access.require(request)
+        await self._hub.reload()
+        return web.json_response({"reloaded": True})
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        """The description of all this."""
+        return web.json_response(document(self._hub.probe_names))
+
+    async def offices(self, request: web.Request) -> web.Response:
+        """Every office with its state and newest measurements."""
+        live = self._hub.live
+        return web.json_response([office_json(o, live.offices[o.id]) for o in live.config.offices])
+
+    async def measurements(self, request: web.Request) -> web.Response:
+        """Measurements, newest first; `Link: rel="next"` leads to the older ones."""
+        query = parse_measurement_query(request.query, self._office_ids(), self._hub.probe_names)
+        found = await asyncio.to_thread(self._find, query)
+        body = await asyncio.to_thread(lambda: json.dumps([m.to_json() for m in found]))
+        headers = {}
+        if len(found) == query.limit:
+            older = request.rel_url.update_query(until=format_utc(found[-1].started_at))
+            headers["Link"] = f'<{older}>; rel="next"'
+        response = web.json_response(text=body, headers=headers)
+        response.enable_compression()
+        return response
+
+    def _find(self, query: MeasurementQuery) -> list[Measurement]:
+        return list(
+            self._hub.store.measurements(
+                office=query.office,
+                probe=query.probe,
+                since=query.since,
+                until=query.until,
+                limit=query.limit,
+                newest_first=True,
+            )
+        )
+
+    async def run_probe(self, request: web.Request) -> web.Response:
+        """Run a probe now and answer its measurement."""
+        await self._access.require(request)
+        office, probe = request.match_info["office"], request.match_info["probe"]
+        if office not in self._office_ids():
+            raise unknown_office(office, self._office_ids())
+        if probe not in self._hub.probe_names:
+            raise Refusal(
+                404, f"no probe `{probe[:60]}`; there are {', '.join(self._hub.probe_names)}"
+            )
+        measurement = await self._hub.run_probe(office, probe, await _object(request))
+        return web.json_response(measurement.to_json())
+
+    async def start_drill(self, request: web.Request) -> web.Response:
+        """Start a drill of all offices at once."""
+        await self._access.require(request)
+        profile, minutes = parse_drill(
+            await _object(request), self._hub.config.probes.conference.profile
+        )
+        drill = await self._hub.start_drill(profile, minutes)
+        return web.json_response(
+            drill, status=202, headers={"Location": f"/api/v1/drills/{drill['id']}"}
+        )
+
+    async def drill(self, request: web.Request) -> web.Response:
+        """A drill as it stands."""
+        drill = self._hub.drill(request.match_info["drill"])
+        if drill is None:
+            raise Refusal(404, "no such drill")
+        return web.json_response(drill)
+
+    async def maintenance(self, request: web.Request) -> web.Response:
+        """Announce a planned window."""
+        await self._access.require(request)
+        window = parse_window(await _object(request), self._office_ids())
+        planned = await self._hub.plan(window.office, window.begin, window.end, window.reason)
+        return web.json_response(planned, status=201)
+
+    def _office_ids(self) -> list[str]:
+        return [office.id for office in self._hub.config.offices]
+
+
+def office_json(office: Office, live: OfficeLive) -> dict[str, Any]:
+    """An office as the API answers it; null is what is not known."""
+    return {
+        "id": office.id,
+        "name": office.name,
+        "name_hi": office.name_hi,
+        "subdivision": office.subdivision,
+        "contracted_bits_per_second": office.link.contracted if office.link else None,
+        "state": live.state.value,
+        "since": format_utc(live.since) if live.since else None,
+        "last_seen": format_utc(live.last_seen) if live.last_seen else None,
+        "agent": {
+            "connected": live.agent.connected,
+            "version": live.agent.version,
+            "last_heard": format_utc(live.agent.last_heard) if live.agent.last_heard else None,
+        },
+        "running": list(live.running),
+        "latest": {key: measurement.to_json() for key, measurement in live.latest.items()},
+    }
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return parse_object(await request.read())
+    except TimeoutError:
+        raise Refusal(408, f"the body did not arrive within {_BODY_SECONDS:.0f} s") from None

@@ -1,0 +1,71 @@
+"""The hub's web application: routes, security headers, errors."""
+
+from __future__ import annotations
+
+import mimetypes
+
+from aiohttp import web
+
+from jharnet_monitor.web.api import Api
+from jharnet_monitor.web.auth import Access
+from jharnet_monitor.web.errors import Refusal, error_middleware
+from jharnet_monitor.web.hubview import HubView
+from jharnet_monitor.web.pages import Pages
+from jharnet_monitor.web.render import STATIC
+
+LARGEST_REQUEST = 64 * 1024
+"""Bytes of a body that is read at once; transfers are streamed and bound themselves."""
+
+_ASSETS = ("style.css", "page.js", "icon.svg")
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    # Not no-referrer: with that a browser sends `Origin: null`, and a change needs its origin.
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def make_app(hub: HubView) -> web.Application:
+    """The application over one hub; it starts nothing by itself."""
+    access = Access(hub)
+    pages = Pages(hub, access)
+    app = web.Application(
+        client_max_size=LARGEST_REQUEST, middlewares=[error_middleware(pages.error)]
+    )
+    app.add_routes(Api(hub, access).routes())
+    app.add_routes(pages.routes())
+    app.router.add_get("/static/{name}", _asset)
+    app.on_response_prepare.append(_add_security_headers)
+    return app
+
+
+async def _add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+async def _asset(request: web.Request) -> web.Response:
+    """Style, script and icon. Their addresses change with their content, so they may be kept."""
+    name = request.match_info["name"]
+    if name not in _ASSETS:
+        raise Refusal(404, "there is no such file")
+    content_type, _ = mimetypes.guess_type(name)
+    response = web.Response(
+        body=STATIC.joinpath(name).read_bytes(),
+        headers={
+            "Content-Type": f"{content_type}; charset=utf-8",
+            "Cache-Control": "public, max-age=31536000, immutable"
+            if "v" in request.query
+            else "no-cache",
+        },
+    )
+    response.enable_compression()
+    return response

@@ -1,0 +1,143 @@
+"""Who may change something: the bearer of the API token, or a browser that signed in with it.
+
+A session is a cookie signed with a key derived from the token: nothing is kept at the hub, a
+restart signs nobody out, and a new token signs everybody out. Against forged requests (CSRF) the
+cookie is `SameSite=Strict`, and a change by cookie must name our own address as its origin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import secrets
+from collections import deque
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.web.errors import Refusal
+from jharnet_monitor.web.hubview import HubView
+from jharnet_monitor.web.token import read_token
+
+_log = logging.getLogger(__name__)
+
+COOKIE = "jharnet_session"
+SESSION_SECONDS = 12 * 3600
+FAILURES_A_MINUTE = 10
+_MOST_ADDRESSES = 1000
+
+NOT_CONFIGURED = (
+    "nothing can be changed over HTTP: set `hub: api_token_file:` in the configuration to a file "
+    "with a token"
+)
+UNAUTHORIZED = (
+    "this changes something: send `Authorization: Bearer TOKEN` with the token of "
+    "`hub: api_token_file:`, or sign in at /signin"
+)
+
+
+class Throttle:
+    """Counts wrong tokens by address, so that guessing is slow."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures: dict[str, deque[float]] = {}
+
+    def refuse_guessers(self, address: str) -> None:
+        """Raise `Refusal` (429) for an address with too many wrong tokens in the last minute."""
+        recent = self._failures.get(address)
+        now = self._clock.monotonic()
+        while recent and recent[0] < now - 60:
+            recent.popleft()
+        if recent is not None and len(recent) >= FAILURES_A_MINUTE:
+            raise Refusal(429, "too many wrong tokens from this address; try again in a minute",
+                          {"Retry-After": "60"})  # fmt: skip
+
+    def failed(self, address: str) -> None:
+        """Remember a wrong token."""
+        if address not in self._failures and len(self._failures) >= _MOST_ADDRESSES:
+            self._failures.pop(next(iter(self._failures)))
+        self._failures.setdefault(address, deque(maxlen=FAILURES_A_MINUTE)).append(
+            self._clock.monotonic()
+        )
+
+
+class Access:
+    """Decides whether a request may change something."""
+
+    def __init__(self, hub: HubView) -> None:
+        self._hub = hub
+        self._throttle = Throttle(hub.clock)
+
+    async def require(self, request: web.Request) -> None:
+        """Pass, or raise `Refusal` that says what is missing."""
+        token = await self._token()
+        if token is None:
+            raise Refusal(403, NOT_CONFIGURED)
+        address = request.remote or ""
+        self._throttle.refuse_guessers(address)
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            if _equal(given.strip(), token):
+                return
+            self._throttle.failed(address)
+            _log.warning("wrong API token from %s for %s", address, request.path)
+        elif self._session_holds(request, token):
+            if _same_origin(request):
+                return
+            raise Refusal(403, "this change was asked for by another site, and so is refused")
+        raise Refusal(401, UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="jharnet-monitor"'})
+
+    async def signed_in(self, request: web.Request) -> bool:
+        """Whether the browser holds a session that is still good."""
+        if COOKIE not in request.cookies:
+            return False
+        token = await self._token()
+        return token is not None and self._session_holds(request, token)
+
+    async def sign_in(self, request: web.Request, given: str) -> str | None:
+        """The session's cookie for a right token, else None; raises `Refusal` to guessers."""
+        token = await self._token()
+        if token is None:
+            raise Refusal(403, NOT_CONFIGURED)
+        address = request.remote or ""
+        self._throttle.refuse_guessers(address)
+        if not _same_origin(request):
+            raise Refusal(403, "this sign-in came from another site, and so is refused")
+        if not _equal(given, token):
+            self._throttle.failed(address)
+            _log.warning("wrong API token from %s at sign-in", address)
+            return None
+        body = f"{int(self._hub.clock.now().timestamp()) + SESSION_SECONDS}.{secrets.token_hex(8)}"
+        return f"{body}.{_signature(token, body)}"
+
+    async def _token(self) -> str | None:
+        path = self._hub.config.hub.api_token_file
+        return None if path is None else await asyncio.to_thread(read_token, path)
+
+    def _session_holds(self, request: web.Request, token: str) -> bool:
+        body, _, signature = request.cookies.get(COOKIE, "").rpartition(".")
+        if not _equal(signature, _signature(token, body)):
+            return False
+        expires, _, _ = body.partition(".")
+        return self._hub.clock.now().timestamp() < int(expires)
+
+
+def _signature(token: str, body: str) -> str:
+    key = hmac.digest(token.encode(), b"jharnet-monitor web session 1", hashlib.sha256)
+    return hmac.new(key, body.encode(), hashlib.sha256).hexdigest()
+
+
+def _equal(given: str, right: str) -> bool:
+    """Compare in a time that tells nothing about where they differ."""
+    # Bytes of a header that are no UTF-8 arrive as surrogates.
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), right.encode())
+
+
+def _same_origin(request: web.Request) -> bool:
+    """Whether the browser says that our own page asked. Every browser sends Origin with POST."""
+    origin = request.headers.get("Origin", "")
+    return bool(origin) and urlsplit(origin).netloc == request.host

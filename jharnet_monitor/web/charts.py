@@ -1,0 +1,141 @@
+"""Small charts of the last 24 hours: measurements to the numbers that the SVG is drawn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+from zoneinfo import ZoneInfo
+
+from jharnet_monitor.model import Measurement
+
+BUCKET_MINUTES = 10
+HOURS = 24
+WIDTH, HEIGHT = 720.0, 120.0
+"""The drawing area in the units of the view box."""
+
+_BUCKETS = HOURS * 60 // BUCKET_MINUTES
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on an axis: where, and what it says."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A line with gaps, or columns. `top` is the value at the upper edge."""
+
+    top: float
+    lines: tuple[str, ...]
+    """Points of polylines; a gap in the data begins a new one."""
+    columns: tuple[tuple[float, float], ...]
+    """x and height of columns that stand on the lower edge."""
+    limit: float | None
+    """Height of the threshold's line, when it is within the chart."""
+    hours: tuple[Tick, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """Latency and loss of 24 hours in buckets; None where nothing was measured."""
+
+    begin: datetime
+    latency: tuple[float | None, ...]
+    """Median in seconds of the measurements' medians."""
+    loss: tuple[float | None, ...]
+    sent: int
+    received: int
+
+    @property
+    def latencies(self) -> list[float]:
+        """The buckets in which there was an answer."""
+        return [value for value in self.latency if value is not None]
+
+
+def day(measurements: Iterable[Measurement], now: datetime) -> Day:
+    """Sort latency measurements into buckets of `BUCKET_MINUTES` up to now."""
+    width = timedelta(minutes=BUCKET_MINUTES)
+    begin = now - _BUCKETS * width
+    medians: list[list[float]] = [[] for _ in range(_BUCKETS)]
+    sent, received = [0] * _BUCKETS, [0] * _BUCKETS
+    for measurement in measurements:
+        bucket = (measurement.started_at - begin) // width
+        if not 0 <= bucket < _BUCKETS:
+            continue
+        values = measurement.values
+        if "rtt_p50_seconds" in values:
+            medians[bucket].append(values["rtt_p50_seconds"])
+        sent[bucket] += int(values.get("sent", 0))
+        received[bucket] += int(values.get("received", 0))
+    return Day(
+        begin,
+        tuple(median(held) if held else None for held in medians),
+        tuple(1 - r / s if s else None for s, r in zip(sent, received, strict=True)),
+        sum(sent),
+        sum(received),
+    )
+
+
+def line_chart(day_: Day, limit: float, zone: ZoneInfo) -> Chart:
+    """Latency as a line; where nothing answered there is a gap."""
+    top = nice_top(max(day_.latencies, default=0.0))
+    lines, points = [], []
+    for n, value in enumerate((*day_.latency, None)):
+        if value is not None:
+            points.append(f"{_x(n + 0.5):.1f},{HEIGHT * (1 - value / top):.1f}")
+        elif points:
+            # A single point is drawn as a dash, else it would not be seen.
+            lines.append(" ".join(points if len(points) > 1 else points * 2))
+            points = []
+    return Chart(top, tuple(lines), (), _limit(limit, top), _hours(day_.begin, zone))
+
+
+def column_chart(day_: Day, limit: float, zone: ZoneInfo) -> Chart:
+    """Loss as columns; a bucket without loss, or without packets, has none."""
+    top = max(nice_top(max((v for v in day_.loss if v), default=0.0)), 2 * limit)
+    columns = tuple(
+        (_x(n), max(1.5, HEIGHT * min(1.0, value / top)))
+        for n, value in enumerate(day_.loss)
+        if value
+    )
+    return Chart(top, (), columns, _limit(limit, top), _hours(day_.begin, zone))
+
+
+def nice_top(value: float) -> float:
+    """The next of 1, 2, 5 times a power of ten at or over a value.
+
+    >>> nice_top(0.041), nice_top(0.12), nice_top(1.0), nice_top(0)
+    (0.05, 0.2, 1.0, 0.01)
+    """
+    if value <= 0.01:
+        return 0.01
+    power = 10.0 ** math.floor(math.log10(value))
+    steps: Sequence[float] = (1, 2, 5, 10)
+    return next(round(s * power, 9) for s in steps if s * power >= value * (1 - 1e-9))
+
+
+def _x(bucket: float) -> float:
+    return WIDTH * bucket / _BUCKETS
+
+
+def _limit(limit: float, top: float) -> float | None:
+    return HEIGHT * (1 - limit / top) if limit <= top else None
+
+
+def _hours(begin: datetime, zone: ZoneInfo) -> tuple[Tick, ...]:
+    """A mark at every sixth full hour of the reader's day."""
+    local = begin.astimezone(zone)
+    hour = local.replace(minute=0, second=0, microsecond=0)
+    ticks = []
+    for _ in range(HOURS + 1):
+        x = WIDTH * ((hour - local) / timedelta(hours=HOURS))
+        if 0 <= x <= WIDTH and hour.hour % 6 == 0:
+            ticks.append(Tick(round(x, 1), f"{hour:%H:%M}"))
+        hour += timedelta(hours=1)
+    return tuple(ticks)

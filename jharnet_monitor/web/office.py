@@ -1,0 +1,209 @@
+"""What an office's page says beyond its row; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.live import Live, OfficeLive, slot
+from jharnet_monitor.model import QUANTITIES, Measurement, OfficeState, Outcome
+from jharnet_monitor.web.charts import BUCKET_MINUTES, Chart, column_chart, day, line_chart
+from jharnet_monitor.web.formats import Formats, milliseconds, percent, rate, size
+from jharnet_monitor.web.status import OfficeRow, office_row
+
+HEAVY_DAYS = 7
+HEAVY_SHOWN = 20
+_SLOTS = ("latency", "bandwidth", "bandwidth/internet", "conference")
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest run of one probe: its figures by their labels, or why there are none."""
+
+    title: str
+    why: str
+    figures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLine:
+    """One change of state."""
+
+    state: OfficeState
+    word: str
+    at: str
+    lasted: str
+
+
+@dataclass(frozen=True, slots=True)
+class TestLine:
+    """One heavy test in short."""
+
+    at: str
+    test: str
+    outcome: str
+    good: bool
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayCharts:
+    """The two charts with what they say in words."""
+
+    latency: Chart
+    latency_title: str
+    latency_summary: str
+    latency_top: str
+    loss: Chart
+    loss_summary: str
+    loss_top: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfficePage:
+    """The whole page of one office."""
+
+    row: OfficeRow
+    contract: str
+    sla: str
+    charts: DayCharts | None
+    newest: tuple[Newest, ...]
+    changes: tuple[ChangeLine, ...]
+    tests: tuple[TestLine, ...]
+    budget: str
+
+
+def office_page(
+    live: Live,
+    office: Office,
+    latency: Sequence[Measurement],
+    heavy: Sequence[Measurement],
+    formats: Formats,
+) -> OfficePage:
+    """The page's content; `latency` of the last 24 hours, `heavy` tests newest first."""
+    state, t = live.offices[office.id], formats.words
+    return OfficePage(
+        row=office_row(live, office, formats),
+        contract=_contract(office, formats),
+        sla=t("web.office.sla", share=percent(office.link.sla))
+        if office.link and office.link.sla
+        else "",
+        charts=_charts(live.config, latency, formats),
+        newest=tuple(
+            _newest(state.latest[key], formats) for key in _slots(state) if key in state.latest
+        ),
+        changes=tuple(_changes(state, formats)),
+        tests=tuple(_test_line(measurement, formats) for measurement in heavy),
+        budget=t(
+            "web.office.measure_hint",
+            spent=size(state.bytes_spent_today),
+            budget=size(live.config.budget),
+        ),
+    )
+
+
+def _slots(state: OfficeLive) -> tuple[str, ...]:
+    return (*_SLOTS, *(key for key in state.latest if key not in _SLOTS))
+
+
+def _contract(office: Office, formats: Formats) -> str:
+    if office.link is None:
+        return formats.words("web.no_contract")
+    down, up = office.link.contracted, office.link.contracted_up
+    if up is None or up == down:
+        return formats.words("web.office.contract", rate=rate(down))
+    return formats.words("web.office.contract_both", down=rate(down), up=rate(up))
+
+
+def _charts(config: Config, latency: Sequence[Measurement], formats: Formats) -> DayCharts | None:
+    today, t = day(latency, formats.now), formats.words
+    if not today.sent:
+        return None
+    answered = sorted(today.latencies)
+    latency_chart = line_chart(today, config.thresholds.rtt, formats.zone)
+    loss_chart = column_chart(today, config.thresholds.loss, formats.zone)
+    return DayCharts(
+        latency=latency_chart,
+        latency_title=t("web.office.latency_chart", minutes=BUCKET_MINUTES),
+        latency_summary=t(
+            "web.office.latency_summary",
+            median=milliseconds(answered[len(answered) // 2]),
+            highest=milliseconds(answered[-1]),
+        )
+        if answered
+        else "",
+        latency_top=milliseconds(latency_chart.top),
+        loss=loss_chart,
+        loss_summary=t(
+            "web.office.loss_summary",
+            share=percent(1 - today.received / today.sent),
+            n=f"{today.sent:,}",
+        ),
+        loss_top=percent(loss_chart.top),
+    )
+
+
+def _test_name(measurement: Measurement, formats: Formats) -> str:
+    name = formats.words.either(f"probe.{measurement.probe}", measurement.probe)
+    path = measurement.conditions.get("path")
+    if path is None:
+        return name
+    return f"{name} ({formats.words.either(f'web.office.path.{path}', str(path))})"
+
+
+def _outcome(measurement: Measurement, formats: Formats) -> str:
+    t = formats.words
+    word = t(f"outcome.{measurement.outcome}")
+    if measurement.cause is None:
+        return word
+    return f"{word}: {t.either(f'cause.{measurement.cause}', measurement.cause)}"
+
+
+def _newest(measurement: Measurement, formats: Formats) -> Newest:
+    title = formats.words(
+        "web.office.latest_of",
+        probe=_test_name(measurement, formats),
+        time=formats.moment(measurement.started_at),
+    )
+    figures = tuple(
+        (q.label.in_(formats.words.language), formats.value(measurement.values[q.name], q.unit))
+        for q in QUANTITIES
+        if q.probe == measurement.probe and q.name in measurement.values
+    )
+    ok = measurement.outcome is Outcome.OK
+    return Newest(title, "" if ok else _outcome(measurement, formats), figures)
+
+
+def _changes(state: OfficeLive, formats: Formats) -> list[ChangeLine]:
+    """Newest first, each with how long it lasted."""
+    ends = [*[at for _, at in state.changes][1:], formats.now]
+    lines = [
+        ChangeLine(
+            kind,
+            formats.words(f"state.{kind}"),
+            formats.date_and_time(at),
+            formats.duration((end - at) / timedelta(seconds=1)),
+        )
+        for (kind, at), end in zip(state.changes, ends, strict=True)
+    ]
+    return lines[::-1][:HEAVY_SHOWN]
+
+
+def _test_line(measurement: Measurement, formats: Formats) -> TestLine:
+    values = measurement.values
+    if "grade" in values:
+        result = formats.words(f"grade.{int(values['grade'])}")
+    elif slot(measurement).startswith("bandwidth"):
+        arrows = (("↓", "download_bits_per_second"), ("↑", "upload_bits_per_second"))
+        result = "  ".join(f"{arrow} {rate(values[n])}" for arrow, n in arrows if n in values)
+    else:
+        result = ""
+    return TestLine(
+        formats.date_and_time(measurement.started_at),
+        _test_name(measurement, formats),
+        _outcome(measurement, formats),
+        measurement.outcome is Outcome.OK,
+        result,
+    )

@@ -1,0 +1,52 @@
+"""The API's description: `openapi.yaml`, completed from the tables that spell the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from jharnet_monitor import __version__
+from jharnet_monitor.model import QUANTITIES, Cause, OfficeState, Outcome
+from jharnet_monitor.web.query import (
+    DEFAULT_LIMIT,
+    LARGEST_LIMIT,
+    LONGEST_DRILL_MINUTES,
+    LONGEST_REASON,
+    PROFILES,
+)
+
+
+def document(probes: Sequence[str]) -> dict[str, Any]:
+    """The whole description; `probes` are those that this hub can run."""
+    text = files("jharnet_monitor.web").joinpath("openapi.yaml").read_text(encoding="utf-8")
+    described: dict[str, Any] = yaml.safe_load(text)
+    described["info"]["version"] = __version__
+    schemas, paths = described["components"]["schemas"], described["paths"]
+    for name, members in (
+        ("Outcome", Outcome),
+        ("Cause", Cause),
+        ("State", OfficeState),
+        ("Probe", probes),
+        ("Profile", PROFILES),
+    ):
+        schemas[name]["enum"] = [str(member) for member in members]
+    schemas["Measurement"]["properties"]["values"]["properties"] = {
+        q.name: {"type": "number", "description": f"{q.help} ({q.unit}; {q.probe})"}
+        for q in QUANTITIES
+    }
+    *_, limit = paths["/api/v1/measurements"]["get"]["parameters"]
+    limit["schema"] |= {"default": DEFAULT_LIMIT, "maximum": LARGEST_LIMIT}
+    _body(paths["/api/v1/drills"])["minutes"]["maximum"] = LONGEST_DRILL_MINUTES
+    _body(paths["/api/v1/maintenance"])["reason"]["maxLength"] = LONGEST_REASON
+    return described
+
+
+def _body(path: dict[str, Any]) -> dict[str, Any]:
+    """The properties of a POST's JSON body."""
+    properties: dict[str, Any] = path["post"]["requestBody"]["content"]["application/json"][
+        "schema"
+    ]["properties"]
+    return properties

@@ -1,0 +1,230 @@
+"""The pages for people: status, office, reports, sign-in, and errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.model import Measurement
+from jharnet_monitor.web import reports
+from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
+from jharnet_monitor.web.charts import HOURS
+from jharnet_monitor.web.errors import Refusal, unknown_office
+from jharnet_monitor.web.formats import Formats
+from jharnet_monitor.web.hubview import HubView
+from jharnet_monitor.web.language import choose_language, remember_language
+from jharnet_monitor.web.office import HEAVY_DAYS, HEAVY_SHOWN, office_page
+from jharnet_monitor.web.render import Renderer
+from jharnet_monitor.web.status import status
+
+_log = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 20
+HEAVY_PROBES = ("bandwidth", "conference")
+
+
+class Pages:
+    """The handlers, over one hub."""
+
+    def __init__(self, hub: HubView, access: Access) -> None:
+        self._hub = hub
+        self._access = access
+        self._renderer = Renderer()
+        self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every address of a page."""
+        return [
+            web.get("/", self.status),
+            web.get("/office/{office}", self.office),
+            web.post("/office/{office}/probes/{probe}", self.measure),
+            web.get("/reports", self.reports),
+            web.get("/reports/{name}", self.report),
+            web.get("/signin", self.sign_in_form),
+            web.post("/signin", self.sign_in),
+            web.post("/signout", self.sign_out),
+        ]
+
+    async def status(self, request: web.Request) -> web.Response:
+        """All offices at a glance."""
+        formats = self._formats(request)
+        content = status(self._hub.live, formats)
+        return await self._page(request, "status.html", formats, status=content)
+
+    async def office(self, request: web.Request) -> web.Response:
+        """One office."""
+        config, office_id = self._hub.config, request.match_info["office"]
+        known = {office.id: office for office in config.offices}
+        if office_id not in known:
+            raise unknown_office(office_id, list(known))
+        formats = self._formats(request)
+        latency, heavy = await asyncio.to_thread(self._history, office_id, config)
+        content = office_page(self._hub.live, known[office_id], latency, heavy, formats)
+        return await self._page(
+            request,
+            "office.html",
+            formats,
+            page=content,
+            heavy_probes=[p for p in HEAVY_PROBES if p in self._hub.probe_names],
+            started=request.query.get("started", ""),
+            already=request.query.get("already", ""),
+        )
+
+    def _history(self, office: str, config: Config) -> tuple[list[Measurement], list[Measurement]]:
+        """Latency of the last day, and the newest heavy tests; blocks."""
+        store, now = self._hub.store, self._hub.clock.now()
+        most = int(HOURS * 3600 / min(60.0, config.probes.latency.every)) + 60
+        latency = store.measurements(
+            office=office, probe="latency", since=now - timedelta(hours=HOURS),
+            limit=min(most, 20_000), newest_first=True,
+        )  # fmt: skip
+        heavy: list[Measurement] = []
+        for probe in HEAVY_PROBES:
+            heavy += store.measurements(
+                office=office, probe=probe, since=now - timedelta(days=HEAVY_DAYS),
+                limit=HEAVY_SHOWN, newest_first=True,
+            )  # fmt: skip
+        heavy.sort(key=lambda m: m.started_at, reverse=True)
+        return list(latency), heavy[:HEAVY_SHOWN]
+
+    async def measure(self, request: web.Request) -> web.Response:
+        """Start a probe and lead back to the office, where its result will be seen."""
+        await self._access.require(request)
+        office, probe = request.match_info["office"], request.match_info["probe"]
+        known = [o.id for o in self._hub.config.offices]
+        if office not in known:
+            raise unknown_office(office, known)
+        if probe not in self._hub.probe_names:
+            raise Refusal(404, f"there are the probes {', '.join(self._hub.probe_names)}")
+        word = "already"
+        if (office, probe) not in self._running:
+            task = asyncio.create_task(self._run(office, probe))
+            self._running[office, probe] = task
+            task.add_done_callback(lambda _: self._running.pop((office, probe), None))
+            word = "started"
+        return _see_other(f"/office/{office}?{word}={probe}")
+
+    async def _run(self, office: str, probe: str) -> None:
+        try:
+            await self._hub.run_probe(office, probe, {})
+        except Exception:
+            _log.exception("%s of %s, asked for on its page, failed", probe, office)
+
+    async def reports(self, request: web.Request) -> web.Response:
+        """The reports that were written."""
+        formats = self._formats(request)
+        found = await asyncio.to_thread(reports.listing, self._hub.reports_dir)
+        return await self._page(request, "reports.html", formats, reports=found)
+
+    async def report(self, request: web.Request) -> web.StreamResponse:
+        """One report."""
+        name = request.match_info["name"]
+        path = await asyncio.to_thread(reports.find, self._hub.reports_dir, name)
+        if path is None:
+            raise Refusal(404, "there is no such report")
+        return web.FileResponse(path, headers=reports.headers(path))
+
+    async def sign_in_form(self, request: web.Request) -> web.Response:
+        """Where a person gives the token."""
+        return await self._sign_in_page(request, request.query.get("next", "/"))
+
+    async def sign_in(self, request: web.Request) -> web.Response:
+        """Take the token and set the session's cookie."""
+        form = await request.post()
+        given, target = form.get("token", ""), form.get("next", "/")
+        session = await self._access.sign_in(request, given if isinstance(given, str) else "")
+        if session is None:
+            return await self._sign_in_page(request, str(target), wrong=True, status=401)
+        response = _see_other(_local(str(target)))
+        response.set_cookie(
+            COOKIE,
+            session,
+            max_age=SESSION_SECONDS,
+            httponly=True,
+            samesite="Strict",
+            secure=self._hub.config.hub.tls is not False,
+        )
+        return response
+
+    async def _sign_in_page(
+        self, request: web.Request, target: str, wrong: bool = False, status: int = 200
+    ) -> web.Response:
+        return await self._page(
+            request,
+            "signin.html",
+            self._formats(request),
+            target=_local(target),
+            wrong=wrong,
+            configured=self._hub.config.hub.api_token_file is not None,
+            http_status=status,
+        )
+
+    async def sign_out(self, request: web.Request) -> web.Response:
+        """Forget the session."""
+        response = _see_other("/")
+        response.del_cookie(COOKIE, httponly=True, samesite="Strict")
+        return response
+
+    async def error(self, request: web.Request, status: int, message: str) -> web.Response:
+        """An error for people: what happened, and where to go on."""
+        formats = self._formats(request)
+        words = formats.words
+        return await self._page(
+            request,
+            "error.html",
+            formats,
+            what=words.either(f"web.error.{status}", words("web.error.other")),
+            message=message,
+            http_status=status,
+        )
+
+    def _formats(self, request: web.Request) -> Formats:
+        language = choose_language(request, self._hub.config.report.languages[0])
+        return Formats.of(language, self._hub.config.district.timezone, self._hub.clock.now())
+
+    async def _page(
+        self,
+        request: web.Request,
+        template: str,
+        formats: Formats,
+        http_status: int = 200,
+        **content: Any,
+    ) -> web.Response:
+        config = self._hub.config
+        offices: Mapping[str, str] = {
+            office.id: office.name_hi if formats.words.language == "hi" else office.name
+            for office in config.offices
+        }
+        text = self._renderer.render(
+            template,
+            formats,
+            district=config.district,
+            offices=offices,
+            path=request.path,
+            thresholds=config.thresholds,
+            signed_in=await self._access.signed_in(request),
+            refresh_seconds=REFRESH_SECONDS,
+            **content,
+        )
+        response = web.Response(text=text, content_type="text/html", status=http_status)
+        remember_language(request, response)
+        response.enable_compression()
+        return response
+
+
+def _see_other(location: str) -> web.Response:
+    return web.Response(status=303, headers={"Location": location})
+
+
+def _local(target: str) -> str:
+    """A path of ours to return to; anything that could lead to another site becomes `/`."""
+    if not target.startswith("/") or target.startswith(("//", "/\\")) or len(target) > 200:
+        return "/"
+    return quote(target, safe="/?=&")

@@ -1,0 +1,146 @@
+"""Reads what a request asks for; whatever is wrong is refused in one line that says how to ask."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from multidict import MultiMapping
+
+from jharnet_monitor.model import format_utc, parse_utc
+from jharnet_monitor.web.errors import Refusal, unknown_office
+
+DEFAULT_LIMIT = 1000
+LARGEST_LIMIT = 10_000
+PROFILES = ("audio", "180p", "360p", "540p", "720p")
+LONGEST_DRILL_MINUTES = 60
+LONGEST_REASON = 200
+
+_PARAMETERS = ("office", "probe", "since", "until", "limit")
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementQuery:
+    """What `/api/v1/measurements` was asked for."""
+
+    office: str | None
+    probe: str | None
+    since: datetime | None
+    until: datetime | None
+    limit: int
+
+
+def parse_measurement_query(
+    query: MultiMapping[str], offices: Sequence[str], probes: Sequence[str]
+) -> MeasurementQuery:
+    """Read the query string; raises `Refusal`."""
+    for name in query:
+        if name not in _PARAMETERS:
+            raise Refusal(400, f"unknown parameter `{name[:60]}`; use {', '.join(_PARAMETERS)}")
+        if len(query.getall(name)) > 1:
+            raise Refusal(400, f"`{name}` is given more than once")
+    office, probe = query.get("office"), query.get("probe")
+    if office is not None and office not in offices:
+        raise unknown_office(office, list(offices))
+    if probe is not None and probe not in probes:
+        raise Refusal(400, f"no probe `{probe[:60]}`; there are {', '.join(probes)}")
+    since, until = _moment(query, "since"), _moment(query, "until")
+    if since and until:
+        _in_order("since", since, "until", until)
+    return MeasurementQuery(office, probe, since, until, _limit(query))
+
+
+def _in_order(first: str, begin: datetime, second: str, end: datetime) -> None:
+    if begin >= end:
+        raise Refusal(
+            400, f"`{first}` {format_utc(begin)} must be before `{second}` {format_utc(end)}"
+        )
+
+
+def _moment(query: Mapping[str, Any], name: str) -> datetime | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    text = str(text)
+    # A `+` that was not escaped arrives as a space: 06:00:00+05:30 is meant.
+    text = re.sub(r" (\d\d:?\d\d)$", r"+\1", text)
+    try:
+        return parse_utc(text)
+    except (ValueError, OverflowError):
+        raise Refusal(
+            400,
+            f"`{name}` must be a moment with its time zone, such as 2026-11-25T06:00:00Z, "
+            f"not `{text[:60]}`",
+        ) from None
+
+
+def _limit(query: Mapping[str, str]) -> int:
+    text = query.get("limit", str(DEFAULT_LIMIT))
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= LARGEST_LIMIT:
+        raise Refusal(
+            400, f"`limit` must be a whole number from 1 to {LARGEST_LIMIT}, not `{text[:60]}`"
+        )
+    return int(text)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A JSON object in a request's body; an empty body is an empty object; raises `Refusal`."""
+    if not body.strip():
+        return {}
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refusal(400, "the body must be a JSON object") from None
+    if not isinstance(data, dict):
+        raise Refusal(400, "the body must be a JSON object")
+    return data
+
+
+def _only(data: Mapping[str, Any], known: Sequence[str]) -> None:
+    for name in data:
+        if name not in known:
+            raise Refusal(400, f"unknown key `{name[:60]}`; use {', '.join(known)}")
+
+
+def parse_drill(data: Mapping[str, Any], default_profile: str) -> tuple[str, float]:
+    """Profile and minutes of a drill to start; raises `Refusal`."""
+    _only(data, ("profile", "minutes"))
+    profile, minutes = data.get("profile", default_profile), data.get("minutes", 5)
+    if profile not in PROFILES:
+        raise Refusal(400, f"no profile `{str(profile)[:60]}`; there are {', '.join(PROFILES)}")
+    if (
+        isinstance(minutes, bool)
+        or not isinstance(minutes, int | float)
+        or not 0 < minutes <= LONGEST_DRILL_MINUTES
+    ):
+        raise Refusal(400, f"`minutes` must be a number over 0, up to {LONGEST_DRILL_MINUTES}")
+    return profile, float(minutes)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A planned window; `office` None means all of them."""
+
+    office: str | None
+    begin: datetime
+    end: datetime
+    reason: str
+
+
+def parse_window(data: Mapping[str, Any], offices: Sequence[str]) -> Window:
+    """A planned window to announce; raises `Refusal`."""
+    _only(data, ("office", "from", "to", "reason"))
+    office, reason = data.get("office"), data.get("reason", "")
+    if office is not None and office not in offices:
+        raise unknown_office(str(office), list(offices))
+    begin, end = _moment(data, "from"), _moment(data, "to")
+    if begin is None or end is None:
+        raise Refusal(400, "a planned window needs `from` and `to`, such as 2026-11-25T06:00:00Z")
+    _in_order("from", begin, "to", end)
+    if not isinstance(reason, str) or len(reason) > LONGEST_REASON:
+        raise Refusal(400, f"`reason` must be a text of at most {LONGEST_REASON} characters")
+    return Window(office, begin, end, reason)

@@ -1,0 +1,52 @@
+"""Jinja2 templates with the words and formats of one reader."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from jharnet_monitor.web.charts import HEIGHT, WIDTH
+from jharnet_monitor.web.formats import Formats, percent, size
+
+STATIC = files("jharnet_monitor.web").joinpath("static")
+
+
+class Renderer:
+    """Renders pages. An undefined name is an error, and everything is escaped."""
+
+    def __init__(self) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("jharnet_monitor.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals |= {
+            "static": _versioned,
+            "chart_width": WIDTH,
+            "chart_height": HEIGHT,
+        }
+        self._environment.filters |= {"percent": percent, "size": size}
+
+    def render(self, template: str, formats: Formats, **content: Any) -> str:
+        """One page as HTML; `t` in a template gives words, `f` formats."""
+        language = formats.words.language
+        return self._environment.get_template(template).render(
+            t=formats.words,
+            f=formats,
+            language=language,
+            other_language="en" if language == "hi" else "hi",
+            **content,
+        )
+
+
+@cache
+def _versioned(name: str) -> str:
+    """The address of an asset, new whenever its content is, so that browsers may keep it."""
+    digest = hashlib.sha256(STATIC.joinpath(name).read_bytes()).hexdigest()[:10]
+    return f"/static/{name}?v={digest}"

@@ -1,0 +1,227 @@
+"""What the status page says: from the live state to words and figures; no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from jharnet_monitor.config import Office
+from jharnet_monitor.live import Live, OfficeLive, fresh
+from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.web.formats import UNKNOWN, Formats, milliseconds, percent, rate
+
+NO_CONFERENCE_STATES = (
+    OfficeState.UNREACHABLE,
+    OfficeState.LAN_DOWN,
+    OfficeState.UPLINK_DOWN,
+    OfficeState.UNKNOWN,
+    OfficeState.MONITOR_DOWN,
+)
+"""In these nobody at the office can join a conference now, whatever an earlier test said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure in a cell. `note` says when and on what; `breach` why it is bad, or is empty;
+    `share` is a part of the whole between 0 and 1 for the bar, if there is one."""
+
+    text: str
+    note: str = ""
+    breach: str = ""
+    small: str = ""
+    share: float | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a figure at all."""
+        return self.text != UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """The conference grade; `level` is 0 to 4, None when not tested."""
+
+    level: int | None
+    figure: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class OfficeRow:
+    """One office as a row or a card."""
+
+    id: str
+    name: str
+    state: OfficeState
+    state_word: str
+    state_help: str
+    since: str
+    for_: str
+    agent: str
+    grade: Grade
+    latency: Figure
+    loss: Figure
+    download: Figure
+    upload: Figure
+    seen: Figure
+    running: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole page. `mood` is `good`, `bad` or `unknown`."""
+
+    headline: str
+    explanation: str
+    mood: str
+    rows: tuple[OfficeRow, ...]
+
+
+def status(live: Live, formats: Formats) -> Status:
+    """The page's content at one moment."""
+    rows = tuple(office_row(live, office, formats) for office in live.config.offices)
+    return Status(*_headline(live, rows, formats), rows)
+
+
+def _headline(live: Live, rows: tuple[OfficeRow, ...], formats: Formats) -> tuple[str, str, str]:
+    """The answer in one sentence, what it means, and its mood."""
+    t, total = formats.words, len(rows)
+    if live.uplink_up is False:
+        return t("web.headline.uplink_down"), "", "bad"
+    if all(row.state is OfficeState.UNKNOWN for row in rows):
+        return t("web.headline.unknown"), "", "unknown"
+    wanted = live.config.thresholds.grade
+    out = [row for row in rows if row.state in NO_CONFERENCE_STATES]
+    connected = [row for row in rows if row.state not in NO_CONFERENCE_STATES]
+    ready = sum((row.grade.level or 0) >= wanted for row in connected)
+    counts = {
+        "unreachable": sum(row.state is OfficeState.UNREACHABLE for row in out),
+        "lan_down": sum(row.state is OfficeState.LAN_DOWN for row in out),
+        "untested": sum(row.grade.level is None for row in connected),
+    }
+    parts = [t("web.headline.ready", ready=ready, total=total)]
+    parts += [t(f"web.headline.{name}", n=count) for name, count in counts.items() if count]
+    explanation = t("web.ready_means", grade=t(f"grade.{wanted}"), up=len(connected), total=total)
+    sentence = t("web.headline.join").join(parts) + t("web.headline.end")
+    return sentence, explanation, "good" if ready == total else "bad"
+
+
+def office_row(live: Live, office: Office, formats: Formats) -> OfficeRow:
+    """One office."""
+    state, t = live.offices[office.id], formats.words
+    reader = _Reader(live, office, state, formats)
+    return OfficeRow(
+        id=office.id,
+        name=office.name_hi if t.language == "hi" else office.name,
+        state=state.state,
+        state_word=t(f"state.{state.state}"),
+        state_help=t(f"state_help.{state.state}"),
+        since=t("web.since", time=formats.moment(state.since)) if state.since else "",
+        for_=formats.duration((formats.now - state.since).total_seconds()) if state.since else "",
+        agent=_agent(office, state, formats),
+        grade=reader.grade(),
+        latency=reader.latency(),
+        loss=reader.loss(),
+        download=reader.speed("download"),
+        upload=reader.speed("upload"),
+        seen=_seen(state.last_seen, formats),
+        running=t("web.running", what=", ".join(t.either(f"probe.{p}", p) for p in state.running))
+        if state.running
+        else "",
+    )
+
+
+def _agent(office: Office, state: OfficeLive, formats: Formats) -> str:
+    if state.agent.connected:
+        return formats.words("web.agent.connected")
+    if state.agent.said_goodbye:
+        return formats.words("web.agent.goodbye")
+    return formats.words("web.agent.absent")
+
+
+def _seen(last_seen: datetime | None, formats: Formats) -> Figure:
+    if last_seen is None:
+        return Figure(UNKNOWN, formats.words("unknown"))
+    return Figure(formats.age(last_seen), formats.date_and_time(last_seen))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads the figures of one office off its newest measurements."""
+
+    live: Live
+    office: Office
+    state: OfficeLive
+    formats: Formats
+
+    def latency(self) -> Figure:
+        """Median latency of the last minute."""
+        measurement, why = self._newest("latency")
+        if measurement is None or "rtt_p50_seconds" not in measurement.values:
+            return Figure(UNKNOWN, why)
+        value, limit = measurement.values["rtt_p50_seconds"], self.live.config.thresholds.rtt
+        breach = self.formats.words("web.over_threshold", limit=milliseconds(limit))
+        return Figure(milliseconds(value), why, breach if value > limit else "")
+
+    def loss(self) -> Figure:
+        """Packet loss of the last minute, with its counts."""
+        measurement, why = self._newest("latency")
+        if measurement is None or "loss_ratio" not in measurement.values:
+            return Figure(UNKNOWN, why)
+        values, limit = measurement.values, self.live.config.thresholds.loss
+        if {"sent", "received"} <= values.keys():
+            counts = {name: int(values[name]) for name in ("sent", "received")}
+            why = f"{self.formats.words('web.samples', **counts)}; {why}"
+        breach = self.formats.words("web.over_threshold", limit=percent(limit))
+        value = values["loss_ratio"]
+        return Figure(percent(value), why, breach if value > limit else "")
+
+    def speed(self, way: str) -> Figure:
+        """Speed delivered beside the contract."""
+        measurement, why = self._newest("bandwidth")
+        if measurement is None or f"{way}_bits_per_second" not in measurement.values:
+            return Figure(UNKNOWN, why)
+        t, value, link = (
+            self.formats.words,
+            measurement.values[f"{way}_bits_per_second"],
+            self.office.link,
+        )
+        if link is None:
+            return Figure(rate(value), f"{why}; {t('web.no_contract')}")
+        contracted = (link.contracted_up or link.contracted) if way == "upload" else link.contracted
+        wanted = self.live.config.thresholds.delivered
+        breach = t("web.under_threshold", limit=percent(wanted))
+        return Figure(
+            rate(value),
+            why,
+            breach if value < wanted * contracted else "",
+            t("web.of_contract", rate=rate(contracted)),
+            min(1.0, value / contracted),
+        )
+
+    def grade(self) -> Grade:
+        """The conference grade of the newest test, with its age."""
+        measurement, why = self._newest("conference")
+        t = self.formats.words
+        if measurement is None or "grade" not in measurement.values:
+            return Grade(None, Figure(t("grade.none"), why))
+        level, wanted = int(measurement.values["grade"]), self.live.config.thresholds.grade
+        breach = t("web.under_grade", grade=t(f"grade.{wanted}"))
+        age = self.formats.age(measurement.started_at)
+        return Grade(level, Figure(t(f"grade.{level}"), why, breach if level < wanted else "", age))
+
+    def _newest(self, key: str) -> tuple[Measurement | None, str]:
+        """The newest run that measured and still holds, and when it was; or None, and why."""
+        t, formats = self.formats.words, self.formats
+        latest, measured = self.state.latest.get(key), self.state.measured.get(key)
+        attempt = ""
+        if latest is not None and latest.outcome is Outcome.NO_DATA:
+            cause = t.either(f"cause.{latest.cause}", str(latest.cause))
+            attempt = t("web.last_attempt", time=formats.moment(latest.started_at), cause=cause)
+        if measured is None:
+            return None, attempt or t("web.not_measured_yet")
+        if not fresh(self.live.config, key, measured, formats.now):
+            return None, t("web.outdated", time=formats.date_and_time(measured.started_at))
+        when = t("web.measured_at", time=formats.moment(measured.started_at))
+        if measured.outcome is Outcome.FAILED:
+            when = f"{when}: {t.either(f'cause.{measured.cause}', str(measured.cause))}"
+        return measured, f"{when}; {attempt}" if attempt else when

@@ -1,0 +1,112 @@
+"""A hub for the tests of the web: the live state and the measurements are made up, the rest of
+what the web needs of a hub is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.live import Live
+from jharnet_monitor.metrics import MetricsRegistry
+from jharnet_monitor.model import Measurement
+from tests.made_up import NOW, latency
+
+
+class MemoryStore:
+    """Measurements in a list."""
+
+    def __init__(self) -> None:
+        self.held: list[Measurement] = []
+
+    def measurements(
+        self,
+        *,
+        office: str | None = None,
+        probe: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> Sequence[Measurement]:
+        """As the store does: begun in [since, until)."""
+        found = [
+            m
+            for m in self.held
+            if office in (None, m.office)
+            and probe in (None, m.probe)
+            and (since is None or m.started_at >= since)
+            and (until is None or m.started_at < until)
+        ]
+        found.sort(key=lambda m: m.started_at, reverse=newest_first)
+        return found[:limit]
+
+
+class MadeUpHub:
+    """Implements `HubView`."""
+
+    probe_names = ("latency", "bandwidth", "conference")
+
+    def __init__(self, live: Live, reports_dir: Path | None = None) -> None:
+        self.live = live
+        self.clock = ManualClock(NOW)
+        self.store = MemoryStore()
+        self.reports_dir = reports_dir
+        self.metrics_registry = MetricsRegistry(lambda: self.live, self.clock)
+        self.asked: list[tuple[Any, ...]] = []
+        self.broken_configuration = False
+        self.is_ready: tuple[bool, str] = (True, "")
+
+    @property
+    def config(self) -> Config:
+        """The live state's."""
+        return self.live.config
+
+    async def run_probe(
+        self, office_id: str, probe: str, options: Mapping[str, Any]
+    ) -> Measurement:
+        """Record what was asked and answer a measurement."""
+        self.asked.append((office_id, probe, dict(options)))
+        if "wrong" in options:
+            raise UserError("latency has no option `wrong`")
+        return latency(office_id, NOW)
+
+    async def start_drill(self, profile: str, minutes: float) -> dict[str, Any]:
+        """Record what was asked."""
+        self.asked.append(("drill", profile, minutes))
+        return {"id": "d1", "state": "running", "profile": profile, "offices": [], "uplink": {}}
+
+    def drill(self, drill_id: str) -> dict[str, Any] | None:
+        """There is one."""
+        return {"id": "d1", "state": "done"} if drill_id == "d1" else None
+
+    async def plan(
+        self, office_id: str | None, begin: datetime, end: datetime, reason: str
+    ) -> dict[str, Any]:
+        """Record what was asked."""
+        self.asked.append(("plan", office_id, begin, end, reason))
+        return {"office": office_id}
+
+    async def reload(self) -> None:
+        """Succeed, unless the configuration is broken."""
+        self.asked.append(("reload",))
+        if self.broken_configuration:
+            raise UserError("jharnet.yaml:3: hub.listen: must be such as 0.0.0.0:9797")
+
+    def ready(self) -> tuple[bool, str]:
+        """As it was set."""
+        return self.is_ready
+
+    async def agent_socket(self, request: web.Request) -> web.StreamResponse:
+        """Refuse, as the hub does without a token."""
+        raise web.HTTPUnauthorized(reason="no token")
+
+    async def transfer(self, request: web.Request) -> web.StreamResponse:
+        """Refuse."""
+        raise web.HTTPNotFound
