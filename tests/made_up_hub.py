@@ -58,7 +58,7 @@ class MadeUpHub:
         self.clock = ManualClock(NOW)
         self.store = MemoryStore()
         self.reports_dir = reports_dir
-        self.metrics_registry = MetricsRegistry(lambda: self.live, self.clock)
+        self.metrics_registry = MetricsRegistry(self.live, self.clock)
         self.asked: list[tuple[Any, ...]] = []
         self.broken_configuration = False
         self.is_ready: tuple[bool, str] = (True, "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -25,7 +25,7 @@ _EOF = b"# EOF\n"
 class LiveCollector:
     """A prometheus-client collector over the live state; it keeps nothing between scrapes."""
 
-    def __init__(self, live: Callable[[], Live], clock: Clock) -> None:
+    def __init__(self, live: Live, clock: Clock) -> None:
         self._live = live
         self._clock = clock
         self._errors = 0
@@ -38,7 +38,7 @@ class LiveCollector:
 
     def readings(self) -> list[FamilyReading]:
         """Every family at this moment, and how many readings failed so far."""
-        readings, errors = read_families(self._live(), self._clock.now())
+        readings, errors = read_families(self._live, self._clock.now())
         self._errors += errors
         return [*readings, FamilyReading(self._errors_family, [("_total", (), self._errors)])]
 
@@ -57,17 +57,14 @@ class LiveCollector:
 
 
 class MetricsRegistry(CollectorRegistry):
-    """A registry with the live state and the process in it, and a quick way to write them.
+    """A registry with the live state and the process in it, and a quick way to write them."""
 
-    `live` gives the live state; it is asked at every scrape, since a reload may replace it.
-    """
-
-    def __init__(self, live: Callable[[], Live], clock: Clock) -> None:
+    def __init__(self, live: Live, clock: Clock) -> None:
         super().__init__()
-        self._live = LiveCollector(live, clock)
+        self._live_collector = LiveCollector(live, clock)
         self._writer = TextWriter()
         self._others: list[Collector] = []
-        super().register(self._live)
+        super().register(self._live_collector)
         ProcessCollector(registry=self)
         PlatformCollector(registry=self)
 
@@ -83,7 +80,7 @@ class MetricsRegistry(CollectorRegistry):
 
     def snapshot(self) -> Snapshot:
         """Read everything of the live state now; must run where the live state is changed."""
-        return Snapshot(self._live.readings(), tuple(self._others), self._writer)
+        return Snapshot(self._live_collector.readings(), tuple(self._others), self._writer)
 
 
 @dataclass(frozen=True, slots=True)
