@@ -7,6 +7,7 @@ soon as two neighbouring windows agree; their common slope is the estimate.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,10 +17,10 @@ from statistics import fmean, stdev
 WINDOW_SECONDS = 0.5
 AGREEMENT = 0.03
 """Two windows agree when their rates differ by no more than this share of the larger one."""
-SUB_WINDOWS = 10
+PARTS = 20
 """The estimate's spread is judged over this many equal parts of its window."""
-_T95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
-"""Student's t, two-sided 95 %, for 1 to 9 degrees of freedom."""
+T95 = 2.26
+"""Student's t, two-sided 95 %, for the 9 degrees of freedom of the fewest parts kept."""
 
 MSS, MTU = 1448, 1500
 """TCP payload of a full packet with timestamps, and that packet as IP counts it."""
@@ -96,7 +97,8 @@ def stable(samples: Sequence[Sample]) -> bool:
 def estimate(samples: Sequence[Sample]) -> Estimate | None:
     """The rate of the first pair of windows that agree, or of the last second; None if nothing.
 
-    A transfer of less than one window is too short to say anything.
+    What is left of slow start at its beginning is cut off. A transfer of less than one window is
+    too short to say anything.
     """
     if not samples or samples[-1].seconds - samples[0].seconds < WINDOW_SECONDS:
         return None
@@ -104,29 +106,42 @@ def estimate(samples: Sequence[Sample]) -> Estimate | None:
     settled = end is not None
     end = samples[-1].seconds if end is None else end
     start = max(samples[0].seconds, end - 2 * WINDOW_SECONDS)
-    chosen = between(samples, start, end)
-    rate = slope(chosen)
+    parts = _rates(between(samples, start, end))
+    first = _warm_up(parts)
+    start += first * (end - start) / PARTS
+    rate = slope(between(samples, start, end))
     if rate <= 0:
         return None
-    return Estimate(rate, _uncertainty(chosen, rate), settled, start, end)
+    spread = _standard_error(parts[first:])
+    return Estimate(rate, T95 * spread / rate, settled, start, end)
 
 
-def _uncertainty(samples: Sequence[Sample], rate: float) -> float:
-    """Half the 95 % interval of the mean rate, as a share, from the spread over its parts."""
+def _rates(samples: Sequence[Sample]) -> list[float]:
+    """Bit/s in each of `PARTS` equal parts of the time that the samples span."""
     start, end = samples[0].seconds, samples[-1].seconds
-    step = (end - start) / SUB_WINDOWS
-    edges = [_at(samples, start + i * step) for i in range(SUB_WINDOWS + 1)]
-    rates = [8 * (b - a) / step for a, b in pairwise(edges)]
-    return _T95[SUB_WINDOWS - 2] * stdev(rates) / sqrt(SUB_WINDOWS) / rate
+    step = (end - start) / PARTS
+    times = [s.seconds for s in samples]
+    edges = [_at(samples, times, start + i * step) for i in range(PARTS + 1)]
+    return [8 * (b - a) / step for a, b in pairwise(edges)]
 
 
-def _at(samples: Sequence[Sample], seconds: float) -> float:
+def _warm_up(parts: Sequence[float]) -> int:
+    """How many parts at the beginning to leave out, at most half of them.
+
+    The marginal standard error rule (White 1997): as many as make the mean of the rest surest.
+    """
+    return min(range(len(parts) // 2 + 1), key=lambda first: _standard_error(parts[first:]))
+
+
+def _standard_error(parts: Sequence[float]) -> float:
+    return stdev(parts) / sqrt(len(parts))
+
+
+def _at(samples: Sequence[Sample], times: Sequence[float], seconds: float) -> float:
     """IP bytes at a moment, linear between the samples on either side."""
-    before = samples[0]
-    for sample in samples:
-        if sample.seconds >= seconds:
-            span = sample.seconds - before.seconds
-            share = 0.0 if span <= 0 else (seconds - before.seconds) / span
-            return before.ip_bytes + share * (sample.ip_bytes - before.ip_bytes)
-        before = sample
-    return before.ip_bytes
+    after = min(bisect_left(times, seconds), len(samples) - 1)
+    here = samples[after]
+    before = samples[max(0, after - 1)]
+    span = here.seconds - before.seconds
+    share = 1.0 if span <= 0 else (seconds - before.seconds) / span
+    return before.ip_bytes + min(1.0, share) * (here.ip_bytes - before.ip_bytes)

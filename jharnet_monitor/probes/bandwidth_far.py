@@ -20,9 +20,9 @@ from jharnet_monitor.probes.base import Channel, FarContext
 from jharnet_monitor.probes.connection import Connection, pour
 from jharnet_monitor.probes.series import Series
 from jharnet_monitor.probes.tcpinfo import TcpInfo
+from jharnet_monitor.probes.transfer import POLL_SECONDS
 
 LONGEST_SECONDS = 30.0
-POLL_SECONDS = 0.005
 TRANSFER_PREFIX = "/agent/transfer/"
 
 
@@ -59,22 +59,16 @@ async def _exchange(work: Any, message: Mapping[str, Any], context: FarContext) 
 async def _download(
     url: str, message: Mapping[str, Any], context: FarContext, report: dict[str, Any]
 ) -> None:
-    series, payload = Series(), 0
+    arrivals = _Arrivals(context.clock)
     try:
         async with context.http.get(url, params={"office": context.office}) as response:
             if response.status != 200:
                 report["error"] = f"the hub answered {response.status}"
                 return
-            connection = Connection(response.connection and response.connection.transport)
-            try:
-                async for chunk in response.content.iter_any():
-                    payload += len(chunk)
-                    series.arrived(context.clock.monotonic(), connection.info(), payload)
-            finally:
-                connection.cut()
+            await arrivals.take(response)
     finally:
-        report["series"] = series.to_json()
-        report["counted"] = "kernel" if series.kernel_counted else "application"
+        report["series"] = arrivals.series.to_json()
+        report["counted"] = "kernel" if arrivals.series.kernel_counted else "application"
 
 
 async def _upload(
@@ -89,6 +83,31 @@ async def _upload(
     finally:
         stream.stop()
         report.update(stream.report())
+
+
+class _Arrivals:
+    """Reads a response without end, and notes what has arrived when."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._payload = 0
+        self.series = Series()
+
+    async def take(self, response: aiohttp.ClientResponse) -> None:
+        """Read until the connection ends or the request is cancelled."""
+        connection = Connection(response.connection and response.connection.transport)
+        watching = asyncio.create_task(self._watch(connection))
+        try:
+            async for chunk in response.content.iter_any():
+                self._payload += len(chunk)
+        finally:
+            watching.cancel()
+            connection.cut()
+
+    async def _watch(self, connection: Connection) -> None:
+        while True:
+            self.series.arrived(self._clock.monotonic(), connection.info(), self._payload)
+            await asyncio.sleep(POLL_SECONDS)
 
 
 class _Stream(Payload):

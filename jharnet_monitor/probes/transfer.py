@@ -19,7 +19,8 @@ from jharnet_monitor.probes.connection import Connection, pour
 from jharnet_monitor.probes.series import Series
 from jharnet_monitor.probes.tcpinfo import TcpInfo
 
-POLL_SECONDS = 0.005
+POLL_SECONDS = 0.004
+"""Between looks at the kernel's counters: the application sees TLS records, which come late."""
 SILENCE_SECONDS = 1.0
 """Nothing delivered for this long: the transfer is broken off."""
 ARRIVAL_SECONDS = 8.0
@@ -125,11 +126,37 @@ class Exchange:
         self._connection.cut()
 
     async def _run(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Move the data in a task of its own, and watch the kernel's counters meanwhile."""
+        pumping = asyncio.create_task(self._pump(request, response))
+        try:
+            await self._watch(pumping)
+        finally:
+            self._connection.cut()
+            pumping.cancel()
+            await asyncio.gather(pumping, return_exceptions=True)
+
+    async def _pump(self, request: web.Request, response: web.StreamResponse) -> None:
         raise NotImplementedError
 
-    def _note(self, info: TcpInfo | None) -> None:
-        if info is not None:
-            self.flow.info = info
+    def _count(self, moment: float, info: TcpInfo | None) -> bool:
+        """Take the counters into the series; True when there is something new."""
+        raise NotImplementedError
+
+    async def _watch(self, pumping: asyncio.Task[None]) -> None:
+        flow, clock = self.flow, self._clock
+        begun = moment = clock.monotonic()
+        overslept = 0.0
+        while not pumping.done():
+            await asyncio.sleep(POLL_SECONDS)
+            before, moment = moment, clock.monotonic()
+            overslept += max(0.0, moment - before - POLL_SECONDS - LATE_SECONDS)
+            flow.late = overslept / (moment - begun)
+            info = self._connection.info()
+            if info is not None:
+                flow.info = info
+            changed = self._count(moment, info)
+            if self._over(begun, moment, changed):
+                return
 
     def _over(self, begun: float, now: float, changed: bool) -> bool:
         """Whether to stop now, and why."""
@@ -151,55 +178,24 @@ class Exchange:
 class Download(Exchange):
     """Hub to agent: counted here by what the agent's kernel acknowledges, there by what came."""
 
-    async def _run(self, request: web.Request, response: web.StreamResponse) -> None:
+    async def _pump(self, request: web.Request, response: web.StreamResponse) -> None:
         self._connection.pace(self._limits.rate)
         await response.prepare(request)
-        pouring = asyncio.create_task(pour(response.write))
-        try:
-            await self._watch(pouring)
-        finally:
-            self._connection.cut()
-            pouring.cancel()
-            await asyncio.gather(pouring, return_exceptions=True)
+        await pour(response.write)
 
-    async def _watch(self, pouring: asyncio.Task[None]) -> None:
-        flow, clock = self.flow, self._clock
-        begun = moment = clock.monotonic()
-        overslept = 0.0
-        while not pouring.done():
-            await asyncio.sleep(POLL_SECONDS)
-            before, moment = moment, clock.monotonic()
-            overslept += max(0.0, moment - before - POLL_SECONDS - LATE_SECONDS)
-            flow.late = overslept / (moment - begun)
-            info = self._connection.info()
-            changed = False
-            if info is not None:
-                self._note(info)
-                changed = flow.series.acknowledged(moment, info)
-                flow.round_trips.append(info.rtt)
-            if self._over(begun, moment, changed):
-                return
-        flow.ended = Ended.BROKEN_OFF
+    def _count(self, moment: float, info: TcpInfo | None) -> bool:
+        if info is None:
+            return False
+        self.flow.round_trips.append(info.rtt)
+        return self.flow.series.acknowledged(moment, info)
 
 
 class Upload(Exchange):
     """Agent to hub: counted here, where it arrives."""
 
-    async def _run(self, request: web.Request, response: web.StreamResponse) -> None:
-        flow, clock = self.flow, self._clock
-        begun = clock.monotonic()
-        while True:
-            try:
-                async with asyncio.timeout(POLL_SECONDS * 10):
-                    chunk = await request.content.readany()
-            except TimeoutError:
-                chunk = None
-            moment = clock.monotonic()
-            info = self._connection.info()
-            self._note(info)
-            flow.payload += len(chunk or b"")
-            changed = chunk is not None and flow.series.arrived(moment, info, flow.payload)
-            if self._over(begun, moment, changed):
-                return
-            if chunk == b"":
-                return  # the agent ended its request by itself: broken off
+    async def _pump(self, request: web.Request, response: web.StreamResponse) -> None:
+        async for chunk in request.content.iter_any():
+            self.flow.payload += len(chunk)
+
+    def _count(self, moment: float, info: TcpInfo | None) -> bool:
+        return self.flow.series.arrived(moment, info, self.flow.payload)
