@@ -18,6 +18,8 @@ from jharnet_monitor.probes.base import (
     ProbeContext,
     Reading,
 )
+from jharnet_monitor.probes.conference import CONFERENCE
+from jharnet_monitor.probes.conference_far import far_side as conference_far_side
 from jharnet_monitor.probes.latency import LATENCY
 
 __all__ = [
@@ -37,10 +39,12 @@ __all__ = [
 PROBES: dict[str, Probe] = {
     "latency": LATENCY,
     "bandwidth": BANDWIDTH,
+    "conference": CONFERENCE,
 }
 """What `jharnet-monitor probe NAME OFFICE`, the schedule and the API can run."""
 
 FAR_SIDES: dict[str, FarSide] = {
     "bandwidth": bandwidth_far_side,
+    "conference": conference_far_side,
 }
 """The agent's halves, by the names that the hub's halves open."""

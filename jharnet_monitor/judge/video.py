@@ -1,0 +1,152 @@
+"""What a viewer would have seen: frames shown, freezes, and the picture's rating. Pure.
+
+A real client holds frames back a little (play-out delay), shows them in order, and waits for a
+repeat of what was lost. Freezes are those of W3C webrtc-stats, as Chromium counts them.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FREEZE_INCREASE = 0.150
+FREEZE_FACTOR = 3.0
+FREEZE_WINDOW = 30
+"""Frames over which the mean interval is taken."""
+_FREEZE_MINIMUM = 5
+PAUSE = 5.0
+"""Seconds: a longer gap is a pause in webrtc-stats; it is frozen all the same."""
+_BASE_WINDOW = 3.0
+"""Seconds over which the shortest transit is remembered: a client follows a path that changes."""
+_GIVE_UP = 3.0
+"""Seconds after which a client waits no longer for a frame."""
+
+
+def play_out_delay(round_trip: float) -> float:
+    """Seconds that a client holds frames back, so that one retransmission arrives in time.
+
+    Modelled: 0.9 of the round trip, within 40 to 200 ms (Chromium's mean buffer was 39, 140 and
+    209 ms at round trips of 40, 150 and 300 ms).
+
+    >>> [play_out_delay(ms / 1000) for ms in (10, 150, 600)]
+    [0.04, 0.135, 0.2]
+    """
+    return min(0.2, max(0.04, 0.9 * round_trip))
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One sent frame: when it was due by the sender's clock, when its last packet arrived.
+
+    Both in seconds, each on its own clock; `complete` is None if a part of it never arrived.
+    """
+
+    captured: float
+    complete: float | None
+    key: bool = False
+
+
+def shown(frames: Sequence[Frame], delay: float) -> list[float]:
+    """When each frame that could be shown was shown, in the receiver's seconds, rising.
+
+    A frame needs the one before it, so a late repeat holds all later frames back. One that is
+    lost for good (or later than `_GIVE_UP`) breaks the chain up to the next whole keyframe.
+    """
+    times: list[float] = []
+    transits: deque[tuple[float, float]] = deque()
+    ready = -math.inf
+    broken = True
+    for frame in frames:
+        if frame.complete is None:
+            broken = True
+            continue
+        transit = frame.complete - frame.captured
+        while transits and transits[-1][1] >= transit:
+            transits.pop()
+        transits.append((frame.captured, transit))
+        while transits[0][0] < frame.captured - _BASE_WINDOW:
+            transits.popleft()
+        base = transits[0][1]
+        if transit - base > _GIVE_UP:
+            broken = True
+        elif frame.key and broken:
+            broken, ready = False, frame.complete
+        if not broken:
+            ready = max(ready, frame.complete)
+            times.append(max(ready, frame.captured + base + delay, times[-1] if times else 0.0))
+    return times
+
+
+@dataclass(frozen=True, slots=True)
+class Freezes:
+    """How often and how long (seconds) the picture stood still within a window."""
+
+    count: int
+    seconds: float
+
+
+def freezes(times: Sequence[float], start: float, end: float) -> Freezes:
+    """Freezes within [start, end], with the gap that is still open at the end.
+
+    A gap between two shown frames is a freeze if it is at least max(3 mean, mean + 150 ms), the
+    mean being over the last 30 intervals with this one (webrtc-stats, `freezeCount`).
+
+    >>> freezes([0.033 * i for i in range(60)] + [3.0], 0.0, 3.0)
+    Freezes(count=1, seconds=1.053)
+    """
+    recent: deque[float] = deque(maxlen=FREEZE_WINDOW)
+    count = 0
+    frozen = 0.0
+    for index in range(1, len(times) + 1):
+        if index == len(times) and end <= times[-1]:
+            break
+        here = times[index] if index < len(times) else end
+        gap = here - times[index - 1]
+        recent.append(gap)
+        mean = sum(recent) / len(recent)
+        within = min(here, end) - max(times[index - 1], start)
+        if (
+            len(recent) >= _FREEZE_MINIMUM
+            and gap >= max(FREEZE_FACTOR * mean, mean + FREEZE_INCREASE)
+            and within > 0
+        ):
+            count += 1
+            frozen += within
+    if not times or times[0] >= end:
+        return Freezes(1, end - start)
+    return Freezes(count, round(frozen, 6))
+
+
+def frames_per_second(times: Sequence[float], start: float, end: float) -> float:
+    """Frames shown a second within [start, end)."""
+    return (bisect_left(times, end) - bisect_left(times, start)) / (end - start)
+
+
+_VGA_H264 = (6.743, 0.009998, 3.051, 168.1, 1.766, 1.130, 0.001834, 1.232, 53.25, 3.353, 6.025,
+             80.752)  # fmt: skip
+"""ITU-T G.1070 (06/2018), Table B.4, no. 1: v1 to v12."""
+
+
+def g1070(kilobits: float, fps: float, loss: float) -> float:
+    """Video quality Vq (ITU-T G.1070, 11.3) of H.264 at VGA, `loss` as a ratio; 1 to 5.
+
+    >>> [[round(g1070(b, 25, p), 2) for p in (0, 0.01, 0.03)] for b in (256, 512, 1000)]
+    [[2.71, 2.33, 1.81], [3.51, 2.86, 2.03], [3.9, 3.15, 2.18]]
+    """
+    v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11, v12 = _VGA_H264
+    best_fps = min(30.0, max(1.0, v1 + v2 * kilobits))
+    best: float = v3 - v3 / (1 + (kilobits / v4) ** v5)
+    breadth = v6 + v7 * kilobits
+    coding = best * math.exp(-((math.log(fps) - math.log(best_fps)) ** 2) / (2 * breadth**2))
+    robustness = v10 + v11 * math.exp(-fps / v8) + v12 * math.exp(-kilobits / v9)
+    return 1 + coding * math.exp(-100 * loss / robustness)
+
+
+def video_mos(codec: str, height: int, kilobits: float, fps: float, loss: float) -> float | None:
+    """The rating where the model holds: H.264 up to VGA, 8 to 30 frames/s, up to 3 % loss."""
+    if codec.lower() != "h264" or not 0 < height <= 480 or not 8 <= fps <= 30.5 or loss > 0.03:
+        return None
+    return g1070(kilobits, min(fps, 30.0), loss)

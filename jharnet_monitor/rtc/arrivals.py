@@ -1,0 +1,88 @@
+"""Every packet of one stream as it came in, before any jitter buffer."""
+
+from __future__ import annotations
+
+from array import array
+
+from jharnet_monitor.rtc.rtp import Header, unwrap
+
+LINE_OVERHEAD = 28 + 16
+"""Bytes around a plain RTP packet on the line: IPv4, UDP, SRTP tag."""
+_MAX_PACKETS = 1_000_000
+_REMEMBERED = 20_000
+"""Sequence numbers by which doubles are known."""
+STARTS, ENDS, KEY, REPEATED = 1, 2, 4, 8
+
+
+class Arrivals:
+    """Parallel columns, one entry a packet, in order of arrival."""
+
+    def __init__(self, clock_rate: int) -> None:
+        self.clock_rate = clock_rate
+        self.sequence = array("q")
+        """Unwrapped; of a repeat, that of the packet repeated."""
+        self.timestamp = array("q")
+        """RTP time stamp in clock ticks, unwrapped."""
+        self.at = array("d")
+        """Monotonic seconds."""
+        self.size = array("H")
+        """Bytes on the line."""
+        self.flags = array("B")
+        self.heights: dict[int, int] = {}
+        """Picture height by the keyframe's time stamp."""
+        self.first: int | None = None
+        self.highest = 0
+        self.first_pass = 0
+        self.repeats = 0
+        """Retransmissions that arrived, needed or not."""
+        self.jitter = 0.0
+        """RFC 3550, 6.4.1, in clock ticks."""
+        self._transit: float | None = None
+        self._seen: set[int] = set()
+
+    def add(self, header: Header, size: int, at: float, flags: int, original: int | None) -> bool:
+        """Note one packet; `original` is the number that a repeat repeats. False: known already."""
+        number = header.sequence if original is None else original
+        self.repeats += original is not None
+        if self.first is None:
+            self.first = self.highest = number
+        sequence = unwrap(number, self.highest)
+        if sequence in self._seen or len(self.at) >= _MAX_PACKETS:
+            return False
+        self._remember(sequence)
+        stamp = header.timestamp
+        if self.timestamp:
+            stamp = unwrap(stamp, self.timestamp[-1], 32)
+        self.sequence.append(sequence)
+        self.timestamp.append(stamp)
+        self.at.append(at)
+        self.size.append(min(size + LINE_OVERHEAD, 65535))
+        self.flags.append(flags | (REPEATED if original is not None else 0))
+        if original is None:
+            self.first_pass += 1
+            self._note_jitter(stamp, at)
+        return True
+
+    def _remember(self, sequence: int) -> None:
+        self._seen.add(sequence)
+        self.highest = max(self.highest, sequence)
+        if len(self._seen) > _REMEMBERED:
+            self._seen = {s for s in self._seen if s > self.highest - _REMEMBERED // 2}
+
+    def _note_jitter(self, stamp: int, at: float) -> None:
+        transit = at * self.clock_rate - stamp
+        if self._transit is not None:
+            self.jitter += (abs(transit - self._transit) - self.jitter) / 16
+        self._transit = transit
+
+    @property
+    def expected(self) -> int:
+        """Packets from the first to the highest that arrived."""
+        return 0 if self.first is None else self.highest - self.first + 1
+
+    def slots(self, first: int, packets: int) -> dict[int, int]:
+        """Column entry by packet number, counted from the sender's first packet `first`."""
+        if self.first is None:
+            return {}
+        base = unwrap(first, self.first)
+        return {s - base: i for i, s in enumerate(self.sequence) if 0 <= s - base < packets}

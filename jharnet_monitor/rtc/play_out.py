@@ -1,0 +1,97 @@
+"""What a listener would have heard: packets lost, packets too late, and how evenly they came."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from jharnet_monitor.rtc.arrivals import Arrivals
+from jharnet_monitor.rtc.profiles import AUDIO_FRAMES_PER_SECOND
+
+_INTERVAL = 1 / AUDIO_FRAMES_PER_SECOND
+_LEAST, _MOST = 0.04, 0.5
+"""Seconds within which a client adapts its play-out delay."""
+_START = 0.06
+_HISTORY = 5 * AUDIO_FRAMES_PER_SECOND
+_QUANTILE = 0.97
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """The audio of the judged window."""
+
+    lost: list[bool]
+    """By packet, in order of sending."""
+    concealed: int
+    """Packets that a client would have had to make up."""
+    play_out: float
+    """Mean play-out delay in seconds."""
+    jitter: float | None
+    """RFC 3550, 6.4.1, in seconds at the end of the window; None without packets."""
+    pdv: float | None
+    """RFC 5481: 95th percentile of the one-way delay above the smallest, in seconds."""
+    line_bytes: int
+
+
+def heard(audio: Arrivals, first: int, packets: int, window: int) -> Sound:
+    """Hold arrivals against the packets that were sent, `window` being the first judged one.
+
+    A packet that comes later than the play-out delay of the moment counts as lost to the
+    listener. The delay follows the 97th percentile of the last five seconds, as NetEQ does. A
+    single lost packet is recovered from the next one, by Opus' in-band error correction.
+    """
+    slots = audio.slots(first, packets)
+    delays: deque[float] = deque(maxlen=_HISTORY)
+    present: list[bool] = []
+    in_time: list[bool] = []
+    transits: list[float] = []
+    play_outs: list[float] = []
+    jitter, previous = 0.0, None
+    for number in range(packets):
+        index = slots.get(number)
+        arrived = index is not None
+        on_time = False
+        if index is not None:
+            transit = audio.at[index] - audio.timestamp[index] / audio.clock_rate
+            if previous is not None:
+                jitter += (abs(transit - previous) - jitter) / 16
+            previous = transit
+            play_out = _play_out(delays)
+            delays.append(transit)
+            on_time = transit - min(delays) <= play_out
+            if number >= window:
+                transits.append(transit)
+                play_outs.append(play_out)
+        if number >= window:
+            present.append(arrived)
+            in_time.append(on_time)
+    transits.sort()
+    return Sound(
+        lost=[not here for here in present],
+        concealed=_concealed(in_time),
+        play_out=sum(play_outs) / len(play_outs) if play_outs else _LEAST,
+        jitter=jitter if transits else None,
+        pdv=transits[int(0.95 * (len(transits) - 1))] - transits[0] if transits else None,
+        line_bytes=sum(audio.size[slots[n]] for n in range(window, packets) if n in slots),
+    )
+
+
+def _concealed(in_time: list[bool]) -> int:
+    """Packets to be made up; one that stands alone is recovered from the packet after it.
+
+    >>> _concealed([True, False, True, True, False, False, True])
+    2
+    """
+    padded = [True, *in_time, False]
+    return sum(
+        not here and not (before and after)
+        for before, here, after in zip(padded, in_time, padded[2:], strict=False)
+    )
+
+
+def _play_out(delays: deque[float]) -> float:
+    if len(delays) < AUDIO_FRAMES_PER_SECOND:
+        return _START
+    ordered = sorted(delays)
+    spread = ordered[int(_QUANTILE * (len(ordered) - 1))] - ordered[0]
+    return min(_MOST, max(_LEAST, spread + _INTERVAL))

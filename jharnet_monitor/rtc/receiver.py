@@ -1,0 +1,175 @@
+"""One end's receiving half: notes every arrival before any jitter buffer, and decodes nothing.
+
+It asks again for what is missing (NACK), for a keyframe where that does not help (PLI), and
+reports to the sender every 250 ms, so that the sender knows in time that it chokes the link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from aiortc.rtp import (
+    RTCP_PSFB_PLI,
+    RTCP_RTPFB_NACK,
+    RtcpPsfbPacket,
+    RtcpReceiverInfo,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+)
+
+from jharnet_monitor.rtc.arrivals import ENDS, KEY, STARTS, Arrivals
+from jharnet_monitor.rtc.rtp import Header, original_sequence, parse_header, parse_vp8
+from jharnet_monitor.rtc.sdp import Stream, Streams
+
+REPORT_INTERVAL = 0.25
+NACK_INTERVAL = 0.02
+_NACK_TRIES = 10
+_NACK_AGE = 2.0
+"""Seconds after which a packet is no longer asked for."""
+_MAX_GAP = 3000
+"""Sequence numbers; a larger jump is a new stream, not loss."""
+
+Send = Callable[[bytes], Awaitable[None]]
+
+
+class Receiver:
+    """Takes the packets of the peer's two streams."""
+
+    def __init__(self, round_trip: Callable[[], float]) -> None:
+        self.audio, self.video = Arrivals(48_000), Arrivals(90_000)
+        self.foreign = 0
+        """Packets of no stream that the peer described."""
+        self.last_at: float | None = None
+        self.nacks = self.plis = 0
+        self._round_trip = round_trip
+        self._streams: Streams | None = None
+        self._own: Streams | None = None
+        self._missing: dict[int, tuple[int, float, float]] = {}
+        self._sender_reports: dict[int, tuple[int, float]] = {}
+        self._last_counts: dict[int, tuple[int, int]] = {}
+        self._last_pli = 0.0
+        self._stuck_since: float | None = None
+
+    def start(self, theirs: Streams, own: Streams) -> None:
+        """Learn the peer's stream numbers, and ours, under which we report."""
+        self._streams, self._own = theirs, own
+
+    @property
+    def first_at(self) -> float | None:
+        """Monotonic seconds of the first media packet; None before it."""
+        starts = [log.at[0] for log in (self.audio, self.video) if log.at]
+        return min(starts) if starts else None
+
+    def received(self, data: bytes, at: float) -> None:
+        """Note one RTP packet."""
+        header = parse_header(data)
+        if header is None or self._streams is None:
+            self.foreign += 1
+            return
+        streams = self._streams
+        if header.ssrc == streams.audio.ssrc:
+            if header.payload_type == streams.audio.payload_type:
+                self.audio.add(header, len(data), at, STARTS | ENDS, None)
+                self.last_at = at
+                return
+        elif header.ssrc == streams.video.ssrc:
+            if header.payload_type == streams.video.payload_type:
+                self._video(data, header, at, header.payload, None)
+                self.last_at = at
+                return
+        elif header.ssrc == streams.video.rtx_ssrc:
+            original = original_sequence(data, header)
+            if original is not None:
+                self._video(data, header, at, header.payload + 2, original)
+            return
+        self.foreign += 1
+
+    def _video(
+        self, data: bytes, header: Header, at: float, payload: int, original: int | None
+    ) -> None:
+        frame = parse_vp8(data, payload)
+        flags = STARTS * frame.starts_frame | ENDS * header.marker | KEY * frame.is_key
+        before = self.video.highest if self.video.at else None
+        if not self.video.add(header, len(data), at, flags, original):
+            return
+        if frame.height:
+            self.video.heights[self.video.timestamp[-1]] = frame.height
+        sequence = self.video.sequence[-1]
+        self._missing.pop(sequence, None)
+        if before is not None and before + 1 < sequence <= before + _MAX_GAP:
+            for lost in range(before + 1, sequence):
+                self._missing[lost] = (0, 0.0, at)
+
+    def sender_report(self, ssrc: int, ntp_timestamp: int, at: float) -> None:
+        """Remember a sender report, to say in ours how long ago it came (LSR, DLSR)."""
+        self._sender_reports[ssrc] = ((ntp_timestamp >> 16) & 0xFFFFFFFF, at)
+
+    async def run(self, send: Send) -> None:
+        """Report and ask again until cancelled."""
+        report_at = time.monotonic() + REPORT_INTERVAL
+        while True:
+            await asyncio.sleep(NACK_INTERVAL)
+            now = time.monotonic()
+            try:
+                await self._ask_again(now, send)
+                if now >= report_at:
+                    report_at = now + REPORT_INTERVAL
+                    await self._report(now, send)
+            except ConnectionError:
+                return
+
+    async def _ask_again(self, now: float, send: Send) -> None:
+        if not self._missing or self._streams is None or self._own is None:
+            return
+        wait = max(self._round_trip(), NACK_INTERVAL)
+        due = []
+        for sequence, (tries, last, since) in list(self._missing.items()):
+            if tries >= _NACK_TRIES or now - since > _NACK_AGE:
+                del self._missing[sequence]
+            elif now - last >= wait:
+                due.append(sequence)
+                self._missing[sequence] = (tries + 1, now, since)
+        own, theirs = self._own.video.ssrc, self._streams.video.ssrc
+        for start in range(0, len(due), 200):
+            packet = RtcpRtpfbPacket(RTCP_RTPFB_NACK, own, theirs)
+            packet.lost = [sequence & 0xFFFF for sequence in sorted(due[start : start + 200])]
+            self.nacks += len(packet.lost)
+            await send(bytes(packet))
+        oldest = min((since for _, _, since in self._missing.values()), default=now)
+        if now - oldest > 0.2 + 2 * wait and now - self._last_pli > max(0.3, wait):
+            self._last_pli = now
+            self.plis += 1
+            await send(bytes(RtcpPsfbPacket(RTCP_PSFB_PLI, own, theirs)))
+
+    async def _report(self, now: float, send: Send) -> None:
+        if self._streams is None or self._own is None:
+            return
+        blocks = [
+            self._block(log, stream, now)
+            for log, stream in (
+                (self.audio, self._streams.audio),
+                (self.video, self._streams.video),
+            )
+            if log.first is not None
+        ]
+        if blocks:
+            await send(bytes(RtcpRrPacket(ssrc=self._own.video.ssrc, reports=blocks)))
+
+    def _block(self, log: Arrivals, stream: Stream, now: float) -> RtcpReceiverInfo:
+        expected, received = log.expected, log.first_pass
+        expected_before, received_before = self._last_counts.get(stream.ssrc, (0, 0))
+        self._last_counts[stream.ssrc] = (expected, received)
+        interval = expected - expected_before
+        lost = max(0, interval - (received - received_before))
+        lsr, arrived = self._sender_reports.get(stream.ssrc, (0, now))
+        return RtcpReceiverInfo(
+            ssrc=stream.ssrc,
+            fraction_lost=min(255, (lost << 8) // interval) if interval > 0 else 0,
+            packets_lost=max(-(1 << 23), min(expected - received, (1 << 23) - 1)),
+            highest_sequence=log.highest & 0xFFFFFFFF,
+            jitter=int(log.jitter) & 0xFFFFFFFF,
+            lsr=lsr,
+            dlsr=min(int((now - arrived) * 65536), 0xFFFFFFFF),
+        )

@@ -1,0 +1,206 @@
+"""What each end says after a call: what it sent, and what it saw arrive of the other's.
+
+Only the receiver's counts are quoted; the sender's tell how many there should have been, so that
+a loss before the first arrival or after the last is seen too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from jharnet_monitor.judge.video import Frame, frames_per_second, freezes, shown
+from jharnet_monitor.judge.voice import burst_ratio
+from jharnet_monitor.rtc.arrivals import ENDS, KEY, REPEATED, STARTS, Arrivals
+from jharnet_monitor.rtc.play_out import Sound, heard
+from jharnet_monitor.rtc.profiles import RUNGS
+
+_MOST = 1e10
+
+
+class BadReport(ValueError):
+    """The other end's report is not one."""
+
+
+T = TypeVar("T", bound="_Report")
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    def to_json(self) -> dict[str, Any]:
+        """As it goes over the signalling channel."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
+        """Read a stranger's report; raises `BadReport` on anything but its own fields."""
+        values = {}
+        for entry in fields(cls):
+            value = data.get(entry.name)
+            if entry.type == "str":
+                if value not in {step.name for step in RUNGS}:
+                    raise BadReport(f"{entry.name} is no rung")
+            elif value is None and "None" in str(entry.type):
+                pass
+            elif isinstance(value, bool) != (entry.type == "bool"):
+                raise BadReport(f"{entry.name} has the wrong type")
+            elif not isinstance(value, int | float) or not 0 <= value <= _MOST:
+                raise BadReport(f"{entry.name} must be a number from 0")
+            elif str(entry.type).startswith("int") and not isinstance(value, int):
+                raise BadReport(f"{entry.name} must be a whole number")
+            values[entry.name] = value
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent(_Report):
+    """What one end sent. The judged window is its last rung, from packet `window_…` on."""
+
+    rung: str
+    seconds: float
+    """Length of the judged window."""
+    audio_first: int
+    audio_packets: int
+    audio_window: int
+    video_first: int
+    video_packets: int
+    video_window: int
+    retransmitted: int
+    refused: int
+    stepped_down: bool
+    loss_stays: bool
+    capacity: float | None
+    """bit/s that came through when a rung overloaded the link."""
+    setup_seconds: float | None
+    round_trip_p50: float | None
+    round_trip_p95: float | None
+    local_port: int
+    remote_port: int
+    loop_lag_seconds: float
+    loop_stalled_ratio: float
+    socket_drops: int
+    cpu_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(_Report):
+    """What one end saw arrive of the other's media, in the judged window unless said otherwise."""
+
+    wire_sent: int
+    """RTP packets of the whole call, retransmissions included."""
+    wire_received: int
+    audio_sent: int
+    audio_lost: int
+    audio_concealed: int
+    audio_burst_ratio: float
+    audio_play_out: float
+    jitter_seconds: float | None
+    pdv_seconds: float | None
+    video_sent: int
+    video_lost: int
+    """First transmission never arrived."""
+    video_missing: int
+    """Never arrived, not even as a retransmission."""
+    frames_complete: int
+    frames_per_second: float
+    freeze_count: int
+    freeze_seconds: float
+    height: int
+    video_bits_per_second: float
+    bits_per_second: float
+
+
+def seen(audio: Arrivals, video: Arrivals, sent: Sent, delay: float) -> Seen:
+    """Hold what arrived against what was sent; `delay` is the modelled play-out delay."""
+    sound = heard(audio, sent.audio_first, sent.audio_packets, sent.audio_window)
+    received = audio.first_pass + video.first_pass + video.repeats
+    figures: dict[str, Any] = {
+        "wire_sent": sent.audio_packets + sent.video_packets + sent.retransmitted,
+        "wire_received": received,
+        "audio_sent": sent.audio_packets - sent.audio_window,
+        "audio_lost": sum(sound.lost),
+        "audio_concealed": sound.concealed,
+        "audio_burst_ratio": burst_ratio(sound.lost),
+        "audio_play_out": sound.play_out,
+        "jitter_seconds": sound.jitter,
+        "pdv_seconds": sound.pdv,
+    }
+    return Seen(**figures, **_picture(video, sent, sound, delay))
+
+
+def _picture(video: Arrivals, sent: Sent, sound: Sound, delay: float) -> dict[str, Any]:
+    expected = sent.video_packets - sent.video_window
+    slots = video.slots(sent.video_first, sent.video_packets)
+    window = range(sent.video_window, sent.video_packets)
+    here = [slots[i] for i in window if i in slots]
+    bits = sum(video.size[i] for i in here) * 8
+    start = min((video.at[i] for i in here), default=math.inf)
+    result: dict[str, Any] = {
+        "video_sent": expected,
+        "video_lost": expected - sum(not video.flags[i] & REPEATED for i in here),
+        "video_missing": expected - len(here),
+        "frames_complete": 0,
+        "frames_per_second": 0.0,
+        "freeze_count": 0,
+        "freeze_seconds": 0.0,
+        "height": 0,
+        "video_bits_per_second": bits / sent.seconds,
+        "bits_per_second": (bits + sound.line_bytes * 8) / sent.seconds,
+    }
+    if not here:
+        return result
+    frames = frames_of(video, slots, sent.video_packets)
+    times = shown(frames, delay)
+    end = start + sent.seconds
+    still = freezes(times, start, end)
+    first_stamp = video.timestamp[here[0]]
+    heights = [h for stamp, h in sorted(video.heights.items()) if stamp >= first_stamp]
+    return result | {
+        "frames_complete": sum(f.complete is not None and start <= f.complete for f in frames),
+        "frames_per_second": frames_per_second(times, start, end),
+        "freeze_count": still.count,
+        "freeze_seconds": still.seconds,
+        "height": heights[-1] if heights else 0,
+    }
+
+
+def frames_of(video: Arrivals, slots: Mapping[int, int], packets: int) -> list[Frame]:
+    """The frames of a stream, in order, from its packets by their number.
+
+    A gap between two whole frames is one or more frames lost; it stands as one that never
+    completed, which is all that the chain of frames needs to know.
+    """
+    frames: list[Frame] = []
+    stamp: int | None = None
+    complete = 0.0
+    whole = key = gap = False
+
+    def close() -> None:
+        nonlocal stamp
+        if stamp is not None:
+            frames.append(Frame(stamp / video.clock_rate, complete if whole else None, key))
+            stamp = None
+
+    for number in range(packets):
+        index = slots.get(number)
+        if index is None:
+            gap = True
+            continue
+        flags = video.flags[index]
+        if video.timestamp[index] != stamp:
+            if stamp is not None:
+                whole = False
+                close()
+            if gap and flags & STARTS:
+                frames.append(Frame(video.timestamp[index] / video.clock_rate, None))
+            stamp, complete = video.timestamp[index], 0.0
+            whole, key = bool(flags & STARTS), bool(flags & KEY)
+        elif gap:
+            whole = False
+        gap = False
+        complete = max(complete, video.at[index])
+        if flags & ENDS:
+            close()
+    return frames

@@ -1,0 +1,80 @@
+"""Tracks that give out the frames of a clip, each when its time comes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from fractions import Fraction
+from typing import Any
+
+import av
+from aiortc import MediaStreamTrack
+
+from jharnet_monitor.rtc.clips import Clip
+from jharnet_monitor.rtc.profiles import Rung
+
+_BEHIND = 0.5
+"""Seconds behind schedule at which frames are left out instead of sent in a rush."""
+
+
+class ClipTrack(MediaStreamTrack):
+    """Plays a clip for ever. What `recv` gives are encoded packets, which aiortc sends as such."""
+
+    def __init__(self, kind: str, clip: Clip | None, frames_per_second: int, clock_rate: int):
+        super().__init__()
+        self.kind = kind
+        self.rung: Rung | None = None
+        """What the frame given last belongs to."""
+        self._clip = clip
+        self._next_rung: Rung | None = None
+        self._interval = 1 / frames_per_second
+        self._clock_rate = clock_rate
+        self._index = 0
+        self._playing = asyncio.Event()
+        if clip is not None:
+            self._playing.set()
+        self._started_at: float | None = None
+        self._due = 0.0
+
+    def play(self, clip: Clip, step: Rung | None = None) -> None:
+        """Go on with this clip, from its first frame, which is a keyframe."""
+        self._clip, self._next_rung, self._index = clip, step, 0
+        self._playing.set()
+
+    def pause(self) -> None:
+        """Give out nothing until `resume` or `play`."""
+        self._playing.clear()
+
+    def resume(self) -> None:
+        """Go on where `pause` stopped, with a keyframe: the peer may have lost what went before."""
+        if self._clip is not None and not self._playing.is_set():
+            self.jump_to_keyframe()
+            self._playing.set()
+
+    def jump_to_keyframe(self) -> None:
+        """Let the next frame be one that stands alone (a picture loss indication asks for it)."""
+        if self._clip is not None:
+            self._index = self._clip.next_keyframe(self._index % len(self._clip.frames))
+
+    async def recv(self) -> av.Packet[Any]:
+        """The next encoded frame, when it is due; its time stamps follow the schedule."""
+        while True:
+            await self._playing.wait()
+            now = time.monotonic()
+            if self._started_at is None:
+                self._started_at = self._due = now
+            else:
+                self._due += self._interval
+                if now - self._due > _BEHIND:
+                    self._due = now
+            if self._due > now:
+                await asyncio.sleep(self._due - now)
+            if self._playing.is_set() and self._clip is not None:
+                break
+        frames = self._clip.frames
+        packet: av.Packet[Any] = av.Packet(frames[self._index % len(frames)])
+        packet.pts = round((self._due - self._started_at) * self._clock_rate)
+        packet.time_base = Fraction(1, self._clock_rate)
+        self._index += 1
+        self.rung = self._next_rung
+        return packet
