@@ -61,7 +61,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             found += _leaves(value, f"{key}.")
         elif isinstance(value, str):
-            found.append((key, value.strip()))
+            found.append((key, value))
         else:
             raise TypeError(f"{key} must be a text; quote it: {value!r}")
     return found

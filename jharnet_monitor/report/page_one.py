@@ -1,0 +1,215 @@
+"""The first page, for the Deputy Commissioner: the answer, three sentences, a row a block."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jharnet_monitor.report import texts
+from jharnet_monitor.report.finding import Finding, Kind, findings
+from jharnet_monitor.report.summary import Conference, OfficeSummary, Speed, Summary
+from jharnet_monitor.report.words import Words
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An office with what was found of it, and the group in which it is counted."""
+
+    summary: OfficeSummary
+    found: tuple[Finding, ...]
+    group: str
+    """able, partly, unable, untested."""
+
+
+_ORDER = ("unable", "partly", "untested", "able")
+
+
+def judge(summary: Summary) -> list[Judged]:
+    """Every office with its findings, the worst first."""
+    thresholds = summary.config.thresholds
+    judged = [
+        Judged(office, findings(office, thresholds), _group(office.conference, thresholds.grade))
+        for office in summary.offices
+    ]
+    return sorted(judged, key=_severity)
+
+
+def _group(conference: Conference, wanted: int) -> str:
+    if conference.grade is None:
+        return "untested"
+    if conference.grade >= wanted:
+        return "able"
+    return "partly" if conference.grade else "unable"
+
+
+def _severity(judged: Judged) -> tuple[int, int, int]:
+    grade = judged.summary.conference.grade
+    return _ORDER.index(judged.group), 5 if grade is None else grade, -len(judged.found)
+
+
+def page_one(summary: Summary, judged: Sequence[Judged], words: Words) -> dict[str, Any]:
+    """Everything on page one, as text ready to be set."""
+    return {
+        "tiles": _tiles(judged, words),
+        "sentences": [
+            _answer(summary, judged, words),
+            *_why_and_ask(summary, judged, words),
+        ],
+        "of": words("report.of", total=len(judged)),
+        "head": [
+            words(f"report.head.{name}")
+            for name in ("block", "conference", "availability", "speed")
+        ]
+        + [
+            words("report.head.change", before=words(f"period.before_{summary.period.kind}")),
+            words("report.head.cause"),
+        ],
+        "rows": [row(one, words) for one in judged],
+    }
+
+
+def _tiles(judged: Sequence[Judged], words: Words) -> list[dict[str, Any]]:
+    counts = {group: sum(one.group == group for one in judged) for group in _ORDER}
+    return [
+        {"value": str(counts[group]), "label": words(f"report.tile.{group}"), "group": group}
+        for group in ("able", "partly", "unable", "untested")
+    ]
+
+
+def _answer(summary: Summary, judged: Sequence[Judged], words: Words) -> str:
+    """The first sentence: who can, who cannot."""
+    names = {
+        group: [texts.office_name(o.summary.office, words) for o in judged if o.group == group]
+        for group in _ORDER
+    }
+    total, able = len(judged), len(names["able"])
+    if not summary.measurements:
+        return words("report.answer.empty")
+    if len(names["untested"]) == total:
+        return words("report.answer.untested")
+    if able == total:
+        return words("report.answer.all", total=total) if total > 1 else words("report.answer.only")
+    parts = [words(f"report.answer.{'some' if able else 'none'}", able=able, total=total)]
+    for group, key in (("partly", "partly"), ("unable", "unable"), ("untested", "untested_too")):
+        if names[group]:
+            parts.append(words(f"report.answer.{key}", names=texts.listed(names[group], words)))
+    return "; ".join(parts) + words("full_stop")
+
+
+def _why_and_ask(summary: Summary, judged: Sequence[Judged], words: Words) -> tuple[str, str]:
+    """The second sentence (why), by what was found first, and the third (who is asked)."""
+    if not summary.measurements:
+        return words("report.why_empty"), words("report.empty_ask")
+    main: Mapping[Kind, list[str]] = _by_kind(judged, words, main_only=True)
+    every: Mapping[Kind, list[str]] = _by_kind(judged, words, main_only=False)
+    if not every:
+        return words("report.why_none"), words("report.asked_none")
+    reasons = "; ".join(_phrases("reason", main, words))
+    asks = "; ".join(_phrases("ask", main, words))
+    return words("report.why", reasons=reasons), words("report.asked", asks=asks)
+
+
+def _by_kind(judged: Iterable[Judged], words: Words, *, main_only: bool) -> dict[Kind, list[str]]:
+    found: dict[Kind, list[str]] = defaultdict(list)
+    for one in judged:
+        for finding in one.found[:1] if main_only else one.found:
+            found[finding.kind].append(texts.office_name(one.summary.office, words))
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def _phrases(group: str, found: Mapping[Kind, list[str]], words: Words) -> list[str]:
+    return [
+        words(f"{group}.{kind}", names=texts.listed(names, words)) for kind, names in found.items()
+    ]
+
+
+def row(judged: Judged, words: Words) -> dict[str, Any]:
+    """One block office in the table of page one."""
+    office = judged.summary
+    return {
+        "office": texts.office_name(office.office, words),
+        "grade": office.conference.grade,
+        "able": judged.group == "able",
+        "answer": grade_text(office.conference.grade, words),
+        "tests": tests_text(office.conference, words),
+        **availability_texts(office, words),
+        **speed_texts(office.down, office.up, words),
+        **_change(office, words),
+        "findings": [finding_texts(finding, words) for finding in judged.found],
+        "nothing": words("act.nothing"),
+    }
+
+
+def grade_text(grade: int | None, words: Words) -> str:
+    """`HD video (720p)`, or `not tested`."""
+    return words("grade.none" if grade is None else f"grade.{grade}")
+
+
+def tests_text(conference: Conference, words: Words) -> str:
+    """How many tests the answer rests on, and how many could not be made."""
+    if not conference.tests:
+        return words("report.no_result", n=words("report.tests", n=conference.missed))
+    key = "report.tests_outside" if conference.outside_hours else "report.tests"
+    parts = [words(key, n=conference.tests)]
+    if conference.missed:
+        parts.append(words("report.missed", n=conference.missed))
+    return "; ".join(parts)
+
+
+def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
+    """The availability, and for how much of the time it speaks."""
+    available = office.availability
+    if available.ratio is None or available.coverage is None:
+        return {"availability": words("not_measured"), "covers": ""}
+    return {
+        "availability": texts.share_down(available.ratio),
+        "covers": words("report.covers", coverage=texts.percent(available.coverage)),
+    }
+
+
+def speed_texts(down: Speed, up: Speed, words: Words) -> dict[str, str]:
+    """What was delivered both ways, against what was contracted, with the number of tests."""
+    if down.median is None and up.median is None:
+        return {"speed": words("not_measured"), "contract": _contract(down, words), "n": ""}
+    return {
+        "speed": texts.both_rates(down.median, up.median),
+        "contract": _contract(down, words, up),
+        "n": words("report.tests", n=max(down.tests, up.tests)),
+    }
+
+
+def _contract(down: Speed, words: Words, up: Speed | None = None) -> str:
+    if down.contracted is None:
+        return words("report.contract_unknown")
+    rates = texts.rate(down.contracted)
+    if up is not None and up.contracted not in (None, down.contracted):
+        rates = texts.both_rates(down.contracted, up.contracted)
+    contracted = words("report.of_contract", rate=rates)
+    if up is None:
+        return contracted
+    shares = ["–" if way.ratio is None else texts.percent(way.ratio) for way in (down, up)]
+    return f"{' / '.join(shares)} {contracted}"
+
+
+def _change(office: OfficeSummary, words: Words) -> dict[str, str]:
+    now, before = office.conference.grade, office.before
+    if now is None or before is None:
+        return {"change": words("report.change.new"), "was": ""}
+    if now == before:
+        return {"change": words("report.change.same"), "was": ""}
+    key = "better" if now > before else "worse"
+    return {
+        "change": words(f"report.change.{key}"),
+        "was": words("report.change.was", grade=grade_text(before, words)),
+    }
+
+
+def finding_texts(finding: Finding, words: Words) -> dict[str, str]:
+    """A reason and who acts, for the table."""
+    detail = words.either(f"cause.{finding.detail}", finding.detail) if finding.detail else ""
+    key = f"finding.{finding.kind}"
+    if detail and f"{key}_detail" in words:
+        key += "_detail"
+    return {"cause": words(key, detail=detail), "act": words(f"act.{finding.kind}")}

@@ -1,0 +1,73 @@
+"""Typst sets the PDF: PDF/A-3b, with our own font, and nothing on the machine can change it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+import fontpkg_noto_sans_devanagari as font
+import typst
+
+log = logging.getLogger(__name__)
+
+STANDARD = "a-3b"
+_TEMPLATES = files("jharnet_monitor.report") / "templates"
+
+
+class SettingError(Exception):
+    """The paper could not be set; says in one line what is wrong with template, font or data."""
+
+
+def set_pdf(
+    template: str,
+    data: Mapping[str, Any],
+    made_at: datetime,
+    attachments: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """A PDF from a template of ours (`weekly.typ`) and its data, the same bytes each time.
+
+    `attachments` become files inside the PDF. A glyph that no font of ours has would break
+    PDF/A: then the paper is set as plain PDF, and the log says so. Raises `SettingError`.
+    """
+    sources = _sources(template, data, attachments or {})
+    try:
+        return _compile(sources, made_at, STANDARD)
+    except typst.TypstError as error:
+        strict = error
+    try:
+        pdf = _compile(sources, made_at, None)
+    except typst.TypstError as error:
+        raise SettingError(f"{template}: {error.message}") from error
+    log.warning("%s was set, but not as PDF/A-3b: %s", template, strict.message)
+    return pdf
+
+
+def _sources(
+    template: str, data: Mapping[str, Any], attachments: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    try:
+        sources = {
+            "main.typ": (_TEMPLATES / template).read_bytes(),
+            "common.typ": (_TEMPLATES / "common.typ").read_bytes(),
+        }
+    except OSError as error:
+        raise SettingError(f"{template}: cannot be read: {error.strerror}") from error
+    sources["report.json"] = json.dumps(data, ensure_ascii=False).encode()
+    return sources | {f"attached/{name}": content for name, content in attachments.items()}
+
+
+def _compile(sources: dict[str, bytes], made_at: datetime, standard: str | None) -> bytes:
+    """Compile; a warning is an error here, since a wrong font name would be no more than that."""
+    compiler = typst.Compiler(sources, font_paths=[str(font.ROOT)], ignore_system_fonts=True)
+    pdf, warnings = compiler.compile_with_warnings(
+        format="pdf", pdf_standards=standard, timestamp=int(made_at.timestamp())
+    )
+    if warnings:
+        raise SettingError("; ".join(warning.message for warning in warnings))
+    if not isinstance(pdf, bytes):
+        raise SettingError(f"Typst gave {type(pdf).__name__} instead of a PDF")
+    return pdf

@@ -1,0 +1,135 @@
+"""The stretch of time that a report is about: an ISO week, a day, a month, a quarter, a range.
+
+Bounds are moments of the district's own calendar (IST), the end exclusive.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from jharnet_monitor.errors import UserError
+
+Kind = Literal["week", "day", "month", "quarter", "range"]
+_PREFIX: dict[Kind, str] = {
+    "week": "weekly", "day": "daily", "month": "monthly", "quarter": "quarterly", "range": "report",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A period by its name (`2026-W47`), from its first moment to just before `end`."""
+
+    kind: Kind
+    name: str
+    start: datetime
+    end: datetime
+
+    @property
+    def stem(self) -> str:
+        """The beginning of the report's file names: `weekly-2026-W47`."""
+        return f"{_PREFIX[self.kind]}-{self.name}"
+
+    @property
+    def seconds(self) -> float:
+        """Its whole length, also where part of it has not come yet."""
+        return (self.end - self.start).total_seconds()
+
+    @property
+    def days(self) -> list[date]:
+        """Every calendar day that it touches."""
+        last = (self.end - timedelta(microseconds=1)).date()
+        first = self.start.date()
+        return [first + timedelta(days=i) for i in range((last - first).days + 1)]
+
+    def before(self) -> Period:
+        """The period of the same kind just before; for a range one of the same length."""
+        first = self.start.date()
+        zone = self.start.tzinfo
+        if not isinstance(zone, ZoneInfo):
+            raise TypeError("a period needs the district's time zone")
+        if self.kind == "week":
+            return week_of(first - timedelta(days=1), zone)
+        if self.kind == "day":
+            return day(str(first - timedelta(days=1)), zone)
+        if self.kind == "month":
+            return month(f"{first - timedelta(days=1):%Y-%m}", zone)
+        if self.kind == "quarter":
+            last = first - timedelta(days=1)
+            return quarter(f"{last.year}-Q{(last.month + 2) // 3}", zone)
+        return between(str(first - timedelta(days=len(self.days))), str(first - _DAY), zone)
+
+
+_DAY = timedelta(days=1)
+
+
+def _bounds(kind: Kind, name: str, first: date, after: date, zone: ZoneInfo) -> Period:
+    return Period(kind, name, datetime.combine(first, time(), zone),
+                  datetime.combine(after, time(), zone))  # fmt: skip
+
+
+def week(text: str, zone: ZoneInfo) -> Period:
+    """An ISO 8601 week, Monday to Sunday.
+
+    >>> week("2026-W47", ZoneInfo("Asia/Kolkata")).start.isoformat()
+    '2026-11-16T00:00:00+05:30'
+    """
+    match = re.fullmatch(r"(\d{4})-?W(\d{1,2})", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UserError(f"--week {text}: must be an ISO week such as 2026-W47")
+    year, number = int(match[1]), int(match[2])
+    try:
+        first = date.fromisocalendar(year, number, 1)
+        after = first + timedelta(days=7)
+    except (ValueError, OverflowError):
+        last = date(max(year, 1), 12, 28).isocalendar().week  # 28 December is in the last week
+        raise UserError(f"--week {text}: {year} has the weeks W01 to W{last}") from None
+    return _bounds("week", f"{year:04}-W{number:02}", first, after, zone)
+
+
+def week_of(moment: date, zone: ZoneInfo) -> Period:
+    """The ISO week in which a day lies."""
+    year, number, _ = moment.isocalendar()
+    return week(f"{year:04}-W{number:02}", zone)
+
+
+def day(text: str, zone: ZoneInfo) -> Period:
+    """One day, written 2026-11-25."""
+    first = _date(text, "--day")
+    return _bounds("day", text, first, first + _DAY, zone)
+
+
+def month(text: str, zone: ZoneInfo) -> Period:
+    """One calendar month, written 2026-11."""
+    if re.fullmatch(r"\d{4}-\d{2}", text) is None or not 1 <= int(text[5:]) <= 12:
+        raise UserError(f"--month {text}: must be a month such as 2026-11")
+    first = _date(f"{text}-01", "--month")
+    return _bounds("month", text, first, (first + timedelta(days=31)).replace(day=1), zone)
+
+
+def quarter(text: str, zone: ZoneInfo) -> Period:
+    """A quarter of the calendar year, written 2026-Q4."""
+    if re.fullmatch(r"\d{4}-Q[1-4]", text) is None:
+        raise UserError(f"--quarter {text}: must be a quarter such as 2026-Q4")
+    first = _date(f"{text[:4]}-{3 * int(text[-1]) - 2:02}-01", "--quarter")
+    return _bounds("quarter", text, first, (first + timedelta(days=92)).replace(day=1), zone)
+
+
+def between(first: str, last: str, zone: ZoneInfo) -> Period:
+    """From one day to another, both included."""
+    begin, end = _date(first, "--from"), _date(last, "--to")
+    if end < begin:
+        raise UserError(f"--to {last}: lies before --from {first}")
+    return _bounds("range", f"{first}_{last}", begin, end + _DAY, zone)
+
+
+def _date(text: str, option: str) -> date:
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) is None:
+        raise UserError(f"{option} {text}: must be a day such as 2026-11-25")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"{option} {text}: there is no such day") from None

@@ -1,0 +1,195 @@
+"""What the measurements of a period say of every office. Facts only; words come later.
+
+Every figure stands with the number of runs behind it. What was not measured is None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.model import OfficeState
+from jharnet_monitor.report.period import Period
+
+DOWN = (OfficeState.LINK_DOWN, OfficeState.POWER_DOWN, OfficeState.UNREACHABLE)
+"""The states that count as down in the availability."""
+ASIDE = (OfficeState.UNKNOWN, OfficeState.MONITOR_DOWN, OfficeState.UPLINK_DOWN)
+"""Neither up nor down: nothing can be said of the office."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conference:
+    """What conference the office's line held.
+
+    `grade` is the highest that more than half of the `tests` reached (the low median); a call
+    that the network made impossible counts as 0. None: no test gave a result.
+    """
+
+    grade: int | None = None
+    tests: int = 0
+    missed: int = 0
+    """Tests that could not be made (`no_data`)."""
+    outside_hours: bool = False
+    """No test fell into office hours, so those outside speak."""
+    limited_by: str | None = None
+    """What most often kept a call from more: rate, loss, delay, host."""
+    cause: str | None = None
+    """Most frequent cause of the calls that failed or, without a result, were not made."""
+    grades: tuple[tuple[datetime, int], ...] = ()
+    """Every test with a result: when it began (UTC) and its grade."""
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """How long the office was in which state, in seconds; all of them sum to the period."""
+
+    seconds: Mapping[OfficeState, float] = field(default_factory=dict)
+
+    def of(self, *states: OfficeState) -> float:
+        """Seconds in any of the states."""
+        return sum(self.seconds.get(state, 0.0) for state in states)
+
+    @property
+    def up(self) -> float:
+        """Seconds in which the line worked; LAN and PC behind it are another matter."""
+        return self.of(OfficeState.UP, OfficeState.LAN_DOWN, OfficeState.AGENT_OFF)
+
+    @property
+    def down(self) -> float:
+        """Seconds in which nothing in the office answered, and it was the office's own fault."""
+        return self.of(*DOWN)
+
+    @property
+    def ratio(self) -> float | None:
+        """up / (up + down); None when neither is known."""
+        return _share(self.up, self.up + self.down)
+
+    @property
+    def without_power(self) -> float | None:
+        """The same with power cuts left out: what the line itself achieved."""
+        down = self.down - self.of(OfficeState.POWER_DOWN)
+        return _share(self.up, self.up + down)
+
+    @property
+    def coverage(self) -> float | None:
+        """(up + down) / (period - planned): the share of the time that the ratio speaks for."""
+        return _share(self.up + self.down, self._accountable)
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The ratio if all that is not known were down, and if all of it were up."""
+        total = self._accountable
+        if total <= 0:
+            return None
+        return self.up / total, (total - self.down) / total
+
+    @property
+    def _accountable(self) -> float:
+        return sum(self.seconds.values()) - self.of(OfficeState.PLANNED)
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """One unbroken stretch in a state that is not up; `open` when it had not ended."""
+
+    office: str
+    state: OfficeState
+    start: datetime
+    end: datetime
+    open: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """How long, within the period."""
+        return (self.end - self.start).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """One direction of the JharNet line: rates in bit/s."""
+
+    median: float | None = None
+    tests: int = 0
+    contracted: float | None = None
+    below: int = 0
+    """Tests under the configured share of the contracted rate."""
+
+    @property
+    def ratio(self) -> float | None:
+        """Median of what was delivered, as a share of what was contracted."""
+        if self.median is None or self.contracted is None:
+            return None
+        return self.median / self.contracted
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Round-trip times in seconds and packet loss, over the minutes that had a reply.
+
+    Minutes without any reply belong to the availability, those beside a test of our own (marked
+    `under_load`) to nobody.
+    """
+
+    p50: float | None = None
+    """Median of the minutes' medians."""
+    p95: float | None = None
+    """95 % of the minutes had a median of at most this."""
+    jitter: float | None = None
+    """Median of the minutes' jitter (RFC 3550)."""
+    minutes: int = 0
+    sent: int = 0
+    lost: int = 0
+
+    @property
+    def loss(self) -> float | None:
+        """Lost / sent; None when nothing was sent."""
+        return _share(self.lost, self.sent)
+
+
+@dataclass(frozen=True, slots=True)
+class OfficeSummary:
+    """One office over the period."""
+
+    office: Office
+    conference: Conference = Conference()
+    availability: Availability = Availability()
+    outages: tuple[Outage, ...] = ()
+    down: Speed = Speed()
+    up: Speed = Speed()
+    internet_down: Speed = Speed()
+    internet_up: Speed = Speed()
+    latency: Latency = Latency()
+    before: int | None = None
+    """The conference grade of the period before."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything at all was measured."""
+        known = self.availability.up + self.availability.down > 0
+        return known or self.latency.minutes > 0 or self.conference.tests + self.down.tests > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The district over a period, up to `until` where the period is not over."""
+
+    config: Config
+    period: Period
+    until: datetime
+    made_at: datetime
+    offices: tuple[OfficeSummary, ...]
+    first: datetime | None = None
+    """Start of the first measurement of the period; None for an empty one."""
+    last: datetime | None = None
+    measurements: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the period was over when the report was made."""
+        return self.until >= self.period.end

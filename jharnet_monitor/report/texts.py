@@ -1,0 +1,154 @@
+"""How figures and moments are written for people. Nothing is rounded in a line's favour.
+
+Digits are 0-9 in both languages, and units stand with every figure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from jharnet_monitor.config import Office
+from jharnet_monitor.report.period import Period
+from jharnet_monitor.report.words import Words
+
+NAMES_IN_A_SENTENCE = 11
+
+
+def rate(bits_per_second: float) -> str:
+    """A rate to three digits.
+
+    >>> rate(3_921_000), rate(640_300), rate(34e6), rate(4e6)
+    ('3.92 Mbit/s', '640 kbit/s', '34 Mbit/s', '4 Mbit/s')
+    """
+    for size, unit in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
+        if bits_per_second >= size * 0.9995:
+            return f"{_three(bits_per_second / size)} {unit}"
+    return f"{bits_per_second:.0f} bit/s"
+
+
+def both_rates(down: float | None, up: float | None) -> str:
+    """Two rates, with their unit once where it is the same.
+
+    >>> both_rates(3.9e6, 3.81e6), both_rates(4e6, 0.512e6), both_rates(None, 2e6)
+    ('3.9 / 3.81 Mbit/s', '4 Mbit/s / 512 kbit/s', '– / 2 Mbit/s')
+    """
+    first, second = ("–" if way is None else rate(way) for way in (down, up))
+    number, _, unit = first.partition(" ")
+    return f"{number if second.endswith(f' {unit}') else first} / {second}"
+
+
+def milliseconds(seconds: float) -> str:
+    """A time on the network.
+
+    >>> milliseconds(0.0414), milliseconds(0.00173), milliseconds(1.2)
+    ('41.4 ms', '1.73 ms', '1200 ms')
+    """
+    return f"{_three(seconds * 1000)} ms"
+
+
+def _three(value: float) -> str:
+    """Three digits that count, and all of those before the point."""
+    if value == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def share_down(ratio: float) -> str:
+    """A share that must not look better than it is: cut, not rounded, at two decimals.
+
+    >>> share_down(0.99998), share_down(1.0), share_down(0.5)
+    ('99.99 %', '100 %', '50 %')
+    """
+    cut = math.floor(round(ratio * 1e4, 6)) / 100
+    return f"{cut:.2f}".rstrip("0").rstrip(".") + " %"
+
+
+def loss(ratio: float) -> str:
+    """A packet loss: what is not nothing never reads as 0.
+
+    >>> loss(0.0213), loss(0.0), loss(0.00001)
+    ('2.13 %', '0 %', '< 0.01 %')
+    """
+    if 0 < ratio < 0.0001:
+        return "< 0.01 %"
+    return f"{ratio * 100:.2f}".rstrip("0").rstrip(".") + " %"
+
+
+def percent(ratio: float) -> str:
+    """A share to the whole per cent, as of a contract; only the exact whole is 100 %.
+
+    >>> percent(0.978), percent(0.9996), percent(1.02)
+    ('98 %', '99 %', '102 %')
+    """
+    rounded = round(ratio * 100)
+    if rounded == 100 and ratio < 0.9995:
+        rounded = 99
+    return f"{math.floor(ratio * 100) if 0.99 < ratio < 1 else rounded} %"
+
+
+def length(seconds: float, words: Words) -> str:
+    """A stretch of time in its two largest units."""
+    whole = round(seconds)
+    if whole < 60:
+        return words("span.seconds", s=whole)
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return words("span.minutes", m=minutes)
+    hours, rest = divmod(minutes, 60)
+    if hours < 48:
+        return words("span.hours", h=hours, m=rest)
+    return words("span.days", d=hours // 24, h=hours % 24)
+
+
+def day(moment: date, words: Words, *, short: bool = False) -> str:
+    """`16 November 2026`, or without its year."""
+    form = "date.short" if short else "date.day"
+    return words(form, day=moment.day, month=words(f"month.{moment.month}"), year=moment.year)
+
+
+def clock_moment(moment: datetime, zone: ZoneInfo, words: Words) -> str:
+    """Day and time of day in the district's zone."""
+    local = moment.astimezone(zone)
+    return words("date.moment", date=day(local.date(), words), time=f"{local:%H:%M}")
+
+
+def days_of(period: Period, words: Words) -> str:
+    """The first and the last day of a period."""
+    first, last = period.days[0], period.days[-1]
+    if first == last:
+        return day(first, words)
+    short = first.year == last.year
+    return words("date.span", first=day(first, words, short=short), last=day(last, words))
+
+
+def period_name(period: Period, words: Words) -> str:
+    """`Week 47 of 2026`, in words."""
+    first = period.days[0]
+    if period.kind == "week":
+        return words("period.week", number=int(period.name[-2:]), year=int(period.name[:4]))
+    if period.kind == "month":
+        return words("period.month", month=words(f"month.{first.month}"), year=first.year)
+    if period.kind == "quarter":
+        return words("period.quarter", number=int(period.name[-1]), year=first.year)
+    return days_of(period, words)
+
+
+def office_name(office: Office, words: Words) -> str:
+    """The office's name in the language of the words."""
+    return office.name_hi if words.language == "hi" else office.name
+
+
+def listed(names: Iterable[str], words: Words, most: int = NAMES_IN_A_SENTENCE) -> str:
+    """`A, B and C`; beyond `most` names the rest is counted."""
+    every: Sequence[str] = list(names)
+    if len(every) > most + 1:
+        shown = ", ".join(every[:most])
+        return words("list_more", names=shown, n=len(every) - most)
+    if len(every) < 2:
+        return "".join(every)
+    return ", ".join(every[:-1]) + words.phrases["list_and"] + every[-1]
