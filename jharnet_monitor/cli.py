@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 
 import typer
+from typer.exceptions import Abort, TyperException
 
+from jharnet_monitor.commands import daemons, hand, lab, setup, tls
 from jharnet_monitor.errors import UserError
 
 app = typer.Typer(
@@ -16,11 +18,32 @@ app = typer.Typer(
     add_completion=False,
 )
 
+for command in (
+    daemons.run,
+    daemons.agent,
+    setup.check_config,
+    setup.token,
+    hand.reload,
+    hand.probe,
+    hand.drill,
+    hand.maintenance,
+):
+    app.command()(command)
+app.add_typer(tls.app, name="tls")
+app.add_typer(lab.app, name="lab")
+
 
 def main() -> None:
     """Run a command; wrong usage or configuration is one line on stderr and exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except TyperException as error:
+        if error.format_message():  # without a command the help was printed
+            print(f"error: {error.format_message()}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except Abort:
+        raise SystemExit(130) from None
+    raise SystemExit(code if isinstance(code, int) else 0)

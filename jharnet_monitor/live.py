@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -75,8 +75,6 @@ class OfficeLive:
     packets_received: int = 0
     rtt_buckets: RttHistogram = field(default_factory=RttHistogram)
     bytes_spent_today: int = 0
-    changes: deque[tuple[OfficeState, datetime]] = field(default_factory=lambda: deque(maxlen=50))
-    """The newest states with their beginnings, oldest first."""
 
 
 @dataclass(slots=True)
@@ -154,7 +152,6 @@ class Live:
         if office.state is state:
             return False
         office.state, office.since = state, at
-        office.changes.append((state, at))
         return True
 
     def counters(self) -> dict[str, Any]:
@@ -183,7 +180,7 @@ class Live:
 
 def slot(measurement: Measurement) -> str:
     """Under which key a measurement is the latest: its probe, and its path when not JharNet's."""
-    path = measurement.conditions.get("path", "jharnet")
+    path = measurement.path
     return measurement.probe if path == "jharnet" else f"{measurement.probe}/{path}"
 
 

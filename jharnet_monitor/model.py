@@ -135,6 +135,17 @@ class Measurement:
             "values": dict(self.values),
         }
 
+    @property
+    def path(self) -> str:
+        """Which way was measured: `jharnet`, unless the conditions say otherwise."""
+        return str(self.conditions.get("path", "jharnet"))
+
+    @property
+    def bytes_spent(self) -> int:
+        """What it took of the office's byte budget: measured, or estimated where it broke off."""
+        spent = self.values.get("bytes_spent", self.conditions.get("bytes_spent", 0))
+        return int(spent)
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
         """Read the contract's form; raises `ValueError` that names what is wrong."""

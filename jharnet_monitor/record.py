@@ -12,7 +12,6 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.runner import bytes_spent
 from jharnet_monitor.store import Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ class Recorder:
 
     def _spend(self, measurement: Measurement) -> None:
         self._turn_the_day()
-        amount = bytes_spent(measurement)
+        amount = measurement.bytes_spent
         started = measurement.started_at.astimezone(self._zone).date()
         if amount and started == self._day:
             total = self._spent.get(measurement.office, 0) + amount

@@ -98,7 +98,7 @@ class Runner:
         clock: Clock,
         agent_of: Callable[[str], AgentLink | None],
         spent_today: Callable[[str], int],
-        record: Callable[[Measurement], Awaitable[None]],
+        record: Callable[[Measurement], Awaitable[object]],
     ) -> None:
         self.config = config
         self._clock = clock
@@ -228,51 +228,56 @@ class Runner:
             log.exception("probe %s of %s failed in itself", probe.name, context.office.id)
             result = NoData(Cause.INTERNAL_ERROR)
         duration = self._clock.monotonic() - start
-        measurement = measurement_of(probe.name, context, result, started_at, duration)
-        await self._record(measurement)
-        return measurement
+        return await self._keep(probe, context, result, started_at, duration)
 
     async def _refuse(self, probe: Probe, context: ProbeContext, error: NoData) -> Measurement:
         """A measurement that says why there was none."""
-        measurement = measurement_of(probe.name, context, error, self._clock.now(), 0.0)
+        return await self._keep(probe, context, error, self._clock.now(), 0.0)
+
+    async def _keep(
+        self,
+        probe: Probe,
+        context: ProbeContext,
+        result: Reading | ProbeError,
+        started_at: datetime,
+        duration: float,
+    ) -> Measurement:
+        office, conditions = context.office.id, _conditions(probe, context)
+        measurement = measurement_of(office, probe.name, result, started_at, duration, conditions)
         await self._record(measurement)
         return measurement
 
 
 def measurement_of(
+    office: str,
     probe: str,
-    context: ProbeContext,
     result: Reading | ProbeError,
     started_at: datetime,
     duration: float,
+    conditions: Mapping[str, Any] | None = None,
 ) -> Measurement:
-    """The measurement of a result, good or bad; `duration` in seconds."""
-    conditions = dict(result.conditions)
-    if probe == "bandwidth":
-        conditions.setdefault("path", context.options.get("path", "jharnet"))
-    if context.others:
-        conditions.setdefault("others", list(context.others))
+    """The measurement of a result, good or bad; `duration` in seconds.
+
+    `conditions` are the caller's; what the probe said itself goes before them.
+    """
+    known = {**(conditions or {}), **result.conditions}
     if isinstance(result, ProbeError):
         outcome = Outcome.FAILED if isinstance(result, Failed) else Outcome.NO_DATA
         if result.detail:
-            conditions.setdefault("detail", result.detail[:300])
+            known.setdefault("detail", result.detail[:300])
         cause: str | None = result.cause.value
     else:
         outcome, cause = Outcome.OK, None
-    return Measurement(
-        context.office.id,
-        probe,
-        started_at,
-        duration,
-        outcome,
-        cause,
-        conditions,
-        result.values,
-    )
+    return Measurement(office, probe, started_at, duration, outcome, cause, known, result.values)
 
 
-def bytes_spent(measurement: Measurement) -> int:
-    """What a measurement took of the office's byte budget."""
-    if "bytes_spent" in measurement.values:
-        return int(measurement.values["bytes_spent"])
-    return int(measurement.conditions.get("bytes_spent", 0))
+def _conditions(probe: Probe, context: ProbeContext) -> dict[str, Any]:
+    """What holds for a run whatever becomes of it."""
+    conditions: dict[str, Any] = {}
+    if probe.name == "bandwidth":
+        conditions["path"] = context.options.get("path", "jharnet")
+    if "drill" in context.options:
+        conditions["drill"] = context.options["drill"]
+    if context.others:
+        conditions["others"] = list(context.others)
+    return conditions

@@ -39,6 +39,8 @@ class Change:
     state: OfficeState
     at: datetime
     evidence: Evidence
+    first: bool
+    """Nothing was known of the office before."""
 
 
 @dataclass(slots=True)
@@ -60,12 +62,10 @@ class States:
         for office in self.config.offices:
             self.offices.setdefault(office.id, OfficeEvidence())
 
-    def restore(self, office: str, state: OfficeState, goodbye: bool) -> None:
-        """Go on from what was known before a restart."""
-        if office in self.offices:
-            self._states[office] = state
-            self.offices[office].ever = True
-            self.offices[office].goodbye = goodbye
+    def restore(self, office: str, *, goodbye: bool, ever: bool) -> None:
+        """Go on from what was known of an office's agent before a restart."""
+        self.offices[office].ever = ever
+        self.offices[office].goodbye = goodbye
 
     def uplink(self) -> bool | None:
         """Whether headquarters' uplink carries packets; None where that is not known."""
@@ -78,9 +78,10 @@ class States:
         for office in self.config.offices:
             evidence = self._evidence(office)
             state = live_state(evidence)
-            if self._states.get(office.id) is not state:
+            before = self._states.get(office.id)
+            if before is not state:
                 self._states[office.id] = state
-                yield Change(office.id, state, now, evidence)
+                yield Change(office.id, state, now, evidence, before is None)
 
     def _evidence(self, office: Office) -> Evidence:
         seen = self.offices[office.id]

@@ -21,7 +21,7 @@ from jharnet_monitor.probes.base import (
     ProbeContext,
     Reading,
 )
-from jharnet_monitor.runner import Runner, UplinkShare, bytes_spent
+from jharnet_monitor.runner import Runner, UplinkShare
 from tests.support import OFFICES, make_config
 
 Run = Callable[[ProbeContext], Awaitable[Reading]]
@@ -44,7 +44,7 @@ class Bench:
         )
 
     def spent(self, office: str) -> int:
-        return sum(bytes_spent(m) for m in self.recorded if m.office == office)
+        return sum(m.bytes_spent for m in self.recorded if m.office == office)
 
     async def record(self, measurement: Measurement) -> None:
         self.recorded.append(measurement)
@@ -128,7 +128,7 @@ async def test_every_failure_becomes_a_measurement(
     bench = Bench(monkeypatch, run, time_limit=lambda context: 0.05, cost=lambda context: 5000)
     measurement = await bench.runner.run("potka", "bandwidth")
     assert (measurement.outcome.value, measurement.cause) == (outcome, cause)
-    assert bytes_spent(measurement) == spent
+    assert measurement.bytes_spent == spent
     assert dict(measurement.values) == {}
     assert bench.recorded == [measurement]
     assert bench.runner.running("potka") == ()

@@ -20,30 +20,19 @@ def canonical(data: Any) -> str:
     )
 
 
-def path_of(measurement: Measurement) -> str:
-    """Which way was measured; headquarters to office unless the conditions say otherwise."""
-    return str(measurement.conditions.get("path", "jharnet"))
-
-
-def bytes_of(measurement: Measurement) -> int:
-    """What the measurement took of the office's byte budget."""
-    spent = measurement.values.get("bytes_spent", measurement.conditions.get("bytes_spent", 0))
-    return int(spent)
-
-
 def to_row(measurement: Measurement, recorded_at: datetime) -> dict[str, Any]:
     """The columns of a measurement."""
     return {
         "id": measurement.id,
         "office": measurement.office,
         "probe": measurement.probe,
-        "path": path_of(measurement),
+        "path": measurement.path,
         "started_at": to_ms(measurement.started_at),
         "recorded_at": to_ms(recorded_at),
         "duration": measurement.duration,
         "outcome": measurement.outcome.value,
         "cause": measurement.cause,
-        "bytes_spent": bytes_of(measurement),
+        "bytes_spent": measurement.bytes_spent,
         "conditions": canonical(dict(measurement.conditions)),
         "values": canonical(dict(measurement.values)),
     }

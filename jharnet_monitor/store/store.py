@@ -16,7 +16,7 @@ from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.chain import Chain
 from jharnet_monitor.store.diary import Diary
 from jharnet_monitor.store.engine import open_engine, reading, writing
-from jharnet_monitor.store.rows import canonical, from_row, path_of, to_row
+from jharnet_monitor.store.rows import canonical, from_row, to_row
 from jharnet_monitor.store.schema import migrate
 
 _BATCH = 500
@@ -154,7 +154,7 @@ def _renew_latest(connection: Connection, measurement: Measurement) -> None:
         row = {
             "office": measurement.office,
             "probe": measurement.probe,
-            "path": path_of(measurement),
+            "path": measurement.path,
             "kind": kind,
         }
         here = [t.latest.c[name] == value for name, value in row.items()]

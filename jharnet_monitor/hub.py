@@ -1,0 +1,251 @@
+"""The daemon at headquarters: starts the parts, lets them run, shuts them down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from jharnet_monitor import tls, tokens
+from jharnet_monitor.agents import AgentEvents, Agents, Vitals
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.drills import Drills
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.health import Health
+from jharnet_monitor.live import Live
+from jharnet_monitor.metrics import MetricsRegistry
+from jharnet_monitor.model import Measurement, format_utc
+from jharnet_monitor.probes import PROBES
+from jharnet_monitor.record import Recorder
+from jharnet_monitor.runner import Runner
+from jharnet_monitor.schedule import Schedule
+from jharnet_monitor.store import Store, Window
+from jharnet_monitor.vigil import Vigil
+from jharnet_monitor.web import make_app
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 5.0
+
+
+class Hub(AgentEvents):
+    """One hub; `run` until `stop`. It is the `HubView` of the pages and the API."""
+
+    def __init__(self, config_path: Path, config: Config, clock: Clock) -> None:
+        self.config_path = config_path
+        self.config = config
+        self.clock = clock
+        self.live = Live(config)
+        self.store = Store(config.hub.database, clock)
+        self.recorder = Recorder(config, self.store, self.live, clock)
+        self.agents = Agents(self._authenticate, self, clock)
+        self.runner = Runner(
+            config, clock, self.agents.get, self.recorder.spent_today, self.recorder.record
+        )
+        self.drills = Drills(config, clock, self.runner, self._keep_drill)
+        self.schedule = Schedule(config, clock, self.run_probe, self.live.self_)
+        self.vigil = Vigil(config, clock, self.live, self.recorder, self.store, self.runner)
+        self.health = Health(self.live.self_, config, clock, self.store)
+        self.metrics_registry = MetricsRegistry(self.live, clock)
+        self._stopping = asyncio.Event()
+
+    # --- life
+
+    async def run(self) -> None:
+        """Start, work until `stop`, and shut down; raises `UserError` when it cannot start."""
+        await asyncio.to_thread(self.store.migrate)
+        await self._restore()
+        listener = await self._listen()
+        self.schedule.also("seal", {"minute": 7}, self._seal)
+        self.schedule.start()
+        self.live.self_.started_at = self.clock.now()
+        workers = [
+            asyncio.create_task(self.vigil.run(), name="vigil"),
+            asyncio.create_task(self.health.run(self.schedule.watch), name="health"),
+            asyncio.create_task(self._stopping.wait(), name="stop"),
+        ]
+        log.info("ready at %s", self.address)
+        try:
+            done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+            for worker in done:
+                worker.result()  # a part that ended by an error ends the daemon, loudly
+        finally:
+            await self._shut_down(listener, workers)
+
+    def stop(self) -> None:
+        """Ask the hub to end."""
+        self._stopping.set()
+
+    @property
+    def address(self) -> str:
+        """Where pages and agents find the hub."""
+        return f"{'https' if self.config.hub.tls else 'http'}://{self.config.hub.listen}"
+
+    async def _restore(self) -> None:
+        """Go on from what was known before the last stop."""
+        counters: Any = await asyncio.to_thread(self.store.recall, "counters")
+        self.live.restore_counters(counters or {})
+        for measurement in await asyncio.to_thread(self.store.latest):
+            self.live.recall(measurement)
+        await asyncio.to_thread(self.recorder.restore_spent)
+        await self.vigil.restore()
+
+    async def _listen(self) -> web.AppRunner:
+        context: ssl.SSLContext | None = None
+        if self.config.hub.tls:
+            context = tls.server_context(self.config.hub.tls)
+        else:
+            log.warning("hub.tls is off: tokens and results cross the network unprotected")
+        runner = web.AppRunner(make_app(self), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        site = web.TCPSite(runner, self.config.hub.host, self.config.hub.port, ssl_context=context)
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise UserError(
+                f"{self.config_path}: hub.listen: cannot listen on {self.config.hub.listen} "
+                f"({error.strerror}); is another hub running, or is the address not this machine's?"
+            ) from error
+        return runner
+
+    async def _shut_down(
+        self, listener: web.AppRunner, workers: Sequence[asyncio.Task[Any]]
+    ) -> None:
+        self.schedule.stop()
+        await self.drills.stop()
+        await self.agents.close()
+        await listener.cleanup()
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        await asyncio.to_thread(self.store.remember, "counters", self.live.counters())
+        await asyncio.to_thread(self.store.close)
+        log.info("stopped")
+
+    async def _seal(self) -> None:
+        await asyncio.to_thread(self.store.chain.seal)
+        await asyncio.to_thread(self.store.remember, "counters", self.live.counters())
+
+    # --- agents
+
+    def _authenticate(self, office_id: str, token: str) -> bool:
+        for office in self.config.offices:
+            if office.id == office_id and office.agent is not None:
+                return tokens.matches(token, office.agent.token_hash_file)
+        return False
+
+    async def joined(self, office: str, vitals: Vitals) -> None:
+        """An agent came."""
+        await self.vigil.agent_joined(office, vitals)
+
+    async def heard(self, office: str, vitals: Vitals) -> None:
+        """An agent's heartbeat."""
+        await self.vigil.agent_heard(office, vitals)
+
+    async def left(self, office: str, goodbye: bool) -> None:
+        """An agent's session ended."""
+        await self.vigil.agent_left(office, goodbye)
+
+    async def handed_in(self, office: str, measurements: list[Measurement]) -> None:
+        """Keep what an agent measured itself."""
+        await self.recorder.record(*measurements)
+
+    # --- the HubView of pages and API
+
+    @property
+    def probe_names(self) -> Sequence[str]:
+        """What can be run on demand."""
+        return tuple(PROBES)
+
+    @property
+    def reports_dir(self) -> Path | None:
+        """Where reports are kept."""
+        return self.config.report.directory
+
+    async def run_probe(
+        self, office_id: str, probe: str, options: Mapping[str, Any]
+    ) -> Measurement:
+        """Run a probe now, in its turn."""
+        return await self.runner.run(office_id, probe, options)
+
+    async def start_drill(self, profile: str, minutes: float) -> dict[str, Any]:
+        """Start a drill of all offices."""
+        return self.drills.start(profile, minutes)
+
+    def drill(self, drill_id: str) -> dict[str, Any] | None:
+        """A drill by its id."""
+        return self.drills.get(drill_id)
+
+    async def plan(
+        self, office_id: str | None, begin: datetime, end: datetime, reason: str
+    ) -> dict[str, Any]:
+        """Announce a planned window."""
+        window = Window(office_id, begin, end, reason)
+        await asyncio.to_thread(self.store.diary.add_window, window)
+        return {
+            "office": office_id,
+            "from": format_utc(begin),
+            "to": format_utc(end),
+            "reason": reason,
+        }
+
+    async def _keep_drill(self, drill: dict[str, Any]) -> None:
+        await asyncio.to_thread(self.store.diary.add_drill, drill)
+
+    async def reload(self) -> None:
+        """Read the configuration again; a wrong one changes nothing.
+
+        The listener, the database and the set of offices need a restart; everything else
+        (probes, thresholds, contracts, budget) is taken over.
+        """
+        try:
+            config = await asyncio.to_thread(load_config, self.config_path)
+            self._refuse_what_needs_a_restart(config)
+        except UserError:
+            self.live.self_.reload_success = False
+            raise
+        self.config = self.live.config = self.runner.config = config
+        self.vigil.reload(config)
+        self.schedule.reload(config)
+        self.live.self_.reload_success = True
+        self.live.self_.reload_at = self.clock.now()
+        log.info("configuration read again")
+
+    def reload_from_signal(self) -> None:
+        """SIGHUP: reload, and log what is wrong."""
+        task = asyncio.ensure_future(self.reload())
+        task.add_done_callback(_log_refusal)
+
+    def _refuse_what_needs_a_restart(self, config: Config) -> None:
+        for name in ("listen", "database", "tls"):
+            if getattr(config.hub, name) != getattr(self.config.hub, name):
+                raise UserError(f"{self.config_path}: hub.{name}: a change needs a restart")
+        if {o.id for o in config.offices} != {o.id for o in self.config.offices}:
+            raise UserError(f"{self.config_path}: offices: adding or removing needs a restart")
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the hub does its work."""
+        return self.health.ready()
+
+    async def agent_socket(self, request: web.Request) -> web.StreamResponse:
+        """`/agent`."""
+        return await self.agents.socket(request)
+
+    async def transfer(self, request: web.Request) -> web.StreamResponse:
+        """`/agent/transfer/{key}`."""
+        return await self.agents.transfer(request)
+
+
+def _log_refusal(task: asyncio.Future[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("not reloaded: %s", error)

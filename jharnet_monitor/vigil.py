@@ -1,0 +1,223 @@
+"""The always-on half of the hub: latency without a break, agents coming and going, states."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from jharnet_monitor.agents import Vitals
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.config import Config
+from jharnet_monitor.live import Live
+from jharnet_monitor.model import OfficeState
+from jharnet_monitor.probes.always_on import LatencyMonitor
+from jharnet_monitor.probes.fold import Fold
+from jharnet_monitor.probes.icmp import PingNotAllowed
+from jharnet_monitor.probes.target import Reachability
+from jharnet_monitor.record import Recorder
+from jharnet_monitor.runner import Runner, measurement_of
+from jharnet_monitor.states import States
+from jharnet_monitor.store import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+
+
+class Vigil:
+    """Watches every office while `run` runs, and keeps the live state and the diary true."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        live: Live,
+        recorder: Recorder,
+        store: Store,
+        runner: Runner,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._live = live
+        self._recorder = recorder
+        self._diary = store.diary
+        self._runner = runner
+        self._states = States(config, clock)
+        self._monitor = self._new_monitor()
+        self._restart = asyncio.Event()
+        self._pending: set[asyncio.Task[None]] = set()
+
+    async def restore(self) -> None:
+        """Go on from the states and goodbyes of before the hub's last stop."""
+        for office, last in (await asyncio.to_thread(self._diary.last_transitions)).items():
+            event = await asyncio.to_thread(self._diary.last_event, office)
+            if office in self._live.offices:
+                goodbye = event is not None and event.kind == "goodbye"
+                self._states.restore(office, goodbye=goodbye, ever=event is not None)
+                self._live.offices[office].agent.said_goodbye = goodbye
+                log.debug("%s was %s before the start", office, last.state.value)
+
+    async def run(self) -> None:
+        """Watch until cancelled; what was measured by then is still recorded."""
+        ticking = asyncio.create_task(self._tick_for_ever(), name="tick")
+        try:
+            while True:
+                await self._measure_until_restart()
+        finally:
+            ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ticking
+            await asyncio.gather(*self._pending, return_exceptions=True)
+
+    async def _measure_until_restart(self) -> None:
+        """Run one latency monitor; a reload replaces it by another."""
+        monitor = self._monitor
+        measuring = asyncio.create_task(monitor.run(), name="latency")
+        restart = asyncio.create_task(self._restart.wait())
+        try:
+            await asyncio.wait({measuring, restart}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            restart.cancel()
+            measuring.cancel()
+            [error] = await asyncio.gather(measuring, return_exceptions=True)
+            await monitor.flush()
+        if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
+            self._cannot_ping(error)
+            await self._restart.wait()
+        self._restart.clear()
+
+    def _cannot_ping(self, error: BaseException) -> None:
+        """Without the right to ping the hub does the rest of its work, and says so."""
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if not isinstance(error, PingNotAllowed):
+            raise error
+        log.error("no latency is measured: %s", error)
+
+    def reload(self, config: Config) -> None:
+        """Take over another configuration of the same offices."""
+        self._config = self._states.config = config
+        self._monitor = self._new_monitor()
+        self._restart.set()
+
+    def _new_monitor(self) -> LatencyMonitor:
+        return LatencyMonitor(
+            self._config, self._clock, on_fold=self._folded, on_reachability=self._reached
+        )
+
+    # --- what the latency monitor tells
+
+    def _folded(self, fold: Fold) -> None:
+        begin = self._clock.monotonic() - fold.duration - self._config.probes.latency.timeout
+        conditions = {"under_load": True} if self._runner.heavy_since(fold.office, begin) else {}
+        measurement = measurement_of(
+            fold.office, "latency", fold.outcome, fold.started_at, fold.duration, conditions
+        )
+        histogram = self._live.offices[fold.office].rtt_buckets
+        for rtt in fold.rtts:
+            histogram.observe(rtt)
+        self._soon(self._recorder.record(measurement))
+
+    def _reached(self, change: Reachability) -> None:
+        if change.target.office is None:
+            self._states.gateway = change.answers
+        elif change.target.role == "router":
+            self._states.offices[change.target.office].router = change.answers
+        else:
+            self._states.offices[change.target.office].pc = change.answers
+        self._soon(self._judge())
+
+    # --- what agents tell
+
+    async def agent_joined(self, office: str, vitals: Vitals) -> None:
+        """An agent said hello."""
+        seen = self._states.offices[office]
+        seen.connected, seen.ever, seen.goodbye = True, True, False
+        agent = self._live.offices[office].agent
+        agent.connected, agent.said_goodbye, agent.version = True, False, vitals.version
+        self._take_vitals(office, vitals)
+        await self._note(office, "joined", asdict(vitals))
+        await self._judge()
+
+    async def agent_heard(self, office: str, vitals: Vitals) -> None:
+        """An agent's heartbeat."""
+        self._take_vitals(office, vitals)
+
+    async def agent_left(self, office: str, goodbye: bool) -> None:
+        """An agent's session ended, with or without a goodbye."""
+        seen = self._states.offices[office]
+        seen.connected, seen.goodbye = False, goodbye
+        agent = self._live.offices[office].agent
+        agent.connected, agent.said_goodbye = False, goodbye
+        await self._note(office, "goodbye" if goodbye else "left", {"boot_id": agent.boot_id})
+        await self._judge()
+
+    def _take_vitals(self, office: str, vitals: Vitals) -> None:
+        agent = self._live.offices[office].agent
+        agent.boot_id, agent.spooled = vitals.boot_id, vitals.spooled
+        agent.last_heard = self._live.offices[office].last_seen = self._clock.now()
+
+    async def _note(self, office: str, kind: str, data: dict[str, Any]) -> None:
+        try:
+            await asyncio.to_thread(self._diary.add_event, office, kind, self._clock.now(), data)
+        except StoreError as error:
+            self._live.self_.database_errors += 1
+            log.error("%s of %s could not be noted: %s", kind, office, error)
+
+    # --- states
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await self._clock.sleep(TICK_SECONDS)
+            await self._look_for_windows()
+            await self._judge()
+
+    async def _look_for_windows(self) -> None:
+        now = self._clock.now()
+        windows = await asyncio.to_thread(self._diary.windows, now, now + timedelta(milliseconds=1))
+        offices = frozenset(self._live.offices)
+        named = {w.office for w in windows if w.office is not None}
+        everywhere = any(w.office is None for w in windows)
+        self._states.planned = offices if everywhere else frozenset(named & offices)
+
+    async def _judge(self) -> None:
+        """Let what follows from the evidence become the live state, and keep every change."""
+        now = self._clock.now()
+        self._live.uplink_up = self._states.uplink()
+        for office, seen in self._states.offices.items():
+            live = self._live.offices[office]
+            live.running = self._runner.running(office)
+            if seen.router or seen.pc or seen.connected:
+                live.last_seen = now
+        for change in list(self._states.changes()):
+            self._live.set_state(change.office, change.state, change.at)
+            if change.state is OfficeState.UNKNOWN and change.first:
+                continue  # at the start nothing is known yet, which is no news
+            log.info("%s is %s", change.office, change.state.value)
+            try:
+                await asyncio.to_thread(
+                    self._diary.add_transition,
+                    change.office,
+                    change.state,
+                    change.at,
+                    asdict(change.evidence),
+                )
+            except StoreError as error:
+                self._live.self_.database_errors += 1
+                log.error("a change of %s could not be kept: %s", change.office, error)
+
+    def _soon(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do it on the loop, without losing it or its error."""
+        task = asyncio.create_task(work)
+        self._pending.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._pending.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("the watch failed in itself", exc_info=task.exception())
