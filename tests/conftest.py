@@ -1,0 +1,68 @@
+"""Which tests can run here: elsewhere what is missing skips a test, in CI a skip is a failure.
+
+`@pytest.mark.root` needs root, TUN and iproute2; `@pytest.mark.browser` Chromium;
+`@pytest.mark.server("promtool", "postgres")` the programs it names.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+CI = os.environ.get("CI") == "true"
+
+
+def find_program(name: str) -> str | None:
+    """Where a program is, also where Debian hides servers (sbin, PostgreSQL's own directory)."""
+    hidden = [str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    return shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", *hidden]))
+
+
+def _missing(item: pytest.Item) -> Iterator[str]:
+    if item.get_closest_marker("root"):
+        if os.geteuid() != 0:
+            yield "root"
+        if not Path("/dev/net/tun").exists():
+            yield "/dev/net/tun"
+        if find_program("ip") is None:
+            yield "ip (iproute2)"
+    if item.get_closest_marker("browser") and find_program("chromium") is None:
+        yield "chromium"
+    for marker in item.iter_markers("server"):
+        yield from (name for name in marker.args if find_program(name) is None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run here, with what it lacks; in CI nothing is."""
+    for item in items:
+        missing = ", ".join(_missing(item))
+        if missing and not CI:
+            item.add_marker(pytest.mark.skip(reason=f"needs {missing}"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a test that skips itself has not been run, and that fails."""
+    report = yield
+    if CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, which CI does not allow: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a file that skips itself."""
+    report = yield
+    if CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} was skipped, which CI does not allow"
+    return report
