@@ -10,9 +10,12 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab, linux
 
@@ -21,6 +24,10 @@ UDP_HEADERS = 28
 """IPv4 and UDP: what a datagram is longer on the line than its payload."""
 
 _CONTROL = 64
+
+needs_lab = pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/dev/net/tun").exists(), reason="needs root and /dev/net/tun"
+)
 
 
 def udp_socket(lab: Lab, where: str, port: int = 0) -> socket.socket:
@@ -172,8 +179,10 @@ class Prober:
         return [Echo(address[0], sequence, kernel_time(control) - sent)]
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def wait_until(what: Callable[[], bool], patience: float = 10.0) -> None:
+    """Raises if it does not become true in time."""
+    deadline = time.monotonic() + patience
+    while not what():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it did not happen in time")
+        time.sleep(0.05)

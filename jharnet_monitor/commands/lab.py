@@ -132,11 +132,12 @@ def exec_(
 ) -> None:
     """Run a program on an office's PC or at headquarters; its exit code is this one's."""
     lab = Lab(prefix)
-    argv, environment = lab.command(where, command)
-    try:
-        os.execvpe(argv[0], argv, os.environ | environment)  # noqa: S606
-    except FileNotFoundError:
-        raise UserError("the lab needs the program `ip`: install iproute2") from None
+    with lab.entered(where):  # before it looks for power, so that a cut from then on finds it
+        argv, environment = lab.command(where, command)
+        try:
+            os.execvpe(argv[0], argv, os.environ | environment)  # noqa: S606
+        except FileNotFoundError:
+            raise UserError("the lab needs the program `ip`: install iproute2") from None
 
 
 @app.command()

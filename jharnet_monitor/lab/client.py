@@ -133,12 +133,15 @@ class Lab:
 
         Raises `UserError` where the power is cut.
         """
-        if not self.ask("has_power", where=where):
-            raise UserError(f"{where} has no power: `lab restore {where} power` first")
+        self._require_power(where)
         environment = {}
         if where != HEADQUARTERS:
             environment[BOOT_ID_VARIABLE] = str(self.layout.boot_id_file(where))
         return ["ip", "netns", "exec", self.namespace(where), *map(str, argv)], environment
+
+    def _require_power(self, where: str) -> None:
+        if not self.ask("has_power", where=where):
+            raise UserError(f"{where} has no power: `lab restore {where} power` first")
 
     def boot_id(self, office: str) -> str:
         """Of the office's PC; another one after every power cut."""
@@ -153,7 +156,15 @@ class Lab:
         """
         command, additions = self.command(where, argv)
         environment = {**(options.pop("env", None) or os.environ), **additions}
-        return subprocess.Popen(command, env=environment, **options)  # noqa: S603 - the caller's own
+        with self.entered(where):  # born there, so that a power cut from now on finds it
+            process = subprocess.Popen(command, env=environment, **options)  # noqa: S603
+        try:
+            self._require_power(where)
+        except UserError:
+            process.kill()
+            process.wait()
+            raise
+        return process
 
     def run(
         self, where: str, argv: Sequence[str | Path], timeout: float = 60.0

@@ -1,4 +1,4 @@
-"""What every benchmark prints and hands over: measured, mark, peer; the exit code is the verdict."""
+"""What every benchmark prints and hands over: measured, mark, peer; and its exit code."""
 
 from __future__ import annotations
 

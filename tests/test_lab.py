@@ -1,0 +1,225 @@
+"""The lab alive: what it does to packets is what was set, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.lab import BOOT_ID_VARIABLE, HEADQUARTERS, UPLINK, Lab
+from tests.lab_support import (
+    Arrivals,
+    Prober,
+    Stream,
+    needs_lab,
+    receive,
+    streams_beside,
+    udp_socket,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.root, needs_lab]
+
+PREFIX = "jhnt"
+SPEC = {
+    "seed": 11,
+    "congestion_control": "reno",
+    "uplink": {"down": {"rate": "34 Mbit/s"}, "up": {"rate": "34 Mbit/s"}},
+    "offices": {
+        "potka": {"down": {"delay": "15ms"}, "up": {"delay": "10ms"}},
+        "boram": {},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Lab]:
+    """One lab for all tests that put back what they change."""
+    with Lab.start(SPEC, PREFIX) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(shared: Lab) -> Iterator[Lab]:
+    """The shared lab with links as in `SPEC`, nothing cut, counters at 0."""
+    shared.reset()
+    yield shared
+    for where, link in shared.status()["links"].items():
+        for what in link["cuts"]:
+            shared.restore(where, what)
+    for direction, delay in (("down", "15ms"), ("up", "10ms")):
+        for setting in (f"delay={delay}", "jitter=0ms", "loss=0%", "rate=null", "queue=200ms"):
+            key, _, value = setting.partition("=")
+            shared.set("potka", f"{direction}.{key}", value)
+
+
+def answers(lab: Lab, address: str) -> bool:
+    """Whether headquarters gets an echo reply from there within half a second."""
+    prober = Prober(lab)
+    return bool(prober.probe([address], rounds=1, gap=0.0, wait=0.5))
+
+
+def flood(lab: Lab, rate: float, packets: int, size: int = 1400) -> Arrivals:
+    """UDP from headquarters to Potka's PC; what arrived there."""
+    target = udp_socket(lab, "potka")
+    address = (lab.addresses("potka").pc, target.getsockname()[1])
+    stream = Stream(udp_socket(lab, HEADQUARTERS), address, rate, size)
+    with streams_beside([stream], (packets - 0.5) * stream.gap):
+        return receive(target, silence=1.0)
+
+
+# -- what was set is what happens --
+
+
+def test_everyone_is_reached(lab: Lab) -> None:
+    """Routers, PCs, gateway and far addresses answer, over IPv4 and IPv6, from both sides."""
+    potka, boram, hq = (lab.addresses(w) for w in ("potka", "boram", HEADQUARTERS))
+    for target in (potka.pc, potka.router6, boram.pc6, "10.16.4.99", hq.router, hq.router6):
+        lab.run(HEADQUARTERS, ["ping", "-c", "1", "-W", "2", target])
+    for target in (hq.pc, hq.pc6, hq.router, boram.pc, potka.router):
+        lab.run("potka", ["ping", "-c", "1", "-W", "2", target])
+
+
+def test_delay_is_as_set_and_changes_while_running(lab: Lab) -> None:
+    """Round trips take the delays of both directions; a change holds from the next packet on."""
+    prober, target = Prober(lab), lab.addresses("potka").router
+    before = sorted(echo.rtt for echo in prober.probe([target], 40, 0.01, 0.5))
+    lab.set("potka", "up.delay", "60ms")
+    after = sorted(echo.rtt for echo in prober.probe([target], 40, 0.01, 0.5))
+    assert len(before) == len(after) == 40
+    assert before[0] >= 0.0248
+    assert before[20] == pytest.approx(0.025, abs=0.003)  # median, also on a busy machine
+    assert after[20] == pytest.approx(0.075, abs=0.003)
+    assert lab.way("potka", "up").delay == pytest.approx(0.06)
+
+
+def test_rate_is_as_set(lab: Lab) -> None:
+    """A flood comes through at the link's rate; the rest is dropped by the queue, and counted."""
+    lab.set("potka", "down.rate", "8 Mbit/s")
+    arrivals = flood(lab, 12e6, packets=1500)
+    (flow,) = (f for f in lab.flows() if f["protocol"] == "udp")
+    assert arrivals.rate() == pytest.approx(8e6, rel=0.01)
+    assert flow["packets_in"] == 1500
+    assert flow["packets_out"] == len(arrivals.moments)
+    assert flow["dropped_queue"] == 1500 - len(arrivals.moments)
+    assert flow["sojourn_p95_ms"] == pytest.approx(215, abs=5)  # delay and a full queue
+    assert lab.status()["links"]["potka"]["down"]["queue_max_ms"] <= 200
+
+
+@pytest.mark.parametrize(("loss", "mean"), [("3%", 0.03), ("{mean: 5%, burst: 4}", 0.05)])
+def test_loss_is_as_set_and_counted(lab: Lab, loss: str, mean: float) -> None:
+    """What the receiver misses is exactly what the emulator says it lost, and about as set."""
+    lab.set("potka", "down.loss", loss)
+    arrivals = flood(lab, 6e6, packets=3000, size=200)
+    down = lab.status()["links"]["potka"]["down"]
+    assert down["packets_in"] == 3000
+    assert down["dropped_loss"] == 3000 - len(arrivals.moments)
+    assert down["loss_ratio"] == pytest.approx(mean, abs=0.02)
+    assert lab.status()["interface_drops"] == 0
+
+
+def test_flows_are_told_apart(lab: Lab) -> None:
+    """Each direction of each probe has counters of its own, and each packet a record."""
+    prober, target = Prober(lab), lab.addresses("potka").router
+    prober.probe([target], 10, 0.01, 0.3)
+    flows = {(f["from"], f["to"]): f for f in lab.flows() if f["echo_id"] == prober.echo_id}
+    assert set(flows) == {(HEADQUARTERS, "potka"), ("potka", HEADQUARTERS)}
+    assert all(f["packets_out"] == 10 for f in flows.values())
+    assert flows[HEADQUARTERS, "potka"]["sojourn_p50_ms"] == pytest.approx(15, abs=3)
+    records = [p for p in lab.echo_packets() if p.echo_id == prober.echo_id]
+    assert sorted((p.source, p.sequence) for p in records) == sorted(
+        (source, n) for source in (target, "10.8.0.2") for n in range(10)
+    )
+    assert all(p.left and p.left >= p.arrived + 0.0099 for p in records)
+
+
+def test_congestion_control_is_per_namespace(lab: Lab) -> None:
+    """The lab's choice holds inside, whatever the machine's own is."""
+    for where in (HEADQUARTERS, "potka"):
+        with lab.entered(where), socket.socket() as tcp:
+            assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)[:5] == b"reno\0"
+
+
+# -- cuts --
+
+
+def test_link_cut_and_restored(lab: Lab) -> None:
+    """Nothing passes and everything is counted as cut; the LAN behind it works on."""
+    lab.cut("potka", "link")
+    here = lab.addresses("potka")
+    assert not answers(lab, here.router)
+    assert answers(lab, lab.addresses("boram").router)
+    lab.run("potka", ["ping", "-c", "1", "-W", "2", here.router])
+    assert lab.status()["links"]["potka"]["down"]["dropped_cut"] == 1
+    with pytest.raises(UserError, match="already"):
+        lab.cut("potka", "link")
+    lab.restore("potka", "link")
+    assert answers(lab, here.pc)
+
+
+def test_lan_cut_and_restored(lab: Lab) -> None:
+    """The router answers, nothing behind it does; programs run on."""
+    program = lab.popen("potka", ["sleep", "60"])
+    lab.cut("potka", "lan")
+    here = lab.addresses("potka")
+    assert answers(lab, here.router)
+    assert not answers(lab, here.pc)
+    assert program.poll() is None
+    lab.restore("potka", "lan")
+    wait_until(lambda: answers(lab, here.pc))
+    lab.run(HEADQUARTERS, ["ping", "-c", "1", "-W", "2", here.pc6])
+    program.kill()
+    program.wait()
+
+
+def test_power_cut_kills_programs_and_changes_boot_id(lab: Lab) -> None:
+    """All programs of that office vanish, and no others; it comes back as another boot."""
+    show = [
+        sys.executable,
+        "-c",
+        f"import os; print(open(os.environ['{BOOT_ID_VARIABLE}']).read())",
+    ]
+    before = lab.run("potka", show).stdout.strip()
+    victim, other = lab.popen("potka", ["sleep", "60"]), lab.popen("boram", ["sleep", "60"])
+    lab.cut("potka", "power")
+    assert victim.wait(5) == -signal.SIGKILL
+    assert other.poll() is None
+    assert not answers(lab, lab.addresses("potka").router)
+    with pytest.raises(UserError, match="no power"):
+        lab.popen("potka", ["true"])
+    lab.restore("potka", "power")
+    assert answers(lab, lab.addresses("potka").pc)
+    after = lab.run("potka", show).stdout.strip()
+    assert after == lab.boot_id("potka") != before
+    other.kill()
+    other.wait()
+
+
+def test_uplink_cut_and_restored(lab: Lab) -> None:
+    """Headquarters sees nobody, not even its own gateway; offices still reach each other."""
+    lab.cut(UPLINK)
+    for target in (lab.addresses("potka").router, lab.addresses(HEADQUARTERS).router):
+        assert not answers(lab, target)
+    lab.run("potka", ["ping", "-c", "1", "-W", "2", lab.addresses("boram").pc])
+    lab.restore(UPLINK)
+    assert answers(lab, lab.addresses(HEADQUARTERS).router)
+
+
+def test_blackouts_come_and_go_by_themselves() -> None:
+    """A line goes dark at its time, for its time, again and again, both ways."""
+    blackouts = [{"at": "300ms", "for": "300ms", "every": "600ms"}]
+    spec = {"offices": {"potka": {"blackouts": blackouts}}}
+    with Lab.start(spec, "jhntb") as lab:
+        states: list[bool] = []
+        for _ in range(40):
+            link = lab.status()["links"]["potka"]
+            assert link["up"]["passing"] == link["down"]["passing"]
+            if not states or states[-1] != link["down"]["passing"]:
+                states.append(link["down"]["passing"])
+            time.sleep(0.05)
+        assert len(states) >= 5  # light and dark by turns
