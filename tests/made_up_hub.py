@@ -1,9 +1,9 @@
-"""A hub for the tests of the web: the live state and the measurements are made up, the rest of
-what the web needs of a hub is recorded."""
+"""A hub for the tests of the web: the live state is made up, the store is real, and what the web
+asks of the hub is recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,36 +16,8 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
+from jharnet_monitor.store import Store
 from tests.made_up import NOW, latency
-
-
-class MemoryStore:
-    """Measurements in a list."""
-
-    def __init__(self) -> None:
-        self.held: list[Measurement] = []
-
-    def measurements(
-        self,
-        *,
-        office: str | None = None,
-        probe: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int | None = None,
-        newest_first: bool = False,
-    ) -> Sequence[Measurement]:
-        """As the store does: begun in [since, until)."""
-        found = [
-            m
-            for m in self.held
-            if office in (None, m.office)
-            and probe in (None, m.probe)
-            and (since is None or m.started_at >= since)
-            and (until is None or m.started_at < until)
-        ]
-        found.sort(key=lambda m: m.started_at, reverse=newest_first)
-        return found[:limit]
 
 
 class MadeUpHub:
@@ -53,11 +25,12 @@ class MadeUpHub:
 
     probe_names = ("latency", "bandwidth", "conference")
 
-    def __init__(self, live: Live, reports_dir: Path | None = None) -> None:
+    def __init__(self, live: Live, directory: Path) -> None:
         self.live = live
         self.clock = ManualClock(NOW)
-        self.store = MemoryStore()
-        self.reports_dir = reports_dir
+        self.store = Store(f"sqlite:///{directory}/monitor.db", self.clock)
+        self.store.migrate()
+        self.reports_dir: Path | None = directory / "reports"
         self.metrics_registry = MetricsRegistry(self.live, self.clock)
         self.asked: list[tuple[Any, ...]] = []
         self.broken_configuration = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 from aiohttp import web
@@ -91,7 +92,7 @@ class Api:
         body = await asyncio.to_thread(lambda: json.dumps([m.to_json() for m in found]))
         headers = {}
         if len(found) == query.limit:
-            older = request.rel_url.update_query(until=format_utc(found[-1].started_at))
+            older = request.rel_url.update_query(until=format_utc(_next_until(found)))
             headers["Link"] = f'<{older}>; rel="next"'
         response = web.json_response(text=body, headers=headers)
         response.enable_compression()
@@ -170,6 +171,14 @@ def office_json(office: Office, live: OfficeLive) -> dict[str, Any]:
         "running": list(live.running),
         "latest": {key: measurement.to_json() for key, measurement in live.latest.items()},
     }
+
+
+def _next_until(found: list[Measurement]) -> datetime:
+    """Where the next page ends: others may have begun in the oldest one's millisecond, so that
+    one is asked for again, unless all began in it."""
+    oldest = found[-1].started_at
+    alike = format_utc(found[0].started_at) == format_utc(oldest)
+    return oldest if alike else oldest + timedelta(milliseconds=1)
 
 
 async def _object(request: web.Request) -> dict[str, Any]:

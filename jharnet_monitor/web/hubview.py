@@ -14,22 +14,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
-
-
-class MeasurementStore(Protocol):
-    """The part of the store that the web reads; it blocks, so it is called in a thread."""
-
-    def measurements(
-        self,
-        *,
-        office: str | None = None,
-        probe: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int | None = None,
-        newest_first: bool = False,
-    ) -> Sequence[Measurement]:
-        """Measurements that began within [since, until)."""
+from jharnet_monitor.store import Store
 
 
 class HubView(Protocol):
@@ -44,8 +29,8 @@ class HubView(Protocol):
         """What is known now."""
 
     @property
-    def store(self) -> MeasurementStore:
-        """What was measured."""
+    def store(self) -> Store:
+        """What was measured and what happened; it blocks, so it is called in a thread."""
 
     @property
     def clock(self) -> Clock:

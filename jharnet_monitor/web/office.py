@@ -4,18 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.live import Live, OfficeLive, slot
 from jharnet_monitor.model import QUANTITIES, Measurement, OfficeState, Outcome
-from jharnet_monitor.web.charts import BUCKET_MINUTES, Chart, column_chart, day, line_chart
+from jharnet_monitor.store import Store
+from jharnet_monitor.store.diary import Transition
+from jharnet_monitor.web.charts import BUCKET_MINUTES, HOURS, Chart, column_chart, day, line_chart
 from jharnet_monitor.web.formats import Formats, milliseconds, percent, rate, size
 from jharnet_monitor.web.status import OfficeRow, office_row
 
+HEAVY_PROBES = ("bandwidth", "conference")
 HEAVY_DAYS = 7
 HEAVY_SHOWN = 20
+CHANGES_DAYS = 30
+CHANGES_SHOWN = 15
+MOST_LATENCY = 20_000
+"""A day of one measurement every five seconds."""
 _SLOTS = ("latency", "bandwidth", "bandwidth/internet", "conference")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the store knows of an office: latency of the last 24 hours, heavy tests newest first,
+    and changes of state oldest first."""
+
+    latency: Sequence[Measurement]
+    heavy: Sequence[Measurement]
+    transitions: Sequence[Transition]
+
+
+def history(store: Store, office: str, now: datetime) -> History:
+    """Read it; blocks."""
+    latency = store.measurements(
+        office=office, probe="latency", since=now - timedelta(hours=HOURS), limit=MOST_LATENCY,
+        newest_first=True,
+    )  # fmt: skip
+    heavy: list[Measurement] = []
+    for probe in HEAVY_PROBES:
+        heavy += store.measurements(
+            office=office, probe=probe, since=now - timedelta(days=HEAVY_DAYS), limit=HEAVY_SHOWN,
+            newest_first=True,
+        )  # fmt: skip
+    heavy.sort(key=lambda m: m.started_at, reverse=True)
+    transitions = store.diary.transitions(office, since=now - timedelta(days=CHANGES_DAYS))
+    return History(latency, heavy[:HEAVY_SHOWN], transitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +63,13 @@ class Newest:
 
 @dataclass(frozen=True, slots=True)
 class ChangeLine:
-    """One change of state."""
+    """One change of state. `at_first` is what it was called before its cause was known."""
 
     state: OfficeState
     word: str
     at: str
     lasted: str
+    at_first: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +113,10 @@ class OfficePage:
 def office_page(
     live: Live,
     office: Office,
-    latency: Sequence[Measurement],
-    heavy: Sequence[Measurement],
+    history: History,
     formats: Formats,
 ) -> OfficePage:
-    """The page's content; `latency` of the last 24 hours, `heavy` tests newest first."""
+    """The page's content at one moment."""
     state, t = live.offices[office.id], formats.words
     return OfficePage(
         row=office_row(live, office, formats),
@@ -90,12 +124,12 @@ def office_page(
         sla=t("web.office.sla", share=percent(office.link.sla))
         if office.link and office.link.sla
         else "",
-        charts=_charts(live.config, latency, formats),
+        charts=_charts(live.config, history.latency, formats),
         newest=tuple(
             _newest(state.latest[key], formats) for key in _slots(state) if key in state.latest
         ),
-        changes=tuple(_changes(state, formats)),
-        tests=tuple(_test_line(measurement, formats) for measurement in heavy),
+        changes=tuple(_changes(history.transitions, formats)),
+        tests=tuple(_test_line(measurement, formats) for measurement in history.heavy),
         budget=t(
             "web.office.measure_hint",
             spent=size(state.bytes_spent_today),
@@ -176,19 +210,28 @@ def _newest(measurement: Measurement, formats: Formats) -> Newest:
     return Newest(title, "" if ok else _outcome(measurement, formats), figures)
 
 
-def _changes(state: OfficeLive, formats: Formats) -> list[ChangeLine]:
-    """Newest first, each with how long it lasted."""
-    ends = [*[at for _, at in state.changes][1:], formats.now]
-    lines = [
-        ChangeLine(
-            kind,
-            formats.words(f"state.{kind}"),
-            formats.date_and_time(at),
-            formats.duration((end - at) / timedelta(seconds=1)),
+def _changes(transitions: Sequence[Transition], formats: Formats) -> list[ChangeLine]:
+    """Newest first, each with how long it lasted and what it turned out to have been."""
+    live = [t for t in transitions if t.supersedes is None]
+    later = {t.supersedes: t for t in transitions if t.supersedes is not None}
+    ends = [*(t.at for t in live[1:]), formats.now]
+    lines = []
+    for transition, end in zip(live, ends, strict=True):
+        known = later.get(transition.number, transition)
+        lines.append(
+            ChangeLine(
+                known.state,
+                formats.words(f"state.{known.state}"),
+                formats.date_and_time(transition.at),
+                formats.duration((end - transition.at) / timedelta(seconds=1)),
+                ""
+                if known is transition
+                else formats.words(
+                    "web.office.at_first", state=formats.words(f"state.{transition.state}")
+                ),
+            )
         )
-        for (kind, at), end in zip(state.changes, ends, strict=True)
-    ]
-    return lines[::-1][:HEAVY_SHOWN]
+    return lines[::-1][:CHANGES_SHOWN]
 
 
 def _test_line(measurement: Measurement, formats: Formats) -> TestLine:

@@ -5,29 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
 
-from jharnet_monitor.config import Config
-from jharnet_monitor.model import Measurement
 from jharnet_monitor.web import reports
 from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
-from jharnet_monitor.web.charts import HOURS
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.formats import Formats
 from jharnet_monitor.web.hubview import HubView
 from jharnet_monitor.web.language import choose_language, remember_language
-from jharnet_monitor.web.office import HEAVY_DAYS, HEAVY_SHOWN, office_page
+from jharnet_monitor.web.office import HEAVY_PROBES, history, office_page
 from jharnet_monitor.web.render import Renderer
 from jharnet_monitor.web.status import status
 
 _log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 20
-HEAVY_PROBES = ("bandwidth", "conference")
 
 
 class Pages:
@@ -60,13 +55,13 @@ class Pages:
 
     async def office(self, request: web.Request) -> web.Response:
         """One office."""
-        config, office_id = self._hub.config, request.match_info["office"]
-        known = {office.id: office for office in config.offices}
+        office_id = request.match_info["office"]
+        known = {office.id: office for office in self._hub.config.offices}
         if office_id not in known:
             raise unknown_office(office_id, list(known))
         formats = self._formats(request)
-        latency, heavy = await asyncio.to_thread(self._history, office_id, config)
-        content = office_page(self._hub.live, known[office_id], latency, heavy, formats)
+        past = await asyncio.to_thread(history, self._hub.store, office_id, formats.now)
+        content = office_page(self._hub.live, known[office_id], past, formats)
         return await self._page(
             request,
             "office.html",
@@ -76,23 +71,6 @@ class Pages:
             started=request.query.get("started", ""),
             already=request.query.get("already", ""),
         )
-
-    def _history(self, office: str, config: Config) -> tuple[list[Measurement], list[Measurement]]:
-        """Latency of the last day, and the newest heavy tests; blocks."""
-        store, now = self._hub.store, self._hub.clock.now()
-        most = int(HOURS * 3600 / min(60.0, config.probes.latency.every)) + 60
-        latency = store.measurements(
-            office=office, probe="latency", since=now - timedelta(hours=HOURS),
-            limit=min(most, 20_000), newest_first=True,
-        )  # fmt: skip
-        heavy: list[Measurement] = []
-        for probe in HEAVY_PROBES:
-            heavy += store.measurements(
-                office=office, probe=probe, since=now - timedelta(days=HEAVY_DAYS),
-                limit=HEAVY_SHOWN, newest_first=True,
-            )  # fmt: skip
-        heavy.sort(key=lambda m: m.started_at, reverse=True)
-        return list(latency), heavy[:HEAVY_SHOWN]
 
     async def measure(self, request: web.Request) -> web.Response:
         """Start a probe and lead back to the office, where its result will be seen."""
