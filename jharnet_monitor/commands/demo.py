@@ -1,0 +1,170 @@
+"""`demo`: the whole product on this machine, against a district whose truth is known."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jharnet_monitor.commands.report import write_reports
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.demo.flow import Demo, running, write_result
+from jharnet_monitor.demo.places import LabPlace, LoopbackPlace, Place, district_data
+from jharnet_monitor.demo.truth import Row
+from jharnet_monitor.model import Outcome
+
+console = Console()
+
+
+def demo(
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="End by itself after this long; else Ctrl-C.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write address, report and table here.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the report goes; it stays.")] = Path(
+        "demo-report"
+    ),
+) -> None:
+    """Hub, eleven agents, probes, page and report, held against the lab's truth.
+
+    As root over links like the real ones in network namespaces; without root on loopback
+    addresses, where every link is perfect. Leaves nothing behind but the report.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    end = None if minutes is None else time.monotonic() + minutes * 60
+    try:
+        with running(_place(), out.absolute(), console) as (one, relay):
+            _show(one, relay.url, json_file)
+            _stay(one, relay.url, end)
+    except KeyboardInterrupt:
+        console.print("ended")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _place() -> Place:
+    data = district_data()
+    if os.geteuid() == 0:
+        console.print("Setting up the district in network namespaces …")
+        return LabPlace(data)
+    console.print(
+        "[yellow]Not root: the offices are loopback addresses of this machine. The programs are "
+        "the real ones, but every link is perfect, so there is no truth to hold the figures "
+        "against; run as root for that.[/yellow]"
+    )
+    return LoopbackPlace(data)
+
+
+def _show(one: Demo, url: str, json_file: Path | None) -> None:
+    """Measure, and print what came of it."""
+    with console.status("starting the hub and eleven agents …"):
+        one.wait_for_agents()
+    console.print(f"The status page is at [bold]{url}/[/bold]")
+    one.measure()
+    one.compare()
+    one.cut_power()
+    report = _report(one)
+    console.print(_outcomes(one))
+    if one.rows:
+        console.print(_agreement(one.rows))
+    console.print(f"Status page: [bold]{url}/[/bold]")
+    console.print(f"Report:      [bold]{report}[/bold]")
+    if json_file is not None:
+        write_result(json_file, url, report, one.rows)
+
+
+def _report(one: Demo) -> Path | None:
+    """This week's report of the demo's own database; the Hindi PDF is the one to open."""
+    year, week, _ = datetime.now(UTC).isocalendar()
+    with console.status("writing the report …"):
+        files = write_reports(
+            load_config(one.here.config), f"{year}-W{week:02}", ("hi", "en"), ("pdf",),
+            one.here.reports,
+        )  # fmt: skip
+    return files[0] if files else None
+
+
+def _stay(one: Demo, url: str, end: float | None) -> None:
+    if end is None:
+        console.print("Running until Ctrl-C.")
+    while end is None or time.monotonic() < end:
+        one.programs.check()
+        time.sleep(0.5)
+
+
+def _outcomes(one: Demo) -> Table:
+    """What was measured, an office a row."""
+    table = Table(title="Measured", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("office")
+    for heading in ("RTT ms", "lost", "down Mbit/s", "up Mbit/s", "Internet down", "conference"):
+        table.add_column(heading, justify="right")
+    for office in one.offices:
+        mine = {_slot(m): m for m in one.results if m["office"] == office}
+        lost = _figure(mine.get("latency"), "loss_ratio", 0.01)
+        table.add_row(
+            office,
+            _figure(mine.get("latency"), "rtt_p50_seconds", 0.001),
+            lost if lost.startswith("[") else f"{lost} %",
+            _figure(mine.get("bandwidth"), "download_bits_per_second", 1e6),
+            _figure(mine.get("bandwidth"), "upload_bits_per_second", 1e6),
+            _figure(mine.get("bandwidth internet"), "download_bits_per_second", 1e6),
+            _figure(mine.get("conference"), "grade", 1, "{:.0f}"),
+        )
+    return table
+
+
+def _slot(measured: Mapping[str, Any]) -> str:
+    path = measured["conditions"].get("path", "jharnet")
+    name = str(measured["probe"])
+    return name if path == "jharnet" else f"{name} {path}"
+
+
+def _figure(
+    measured: Mapping[str, Any] | None, name: str, unit: float, form: str = "{:.2f}"
+) -> str:
+    """A figure in a unit, or in words why there is none."""
+    if measured is None:
+        return "[dim]not run[/dim]"
+    if name in measured["values"]:
+        return form.format(measured["values"][name] / unit)
+    style = "red" if measured["outcome"] == Outcome.FAILED.value else "dim"
+    return f"[{style}]{measured['cause'] or 'not measured'}[/{style}]"
+
+
+def _agreement(rows: Sequence[Row]) -> Table:
+    """What was measured beside the lab's truth."""
+    right = sum(row.ok for row in rows)
+    table = Table(
+        title=f"Against the lab's truth: {right} of {len(rows)} agree",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for heading in ("office", "probe", "quantity"):
+        table.add_column(heading)
+    for heading in ("measured", "truth", "tolerance", ""):
+        table.add_column(heading, justify="right")
+    for row in sorted(rows, key=lambda r: (r.probe, r.office, r.quantity)):
+        table.add_row(
+            row.office,
+            row.probe,
+            row.quantity,
+            "–" if row.measured is None else f"{row.measured:,.5g}",
+            f"{row.truth:,.5g}",
+            f"± {row.tolerance:,.3g}",
+            "[green]ok[/green]" if row.ok else "[red]differs[/red]",
+        )
+    return table

@@ -1,0 +1,93 @@
+"""The demo's processes: the hub, the agents and a speed-test server, started and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from jharnet_monitor.demo.places import Place
+from jharnet_monitor.demo.setup import PORT, SPEEDTEST_PORT, Installation
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.lab.layout import HEADQUARTERS
+
+GOODBYE_SECONDS = 8.0
+
+
+class Programs:
+    """What runs; `stop` ends all of it, whatever state it is in."""
+
+    def __init__(self, place: Place, here: Installation) -> None:
+        self._place = place
+        self._here = here
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start_hub(self) -> None:
+        """The daemon at headquarters."""
+        self._start(HEADQUARTERS, "hub", ["run", "--config", str(self._here.config)])
+
+    def start_agent(self, office: str) -> None:
+        """The agent on an office's PC."""
+        self._start(
+            office,
+            office,
+            [
+                "agent",
+                "--hub", f"wss://{self._place.hub_address}:{PORT}/agent",
+                "--office", office,
+                "--token-file", str(self._here.token(office)),
+                "--ca", str(self._here.ca),
+                "--spool", str(self._here.spool(office)),
+            ],
+        )  # fmt: skip
+
+    def start_speedtest_server(self) -> None:
+        """What stands for the Internet: a speed-test server beside headquarters."""
+        address = [self._place.hub_address, str(SPEEDTEST_PORT)]
+        module = "jharnet_monitor.lab.speedtest_server"
+        self._launch(HEADQUARTERS, "speedtest", [sys.executable, "-m", module, *address])
+
+    def check(self) -> None:
+        """Raise `UserError` with the last lines of its log when the hub has ended."""
+        hub = self._running["hub"]
+        if hub.poll() is not None:
+            lines = self._here.log("hub").read_text("utf-8", "replace").splitlines()
+            raise UserError(f"the demo's hub ended ({hub.returncode}): {' | '.join(lines[-3:])}")
+
+    def _start(self, where: str, name: str, command: Sequence[str]) -> None:
+        self._launch(where, name, [sys.executable, "-m", "jharnet_monitor", *command])
+
+    def _launch(self, where: str, name: str, argv: Sequence[str]) -> None:
+        with self._here.log(name).open("ab") as log:
+            self._running[name] = self._place.popen(
+                where,
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C is the demo's, which then ends them in order
+            )
+
+    def stop(self) -> None:
+        """Agents first, so that they can say goodbye; then the hub."""
+        hub = self._running.pop("hub", None)
+        _end(list(self._running.values()))
+        self._running.clear()
+        if hub is not None:
+            _end([hub])
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + GOODBYE_SECONDS
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.1, deadline - time.monotonic()))
+        if process.poll() is None:
+            process.kill()
+            process.wait()

@@ -1,0 +1,112 @@
+"""Writes what the demo's hub and agents need: the YAML file, the certificate, the tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jharnet_monitor import tls, tokens
+from jharnet_monitor.demo.places import Place
+
+PORT = 9797
+SPEEDTEST_PORT = 8089
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Where everything of the demo is; the directory goes away with the demo."""
+
+    directory: Path
+    reports: Path
+
+    @property
+    def config(self) -> Path:
+        """The hub's YAML file."""
+        return self.directory / "jharnet.yaml"
+
+    @property
+    def ca(self) -> Path:
+        """What agents trust."""
+        return tls.Files(self.directory / "tls").authority
+
+    @property
+    def api_token(self) -> Path:
+        """What lets the demo ask for probes."""
+        return self.directory / "secrets/api-token"
+
+    def token(self, office: str) -> Path:
+        """The agent's token, which in real life lies at the office."""
+        return self.directory / "agents" / office / "token"
+
+    def spool(self, office: str) -> Path:
+        """Where the agent keeps what it could not hand in."""
+        return self.directory / "agents" / office / "spool"
+
+    def log(self, name: str) -> Path:
+        """Where a program's log goes."""
+        return self.directory / "log" / f"{name}.log"
+
+
+def install(place: Place, data: Mapping[str, Any], here: Installation, now: datetime) -> None:
+    """Set the demo up as an engineer sets a district up: authority, tokens, configuration."""
+    files = tls.Files(here.directory / "tls")
+    tls.make_authority(files, "demo", now)
+    tls.make_certificate(files, ["localhost"], [ip_address(place.hub_address)], now)
+    tokens.write_secret(here.api_token, tokens.make_token())
+    for office in data["offices"]:
+        token = tokens.make_token()
+        tokens.write_secret(here.token(office["id"]), token)
+        tokens.write_secret(here.directory / "secrets" / office["id"], tokens.hash_token(token))
+    here.log("hub").parent.mkdir()
+    config = yaml.safe_dump(_config(place, data, here), allow_unicode=True, sort_keys=False)
+    here.config.write_text(config, "utf-8")
+
+
+def _config(place: Place, data: Mapping[str, Any], here: Installation) -> dict[str, Any]:
+    lab = place.lab is not None
+    uplink = {"contracted": data["uplink"]["contracted"]}
+    if lab:
+        uplink["gateway"] = "10.8.0.1"
+    return {
+        "district": {
+            "id": "east-singhbhum",
+            "name": "East Singhbhum",
+            "name_hi": "पूर्वी सिंहभूम",
+        },
+        "hub": {
+            "listen": f"{place.hub_address}:{PORT}",
+            "database": "sqlite:///monitor.db",
+            "tls": {"certificate": "tls/hub.pem", "key": "tls/hub.key"},
+            "api_token_file": "secrets/api-token",
+            "udp_ports": "40000-40199",
+            "uplink": uplink,
+        },
+        "probes": {
+            "latency": {"every": "10s", "packets": 10},
+            "bandwidth": {
+                "every": "2h",
+                "internet_every": "1d",
+                "internet_server": f"http://{place.hub_address}:{SPEEDTEST_PORT}",
+            },
+            "conference": {"at": ["11:00", "15:00"], "seconds": 10},
+        },
+        "offices": [_office(place, office) for office in data["offices"]],
+        "report": {"directory": str(here.reports)},
+    }
+
+
+def _office(place: Place, office: Mapping[str, Any]) -> dict[str, Any]:
+    names = {key: office[key] for key in ("id", "name", "name_hi", "subdivision")}
+    return {
+        **names,
+        "router": place.router(office["id"]),
+        "pc": place.pc(office["id"]),
+        "link": {"contracted": office["contracted"], "kind": office["kind"], "sla": "99.5%"},
+        "agent": {"token_hash_file": f"secrets/{office['id']}"},
+    }

@@ -1,0 +1,99 @@
+"""Holds what the product measured against what the lab knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Measured = Mapping[str, Any]
+"""A measurement in the contract's form."""
+Flows = Iterable[Mapping[str, Any]]
+"""The lab's counters of every flow; see `lab.flows.describe`."""
+
+RTT_TOLERANCE = 0.001
+RATE_TOLERANCE = 0.05
+LOSS_TOLERANCE = 0.003
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure beside its truth. `tolerance` is in the quantity's own unit."""
+
+    office: str
+    probe: str
+    quantity: str
+    measured: float | None
+    truth: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the figure is there and agrees."""
+        return self.measured is not None and abs(self.measured - self.truth) <= self.tolerance
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of the `--json` file."""
+        return {**asdict(self), "ok": self.ok}
+
+
+def latency_rows(measured: Measured, flows: Flows) -> list[Row]:
+    """Median RTT and lost packets of one burst, against the emulator's count of its flow.
+
+    The truth of the RTT is the median sojourn there and back; of the loss, every packet of the
+    flow that the emulator dropped, requests and replies.
+    """
+    both = [f for f in flows if _is_burst(f, measured["conditions"])]
+    if not both or any(f["sojourn_p50_ms"] is None for f in both):
+        return []
+    values, office = measured["values"], measured["office"]
+    rtt = sum(f["sojourn_p50_ms"] for f in both) / 1000
+    dropped = sum(_dropped(f) for f in both)
+    lost = values["sent"] - values["received"] if "sent" in values else None
+    return [
+        Row(office, "latency", "rtt_p50_seconds", values.get("rtt_p50_seconds"), rtt,
+            RTT_TOLERANCE),
+        Row(office, "latency", "lost_packets", lost, dropped, 0),
+    ]  # fmt: skip
+
+
+def bandwidth_rows(measured: Measured, down: float, up: float) -> list[Row]:
+    """Both directions against the rates that the links are set to, in bit/s."""
+    values, office = measured["values"], measured["office"]
+    return [
+        Row(office, "bandwidth", name, values.get(name), truth, RATE_TOLERANCE * truth)
+        for name, truth in (("download_bits_per_second", down), ("upload_bits_per_second", up))
+    ]
+
+
+def conference_rows(measured: Measured, flows: Flows) -> list[Row]:
+    """Loss on the wire of the whole call, against the emulator's count of its flow."""
+    conditions, office = measured["conditions"], measured["office"]
+    rows = []
+    for way, source, target in (
+        ("down", "hub_port", "agent_port"),
+        ("up", "agent_port", "hub_port"),
+    ):
+        ports = (conditions.get(source), conditions.get(target))
+        for flow in flows:
+            if flow["protocol"] == "udp" and (flow["source_port"], flow["target_port"]) == ports:
+                name = f"{way}_wire_loss_ratio"
+                truth = _dropped(flow) / flow["packets_in"]
+                rows.append(
+                    Row(office, "conference", name, conditions.get(name), truth, LOSS_TOLERANCE)
+                )
+    return rows
+
+
+def _is_burst(flow: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
+    """Whether a flow is the requests or the replies of a burst."""
+    address = conditions.get("address")
+    return (
+        flow["echo_id"] is not None
+        and flow["echo_id"] == conditions.get("icmp_id")
+        and address in (flow["source"], flow["target"])
+    )
+
+
+def _dropped(flow: Mapping[str, Any]) -> int:
+    return int(flow["dropped_loss"] + flow["dropped_queue"] + flow["dropped_cut"])
