@@ -1,0 +1,212 @@
+"""The house rules that a machine can hold: who imports whom, sizes, style, what is shipped."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from jharnet_monitor.cli import app
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "jharnet_monitor"
+
+LEVELS = (
+    {"model", "errors", "clock"},
+    {"config", "judge", "tokens", "tls", "host"},
+    {"rtc", "probes", "store", "metrics", "live", "spool", "session", "lab"},
+    {"states", "record", "runner", "report", "dossier", "client"},
+    {"schedule", "drills", "health", "vigil", "agents", "web"},
+    {"hub", "agent", "demo"},
+    {"cli", "commands", "__main__"},
+)
+"""Rooms by level: a room imports from its own level (without a circle) and those before it."""
+
+NEVER = {
+    "model": {"*"},
+    "judge": {"clock"},
+    "probes": {"store", "metrics"},
+    "metrics": {"probes", "runner", "store"},
+    "report": {"probes", "runner"},
+    "dossier": {"probes", "runner"},
+}
+"""What a room must not import although its level would allow it."""
+
+IMPURE = {"asyncio", "os", "pathlib", "random", "socket", "subprocess", "time", "logging"}
+"""What `judge` does without: it has no clock and no I/O."""
+
+BY_NAME = {"tzdata", "fontpkg-noto-sans-devanagari", "psycopg"}
+"""Dependencies that no `import` need show: data, and what SQLAlchemy loads by an address."""
+COMES_WITH = {
+    "aioice": "aiortc", "av": "aiortc", "multidict": "aiohttp", "pydantic-core": "pydantic",
+}  # fmt: skip
+    "aioice": "aiortc",
+    "av": "aiortc",
+    "multidict": "aiohttp",
+    "pydantic-core": "pydantic",
+}
+"""Libraries in whose terms another one's interface speaks: it chooses their version."""
+
+TEST_COMMAND = (
+    "python3 -m venv .venv && .venv/bin/pip install -q -r tests/requirements.lock && "
+    ".venv/bin/pip install -q --no-deps -e . && .venv/bin/pytest"
+)
+
+
+def _modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Full names of what a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _rooms_imported() -> dict[str, set[str]]:
+    graph: dict[str, set[str]] = {}
+    for path in _modules():
+        ours = (name.split(".") for name in _imports(path) if name.startswith("jharnet_monitor."))
+        rooms = {parts[1] for parts in ours} - {_room(path), "__version__"}
+        graph.setdefault(_room(path), set()).update(rooms)
+    return graph
+
+
+def test_imports_go_one_way() -> None:
+    """cli → hub, agent, web → report, dossier → probes, store, metrics → judge, config → model."""
+    level = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
+    graph = _rooms_imported()
+    graph.pop("__init__", None)
+    assert set(graph) <= set(level), "a new room needs its level in LEVELS"
+    upward = [
+        f"{room} → {other}"
+        for room, others in graph.items()
+        for other in others
+        if level[other] > level[room] or {other, "*"} & NEVER.get(room, set())
+    ]
+    assert upward == []
+
+
+def test_rooms_do_not_import_each_other_in_circles() -> None:
+    """Whoever changes a room finds it below or above another, never both."""
+    graph = _rooms_imported()
+    while leaves := [room for room, others in graph.items() if not others & set(graph)]:
+        for room in leaves:
+            del graph[room]
+    assert graph == {}
+
+
+def test_judge_is_pure() -> None:
+    """A verdict depends on what was measured alone."""
+    for path in sorted((PACKAGE / "judge").rglob("*.py")):
+        assert {name.split(".")[0] for name in _imports(path)} & IMPURE == set(), path
+        assert not re.search(r"\b(now|today|open)\(", path.read_text("utf-8")), path
+
+
+def test_only_the_command_line_sets_up_logging() -> None:
+    """A library that configures logging takes that from whoever uses it."""
+    for path in _modules():
+        if _room(path) not in ("cli", "commands"):
+            assert not re.search(r"basicConfig|dictConfig|addHandler", path.read_text("utf-8")), (
+                path
+            )
+
+
+def test_files_hold_one_idea_each() -> None:
+    """No file is longer than 350 lines."""
+    files = [*_modules(), *(ROOT / "tests").rglob("*.py")]
+    lengths = {str(f.relative_to(ROOT)): f.read_text("utf-8").count("\n") for f in files}
+    assert {name: n for name, n in lengths.items() if n > 350} == {}
+
+
+def test_dependencies_are_what_is_imported() -> None:
+    """Every library that is imported is declared, and every declared one is used."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    written = chain(project["dependencies"], *project["optional-dependencies"].values())
+    declared = {re.split(r"[\[<>=~ ;]", entry)[0] for entry in written}
+    owners = importlib.metadata.packages_distributions()
+    roots = {name.split(".")[0] for path in _modules() for name in _imports(path)}
+    outside = roots - set(sys.stdlib_module_names) - {"jharnet_monitor"}
+    used = {owners[name][0].lower().replace("_", "-") for name in outside}
+    assert {name for name in used - declared if COMES_WITH.get(name) not in declared} == set()
+    assert declared - used - BY_NAME == set()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join
+)
+def test_style_and_types(command: list[str]) -> None:
+    """Ruff and strict mypy find nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _shipped() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
+
+
+def test_the_top_level_is_tidy() -> None:
+    """A newcomer sees the rooms and nothing else."""
+    top = {path.relative_to(ROOT).parts[0] for path in _shipped()}
+    assert top <= {
+        ".ci", ".dockerignore", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md",
+        "config", "docs", "exporters", "jharnet_monitor", "pyproject.toml", "requirements.lock",
+        "tests",
+    }  # fmt: skip
+
+
+def test_nothing_of_the_makers_machine_is_shipped() -> None:
+    """No home directory's path, no work left undone, no download address in a lock file."""
+    path_of_a_machine = re.compile(r"(?<![\w./-])/(?:home|root|Users|work)/\w")
+    undone = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X)\b|pragma: no" r" cover|mark\.x" r"fail")
+    for path in _shipped():
+        if path.suffix in (".png", ".ttf", ".woff2", ".ico"):
+            continue
+        text = path.read_text("utf-8")
+        assert not path_of_a_machine.search(text), path
+        assert not undone.search(text), path
+        assert path.suffix != ".lock" or "://" not in text, path
+
+
+def _commands(command: Any, name: str) -> Iterator[str]:
+    """The command's own name, or those of the commands in a group."""
+    for key, inner in getattr(command, "commands", {}).items():
+        yield from _commands(inner, f"{name} {key}")
+    if not hasattr(command, "commands"):
+        yield name
+
+
+def test_the_readme_shows_every_command() -> None:
+    """What the command line offers is in the README."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    commands = list(_commands(typer.main.get_command(app), "jharnet-monitor"))
+    assert [name for name in commands if name not in readme] == []
+
+
+def test_readme_and_ci_test_in_the_same_way() -> None:
+    """Whoever follows the README runs what CI runs."""
+    assert TEST_COMMAND in (ROOT / "README.md").read_text("utf-8")
+    assert TEST_COMMAND in (ROOT / ".ci/run").read_text("utf-8")

@@ -1,0 +1,132 @@
+"""A good configuration, and the slips of the pen that people make in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GOOD = """\
+district:
+  id: east-singhbhum
+  name: East Singhbhum
+  name_hi: पूर्वी सिंहभूम
+  timezone: Asia/Kolkata
+  office_hours: {days: mon-sat, from: "10:00", to: "17:30", holidays: IN-JH}
+hub:
+  listen: 0.0.0.0:9797
+  database: sqlite:///monitor.db
+  tls: {certificate: tls/hub.pem, key: tls/hub.key}
+  api_token_file: secrets/api
+  udp_ports: 40000-40199
+  uplink: {contracted: 34 Mbit/s, gateway: 10.8.0.1}
+probes:
+  latency: {every: 60s, packets: 60}
+  bandwidth: {every: 2h}
+  conference: {at: ["11:00", "15:00"], profile: 720p, seconds: 30}
+budget: 300 MB
+thresholds: {loss: 2%, rtt: 300ms, jitter: 40ms, delivered: 80%, grade: 3}
+offices:
+  - id: potka
+    name: Potka
+    name_hi: पोटका
+    router: 10.8.3.1
+    pc: 10.8.3.10
+    link: {contracted: 4 Mbit/s, kind: leased-line, sla: 99.5%}
+    agent: {token_hash_file: secrets/potka}
+  - id: boram
+    name: Boram
+    name_hi: बोड़ाम
+    router: 10.8.4.1
+report:
+  languages: [hi, en]
+  to: [dc@example.in]
+  smtp: {host: smtp.example.in, user: jharnet, password_file: secrets/smtp, from: j@example.in}
+"""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A good file with `old` written as `new`; the error stands on the line that has `at`."""
+
+    old: str
+    new: str
+    at: str
+    key: str
+    remedy: str
+
+
+WRONG = (
+    Wrong("listen:", "lissen:", "lissen", "hub.lissen", "did you mean `listen`?"),
+    Wrong("budget:", "colour: red\nbudget:", "colour", "colour", "known here: district, hub"),
+    Wrong("sla: 99.5%", "slo: 99.5%", "slo", "offices[0].link.slo", "did you mean `sla`?"),
+    Wrong("every: 60s", "every: 60", "every: 60,", "probes.latency.every", "such as `60s`, not"),
+    Wrong("every: 60s", "every: 60 sec", "60 sec", "probes.latency.every", "ms, s, min, h"),
+    Wrong("every: 60s", "every: 0s", "0s", "probes.latency.every", "must be at least 1s"),
+    Wrong("every: 60s", "every: -5s", "-5s", "probes.latency.every", "must not be negative"),
+    Wrong("every: 2h", "every: 1s", "every: 1s", "probes.bandwidth.every", "at least 10s"),
+    Wrong("packets: 60", "packets: yes", "yes", "probes.latency.packets", "a whole number"),
+    Wrong("packets: 60", "packets: 0", "packets", "probes.latency.packets", "or equal to 1, not 0"),
+    Wrong("every: 60s, packets: 60", "every: 2s, packets: 500", "500", "probes.latency.packets",
+          "must be at most 200"),
+    Wrong("every: 60s", "every: 1s, timeout: 2s", "timeout", "probes.latency.timeout",
+          "must not be longer than `every` (1s)"),
+    Wrong('["11:00"', "[11:00", "11:00", "probes.conference.at[0]", 'in quotes, "11:00"'),
+    Wrong('"11:00"', '"25:00"', "25:00", "probes.conference.at[0]", 'and "23:59"'),
+    Wrong('"11:00"', '"15:00"', "15:00", "probes.conference.at[1]", "here twice; keep one"),
+    Wrong("720p", "1080p", "1080p", "probes.conference.profile", "'540p' or '720p', not '1080p'"),
+    Wrong("seconds: 30", "seconds: 30s", "30s", "probes.conference.seconds", "must be a number"),
+    Wrong('to: "17:30"', 'to: "09:30"', "09:30", "district.office_hours.to", "later than `from`"),
+    Wrong("from: \"10:00\"", "from: 10:00", "office_hours", "district.office_hours.from",
+          'in quotes, "10:00"'),
+    Wrong("days: mon-sat", "days: monday", "monday", "district.office_hours.days", "mon-sat or"),
+    Wrong("IN-JH", "IN-XX", "IN-XX", "district.office_hours.holidays", "it is IN-JH"),
+    Wrong("Asia/Kolkata", "Asia/Ranchi", "Ranchi", "district.timezone", "it is Asia/Kolkata"),
+    Wrong("  name_hi: पूर्वी सिंहभूम\n", "", "district:", "district.name_hi",
+          "is missing; add `name_hi: पूर्वी सिंहभूम`"),
+    Wrong("id: east-singhbhum", "id: East Singhbhum", "id: East", "district.id", "such as `potka`"),
+    Wrong("0.0.0.0:9797", "9797", "listen", "hub.listen", "must be text"),
+    Wrong("0.0.0.0:9797", '":9797"', "listen", "hub.listen", "such as 0.0.0.0:9797"),
+    Wrong("0.0.0.0:9797", '"::1:9797"', "listen", "hub.listen", "`[::1]:9797`"),
+    Wrong("0.0.0.0:9797", "0.0.0.0:0", "listen", "hub.listen", "such as 9797, not 0"),
+    Wrong("sqlite:///monitor.db", "mysql://x/y", "mysql", "hub.database", "`mysql` is not"),
+    Wrong("sqlite:///monitor.db", "postgresql://u:geheim@h/d", "geheim", "hub.database",
+          "put it into ~/.pgpass"),
+    Wrong("{certificate: tls/hub.pem, key: tls/hub.key}", "on", "tls: on", "hub.tls",
+          "or be `off`"),
+    Wrong(", key: tls/hub.key", "", "tls:", "hub.tls.key", "is missing; add `key: tls/hub.key`"),
+    Wrong("40000-40199", "40199-40000", "udp", "hub.udp_ports", "`40000-40199`"),
+    Wrong("40000-40199", "40000-40001", "udp", "hub.udp_ports", "at least 20 ports"),
+    Wrong("34 Mbit/s", "34 Mbps", "Mbps", "hub.uplink.contracted", "bit/s, kbit/s, Mbit/s"),
+    Wrong("34 Mbit/s", "0 Mbit/s", "0 Mbit", "hub.uplink.contracted", "must be more than 0"),
+    Wrong("contracted: 4 Mbit/s, ", "", "kind: leased", "offices[0].link.contracted",
+          "add `contracted: 4 Mbit/s`"),
+    Wrong("300 MB", "300 MiB", "MiB", "budget", "B, kB, MB, GB"),
+    Wrong("loss: 2%", "loss: 2", "loss: 2,", "thresholds.loss", "such as `2%`, not `2`"),
+    Wrong("loss: 2%", "loss: 120%", "120%", "thresholds.loss", "must not be over 100%"),
+    Wrong("grade: 3", "grade: 5", "grade: 5", "thresholds.grade", "less than or equal to 4, not 5"),
+    Wrong("jitter: 40ms", "jitter: 400ms", "400ms", "thresholds.jitter", "smaller than `rtt`"),
+    Wrong("grade: 3", "loaded_rtt: 50ms", "50ms", "thresholds.loaded_rtt", "not be smaller than"),
+    Wrong("delivered: 80%", "delivered: 0%", "0%", "thresholds.delivered", "must be more than 0"),
+    Wrong("id: boram", "id: potka", "id: potka\n    name: Boram", "offices[1].id",
+          "the id of offices[0] already"),
+    Wrong("router: 10.8.4.1", "router: 10.8.3.1", "10.8.3.1\nreport", "offices[1].router",
+          "is offices[0].router already"),
+    Wrong("router: 10.8.4.1", "router: 10.8.0.1", "10.8.0.1\nreport", "offices[1].router",
+          "is hub.uplink.gateway already"),
+    Wrong("router: 10.8.4.1", "router: 10.8.4.256", "256", "offices[1].router", "such as 10.8.3.1"),
+    Wrong("    router: 10.8.4.1\n", "", "id: boram", "offices[1]", "add `router:` or `pc:`"),
+    Wrong("name: Potka", "name: 5", "name: 5", "offices[0].name", 'in quotes: "5"'),
+    Wrong("    name_hi: बोड़ाम\n", "", "id: boram", "offices[1].name_hi", "add `name_hi:"),
+    Wrong("    name: Boram\n", "    name: Boram\n    name: B\n", "name: B\n", "offices[1].name",
+          "is here twice (first on line 29)"),
+    Wrong("    name: Boram\n", "    name: Boram\n    latitude: 95.0\n", "latitude",
+          "offices[1].latitude", "less than or equal to 90"),
+    Wrong("[hi, en]", "[hi, bn]", "bn", "report.languages[1]", "must be 'hi' or 'en', not 'bn'"),
+    Wrong("[hi, en]", "[hi, hi]", "hi, hi", "report.languages[1]", "is here twice; keep one"),
+    Wrong("[hi, en]", "hi", "languages", "report.languages", "must be a list, such as `[a, b]`"),
+    Wrong("dc@example.in", "dc at example.in", "dc at", "report.to[0]", "must be a mail address"),
+    Wrong(", password_file: secrets/smtp", "", "smtp:", "report.smtp", "add `password_file:`"),
+    Wrong("user: jharnet", "user: jharnet, security: none", "security", "report.smtp.security",
+          "use starttls"),
+    Wrong("host: smtp.example.in", "host: smtp example", "smtp example", "report.smtp.host",
+          "an IP address or a host name"),
+)  # fmt: skip
