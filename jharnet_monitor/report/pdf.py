@@ -7,14 +7,15 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
-import fontpkg_noto_sans_devanagari as font
+import fontpkg_noto_sans_devanagari as font  # type: ignore[import-untyped]
 import typst
 
 log = logging.getLogger(__name__)
 
-STANDARD = "a-3b"
+_Standard = Literal["a-3b"]
+STANDARD: _Standard = "a-3b"
 _TEMPLATES = files("jharnet_monitor.report") / "templates"
 
 
@@ -60,9 +61,13 @@ def _sources(
     return sources | {f"attached/{name}": content for name, content in attachments.items()}
 
 
-def _compile(sources: dict[str, bytes], made_at: datetime, standard: str | None) -> bytes:
+def _compile(sources: dict[str, bytes], made_at: datetime, standard: _Standard | None) -> bytes:
     """Compile; a warning is an error here, since a wrong font name would be no more than that."""
-    compiler = typst.Compiler(sources, font_paths=[str(font.ROOT)], ignore_system_fonts=True)
+    compiler: Any = typst.Compiler(  # type: ignore[misc] # its stub knows no input of several files
+        sources,
+        font_paths=[str(font.ROOT)],
+        ignore_system_fonts=True,
+    )
     pdf, warnings = compiler.compile_with_warnings(
         format="pdf", pdf_standards=standard, timestamp=int(made_at.timestamp())
     )

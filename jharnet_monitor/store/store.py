@@ -16,6 +16,7 @@ from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.chain import Chain
 from jharnet_monitor.store.diary import Diary
 from jharnet_monitor.store.engine import open_engine, reading, writing
+from jharnet_monitor.store.figures import Figures
 from jharnet_monitor.store.rows import canonical, from_row, to_row
 from jharnet_monitor.store.schema import migrate
 
@@ -30,7 +31,8 @@ _KINDS: dict[str, frozenset[Outcome]] = {
 class Store:
     """One database. Every method blocks: on an event loop, call it in a thread.
 
-    `diary` holds states, events, windows and drills; `chain` the hash chain over measurements.
+    `diary` holds states, events, windows and drills; `chain` the hash chain over measurements;
+    `figures` reads many rows for reports.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
@@ -39,6 +41,7 @@ class Store:
         self._clock = clock
         self.diary = Diary(self._engine, clock)
         self.chain = Chain(self._engine, clock)
+        self.figures = Figures(self._engine)
 
     def migrate(self) -> None:
         """Bring the schema to this program's version; raises `UserError` if it is newer."""

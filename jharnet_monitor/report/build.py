@@ -1,0 +1,50 @@
+"""Makes the files of a report: one a language and a format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jharnet_monitor.report.content import content
+from jharnet_monitor.report.files import write_whole
+from jharnet_monitor.report.pdf import set_pdf
+from jharnet_monitor.report.summary import Summary
+from jharnet_monitor.report.words import Words, words
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file of a report, ready to be written or mailed."""
+
+    name: str
+    language: str
+    format: str
+    content: bytes
+
+
+def _pdf(summary: Summary, language: Words) -> bytes:
+    return set_pdf("weekly.typ", content(summary, language), summary.made_at)
+
+
+FORMATS: dict[str, Callable[[Summary, Words], bytes]] = {"pdf": _pdf}
+"""How a report is written, by the ending of its file."""
+
+
+def make(summary: Summary, languages: Sequence[str], formats: Sequence[str]) -> Iterator[Made]:
+    """Every file of a report, one after the other; raises `SettingError`."""
+    for language in languages:
+        for ending in formats:
+            yield Made(
+                f"{summary.period.stem}.{language}.{ending}",
+                language,
+                ending,
+                FORMATS[ending](summary, words(language)),
+            )
+
+
+def write(made: Made, out: Path) -> Path:
+    """Put a file into its directory, whole; gives its path."""
+    path = out / made.name
+    write_whole(path, made.content)
+    return path
