@@ -50,11 +50,6 @@ BY_NAME = {"tzdata", "fontpkg-noto-sans-devanagari", "psycopg"}
 COMES_WITH = {
     "aioice": "aiortc", "av": "aiortc", "multidict": "aiohttp", "pydantic-core": "pydantic",
 }  # fmt: skip
-    "aioice": "aiortc",
-    "av": "aiortc",
-    "multidict": "aiohttp",
-    "pydantic-core": "pydantic",
-}
 """Libraries in whose terms another one's interface speaks: it chooses their version."""
 
 TEST_COMMAND = (
