@@ -275,6 +275,10 @@ class ReportSettings(_Section):
     smtp: Smtp | None = None
     directory: Annotated[FilePath, Field(validate_default=True)] = Path("reports")
     """Where the reports are kept and the hub's page `/reports` finds them."""
+    directive: Text | None = None
+    """What was ordered, by whom and when, in English; stands on the report's first page."""
+    directive_hi: Text | None = None
+    """The same in Hindi."""
 
 
 class Config(_Section):
