@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from jharnet_monitor.clock import Clock
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.tokens import read_secret
 from jharnet_monitor.web.errors import Refusal
 from jharnet_monitor.web.hubview import HubView
-from jharnet_monitor.web.token import read_token
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ NOT_CONFIGURED = (
     "nothing can be changed over HTTP: set `hub: api_token_file:` in the configuration to a file "
     "with a token"
 )
+UNREADABLE = "the file that `hub: api_token_file:` names cannot be used; the hub's log says why"
 UNAUTHORIZED = (
     "this changes something: send `Authorization: Bearer TOKEN` with the token of "
     "`hub: api_token_file:`, or sign in at /signin"
@@ -75,8 +77,6 @@ class Access:
     async def require(self, request: web.Request) -> None:
         """Pass, or raise `Refusal` that says what is missing."""
         token = await self._token()
-        if token is None:
-            raise Refusal(403, NOT_CONFIGURED)
         address = request.remote or ""
         self._throttle.refuse_guessers(address)
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
@@ -95,14 +95,14 @@ class Access:
         """Whether the browser holds a session that is still good."""
         if COOKIE not in request.cookies:
             return False
-        token = await self._token()
-        return token is not None and self._session_holds(request, token)
+        try:
+            return self._session_holds(request, await self._token())
+        except Refusal:
+            return False
 
     async def sign_in(self, request: web.Request, given: str) -> str | None:
         """The session's cookie for a right token, else None; raises `Refusal` to guessers."""
         token = await self._token()
-        if token is None:
-            raise Refusal(403, NOT_CONFIGURED)
         address = request.remote or ""
         self._throttle.refuse_guessers(address)
         if not _same_origin(request):
@@ -114,9 +114,16 @@ class Access:
         body = f"{int(self._hub.clock.now().timestamp()) + SESSION_SECONDS}.{secrets.token_hex(8)}"
         return f"{body}.{_signature(token, body)}"
 
-    async def _token(self) -> str | None:
+    async def _token(self) -> str:
+        """The token, read each time, so that a new one needs no reload; raises `Refusal`."""
         path = self._hub.config.hub.api_token_file
-        return None if path is None else await asyncio.to_thread(read_token, path)
+        if path is None:
+            raise Refusal(403, NOT_CONFIGURED)
+        try:
+            return await asyncio.to_thread(read_secret, path)
+        except UserError as error:
+            _log.error("nobody can change anything over HTTP: %s", error)
+            raise Refusal(403, UNREADABLE) from None
 
     def _session_holds(self, request: web.Request, token: str) -> bool:
         body, _, signature = request.cookies.get(COOKIE, "").rpartition(".")

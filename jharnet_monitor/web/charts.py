@@ -16,20 +16,28 @@ HOURS = 24
 WIDTH, HEIGHT = 720.0, 120.0
 """The drawing area in the units of the view box."""
 
+LOSS_LIMITS = 10
+
 _BUCKETS = HOURS * 60 // BUCKET_MINUTES
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark on an axis: where, and what it says."""
+    """A mark on the time axis: where, and what it says."""
 
-    at: float
+    x: float
     label: str
+
+    @property
+    def percent(self) -> float:
+        """Where, in per cent of the width."""
+        return round(100 * self.x / WIDTH, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A line with gaps, or columns. `top` is the value at the upper edge."""
+    """A line with gaps, or columns. `top` is the value at the upper edge; `clipped` when some
+    go beyond it."""
 
     top: float
     lines: tuple[str, ...]
@@ -39,6 +47,7 @@ class Chart:
     limit: float | None
     """Height of the threshold's line, when it is within the chart."""
     hours: tuple[Tick, ...]
+    clipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +106,21 @@ def line_chart(day_: Day, limit: float, zone: ZoneInfo) -> Chart:
 
 
 def column_chart(day_: Day, limit: float, zone: ZoneInfo) -> Chart:
-    """Loss as columns; a bucket without loss, or without packets, has none."""
-    top = max(nice_top(max((v for v in day_.loss if v), default=0.0)), 2 * limit)
+    """Loss as columns; a bucket without loss, or without packets, has none.
+
+    An outage loses everything, and would make all other loss too small to see: the chart ends at
+    `LOSS_LIMITS` times the threshold, or where the highest column does.
+    """
+    highest = max((v for v in day_.loss if v), default=0.0)
+    top = min(max(nice_top(highest), 2 * limit), max(LOSS_LIMITS * limit, 0.01))
     columns = tuple(
         (_x(n), max(1.5, HEIGHT * min(1.0, value / top)))
         for n, value in enumerate(day_.loss)
         if value
     )
-    return Chart(top, (), columns, _limit(limit, top), _hours(day_.begin, zone))
+    return Chart(
+        top, (), columns, _limit(limit, top), _hours(day_.begin, zone), clipped=highest > top
+    )
 
 
 def nice_top(value: float) -> float:

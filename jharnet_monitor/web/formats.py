@@ -102,6 +102,18 @@ def rate(bits_per_second: float) -> str:
     return f"{bits_per_second / 1e6:.{digits}f}".rstrip("0").rstrip(".") + " Mbit/s"
 
 
+def rate_beside(bits_per_second: float, whole: float) -> str:
+    """A rate without its unit, in the unit in which `rate` writes the whole beside it.
+
+    >>> rate_beside(310e3, 4e6), rate_beside(3.91e6, 4e6), rate_beside(90e3, 512e3)
+    ('0.31', '3.91', '90')
+    """
+    if whole < 1e6:
+        return f"{bits_per_second / 1e3:.0f}"
+    digits = 2 if bits_per_second < 1e7 else 1
+    return f"{bits_per_second / 1e6:.{digits}f}"
+
+
 def size(count: float) -> str:
     """Bytes by powers of ten.
 

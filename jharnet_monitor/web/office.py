@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.live import Live, OfficeLive, slot
+from jharnet_monitor.live import Live, OfficeLive
 from jharnet_monitor.model import QUANTITIES, Measurement, OfficeState, Outcome
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.diary import Transition
@@ -17,7 +17,7 @@ from jharnet_monitor.web.status import OfficeRow, office_row
 
 HEAVY_PROBES = ("bandwidth", "conference")
 HEAVY_DAYS = 7
-HEAVY_SHOWN = 20
+HEAVY_SHOWN = 12
 CHANGES_DAYS = 30
 CHANGES_SHOWN = 15
 MOST_LATENCY = 20_000
@@ -57,6 +57,7 @@ class Newest:
     """The newest run of one probe: its figures by their labels, or why there are none."""
 
     title: str
+    outcome: Outcome
     why: str
     figures: tuple[tuple[str, str], ...]
 
@@ -78,9 +79,8 @@ class TestLine:
 
     at: str
     test: str
-    outcome: str
-    good: bool
-    result: str
+    outcome: Outcome
+    result: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def _charts(config: Config, latency: Sequence[Measurement], formats: Formats) ->
             share=percent(1 - today.received / today.sent),
             n=f"{today.sent:,}",
         ),
-        loss_top=percent(loss_chart.top),
+        loss_top=("≥ " if loss_chart.clipped else "") + percent(loss_chart.top),
     )
 
 
@@ -207,7 +207,8 @@ def _newest(measurement: Measurement, formats: Formats) -> Newest:
         if q.probe == measurement.probe and q.name in measurement.values
     )
     ok = measurement.outcome is Outcome.OK
-    return Newest(title, "" if ok else _outcome(measurement, formats), figures)
+    why = "" if ok else _outcome(measurement, formats)
+    return Newest(title, measurement.outcome, why, figures)
 
 
 def _changes(transitions: Sequence[Transition], formats: Formats) -> list[ChangeLine]:
@@ -216,7 +217,7 @@ def _changes(transitions: Sequence[Transition], formats: Formats) -> list[Change
     later = {t.supersedes: t for t in transitions if t.supersedes is not None}
     ends = [*(t.at for t in live[1:]), formats.now]
     lines = []
-    for transition, end in zip(live, ends, strict=True):
+    for transition, end in zip(live, ends, strict=False):
         known = later.get(transition.number, transition)
         lines.append(
             ChangeLine(
@@ -236,17 +237,16 @@ def _changes(transitions: Sequence[Transition], formats: Formats) -> list[Change
 
 def _test_line(measurement: Measurement, formats: Formats) -> TestLine:
     values = measurement.values
-    if "grade" in values:
-        result = formats.words(f"grade.{int(values['grade'])}")
-    elif slot(measurement).startswith("bandwidth"):
-        arrows = (("↓", "download_bits_per_second"), ("↑", "upload_bits_per_second"))
-        result = "  ".join(f"{arrow} {rate(values[n])}" for arrow, n in arrows if n in values)
+    arrows = (("↓", "download_bits_per_second"), ("↑", "upload_bits_per_second"))
+    if measurement.outcome is Outcome.NO_DATA:
+        result: tuple[str, ...] = (_outcome(measurement, formats),)
+    elif "grade" in values:
+        result = (formats.words(f"grade.{int(values['grade'])}"),)
     else:
-        result = ""
+        result = tuple(f"{arrow} {rate(values[name])}" for arrow, name in arrows if name in values)
     return TestLine(
         formats.date_and_time(measurement.started_at),
         _test_name(measurement, formats),
-        _outcome(measurement, formats),
-        measurement.outcome is Outcome.OK,
-        result,
+        measurement.outcome,
+        result or (_outcome(measurement, formats),),
     )

@@ -23,6 +23,8 @@ from jharnet_monitor.web.status import status
 _log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 20
+_SELF_EXPLAINING = (401, 404, 429, 500)
+"""Errors of which the page's own words say enough."""
 
 
 class Pages:
@@ -159,7 +161,8 @@ class Pages:
             "error.html",
             formats,
             what=words.either(f"web.error.{status}", words("web.error.other")),
-            message=message,
+            detail="" if status in _SELF_EXPLAINING else message,
+            offer_offices=status == 404 and request.path.startswith("/office/"),
             http_status=status,
         )
 

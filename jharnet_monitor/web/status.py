@@ -8,7 +8,7 @@ from datetime import datetime
 from jharnet_monitor.config import Office
 from jharnet_monitor.live import Live, OfficeLive, fresh
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
-from jharnet_monitor.web.formats import UNKNOWN, Formats, milliseconds, percent, rate
+from jharnet_monitor.web.formats import UNKNOWN, Formats, milliseconds, percent, rate, rate_beside
 
 NO_CONFERENCE_STATES = (
     OfficeState.UNREACHABLE,
@@ -191,7 +191,7 @@ class _Reader:
         wanted = self.live.config.thresholds.delivered
         breach = t("web.under_threshold", limit=percent(wanted))
         return Figure(
-            rate(value),
+            rate_beside(value, contracted),
             why,
             breach if value < wanted * contracted else "",
             t("web.of_contract", rate=rate(contracted)),
