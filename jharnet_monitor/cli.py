@@ -7,7 +7,7 @@ import sys
 import typer
 from typer.exceptions import Abort, TyperException
 
-from jharnet_monitor.commands import daemons, hand, lab, setup, tls
+from jharnet_monitor.commands import daemons, demo, hand, lab, report, setup, tls
 from jharnet_monitor.errors import UserError
 
 app = typer.Typer(
@@ -27,10 +27,12 @@ for command in (
     hand.probe,
     hand.drill,
     hand.maintenance,
+    demo.demo,
 ):
     app.command()(command)
 app.add_typer(tls.app, name="tls")
 app.add_typer(lab.app, name="lab")
+app.add_typer(report.app, name="report")
 
 
 def main() -> None:

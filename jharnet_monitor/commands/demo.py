@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,11 +19,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jharnet_monitor.commands.report import write_reports
-from jharnet_monitor.config.load import load_config
 from jharnet_monitor.demo.flow import Demo, running, write_result
 from jharnet_monitor.demo.places import LabPlace, LoopbackPlace, Place, district_data
 from jharnet_monitor.demo.truth import Row
+from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import Outcome
 
 console = Console()
@@ -87,15 +89,22 @@ def _show(one: Demo, url: str, json_file: Path | None) -> None:
         write_result(json_file, url, report, one.rows)
 
 
-def _report(one: Demo) -> Path | None:
-    """This week's report of the demo's own database; the Hindi PDF is the one to open."""
+def _report(one: Demo) -> Path:
+    """This week's report from the demo's database, by the command that a person would give."""
     year, week, _ = datetime.now(UTC).isocalendar()
+    argv = [
+        sys.executable, "-m", "jharnet_monitor", "report",
+        "--config", str(one.here.config),
+        "--week", f"{year}-W{week:02}",
+        "--lang", "hi,en",
+        "--out", str(one.here.reports),
+        "--json",
+    ]  # fmt: skip
     with console.status("writing the report …"):
-        files = write_reports(
-            load_config(one.here.config), f"{year}-W{week:02}", ("hi", "en"), ("pdf",),
-            one.here.reports,
-        )  # fmt: skip
-    return files[0] if files else None
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise UserError(f"the demo's report was not written: {done.stderr.strip()}")
+    return Path(json.loads(done.stdout)["files"][0])
 
 
 def _stay(one: Demo, url: str, end: float | None) -> None:

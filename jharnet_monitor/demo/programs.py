@@ -47,7 +47,7 @@ class Programs:
     def start_speedtest_server(self) -> None:
         """What stands for the Internet: a speed-test server beside headquarters."""
         address = [self._place.hub_address, str(SPEEDTEST_PORT)]
-        module = "jharnet_monitor.lab.speedtest_server"
+        module = "jharnet_monitor.demo.speedtest"
         self._launch(HEADQUARTERS, "speedtest", [sys.executable, "-m", module, *address])
 
     def check(self) -> None:
