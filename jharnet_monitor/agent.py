@@ -20,7 +20,9 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from jharnet_monitor import __version__, host
+from jharnet_monitor.agent_watch import AgentWatch
 from jharnet_monitor.clock import Clock
+from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes import FAR_SIDES
 from jharnet_monitor.probes.base import ChannelClosed, FarContext
 from jharnet_monitor.session import (
@@ -62,6 +64,11 @@ class AgentSettings:
         parts = urlsplit(self.hub)
         return f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"
 
+    @property
+    def hub_host(self) -> str:
+        """Name or address of the hub."""
+        return urlsplit(self.hub).hostname or ""
+
     def tls(self) -> ssl.SSLContext | bool:
         """What to trust: the named CA, or the system's."""
         if not self.hub.startswith("wss:"):
@@ -79,12 +86,13 @@ class Agent:
         self._stopping = asyncio.Event()
         self._handed_in = asyncio.Event()
         self._new = asyncio.Event()
+        self._watch = AgentWatch(settings.office, settings.hub_host, clock, self.record)
 
     def stop(self) -> None:
         """Say goodbye and end."""
         self._stopping.set()
 
-    def record(self, measurement: Any) -> None:
+    def record(self, measurement: Measurement) -> None:
         """Keep a measurement of the agent's own until the hub has it."""
         self.spool.put(measurement)
         self._new.set()
@@ -94,6 +102,15 @@ class Agent:
 
         A refusal later on (the engineer is changing tokens) is retried as an outage is.
         """
+        watching = asyncio.create_task(self._watch.run(), name="watch")
+        try:
+            await self._stay_connected()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            self.spool.close()
+
+    async def _stay_connected(self) -> None:
         retry, ever = FIRST_RETRY_SECONDS, False
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         headers = {"Authorization": f"Bearer {self._settings.token}"}
@@ -118,7 +135,6 @@ class Agent:
                     log.warning("the hub broke the protocol: %s", error)
                 await self._pause(retry * random.uniform(0.5, 1.0))
                 retry = min(retry * 2, LAST_RETRY_SECONDS)
-        self.spool.close()
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

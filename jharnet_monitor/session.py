@@ -16,7 +16,7 @@ import asyncio
 import itertools
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
 from jharnet_monitor.probes.base import ChannelClosed, FarContext, FarSide
@@ -70,7 +70,7 @@ class SessionChannel:
     def __init__(self, channels: Channels, number: int) -> None:
         self._channels = channels
         self.number = number
-        self._inbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MAX_QUEUED + 1)
+        self._inbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._closed: str | None = None
 
     async def send(self, message: Mapping[str, Any]) -> None:
@@ -102,7 +102,7 @@ class SessionChannel:
         if self._closed is None and self._inbox.qsize() < MAX_QUEUED:
             self._inbox.put_nowait(message)
         else:
-            self.end("too many messages")
+            self._channels.soon(self.close("too many messages"))
 
     def end(self, reason: str) -> None:
         """Mark the end; what was received before can still be read."""
@@ -120,6 +120,7 @@ class Channels:
         self._open: dict[int, SessionChannel] = {}
         self._numbers = itertools.count(1)
         self._ended: str | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def send(self, frame: Mapping[str, Any]) -> None:
         """Send a frame; raises `ChannelClosed` when the session is gone."""
@@ -153,6 +154,12 @@ class Channels:
         else:
             raise ProtocolError("a channel message must be an object")
         return True
+
+    def soon(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something of a channel's beside the reading of frames."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def forget(self, number: int) -> None:
         """A channel ended."""

@@ -20,6 +20,7 @@ from jharnet_monitor.agents import AgentEvents, Agents, AgentSession, Vitals
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.probes.base import Channel, ChannelClosed, FarContext, NoData
+from jharnet_monitor.session import MAX_QUEUED
 
 TOKENS = {"potka": "potka-token", "boram": "boram-token"}
 
@@ -42,6 +43,10 @@ class Heard(AgentEvents):
 
     async def handed_in(self, office: str, measurements: list[Measurement]) -> None:
         self.stored.update({m.id: m for m in measurements})
+
+    def ids(self) -> list[str]:
+        """What tests handed in, beside the agent's own view of the link."""
+        return sorted(m.id for m in self.stored.values() if m.path == "jharnet")
 
 
 class Door:
@@ -125,10 +130,17 @@ async def fetch(channel: Channel, params: Mapping[str, Any], context: FarContext
     await channel.send({"answers": answers})
 
 
+async def flood(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    """A far side that sends more than anyone should."""
+    for n in range(MAX_QUEUED + 500):
+        await channel.send({"n": n})
+    await asyncio.sleep(60)
+
+
 @pytest.fixture(autouse=True)
 def far_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agents of these tests know two small tasks."""
-    monkeypatch.setattr(agent_module, "FAR_SIDES", {"echo": echo, "fetch": fetch})
+    """The agents of these tests know three small tasks."""
+    monkeypatch.setattr(agent_module, "FAR_SIDES", {"echo": echo, "fetch": fetch, "flood": flood})
 
 
 async def test_a_wrong_token_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
@@ -198,11 +210,28 @@ async def test_results_wait_in_the_spool_and_are_handed_in_once(tmp_path: Path) 
         async with asyncio.timeout(20):
             while len(agent.spool):
                 await asyncio.sleep(0.02)
-        assert sorted(door.heard.stored) == ["a", "b", "c"]
+        assert door.heard.ids() == ["a", "b", "c"]
         agent.record(measurement("d"))
         async with asyncio.timeout(5):
             while "d" not in door.heard.stored:
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.root
+async def test_an_agent_measures_its_own_view_of_the_link(tmp_path: Path) -> None:
+    """Echo requests to the hub are folded into a measurement that names its path and boot."""
+    async with Door().open() as door:
+        async with running(make_agent(door, tmp_path)):
+            await door.session("potka")
+            await asyncio.sleep(2.5)
+        async with running(make_agent(door, tmp_path)) as agent:
+            async with asyncio.timeout(10):
+                while len(agent.spool):
+                    await asyncio.sleep(0.02)
+    [own] = [m for m in door.heard.stored.values() if m.path == "agent_hub"]
+    assert own.outcome is Outcome.OK
+    assert own.values["sent"] == own.values["received"] >= 2
+    assert len(own.conditions["boot_id"]) == 36
 
 
 async def test_an_agent_cannot_hand_in_for_another_office(tmp_path: Path) -> None:
@@ -213,7 +242,7 @@ async def test_an_agent_cannot_hand_in_for_another_office(tmp_path: Path) -> Non
         async with asyncio.timeout(10):
             while len(agent.spool):
                 await asyncio.sleep(0.02)
-        assert list(door.heard.stored) == ["mine"]
+        assert door.heard.ids() == ["mine"]
 
 
 async def test_a_clean_stop_says_goodbye_and_a_cut_does_not(tmp_path: Path) -> None:
@@ -261,18 +290,19 @@ async def test_a_broken_protocol_ends_the_session_only(frames: list[str]) -> Non
 
 
 async def test_a_flooded_channel_ends_and_the_session_stays(tmp_path: Path) -> None:
-    """More messages than anyone reads end that channel, not the agent's session."""
+    """More messages than may wait end that channel; what came before them can still be read."""
     async with Door().open() as door, running(make_agent(door, tmp_path)):
         session = await door.session("potka")
-        channel = await session.open("echo", {})
-        for _ in range(2500):
-            await channel.send({})
-        received = 0
+        channel = await session.open("flood", {})
         with pytest.raises(ChannelClosed):
-            while True:
-                await asyncio.wait_for(channel.receive(), 10)
-                received += 1
-                await asyncio.sleep(0.005 if received < 3 else 0)
+            async with asyncio.timeout(20):
+                while True:  # nobody reads, until the hub's end has had enough
+                    await channel.send({})
+                    await asyncio.sleep(0.02)
+        for n in range(MAX_QUEUED):
+            assert (await channel.receive())["n"] == n
+        with pytest.raises(ChannelClosed, match="too many"):
+            await channel.receive()
         again = await session.open("echo", {})
         await again.send({"still": "here"})
         assert (await asyncio.wait_for(again.receive(), 5))["echo"] == {"still": "here"}

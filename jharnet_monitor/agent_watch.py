@@ -1,0 +1,104 @@
+"""The agent's own view of the link: echo requests to its gateway and to the hub, for ever.
+
+It goes on while the link is down; that is what tells a cut line from a power cut afterwards. The
+results are latency measurements with `conditions.path` `agent_gateway` and `agent_hub`, folded by
+the minute, and take the way of every measurement: the spool, the hub, the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from jharnet_monitor import host
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.probes.base import Failed, NoData, Reading
+from jharnet_monitor.probes.icmp import PingNotAllowed, SocketAddress
+from jharnet_monitor.probes.names import resolve
+from jharnet_monitor.probes.pinger import Pinger
+from jharnet_monitor.probes.tally import Tally
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 60.0
+SPACING_SECONDS = 1.0
+TIMEOUT_SECONDS = 2.0
+
+
+class AgentWatch:
+    """Pings gateway and hub until cancelled; every minute gives one measurement of each."""
+
+    def __init__(
+        self, office: str, hub_host: str, clock: Clock, record: Callable[[Measurement], None]
+    ) -> None:
+        self._office = office
+        self._hub_host = hub_host
+        self._clock = clock
+        self._record = record
+
+    async def run(self) -> None:
+        """Measure for ever; a machine that may not ping does without, and says so once."""
+        pinger = Pinger(TIMEOUT_SECONDS)
+        try:
+            while True:
+                await self._period(pinger)
+        except PingNotAllowed as error:
+            log.warning("this agent cannot tell a cut line from a power cut: %s", error)
+        finally:
+            pinger.close()
+
+    async def _period(self, pinger: Pinger) -> None:
+        """One minute, cut off by a cancellation: then what was sent until then is recorded."""
+        started_at, started = self._clock.now(), self._clock.monotonic()
+        addresses = await self._addresses()
+        tallies = {path: Tally() for path in addresses}
+        try:
+            while self._clock.monotonic() - started < EVERY_SECONDS:
+                for path, address in addresses.items():
+                    _send(pinger, tallies[path], address)
+                await self._clock.sleep(SPACING_SECONDS)
+            await pinger.settle()
+        finally:
+            duration = self._clock.monotonic() - started
+            for path, tally in tallies.items():
+                if tally.due:
+                    self._record(self._measurement(path, tally, started_at, duration))
+
+    async def _addresses(self) -> dict[str, SocketAddress]:
+        """Where to ping, looked up anew each time: a laptop changes its network."""
+        hosts = {"agent_gateway": host.default_gateway(), "agent_hub": self._hub_host}
+        found = {}
+        for path, name in hosts.items():
+            if name is not None:
+                try:
+                    found[path] = await resolve(name)
+                except NoData as error:
+                    log.info("%s", error.detail)
+        return found
+
+    def _measurement(
+        self, path: str, tally: Tally, started_at: datetime, duration: float
+    ) -> Measurement:
+        conditions = {"path": path, "boot_id": host.boot_id()}
+        result: Reading | Failed | NoData
+        try:
+            result, outcome, cause = tally.reading(conditions), Outcome.OK, None
+        except Failed as error:
+            result, outcome, cause = error, Outcome.FAILED, error.cause.value
+        except NoData as error:
+            result, outcome, cause = error, Outcome.NO_DATA, error.cause.value
+        return Measurement(
+            self._office, "latency", started_at, duration, outcome, cause,
+            result.conditions, result.values,
+        )  # fmt: skip
+
+
+def _send(pinger: Pinger, tally: Tally, address: SocketAddress) -> None:
+    try:
+        pinger.send(tally, address)
+    except PingNotAllowed:
+        raise
+    except OSError as error:
+        tally.refuse(error)
