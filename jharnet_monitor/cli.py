@@ -7,7 +7,7 @@ import sys
 import typer
 from typer.exceptions import Abort, TyperException
 
-from jharnet_monitor.commands import daemons, demo, hand, lab, report, setup, tls
+from jharnet_monitor.commands import daemons, demo, doctor, hand, lab, report, setup, tls
 from jharnet_monitor.errors import UserError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ for command in (
     hand.probe,
     hand.drill,
     hand.maintenance,
+    doctor.doctor,
     demo.demo,
 ):
     app.command()(command)

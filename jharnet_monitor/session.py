@@ -99,7 +99,9 @@ class SessionChannel:
 
     def put(self, message: dict[str, Any]) -> None:
         """Take a message from the other side; a flood ends the channel."""
-        if self._closed is None and self._inbox.qsize() < MAX_QUEUED:
+        if self._closed is not None:
+            return
+        if self._inbox.qsize() < MAX_QUEUED:
             self._inbox.put_nowait(message)
         else:
             self._channels.soon(self.close("too many messages"))

@@ -1,0 +1,181 @@
+"""`doctor`: is this machine fit to be the hub, and what should be done where it is not?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import typer
+from rich.console import Console
+
+from jharnet_monitor import tls
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.probes.base import NoData
+from jharnet_monitor.probes.icmp import EchoSocket, PingNotAllowed
+from jharnet_monitor.probes.names import resolve
+from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
+from jharnet_monitor.store import Store, StoreError
+
+Verdict = Literal["ok", "warning", "bad"]
+_MARKS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "bad": "[red]✗[/red]"}
+ENOUGH_DISK = 2_000_000_000
+RENEW_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `remedy` is empty where nothing needs doing."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Look over this machine and the configuration; exit code 1 when something is bad."""
+    loaded = load_config(config)
+    findings = [finding for look in LOOKS for finding in look(loaded)]
+    if as_json:
+        print(json.dumps([asdict(f) for f in findings], ensure_ascii=False, indent=2))
+    else:
+        console = Console()
+        for finding in findings:
+            console.print(f"{_MARKS[finding.verdict]} {finding.what}: {finding.found}")
+            if finding.remedy:
+                console.print(f"    → {finding.remedy}")
+    raise typer.Exit(1 if any(f.verdict == "bad" for f in findings) else 0)
+
+
+def _ping(config: Config) -> Iterator[Finding]:
+    try:
+        EchoSocket(4).close()
+    except PingNotAllowed as error:
+        yield Finding("echo requests", "bad", "not allowed", str(error))
+    else:
+        yield Finding("echo requests", "ok", "allowed")
+
+
+def _port(config: Config) -> Iterator[Finding]:
+    hub = config.hub
+    family = socket.AF_INET6 if ":" in hub.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((hub.host, hub.port))
+        except OSError as error:
+            remedy = "fine if the hub is running now; else name a free address in hub.listen"
+            yield Finding(f"listen on {hub.listen}", "warning", str(error.strerror), remedy)
+        else:
+            yield Finding(f"listen on {hub.listen}", "ok", "free")
+
+
+def _udp(config: Config) -> Iterator[Finding]:
+    first, last = config.hub.udp_range
+    taken = 0
+    for port in range(first, last + 1):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((config.hub.host if "." in config.hub.host else "", port))
+            except OSError:
+                taken += 1
+    free = last - first + 1 - taken
+    need = 4 * len(config.offices)
+    remedy = "" if free >= need else f"widen hub.udp_ports: a drill of all offices wants {need}"
+    yield Finding(
+        "UDP ports for calls", "ok" if free >= need else "warning", f"{free} free", remedy
+    )
+
+
+def _certificate(config: Config) -> Iterator[Finding]:
+    if not config.hub.tls:
+        remedy = "run `jharnet-monitor tls init tls` and name the files in hub.tls"
+        yield Finding("TLS", "warning", "off: tokens and results are readable on the way", remedy)
+        return
+    days = (tls.certificate_expires(config.hub.tls.certificate) - datetime.now(UTC)).days
+    verdict: Verdict = "ok" if days > RENEW_DAYS else "warning" if days > 0 else "bad"
+    remedy = "" if verdict == "ok" else "renew it: `jharnet-monitor tls init DIR`, then restart"
+    yield Finding("certificate", verdict, f"{days} days left", remedy)
+
+
+def _database(config: Config) -> Iterator[Finding]:
+    try:
+        store = Store(config.hub.database, SystemClock())
+        store.migrate()
+        size = store.size()
+        store.close()
+    except (StoreError, UserError) as error:
+        yield Finding("database", "bad", str(error), "see hub.database")
+    else:
+        yield Finding("database", "ok", f"{size / 1e6:.1f} MB")
+
+
+def _disk(config: Config) -> Iterator[Finding]:
+    url = config.hub.database
+    place = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite") else Path()
+    free = shutil.disk_usage(place).free
+    enough = free > ENOUGH_DISK
+    remedy = "" if enough else "a year of eleven offices takes about 1 GB: make room"
+    yield Finding("disk", "ok" if enough else "warning", f"{free / 1e9:.1f} GB free", remedy)
+
+
+def _clock(config: Config) -> Iterator[Finding]:
+    year = time.gmtime().tm_year
+    if year < 2026:
+        remedy = "set the clock, replace the machine's battery, switch on time synchronisation"
+        yield Finding("clock", "bad", f"says the year is {year}", remedy)
+    else:
+        yield Finding("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _names(config: Config) -> Iterator[Finding]:
+    hosts = {a for o in config.offices for a in (o.router, o.pc) if a is not None}
+    for host in sorted(hosts):
+        try:
+            asyncio.run(resolve(host))
+        except NoData as error:
+            yield Finding("name", "warning", error.detail, "correct it, or use the IP address")
+
+
+def _aiortc(config: Config) -> Iterator[Finding]:
+    try:
+        self_test()
+    except LibraryChanged as error:
+        remedy = "install the version of the lock file: pip install -r requirements.lock"
+        yield Finding("aiortc", "bad", str(error), remedy)
+    else:
+        yield Finding("aiortc", "ok", "as expected")
+
+
+def _agents(config: Config) -> Iterator[Finding]:
+    without = [o.id for o in config.offices if o.agent is None]
+    if without:
+        remedy = "`jharnet-monitor token OFFICE` makes a token; only latency is measured until then"
+        yield Finding("agents", "warning", f"none configured for {', '.join(without)}", remedy)
+
+
+LOOKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+    _ping,
+    _port,
+    _udp,
+    _certificate,
+    _database,
+    _disk,
+    _clock,
+    _names,
+    _aiortc,
+    _agents,
+)
+"""Everything that is looked at, in this order."""
