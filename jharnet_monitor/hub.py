@@ -14,6 +14,7 @@ from aiohttp import web
 
 from jharnet_monitor import tls, tokens
 from jharnet_monitor.agents import AgentEvents, Agents, Vitals
+from jharnet_monitor.asked import checked
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
@@ -174,8 +175,8 @@ class Hub(AgentEvents):
     async def run_probe(
         self, office_id: str, probe: str, options: Mapping[str, Any]
     ) -> Measurement:
-        """Run a probe now, in its turn."""
-        return await self.runner.run(office_id, probe, options)
+        """Run a probe now, in its turn; raises `UserError` for options it does not take."""
+        return await self.runner.run(office_id, probe, checked(probe, options))
 
     async def start_drill(self, profile: str, minutes: float) -> dict[str, Any]:
         """Start a drill of all offices."""

@@ -1,0 +1,56 @@
+"""What may be asked of a probe that is run by hand: checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jharnet_monitor.errors import UserError
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class AskedLatency(_Asked):
+    """A burst of echo requests, ten a second."""
+
+    packets: Annotated[int, Field(ge=1, le=600)] | None = None
+
+
+class AskedBandwidth(_Asked):
+    """Which path: between hub and office, or from the office to the Internet."""
+
+    path: Literal["jharnet", "internet"] | None = None
+
+
+class AskedConference(_Asked):
+    """How good a picture at most, and for how long."""
+
+    profile: Literal["audio", "180p", "360p", "540p", "720p"] | None = None
+    seconds: Annotated[float, Field(ge=3, le=600)] | None = None
+
+
+_ASKED: dict[str, type[_Asked]] = {
+    "latency": AskedLatency,
+    "bandwidth": AskedBandwidth,
+    "conference": AskedConference,
+}
+
+
+def checked(probe: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, checked; raises `UserError` in one line.
+
+    >>> checked("conference", {"seconds": 10})
+    {'seconds': 10.0}
+    """
+    try:
+        asked = _ASKED[probe].model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(_ASKED[probe].model_fields)
+        raise UserError(f"{probe}: {where}: {first['msg']}; it takes {known}") from None
+    return asked.model_dump(exclude_none=True)
