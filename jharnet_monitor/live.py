@@ -156,18 +156,27 @@ class Live:
 
     def counters(self) -> dict[str, Any]:
         """Everything that only grows, as JSON, so that it survives a restart."""
+        own = self.self_
         return {
-            office_id: {
-                "runs": [[*key, count] for key, count in office.runs.items()],
-                "packets": [office.packets_sent, office.packets_received],
-                "rtt": [office.rtt_buckets.counts, office.rtt_buckets.total_seconds],
-            }
-            for office_id, office in self.offices.items()
+            "offices": {
+                office_id: {
+                    "runs": [[*key, count] for key, count in office.runs.items()],
+                    "packets": [office.packets_sent, office.packets_received],
+                    "rtt": [office.rtt_buckets.counts, office.rtt_buckets.total_seconds],
+                }
+                for office_id, office in self.offices.items()
+            },
+            "self": {
+                "schedule_missed": dict(own.schedule_missed),
+                "clock_steps": own.clock_steps,
+                "database_errors": own.database_errors,
+                "report_failures": own.report_failures,
+            },
         }
 
     def restore_counters(self, data: Mapping[str, Any]) -> None:
         """Go on from what `counters` gave; offices no longer configured are left out."""
-        for office_id, held in data.items():
+        for office_id, held in data.get("offices", {}).items():
             office = self.offices.get(office_id)
             if office is None:
                 continue
@@ -176,6 +185,11 @@ class Live:
             counts, total_seconds = held["rtt"]
             if len(counts) == len(office.rtt_buckets.counts):  # the bounds may change by version
                 office.rtt_buckets = RttHistogram(list(counts), total_seconds)
+        own = data.get("self", {})
+        self.self_.schedule_missed = Counter(own.get("schedule_missed", {}))
+        self.self_.clock_steps = own.get("clock_steps", 0)
+        self.self_.database_errors = own.get("database_errors", 0)
+        self.self_.report_failures = own.get("report_failures", 0)
 
 
 def slot(measurement: Measurement) -> str:

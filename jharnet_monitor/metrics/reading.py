@@ -12,7 +12,6 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.live import Live, fresh
 from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
 from jharnet_monitor.metrics.family import DistrictView, Family, OfficeFamily, OfficeView, Point
-from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class FamilyReading:
 
 
 def read_families(
-    live: Live, now: datetime, office_families: tuple[OfficeFamily, ...] = OFFICE_FAMILIES
+    live: Live, now: datetime, office_families: tuple[OfficeFamily, ...]
 ) -> tuple[list[FamilyReading], int]:
     """All families with their samples, and how many readers failed.
 

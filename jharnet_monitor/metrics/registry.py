@@ -18,36 +18,41 @@ from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.reading import FamilyReading, read_families
 from jharnet_monitor.metrics.text import TextWriter, base_name
 
-ERRORS = "metrics_errors_total"
+ERRORS_FAMILY = Family(
+    "metrics_errors_total",
+    "counter",
+    "Readings of a metric that failed, and so were left out",
+    lambda _: (),  # the collector itself counts them
+)
 _EOF = b"# EOF\n"
 
 
 class LiveCollector:
     """A prometheus-client collector over the live state; it keeps nothing between scrapes."""
 
-    def __init__(self, live: Live, clock: Clock) -> None:
+    def __init__(
+        self,
+        live: Live,
+        clock: Clock,
+        office_families: tuple[OfficeFamily, ...] = OFFICE_FAMILIES,
+    ) -> None:
         self._live = live
         self._clock = clock
+        self._office_families = office_families
         self._errors = 0
-        self._errors_family = Family(
-            ERRORS,
-            "counter",
-            "Readings of a metric that failed, and so were left out",
-            lambda _: (),
-        )
 
     def readings(self) -> list[FamilyReading]:
         """Every family at this moment, and how many readings failed so far."""
-        readings, errors = read_families(self._live, self._clock.now())
+        readings, errors = read_families(self._live, self._clock.now(), self._office_families)
         self._errors += errors
-        return [*readings, FamilyReading(self._errors_family, [("_total", (), self._errors)])]
+        return [*readings, FamilyReading(ERRORS_FAMILY, [("_total", (), self._errors)])]
 
     def describe(self) -> Iterable[Metric]:
         """All families without samples: a registry must not have to collect to know names."""
         families: tuple[Family | OfficeFamily, ...] = (
             *DISTRICT_FAMILIES,
-            *OFFICE_FAMILIES,
-            self._errors_family,
+            *self._office_families,
+            ERRORS_FAMILY,
         )
         return (_metric(FamilyReading(family, [])) for family in families)
 
