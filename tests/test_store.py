@@ -116,11 +116,12 @@ def test_the_chain_seals_by_the_hour_and_finds_what_was_changed(bench: Bench) ->
 
     bench.sql("UPDATE measurements SET \"values\" = '{}' WHERE id = '1-2'")
     assert bench.store.chain.verify() == [
-        "the hour from 2026-11-23 07:00 UTC: its 5 records are not those that were sealed"
+        "the hour from 2026-11-23 07:00 UTC: the 5 records of `latency` are not those that were "
+        "sealed"
     ]
     bench.sql("DELETE FROM measurements WHERE id = '1-2'")
     assert bench.store.chain.verify() == [
-        "the hour from 2026-11-23 07:00 UTC held 5 records, now 4"
+        "the hour from 2026-11-23 07:00 UTC: held 5 records of `latency`, now 4"
     ]
 
 
@@ -137,7 +138,7 @@ def test_a_clock_step_tears_no_chain(bench: Bench) -> None:
     bench.clock._pass(7200)
     bench.store.chain.seal()
     links = bench.store.chain.links()
-    assert sum(link.records for link in links) == 4
+    assert sum(link.parts["latency"].records for link in links) == 4
     assert bench.store.chain.verify() == []
 
 

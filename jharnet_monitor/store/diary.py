@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, delete, insert, or_, select
+from sqlalchemy import Engine, Row, func, insert, or_, select
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import OfficeState, parse_utc
@@ -109,14 +109,23 @@ class Diary:
     def last_transitions(self) -> dict[str, Transition]:
         """The newest live state of every office."""
         table = t.transitions
-        query = select(table).where(table.c.supersedes.is_(None)).order_by(table.c.number)
+        newest = (
+            select(func.max(table.c.number))
+            .where(table.c.supersedes.is_(None))
+            .group_by(table.c.office)
+        )
+        query = select(table).where(table.c.number.in_(newest))
         with reading(self._engine) as connection:
             return {row.office: _transition(row) for row in connection.execute(query)}
 
     def add_event(self, office: str, kind: str, at: datetime, data: Mapping[str, Any]) -> None:
         """Keep an event."""
         row = insert(t.events).values(
-            office=office, kind=kind, at=t.to_ms(at), data=canonical(dict(data))
+            office=office,
+            kind=kind,
+            at=t.to_ms(at),
+            data=canonical(dict(data)),
+            recorded_at=t.to_ms(self._clock.now()),
         )
         with writing(self._engine) as connection:
             connection.execute(row)
@@ -177,31 +186,35 @@ class Diary:
             ]
 
     def add_drill(self, drill: Mapping[str, Any]) -> None:
-        """Keep a drill as it stands, instead of an earlier state of it."""
-        started = t.to_ms(parse_utc(str(drill["started_at"])))
+        """Keep a drill as it stands now; what was kept of it before stays."""
+        row = insert(t.drills).values(
+            id=drill["id"],
+            started_at=t.to_ms(parse_utc(str(drill["started_at"]))),
+            body=canonical(dict(drill)),
+            recorded_at=t.to_ms(self._clock.now()),
+        )
         with writing(self._engine) as connection:
-            connection.execute(delete(t.drills).where(t.drills.c.id == drill["id"]))
-            connection.execute(
-                insert(t.drills).values(
-                    id=drill["id"], started_at=started, body=canonical(dict(drill))
-                )
-            )
+            connection.execute(row)
 
     def drills(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
-        """Drills that began within [since, until)."""
+        """Drills that began within [since, until), as they stand now."""
         table = t.drills
-        query = select(table.c.body).where(
-            table.c.started_at >= t.to_ms(since), table.c.started_at < t.to_ms(until)
+        newest = select(func.max(table.c.number)).group_by(table.c.id)
+        query = (
+            select(table.c.body)
+            .where(table.c.started_at >= t.to_ms(since), table.c.started_at < t.to_ms(until))
+            .where(table.c.number.in_(newest))
+            .order_by(table.c.started_at)
         )
         with reading(self._engine) as connection:
-            rows = connection.execute(query.order_by(table.c.started_at)).scalars().all()
-        return [json.loads(body) for body in rows]
+            return [json.loads(body) for body in connection.execute(query).scalars()]
 
     def drill(self, drill_id: str) -> dict[str, Any] | None:
-        """A drill by its id."""
-        query = select(t.drills.c.body).where(t.drills.c.id == drill_id)
+        """A drill by its id, as it stands now."""
+        table = t.drills
+        query = select(table.c.body).where(table.c.id == drill_id)
         with reading(self._engine) as connection:
-            body = connection.execute(query).scalar_one_or_none()
+            body = connection.execute(query.order_by(table.c.number.desc()).limit(1)).scalar()
         return None if body is None else json.loads(body)
 
 

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, TimeoutError
 
 from jharnet_monitor.errors import UserError
 
 BUSY_SECONDS = 15
+"""How long a transaction waits for another one's lock."""
+_WRITER_LOCK = 0x6A68_6172_6E65_74  # "jharnet": the advisory lock of whoever writes
 
 
 class StoreError(Exception):
@@ -29,14 +30,24 @@ def open_engine(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
+        sqlite = parsed.get_backend_name() == "sqlite"
+        if sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, pool_pre_ping=True)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, OSError) as error:
+        arguments = {"connect_timeout": 10, "options": f"-c lock_timeout={BUSY_SECONDS}s"}
+        engine = create_engine(
+            parsed, pool_pre_ping=not sqlite, connect_args={} if sqlite else arguments
+        )
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"hub.database: {url}: needs {error.name}; pip install jharnet-monitor[postgresql]"
+        ) from error
+    except (ArgumentError, NoSuchModuleError, OSError) as error:
         raise UserError(f"hub.database: {url}: cannot be used: {error}") from error
-    if engine.dialect.name == "sqlite":
+    if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_at_once)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgresql)
     return engine
 
 
@@ -44,39 +55,57 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # SQLAlchemy's own `begin` below, not the driver's
     cursor = connection.cursor()
     for setting in (
+        f"busy_timeout={BUSY_SECONDS * 1000}",
         "journal_mode=WAL",
         "synchronous=FULL",  # the power fails; a commit must be on the disk
-        f"busy_timeout={BUSY_SECONDS * 1000}",
         "foreign_keys=ON",
     ):
         cursor.execute(f"PRAGMA {setting}")
     cursor.close()
 
 
-def _begin_at_once(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection) -> None:
     """A reader never waits; a writer takes its lock first, so that it never fails half-way."""
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    """One writer at a time, as on SQLite: numbers are then in the order of the commits."""
+    if _writes(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
+    else:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+
+def _writes(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("writes", False))
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A consistent view; raises `StoreError`."""
-    try:
-        with engine.connect() as connection, connection.begin():
-            yield connection
-    except DBAPIError as error:
-        raise StoreError(_reason(error)) from error
+    with _transaction(engine, writes=False) as connection:
+        yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction, all or nothing; raises `StoreError`."""
+    with _transaction(engine, writes=True) as connection:
+        yield connection
+
+
+@contextmanager
+def _transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
     try:
-        with engine.connect().execution_options(writes=True) as connection, connection.begin():
-            yield connection
+        with engine.connect() as connection:
+            connection.execution_options(writes=writes)
+            with connection.begin():
+                yield connection
     except DBAPIError as error:
         raise StoreError(_reason(error)) from error
+    except TimeoutError as error:
+        raise StoreError("no connection to the database became free in time") from error
 
 
 def _reason(error: DBAPIError) -> str:

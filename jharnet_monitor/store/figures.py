@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import ColumnElement, Engine, Row, func, select
 
+from jharnet_monitor.model import Outcome
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading
+from jharnet_monitor.store.texts import Texts
 
 
 class RawRow(NamedTuple):
@@ -20,27 +24,91 @@ class RawRow(NamedTuple):
     values: str
 
 
-class Figures:
-    """What reports read of one database, row by row."""
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Measurements of an office's probe that are alike in everything but their values.
 
-    def __init__(self, engine: Engine) -> None:
+    `values` hold a column for each quantity; figures at one place in the columns are of one
+    measurement. Their order is that of no clock. `first` and `last` are moments of their starts.
+    """
+
+    office: str
+    probe: str
+    path: str
+    outcome: Outcome
+    conditions: Mapping[str, Any]
+    first: datetime
+    last: datetime
+    count: int
+    values: Mapping[str, Sequence[float]]
+
+
+class Figures:
+    """What reports read of one database, by the column."""
+
+    def __init__(self, engine: Engine, texts: Texts) -> None:
         self._engine = engine
+        self._texts = texts
+
+    def blocks(self, office: str, probe: str, since: datetime, until: datetime) -> Iterator[Block]:
+        """Every measurement of an office's probe that began within [since, until), in blocks."""
+        m = t.measurements
+        alike = (m.c.path, m.c.outcome, m.c.conditions, m.c.names)
+        columns: list[ColumnElement[Any]] = [
+            *alike,
+            func.min(m.c.started_at).label("first"),
+            func.max(m.c.started_at).label("last"),
+            func.count().label("rows"),
+            func.aggregate_strings(m.c["values"], ",").label("lists"),
+        ]
+        query = (
+            select(*columns)
+            .where(m.c.office == office, m.c.probe == probe)
+            .where(m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
+            .group_by(*alike)
+        )
+        with reading(self._engine) as connection:
+            for row in connection.execute(query).all():
+                names = self._texts.parsed(connection, row.names)
+                conditions = self._texts.parsed(connection, row.conditions)
+                yield _block(office, probe, row, names, conditions)
 
     def raw(self, office: str, probe: str, since: datetime, until: datetime) -> Iterator[RawRow]:
         """Every measurement of an office's probe that began within [since, until), in order."""
         m = t.measurements
         query = (
-            select(m.c.started_at, m.c.conditions, m.c["values"])
+            select(m.c.started_at, m.c.conditions, m.c.names, m.c["values"])
             .where(m.c.office == office, m.c.probe == probe)
             .where(m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
             .order_by(m.c.started_at)
         )
         with reading(self._engine) as connection:
-            for started_at, conditions, values in connection.execute(query):
-                yield RawRow(started_at, conditions, values)
+            for started_at, conditions, names, values in connection.execute(query):
+                columns = zip(
+                    self._texts.parsed(connection, names), json.loads(values), strict=True
+                )
+                text = self._texts.body(connection, conditions)
+                yield RawRow(started_at, text, json.dumps(dict(columns)))
 
     def last_start(self) -> datetime | None:
         """When the newest measurement of all began; None for an empty database."""
         with reading(self._engine) as connection:
             newest = connection.execute(select(func.max(t.measurements.c.started_at))).scalar_one()
         return None if newest is None else t.from_ms(newest)
+
+
+def _block(
+    office: str, probe: str, row: Row[Any], names: Sequence[str], conditions: Mapping[str, Any]
+) -> Block:
+    columns = zip(*json.loads(f"[{row.lists}]"), strict=True)
+    return Block(
+        office=office,
+        probe=probe,
+        path=row.path,
+        outcome=Outcome(row.outcome),
+        conditions=conditions,
+        first=t.from_ms(row.first),
+        last=t.from_ms(row.last),
+        count=row.rows,
+        values=dict(zip(names, columns, strict=True)),
+    )

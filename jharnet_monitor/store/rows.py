@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.store.tables import from_ms, to_ms
+from jharnet_monitor.store.texts import Texts
 
 
 def canonical(data: Any) -> str:
@@ -20,35 +21,61 @@ def canonical(data: Any) -> str:
     )
 
 
-def to_row(measurement: Measurement, recorded_at: datetime) -> dict[str, Any]:
-    """The columns of a measurement."""
-    return {
-        "id": measurement.id,
-        "office": measurement.office,
-        "probe": measurement.probe,
-        "path": measurement.path,
-        "started_at": to_ms(measurement.started_at),
-        "recorded_at": to_ms(recorded_at),
-        "duration": measurement.duration,
-        "outcome": measurement.outcome.value,
-        "cause": measurement.cause,
-        "bytes_spent": measurement.bytes_spent,
-        "conditions": canonical(dict(measurement.conditions)),
-        "values": canonical(dict(measurement.values)),
-    }
+def path_of(measurement: Measurement) -> str:
+    """Which way was measured; headquarters to office unless the conditions say otherwise."""
+    return str(measurement.conditions.get("path", "jharnet"))[:200]
 
 
-def from_row(row: Row[Any] | Mapping[str, Any]) -> Measurement:
-    """The measurement of a row."""
-    data = row if isinstance(row, Mapping) else row._mapping
-    return Measurement(
-        office=data["office"],
-        probe=data["probe"],
-        started_at=from_ms(data["started_at"]),
-        duration=data["duration"],
-        outcome=Outcome(data["outcome"]),
-        cause=data["cause"],
-        conditions=json.loads(data["conditions"]),
-        values=json.loads(data["values"]),
-        id=data["id"],
-    )
+def bytes_of(measurement: Measurement) -> int:
+    """What the measurement took of the office's byte budget."""
+    spent = measurement.values.get("bytes_spent", measurement.conditions.get("bytes_spent", 0))
+    return int(spent)
+
+
+def to_rows(
+    connection: Connection,
+    texts: Texts,
+    measurements: Sequence[Measurement],
+    recorded_at: datetime,
+) -> list[dict[str, Any]]:
+    """The columns of measurements; texts that they do not share yet are stored."""
+    shared = [(canonical(dict(m.conditions)), canonical(sorted(m.values))) for m in measurements]
+    numbers = texts.keep(connection, (body for pair in shared for body in pair))
+    return [
+        {
+            "id": m.id,
+            "office": m.office,
+            "probe": m.probe,
+            "path": path_of(m),
+            "started_at": to_ms(m.started_at),
+            "recorded_at": to_ms(recorded_at),
+            "duration": m.duration,
+            "outcome": m.outcome.value,
+            "cause": m.cause,
+            "bytes_spent": bytes_of(m),
+            "conditions": numbers[conditions],
+            "names": numbers[names],
+            "values": canonical([m.values[name] for name in sorted(m.values)]),
+        }
+        for m, (conditions, names) in zip(measurements, shared, strict=True)
+    ]
+
+
+def from_rows(
+    connection: Connection, texts: Texts, rows: Sequence[Row[Any]]
+) -> Iterator[Measurement]:
+    """The measurements of whole rows, in their order."""
+    for row in rows:
+        data = row._mapping
+        names = texts.parsed(connection, data["names"])
+        yield Measurement(
+            office=data["office"],
+            probe=data["probe"],
+            started_at=from_ms(data["started_at"]),
+            duration=data["duration"],
+            outcome=Outcome(data["outcome"]),
+            cause=data["cause"],
+            conditions=texts.parsed(connection, data["conditions"]),
+            values=dict(zip(names, json.loads(data["values"]), strict=True)),
+            id=data["id"],
+        )

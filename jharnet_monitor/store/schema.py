@@ -8,20 +8,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.store.engine import StoreError, reading, writing
 
 _HERE = Path(__file__).parent / "migrations"
-
-
-def _alembic(connection: Connection | None = None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_HERE))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    return config
 
 
 def newest() -> str | None:
@@ -30,19 +22,40 @@ def newest() -> str | None:
 
 
 def version(engine: Engine) -> str | None:
-    """The schema's version in the database; None for an empty one."""
-    with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    """The schema's version in the database; None for an empty one. Raises `StoreError`."""
+    with reading(engine) as connection:
+        return _version(connection)
 
 
 def migrate(engine: Engine) -> str | None:
     """Bring the schema to the newest version, and say which it is; raises `UserError`."""
+    place = f"hub.database: {engine.url.render_as_string()}"
     try:
-        with engine.begin() as connection:
+        with writing(engine) as connection:
+            held = _version(connection)
+            if held not in _known():
+                raise UserError(
+                    f"{place}: is of version {held}, which this program does not know; install "
+                    "the newer jharnet-monitor that made it"
+                )
             command.upgrade(_alembic(connection), "head")
-    except CommandError as error:
-        raise UserError(
-            f"{engine.url.render_as_string()}: the database is of version {version(engine)}, which "
-            "this program does not know; install the newer jharnet-monitor that made it"
-        ) from error
-    return version(engine)
+            return _version(connection)
+    except StoreError as error:
+        raise UserError(f"{place}: cannot be used: {error}") from error
+
+
+def _known() -> set[str | None]:
+    scripts = ScriptDirectory.from_config(_alembic())
+    return {None, *(script.revision for script in scripts.walk_revisions())}
+
+
+def _version(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _alembic(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_HERE))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

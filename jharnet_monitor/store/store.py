@@ -8,40 +8,39 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, literal_column, select
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import tables as t
+from jharnet_monitor.store import tallies
 from jharnet_monitor.store.chain import Chain
 from jharnet_monitor.store.diary import Diary
 from jharnet_monitor.store.engine import open_engine, reading, writing
 from jharnet_monitor.store.figures import Figures
-from jharnet_monitor.store.rows import canonical, from_row, to_row
+from jharnet_monitor.store.rows import canonical, from_rows, to_rows
 from jharnet_monitor.store.schema import migrate
+from jharnet_monitor.store.texts import Texts
 
 _BATCH = 500
-_KINDS: dict[str, frozenset[Outcome]] = {
-    "any": frozenset(Outcome),
-    "measured": frozenset({Outcome.OK, Outcome.FAILED}),
-    "ok": frozenset({Outcome.OK}),
-}
 
 
 class Store:
     """One database. Every method blocks: on an event loop, call it in a thread.
 
-    `diary` holds states, events, windows and drills; `chain` the hash chain over measurements;
-    `figures` reads many rows for reports.
+    `diary` holds states, events, windows and drills; `chain` the hash chain over all of it;
+    `figures` reads many measurements for reports; `tallies` are the running totals.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
         """Open `sqlite:///FILE` or `postgresql://…`; raises `UserError`."""
         self._engine = open_engine(url)
         self._clock = clock
+        self._texts = Texts()
         self.diary = Diary(self._engine, clock)
-        self.chain = Chain(self._engine, clock)
-        self.figures = Figures(self._engine)
+        self.chain = Chain(self._engine, clock, self._texts)
+        self.figures = Figures(self._engine, self._texts)
+        self.tallies = tallies.Tallies(self._engine)
 
     def migrate(self) -> None:
         """Bring the schema to this program's version; raises `UserError` if it is newer."""
@@ -49,18 +48,30 @@ class Store:
 
     def add(self, measurements: Iterable[Measurement]) -> Sequence[Measurement]:
         """Keep measurements in one transaction; gives those that were not there before."""
-        by_id = {m.id: m for m in measurements}
+        by_id: dict[str, Measurement] = {}
+        for measurement in measurements:
+            by_id.setdefault(measurement.id, measurement)
         if not by_id:
             return ()
         with writing(self._engine) as connection:
             held = _held(connection, list(by_id))
             new = [m for m in by_id.values() if m.id not in held]
             if new:
-                recorded_at = self._clock.now()
-                connection.execute(insert(t.measurements), [to_row(m, recorded_at) for m in new])
-                for measurement in new:
-                    _renew_latest(connection, measurement)
+                self._insert(connection, new)
         return new
+
+    def _insert(self, connection: Connection, new: Sequence[Measurement]) -> None:
+        rows = to_rows(connection, self._texts, new, self._clock.now())
+        last = connection.execute(select(func.max(t.measurements.c.number))).scalar_one() or 0
+        connection.execute(insert(t.measurements), rows)
+        m = t.measurements
+        numbers = select(m.c.id, m.c.number).where(m.c.number > last)
+        by_id = {row.id: row.number for row in connection.execute(numbers)}
+        for measurement, row in zip(new, rows, strict=True):
+            row["number"] = by_id[measurement.id]
+            for name in ("sent", "received"):
+                row[name] = int(measurement.values.get(name, 0))
+        tallies.count(connection, rows)
 
     def measurements(
         self,
@@ -86,25 +97,23 @@ class Store:
         order = (m.c.started_at.desc(), m.c.number.desc()) if newest_first else (
             m.c.started_at, m.c.number)  # fmt: skip
         with reading(self._engine) as connection:
-            return [
-                from_row(row) for row in connection.execute(query.order_by(*order).limit(limit))
-            ]
+            rows = connection.execute(query.order_by(*order).limit(limit)).all()
+            return list(from_rows(connection, self._texts, rows))
 
     def latest(self) -> list[Measurement]:
-        """For each office, probe and path the last run: of any outcome, that measured, that was ok.
-
-        The same measurement stands there once.
-        """
+        """For each office, probe, path and outcome the run that began last, oldest first."""
+        m = t.measurements
+        query = select(m).join(t.tallies, t.tallies.c.last == m.c.number).order_by(m.c.started_at)
         with reading(self._engine) as connection:
-            rows = connection.execute(select(t.latest.c.body)).scalars()
-            found = [Measurement.from_json(json.loads(body)) for body in rows]
-        return list({m.id: m for m in found}.values())
+            rows = connection.execute(query).all()
+            return list(from_rows(connection, self._texts, rows))
 
     def spent(self, office: str, since: datetime, until: datetime) -> int:
         """Bytes that tests put on an office's line in [since, until)."""
         m = t.measurements
         query = select(func.coalesce(func.sum(m.c.bytes_spent), 0)).where(
             m.c.office == office,
+            m.c.bytes_spent > literal_column("0"),  # as the partial index has it
             m.c.started_at >= t.to_ms(since),
             m.c.started_at < t.to_ms(until),
         )
@@ -146,23 +155,3 @@ def _held(connection: Connection, ids: Sequence[str]) -> set[str]:
         query = select(t.measurements.c.id).where(t.measurements.c.id.in_(part))
         held.update(connection.execute(query).scalars())
     return held
-
-
-def _renew_latest(connection: Connection, measurement: Measurement) -> None:
-    """Let a measurement become the last of its kinds, unless a later one is there."""
-    started, body = t.to_ms(measurement.started_at), canonical(measurement.to_json())
-    for kind, outcomes in _KINDS.items():
-        if measurement.outcome not in outcomes:
-            continue
-        row = {
-            "office": measurement.office,
-            "probe": measurement.probe,
-            "path": measurement.path,
-            "kind": kind,
-        }
-        here = [t.latest.c[name] == value for name, value in row.items()]
-        query = select(t.latest.c.started_at).where(*here)
-        held = connection.execute(query).scalar_one_or_none()
-        if held is None or held <= started:
-            connection.execute(delete(t.latest).where(*here))
-            connection.execute(insert(t.latest).values(**row, started_at=started, body=body))

@@ -1,6 +1,7 @@
 """The tables. A change here needs a new file in `migrations/versions`; a test holds both alike.
 
 Moments are whole milliseconds since 1970 (UTC): small, sortable, the same on both databases.
+Tables that the hash chain covers count on (`sqlite_autoincrement`): no number is used twice.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import (
     BigInteger,
     Column,
-    Float,
+    Date,
+    Double,
+    ForeignKey,
     Index,
     Integer,
     MetaData,
     String,
     Table,
     Text,
-    UniqueConstraint,
+    text,
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,44 +29,76 @@ metadata = MetaData()
 
 _Key = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER key
 
+texts = Table(
+    "texts",
+    metadata,
+    Column("number", _Key, primary_key=True, autoincrement=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("body", Text, nullable=False),
+)
+"""JSON that many measurements share, kept once: conditions, and the names of the values."""
+
 measurements = Table(
     "measurements",
     metadata,
     Column("number", _Key, primary_key=True, autoincrement=True),
-    Column("id", String(64), nullable=False, unique=True),
-    Column("office", String(64), nullable=False),
-    Column("probe", String(64), nullable=False),
-    Column("path", String(64), nullable=False),
+    Column("id", String(200), nullable=False, unique=True),
+    Column("office", String(200), nullable=False),
+    Column("probe", String(200), nullable=False),
+    Column("path", String(200), nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),
-    Column("duration", Float, nullable=False),
+    Column("duration", Double, nullable=False),
     Column("outcome", String(16), nullable=False),
     Column("cause", String(200)),
     Column("bytes_spent", BigInteger, nullable=False),
-    Column("conditions", Text, nullable=False),
+    Column("conditions", BigInteger, ForeignKey("texts.number"), nullable=False),
+    Column("names", BigInteger, ForeignKey("texts.number"), nullable=False),
     Column("values", Text, nullable=False),
     Index("measurements_by_office", "office", "probe", "started_at"),
     Index("measurements_by_start", "started_at"),
-    Index("measurements_by_record", "recorded_at"),
+    sqlite_autoincrement=True,
 )
+Index(
+    "measurements_that_spent",
+    measurements.c.office,
+    measurements.c.started_at,
+    sqlite_where=text("bytes_spent > 0"),
+    postgresql_where=text("bytes_spent > 0"),
+)
+"""`values` are numbers in the order of `names`, both JSON lists: a third of the size."""
 
-latest = Table(
-    "latest",
+tallies = Table(
+    "tallies",
     metadata,
-    Column("office", String(64), primary_key=True),
-    Column("probe", String(64), primary_key=True),
-    Column("path", String(64), primary_key=True),
-    Column("kind", String(16), primary_key=True),
-    Column("started_at", BigInteger, nullable=False),
+    Column("office", String(200), primary_key=True),
+    Column("probe", String(200), primary_key=True),
+    Column("path", String(200), primary_key=True),
+    Column("outcome", String(16), primary_key=True),
+    Column("runs", BigInteger, nullable=False),
+    Column("sent", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("last_started_at", BigInteger, nullable=False),
+)
+"""Running totals since the database was made, and the number of the last measurement."""
+
+days = Table(
+    "days",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("office", String(200), primary_key=True),
+    Column("probe", String(200), primary_key=True),
+    Column("path", String(200), primary_key=True),
     Column("body", Text, nullable=False),
 )
-"""The last run of each office, probe and path: of any outcome, that measured, that was ok."""
+"""What remains of a day whose measurements were pruned: how many, and how they were spread."""
 
 transitions = Table(
     "transitions",
     metadata,
     Column("number", _Key, primary_key=True, autoincrement=True),
-    Column("office", String(64), nullable=False),
+    Column("office", String(200), nullable=False),
     Column("state", String(32), nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("until", BigInteger),
@@ -71,6 +106,7 @@ transitions = Table(
     Column("recorded_at", BigInteger, nullable=False),
     Column("supersedes", BigInteger),
     Index("transitions_by_office", "office", "at"),
+    sqlite_autoincrement=True,
 )
 """Changes of state. What is learnt afterwards is a new row that supersedes an older one."""
 
@@ -78,11 +114,13 @@ events = Table(
     "events",
     metadata,
     Column("number", _Key, primary_key=True, autoincrement=True),
-    Column("office", String(64), nullable=False),
+    Column("office", String(200), nullable=False),
     Column("kind", String(32), nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("data", Text, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
     Index("events_by_office", "office", "at"),
+    sqlite_autoincrement=True,
 )
 """Evidence beside measurements: agents that came, left, said goodbye; the hub's own gaps."""
 
@@ -90,51 +128,56 @@ windows = Table(
     "windows",
     metadata,
     Column("number", _Key, primary_key=True, autoincrement=True),
-    Column("office", String(64)),
+    Column("office", String(200)),
     Column("begin", BigInteger, nullable=False),
     Column("end", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
 )
 """Planned maintenance; without an office it holds for all."""
 
 drills = Table(
     "drills",
     metadata,
-    Column("id", String(64), primary_key=True),
+    Column("number", _Key, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
+    Index("drills_by_id", "id"),
+    Index("drills_by_start", "started_at"),
+    sqlite_autoincrement=True,
 )
+"""Drills as they went on; the newest row of an id is how it stands."""
 
 chunks = Table(
     "chunks",
     metadata,
     Column("number", _Key, primary_key=True, autoincrement=True),
     Column("begin", BigInteger, nullable=False),
-    Column("first", BigInteger, nullable=False, unique=True),
-    Column("last", BigInteger, nullable=False, unique=True),
-    Column("records", Integer, nullable=False),
-    Column("digest", String(64), nullable=False),
+    Column("upto", Text, nullable=False),
+    Column("body", Text, nullable=False),
     Column("root", String(64), nullable=False),
-    Column("pruned_at", BigInteger),
+    Column("pruned", Text, nullable=False),
 )
-"""The hash chain: one link an hour, over the measurements with numbers `first` to `last`."""
+"""The hash chain, a link an hour. `upto` is the last number of each table that is sealed, `body`
+what was hashed, `root` the chain's hash after it, `pruned` when which part was taken out."""
 
 mails = Table(
     "mails",
     metadata,
-    Column("number", _Key, primary_key=True, autoincrement=True),
-    Column("period", String(32), nullable=False),
-    Column("recipients", Text, nullable=False),
-    Column("message_id", String(200), nullable=False),
+    Column("message_id", String(200), primary_key=True),
+    Column("recipient", String(320), primary_key=True),
+    Column("period", String(64), nullable=False),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("root", String(64)),
     Column("error", Text),
+    Column("root", String(64)),
+    Column("prepared_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
-    UniqueConstraint("message_id", name="mails_message_id"),
 )
-"""What was sent, and the chain's root that went with it."""
+"""Who was sent which message, how it stands, and the chain's root that went with it."""
 
 memory = Table(
     "memory",

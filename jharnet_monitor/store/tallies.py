@@ -1,0 +1,81 @@
+"""Running totals, kept in the transaction of every measurement: counters survive a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from jharnet_monitor.model import Outcome
+from jharnet_monitor.store import tables as t
+from jharnet_monitor.store.engine import reading
+
+Key = tuple[str, str, str, str]
+"""Office, probe, path, outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Everything ever recorded of an office's probe, path and outcome, pruned or not.
+
+    `sent` and `received` are packets of latency runs; 0 for other probes.
+    """
+
+    office: str
+    probe: str
+    path: str
+    outcome: Outcome
+    runs: int
+    sent: int
+    received: int
+
+
+class Tallies:
+    """The running totals of one database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def all(self) -> list[Tally]:
+        """Every total; fast, whatever the size of the database."""
+        table = t.tallies
+        query = select(table).order_by(*table.primary_key.columns)
+        with reading(self._engine) as connection:
+            return [
+                Tally(r.office, r.probe, r.path, Outcome(r.outcome), r.runs, r.sent, r.received)
+                for r in connection.execute(query)
+            ]
+
+
+def count(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add new rows (with their `number`, `sent` and `received`) to the totals."""
+    sums: dict[Key, dict[str, int]] = {}
+    for row in rows:
+        key = (row["office"], row["probe"], row["path"], row["outcome"])
+        held = sums.setdefault(
+            key, {"runs": 0, "sent": 0, "received": 0, "last": 0, "last_started_at": -1}
+        )
+        held["runs"] += 1
+        held["sent"] += row["sent"]
+        held["received"] += row["received"]
+        if row["started_at"] >= held["last_started_at"]:
+            held["last"], held["last_started_at"] = row["number"], row["started_at"]
+    for key, added in sums.items():
+        _add(connection, key, added)
+
+
+def _add(connection: Connection, key: Key, added: dict[str, int]) -> None:
+    table = t.tallies
+    here = [column == value for column, value in zip(table.primary_key.columns, key, strict=True)]
+    held = connection.execute(select(table).where(*here)).first()
+    if held is None:
+        names = [column.name for column in table.primary_key.columns]
+        connection.execute(insert(table).values(**dict(zip(names, key, strict=True)), **added))
+        return
+    if held.last_started_at > added["last_started_at"]:  # handed in late: not the last one
+        added |= {"last": held.last, "last_started_at": held.last_started_at}
+    for name in ("runs", "sent", "received"):
+        added[name] += getattr(held, name)
+    connection.execute(update(table).where(*here).values(**added))

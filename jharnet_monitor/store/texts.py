@@ -1,0 +1,70 @@
+"""JSON that many rows share, kept once: conditions of a measurement and names of its values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from jharnet_monitor.store import tables as t
+
+_MOST = 20_000
+"""As many texts are held in memory; beyond it they are read again."""
+
+
+class Texts:
+    """The shared texts of one database, held in memory once they were read."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._bodies: dict[int, str] = {}
+        self._parsed: dict[int, Any] = {}
+
+    def keep(self, connection: Connection, bodies: Iterable[str]) -> dict[str, int]:
+        """The numbers of texts; new ones are stored."""
+        numbers: dict[str, int] = {}
+        for body in set(bodies):
+            number = self._numbers.get(body)
+            if number is None:
+                number = self._find(connection, body)
+            if number is None:  # not remembered: the transaction may yet be undone
+                row = insert(t.texts).values(digest=_digest(body), body=body)
+                number = connection.execute(row.returning(t.texts.c.number)).scalar_one()
+            numbers[body] = number
+        return numbers
+
+    def body(self, connection: Connection, number: int) -> str:
+        """The text of a number."""
+        body = self._bodies.get(number)
+        if body is None:
+            query = select(t.texts.c.body).where(t.texts.c.number == number)
+            body = str(connection.execute(query).scalar_one())
+            self._make_room()
+            self._bodies[number] = body
+        return body
+
+    def parsed(self, connection: Connection, number: int) -> Any:
+        """What the text of a number says; not to be changed."""
+        parsed = self._parsed.get(number)
+        if parsed is None:
+            parsed = self._parsed[number] = json.loads(self.body(connection, number))
+        return parsed
+
+    def _find(self, connection: Connection, body: str) -> int | None:
+        query = select(t.texts.c.number).where(t.texts.c.digest == _digest(body))
+        number: int | None = connection.execute(query).scalar_one_or_none()
+        if number is not None:
+            self._numbers[body] = number
+        return number
+
+    def _make_room(self) -> None:
+        if len(self._bodies) >= _MOST:
+            for held in (self._numbers, self._bodies, self._parsed):
+                held.clear()
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()
