@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from statistics import median, median_low
+from datetime import date, datetime, time
+from itertools import pairwise
+from statistics import median
 
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.config.schema import District
-from jharnet_monitor.judge.hours import in_office_hours
 from jharnet_monitor.judge.latency import percentile
-from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.report.fold import account, clipped, conference, outages, speed
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.summary import (
-    Availability,
-    Conference,
     Latency,
     OfficeSummary,
-    Outage,
-    Speed,
+    Point,
+    Span,
+    SpeedTest,
     Summary,
 )
 
-OUT = (OfficeState.LINK_DOWN, OfficeState.POWER_DOWN, OfficeState.UNREACHABLE, OfficeState.LAN_DOWN)
-"""The states that are listed as outages."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """An office was in one state from `start` to just before `end`."""
-
-    state: OfficeState
-    start: datetime
-    end: datetime
+DOWN, UP = "download_bits_per_second", "upload_bits_per_second"
 
 
 @dataclass(slots=True)
@@ -47,19 +36,24 @@ class LatencyTally:
     p50: array[float] = field(default_factory=lambda: array("d"))
     jitter: array[float] = field(default_factory=lambda: array("d"))
 
-    def add(self, sent: float, received: float, p50: float | None, jitter: float | None) -> None:
-        """Count one minute; one without any reply is the availability's affair."""
-        if not received:
-            return
-        self.sent += int(sent)
-        self.received += int(received)
-        if p50 is not None:
-            self.p50.append(p50)
-        if jitter is not None:
-            self.jitter.append(jitter)
+    def add(self, columns: Mapping[str, Sequence[float]]) -> None:
+        """Count minutes, a column a quantity; those without a reply are the availability's."""
+        received = columns.get("received", ())
+        self.received += int(sum(received))
+        sent = zip(columns.get("sent", ()), received, strict=bool(received))
+        self.sent += int(sum(packets for packets, replies in sent if replies))
+        self.p50.extend(columns.get("rtt_p50_seconds", ()))
+        self.jitter.extend(columns.get("jitter_seconds", ()))
+
+    def join(self, other: LatencyTally) -> None:
+        """Count what another tally holds, too."""
+        self.sent += other.sent
+        self.received += other.received
+        self.p50.extend(other.p50)
+        self.jitter.extend(other.jitter)
 
     def result(self) -> Latency:
-        """The figures of the period."""
+        """The figures."""
         ordered = sorted(self.p50)
         return Latency(
             p50=percentile(ordered, 0.5) if ordered else None,
@@ -75,10 +69,11 @@ class LatencyTally:
 class OfficeTally:
     """What has been seen of one office so far."""
 
-    latency: LatencyTally = field(default_factory=LatencyTally)
+    latency: dict[int, LatencyTally] = field(default_factory=dict)
+    """By the number of the day in the period."""
     calls: list[Measurement] = field(default_factory=list)
-    speeds: dict[str, list[float]] = field(default_factory=dict)
-    """Rates in bit/s by `path/quantity`."""
+    tests: list[SpeedTest] = field(default_factory=list)
+    internet: list[SpeedTest] = field(default_factory=list)
 
 
 class Collector:
@@ -92,6 +87,7 @@ class Collector:
         self.count = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
+        self._midnights = [start for start, _ in self.days()]
 
     def add(self, measurement: Measurement) -> None:
         """Count one measurement; one of an office no longer configured is left out."""
@@ -99,18 +95,25 @@ class Collector:
         if tally is None or not self.period.start <= measurement.started_at < self.period.end:
             return
         self.seen(measurement.started_at, measurement.started_at, 1)
-        values = measurement.values
         if measurement.probe == "latency":
-            if not measurement.conditions.get("under_load") and "received" in values:
-                p50, jitter = values.get("rtt_p50_seconds"), values.get("jitter_seconds")
-                tally.latency.add(values["sent"], values["received"], p50, jitter)
-        elif measurement.probe == "bandwidth" and measurement.outcome is Outcome.OK:
-            path = measurement.conditions.get("path", "jharnet")
-            for name in ("download_bits_per_second", "upload_bits_per_second"):
-                if name in values:
-                    tally.speeds.setdefault(f"{path}/{name}", []).append(values[name])
+            if not measurement.conditions.get("under_load"):
+                day = bisect_right(self._midnights, measurement.started_at) - 1
+                columns = {name: (value,) for name, value in measurement.values.items()}
+                self.add_minutes(measurement.office, day, columns)
+        elif measurement.probe == "bandwidth":
+            add_speed(tally, measurement)
         elif measurement.probe == "conference":
             tally.calls.append(measurement)
+
+    def add_minutes(self, office: str, day: int, columns: Mapping[str, Sequence[float]]) -> None:
+        """Count minutes of latency of the period's day with that number."""
+        self.tallies[office].latency.setdefault(day, LatencyTally()).add(columns)
+
+    def days(self) -> list[tuple[datetime, datetime]]:
+        """Beginning and end of every day of the period."""
+        zone = self.period.start.tzinfo
+        starts = [datetime.combine(day, time(), zone) for day in self.period.days]
+        return list(pairwise([*starts, self.period.end]))
 
     def seen(self, first: datetime, last: datetime, count: int) -> None:
         """Widen the stretch in which something was measured."""
@@ -118,115 +121,62 @@ class Collector:
         self.first = first if self.first is None else min(self.first, first)
         self.last = last if self.last is None else max(self.last, last)
 
-    def summary(
-        self,
-        made_at: datetime,
-        spans: Mapping[str, Sequence[Span]] | None = None,
-        before: Mapping[str, int | None] | None = None,
-    ) -> Summary:
-        """The summary; `before` holds each office's grade of the period before."""
+    def office(
+        self, office: Office, spans: Sequence[Span] = (), history: Sequence[Point] = ()
+    ) -> OfficeSummary:
+        """The summary of one office; `spans` are its states, `history` earlier periods."""
+        tally = self.tallies[office.id]
+        share = self.config.thresholds.delivered
+        down = office.link.contracted if office.link else None
+        up = (office.link.contracted_up or down) if office.link else None
+        tests = sorted(tally.tests, key=lambda test: test.at)
+        held = clipped(spans, self.period.start, self.until)
+        return OfficeSummary(
+            office=office,
+            conference=conference(tally.calls, self.config.district),
+            availability=account(held, (self.until - self.period.start).total_seconds()),
+            outages=tuple(outages(office.id, held, self.until)),
+            down=speed((test.down for test in tests), down, share),
+            up=speed((test.up for test in tests), up, share),
+            internet_down=speed((test.down for test in tally.internet), None, share),
+            internet_up=speed((test.up for test in tally.internet), None, share),
+            latency=_joined(tally.latency.values()),
+            days=tuple(self._days(tally)),
+            spans=tuple(held),
+            speed_tests=tuple(tests),
+            history=tuple(history),
+        )
+
+    def _days(self, tally: OfficeTally) -> Iterable[tuple[date, Latency]]:
+        for number, day in enumerate(self.period.days):
+            if number in tally.latency:
+                yield day, tally.latency[number].result()
+
+    def summary(self, made_at: datetime, offices: Sequence[OfficeSummary]) -> Summary:
+        """The summary of the district."""
         return Summary(
             config=self.config,
             period=self.period,
             until=self.until,
             made_at=made_at,
-            offices=tuple(
-                self._office(office, (spans or {}).get(office.id, ()), before or {})
-                for office in self.config.offices
-            ),
+            offices=tuple(offices),
             first=self.first,
             last=self.last,
             measurements=self.count,
         )
 
-    def _office(
-        self,
-        office: Office,
-        spans: Sequence[Span],
-        before: Mapping[str, int | None],
-    ) -> OfficeSummary:
-        tally = self.tallies[office.id]
-        down = office.link.contracted if office.link else None
-        up = (office.link.contracted_up or down) if office.link else None
-        share = self.config.thresholds.delivered
-        rates = tally.speeds
-        return OfficeSummary(
-            office=office,
-            conference=conference(tally.calls, self.config.district),
-            availability=account(spans, self.period, self.until),
-            outages=tuple(outages(office.id, spans, self.period.start, self.until)),
-            down=speed(rates.get("jharnet/download_bits_per_second", []), down, share),
-            up=speed(rates.get("jharnet/upload_bits_per_second", []), up, share),
-            internet_down=speed(rates.get("internet/download_bits_per_second", []), None, share),
-            internet_up=speed(rates.get("internet/upload_bits_per_second", []), None, share),
-            latency=tally.latency.result(),
-            before=before.get(office.id),
-        )
+
+def add_speed(tally: OfficeTally, measurement: Measurement) -> None:
+    """Count a speed test that gave a figure."""
+    down, up = measurement.values.get(DOWN), measurement.values.get(UP)
+    if measurement.outcome is not Outcome.OK or (down is None and up is None):
+        return
+    tests = tally.tests if measurement.path == "jharnet" else tally.internet
+    tests.append(SpeedTest(measurement.started_at, down, up))
 
 
-def conference(calls: Iterable[Measurement], district: District) -> Conference:
-    """What conference the line held, by the rule that `Conference` states."""
-    every = sorted(calls, key=lambda call: call.started_at)
-    inside = [call for call in every if in_office_hours(district, call.started_at)]
-    outside = not any(_grade(call) is not None for call in inside)
-    counted = every if outside else inside
-    graded = [(call, grade) for call in counted if (grade := _grade(call)) is not None]
-    missed = [call for call in counted if call.outcome is Outcome.NO_DATA]
-    if not graded:
-        return Conference(missed=len(missed), cause=_most(call.cause for call in missed))
-    grade = median_low(grade for _, grade in graded)
-    limits = (call.conditions.get("limited_by") for call, reached in graded if reached <= grade)
-    failed = (call.cause for call, _ in graded if call.outcome is Outcome.FAILED)
-    return Conference(
-        grade=grade,
-        tests=len(graded),
-        missed=len(missed),
-        outside_hours=outside,
-        limited_by=_most(limits),
-        cause=_most(failed) if grade == 0 else None,
-        grades=tuple((call.started_at, reached) for call, reached in graded),
-    )
-
-
-def _grade(call: Measurement) -> int | None:
-    """The grade of one call: 0 where the network made it impossible, None where not tested."""
-    if call.outcome is Outcome.NO_DATA:
-        return None
-    grade = call.values.get("grade")
-    if grade is None:
-        return 0 if call.outcome is Outcome.FAILED else None
-    return int(grade)
-
-
-def _most(names: Iterable[str | None]) -> str | None:
-    """The most frequent name; None where there is none."""
-    found = Counter(name for name in names if name and name != "none")
-    return found.most_common(1)[0][0] if found else None
-
-
-def speed(rates: Sequence[float], contracted: float | None, share: float) -> Speed:
-    """Median rate and how many tests fell short of `share` of the contracted one."""
-    below = 0 if contracted is None else sum(rate < share * contracted for rate in rates)
-    return Speed(median(rates) if rates else None, len(rates), contracted, below)
-
-
-def account(spans: Iterable[Span], period: Period, until: datetime) -> Availability:
-    """Seconds by state within the period; what no span covers is unknown."""
-    seconds: Counter[OfficeState] = Counter()
-    for span in spans:
-        length = (min(span.end, until) - max(span.start, period.start)).total_seconds()
-        if length > 0:
-            seconds[span.state] += length  # type: ignore[assignment]
-    total = (until - period.start).total_seconds()
-    seconds[OfficeState.UNKNOWN] += total - sum(seconds.values())  # type: ignore[assignment]
-    return Availability(dict(seconds))
-
-
-def outages(
-    office: str, spans: Iterable[Span], start: datetime, until: datetime
-) -> Iterable[Outage]:
-    """Every outage that touches the period, cut to it."""
-    for span in spans:
-        if span.state in OUT and span.end > start and span.start < until:
-            yield Outage(office, span.state, max(span.start, start), min(span.end, until),
-                         open=span.end >= until)  # fmt: skip
+def _joined(days: Iterable[LatencyTally]) -> Latency:
+    whole = LatencyTally()
+    for day in days:
+        whole.join(day)
+    return whole.result()

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.report import texts
-from jharnet_monitor.report.page_one import grade_text, judge, page_one
+from jharnet_monitor.report.details import measured, speed_chart, states, trend
+from jharnet_monitor.report.drills import drills
+from jharnet_monitor.report.finding import Finding, Kind
+from jharnet_monitor.report.office_page import office_page
+from jharnet_monitor.report.page_one import Judged, grade_text, judge, page_one
 from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import Words
+
+_OFFICE_HEADS = ("states", "grades", "speeds", "speed_key", "outages")
 
 
 def content(summary: Summary, words: Words) -> dict[str, Any]:
     """The whole report in one language, ready to be set: plain JSON."""
     district = summary.config.district
-    zone = ZoneInfo(district.timezone)
+    zone = summary.zone
     judged = judge(summary)
     name = district.name_hi if words.language == "hi" else district.name
     return {
@@ -32,7 +39,51 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         "page": words.phrases["report.page"],
         "front": page_one(summary, judged, words),
         "key": {"title": words("report.key"), "text": words("report.key_text")},
+        "directive": _directive(summary, judged, words),
+        "drills": drills(summary, words),
+        "trend": trend(summary, words),
+        "speed": speed_chart(summary, words),
+        "states": states(summary, words),
+        "measured": measured(summary, words),
+        "offices": {
+            "title": words("report.offices"),
+            "pages": [office_page(one, summary, words) for one in judged if one.found],
+        },
+        "office": {name: words(f"report.office.{name}") for name in _OFFICE_HEADS},
+        "integrity": words("report.integrity.none")
+        if summary.root is None
+        else words("report.integrity.root", root=summary.root),
         "method": {"title": words("report.method"), "texts": _method(summary, zone, words)},
+    }
+
+
+def _directive(summary: Summary, judged: Sequence[Judged], words: Words) -> dict[str, Any] | None:
+    """What was ordered, and what has become of it; None where the configuration names nothing."""
+    settings = summary.config.report
+    text = settings.directive_hi if words.language == "hi" else settings.directive
+    if text is None:
+        return None
+    tested = sum(one.group != "untested" for one in judged)
+    wanting = [
+        texts.office_name(one.summary.office, words)
+        for one in judged
+        if Finding(Kind.UPGRADE) in one.found
+    ]
+    speed = words("report.directive.no_upgrade")
+    if wanting:
+        speed = words("report.directive.upgrade", names=texts.listed(wanting, words))
+    return {
+        "title": words("report.directive.title"),
+        "text": text,
+        "status": [
+            words(
+                "report.directive.tested",
+                tested=tested,
+                total=len(judged),
+                drills=len(summary.drills),
+            ),
+            speed,
+        ],
     }
 
 

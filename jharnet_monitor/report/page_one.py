@@ -172,29 +172,28 @@ def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
 def speed_texts(down: Speed, up: Speed, words: Words) -> dict[str, str]:
     """What was delivered both ways, against what was contracted, with the number of tests."""
     if down.median is None and up.median is None:
-        return {"speed": words("not_measured"), "contract": _contract(down, words), "n": ""}
+        return {"speed": words("not_measured"), "contract": _contract(down, up, words), "n": ""}
     return {
         "speed": texts.both_rates(down.median, up.median),
-        "contract": _contract(down, words, up),
+        "contract": _contract(down, up, words),
         "n": words("report.tests", n=max(down.tests, up.tests)),
     }
 
 
-def _contract(down: Speed, words: Words, up: Speed | None = None) -> str:
+def _contract(down: Speed, up: Speed, words: Words) -> str:
     if down.contracted is None:
         return words("report.contract_unknown")
     rates = texts.rate(down.contracted)
-    if up is not None and up.contracted not in (None, down.contracted):
+    if up.contracted not in (None, down.contracted):
         rates = texts.both_rates(down.contracted, up.contracted)
-    contracted = words("report.of_contract", rate=rates)
-    if up is None:
-        return contracted
-    shares = ["–" if way.ratio is None else texts.percent(way.ratio) for way in (down, up)]
-    return f"{' / '.join(shares)} {contracted}"
+    if down.ratio is None and up.ratio is None:
+        return words("report.contract", rate=rates)
+    shares = ("–" if way.ratio is None else texts.percent(way.ratio) for way in (down, up))
+    return words("report.of_contract", shares=" / ".join(shares), rate=rates)
 
 
 def _change(office: OfficeSummary, words: Words) -> dict[str, str]:
-    now, before = office.conference.grade, office.before
+    now, before = office.conference.grade, office.before.conference.grade if office.before else None
     if now is None or before is None:
         return {"change": words("report.change.new"), "was": ""}
     if now == before:

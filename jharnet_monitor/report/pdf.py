@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.resources import files
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 _Standard = Literal["a-3b"]
 STANDARD: _Standard = "a-3b"
+_SHARED = ("common.typ", "charts.typ")
 _TEMPLATES = files("jharnet_monitor.report") / "templates"
 
 
@@ -42,7 +44,7 @@ def set_pdf(
     try:
         pdf = _compile(sources, made_at, None)
     except typst.TypstError as error:
-        raise SettingError(f"{template}: {error.message}") from error
+        raise SettingError(_explained(template, error)) from error
     log.warning("%s was set, but not as PDF/A-3b: %s", template, strict.message)
     return pdf
 
@@ -51,14 +53,19 @@ def _sources(
     template: str, data: Mapping[str, Any], attachments: Mapping[str, bytes]
 ) -> dict[str, bytes]:
     try:
-        sources = {
-            "main.typ": (_TEMPLATES / template).read_bytes(),
-            "common.typ": (_TEMPLATES / "common.typ").read_bytes(),
-        }
+        sources = {name: (_TEMPLATES / name).read_bytes() for name in _SHARED}
+        sources["main.typ"] = (_TEMPLATES / template).read_bytes()
     except OSError as error:
         raise SettingError(f"{template}: cannot be read: {error.strerror}") from error
     sources["report.json"] = json.dumps(data, ensure_ascii=False).encode()
     return sources | {f"attached/{name}": content for name, content in attachments.items()}
+
+
+def _explained(template: str, error: typst.TypstError) -> str:
+    """File, line and column before the message, as far as Typst tells them."""
+    place = re.search(r"┌─ (\S+)", error.diagnostic)
+    where = place[1].replace("main.typ", template) if place else template
+    return f"{where}: {error.message}"
 
 
 def _compile(sources: dict[str, bytes], made_at: datetime, standard: _Standard | None) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from jharnet_monitor.model import OfficeState
-from jharnet_monitor.report.collect import Span
+from jharnet_monitor.report.summary import Span
 from jharnet_monitor.store import Transition
 
 

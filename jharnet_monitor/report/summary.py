@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.model import OfficeState
@@ -95,6 +97,15 @@ def _share(part: float, whole: float) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """An office was in one state from `start` to just before `end`."""
+
+    state: OfficeState
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Outage:
     """One unbroken stretch in a state that is not up; `open` when it had not ended."""
 
@@ -119,6 +130,8 @@ class Speed:
     contracted: float | None = None
     below: int = 0
     """Tests under the configured share of the contracted rate."""
+    low: float | None = None
+    high: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -126,6 +139,15 @@ class Speed:
         if self.median is None or self.contracted is None:
             return None
         return self.median / self.contracted
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedTest:
+    """One test of the JharNet line; None for a direction that gave no figure."""
+
+    at: datetime
+    down: float | None
+    up: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +175,17 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """One office in one period of the trend; None where nothing was measured."""
+
+    name: str
+    start: datetime
+    conference: Conference
+    availability: Availability
+    down: Speed
+
+
+@dataclass(frozen=True, slots=True)
 class OfficeSummary:
     """One office over the period."""
 
@@ -165,8 +198,18 @@ class OfficeSummary:
     internet_down: Speed = Speed()
     internet_up: Speed = Speed()
     latency: Latency = Latency()
-    before: int | None = None
-    """The conference grade of the period before."""
+    days: tuple[tuple[date, Latency], ...] = ()
+    """Latency and loss day by day."""
+    spans: tuple[Span, ...] = ()
+    """The states, one after the other, cut to the period."""
+    speed_tests: tuple[SpeedTest, ...] = ()
+    history: tuple[Point, ...] = ()
+    """Earlier periods, the oldest first; the last is the one just before."""
+
+    @property
+    def before(self) -> Point | None:
+        """The period just before."""
+        return self.history[-1] if self.history else None
 
     @property
     def measured(self) -> bool:
@@ -184,10 +227,19 @@ class Summary:
     until: datetime
     made_at: datetime
     offices: tuple[OfficeSummary, ...]
+    drills: tuple[Mapping[str, Any], ...] = ()
+    """The drills of the period, in the form of the contract."""
+    root: str | None = None
+    """The hash chain's root after the period's last sealed hour."""
     first: datetime | None = None
     """Start of the first measurement of the period; None for an empty one."""
     last: datetime | None = None
     measurements: int = 0
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The district's time zone."""
+        return ZoneInfo(self.config.district.timezone)
 
     @property
     def complete(self) -> bool:

@@ -68,6 +68,15 @@ def share_down(ratio: float) -> str:
     return f"{cut:.2f}".rstrip("0").rstrip(".") + " %"
 
 
+def share_short(ratio: float) -> str:
+    """The same for a narrow column: at most four signs, without its unit.
+
+    >>> share_short(0.99998), share_short(1.0), share_short(0.0921)
+    ('99.9', '100', '9.2')
+    """
+    return f"{math.floor(round(ratio * 1e3, 6)) / 10:g}"
+
+
 def loss(ratio: float) -> str:
     """A packet loss: what is not nothing never reads as 0.
 

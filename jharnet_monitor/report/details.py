@@ -1,0 +1,209 @@
+"""What follows page one: the figures of every office, its states, the trend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jharnet_monitor.model import OfficeState
+from jharnet_monitor.report import charts, texts
+from jharnet_monitor.report.fold import OUT
+from jharnet_monitor.report.period import Period
+from jharnet_monitor.report.summary import OfficeSummary, Point, Speed, Summary
+from jharnet_monitor.report.words import Words
+
+
+def measured(summary: Summary, words: Words) -> dict[str, Any]:
+    """The table of latency, loss, jitter and Internet speed."""
+    heads = ("block", "latency", "jitter", "loss", "minutes", "internet")
+    return {
+        "title": words("report.details"),
+        "head": [words(f"report.head.{name}") for name in heads],
+        "rows": [measured_row(office, words) for office in summary.offices],
+    }
+
+
+def measured_row(office: OfficeSummary, words: Words) -> list[str]:
+    """Latency, jitter, loss, minutes and Internet speed of one office, after its name."""
+    latency = office.latency
+    missing = words("not_measured")
+    rtt = missing
+    if latency.p50 is not None and latency.p95 is not None:
+        rtt = f"{texts.milliseconds(latency.p50)}; {texts.milliseconds(latency.p95)}"
+    loss = missing
+    if latency.loss is not None:
+        loss = words(
+            "report.loss_of", loss=texts.loss(latency.loss), lost=latency.lost, sent=latency.sent
+        )
+    internet = missing
+    if office.internet_down.tests or office.internet_up.tests:
+        tests = max(office.internet_down.tests, office.internet_up.tests)
+        rates = texts.both_rates(office.internet_down.median, office.internet_up.median)
+        internet = f"{rates} ({words('report.tests', n=tests)})"
+    return [
+        texts.office_name(office.office, words),
+        rtt,
+        missing if latency.jitter is None else texts.milliseconds(latency.jitter),
+        loss,
+        str(latency.minutes),
+        internet,
+    ]
+
+
+def speed_chart(summary: Summary, words: Words) -> dict[str, Any]:
+    """Bars of the delivered speed against the contract, both ways."""
+    marks = summary.config.thresholds
+    return {
+        "title": words("report.speed.title"),
+        "note": words("report.speed.note", delivered=texts.percent(marks.delivered)),
+        "mark": round(marks.delivered / charts.FULL_SPEED, 5),
+        "full": round(1 / charts.FULL_SPEED, 5),
+        "ways": [words("way.down"), words("way.up")],
+        "axis": {"mark": texts.percent(marks.delivered), "full": texts.percent(1.0)},
+        "rows": [
+            {
+                "office": texts.office_name(office.office, words),
+                "down": speed_bar(office.down, words),
+                "up": speed_bar(office.up, words),
+            }
+            for office in summary.offices
+        ],
+    }
+
+
+def speed_bar(speed: Speed, words: Words) -> dict[str, Any]:
+    """A bar of the speed chart, and what it says in figures."""
+    if speed.median is None:
+        return {"bar": None, "text": words("not_measured")}
+    tests = words("report.tests", n=speed.tests)
+    if speed.ratio is None:
+        text = f"{texts.rate(speed.median)}, {words('report.contract_unknown')}; {tests}"
+        return {"bar": None, "text": text}
+    below = words("report.speed.below", n=speed.below)
+    return {
+        "bar": charts.speed_bar(speed),
+        "text": f"{texts.rate(speed.median)}; {tests}, {below}",
+    }
+
+
+def states(summary: Summary, words: Words) -> dict[str, Any]:
+    """The timeline of every office, and its time in every state."""
+    return {
+        "title": words("report.states.title"),
+        "note": words("report.states.note"),
+        "ticks": ticks(summary.period, words),
+        "legend": legend(words),
+        "rows": [
+            {
+                "office": texts.office_name(office.office, words),
+                "pieces": charts.timeline(office.spans, summary.period),
+            }
+            for office in summary.offices
+        ],
+        "table": _outage_table(summary, words),
+    }
+
+
+def legend(words: Words) -> list[dict[str, str]]:
+    """What the marks of a timeline mean."""
+    marks = ("up", "line", "power", "out", "lan", "planned", "none")
+    return [{"mark": mark, "text": words(f"report.mark.{mark}")} for mark in marks]
+
+
+def ticks(period: Period, words: Words) -> list[dict[str, Any]]:
+    """The days under a timeline."""
+    return [
+        {
+            "x": tick["x"],
+            "label": texts.day(tick["day"], words, short=True),
+            "number": str(tick["day"].day),
+        }
+        for tick in charts.day_ticks(period)
+    ]
+
+
+def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
+    """By office and cause: how often, how long together, the longest; then the availability."""
+    hit = [office for office in summary.offices if office.outages]
+    quiet = [
+        texts.office_name(office.office, words)
+        for office in summary.offices
+        if not office.outages and office.availability.ratio is not None
+    ]
+    return {
+        "head": [
+            words("report.head.block"),
+            *(words(f"state.{state}") for state in OUT),
+            *(words(f"report.states.{name}") for name in ("availability", "without", "between")),
+        ],
+        "rows": [
+            [
+                texts.office_name(office.office, words),
+                *(_outage_cell(office, state, words) for state in OUT),
+                *availability(office, words),
+            ]
+            for office in hit
+        ],
+        "note": words("report.states.table_note"),
+        "quiet": words("report.states.quiet", names=texts.listed(quiet, words)) if quiet else None,
+    }
+
+
+def _outage_cell(office: OfficeSummary, state: OfficeState, words: Words) -> str:
+    found = [outage for outage in office.outages if outage.state is state]
+    if not found:
+        return words("report.states.never")
+    total = texts.length(sum(outage.seconds for outage in found), words)
+    if len(found) == 1:
+        return words("report.states.once", total=total)
+    longest = texts.length(max(outage.seconds for outage in found), words)
+    return words("report.states.times", n=len(found), total=total, longest=longest)
+
+
+def availability(office: OfficeSummary, words: Words) -> list[str]:
+    """The availability, that without power cuts, and its bounds."""
+    available = office.availability
+    bounds = available.bounds
+    if available.ratio is None or available.without_power is None or bounds is None:
+        return [words("not_measured")] * 3
+    return [
+        texts.share_down(available.ratio),
+        texts.share_down(available.without_power),
+        f"{texts.share_down(bounds[0])} – {texts.share_down(bounds[1])}",
+    ]
+
+
+def trend(summary: Summary, words: Words) -> dict[str, Any] | None:
+    """The periods before and this one, side by side; None where there is nothing before."""
+    names = [point.name for point in summary.offices[0].history]
+    if not names:
+        return None
+    columns = [*names, summary.period.name]
+    return {
+        "title": words(
+            "report.trend.title", span=words(f"period.spans.{summary.period.kind}", n=len(columns))
+        ),
+        "note": words("report.trend.note"),
+        "head": [name.rpartition("-")[2] for name in columns],
+        "mark": summary.config.thresholds.delivered,
+        "rows": [
+            {
+                "office": texts.office_name(office.office, words),
+                "points": [*(_point(p) for p in office.history), _point(_now(office, summary))],
+            }
+            for office in summary.offices
+        ],
+    }
+
+
+def _now(office: OfficeSummary, summary: Summary) -> Point:
+    period = summary.period
+    return Point(period.name, period.start, office.conference, office.availability, office.down)
+
+
+def _point(point: Point) -> dict[str, Any]:
+    ratio, available = point.down.ratio, point.availability.ratio
+    return {
+        "grade": point.conference.grade,
+        "speed": None if ratio is None else round(min(ratio, 1.0), 4),
+        "available": None if available is None else texts.share_short(available),
+    }

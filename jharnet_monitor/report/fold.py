@@ -1,0 +1,97 @@
+"""The rules by which many measurements become one figure. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from statistics import median, median_low
+
+from jharnet_monitor.config.schema import District
+from jharnet_monitor.judge.hours import in_office_hours
+from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.report.summary import DOWN, Availability, Conference, Outage, Span, Speed
+
+OUT = (*DOWN, OfficeState.LAN_DOWN)
+"""The states that are listed as outages."""
+
+
+def conference(calls: Iterable[Measurement], district: District) -> Conference:
+    """What conference the line held, by the rule that `Conference` states."""
+    every = sorted(calls, key=lambda call: call.started_at)
+    inside = [call for call in every if in_office_hours(district, call.started_at)]
+    outside = not any(grade_of(call) is not None for call in inside)
+    counted = every if outside else inside
+    graded = [(call, grade) for call in counted if (grade := grade_of(call)) is not None]
+    missed = [call for call in counted if call.outcome is Outcome.NO_DATA]
+    if not graded:
+        return Conference(missed=len(missed), cause=_most(call.cause for call in missed))
+    grade = median_low(grade for _, grade in graded)
+    limits = (call.conditions.get("limited_by") for call, reached in graded if reached <= grade)
+    failed = (call.cause for call, _ in graded if call.outcome is Outcome.FAILED)
+    return Conference(
+        grade=grade,
+        tests=len(graded),
+        missed=len(missed),
+        outside_hours=outside,
+        limited_by=_most(limits),
+        cause=_most(failed) if grade == 0 else None,
+        grades=tuple((call.started_at, reached) for call, reached in graded),
+    )
+
+
+def grade_of(call: Measurement) -> int | None:
+    """The grade of one call: 0 where the network made it impossible, None where not tested."""
+    if call.outcome is Outcome.NO_DATA:
+        return None
+    grade = call.values.get("grade")
+    if grade is None:
+        return 0 if call.outcome is Outcome.FAILED else None
+    return int(grade)
+
+
+def _most(names: Iterable[str | None]) -> str | None:
+    """The most frequent name; None where there is none."""
+    found = Counter(name for name in names if name and name != "none")
+    return found.most_common(1)[0][0] if found else None
+
+
+def speed(rates: Iterable[float | None], contracted: float | None, share: float) -> Speed:
+    """Median rate and how many tests fell short of `share` of the contracted one.
+
+    >>> speed([2e6, None, 4e6, 3e6], 4e6, 0.8)
+    Speed(median=3000000.0, tests=3, contracted=4000000.0, below=2, low=2000000.0, high=4000000.0)
+    """
+    known = [rate for rate in rates if rate is not None]
+    if not known:
+        return Speed(contracted=contracted)
+    below = 0 if contracted is None else sum(rate < share * contracted for rate in known)
+    return Speed(median(known), len(known), contracted, below, min(known), max(known))
+
+
+def clipped(spans: Iterable[Span], start: datetime, until: datetime) -> list[Span]:
+    """The parts of the spans that lie within [start, until)."""
+    return [
+        Span(span.state, max(span.start, start), min(span.end, until))
+        for span in spans
+        if span.end > start and span.start < until
+    ]
+
+
+def account(spans: Iterable[Span], total: float) -> Availability:
+    """Seconds by state; what no span covers of the `total` is unknown."""
+    seconds: dict[OfficeState, float] = {}
+    for span in spans:
+        length = (span.end - span.start).total_seconds()
+        seconds[span.state] = seconds.get(span.state, 0.0) + length
+    rest = total - sum(seconds.values())
+    if rest > 0:
+        seconds[OfficeState.UNKNOWN] = seconds.get(OfficeState.UNKNOWN, 0.0) + rest
+    return Availability(seconds)
+
+
+def outages(office: str, spans: Sequence[Span], until: datetime) -> Iterable[Outage]:
+    """Every span in which something of the office was down; `open` when it lasts to the end."""
+    for span in spans:
+        if span.state in OUT:
+            yield Outage(office, span.state, span.start, span.end, open=span.end >= until)
