@@ -23,7 +23,9 @@ from jharnet_monitor.tokens import hash_token, make_token, write_secret
 
 
 def check_config(
-    file: Annotated[Path, typer.Argument(help="The hub's YAML file.")] = DEFAULT_CONFIG,
+    file: Annotated[
+        Path, typer.Argument(envvar="JHARNET_CONFIG", help="The hub's YAML file.")
+    ] = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Check a configuration: exit 0 and a summary, or 2 and the line to mend."""
