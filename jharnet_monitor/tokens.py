@@ -86,9 +86,15 @@ def check_private(path: Path, status: os.stat_result) -> None:
     """Raise `UserError` when anyone but the owner may read or write the file."""
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path}: is no file")
-    if status.st_mode & 0o077:
+    if status.st_mode & 0o077 and not _kept_by_systemd(path):
         mode = stat.S_IMODE(status.st_mode)
         raise UserError(f"{path}: may be used by others (mode {mode:o}); run `chmod 600 {path}`")
+
+
+def _kept_by_systemd(path: Path) -> bool:
+    """Whether it is a credential of this service: systemd.exec(5) guards those by an ACL."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    return directory is not None and path.absolute().is_relative_to(directory)
 
 
 def _make_directory(directory: Path) -> None:

@@ -103,6 +103,19 @@ def test_what_root_makes_belongs_to_the_service(tmp_path: Path) -> None:
         assert (path.stat().st_uid, path.stat().st_gid) == (4242, 4243)
 
 
+def test_a_credential_of_systemd_is_guarded_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mode shows the group bits of an ACL; elsewhere the same mode is refused."""
+    file = tmp_path / "token"
+    tokens.write_secret(file, "one")
+    file.chmod(0o440)
+    with pytest.raises(UserError, match="run `chmod 600"):
+        tokens.read_secret(file)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert tokens.read_secret(file) == "one"
+
+
 # --- certificates
 
 
@@ -241,3 +254,25 @@ def test_wrong_use_of_tls_init_is_one_line(
     assert (code, out, error.count("\n")) == (2, "", 1)
     assert told in error
     assert not (tmp_path / "tls").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("offce: potka\n", "a.yaml:1: offce: unknown key; did you mean `office`?"),
+        ("hub: wss://h/agent\noffice: Potka\n", "a.yaml:2: office: must be small letters"),
+        ("hub: wss://h/agent\noffice: potka\n", "--token-file is missing"),
+        ("hub: h\noffice: potka\ntoken_file: t\n", "--hub h: must be wss://HOST:9797/agent"),
+        (
+            "hub: wss://h/agent\noffice: potka\ntoken_file: t\n",
+            "/t: there is no such file; `jharnet-monitor token OFFICE` prints one",
+        ),
+    ],
+    ids=range(5),
+)
+def test_a_wrong_agent_file_is_one_line(tmp_path: Path, run: Run, text: str, told: str) -> None:
+    """The agent's file is as strict as the hub's; names in it start at its directory."""
+    (tmp_path / "a.yaml").write_text(text, "utf-8")
+    code, out, error = run("agent", "--config", tmp_path / "a.yaml")
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert told in error

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
 from jharnet_monitor.agent import Agent, AgentSettings, RefusedError
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile
-from jharnet_monitor.config.load import load_config
+from jharnet_monitor.config.agent_file import AgentFile
+from jharnet_monitor.config.load import load_config, load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub import Hub
+from jharnet_monitor.tokens import read_secret
 
 LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 
@@ -76,27 +77,15 @@ def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSetti
 
 
 def _agent_file(path: Path) -> dict[str, object]:
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
-    known = {"hub", "office", "token_file", "ca", "spool"}
-    if not isinstance(data, dict) or not set(data) <= known:
-        raise UserError(f"{path}: must hold only the keys {', '.join(sorted(known))}")
-    return data
+    return load_yaml_model(path, AgentFile).model_dump(exclude_none=True)
 
 
 def _read_token(path: Path) -> str:
     try:
-        token = path.read_text("ascii").strip()
-        mode = path.stat().st_mode & 0o077
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--token-file {path}: cannot be read ({error})") from error
-    if mode:
-        raise UserError(f"--token-file {path}: others can read it; run `chmod 600 {path}`")
-    if not token:
-        raise UserError(f"--token-file {path}: is empty; `jharnet-monitor token OFFICE` makes one")
-    return token
+        return read_secret(path)
+    except UserError as error:
+        remedy = "" if "`" in str(error) else "; `jharnet-monitor token OFFICE` prints one"
+        raise UserError(f"--token-file {error}{remedy}") from None
 
 
 def _set_up_logging(level: str) -> None:

@@ -45,11 +45,13 @@ from jharnet_monitor.config.fields import (
 from jharnet_monitor.config.units import Duration, Ratio, Size
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Part of a file of ours: unknown keys are refused, what was read stays as it is."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class OfficeHours(_Section):
+class OfficeHours(Section):
     """When people work; breaches and breach alerts are judged inside of it."""
 
     days: Weekdays = "mon-sat"
@@ -67,7 +69,7 @@ class OfficeHours(_Section):
         return parse_weekdays(self.days)
 
 
-class District(_Section):
+class District(Section):
     """The district that the hub serves."""
 
     id: Identifier = Field(examples=["east-singhbhum"])
@@ -78,7 +80,7 @@ class District(_Section):
     office_hours: OfficeHours = OfficeHours()
 
 
-class Tls(_Section):
+class Tls(Section):
     """Certificate and key of the hub; `jharnet-monitor tls init` makes both."""
 
     certificate: FilePath = Field(examples=["tls/hub.pem"])
@@ -87,7 +89,7 @@ class Tls(_Section):
     """PEM, mode 600."""
 
 
-class Uplink(_Section):
+class Uplink(Section):
     """Headquarters' own line, which all offices share."""
 
     contracted: ContractedRate = Field(examples=["34 Mbit/s"])
@@ -104,7 +106,7 @@ def _section_or_off(value: object) -> object:
     raise ValueError("must have `certificate:` and `key:` below it, or be `off`")
 
 
-class Hub(_Section):
+class Hub(Section):
     """The daemon at headquarters."""
 
     listen: ListenAddress = "0.0.0.0:9797"
@@ -140,7 +142,7 @@ class Hub(_Section):
         return split_ports(self.udp_ports)
 
 
-class LatencyProbe(_Section):
+class LatencyProbe(Section):
     """Always-on echo requests, folded into one measurement every `every`."""
 
     every: Annotated[Duration, AfterValidator(at_least(1, "1s"))] = 60.0
@@ -157,7 +159,7 @@ class LatencyProbe(_Section):
     """So many replies on end, and a silent address is called answering again."""
 
 
-class BandwidthProbe(_Section):
+class BandwidthProbe(Section):
     """Throughput between agent and hub; `internet` adds the path to a speed-test server."""
 
     every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] = 7200.0
@@ -170,7 +172,7 @@ class BandwidthProbe(_Section):
     """Address of a speed-test server of your own; null for a public one nearby."""
 
 
-class ConferenceProbe(_Section):
+class ConferenceProbe(Section):
     """Two-way WebRTC calls between hub and agent."""
 
     at: tuple[TimeOfDay, ...] = ("11:00", "15:00")
@@ -183,7 +185,7 @@ class ConferenceProbe(_Section):
     """Length of a call."""
 
 
-class Probes(_Section):
+class Probes(Section):
     """What is measured, and how often."""
 
     latency: LatencyProbe = LatencyProbe()
@@ -191,7 +193,7 @@ class Probes(_Section):
     conference: ConferenceProbe = ConferenceProbe()
 
 
-class Thresholds(_Section):
+class Thresholds(Section):
     """Where good ends. They live here alone; metrics export them, rules compare with them."""
 
     loss: Ratio = 0.02
@@ -210,7 +212,7 @@ class Thresholds(_Section):
     """Availability that every office should reach, where its contract promises none."""
 
 
-class Link(_Section):
+class Link(Section):
     """What was contracted for an office's line; not public, so never a constant."""
 
     contracted: ContractedRate = Field(examples=["4 Mbit/s"])
@@ -223,14 +225,14 @@ class Link(_Section):
     """Availability that the operator has promised."""
 
 
-class AgentAccess(_Section):
+class AgentAccess(Section):
     """How an office's agent proves who it is."""
 
     token_hash_file: FilePath = Field(examples=["secrets/potka"])
     """Made by `jharnet-monitor token OFFICE`; holds no token, only its hash."""
 
 
-class Office(_Section):
+class Office(Section):
     """One block office: at least one address."""
 
     id: Identifier = Field(examples=["potka"])
@@ -253,7 +255,7 @@ class Office(_Section):
         return self
 
 
-class Smtp(_Section):
+class Smtp(Section):
     """The mail server; the password comes from a file."""
 
     host: Address = Field(examples=["smtp.example.in"])
@@ -266,7 +268,7 @@ class Smtp(_Section):
     sender: MailAddress = Field(default="jharnet-monitor@localhost", alias="from")
 
 
-class ReportSettings(_Section):
+class ReportSettings(Section):
     """The weekly report: in which languages, to whom."""
 
     languages: Annotated[tuple[Literal["hi", "en"], ...], Field(min_length=1)] = ("hi", "en")
@@ -281,7 +283,7 @@ class ReportSettings(_Section):
     """The same in Hindi."""
 
 
-class Config(_Section):
+class Config(Section):
     """The whole file."""
 
     district: District = Field(examples=["{id: east-singhbhum, ...}"])
