@@ -20,6 +20,7 @@ from jharnet_monitor.probes.base import (
 )
 from jharnet_monitor.probes.conference import CONFERENCE
 from jharnet_monitor.probes.conference_far import far_side as conference_far_side
+from jharnet_monitor.probes.internet import far_side as internet_far_side
 from jharnet_monitor.probes.latency import LATENCY
 
 __all__ = [
@@ -45,6 +46,7 @@ PROBES: dict[str, Probe] = {
 
 FAR_SIDES: dict[str, FarSide] = {
     "bandwidth": bandwidth_far_side,
+    "internet": internet_far_side,
     "conference": conference_far_side,
 }
 """The agent's halves, by the names that the hub's halves open."""

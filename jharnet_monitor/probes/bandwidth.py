@@ -15,6 +15,7 @@ from typing import Any
 
 from jharnet_monitor.judge.throughput import Estimate, estimate
 from jharnet_monitor.model import Cause
+from jharnet_monitor.probes import internet
 from jharnet_monitor.probes.base import (
     AgentLink,
     Channel,
@@ -71,6 +72,8 @@ def _limits(context: ProbeContext, rate: float) -> Limits:
 
 def cost(context: ProbeContext) -> int:
     """The most bytes that one run puts on the office's line, both ways together."""
+    if context.options.get("path") == "internet":
+        return internet.cost(context)
     both = rates(context)
     return sum(_limits(context, r).most_bytes for r in (both.down, both.up)) + OVERHEAD_BYTES // 3
 
@@ -83,13 +86,15 @@ def reserve(context: ProbeContext) -> float:
 
 def time_limit(context: ProbeContext) -> float:
     """Seconds after which a run has hung."""
+    if context.options.get("path") == "internet":
+        return internet.TIME_LIMIT_SECONDS
     return 2 * (context.config.probes.bandwidth.seconds + 20) + 20
 
 
 async def run(context: ProbeContext) -> Reading:
     """Measure the path that `options["path"]` names: `jharnet` (default) or `internet`."""
     if context.options.get("path", "jharnet") == "internet":
-        raise NoData(Cause.NOT_CONFIGURED, "no speed-test client")
+        return await internet.run(context)
     if context.agent is None:
         raise NoData(Cause.NO_AGENT)
     channel = await context.agent.open("bandwidth", {})

@@ -48,24 +48,25 @@ class Series:
     def arrived(self, moment: float, info: TcpInfo | None, payload: int) -> bool:
         """The receiving end at `moment`; True when a point was added."""
         if info is None:
-            return self._add(Point(moment, 0, payload))
+            return self.add(moment, 0, payload)
         self.mss, self.header = info.receive_mss, info.header
-        return self._add(Point(moment, info.data_segments_in, info.bytes_received))
+        return self.add(moment, info.data_segments_in, info.bytes_received)
 
     def acknowledged(self, moment: float, info: TcpInfo) -> bool:
         """The sending end at `moment`: what the other end has acknowledged by ACK or SACK."""
         self.mss, self.header = info.send_mss, info.header
-        return self._add(Point(moment, info.delivered, info.bytes_acked))
+        return self.add(moment, info.delivered, info.bytes_acked)
 
-    def _add(self, point: Point) -> bool:
+    def add(self, moment: float, segments: int, payload: int) -> bool:
+        """Cumulative counts at a moment; True when they were worth keeping."""
         last = self.points[-1] if self.points else None
         if last is not None and (
-            point.seconds - last.seconds < SPACING_SECONDS
-            or (point.segments, point.payload) == (last.segments, last.payload)
+            moment - last.seconds < SPACING_SECONDS
+            or (segments, payload) == (last.segments, last.payload)
             or len(self.points) >= MAX_POINTS
         ):
             return False
-        self.points.append(point)
+        self.points.append(Point(moment, segments, payload))
         return True
 
     @property
@@ -109,8 +110,9 @@ class Series:
         """Read what an agent reports; raises `SeriesError` with what is wrong."""
         if not isinstance(data, Mapping) or not isinstance(data.get("points"), list):
             raise SeriesError("a series needs points")
-        mss, header, rows = data.get("mss"), data.get("header"), data["points"]
-        if not _is_count(mss) or not 64 <= mss <= 65535 or header not in (40, 52, 60, 72):
+        rows: list[Any] = data["points"]
+        mss, header = _count(data.get("mss")), _count(data.get("header"))
+        if not 64 <= mss <= 65535 or header not in (40, 52, 60, 72):
             raise SeriesError("a series needs its segment size")
         if len(rows) > MAX_POINTS:
             raise SeriesError(f"a series has at most {MAX_POINTS} points")
@@ -125,16 +127,17 @@ class Series:
         return cls(mss, header, points)
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 50
+def _count(value: Any) -> int:
+    """The value as a count; raises `SeriesError` for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 50:
+        raise SeriesError(f"not a count: {str(value)[:40]}")
+    return value
 
 
 def _point(row: Any) -> Point:
     if not isinstance(row, list) or len(row) != 3:
         raise SeriesError("a point has a time and two counts")
-    moment, segments, payload = row
+    moment = row[0]
     if not isinstance(moment, int | float) or not math.isfinite(moment) or not 0 <= moment < 1e6:
         raise SeriesError("a point needs its time")
-    if not _is_count(segments) or not _is_count(payload):
-        raise SeriesError("a point has counts")
-    return Point(moment / 1000, segments, payload)
+    return Point(moment / 1000, _count(row[1]), _count(row[2]))

@@ -1,0 +1,205 @@
+"""One run of a speed test against an Internet server, as a process of its own.
+
+    python -m jharnet_monitor.probes.speedtest_run < order.json > result.json
+
+A process, because speedtest-cli blocks, starts threads that nothing can end, and would share the
+interpreter with an agent that has packets to time. Order: `server` (address or null), `run` (a
+word that names this run to a server of ours), `threads`, and `seconds` and `bytes` a direction.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+from jharnet_monitor.judge.throughput import estimate, stable
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.series import Series
+from jharnet_monitor.probes.speedtest_client import (
+    TIMEOUT_SECONDS,
+    Client,
+    ClientError,
+    Meter,
+    SpeedtestError,
+    cause_of,
+)
+from jharnet_monitor.probes.tcpinfo import TcpInfo, tcp_info
+
+POLL_SECONDS = 0.004
+SILENCE_SECONDS = 2.0
+HANDSHAKES = 5
+PROBE_SPACING_SECONDS = 0.15
+MOST_THREADS = 8
+
+
+def handshake(url: str) -> float | None:
+    """Round-trip time in seconds as the kernel saw it while connecting; None if it could not."""
+    parts = urlsplit(url)
+    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    try:
+        with socket.create_connection(address, TIMEOUT_SECONDS) as sock:
+            info = tcp_info(sock)
+    except OSError:
+        return None
+    return None if info is None else info.rtt
+
+
+class Trips:
+    """Round trips by small connections while the data runs, independent of it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.seconds: list[float] = []
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(PROBE_SPACING_SECONDS):
+            trip = handshake(self._url)
+            if trip is not None:
+                self.seconds.append(trip)
+
+    def stop(self) -> float | None:
+        """End, and give the median: a request lost in a full queue comes a second late."""
+        self._stop.set()
+        self._thread.join(TIMEOUT_SECONDS)
+        return statistics.median(self.seconds) if self.seconds else None
+
+
+class Run:
+    """One order: server, round trips, download, upload."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._order = order
+        self._meter = Meter()
+        self._stop = threading.Event()
+        self.result: dict[str, Any] = {"bytes_down": 0, "bytes_up": 0}
+
+    def all(self) -> None:
+        """Fill `result`; raises `ClientError`, or whatever speedtest-cli lets out."""
+        server, run = self._order.get("server"), str(self._order.get("run", ""))
+        client = Client(self._meter, self._stop, server, run)
+        url = client.choose()
+        self.result["server"] = url
+        trips = [t for _ in range(HANDSHAKES) if (t := handshake(url)) is not None]
+        if not trips:
+            raise ClientError(Cause.OFFLINE, "the server does not take connections")
+        self.result["idle_rtt"] = statistics.median(trips)
+        threads = max(1, min(MOST_THREADS, int(self._order["threads"])))
+        for name, work in (
+            ("download", lambda: client.download(threads=threads)),
+            ("upload", lambda: client.upload(threads=threads, pre_allocate=False)),
+        ):
+            self.result[name] = self._direction(name, url, work)
+
+    def _direction(self, name: str, url: str, work: Callable[[], Any]) -> dict[str, Any]:
+        self._meter.clear()
+        self._stop.clear()
+        worker = threading.Thread(target=work, daemon=True)
+        series = Series()
+        trips = Trips(url)
+        worker.start()
+        try:
+            ended = self._watch(name, series, worker)
+        finally:
+            self._stop.set()
+        errors, payload = list(self._meter.errors), self._book(name)
+        self._meter.clear()
+        worker.join(TIMEOUT_SECONDS)
+        loaded = trips.stop()
+        found = estimate(series.samples())
+        page = next((e for e in errors if isinstance(e, ClientError)), None)
+        if page is not None:
+            raise page
+        if found is None or ended == "silence":
+            cause = cause_of(errors[0]) if errors else Cause.INTERRUPTED
+            detail = str(errors[0]) if errors else "too little came through to measure"
+            raise ClientError(cause, f"{name}: {detail}"[:200])
+        return {
+            "rate": found.rate,
+            "uncertainty": found.uncertainty,
+            "ended": ended,
+            "loaded_rtt": loaded,
+            "payload": payload,
+        }
+
+    def _watch(self, name: str, series: Series, worker: threading.Thread) -> str:
+        """Poll until the rate has settled or a limit is reached; gives the reason."""
+        begun = time.monotonic()
+        most_bytes, most_seconds = int(self._order["bytes"]), float(self._order["seconds"])
+        while True:
+            time.sleep(POLL_SECONDS)
+            now = time.monotonic()
+            infos = self._meter.read()
+            changed = _take(series, name, now, infos)
+            last = series.points[-1].seconds if series.points else begun
+            if changed and stable(series.samples()):
+                return "stable"
+            if now - begun >= most_seconds:
+                return "time"
+            if sum(_down(i) + _up(i) for i in infos) >= most_bytes:
+                return "bytes"
+            if now - last >= SILENCE_SECONDS or not worker.is_alive():
+                return "silence" if now - last >= SILENCE_SECONDS else "worker"
+
+    def _book(self, name: str) -> int:
+        """Add what this direction put on the line; gives the payload that got through."""
+        infos = self._meter.read()
+        self.result["bytes_down"] += sum(_down(i) for i in infos)
+        self.result["bytes_up"] += sum(_up(i) for i in infos)
+        return sum(i.bytes_received if name == "download" else i.bytes_acked for i in infos)
+
+
+def _down(info: TcpInfo) -> int:
+    return info.bytes_received + info.segments_in * info.header
+
+
+def _up(info: TcpInfo) -> int:
+    return info.bytes_sent + info.segments_out * info.header
+
+
+def _take(series: Series, name: str, now: float, infos: list[TcpInfo]) -> bool:
+    """Add the sum over all sockets to the series; True when something new came."""
+    if not infos:
+        return False
+    biggest = max(infos, key=lambda i: i.bytes_received + i.bytes_acked)
+    series.header = biggest.header
+    if name == "download":
+        series.mss = max(biggest.receive_mss, 1)
+        segments, payload = (
+            sum(i.data_segments_in for i in infos),
+            sum(i.bytes_received for i in infos),
+        )
+    else:
+        series.mss = max(biggest.send_mss, 1)
+        segments, payload = sum(i.delivered for i in infos), sum(i.bytes_acked for i in infos)
+    return series.add(now, segments, payload)
+
+
+def main() -> None:
+    """Read an order, run it, write the result, and leave nothing running."""
+    run = Run(json.load(sys.stdin))
+    try:
+        run.all()
+    except ClientError as error:
+        run.result["error"] = {"cause": error.cause.value, "detail": str(error)[:200]}
+    except (OSError, HTTPException, SpeedtestError) as error:
+        detail = f"{type(error).__name__}: {error}"[:200]
+        run.result["error"] = {"cause": cause_of(error).value, "detail": detail}
+    json.dump(run.result, sys.stdout)
+    sys.stdout.flush()
+    os._exit(0)  # speedtest-cli's threads may still be waiting for their servers
+
+
+if __name__ == "__main__":
+    main()
