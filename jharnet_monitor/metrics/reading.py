@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
+from typing import Any
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.live import Live, fresh
@@ -14,6 +14,8 @@ from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
 from jharnet_monitor.metrics.family import DistrictView, Family, OfficeFamily, OfficeView, Point
 
 _log = logging.getLogger(__name__)
+
+_SUFFIXES = {"counter": "_total", "info": "_info"}
 
 Row = tuple[str, tuple[str, ...], float]
 """A sample: suffix of the name, values of the labels, value."""
@@ -44,16 +46,14 @@ def read_families(
     readings = []
     district = DistrictView(live, now)
     for family in DISTRICT_FAMILIES:
-        points = _guarded(lambda f=family: f.read(district), family.name)  # type: ignore[misc]
-        errors += points is None
-        readings.append(FamilyReading(family, _rows(family.kind, (), points or [])))
-    views = [(office.id, _view(live, office, now)) for office in live.config.offices]
-    for office_family in office_families:
         rows: list[Row] = []
-        for office_id, view in views:
-            points = _guarded(lambda f=office_family, v=view: f.read(v), office_family.name)  # type: ignore[misc]
-            errors += points is None
-            rows += _rows(office_family.kind, (office_id,), points or [])
+        errors += not _read(family, district, (), rows)
+        readings.append(FamilyReading(family, rows))
+    views = [((office.id,), _view(live, office, now)) for office in live.config.offices]
+    for office_family in office_families:
+        rows = []
+        for first, view in views:
+            errors += not _read(office_family, view, first, rows)
         readings.append(FamilyReading(office_family, rows))
     return readings, errors
 
@@ -68,20 +68,26 @@ def _view(live: Live, office: Office, now: datetime) -> OfficeView:
     return OfficeView(office, state, live.config, current)
 
 
-def _guarded(read: Callable[[], Iterable[Point]], name: str) -> list[Point] | None:
+def _read(
+    family: Family | OfficeFamily, view: Any, first: tuple[str, ...], rows: list[Row]
+) -> bool:
+    """Add a family's samples to the rows; when its reader fails, add none and give False.
+
+    A figure that is no number is unknown, and unknown is absent.
+    """
+    before, suffix = len(rows), _SUFFIXES.get(family.kind, "")
     try:
-        return list(read())
+        if family.kind == "histogram":
+            rows += _histogram_rows(first, list(family.read(view)))
+        else:
+            for labels, value in family.read(view):
+                if isfinite(value):
+                    rows.append((suffix, first + labels, value))
     except Exception:
-        _log.exception("metric %s could not be read", name)
-        return None
-
-
-def _rows(kind: str, first: tuple[str, ...], points: list[Point]) -> list[Row]:
-    """Points as samples. A figure that is no number is unknown, and unknown is absent."""
-    if kind == "histogram":
-        return _histogram_rows(first, points)
-    suffix = {"counter": "_total", "info": "_info"}.get(kind, "")
-    return [(suffix, first + labels, value) for labels, value in points if math.isfinite(value)]
+        _log.exception("metric %s could not be read", family.name)
+        del rows[before:]
+        return False
+    return True
 
 
 def _histogram_rows(first: tuple[str, ...], points: list[Point]) -> list[Row]:
