@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from jharnet_monitor import tls
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.json_schema import config_schema
 from jharnet_monitor.config.load import load_config, load_yaml_model
 from jharnet_monitor.config.units import parse_duration, parse_ratio, parse_size, spell
@@ -285,3 +286,10 @@ def test_spelled_quantities_read_back(n: int) -> None:
     assert parse_duration(spell(n / 1000, "duration")) == pytest.approx(n / 1000)
     assert parse_size(spell(n, "size")) == n
     assert parse_ratio(spell(n / 10**7, "ratio")) == pytest.approx(n / 10**7)
+
+
+def test_the_shipped_agent_file_is_right() -> None:
+    """What a block office starts from has no unknown key, and names stand beside it."""
+    agent = load_yaml_model(ROOT / "config/agent.yaml", AgentFile)
+    assert agent.office == "potka"
+    assert agent.token_file == ROOT / "config/token"

@@ -25,8 +25,8 @@ LEVELS = (
     {"model", "errors", "clock"},
     {"config", "judge", "tokens", "tls", "host"},
     {"rtc", "probes", "store", "metrics", "live", "spool", "session", "lab"},
-    {"states", "record", "runner", "report", "dossier", "client"},
-    {"schedule", "drills", "health", "vigil", "agents", "web"},
+    {"states", "record", "runner", "report", "dossier", "client", "asked"},
+    {"schedule", "drills", "health", "vigil", "agents", "agent_watch", "web"},
     {"hub", "agent", "demo"},
     {"cli", "commands", "__main__"},
 )
