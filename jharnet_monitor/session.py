@@ -30,7 +30,9 @@ MAX_BATCH = 200
 MAX_CHANNELS = 8
 MAX_QUEUED = 2000
 """Messages waiting in a channel; more than that is a flood, and closes it."""
-HEARTBEAT_SECONDS = 5.0
+HEARTBEAT_SECONDS = 2.0
+FRESH_SECONDS = 5.5
+"""An agent that was heard from within this long is there; later its silence is evidence."""
 SILENCE_SECONDS = 12.0
 """Without a frame for this long a session is dead, whatever TCP believes."""
 

@@ -15,6 +15,7 @@ from jharnet_monitor.judge.outages import (
     uplink_works,
 )
 from jharnet_monitor.model import OfficeState
+from jharnet_monitor.session import FRESH_SECONDS
 
 AGENT_GRACE_SECONDS = 40.0
 """After the hub's start, agents that have not come back yet are not called absent."""
@@ -26,7 +27,8 @@ class OfficeEvidence:
 
     router: bool | None = None
     pc: bool | None = None
-    connected: bool = False
+    heard_at: float | None = None
+    """When the connected agent was last heard, monotonic; None while none is connected."""
     goodbye: bool = False
     ever: bool = False
 
@@ -67,9 +69,15 @@ class States:
         self.offices[office].ever = ever
         self.offices[office].goodbye = goodbye
 
+    def hears(self, seen: OfficeEvidence) -> bool:
+        """Whether an office's agent is heard from now: a session whose line is dead is not."""
+        if seen.heard_at is None:
+            return False
+        return self.clock.monotonic() - seen.heard_at < FRESH_SECONDS
+
     def uplink(self) -> bool | None:
         """Whether headquarters' uplink carries packets; None where that is not known."""
-        answering = any(e.router or e.pc or e.connected for e in self.offices.values())
+        answering = any(e.router or e.pc or self.hears(e) for e in self.offices.values())
         return uplink_works(self.gateway, answering)
 
     def changes(self) -> Iterable[Change]:
@@ -95,7 +103,7 @@ class States:
         )
 
     def _presence(self, office: Office, seen: OfficeEvidence) -> AgentPresence:
-        if seen.connected:
+        if self.hears(seen):
             return AgentPresence.HEARD
         if office.agent is None:
             return AgentPresence.NOT_EXPECTED

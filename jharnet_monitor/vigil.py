@@ -137,7 +137,7 @@ class Vigil:
     async def agent_joined(self, office: str, vitals: Vitals) -> None:
         """An agent said hello."""
         seen = self._states.offices[office]
-        seen.connected, seen.ever, seen.goodbye = True, True, False
+        seen.ever, seen.goodbye = True, False
         agent = self._live.offices[office].agent
         agent.connected, agent.said_goodbye, agent.version = True, False, vitals.version
         self._take_vitals(office, vitals)
@@ -151,13 +151,14 @@ class Vigil:
     async def agent_left(self, office: str, goodbye: bool) -> None:
         """An agent's session ended, with or without a goodbye."""
         seen = self._states.offices[office]
-        seen.connected, seen.goodbye = False, goodbye
+        seen.heard_at, seen.goodbye = None, goodbye
         agent = self._live.offices[office].agent
         agent.connected, agent.said_goodbye = False, goodbye
         await self._note(office, "goodbye" if goodbye else "left", {"boot_id": agent.boot_id})
         await self._judge()
 
     def _take_vitals(self, office: str, vitals: Vitals) -> None:
+        self._states.offices[office].heard_at = self._clock.monotonic()
         agent = self._live.offices[office].agent
         agent.boot_id, agent.spooled = vitals.boot_id, vitals.spooled
         agent.last_heard = self._live.offices[office].last_seen = self._clock.now()
@@ -192,7 +193,7 @@ class Vigil:
         for office, seen in self._states.offices.items():
             live = self._live.offices[office]
             live.running = self._runner.running(office)
-            if seen.router or seen.pc or seen.connected:
+            if seen.router or seen.pc or self._states.hears(seen):
                 live.last_seen = now
         for change in list(self._states.changes()):
             self._live.set_state(change.office, change.state, change.at)

@@ -118,8 +118,8 @@ def _stay(one: Demo, url: str, end: float | None) -> None:
 def _outcomes(one: Demo) -> Table:
     """What was measured, an office a row."""
     table = Table(title="Measured", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("office")
-    for heading in ("RTT ms", "lost", "down Mbit/s", "up Mbit/s", "Internet down", "conference"):
+    table.add_column("office", no_wrap=True)
+    for heading in ("RTT\nms", "lost", "down\nMbit/s", "up\nMbit/s", "Internet\nMbit/s", "grade"):
         table.add_column(heading, justify="right")
     for office in one.offices:
         mine = {_slot(m): m for m in one.results if m["office"] == office}
@@ -154,6 +154,18 @@ def _figure(
     return f"[{style}]{measured['cause'] or 'not measured'}[/{style}]"
 
 
+_SHOWN = {
+    "rtt_p50_seconds": ("RTT, median", 1e3, "ms"),
+    "lost_packets": ("lost packets", 1, ""),
+    "download_bits_per_second": ("download", 1e-6, "Mbit/s"),
+    "upload_bits_per_second": ("upload", 1e-6, "Mbit/s"),
+    "down_wire_loss_ratio": ("loss in the call, down", 100, "%"),
+    "up_wire_loss_ratio": ("loss in the call, up", 100, "%"),
+    "unreachable_known_after_seconds": ("power cut seen after", 1, "s"),
+    "up_known_after_seconds": ("return seen after", 1, "s"),
+}
+
+
 def _agreement(rows: Sequence[Row]) -> Table:
     """What was measured beside the lab's truth."""
     right = sum(row.ok for row in rows)
@@ -162,18 +174,19 @@ def _agreement(rows: Sequence[Row]) -> Table:
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    for heading in ("office", "probe", "quantity"):
-        table.add_column(heading)
-    for heading in ("measured", "truth", "tolerance", ""):
-        table.add_column(heading, justify="right")
-    for row in sorted(rows, key=lambda r: (r.probe, r.office, r.quantity)):
+    table.add_column("office", no_wrap=True)
+    table.add_column("figure", no_wrap=True)
+    for heading in ("measured", "truth", "±", "unit", ""):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in sorted(rows, key=lambda r: (r.probe, r.quantity, r.office)):
+        name, factor, unit = _SHOWN[row.quantity]
         table.add_row(
             row.office,
-            row.probe,
-            row.quantity,
-            "–" if row.measured is None else f"{row.measured:,.5g}",
-            f"{row.truth:,.5g}",
-            f"± {row.tolerance:,.3g}",
+            name,
+            "–" if row.measured is None else f"{row.measured * factor:.2f}",
+            f"{row.truth * factor:.2f}",
+            f"{row.tolerance * factor:.2g}",
+            unit,
             "[green]ok[/green]" if row.ok else "[red]differs[/red]",
         )
     return table

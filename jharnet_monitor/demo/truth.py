@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
+
+from jharnet_monitor.lab.packetlog import EchoPacket
 
 Measured = Mapping[str, Any]
 """A measurement in the contract's form."""
@@ -37,21 +40,21 @@ class Row:
         return {**asdict(self), "ok": self.ok}
 
 
-def latency_rows(measured: Measured, flows: Flows) -> list[Row]:
-    """Median RTT and lost packets of one burst, against the emulator's count of its flow.
+def latency_rows(measured: Measured, flows: Flows, packets: Iterable[EchoPacket]) -> list[Row]:
+    """Median RTT and lost packets of one burst, against the emulator's record of its packets.
 
-    The truth of the RTT is the median sojourn there and back; of the loss, every packet of the
-    flow that the emulator dropped, requests and replies.
+    The truth of the RTT is the median over the packets of what requests and replies took through
+    the links; of the loss, every packet of the flow that the emulator dropped, both ways.
     """
     both = [f for f in flows if _is_burst(f, measured["conditions"])]
-    if not both or any(f["sojourn_p50_ms"] is None for f in both):
+    trips = _round_trips(measured["conditions"], packets)
+    if not both or not trips:
         return []
     values, office = measured["values"], measured["office"]
-    rtt = sum(f["sojourn_p50_ms"] for f in both) / 1000
     dropped = sum(_dropped(f) for f in both)
     lost = values["sent"] - values["received"] if "sent" in values else None
     return [
-        Row(office, "latency", "rtt_p50_seconds", values.get("rtt_p50_seconds"), rtt,
+        Row(office, "latency", "rtt_p50_seconds", values.get("rtt_p50_seconds"), median(trips),
             RTT_TOLERANCE),
         Row(office, "latency", "lost_packets", lost, dropped, 0),
     ]  # fmt: skip
@@ -93,6 +96,22 @@ def _is_burst(flow: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
         and flow["echo_id"] == conditions.get("icmp_id")
         and address in (flow["source"], flow["target"])
     )
+
+
+def _round_trips(conditions: Mapping[str, Any], packets: Iterable[EchoPacket]) -> list[float]:
+    """Seconds that the links took for each request and its reply, of those that both arrived."""
+    address, identifier = conditions.get("address"), conditions.get("icmp_id")
+    there: dict[int, float] = {}
+    trips = []
+    for packet in packets:
+        if packet.echo_id != identifier or packet.left is None:
+            continue
+        took = packet.left - packet.arrived
+        if packet.target == address:
+            there[packet.sequence] = took
+        elif packet.source == address and packet.sequence in there:
+            trips.append(there.pop(packet.sequence) + took)
+    return trips
 
 
 def _dropped(flow: Mapping[str, Any]) -> int:
