@@ -33,7 +33,11 @@ CHECKS_AT_ONCE = 50
 NAME_SECONDS = 300.0
 NAME_RETRY_SECONDS = 15.0
 _NAME_THREADS = 64
-_YIELD_EVERY = 64
+_WAKE_SECONDS = 0.032
+_MOST_AT_ONCE = 8
+"""With some hundred targets, a packet each goes to up to eight of them at a time: to wake up
+costs more than to send. With few, each has a moment of its own."""
+_LATE_SECONDS = 0.05
 
 
 class LatencyMonitor:
@@ -63,7 +67,11 @@ class LatencyMonitor:
         self._on_fold = on_fold
         self._on_reachability = on_reachability
         self._network = pinger or Pinger(settings.timeout, settings.dscp)
-        self._watches = [Watch(t, settings, clock, self._report) for t in targets(config)]
+        self._wavering: set[Watch] = set()
+        self._watches = [
+            Watch(target, settings, clock, self._report, self._wavering.add)
+            for target in targets(config)
+        ]
 
     def answers(self) -> dict[Target, bool | None]:
         """Whether each target answers now; None where that is not known."""
@@ -110,6 +118,7 @@ class LatencyMonitor:
         """Slot n belongs to target n modulo their number; the slots of a round fill an interval."""
         count = len(self._watches)
         step = self._interval / count
+        at_once = max(1, min(_MOST_AT_ONCE, round(_WAKE_SECONDS / step)))
         start, slot = self._clock.monotonic(), 0
         while True:
             behind = self._clock.monotonic() - (start + slot * step)
@@ -118,11 +127,13 @@ class LatencyMonitor:
             elif behind > self._interval:
                 slot += int(behind / self._interval) * count  # lost time is not caught up in bursts
             else:
-                number, index = divmod(slot, count)
-                self._send(self._watches[index], number // self._packets)
-                slot += 1
-                if slot % _YIELD_EVERY == 0:
-                    await asyncio.sleep(0)
+                for _ in range(at_once):
+                    number, index = divmod(slot, count)
+                    self._send(self._watches[index], number // self._packets)
+                    slot += 1
+                self._network.beat()
+                if behind > _LATE_SECONDS:
+                    await asyncio.sleep(0)  # catching up, but not to the exclusion of all else
 
     def _send(self, watch: Watch, number: int) -> None:
         period = watch.period
@@ -147,9 +158,10 @@ class LatencyMonitor:
     async def _check_for_ever(self) -> None:
         while True:
             await self._clock.sleep(CHECK_SECONDS)
-            wavering = [watch for watch in self._watches if watch.wavering]
-            if len(wavering) <= CHECKS_AT_ONCE:
-                for watch in wavering:
+            steady = {watch for watch in self._wavering if not watch.wavering}
+            self._wavering -= steady
+            if len(self._wavering) <= CHECKS_AT_ONCE:
+                for watch in self._wavering:
                     watch.send_check(self._network)
 
     async def _resolve_for_ever(self) -> None:

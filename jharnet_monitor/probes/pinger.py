@@ -1,11 +1,15 @@
 """Echo requests and replies, timed and matched: one socket a family for all targets.
 
 How a round-trip time comes about: the monotonic clock is read right before the packet goes to
-the kernel; the kernel stamps the reply when it arrives. That stamp is wall-clock time, so the
-offset between wall and monotonic clock is taken at the send and again after the reply was read.
-If it did not move, it turns the stamp into monotonic time. If it moved, somebody set the clock
-in between: the stamp is thrown away and the time of reading stands in. No sample is lost, and no
-sample carries the step.
+the kernel, and the kernel stamps the reply when it arrives, so that nothing depends on when this
+program comes to read it. It reads on a beat, since to be woken for a packet costs more than the
+packet does.
+
+The stamp is wall-clock time, so the offset between wall and monotonic clock is taken before the
+send and again after the reading. If it did not move, it turns the stamp into monotonic time. If it
+moved, somebody set the clock in between, before or after the arrival: the arrival lies between
+the last reading and this one, which tells the two apart unless the step is smaller than that.
+Then the reply counts and its time does not. No step is ever in a round-trip time.
 """
 
 from __future__ import annotations
@@ -28,9 +32,9 @@ clocks one after the other is itself only good to some microseconds."""
 _SEQUENCES = 1 << 16
 _MEMORY_SECONDS = 30.0
 """How long a settled request is remembered, to know a late or a second reply to it."""
-_BATCH = 256
 _PATTERN = bytes(range(8, PAYLOAD_BYTES))
-_TICK = 0.05
+_BEAT = 0.05
+_BEAT_AT_MOST_NS = 10_000_000
 
 
 class Timebase:
@@ -51,7 +55,7 @@ class Timebase:
     def offset_ns(self) -> int:
         """Wall minus monotonic clock, read as closely together as the scheduler lets us."""
         best, offset = 1 << 62, 0
-        for _ in range(4):
+        for _ in range(8):
             before = self.monotonic_ns()
             wall = self.wall_ns()
             after = self.monotonic_ns()
@@ -86,7 +90,8 @@ class Echo:
     """One echo request and what became of it.
 
     `sent_ns` is monotonic. `received` is None while waiting and where it cannot be known (the
-    kernel threw replies away); `rtt` is in seconds. `mark` is the caller's own.
+    kernel threw replies away); `rtt` is in seconds, None also where a reply's time cannot be
+    trusted. `mark` is the caller's own.
     """
 
     __slots__ = ("doubtful", "flow", "mark", "offset_ns", "payload", "received", "rtt", "sent_ns",
@@ -121,8 +126,8 @@ class Pinger:
     """Sends echo requests and settles each of them exactly once.
 
     It lives on the running event loop. `timeout` is in seconds. `strange` counts replies that
-    match nothing: a wrong source, or a request long forgotten. `steps` counts the samples whose
-    kernel stamp was thrown away because the clock was set while they were under way.
+    match nothing: a wrong source, or a request long forgotten. `steps` counts the replies during
+    whose way the wall clock was set.
     """
 
     def __init__(self, timeout: float, dscp: int = 0, timebase: Timebase | None = None) -> None:
@@ -133,12 +138,14 @@ class Pinger:
         self._time = timebase or Timebase()
         self._timeout_ns = round(timeout * 1e9)
         self._memory_ns = self._timeout_ns + round(_MEMORY_SECONDS * 1e9)
+        self._offset_ns = self._time.offset_ns()
         self._cookie = secrets.token_bytes(4)
         self._count = 0
         self._lanes: dict[Family, _Lane] = {}
         self._waiting: deque[Echo] = deque()
         self._remembered: deque[tuple[_Lane, Echo]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._beaten_ns = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -146,8 +153,8 @@ class Pinger:
         """The socket of a family, opened when first asked for; errors as `EchoSocket`."""
         lane = self._lanes.get(family)
         if lane is None:
-            lane = self._lanes[family] = _Lane(EchoSocket(family, self._dscp))
-            asyncio.get_running_loop().add_reader(lane.socket, self._drain, lane)
+            socket = EchoSocket(family, self._dscp)
+            lane = self._lanes[family] = _Lane(socket, self._time.monotonic_ns())
         return lane.socket
 
     def send(self, flow: Flow, address: SocketAddress, mark: Any = None) -> Echo:
@@ -165,9 +172,8 @@ class Pinger:
         echo = Echo(flow, address[0], mark)
         echo.sequence = sequence
         echo.payload = self._cookie + (self._count & 0xFFFFFFFF).to_bytes(4, "big") + _PATTERN
-        wall = self._time.wall_ns()
+        echo.offset_ns = self._offset_ns
         echo.sent_ns = self._time.monotonic_ns()
-        echo.offset_ns = wall - echo.sent_ns
         lane.socket.send(sequence, echo.payload, address)
         lane.sequence = (sequence + 1) % _SEQUENCES
         lane.echoes[sequence] = echo
@@ -175,8 +181,15 @@ class Pinger:
         self._idle.clear()
         self._remembered.append((lane, echo))
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
+            self._timer = asyncio.get_running_loop().call_later(_BEAT, self._beat)
         return echo
+
+    def beat(self) -> None:
+        """Read and settle now what else would be by 50 ms later: for who is awake just then."""
+        if self._time.monotonic_ns() - self._beaten_ns > _BEAT_AT_MOST_NS:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._beat()
 
     async def settle(self) -> None:
         """Wait until every request has its reply or its time-out."""
@@ -188,23 +201,21 @@ class Pinger:
             self._timer.cancel()
             self._timer = None
         for lane in self._lanes.values():
-            asyncio.get_running_loop().remove_reader(lane.socket)
             lane.socket.close()
         self._lanes.clear()
         self._waiting.clear()
         self._remembered.clear()
 
-    def _drain(self, lane: _Lane, limit: int = _BATCH) -> None:
+    def _read(self, lane: _Lane) -> None:
         """Read what came. The clocks are compared after the reading, so that a step between a
         packet's arrival and its reading cannot hide."""
         replies: list[EchoReply] = []
-        while len(replies) < limit and (reply := lane.socket.receive()) is not None:
+        while (reply := lane.socket.receive()) is not None:
             replies.append(reply)
-        if not replies:
-            return
-        offset, now = self._time.offset_ns(), self._time.monotonic_ns()
+        self._offset_ns, now = self._time.offset_ns(), self._time.monotonic_ns()
         for reply in replies:
-            self._match(lane, reply, offset, now)
+            self._match(lane, reply, self._offset_ns, now)
+        lane.read_ns = now
 
     def _match(self, lane: _Lane, reply: EchoReply, offset: int, now: int) -> None:
         echo = lane.echoes.get(reply.sequence)
@@ -215,29 +226,47 @@ class Pinger:
         elif not echo.waiting:
             echo.flow.stray(echo, Stray.DUPLICATE if echo.received else Stray.LATE)
         else:
-            took = self._arrival(echo, reply.stamp, offset, now) - echo.sent_ns
-            if took <= self._timeout_ns:
-                echo.rtt = took / 1e9
-                _settle(echo, True)
-            else:
-                _settle(echo, False)
+            self._accept(echo, self._arrival(lane, echo, reply.stamp, offset, now))
+            if not echo.received:
                 echo.flow.stray(echo, Stray.LATE)
 
-    def _arrival(self, echo: Echo, stamp: int | None, offset: int, now: int) -> int:
-        """When a reply reached the kernel, in monotonic ns."""
-        if stamp is not None and abs(offset - echo.offset_ns) <= STEP_TOLERANCE_NS:
-            arrived = self._time.stamp_ns(stamp) - offset
-            if echo.sent_ns < arrived <= now:
-                return arrived
+    def _accept(self, echo: Echo, arrived: int | None) -> None:
+        """Settle a request with its reply, unless that came after the time-out."""
+        if arrived is None:
+            _settle(echo, True)
+        elif arrived - echo.sent_ns <= self._timeout_ns:
+            echo.rtt = (arrived - echo.sent_ns) / 1e9
+            _settle(echo, True)
+        else:
+            _settle(echo, False)
+
+    def _arrival(
+        self, lane: _Lane, echo: Echo, stamp: int | None, offset: int, now: int
+    ) -> int | None:
+        """When a reply reached the kernel, in monotonic ns; None where that cannot be told.
+
+        A stamp before the request or after the reading is wrong by the few microseconds of
+        two clocks read one after the other, or by a step there and back.
+        """
+        if stamp is None:
+            return None
+        wall = self._time.stamp_ns(stamp)
+        if abs(offset - echo.offset_ns) <= STEP_TOLERANCE_NS:
+            found = [wall - offset]
+            earliest = echo.sent_ns
         else:
             self.steps += 1
-        return now
+            found = [wall - offset, wall - echo.offset_ns]
+            earliest = max(echo.sent_ns, lane.read_ns)
+        slack = STEP_TOLERANCE_NS
+        possible = [moment for moment in found if earliest - slack <= moment <= now + slack]
+        return max(possible[0], echo.sent_ns + 1) if len(possible) == 1 else None
 
-    def _tick(self) -> None:
-        """Settle what timed out, after reading what had already come while the loop was busy."""
-        now = self._time.monotonic_ns()
+    def _beat(self) -> None:
+        """Read, then settle what had timed out before the reading, and forget what is old."""
+        now = self._beaten_ns = self._time.monotonic_ns()
         for lane in self._lanes.values():
-            self._drain(lane, _SEQUENCES)
+            self._read(lane)
             self._note_drops(lane)
         while self._waiting:
             echo = self._waiting[0]
@@ -253,7 +282,7 @@ class Pinger:
             if lane.echoes.get(echo.sequence) is echo:
                 del lane.echoes[echo.sequence]
         busy = self._waiting or self._remembered
-        self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick) if busy else None
+        self._timer = asyncio.get_running_loop().call_later(_BEAT, self._beat) if busy else None
 
     def _note_drops(self, lane: _Lane) -> None:
         """Replies that the kernel threw away may belong to any request under way."""
@@ -267,10 +296,11 @@ class Pinger:
 class _Lane:
     """One family's socket, and its requests by the sequence number that they hold."""
 
-    __slots__ = ("dropped", "echoes", "sequence", "socket")
+    __slots__ = ("dropped", "echoes", "read_ns", "sequence", "socket")
 
-    def __init__(self, socket: EchoSocket) -> None:
+    def __init__(self, socket: EchoSocket, now_ns: int) -> None:
         self.socket = socket
+        self.read_ns = now_ns
         self.dropped = socket.dropped()
         self.sequence = secrets.randbelow(_SEQUENCES)
         self.echoes: dict[int, Echo] = {}

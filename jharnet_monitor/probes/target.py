@@ -13,7 +13,6 @@ from jharnet_monitor.config.schema import LatencyProbe
 from jharnet_monitor.judge.damping import Damping
 from jharnet_monitor.probes.fold import Period
 from jharnet_monitor.probes.icmp import Family, SocketAddress
-from jharnet_monitor.probes.latency import measured_address
 from jharnet_monitor.probes.pinger import Echo, Flow, Stray, socket_address
 
 Role = Literal["router", "pc", "gateway"]
@@ -56,6 +55,9 @@ class Network(Protocol):
     def send(self, flow: Flow, address: SocketAddress, mark: Any = None) -> object:
         """Send one request; raises `OSError` when it did not leave."""
 
+    def beat(self) -> None:
+        """Read now what has come."""
+
     async def settle(self) -> None:
         """Wait until the fate of every request is known."""
 
@@ -64,17 +66,14 @@ class Network(Protocol):
 
 
 def targets(config: Config) -> list[Target]:
-    """Every address of the configuration: the gateway first, then office by office."""
-    found: list[Target] = []
-    if config.hub.uplink.gateway is not None:
-        found.append(Target(None, "gateway", config.hub.uplink.gateway))
-    for office in config.offices:
-        measured, _ = measured_address(office)
-        if office.router is not None:
-            found.append(Target(office.id, "router", office.router, measured == "router"))
-        if office.pc is not None:
-            found.append(Target(office.id, "pc", office.pc, measured == "pc"))
-    return found
+    """Every address: the gateway, then all routers, then all PCs, in the order in which they are
+    pinged: a router and its PC share a line, and should not be asked in the same moment."""
+    gateway = config.hub.uplink.gateway
+    return [
+        *([] if gateway is None else [Target(None, "gateway", gateway)]),
+        *(Target(o.id, "router", o.router, True) for o in config.offices if o.router is not None),
+        *(Target(o.id, "pc", o.pc, o.router is None) for o in config.offices if o.pc is not None),
+    ]
 
 
 class Watch:
@@ -86,11 +85,13 @@ class Watch:
         settings: LatencyProbe,
         clock: Clock,
         on_reachability: Callable[[Reachability], None],
+        on_waver: Callable[[Watch], None],
     ) -> None:
         self.target = target
         self.period: Period | None = None
         self._clock = clock
         self._tell = on_reachability
+        self._on_waver = on_waver
         self._check = _Check(self)
         # The gateway is decided first, so that no office is blamed for headquarters' own line.
         self._down_after = settings.down_after - (target.role == "gateway")
@@ -147,8 +148,8 @@ class Watch:
         period: Period = echo.mark
         if echo.received:
             self.heard(echo)
-        elif echo.received is False and self._damping.missed(echo.sent_ns):
-            self._report()
+        elif echo.received is False:
+            self._missed(echo)
         period.take(echo)
 
     def stray(self, echo: Echo, kind: Stray) -> None:
@@ -160,6 +161,12 @@ class Watch:
         """A reply came, whatever the request was for."""
         if self._damping.replied(echo.sent_ns, self._clock.monotonic()):
             self._report()
+
+    def _missed(self, echo: Echo) -> None:
+        if self._damping.missed(echo.sent_ns):
+            self._report()
+        elif self.wavering:
+            self._on_waver(self)
 
     def _refused(self) -> None:
         """Our own host lets nothing out: the office may be well, so nothing is known of it.
