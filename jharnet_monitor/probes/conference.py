@@ -6,14 +6,15 @@ that overloads the link is aborted at once, and the judged window is the rung th
 Values are of that window. `…_loss_ratio` is the first-pass loss: the share of media packets whose
 first transmission never arrived. In the conditions, `…_residual_loss_ratio` is what was still
 missing after retransmissions, and `…_wire_sent`, `…_wire_received`, `…_wire_loss_ratio` count all
-RTP packets of the whole call with its retransmissions: what a counter on the way sees of the
-flow between `hub_port` and `agent_port` (UDP), but for a few STUN, DTLS and RTCP datagrams.
+datagrams of the whole call with its retransmissions and reports, from set-up to the last: what a
+counter on the way sees of the UDP flow between `hub_port` and `agent_port`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jharnet_monitor.judge.grade import Limit, Way, verdict
@@ -119,6 +120,7 @@ async def _hold(context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: f
             await asyncio.wait({hearing})
         up = await call.seen(theirs)
         down = Seen.from_json(await dialogue.hear("seen", 20.0))
+        up = replace(up, datagrams_received=call.datagrams[1])  # the last came while we waited
     return reading(top, ours, theirs, down, up)
 
 
@@ -146,8 +148,9 @@ def reading(top: Rung, ours: Sent, theirs: Sent, down: Seen, up: Seen) -> Readin
     values: dict[str, float] = {"grade": float(result.grade)}
     _put(values, "setup_seconds", theirs.setup_seconds)
     _put(values, "rtt_p95_seconds", ours.round_trip_p95)
-    for way, sent, got in (("down", ours, down), ("up", theirs, up)):
+    for way, sent, got, other in (("down", ours, down, up), ("up", theirs, up, down)):
         conditions |= _way_conditions(way, sent, got)
+        conditions |= _wire(way, other.datagrams_sent, got.datagrams_received)
         values |= _way_values(way, sent, got, round_trip)
     overloaded = _overloaded(ours, up) or _overloaded(theirs, down)
     if overloaded:
@@ -192,11 +195,6 @@ def _way_conditions(way: str, sent: Sent, got: Seen) -> Mapping[str, Any]:
         f"{way}_seconds": _rounded(sent.seconds),
         f"{way}_stepped_down": sent.stepped_down,
         f"{way}_capacity_bits_per_second": sent.capacity,
-        f"{way}_wire_sent": got.wire_sent,
-        f"{way}_wire_received": got.wire_received,
-        f"{way}_wire_loss_ratio": _rounded(
-            max(0.0, 1 - got.wire_received / got.wire_sent) if got.wire_sent else None
-        ),
         f"{way}_residual_loss_ratio": _rounded(_share(got.video_missing, got.video_sent)),
         f"{way}_concealed_ratio": _rounded(_share(got.audio_concealed, got.audio_sent)),
         f"{way}_freezes": got.freeze_count,
@@ -207,11 +205,19 @@ def _way_conditions(way: str, sent: Sent, got: Seen) -> Mapping[str, Any]:
     }
 
 
+def _wire(way: str, sent: int, received: int) -> Mapping[str, Any]:
+    return {
+        f"{way}_wire_sent": sent,
+        f"{way}_wire_received": received,
+        f"{way}_wire_loss_ratio": _rounded(max(0.0, 1 - received / sent) if sent else None),
+    }
+
+
 def _overloaded(host: Sent, got: Seen) -> str | None:
     """What the host that received `got` lacked, if it was the limit."""
     if host.loop_stalled_ratio > STALLED:
         return f"the event loop was late for {host.loop_stalled_ratio:.0%} of the call"
-    if host.socket_drops > SOCKET_DROPS * max(1, got.wire_received):
+    if host.socket_drops > SOCKET_DROPS * max(1, got.datagrams_received):
         return f"{host.socket_drops} datagrams were dropped at the socket"
     return None
 

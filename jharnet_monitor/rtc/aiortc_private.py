@@ -77,7 +77,8 @@ class Port(StunProtocol):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self.sent = self.received = self.flooded = 0
-        self.unreachable = False
+        self.refused: int | None = None
+        """The error number with which the kernel refused to send; None if it never did."""
         self.socket: socket.socket | None = None
         self._allowance = float(DATAGRAMS_A_SECOND)
         self._allowed_at = 0.0
@@ -97,7 +98,8 @@ class Port(StunProtocol):
 
     def error_received(self, exc: Exception) -> None:
         """The kernel refused a datagram: no route, or a firewall of this host."""
-        self.unreachable = True
+        if isinstance(exc, OSError):
+            self.refused = exc.errno
 
     async def send_data(self, data: bytes, addr: tuple[str, int]) -> None:
         """Send DTLS, RTP or RTCP."""
@@ -184,7 +186,7 @@ def remote_address(connection: RTCPeerConnection) -> tuple[str, int] | None:
 class Tap(Protocol):
     """Who gets the packets of a `Wire`; `data` is plain RTP or RTCP, `at` monotonic seconds."""
 
-    def rtp_received(self, data: bytes, at: float) -> None:
+    async def rtp_received(self, data: bytes, at: float) -> None:
         """A media packet arrived."""
 
     async def rtcp_received(self, data: bytes, at: float) -> None:
@@ -193,8 +195,8 @@ class Tap(Protocol):
     async def rtp_leaving(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
         """A sender of aiortc gives out a media packet: pass it to `send` when its time comes."""
 
-    def rtcp_leaving(self, data: bytes, at: float) -> None:
-        """A sender of aiortc gives out RTCP, which goes at once."""
+    def rtcp_leaving(self, data: bytes, at: float) -> bool:
+        """A sender of aiortc gives out RTCP; True lets it go."""
 
 
 class Wire:
@@ -206,15 +208,15 @@ class Wire:
         """Encrypt and send one RTP or RTCP packet now; raises `ConnectionError`."""
 
         async def received(data: bytes, arrival_time_ms: int) -> None:
-            tap.rtp_received(data, time.monotonic())
+            await tap.rtp_received(data, time.monotonic())
 
         async def control_received(data: bytes) -> None:
             await tap.rtcp_received(data, time.monotonic())
 
         async def leaving(data: bytes) -> None:
             if 192 <= data[1] <= 223:  # RFC 5761: RTCP among RTP
-                tap.rtcp_leaving(data, time.monotonic())
-                await self.send(data)
+                if tap.rtcp_leaving(data, time.monotonic()):
+                    await self.send(data)
             else:
                 await tap.rtp_leaving(data, self.send)
 

@@ -35,6 +35,10 @@ class Arrivals:
         self.first_pass = 0
         self.repeats = 0
         """Retransmissions that arrived, needed or not."""
+        self.line_bytes = 0
+        """Of everything that arrived, doubles too."""
+        self.newest_at = 0.0
+        """When the packet with the highest number arrived."""
         self.jitter = 0.0
         """RFC 3550, 6.4.1, in clock ticks."""
         self._transit: float | None = None
@@ -44,12 +48,13 @@ class Arrivals:
         """Note one packet; `original` is the number that a repeat repeats. False: known already."""
         number = header.sequence if original is None else original
         self.repeats += original is not None
+        self.line_bytes += size + LINE_OVERHEAD
         if self.first is None:
             self.first = self.highest = number
         sequence = unwrap(number, self.highest)
         if sequence in self._seen or len(self.at) >= _MAX_PACKETS:
             return False
-        self._remember(sequence)
+        self._remember(sequence, at)
         stamp = header.timestamp
         if self.timestamp:
             stamp = unwrap(stamp, self.timestamp[-1], 32)
@@ -63,9 +68,10 @@ class Arrivals:
             self._note_jitter(stamp, at)
         return True
 
-    def _remember(self, sequence: int) -> None:
+    def _remember(self, sequence: int, at: float) -> None:
         self._seen.add(sequence)
-        self.highest = max(self.highest, sequence)
+        if sequence >= self.highest:
+            self.highest, self.newest_at = sequence, at
         if len(self._seen) > _REMEMBERED:
             self._seen = {s for s in self._seen if s > self.highest - _REMEMBERED // 2}
 

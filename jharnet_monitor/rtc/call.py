@@ -7,6 +7,9 @@ cause: UDP blocked, no route, DTLS failed and no media are told apart.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import struct
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -41,6 +44,7 @@ from jharnet_monitor.rtc.clips import prepare
 from jharnet_monitor.rtc.failure import CallFailed
 from jharnet_monitor.rtc.host_watch import HostWatch
 from jharnet_monitor.rtc.profiles import Rung
+from jharnet_monitor.rtc.progress import find_account
 from jharnet_monitor.rtc.receiver import Receiver
 from jharnet_monitor.rtc.report import Seen, Sent, seen
 from jharnet_monitor.rtc.sdp import BadDescription, streams, vetted
@@ -185,12 +189,16 @@ class Call:
     ) -> None:
         def refused() -> bool:
             port = self._port
-            return port is not None and port.unreachable and not port.received
+            return port is not None and port.refused is not None and not port.received
 
         if not await _settled(lambda: done() or refused(), seconds):
             raise CallFailed(cause, f"{detail} within {seconds:g} s")
-        if refused():
-            raise CallFailed(Cause.NO_ROUTE, "this host refuses to send there")
+        if refused() and self._port is not None:
+            by_firewall = self._port.refused in (errno.EPERM, errno.EACCES)
+            raise CallFailed(
+                Cause.UDP_BLOCKED if by_firewall else Cause.NO_ROUTE,
+                f"this host refuses to send ({os.strerror(self._port.refused or 0)})",
+            )
 
     @property
     def setup_seconds(self) -> float | None:
@@ -203,6 +211,7 @@ class Call:
     async def talk(self, seconds: float) -> None:
         """Send for `seconds`; longer if the rung changed late. Raises `CallFailed`."""
         least = min(seconds, max(3.0, 0.4 * seconds))
+        self.sender.ladder.climb_within = seconds - least
         while True:
             await asyncio.sleep(0.05)
             now = time.monotonic()
@@ -267,10 +276,16 @@ class Call:
 
     async def seen(self, theirs: Sent) -> Seen:
         """What arrived of what the other end says it sent, once the last of it is in."""
+        self.receiver.quiet = True
         await _settled(lambda: self._all_in(theirs), _DRAIN)
         delay = play_out_delay(theirs.round_trip_p50 or self.sender.round_trip)
         audio, video = self.receiver.audio, self.receiver.video
-        return await asyncio.to_thread(seen, audio, video, theirs, delay)
+        return await asyncio.to_thread(seen, audio, video, theirs, delay, self.datagrams)
+
+    @property
+    def datagrams(self) -> tuple[int, int]:
+        """Sent and received by this end so far, everything counted."""
+        return (0, 0) if self._port is None else (self._port.sent, self._port.received)
 
     def _all_in(self, theirs: Sent) -> bool:
         audio, video = self.receiver.audio, self.receiver.video
@@ -290,16 +305,19 @@ class Call:
 
     # What `Wire` gives
 
-    def rtp_received(self, data: bytes, at: float) -> None:
+    async def rtp_received(self, data: bytes, at: float) -> None:
         """A media packet arrived."""
         self.receiver.received(data, at)
+        if self.receiver.urgent:
+            await self.receiver.ask_again(at, self._wire.send)
 
     async def rtcp_received(self, data: bytes, at: float) -> None:
         """An RTCP packet arrived: reports on what we sent, and requests for more."""
         try:
             packets = RtcpPacket.parse(data)
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, struct.error):
             return
+        self.sender.account = find_account(data)
         for packet in packets:
             if isinstance(packet, RtcpSrPacket):
                 info = packet.sender_info
@@ -318,9 +336,10 @@ class Call:
         """A media packet of ours is ready."""
         await self.sender.leaving(data, send)
 
-    def rtcp_leaving(self, data: bytes, at: float) -> None:
-        """An RTCP packet of ours goes out."""
+    def rtcp_leaving(self, data: bytes, at: float) -> bool:
+        """An RTCP packet of ours goes out, unless the call is over."""
         self.sender.sender_report_leaving(data, at)
+        return not self.receiver.quiet
 
 
 async def _settled(done: Callable[[], bool], seconds: float) -> bool:

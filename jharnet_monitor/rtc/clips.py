@@ -32,7 +32,8 @@ from jharnet_monitor.rtc.profiles import (
 _log = logging.getLogger(__name__)
 
 LOOP_SECONDS = 4
-EDITION = 1
+LOOP_FRAMES = LOOP_SECONDS * FRAMES_PER_SECOND
+EDITION = 3
 """Part of the file name: raise it when the pattern or the encoding changes."""
 SAMPLE_RATE = 48_000
 _SAMPLES = SAMPLE_RATE // AUDIO_FRAMES_PER_SECOND
@@ -150,6 +151,7 @@ def _encode_video(sink: io.IOBase, step: Rung) -> None:
         "deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0", "error-resilient": "1",
         "bufsize": str(rate // 2), "minrate": str(rate), "maxrate": str(rate),
         "undershoot-pct": "100", "overshoot-pct": "15", "keyint_min": str(FRAMES_PER_SECOND),
+        "max-intra-rate": "300",  # per cent of a mean frame: keyframes make no bursts
     }  # fmt: skip
     with av.open(sink, "w", format="webm") as container:
         stream: Any = container.add_stream("libvpx", FRAMES_PER_SECOND, options=options)
@@ -159,21 +161,22 @@ def _encode_video(sink: io.IOBase, step: Rung) -> None:
         stream.codec_context.qmin, stream.codec_context.qmax = 2, 63
         stream.codec_context.thread_count = 1
         chroma = np.full((step.height // 2, step.width), 128, np.uint8)
-        for index in range(LOOP_SECONDS * FRAMES_PER_SECOND):
+        for index in range(2 * LOOP_FRAMES):
             luma = _picture(step.height, step.width, index)
             frame = av.VideoFrame.from_ndarray(np.vstack([luma, chroma]), format="yuv420p")
             frame.pts, frame.time_base = index, Fraction(1, FRAMES_PER_SECOND)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            for packet in stream.encode(frame):
+                if packet.pts >= LOOP_FRAMES:  # the second time round the rate is steady
+                    container.mux(packet)
 
 
 def _picture(height: int, width: int, index: int) -> Picture:
     """A slowly drifting backdrop, and a textured head and hand that move before it."""
     rows = np.arange(height, dtype=np.float32)[:, None] / height
     columns = np.arange(width, dtype=np.float32)[None, :] / height
-    turn = 2 * np.pi * index / (LOOP_SECONDS * FRAMES_PER_SECOND)
+    turn = 2 * np.pi * index / LOOP_FRAMES
     luma = 110 + 40 * np.sin(9 * columns + np.sin(turn)) + 30 * np.cos(7 * rows - np.cos(turn))
-    grain = np.random.default_rng(7).integers(-40, 40, (height // 2, height // 2))
+    grain = np.random.default_rng(7).integers(-16, 16, (height // 2, height // 2))
     for speed, size, depth in ((1, height // 2, 0.35), (3, height // 4, 0.65)):
         top = int((height - size) * (depth + 0.15 * np.sin(speed * turn)))
         left = int((width - size) * (0.5 + 0.4 * np.sin(speed * turn + depth)))

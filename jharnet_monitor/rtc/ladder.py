@@ -21,8 +21,14 @@ _LOSS_WITH_QUEUE = 0.06
 _LOSS_ALONE = 0.25
 _FITS = 0.97
 """A rung is tried if it takes at most this share of what was seen to be delivered."""
-_DRAIN_LIMIT = 1.5
-"""Seconds; the longest pause that lets a queue drain before the next rung."""
+_NEARLY = 1.15
+"""A capacity seen over a second is that uncertain on a narrow link."""
+_DECISIVE = (180, 360, 720)
+"""Picture heights with which a grade begins."""
+_CALM = 1.0
+"""Seconds on a rung before a higher one is tried."""
+_GROWTH = 0.05
+"""Seconds by which a queue grows over the window if the rung is too much for the link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,45 +36,42 @@ class Progress:
     """What one report says of the stream that is watched, counted since the call began."""
 
     at: float
-    """Monotonic seconds when the report came in."""
+    """Seconds, by the receiver's clock, when it was written."""
     packets: int
     """Packets sent up to the highest that has arrived."""
-    line_bytes: int
-    """The bytes of those packets as IP packets."""
     lost: int
     """How many of them had not arrived."""
-    age: float
-    """Seconds since that highest packet was sent: round trip plus queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A change of rung: wait `pause` seconds, so that the queue drains, then send `rung`."""
-
-    rung: Rung
-    pause: float
-    capacity: float
-    """bit/s that came through while the link was full."""
+    line_bytes: int
+    """What has arrived of the whole call, as IP packets, repeats included."""
+    transit: float
+    """From sending to arrival of that highest packet, on two clocks: only changes tell."""
 
 
 class Ladder:
     """Watches one direction. `rung` is what is being sent."""
 
-    def __init__(self, top: Rung, base_rate: float) -> None:
+    def __init__(self, top: Rung) -> None:
         self.rung = top
         self.capacity: float | None = None
         """bit/s seen to come through at the last overload; None if there was none."""
         self.loss_stays = False
         """A lower rate did not lower the loss: the link loses packets at any rate."""
-        self._base_rate = base_rate
+        self.climb_within = 0.0
+        """Seconds from the first report within which a higher rung may still be tried."""
+        self._top = top
+        self._climbed = False
+        self._first_at: float | None = None
+        self._since: float | None = None
         self._recent: deque[Progress] = deque()
-        self._smallest_age = float("inf")
+        self._shortest = float("inf")
         self._loss_before: float | None = None
         self._not_before = 0
 
-    def report(self, progress: Progress) -> Step | None:
-        """Take a report in; gives the step down that it calls for."""
-        self._smallest_age = min(self._smallest_age, progress.age)
+    def report(self, progress: Progress) -> Rung | None:
+        """Take a report in; gives the rung to change to, if it calls for a change."""
+        self._shortest = min(self._shortest, progress.transit)
+        if self._first_at is None:
+            self._first_at = progress.at
         if progress.packets < self._not_before:
             return None
         self._recent.append(progress)
@@ -80,28 +83,51 @@ class Ladder:
         if seconds < _WINDOW / 2 or packets < 8:
             return None
         loss = max(0, progress.lost - first.lost) / packets
-        delivered = (progress.line_bytes - first.line_bytes) * 8 * (1 - loss) / seconds
-        if not self._overloaded(loss):
-            return None
-        return self._down(loss, delivered + self._base_rate)
+        delivered = (progress.line_bytes - first.line_bytes) * 8 / seconds
+        if self._overloaded(loss):
+            return self._down(loss, delivered)
+        return self._up(progress.at)
 
     def switched(self, packets: int) -> None:
         """The new rung begins with the packet of this number."""
         self._not_before = packets + 1
+        self._since = None
         self._recent.clear()
 
     def _overloaded(self, loss: float) -> bool:
-        ages = [p.age - self._smallest_age for p in self._recent]
-        queue = min(ages[-3:])
-        growing = ages[-1] > ages[0] + 0.02
+        queued = [p.transit - self._shortest for p in self._recent]
+        queue = min(queued[-3:])
+        growing = queued[-1] > queued[0] + _GROWTH
         if queue > _STANDING_QUEUE and growing:
             return True
         if loss > _LOSS_WITH_QUEUE and queue > _SHORT_QUEUE and not self.loss_stays:
             return True
         return loss > _LOSS_ALONE and not self.loss_stays
 
-    def _down(self, loss: float, delivered: float) -> Step | None:
-        queue = min(p.age for p in self._recent) - self._smallest_age
+    def _up(self, now: float) -> Rung | None:
+        """Try once what would give a better grade, if the link was seen to bear nearly as much."""
+        if self._since is None:
+            self._since = now
+        higher = [
+            step
+            for step in rungs_below(self._top)
+            if step.height > self.rung.height and step.height in _DECISIVE
+        ]
+        if (
+            self.capacity is None
+            or self._climbed
+            or not higher
+            or now - self._since < _CALM
+            or now - (self._first_at or now) > self.climb_within
+            or higher[0].line_rate > _NEARLY * self.capacity
+        ):
+            return None
+        self._climbed = True
+        self.rung = higher[0]
+        return self.rung
+
+    def _down(self, loss: float, delivered: float) -> Rung | None:
+        queue = min(p.transit for p in self._recent) - self._shortest
         if self._loss_before is not None and loss > 0.7 * self._loss_before and loss > 0.05:
             self.loss_stays = queue < _STANDING_QUEUE
             if self.loss_stays:
@@ -113,5 +139,4 @@ class Ladder:
         self.capacity = delivered
         fitting = [step for step in lower if step.line_rate <= _FITS * delivered]
         self.rung = fitting[-1] if fitting else lower[0]
-        age = self._recent[-1].age - self._smallest_age
-        return Step(self.rung, min(max(age, 0.0), _DRAIN_LIMIT), delivered)
+        return self.rung

@@ -49,11 +49,11 @@ class Rung:
 
 RUNGS: tuple[Rung, ...] = (
     Rung("audio", 0, 0, 0),
-    Rung("180p", 320, 180, 60_000),
-    Rung("360p-lean", 640, 360, 200_000),
+    Rung("180p", 320, 180, 50_000),
+    Rung("360p-lean", 640, 360, 170_000),
     Rung("360p", 640, 360, 400_000),
     Rung("540p", 960, 540, 520_000),
-    Rung("720p-lean", 1280, 720, 700_000),
+    Rung("720p-lean", 1280, 720, 680_000),
     Rung("720p", 1280, 720, 1_350_000),
 )
 """From the least to the most demanding."""

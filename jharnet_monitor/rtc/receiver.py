@@ -20,6 +20,7 @@ from aiortc.rtp import (
 )
 
 from jharnet_monitor.rtc.arrivals import ENDS, KEY, STARTS, Arrivals
+from jharnet_monitor.rtc.progress import Account
 from jharnet_monitor.rtc.rtp import Header, original_sequence, parse_header, parse_vp8
 from jharnet_monitor.rtc.sdp import Stream, Streams
 
@@ -42,6 +43,10 @@ class Receiver:
         self.foreign = 0
         """Packets of no stream that the peer described."""
         self.last_at: float | None = None
+        self.urgent = False
+        """A packet was found missing just now."""
+        self.quiet = False
+        """The call is over: report no more."""
         self.nacks = self.plis = 0
         self._round_trip = round_trip
         self._streams: Streams | None = None
@@ -101,6 +106,7 @@ class Receiver:
         if before is not None and before + 1 < sequence <= before + _MAX_GAP:
             for lost in range(before + 1, sequence):
                 self._missing[lost] = (0, 0.0, at)
+                self.urgent = True
 
     def sender_report(self, ssrc: int, ntp_timestamp: int, at: float) -> None:
         """Remember a sender report, to say in ours how long ago it came (LSR, DLSR)."""
@@ -113,14 +119,16 @@ class Receiver:
             await asyncio.sleep(NACK_INTERVAL)
             now = time.monotonic()
             try:
-                await self._ask_again(now, send)
-                if now >= report_at:
+                await self.ask_again(now, send)
+                if now >= report_at and not self.quiet:
                     report_at = now + REPORT_INTERVAL
                     await self._report(now, send)
             except ConnectionError:
                 return
 
-    async def _ask_again(self, now: float, send: Send) -> None:
+    async def ask_again(self, now: float, send: Send) -> None:
+        """Ask for what is missing: at once, then every round trip, ten times or two seconds."""
+        self.urgent = False
         if not self._missing or self._streams is None or self._own is None:
             return
         wait = max(self._round_trip(), NACK_INTERVAL)
@@ -155,7 +163,14 @@ class Receiver:
             if log.first is not None
         ]
         if blocks:
-            await send(bytes(RtcpRrPacket(ssrc=self._own.video.ssrc, reports=blocks)))
+            account = Account(
+                written=now,
+                line_bytes=self.audio.line_bytes + self.video.line_bytes,
+                newest_audio=self.audio.newest_at,
+                newest_video=self.video.newest_at,
+            )
+            report = RtcpRrPacket(ssrc=self._own.video.ssrc, reports=blocks)
+            await send(bytes(report) + account.pack())
 
     def _block(self, log: Arrivals, stream: Stream, now: float) -> RtcpReceiverInfo:
         expected, received = log.expected, log.first_pass

@@ -18,6 +18,8 @@ from jharnet_monitor.rtc.play_out import Sound, heard
 from jharnet_monitor.rtc.profiles import RUNGS
 
 _MOST = 1e10
+SETTLE = 0.5
+"""Seconds after a change of rung that are not judged: the queue of the old one runs out."""
 
 
 class BadReport(ValueError):
@@ -88,9 +90,9 @@ class Sent(_Report):
 class Seen(_Report):
     """What one end saw arrive of the other's media, in the judged window unless said otherwise."""
 
-    wire_sent: int
-    """RTP packets of the whole call, retransmissions included."""
-    wire_received: int
+    datagrams_sent: int
+    """By the end that says this, in the whole call: media, RTCP, DTLS and STUN."""
+    datagrams_received: int
     audio_sent: int
     audio_lost: int
     audio_concealed: int
@@ -112,13 +114,17 @@ class Seen(_Report):
     bits_per_second: float
 
 
-def seen(audio: Arrivals, video: Arrivals, sent: Sent, delay: float) -> Seen:
-    """Hold what arrived against what was sent; `delay` is the modelled play-out delay."""
+def seen(
+    audio: Arrivals, video: Arrivals, sent: Sent, delay: float, datagrams: tuple[int, int]
+) -> Seen:
+    """Hold what arrived against what was sent; `delay` is the modelled play-out delay.
+
+    `datagrams` are this end's own counts, sent and received, of the whole call.
+    """
     sound = heard(audio, sent.audio_first, sent.audio_packets, sent.audio_window)
-    received = audio.first_pass + video.first_pass + video.repeats
     figures: dict[str, Any] = {
-        "wire_sent": sent.audio_packets + sent.video_packets + sent.retransmitted,
-        "wire_received": received,
+        "datagrams_sent": datagrams[0],
+        "datagrams_received": datagrams[1],
         "audio_sent": sent.audio_packets - sent.audio_window,
         "audio_lost": sum(sound.lost),
         "audio_concealed": sound.concealed,
@@ -134,6 +140,7 @@ def _picture(video: Arrivals, sent: Sent, sound: Sound, delay: float) -> dict[st
     expected = sent.video_packets - sent.video_window
     slots = video.slots(sent.video_first, sent.video_packets)
     window = range(sent.video_window, sent.video_packets)
+    settle = SETTLE if sent.stepped_down else 0.0
     here = [slots[i] for i in window if i in slots]
     bits = sum(video.size[i] for i in here) * 8
     start = min((video.at[i] for i in here), default=math.inf)
@@ -151,9 +158,9 @@ def _picture(video: Arrivals, sent: Sent, sound: Sound, delay: float) -> dict[st
     }
     if not here:
         return result
-    frames = frames_of(video, slots, sent.video_packets)
+    frames = frames_of(video, slots, window)
     times = shown(frames, delay)
-    end = start + sent.seconds
+    start, end = start + settle, start + sent.seconds
     still = freezes(times, start, end)
     first_stamp = video.timestamp[here[0]]
     heights = [h for stamp, h in sorted(video.heights.items()) if stamp >= first_stamp]
@@ -166,8 +173,8 @@ def _picture(video: Arrivals, sent: Sent, sound: Sound, delay: float) -> dict[st
     }
 
 
-def frames_of(video: Arrivals, slots: Mapping[int, int], packets: int) -> list[Frame]:
-    """The frames of a stream, in order, from its packets by their number.
+def frames_of(video: Arrivals, slots: Mapping[int, int], numbers: range) -> list[Frame]:
+    """The frames of a stretch of a stream, in order, from its packets by their number.
 
     A gap between two whole frames is one or more frames lost; it stands as one that never
     completed, which is all that the chain of frames needs to know.
@@ -183,7 +190,7 @@ def frames_of(video: Arrivals, slots: Mapping[int, int], packets: int) -> list[F
             frames.append(Frame(stamp / video.clock_rate, complete if whole else None, key))
             stamp = None
 
-    for number in range(packets):
+    for number in numbers:
         index = slots.get(number)
         if index is None:
             gap = True

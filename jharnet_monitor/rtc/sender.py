@@ -8,6 +8,7 @@ aiortc repeats twenty thousand packets over a full link.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from array import array
 from collections import OrderedDict
@@ -18,13 +19,14 @@ from aiortc.rtp import RtcpReceiverInfo
 
 from jharnet_monitor.rtc.arrivals import LINE_OVERHEAD
 from jharnet_monitor.rtc.clips import audio_clip, video_clip
-from jharnet_monitor.rtc.ladder import Ladder, Progress, Step
+from jharnet_monitor.rtc.ladder import Ladder, Progress
 from jharnet_monitor.rtc.profiles import (
     AUDIO_FRAMES_PER_SECOND,
     AUDIO_LINE_RATE,
     FRAMES_PER_SECOND,
     Rung,
 )
+from jharnet_monitor.rtc.progress import Account
 from jharnet_monitor.rtc.rtp import parse_header, retransmission, unwrap
 from jharnet_monitor.rtc.sdp import Streams
 from jharnet_monitor.rtc.tracks import ClipTrack
@@ -32,6 +34,9 @@ from jharnet_monitor.rtc.tracks import ClipTrack
 PACING = 1.5
 _BURST = 0.005
 """Seconds that the pacer may be ahead: sleeping for every packet costs more than it brings."""
+_DRAINED = 0.03
+_DRAIN_LIMIT = 3.0
+"""Seconds; the longest pause between two rungs."""
 _LAST_FRAME = 0.1
 """Seconds without a packet after which no frame is half sent."""
 _HISTORY = 1024
@@ -58,19 +63,15 @@ class SentLog:
     def __init__(self) -> None:
         self.first: int | None = None
         self.at = array("d")
-        self.total_bytes = array("q")
-        """Running sum of line bytes, this packet included."""
 
     def __len__(self) -> int:
         return len(self.at)
 
-    def add(self, sequence: int, size: int, now: float) -> None:
+    def add(self, sequence: int, now: float) -> None:
         """Note one packet, in the order in which they are numbered."""
         if self.first is None:
             self.first = sequence
-        before = self.total_bytes[-1] if self.total_bytes else 0
         self.at.append(now)
-        self.total_bytes.append(before + size + LINE_OVERHEAD)
 
     def offset(self, sequence: int) -> int | None:
         """Which packet of the call carries this sequence number; None if none does."""
@@ -81,6 +82,26 @@ class SentLog:
         return offset if 0 <= offset < len(self) else None
 
 
+class Queue:
+    """How long packets wait on the link, by the audio, which goes on while video pauses."""
+
+    def __init__(self) -> None:
+        self._shortest = float("inf")
+        self._short = asyncio.Event()
+
+    def note(self, transit: float) -> None:
+        """Take in the time that an audio packet took, on two clocks."""
+        self._shortest = min(self._shortest, transit)
+        if transit - self._shortest < _DRAINED:
+            self._short.set()
+
+    async def drained(self) -> None:
+        """Wait until packets pass without waiting, as a report still to come will say."""
+        self._short.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._short.wait(), _DRAIN_LIMIT)
+
+
 class Sender:
     """Gives the tracks to add to a connection, and takes the packets that aiortc makes of them."""
 
@@ -89,12 +110,14 @@ class Sender:
         self.video_track = ClipTrack("video", None, FRAMES_PER_SECOND, 90_000)
         if top.video:
             self.video_track.play(video_clip(top), top)
-        self.ladder = Ladder(top, AUDIO_LINE_RATE)
+        self.ladder = Ladder(top)
         self.audio, self.video = SentLog(), SentLog()
         self.segments: list[Segment] = [Segment(top, 0, 0, 0.0)]
         self.round_trips: list[tuple[float, float]] = []
         """(when, seconds), raw, by RTCP sender reports and what the receiver says of them."""
         self.retransmitted = self.refused = 0
+        self.account: Account | None = None
+        """What the receiver's own report says, which came with the standard one."""
         self.last_report_at: float | None = None
         self.finished_at: float | None = None
         self._rung = top
@@ -107,6 +130,7 @@ class Sender:
         self._tokens_at = 0.0
         self._free_at = 0.0
         self._changing: asyncio.Task[None] | None = None
+        self._queue = Queue()
 
     def start(self, streams: Streams) -> None:
         """Learn which numbers our own streams carry, as our session description says."""
@@ -134,12 +158,12 @@ class Sender:
             return
         now = time.monotonic()
         if header.payload_type == self._streams.audio.payload_type:
-            self.audio.add(header.sequence, len(data), now)
+            self.audio.add(header.sequence, now)
             await send(data)
             return
         if self.video_track.rung is not None and self.video_track.rung is not self._rung:
             self._begin_segment(self.video_track.rung, now)
-        self.video.add(header.sequence, len(data), now)
+        self.video.add(header.sequence, now)
         self._history[header.sequence] = data
         if len(self._history) > _HISTORY:
             self._repeated_at.pop(self._history.popitem(last=False)[0], None)
@@ -171,31 +195,42 @@ class Sender:
             round_trip = at - sent_at - report.dlsr / 65536
             if 0 < round_trip < 60:
                 self.round_trips.append((at, round_trip))
-        watched = self._streams.video if self._rung.video else self._streams.audio
-        if report.ssrc != watched.ssrc or self._changing is not None:
+        is_audio = report.ssrc == self._streams.audio.ssrc
+        progress = self._progress(report, is_audio)
+        if progress is None:
             return
-        log = self.video if self._rung.video else self.audio
-        offset = log.offset(report.highest_sequence & 0xFFFF)
-        if offset is None:
-            return
-        step = self.ladder.report(
-            Progress(at, offset + 1, log.total_bytes[offset], report.packets_lost,
-                     at - log.at[offset])
-        )  # fmt: skip
-        if step is not None:
-            self._changing = asyncio.create_task(self._change(step))
+        if is_audio:
+            self._queue.note(progress.transit)
+        if self._changing is None and is_audio != bool(self._rung.video):
+            step = self.ladder.report(progress)
+            if step is not None:
+                self._changing = asyncio.create_task(self._change(step))
 
-    async def _change(self, step: Step) -> None:
-        """Let the queue drain, then go on with the lower rung."""
+    def _progress(self, report: RtcpReceiverInfo, is_audio: bool) -> Progress | None:
+        log, account = self.audio if is_audio else self.video, self.account
+        offset = log.offset(report.highest_sequence & 0xFFFF)
+        if account is None or offset is None:
+            return None
+        return Progress(
+            at=account.written,
+            packets=offset + 1,
+            lost=report.packets_lost,
+            line_bytes=account.line_bytes,
+            transit=(account.newest_audio if is_audio else account.newest_video) - log.at[offset],
+        )
+
+    async def _change(self, step: Rung) -> None:
+        """Let the queue drain, which the audio shows, then go on with the lower rung."""
         self.video_track.pause()
-        clip = await asyncio.to_thread(video_clip, step.rung) if step.rung.video else None
-        await asyncio.sleep(step.pause)
-        if clip is None:
-            self._begin_segment(step.rung, time.monotonic())
-            self.ladder.switched(len(self.audio))
-        else:
+        self._history.clear()  # what the old rung lost is not worth its repeat
+        await self._queue.drained()
+        if step.video:
             self.ladder.switched(len(self.video))
-            self.video_track.play(clip, step.rung)
+            self.video_track.play(video_clip(step), step)
+        else:
+            self.video_track.rung = step
+            self._begin_segment(step, time.monotonic())
+            self.ladder.switched(len(self.audio))
         self._changing = None
 
     def _begin_segment(self, step: Rung, now: float) -> None:
@@ -210,7 +245,7 @@ class Sender:
         for sequence in lost:
             now = time.monotonic()
             data = self._history.get(sequence)
-            if data is None or now - self._repeated_at.get(sequence, 0.0) < self.round_trip:
+            if data is None or now - self._repeated_at.get(sequence, 0.0) < 0.7 * self.round_trip:
                 continue
             if not self._may_repeat(len(data) + LINE_OVERHEAD, now):
                 self.refused += 1

@@ -13,7 +13,7 @@ from aiortc import MediaStreamTrack
 from jharnet_monitor.rtc.clips import Clip
 from jharnet_monitor.rtc.profiles import Rung
 
-_BEHIND = 0.5
+_BEHIND = 0.2
 """Seconds behind schedule at which frames are left out instead of sent in a rush."""
 
 
@@ -59,14 +59,15 @@ class ClipTrack(MediaStreamTrack):
     async def recv(self) -> av.Packet[Any]:
         """The next encoded frame, when it is due; its time stamps follow the schedule."""
         while True:
+            paused = not self._playing.is_set()
             await self._playing.wait()
             now = time.monotonic()
             if self._started_at is None:
                 self._started_at = self._due = now
             else:
                 self._due += self._interval
-                if now - self._due > _BEHIND:
-                    self._due = now
+                if paused or now - self._due > _BEHIND:
+                    self._due = max(now, self._due)
             if self._due > now:
                 await asyncio.sleep(self._due - now)
             if self._playing.is_set() and self._clip is not None:

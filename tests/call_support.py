@@ -1,0 +1,223 @@
+"""Conference calls for tests and benchmarks: over loopback in one loop, or over a lab's link."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.lab import HEADQUARTERS, Lab
+from jharnet_monitor.probes.base import (
+    Channel,
+    ChannelClosed,
+    FarContext,
+    FarSide,
+    ProbeContext,
+    ProbeError,
+    Reading,
+)
+from jharnet_monitor.probes.conference import run
+from jharnet_monitor.probes.conference_far import far_side
+from tests.support import make_config
+
+SIGNALLING_PORT = 9797
+
+
+class QueueChannel:
+    """One end of an in-memory channel; messages pass through JSON, as over a WebSocket."""
+
+    def __init__(self, inbox: asyncio.Queue[str | None], outbox: asyncio.Queue[str | None]) -> None:
+        self._inbox, self._outbox = inbox, outbox
+        self._closed = False
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Send one message."""
+        if self._closed:
+            raise ChannelClosed("closed")
+        self._outbox.put_nowait(json.dumps(message, allow_nan=False))
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message."""
+        text = None if self._closed and self._inbox.empty() else await self._inbox.get()
+        if text is None:
+            self._closed = True
+            raise ChannelClosed("closed")
+        message: dict[str, Any] = json.loads(text)
+        return message
+
+    async def close(self) -> None:
+        """End both ends."""
+        if not self._closed:
+            self._closed = True
+            self._outbox.put_nowait(None)
+            self._inbox.put_nowait(None)
+
+
+def channel_pair() -> tuple[QueueChannel, QueueChannel]:
+    """The hub's end and the agent's."""
+    there: asyncio.Queue[str | None] = asyncio.Queue()
+    back: asyncio.Queue[str | None] = asyncio.Queue()
+    return QueueChannel(back, there), QueueChannel(there, back)
+
+
+@dataclass
+class LoopbackAgent:
+    """An agent in this very loop; `far` may be a misbehaving one."""
+
+    far: FarSide = far_side
+    office: str = "potka"
+    features: frozenset[str] = frozenset({"conference"})
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
+        """Start the far half."""
+        ours, theirs = channel_pair()
+        context = FarContext(self.office, SystemClock(), "https://127.0.0.1:9797", None)
+        self.tasks.append(asyncio.create_task(_half(self.far, theirs, params, context)))
+        return ours
+
+    def serve_transfer(self, handler: Any) -> str:
+        """No call needs one."""
+        raise NotImplementedError
+
+
+async def _half(
+    far: FarSide, channel: Channel, params: Mapping[str, Any], context: FarContext
+) -> None:
+    """As the session does: a half that ends, however it ends, closes the channel."""
+    try:
+        await far(channel, params, context)
+    finally:
+        await channel.close()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a call: a reading or an error, its values and conditions either way."""
+
+    values: Mapping[str, float]
+    conditions: Mapping[str, Any]
+    error: ProbeError | None = None
+
+
+async def call(agent: Any, **options: Any) -> Result:
+    """One call as the hub would hold it, on the running loop."""
+    config = make_config()
+    context = ProbeContext(config, config.offices[0], SystemClock(), agent, options)
+    try:
+        reading: Reading = await run(context)
+    except ProbeError as error:
+        return Result(error.values, error.conditions, error)
+    return Result(reading.values, reading.conditions)
+
+
+class StreamChannel:
+    """A channel over a TCP connection: its signalling shares the link with the media."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Send one message as a line."""
+        try:
+            self._writer.write(json.dumps(message).encode() + b"\n")
+            await self._writer.drain()
+        except ConnectionError as error:
+            raise ChannelClosed(str(error)) from error
+
+    async def receive(self) -> dict[str, Any]:
+        """The next line."""
+        try:
+            line = await self._reader.readline()
+        except ConnectionError as error:
+            raise ChannelClosed(str(error)) from error
+        if not line:
+            raise ChannelClosed("closed")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    async def close(self) -> None:
+        """Hang up."""
+        self._writer.close()
+
+
+@dataclass
+class StreamAgent:
+    """The hub's view of an agent that dialled in over TCP."""
+
+    channel: StreamChannel
+    office: str = "potka"
+    features: frozenset[str] = frozenset({"conference"})
+
+    async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
+        """Tell the agent to begin."""
+        await self.channel.send(params)
+        return self.channel
+
+    def serve_transfer(self, handler: Any) -> str:
+        """No call needs one."""
+        raise NotImplementedError
+
+
+class LabCall:
+    """A call over a lab's link: each end in its own namespace, in a thread with its own loop."""
+
+    def __init__(self, lab: Lab, office: str, **options: Any) -> None:
+        self.lab, self.office, self.options = lab, office, options
+        self.result: Result | None = None
+        self.started_at = datetime.now(UTC)
+        self._listening = threading.Event()
+        self._port = SIGNALLING_PORT + lab.layout.number(office)
+        self._threads = [
+            threading.Thread(target=self._run, args=(HEADQUARTERS, self._hub)),
+            threading.Thread(target=self._run, args=(office, self._agent)),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> Result:
+        """Wait for the end."""
+        for thread in self._threads:
+            thread.join()
+        if self.result is None:
+            raise RuntimeError("the call had no result")
+        return self.result
+
+    def _run(self, where: str, half: Any) -> None:
+        with self.lab.entered(where):
+            asyncio.run(half())
+
+    async def _hub(self) -> None:
+        dialled: asyncio.Future[StreamChannel] = asyncio.get_running_loop().create_future()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            dialled.set_result(StreamChannel(reader, writer))
+
+        server = await asyncio.start_server(accept, "0.0.0.0", self._port)  # noqa: S104 - a namespace
+        self._listening.set()
+        self.result = await call(StreamAgent(await dialled), **self.options)
+        server.close()
+
+    async def _agent(self) -> None:
+        await asyncio.to_thread(self._listening.wait)
+        host = self.lab.addresses(HEADQUARTERS).pc
+        channel = StreamChannel(*await asyncio.open_connection(host, self._port))
+        params = await channel.receive()
+        context = FarContext(self.office, SystemClock(), f"https://{host}:{self._port}", None)
+        await _half(far_side, channel, params, context)
+
+    def flow(self, way: str) -> Mapping[str, Any]:
+        """The emulator's account of this call's datagrams, `down` or `up`."""
+        if self.result is None:
+            raise RuntimeError("the call is not over")
+        hub, agent = self.result.conditions["hub_port"], self.result.conditions["agent_port"]
+        ports = (hub, agent) if way == "down" else (agent, hub)
+        for flow in self.lab.flows():
+            if flow["protocol"] == "udp" and (flow["source_port"], flow["target_port"]) == ports:
+                return flow
+        raise LookupError(f"no flow of UDP ports {ports}")
