@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jharnet_monitor.report.annex import as_csv, tables
 from jharnet_monitor.report.content import content
 from jharnet_monitor.report.files import write_whole
-from jharnet_monitor.report.pdf import set_pdf
+from jharnet_monitor.report.pdf import Attachment, set_pdf
 from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import Words, words
+from jharnet_monitor.report.xlsx import workbook
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +26,26 @@ class Made:
 
 
 def _pdf(summary: Summary, language: Words) -> bytes:
-    return set_pdf("weekly.typ", content(summary, language), summary.made_at)
+    """The paper, with its annexes attached: CSV for programs, XLSX for people."""
+    attached = [
+        Attachment(f"{t.name}.csv", language(f"annex.sheet.{t.name}"), as_csv(t, language))
+        for t in tables(summary)
+    ]
+    attached.append(Attachment("annexes.xlsx", language("annex.all"), _xlsx(summary, language)))
+    return set_pdf("weekly.typ", content(summary, language), summary.made_at, attached)
 
 
-FORMATS: dict[str, Callable[[Summary, Words], bytes]] = {"pdf": _pdf}
+def _xlsx(summary: Summary, language: Words) -> bytes:
+    title = language(f"period.title_{summary.period.kind}")
+    return workbook(tables(summary), title, summary.made_at, language)
+
+
+def _csv(summary: Summary, language: Words) -> bytes:
+    """The figures of page one and more: a row an office."""
+    return as_csv(tables(summary)[0], language)
+
+
+FORMATS: dict[str, Callable[[Summary, Words], bytes]] = {"pdf": _pdf, "xlsx": _xlsx, "csv": _csv}
 """How a report is written, by the ending of its file."""
 
 

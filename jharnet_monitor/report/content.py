@@ -53,6 +53,7 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         "integrity": words("report.integrity.none")
         if summary.root is None
         else words("report.integrity.root", root=summary.root),
+        "annexes": words.phrases["report.annexes"],
         "method": {"title": words("report.method"), "texts": _method(summary, zone, words)},
     }
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 
 import fontpkg_noto_sans_devanagari as font  # type: ignore[import-untyped]
@@ -18,7 +20,20 @@ log = logging.getLogger(__name__)
 _Standard = Literal["a-3b"]
 STANDARD: _Standard = "a-3b"
 _SHARED = ("common.typ", "charts.typ")
+_TYPES = {
+    ".csv": "text/csv",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
 _TEMPLATES = files("jharnet_monitor.report") / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file inside the PDF."""
+
+    name: str
+    title: str
+    content: bytes
 
 
 class SettingError(Exception):
@@ -29,14 +44,14 @@ def set_pdf(
     template: str,
     data: Mapping[str, Any],
     made_at: datetime,
-    attachments: Mapping[str, bytes] | None = None,
+    attachments: Sequence[Attachment] = (),
 ) -> bytes:
     """A PDF from a template of ours (`weekly.typ`) and its data, the same bytes each time.
 
     `attachments` become files inside the PDF. A glyph that no font of ours has would break
     PDF/A: then the paper is set as plain PDF, and the log says so. Raises `SettingError`.
     """
-    sources = _sources(template, data, attachments or {})
+    sources = _sources(template, data, attachments)
     try:
         return _compile(sources, made_at, STANDARD)
     except typst.TypstError as error:
@@ -50,15 +65,25 @@ def set_pdf(
 
 
 def _sources(
-    template: str, data: Mapping[str, Any], attachments: Mapping[str, bytes]
+    template: str, data: Mapping[str, Any], attachments: Sequence[Attachment]
 ) -> dict[str, bytes]:
     try:
         sources = {name: (_TEMPLATES / name).read_bytes() for name in _SHARED}
         sources["main.typ"] = (_TEMPLATES / template).read_bytes()
     except OSError as error:
         raise SettingError(f"{template}: cannot be read: {error.strerror}") from error
-    sources["report.json"] = json.dumps(data, ensure_ascii=False).encode()
-    return sources | {f"attached/{name}": content for name, content in attachments.items()}
+    listed = [
+        {"name": a.name, "title": a.title, "type": _TYPES[Path(a.name).suffix]} for a in attachments
+    ]
+    sources["report.json"] = _json(dict(data) | {"attached": listed})
+    # Typst takes files from memory only as text, so bytes go in as numbers.
+    for one in attachments:
+        sources[f"attached/{one.name}.json"] = _json(list(one.content))
+    return sources
+
+
+def _json(data: Any) -> bytes:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _explained(template: str, error: typst.TypstError) -> str:

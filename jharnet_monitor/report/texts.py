@@ -126,6 +126,11 @@ def clock_moment(moment: datetime, zone: ZoneInfo, words: Words) -> str:
     return words("date.moment", date=day(local.date(), words), time=f"{local:%H:%M}")
 
 
+def iso_moment(moment: datetime, zone: ZoneInfo) -> str:
+    """For tables and programs: ISO 8601 with the district's offset, to the second."""
+    return moment.astimezone(zone).isoformat(timespec="seconds")
+
+
 def days_of(period: Period, words: Words) -> str:
     """The first and the last day of a period."""
     first, last = period.days[0], period.days[-1]

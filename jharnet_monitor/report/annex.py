@@ -1,0 +1,173 @@
+"""The figures behind a report as tables: for CSV, for XLSX, and attached inside the PDF.
+
+Values are those measured, in SI base units, unrounded; what was not measured is an empty cell.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from jharnet_monitor.model import OfficeState, parse_utc
+from jharnet_monitor.report import texts
+from jharnet_monitor.report.finding import findings
+from jharnet_monitor.report.summary import OfficeSummary, Speed, Summary
+from jharnet_monitor.report.words import Words
+
+Cell = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: `name` for its file, columns by their machine names, rows of cells."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def tables(summary: Summary) -> list[Table]:
+    """Every table of a report; the same in each language but for the headings."""
+    return [build(summary) for build in (_offices, _calls, _speeds, _outages, _days, _drills)]
+
+
+def as_csv(table: Table, words: Words) -> bytes:
+    """The table as CSV in UTF-8 with a byte order mark, so that Excel reads Hindi as Hindi."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(headings(table, words))
+    writer.writerows(table.rows)
+    return text.getvalue().encode("utf-8-sig")
+
+
+def headings(table: Table, words: Words) -> list[str]:
+    """What stands over the columns."""
+    return [words(f"annex.column.{column}") for column in table.columns]
+
+
+_Getter = Callable[[OfficeSummary], Cell]
+
+
+def _speed_columns(name: str, of: Callable[[OfficeSummary], Speed]) -> dict[str, _Getter]:
+    return {
+        f"{name}_contracted": lambda office: of(office).contracted,
+        f"{name}_median": lambda office: of(office).median,
+        f"{name}_low": lambda office: of(office).low,
+        f"{name}_high": lambda office: of(office).high,
+        f"{name}_tests": lambda office: of(office).tests,
+        f"{name}_below": lambda office: None if of(office).ratio is None else of(office).below,
+    }
+
+
+def _seconds_in(state: OfficeState) -> _Getter:
+    return lambda office: office.availability.of(state)
+
+
+_OFFICE: dict[str, _Getter] = {
+    "office": lambda office: office.office.id,
+    "name": lambda office: office.office.name,
+    "name_hi": lambda office: office.office.name_hi,
+    "grade": lambda office: office.conference.grade,
+    "conference_tests": lambda office: office.conference.tests,
+    "conference_missed": lambda office: office.conference.missed,
+    "outside_hours": lambda office: office.conference.outside_hours,
+    "limited_by": lambda office: office.conference.limited_by,
+    "cause": lambda office: office.conference.cause,
+    "grade_before": lambda office: office.before.conference.grade if office.before else None,
+    "availability": lambda office: office.availability.ratio,
+    "availability_without_power": lambda office: office.availability.without_power,
+    "coverage": lambda office: office.availability.coverage,
+    **{f"seconds_{state}": _seconds_in(state) for state in OfficeState},
+    **_speed_columns("down", lambda office: office.down),
+    **_speed_columns("up", lambda office: office.up),
+    "internet_down_median": lambda office: office.internet_down.median,
+    "internet_up_median": lambda office: office.internet_up.median,
+    "internet_tests": lambda office: max(office.internet_down.tests, office.internet_up.tests),
+    "rtt_p50": lambda office: office.latency.p50,
+    "rtt_p95": lambda office: office.latency.p95,
+    "jitter": lambda office: office.latency.jitter,
+    "minutes": lambda office: office.latency.minutes,
+    "sent": lambda office: office.latency.sent,
+    "lost": lambda office: office.latency.lost,
+    "loss": lambda office: office.latency.loss,
+}
+"""The columns of the first table, and how each is taken from an office."""
+
+
+def _offices(summary: Summary) -> Table:
+    marks = summary.config.thresholds
+    rows = (
+        (
+            *(get(office) for get in _OFFICE.values()),
+            " ".join(finding.kind.value for finding in findings(office, marks)),
+        )
+        for office in summary.offices
+    )
+    return Table("offices", (*_OFFICE, "findings"), tuple(rows))
+
+
+def _calls(summary: Summary) -> Table:
+    rows = (
+        (office.office.id, _moment(at, summary), grade)
+        for office in summary.offices
+        for at, grade in office.conference.grades
+    )
+    return Table("conference-tests", ("office", "at", "grade"), tuple(rows))
+
+
+def _speeds(summary: Summary) -> Table:
+    rows = (
+        (office.office.id, _moment(test.at, summary), test.down, test.up)
+        for office in summary.offices
+        for test in office.speed_tests
+    )
+    return Table("speed-tests", ("office", "at", "down", "up"), tuple(rows))
+
+
+def _outages(summary: Summary) -> Table:
+    rows = (
+        (
+            office.office.id,
+            outage.state.value,
+            _moment(outage.start, summary),
+            _moment(outage.end, summary),
+            outage.seconds,
+            outage.open,
+        )
+        for office in summary.offices
+        for outage in office.outages
+    )
+    return Table("outages", ("office", "state", "begin", "end", "seconds", "open"), tuple(rows))
+
+
+def _days(summary: Summary) -> Table:
+    columns = ("office", "day", "rtt_p50", "rtt_p95", "jitter", "minutes", "sent", "lost", "loss")
+    rows = (
+        (office.office.id, day.isoformat(), latency.p50, latency.p95, latency.jitter,
+         latency.minutes, latency.sent, latency.lost, latency.loss)
+        for office in summary.offices
+        for day, latency in office.days
+    )  # fmt: skip
+    return Table("days", columns, tuple(rows))
+
+
+def _drills(summary: Summary) -> Table:
+    columns = ("drill", "begin", "profile", "office", "joined", "outcome", "grade", "limited_by",
+               "cause")  # fmt: skip
+    return Table("drills", columns, tuple(_drill_rows(summary)))
+
+
+def _drill_rows(summary: Summary) -> Iterable[tuple[Cell, ...]]:
+    for drill in summary.drills:
+        begin = _moment(parse_utc(drill["started_at"]), summary)
+        for row in drill["offices"]:
+            head: Sequence[Cell] = (drill["id"], begin, drill["profile"])
+            names = ("office", "joined", "outcome", "grade", "limited_by", "cause")
+            yield (*head, *(row.get(name) for name in names))
+
+
+def _moment(at: datetime, summary: Summary) -> str:
+    return texts.iso_moment(at, summary.zone)
