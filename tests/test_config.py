@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from jharnet_monitor import tls
 from jharnet_monitor.config import Config
@@ -262,6 +264,17 @@ def test_the_schema_names_every_section_and_explains_every_key() -> None:
     assert hub["udp_ports"]["description"]
     assert schema["properties"]["budget"]["default"] == "300MB"
     assert schema["$defs"]["LatencyProbe"]["properties"]["every"]["default"] == "1min"
+
+
+def test_editors_accept_the_shipped_file_and_mark_what_the_hub_refuses() -> None:
+    """The schema is no looser than it can be, and never stricter than the hub."""
+    validator = Draft202012Validator(json.loads(config_schema()))
+    shipped = yaml.safe_load((ROOT / "config/jharnet.yaml").read_text("utf-8"))
+    assert list(validator.iter_errors(shipped)) == []
+    shipped["hub"]["tls"] = "off"  # YAML 1.2, which many editors speak, has no such boolean
+    assert validator.is_valid(shipped)
+    for wrong in ({"budget": "300"}, {"buget": "300 MB"}, {"probes": {"latency": {"every": 60}}}):
+        assert not validator.is_valid(shipped | wrong)
 
 
 def test_four_thousand_offices_load_in_seconds(tmp_path: Path) -> None:
