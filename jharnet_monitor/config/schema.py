@@ -283,6 +283,13 @@ class ReportSettings(Section):
     """The same in Hindi."""
 
 
+class Retention(Section):
+    """How long measurements are kept; bandwidth, conference, outages and drills for ever."""
+
+    raw: Annotated[Duration, AfterValidator(at_least(92 * 86400, "92d"))] = 400 * 86400.0
+    """What is measured every minute; of each older day its spread remains."""
+
+
 class Config(Section):
     """The whole file."""
 
@@ -294,6 +301,7 @@ class Config(Section):
     thresholds: Thresholds = Thresholds()
     offices: Annotated[tuple[Office, ...], Field(min_length=1, examples=["[{id: potka, ...}]"])]
     report: ReportSettings = ReportSettings()
+    retention: Retention = Retention()
 
     def office(self, office_id: str) -> Office:
         """The office by its id; raises `KeyError` that lists the known ones."""

@@ -19,7 +19,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select
@@ -119,7 +119,7 @@ class Chain:
         ]
 
     def root(self, at: datetime | None = None) -> str | None:
-        """The chain's hash after the last hour sealed, or the last one that was over `at` then.
+        """The chain's hash now, or as it stood when the hours that were over `at` then were sealed.
 
         None for a chain that had no link yet.
         """
@@ -129,25 +129,38 @@ class Chain:
         with reading(self._engine) as connection:
             return connection.execute(query).scalar_one_or_none()
 
+    def daily_roots(self, first: date, last: date, zone: tzinfo) -> dict[date, str]:
+        """The root at the end of each of the zone's days, as far as the chain goes by then."""
+        roots: dict[date, str] = {}
+        links = self.links()
+        for number in range((last - first).days + 1):
+            day = first + timedelta(days=number)
+            midnight = datetime.combine(day + timedelta(days=1), time(), zone)
+            while links and links[0].begin + timedelta(hours=1) <= midnight:
+                roots[day] = links.pop(0).root
+        return roots
+
     def records(self, of: Link) -> Iterator[tuple[str, bytes]]:
         """Kind and line of each record of a sealed hour, in the order in which they were hashed."""
         with reading(self._engine) as connection:
             yield from _lines(connection, self._texts, of.after, of.upto)
 
-    def verify(self) -> list[str]:
-        """Recompute every link; gives what is not as it was sealed, the first first."""
-        problems: list[str] = []
+    def check(self) -> Iterator[tuple[Link, list[str]]]:
+        """Recompute every link, in order; gives with each what is not as it was sealed."""
         root = GENESIS
         with reading(self._engine) as connection:
             for one in _links(connection):
                 hour = f"the hour from {one.begin:%Y-%m-%d %H:%M} UTC"
                 found = self._parts(connection, one.after, one.upto)
-                problems += [f"{hour}: {problem}" for problem in _differences(one, found)]
-                root = link(root, one.chunk)
-                if root != one.root:
+                problems = [f"{hour}: {problem}" for problem in _differences(one, found)]
+                if link(root, one.chunk) != one.root:
                     problems.append(f"{hour}: the chain breaks here")
-                    root = one.root
-        return problems
+                root = one.root
+                yield one, problems
+
+    def verify(self) -> list[str]:
+        """What is not as it was sealed, the first first; empty when all is."""
+        return [problem for _, problems in self.check() for problem in problems]
 
     def _parts(self, connection: Connection, after: Upto, upto: Upto) -> dict[str, Part]:
         hashes: dict[str, Any] = {}

@@ -18,6 +18,7 @@ from jharnet_monitor.store.chain import Chain
 from jharnet_monitor.store.diary import Diary
 from jharnet_monitor.store.engine import open_engine, reading, writing
 from jharnet_monitor.store.figures import Figures
+from jharnet_monitor.store.retention import Retention
 from jharnet_monitor.store.rows import canonical, from_rows, to_rows
 from jharnet_monitor.store.schema import migrate
 from jharnet_monitor.store.texts import Texts
@@ -29,7 +30,8 @@ class Store:
     """One database. Every method blocks: on an event loop, call it in a thread.
 
     `diary` holds states, events, windows and drills; `chain` the hash chain over all of it;
-    `figures` reads many measurements for reports; `tallies` are the running totals.
+    `figures` reads many measurements for reports; `tallies` are the running totals; `retention`
+    prunes what is old.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
@@ -41,6 +43,7 @@ class Store:
         self.chain = Chain(self._engine, clock, self._texts)
         self.figures = Figures(self._engine, self._texts)
         self.tallies = tallies.Tallies(self._engine)
+        self.retention = Retention(self._engine, clock, self.chain, self.figures)
 
     def migrate(self) -> None:
         """Bring the schema to this program's version; raises `UserError` if it is newer."""

@@ -1,0 +1,70 @@
+"""Copies a database while the hub goes on writing into it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.store.engine import StoreError
+
+
+def backup(engine: Engine, file: Path) -> None:
+    """Write a whole, consistent copy to `file`, which appears only when it is complete.
+
+    SQLite: a database file that a hub can use as it is. PostgreSQL: pg_dump's custom format, for
+    `pg_restore`. Raises `UserError` or `StoreError`.
+    """
+    part = file.with_name(file.name + ".part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        part.touch(mode=0o600)
+        if engine.dialect.name == "sqlite":
+            _copy_sqlite(Path(engine.url.database or ""), part)
+        else:
+            _dump_postgresql(engine, part)
+        with part.open("rb") as copy:
+            os.fsync(copy.fileno())
+        part.replace(file)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _copy_sqlite(source: Path, part: Path) -> None:
+    try:
+        with (
+            closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as original,
+            closing(sqlite3.connect(part)) as copy,
+        ):
+            original.backup(copy)
+            [(verdict,)] = copy.execute("PRAGMA quick_check(1)").fetchall()
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+    except sqlite3.Error as error:
+        raise StoreError(f"the copy failed: {error}") from error
+    if verdict != "ok":
+        raise StoreError(f"the copy is damaged: {verdict}")
+
+
+def _dump_postgresql(engine: Engine, part: Path) -> None:
+    program = shutil.which("pg_dump")
+    if program is None:
+        raise UserError("pg_dump is not installed; it is in the package postgresql-client")
+    url = engine.url.set(drivername="postgresql", password=None)
+    environment = dict(os.environ)
+    if engine.url.password:  # by environment: arguments can be read by everyone
+        environment["PGPASSWORD"] = str(engine.url.password)
+    command = [program, "--format=custom", f"--file={part}", url.render_as_string()]
+    result = subprocess.run(  # noqa: S603 - a program of the system, and a URL of the configuration
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise StoreError(f"pg_dump: {result.stderr.strip().splitlines()[-1]}")

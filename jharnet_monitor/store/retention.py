@@ -1,0 +1,151 @@
+"""Takes old measurements out, whole sealed hours at a time, so that the chain stays verifiable.
+
+What is rare stays for ever: bandwidth tests, conference calls, states, events, drills. What is
+measured every minute goes; of each day remains how many runs there were and how they were spread.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, tzinfo
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.judge.latency import percentile
+from jharnet_monitor.store import tables as t
+from jharnet_monitor.store.chain import Chain, Link
+from jharnet_monitor.store.engine import reading, writing
+from jharnet_monitor.store.figures import Block, Figures
+from jharnet_monitor.store.records import SEALED
+from jharnet_monitor.store.rows import canonical
+
+KEPT = frozenset({"bandwidth", "conference"})
+"""Probes whose measurements are never pruned."""
+QUARTER_MS = 900_000
+_DIARY = frozenset(table.name for table in SEALED if table is not t.measurements)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What remains of an office's day: runs by outcome, and the spread of each quantity.
+
+    `values` hold for each quantity `n`, `sum`, `min`, `p5`, `p50`, `p95`, `max`.
+    """
+
+    day: date
+    office: str
+    probe: str
+    path: str
+    outcomes: Mapping[str, int]
+    values: Mapping[str, Mapping[str, float]]
+
+
+class Retention:
+    """What is pruned of one database, and what remains of it."""
+
+    def __init__(self, engine: Engine, clock: Clock, chain: Chain, figures: Figures) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._chain = chain
+        self._figures = figures
+
+    def prune(self, before: datetime, zone: tzinfo) -> int:
+        """Take out what was sealed in hours that ended by `before`; gives the number of records.
+
+        The days of what goes are those of `zone`.
+        """
+        removed = 0
+        for link in self._chain.links(until=before - timedelta(hours=1, milliseconds=-1)):
+            kinds = set(link.parts) - KEPT - _DIARY - set(link.pruned)
+            if kinds:
+                removed += self._prune_hour(link, kinds, zone)
+        return removed
+
+    def days(
+        self, since: date, until: date, office: str | None = None, probe: str | None = None
+    ) -> list[Day]:
+        """What remains of the days within [since, until)."""
+        table = t.days
+        query = select(table).where(table.c.day >= since, table.c.day < until)
+        for column, wanted in ((table.c.office, office), (table.c.probe, probe)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(*table.primary_key.columns)).all()
+        return [Day(r.day, r.office, r.probe, r.path, **json.loads(r.body)) for r in rows]
+
+    def _prune_hour(self, link: Link, kinds: set[str], zone: tzinfo) -> int:
+        m = t.measurements
+        here = (
+            m.c.number > link.after.get(m.name, 0),
+            m.c.number <= link.upto[m.name],
+            m.c.probe.in_(kinds),
+        )
+        with writing(self._engine) as connection:
+            for key in _days_of(connection, here, zone):
+                self._keep_day(connection, key, zone)
+            removed = connection.execute(delete(m).where(*here)).rowcount
+            pruned = {kind: t.to_ms(at) for kind, at in link.pruned.items()}
+            pruned |= dict.fromkeys(kinds, t.to_ms(self._clock.now()))
+            connection.execute(
+                update(t.chunks)
+                .where(t.chunks.c.number == link.number)
+                .values(pruned=canonical(pruned))
+            )
+        return removed
+
+    def _keep_day(self, connection: Connection, key: _Key, zone: tzinfo) -> None:
+        """Keep what remains of a day before the first of its records goes."""
+        day, office, probe = key
+        table = t.days
+        here = (table.c.day == day, table.c.office == office, table.c.probe == probe)
+        if connection.execute(select(table.c.day).where(*here).limit(1)).first():
+            return
+        begin = datetime.combine(day, time(), zone)
+        end = datetime.combine(day + timedelta(days=1), time(), zone)
+        paths: dict[str, list[Block]] = {}
+        for block in self._figures.blocks(office, probe, begin, end):
+            paths.setdefault(block.path, []).append(block)
+        for path, blocks in paths.items():
+            row = {"day": day, "office": office, "probe": probe, "path": path}
+            connection.execute(insert(table).values(**row, body=canonical(_remains(blocks))))
+
+
+_Key = tuple[date, str, str]
+"""Day, office, probe."""
+
+
+def _days_of(connection: Connection, here: Sequence[Any], zone: tzinfo) -> set[_Key]:
+    """The days, offices and probes of some measurements."""
+    m = t.measurements
+    quarter = m.c.started_at // QUARTER_MS  # no zone's midnight lies within one
+    rows = connection.execute(select(quarter, m.c.office, m.c.probe).where(*here).distinct())
+    return {
+        (t.from_ms(number * QUARTER_MS).astimezone(zone).date(), office, probe)
+        for number, office, probe in rows
+    }
+
+
+def _remains(blocks: Iterable[Block]) -> dict[str, Any]:
+    outcomes: Counter[str] = Counter()
+    columns: dict[str, list[float]] = {}
+    for block in blocks:
+        outcomes[block.outcome.value] += block.count
+        for name, column in block.values.items():
+            columns.setdefault(name, []).extend(column)
+    return {"outcomes": outcomes, "values": {n: _spread(c) for n, c in columns.items()}}
+
+
+def _spread(column: Iterable[float]) -> dict[str, float]:
+    ordered = sorted(column)
+    shares = {f"p{share}": percentile(ordered, share / 100) for share in (5, 50, 95)}
+    return {
+        "n": len(ordered), "sum": math.fsum(ordered), "min": ordered[0], "max": ordered[-1],
+        **shares,
+    }  # fmt: skip
