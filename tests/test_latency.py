@@ -10,7 +10,6 @@ import doctest
 import os
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -18,61 +17,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import jharnet_monitor.judge.latency
-import jharnet_monitor.probes.icmp
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.config import Config
+from jharnet_monitor.judge import damping as judge_damping
+from jharnet_monitor.judge import latency as judge_latency
 from jharnet_monitor.judge.latency import delay_variation, jitter, percentile, summarise
 from jharnet_monitor.model import QUANTITY_NAMES, Cause
 from jharnet_monitor.probes import PROBES, Failed, NoData, ProbeContext, Reading
-from jharnet_monitor.probes.icmp import EchoSocket, PingNotAllowed
-from jharnet_monitor.probes.pinger import Echo, Pinger, Stray, Timebase, socket_address
+from jharnet_monitor.probes import icmp as probes_icmp
+from jharnet_monitor.probes import timebase as probes_timebase
+from jharnet_monitor.probes.pinger import Pinger, Stray, socket_address
+from jharnet_monitor.probes.timebase import Timebase
 from tests.echo_far_end import Manner, delayed, far_end, in_own_network, reply
+from tests.latency_support import Listener, SteppedClock, pings, settings_for
 
 root = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
-
-
-def may_ping() -> bool:
-    """Whether this process may send echo requests at all."""
-    try:
-        EchoSocket(4).close()
-    except PingNotAllowed:
-        return False
-    return True
-
-
-pings = pytest.mark.skipif(not may_ping(), reason="needs net.ipv4.ping_group_range or root")
-
-
-@dataclass
-class Listener:
-    """A flow that writes down what it hears."""
-
-    echoes: list[Echo] = field(default_factory=list)
-    strays: Counter[Stray] = field(default_factory=Counter)
-
-    def settled(self, echo: Echo) -> None:
-        self.echoes.append(echo)
-
-    def stray(self, echo: Echo, kind: Stray) -> None:
-        self.strays[kind] += 1
-
-    @property
-    def rtts(self) -> list[float]:
-        return [echo.rtt for echo in self.echoes if echo.rtt is not None]
-
-
-class SteppedClock(Timebase):
-    """A wall clock that somebody sets by `step` seconds at the real moment `at`."""
-
-    def __init__(self, step: float, at: float) -> None:
-        self.step_ns, self.at_ns = round(step * 1e9), round(at * 1e9)
-
-    def wall_ns(self) -> int:
-        return self.stamp_ns(time.time_ns())
-
-    def stamp_ns(self, stamp: int) -> int:
-        return stamp + (self.step_ns if stamp >= self.at_ns else 0)
 
 
 # --- the judgement ---------------------------------------------------------------------------
@@ -80,7 +38,8 @@ class SteppedClock(Timebase):
 
 def test_examples_of_the_judgement_hold() -> None:
     """The examples in the docstrings are true."""
-    for module in (jharnet_monitor.judge.latency, jharnet_monitor.probes.icmp):
+    modules = (judge_latency, judge_damping, probes_icmp, probes_timebase)
+    for module in modules:
         assert doctest.testmod(module).failed == 0
 
 
@@ -282,22 +241,6 @@ class TestFarEnd:
         assert fates[True] > 0
         assert fates[None] > 0
         assert fates[False] == 0
-
-
-def settings_for(*offices: dict[str, str], gateway: str | None = None, **latency: Any) -> Config:
-    """A configuration with offices `o0`, `o1` ... at these addresses."""
-    uplink = {"contracted": "34 Mbit/s", "gateway": gateway}
-    return Config.model_validate(
-        {
-            "district": {"id": "d", "name": "D", "name_hi": "D"},
-            "hub": {"tls": False, "uplink": uplink},
-            "probes": {"latency": latency},
-            "offices": [
-                {"id": f"o{n}", "name": "O", "name_hi": "O", **addresses}
-                for n, addresses in enumerate(offices)
-            ],
-        }
-    )
 
 
 # --- the probe that is run by hand --------------------------------------------------------------

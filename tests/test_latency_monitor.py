@@ -25,7 +25,7 @@ from jharnet_monitor.probes.fold import Fold
 from jharnet_monitor.probes.icmp import Family, SocketAddress
 from jharnet_monitor.probes.pinger import Echo, Flow
 from jharnet_monitor.probes.target import Reachability
-from tests.test_latency import pings, settings_for
+from tests.latency_support import pings, settings_for
 
 START = datetime(2026, 11, 23, 4, 30, tzinfo=UTC)
 RTT = 0.04

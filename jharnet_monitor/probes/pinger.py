@@ -1,15 +1,8 @@
 """Echo requests and replies, timed and matched: one socket a family for all targets.
 
-How a round-trip time comes about: the monotonic clock is read right before the packet goes to
-the kernel, and the kernel stamps the reply when it arrives, so that nothing depends on when this
-program comes to read it. It reads on a beat, since to be woken for a packet costs more than the
-packet does.
-
-The stamp is wall-clock time, so the offset between wall and monotonic clock is taken before the
-send and again after the reading. If it did not move, it turns the stamp into monotonic time. If it
-moved, somebody set the clock in between, before or after the arrival: the arrival lies between
-the last reading and this one, which tells the two apart unless the step is smaller than that.
-Then the reply counts and its time does not. No step is ever in a round-trip time.
+The monotonic clock is read right before a packet goes to the kernel, and the kernel stamps the
+reply when it arrives, so that nothing depends on when this program comes to read it. It reads on
+a beat, since to be woken for a packet costs more than the packet does.
 """
 
 from __future__ import annotations
@@ -17,17 +10,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
-import time
 from collections import deque
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import Any, Protocol
 
 from jharnet_monitor.probes.icmp import PAYLOAD_BYTES, EchoReply, EchoSocket, Family, SocketAddress
-
-STEP_TOLERANCE_NS = 200_000
-"""A wall clock that moved by less falsifies a round trip by less than 0.2 ms; reading two
-clocks one after the other is itself only good to some microseconds."""
+from jharnet_monitor.probes.timebase import Between, Timebase
 
 _SEQUENCES = 1 << 16
 _MEMORY_SECONDS = 30.0
@@ -35,35 +24,6 @@ _MEMORY_SECONDS = 30.0
 _PATTERN = bytes(range(8, PAYLOAD_BYTES))
 _BEAT = 0.05
 _BEAT_AT_MOST_NS = 10_000_000
-
-
-class Timebase:
-    """The two clocks between which kernel stamps are translated."""
-
-    def monotonic_ns(self) -> int:
-        """CLOCK_MONOTONIC."""
-        return time.monotonic_ns()
-
-    def wall_ns(self) -> int:
-        """CLOCK_REALTIME, which people and NTP set."""
-        return time.time_ns()
-
-    def stamp_ns(self, stamp: int) -> int:
-        """A stamp of the kernel, on the clock that `wall_ns` reads."""
-        return stamp
-
-    def offset_ns(self) -> int:
-        """Wall minus monotonic clock, read as closely together as the scheduler lets us."""
-        best, offset = 1 << 62, 0
-        for _ in range(8):
-            before = self.monotonic_ns()
-            wall = self.wall_ns()
-            after = self.monotonic_ns()
-            if after - before < best:
-                best, offset = after - before, wall - (before + after) // 2
-            if best < 20_000:
-                break
-        return offset
 
 
 class Stray(StrEnum):
@@ -226,7 +186,12 @@ class Pinger:
         elif not echo.waiting:
             echo.flow.stray(echo, Stray.DUPLICATE if echo.received else Stray.LATE)
         else:
-            self._accept(echo, self._arrival(lane, echo, reply.stamp, offset, now))
+            arrived = None
+            if reply.stamp is not None:
+                between = Between(echo.sent_ns, lane.read_ns, now, echo.offset_ns, offset)
+                arrived = between.arrival(self._time.stamp_ns(reply.stamp))
+                self.steps += between.stepped
+            self._accept(echo, arrived)
             if not echo.received:
                 echo.flow.stray(echo, Stray.LATE)
 
@@ -239,28 +204,6 @@ class Pinger:
             _settle(echo, True)
         else:
             _settle(echo, False)
-
-    def _arrival(
-        self, lane: _Lane, echo: Echo, stamp: int | None, offset: int, now: int
-    ) -> int | None:
-        """When a reply reached the kernel, in monotonic ns; None where that cannot be told.
-
-        A stamp before the request or after the reading is wrong by the few microseconds of
-        two clocks read one after the other, or by a step there and back.
-        """
-        if stamp is None:
-            return None
-        wall = self._time.stamp_ns(stamp)
-        if abs(offset - echo.offset_ns) <= STEP_TOLERANCE_NS:
-            found = [wall - offset]
-            earliest = echo.sent_ns
-        else:
-            self.steps += 1
-            found = [wall - offset, wall - echo.offset_ns]
-            earliest = max(echo.sent_ns, lane.read_ns)
-        slack = STEP_TOLERANCE_NS
-        possible = [moment for moment in found if earliest - slack <= moment <= now + slack]
-        return max(possible[0], echo.sent_ns + 1) if len(possible) == 1 else None
 
     def _beat(self) -> None:
         """Read, then settle what had timed out before the reading, and forget what is old."""
