@@ -1,0 +1,237 @@
+"""The pages: they give the answer first, say why where there is none, and need nothing else."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from jharnet_monitor.live import Live
+from jharnet_monitor.model import QUANTITIES, OfficeState
+from jharnet_monitor.report.words import words
+from jharnet_monitor.web import charts, formats, language
+from jharnet_monitor.web.formats import Formats
+from jharnet_monitor.web.status import status
+from tests.made_up import NOW, OFFICES, bandwidth, conference, config, latency, no_data
+from tests.made_up_hub import MadeUpHub
+from tests.web_support import Client, bad_morning, page, serving
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> MadeUpHub:
+    """A hub with a bad morning in the district, and an API token."""
+    return bad_morning(tmp_path)
+
+
+@pytest.fixture
+async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
+    """A browser or program that speaks with the hub."""
+    async with serving(hub) as client:
+        yield client
+
+
+@pytest.mark.parametrize("module", [charts, formats, language], ids=lambda m: m.__name__)
+def test_examples_in_docstrings_hold(module: ModuleType) -> None:
+    """Every `>>>` example gives what it says."""
+    assert doctest.testmod(module).failed == 0
+
+
+async def test_the_status_page_gives_the_answer_first(client: Client) -> None:
+    """The header says how many blocks can hold a conference, in both languages."""
+    english = await page(client, "/")
+    assert (
+        "<h1>5 of 11 blocks can hold a video conference; 2 are unreachable; 1 has its LAN down; "
+        "1 is not tested.</h1>"
+    ) in english
+    hindi = await page(client, "/", "hi")
+    assert "11 में से 5 प्रखण्ड वीडियो कॉन्फ्रेंसिंग कर सकते हैं; 2 से संपर्क नहीं है" in hindi
+    for _, name, name_hi in OFFICES:
+        assert f">{name}</a>" in english
+        assert f">{name_hi}</a>" in hindi
+
+
+def headline(live: Live, lang: str = "en") -> tuple[str, str]:
+    """The header line and its mood."""
+    content = status(live, Formats.of(lang, "Asia/Kolkata", NOW))
+    return content.headline, content.mood
+
+
+def test_the_headline_follows_what_is_known() -> None:
+    """Nothing known, own line down, one office out, all well: each has its sentence."""
+    live = Live(config(2))
+    assert headline(live)[0].startswith("Nothing has been measured yet")
+    for office in live.config.offices:
+        live.set_state(office.id, OfficeState.UP, NOW)
+        live.take(conference(office.id, NOW - timedelta(minutes=5), 4))
+    assert headline(live) == ("2 of 2 blocks can hold a video conference.", "good")
+    live.set_state("patamda", OfficeState.UNREACHABLE, NOW)
+    assert headline(live)[0] == "1 of 2 blocks can hold a video conference; 1 is unreachable."
+    live.uplink_up = False
+    assert headline(live)[0].startswith("Headquarters' own line is down")
+
+
+def test_an_old_grade_is_no_grade() -> None:
+    """A conference of the day before yesterday makes no block ready today."""
+    live = Live(config(1))
+    live.set_state(OFFICES[0][0], OfficeState.UP, NOW)
+    live.take(conference(OFFICES[0][0], NOW - timedelta(days=2), 4))
+    assert headline(live)[0] == "0 of 1 blocks can hold a video conference; 1 is not tested."
+
+
+async def test_unknown_is_a_dash_with_its_reason(client: Client, hub: MadeUpHub) -> None:
+    """What was not measured is told as such, with why; it is never a zero."""
+    hub.live = Live(hub.config)
+    hub.live.take(no_data("potka", "bandwidth", NOW, "budget_spent"))
+    html = await page(client, "/")
+    assert "not measured yet" in html
+    assert "the day&#39;s data budget was used up" in html
+    cells = re.findall(r'<span class="figure[^>]*>.*?</span>\s*(?:</td>|<small>)', html, re.S)
+    assert cells
+    assert not any(re.search(r">\s*0", cell) for cell in cells)
+
+
+async def test_the_page_needs_nothing_from_elsewhere(client: Client) -> None:
+    """No foreign address, no inline script, no inline style: the CSP holds, also offline."""
+    for path in ("/", "/office/potka", "/reports", "/signin", "/nowhere"):
+        answer = await client.get(path)
+        html = await answer.text()
+        assert not re.search(r'(?:src|href|action)="(?:[a-z]+:)?//', html)
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=", html)
+        assert not re.search(r"<script(?![^>]*\ssrc=)", html)
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_assets_are_served_and_may_be_kept(client: Client) -> None:
+    """The page's own style, script and icon, under addresses that change with their content."""
+    for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', await page(client, "/")):
+        answer = await client.get(path)
+        assert answer.status == 200
+        assert "immutable" in answer.headers["Cache-Control"]
+    assert (await client.get("/static/../app.py")).status == 404
+    assert (await client.get("/static/openapi.yaml")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ({}, "hi"),
+        ({"headers": {"Accept-Language": "en-IN,hi;q=0.5"}}, "en"),
+        ({"headers": {"Accept-Language": "fr, hi;q=0.9"}}, "hi"),
+        ({"params": {"lang": "en"}}, "en"),
+        ({"params": {"lang": "klingon"}}, "hi"),
+        ({"cookies": {"jharnet_lang": "en"}}, "en"),
+        ({"params": {"lang": "hi"}, "cookies": {"jharnet_lang": "en"}}, "hi"),
+    ],
+    ids=str,
+)
+async def test_the_language_is_the_readers(
+    client: Client, request_: dict[str, Any], expected: str
+) -> None:
+    """A choice comes before the browser's wish, and that before the district's own language."""
+    answer = await client.get("/", **request_)
+    assert f'<html lang="{expected}">' in await answer.text()
+    chosen = request_.get("params", {}).get("lang")
+    assert ("jharnet_lang" in answer.cookies) == (chosen in ("en", "hi"))
+
+
+async def test_the_page_renews_itself_also_without_script(client: Client) -> None:
+    """Every 15 to 30 seconds; without script the browser reloads."""
+    html = await page(client, "/")
+    seconds = int(re.findall(r'data-seconds="(\d+)"', html)[0])
+    assert 15 <= seconds <= 30
+    assert f'<noscript><meta http-equiv="refresh" content="{seconds}"></noscript>' in html
+
+
+async def test_states_have_shapes_and_words(client: Client) -> None:
+    """Each state shows its own symbol and its word; the table has its headings."""
+    html = await page(client, "/")
+    symbols = set(re.findall(r'<symbol id="state-([a-z_]+)"', html))
+    assert symbols == {str(s) for s in OfficeState}
+    for word in ("unreachable", "LAN down", "measuring PC off", "working"):
+        assert f'<span class="word">{word}</span>' in html
+    assert html.count('scope="col"') == 8
+    assert html.count('scope="row"') == 11
+
+
+def test_colours_keep_their_contrast() -> None:
+    """Text against its ground reaches WCAG AA (4.5 : 1), light and dark."""
+    css = Path(charts.__file__).with_name("static").joinpath("style.css").read_text()
+    light, dark = (
+        dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
+        for block in re.findall(r":root \{(.*?)\}", css, re.S)
+    )
+    for theme in (light, dark):
+        for text in ("ink", "soft", "link", "bad", "good", "idle"):
+            for ground in ("paper", "back"):
+                assert _contrast(theme[text], theme[ground]) >= 4.5, (text, ground)
+
+
+def _contrast(one: str, other: str) -> float:
+    """WCAG 2.2, contrast ratio."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+async def test_an_office_has_its_page(client: Client, hub: MadeUpHub) -> None:
+    """Figures by the labels of the quantities, the day's charts, tests, and what an outage was."""
+    hub.store.add([latency("potka", NOW - timedelta(minutes=n), 0.04, n % 3) for n in range(400)])
+    hub.store.add([bandwidth("potka", NOW - timedelta(hours=1), 1.12e6, 0.47e6)])
+    hub.store.add([no_data("potka", "conference", NOW - timedelta(hours=3), "agent_lost")])
+    number = hub.store.diary.add_transition(
+        "potka", OfficeState.UNREACHABLE, NOW - timedelta(hours=9), {}
+    )
+    hub.store.diary.add_transition("potka", OfficeState.UP, NOW - timedelta(hours=8), {})
+    hub.store.diary.add_transition(
+        "potka", OfficeState.POWER_DOWN, NOW - timedelta(hours=9), {},
+        until=NOW - timedelta(hours=8), supersedes=number,
+    )  # fmt: skip
+    english = await page(client, "/office/potka")
+    for quantity in QUANTITIES:
+        if quantity.name in hub.live.offices["potka"].latest[quantity.probe].values:
+            assert f'<th scope="row">{quantity.label.en}</th>' in english
+    assert "<polyline" in english
+    assert "median 40 ms" in english
+    assert "↓ 1.12 Mbit/s" in english
+    assert "not measured: the office&#39;s agent left during the test" in english
+    assert "power cut</span> <small>25 Nov, 03:00 · 60 min · at first: unreachable" in english
+    hindi = await page(client, "/office/potka", "hi")
+    assert "<h1>पोटका</h1>" in hindi
+    assert "बिजली बाधित" in hindi
+
+
+async def test_a_gap_in_the_measurements_is_a_gap_in_the_line(hub: MadeUpHub) -> None:
+    """Where nothing answered the latency's line ends and begins anew; loss stands as columns."""
+    held = [latency("potka", NOW - timedelta(minutes=n)) for n in range(1, 100)]
+    held += [latency("potka", NOW - timedelta(minutes=n), lost=60) for n in range(100, 160)]
+    held += [latency("potka", NOW - timedelta(minutes=n)) for n in range(160, 300)]
+    today = charts.day(held, NOW)
+    assert (today.sent, today.received) == (60 * 299, 60 * 239)
+    line = charts.line_chart(today, 0.3, Formats.of("en", "Asia/Kolkata", NOW).zone)
+    assert len(line.lines) == 2
+    columns = charts.column_chart(today, 0.02, Formats.of("en", "Asia/Kolkata", NOW).zone)
+    assert 5 <= len(columns.columns) <= 7
+    assert columns.clipped
+    assert [tick.label for tick in line.hours] == ["12:00", "18:00", "00:00", "06:00", "12:00"]
+    hub.store.close()
+
+
+def test_every_word_of_the_page_is_there_in_both_languages() -> None:
+    """The same keys below `web`, and none is left in English by mistake."""
+    english, hindi = words("en").group("web"), words("hi").group("web")
+    assert english.keys() == hindi.keys()
+    same = {key for key in english if english[key] == hindi[key]}
+    assert same <= {"headline.join", "office.sla", "office.latest_of"}

@@ -1,0 +1,213 @@
+"""Who may change something over HTTP, what is given out, and that nobody slips in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.made_up import config
+from tests.made_up_hub import MadeUpHub
+from tests.web_support import BEARER, CHANGES, TOKEN, Client, bad_morning, error, page, serving
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> MadeUpHub:
+    """A hub with a bad morning in the district, and an API token."""
+    return bad_morning(tmp_path)
+
+
+@pytest.fixture
+async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
+    """A browser or program that speaks with the hub."""
+    async with serving(hub) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", CHANGES)
+async def test_changes_need_the_token(client: Client, hub: MadeUpHub, path: str) -> None:
+    """Without it, or with another, nothing happens, and the answer says what is needed."""
+    for given in (None, "Bearer wrong", f"Basic {TOKEN}", "Bearer \udcff\udcfe", "Bearer"):
+        headers = {} if given is None else {"Authorization": given}
+        answer = await client.post(path, headers=headers)
+        assert answer.status == 401
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("path", CHANGES)
+async def test_without_a_token_configured_nothing_can_be_changed(
+    client: Client, hub: MadeUpHub, path: str
+) -> None:
+    """403, and which key to set; even an empty bearer opens nothing."""
+    hub.live.config = config(11)
+    answer = await client.post(path, headers={"Authorization": "Bearer "})
+    assert answer.status == 403
+    assert "api_token_file" in await answer.text()
+    assert hub.asked == []
+
+
+async def test_a_token_file_that_others_may_read_opens_nothing(
+    client: Client, hub: MadeUpHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller is told to look into the log, and the log says what is wrong."""
+    path = hub.config.hub.api_token_file
+    assert path is not None
+    path.chmod(0o644)
+    reload = {"method": "POST", "headers": BEARER}
+    assert "the hub's log says why" in await error(client, "/-/reload", 403, **reload)
+    assert "chmod 600" in caplog.text
+
+
+async def test_guessing_is_slow_and_logged_without_secrets(
+    client: Client, hub: MadeUpHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten wrong tokens a minute from one address, then 429, also for the right one; then again."""
+    caplog.set_level(logging.DEBUG)
+    wrong = {"Authorization": "Bearer a-guess-of-somebody"}
+    answers = [(await client.post("/-/reload", headers=wrong)).status for _ in range(12)]
+    assert answers == [401] * 10 + [429] * 2
+    blocked = {"method": "POST", "headers": BEARER}
+    assert "too many wrong tokens" in await error(client, "/-/reload", 429, **blocked)
+    await hub.clock.advance(61)
+    assert (await client.post("/-/reload", headers=BEARER)).status == 200
+    assert "wrong API token from 127.0.0.1" in caplog.text
+    assert "a-guess-of-somebody" not in caplog.text
+    assert TOKEN not in caplog.text
+
+
+async def sign_in(client: Client, token: str = TOKEN, **headers: str) -> tuple[int, Any]:
+    """Post the form as a browser does."""
+    origin = {"Origin": str(client.make_url("/").origin())}
+    answer = await client.post(
+        "/signin",
+        data={"token": token, "next": "/office/potka"},
+        headers=origin | headers,
+        allow_redirects=False,
+    )
+    return answer.status, answer
+
+
+async def test_a_person_signs_in_measures_and_signs_out(client: Client, hub: MadeUpHub) -> None:
+    """The session's cookie cannot be read by scripts nor sent by other sites; it ends on demand."""
+    origin = {"Origin": str(client.make_url("/").origin())}
+    assert "Sign in to measure now" in await page(client, "/office/potka")
+    code, answer = await sign_in(client)
+    assert (code, answer.headers["Location"]) == (303, "/office/potka")
+    cookie = answer.cookies["jharnet_session"]
+    assert cookie["httponly"]
+    assert cookie["samesite"] == "Strict"
+    assert cookie["max-age"] == "43200"
+    assert TOKEN not in cookie.value
+    assert 'action="/office/potka/probes/bandwidth"' in await page(client, "/office/potka")
+    english = origin | {"Accept-Language": "en"}
+    answer = await client.post("/office/potka/probes/bandwidth", headers=english)
+    assert "Bandwidth was started" in await answer.text()
+    assert hub.asked == [("potka", "bandwidth", {})]
+    await client.post("/signout", headers=origin)
+    assert "Sign in to measure now" in await page(client, "/office/potka")
+
+
+async def test_a_wrong_token_signs_nobody_in(client: Client) -> None:
+    """The form comes back with a word, in the reader's language."""
+    code, answer = await sign_in(client, "wrong", **{"Accept-Language": "hi"})
+    assert code == 401
+    assert "यह टोकन सही नहीं है।" in await answer.text()
+    assert "jharnet_session" not in answer.cookies
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", None, "http://127.0.0.1"])
+async def test_another_site_cannot_use_a_session(
+    client: Client, hub: MadeUpHub, origin: str | None
+) -> None:
+    """A signed-in browser that another page (or none that it names) sends here is refused."""
+    await sign_in(client)
+    headers = {} if origin is None else {"Origin": origin}
+    for path in CHANGES:
+        assert (await client.post(path, headers=headers)).status == 403
+    assert (await sign_in(client, Origin=origin or ""))[0] == 403
+    assert hub.asked == []
+
+
+async def test_a_session_ends(client: Client, hub: MadeUpHub) -> None:
+    """After twelve hours, with a new token, and when anything in it was changed."""
+    await sign_in(client)
+    assert "Sign out" in await page(client, "/")
+    jar = client.session.cookie_jar
+    held = jar.filter_cookies(client.make_url("/"))["jharnet_session"].value
+    expires, nonce, signature = held.split(".")
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        for cookie, holds in (
+            (held, True),
+            (f"{int(expires) + 9}.{nonce}.{signature}", False),
+            (f"x.{signature}", False),
+            (signature, False),
+            ("..", False),
+            ("", False),
+        ):
+            headers = {"Cookie": f"jharnet_session={cookie}"}
+            async with session.get(client.make_url("/"), headers=headers) as answer:
+                assert ("/signout" in await answer.text()) == holds
+    token_file = hub.config.hub.api_token_file
+    assert token_file is not None
+    token_file.write_text("another-token-of-good-length")
+    assert "/signout" not in await page(client, "/")
+    token_file.write_text(TOKEN)
+    assert "/signout" in await page(client, "/")
+    await hub.clock.advance(12 * 3600 + 1)
+    assert "/signout" not in await page(client, "/")
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "https://evil.example", "/\\evil.example", "x"]
+)
+async def test_signing_in_leads_to_no_other_site(client: Client, target: str) -> None:
+    """The page to return to is one of ours."""
+    answer = await client.post(
+        "/signin",
+        data={"token": TOKEN, "next": target},
+        headers={"Origin": str(client.make_url("/").origin())},
+        allow_redirects=False,
+    )
+    assert answer.headers["Location"] == "/"
+
+
+async def test_reports_are_listed_and_given_out(client: Client, hub: MadeUpHub) -> None:
+    """Only plain files with a report's name; a page is cut off from ours."""
+    assert "No report has been written yet" in await page(client, "/reports")
+    directory = hub.reports_dir
+    assert directory is not None
+    directory.mkdir()
+    (directory / "weekly-2026-W47.hi.pdf").write_bytes(b"%PDF-1.7")
+    older = directory / "weekly-2026-W47.hi.html"
+    older.write_text("<script>alert(1)</script>")
+    os.utime(older, (1e9, 1e9))
+    (directory / ".secret.pdf").write_text("hidden")
+    (directory / "key.pem").write_text("a key")
+    (directory / "link.pdf").symlink_to(directory / "key.pem")
+    html = await page(client, "/reports")
+    assert re.findall(r'href="/reports/([^"]+)"', html) == [
+        "weekly-2026-W47.hi.pdf",
+        "weekly-2026-W47.hi.html",
+    ]
+    pdf = await client.get("/reports/weekly-2026-W47.hi.pdf")
+    assert (await pdf.read(), pdf.content_type) == (b"%PDF-1.7", "application/pdf")
+    shown = await client.get("/reports/weekly-2026-W47.hi.html")
+    assert shown.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    outside = ("..%2Fmonitor.db", "..%2F..%2Fx.pdf")
+    for name in (".secret.pdf", "key.pem", "link.pdf", "x.pdf", *outside):
+        assert (await client.get(f"/reports/{name}")).status == 404
+
+
+async def test_a_hostile_name_stays_text(client: Client) -> None:
+    """What stands in an address is escaped where it is shown."""
+    html = await page(client, "/office/%3Cscript%3Ealert(1)%3C%2Fscript%3E", status=404)
+    assert "<script>alert" not in html
+    message = await error(client, "/api/v1/measurements?office=" + "x" * 5000, 404)
+    assert len(message) < 400

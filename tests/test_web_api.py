@@ -1,0 +1,242 @@
+"""The API: what it answers, and how it refuses what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+from yarl import URL
+
+from jharnet_monitor.model import QUANTITIES
+from tests.made_up import NOW, OFFICES, bandwidth, latency
+from tests.made_up_hub import MadeUpHub
+from tests.web_support import BEARER, Client, bad_morning, error, page, serving
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> MadeUpHub:
+    """A hub with a bad morning in the district, and an API token."""
+    return bad_morning(tmp_path)
+
+
+@pytest.fixture
+async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
+    """A browser or program that speaks with the hub."""
+    async with serving(hub) as client:
+        yield client
+
+
+async def test_an_unknown_office_names_the_known_ones(client: Client) -> None:
+    """404 for a program with the ids in one line, for a person with links."""
+    html = await page(client, "/office/nowhere", status=404)
+    assert all(f'href="/office/{id_}"' in html for id_, _, _ in OFFICES)
+    for path, method in (
+        ("/api/v1/measurements?office=nowhere", "GET"),
+        ("/api/v1/offices/nowhere/probes/latency", "POST"),
+    ):
+        message = await error(client, path, 404, method=method, headers=BEARER)
+        assert message == "no office `nowhere`; the configuration has " + ", ".join(
+            id_ for id_, _, _ in OFFICES
+        )
+
+
+async def test_offices_are_answered_with_their_newest_runs(client: Client) -> None:
+    """State, since, last seen, and the newest measurement of every probe in the contract's form."""
+    offices = await (await client.get("/api/v1/offices")).json()
+    assert [office["id"] for office in offices] == [id_ for id_, _, _ in OFFICES]
+    musabani = offices[6]
+    assert (musabani["state"], musabani["since"]) == ("unreachable", "2026-11-25T05:38:00.000Z")
+    assert musabani["latest"]["latency"]["values"] == {"sent": 60, "received": 0, "loss_ratio": 1}
+    assert offices[1]["running"] == ["bandwidth"]
+
+
+async def test_measurements_are_filtered(client: Client, hub: MadeUpHub) -> None:
+    """By office, probe and time; newest first; a `+` in a time zone may stand as it is."""
+    hub.store.add([latency("potka", NOW - timedelta(minutes=n)) for n in range(10)])
+    hub.store.add([latency("boram", NOW), bandwidth("potka", NOW, 4e6, 4e6)])
+
+    async def found(query: str) -> list[dict[str, Any]]:
+        answer = await client.get(f"/api/v1/measurements?{query}")
+        assert answer.status == 200
+        result: list[dict[str, Any]] = await answer.json()
+        return result
+
+    assert len(await found("")) == 12
+    assert [m["started_at"] for m in await found("office=potka&probe=latency&limit=2")] == [
+        "2026-11-25T06:30:00.000Z",
+        "2026-11-25T06:29:00.000Z",
+    ]
+    since, until = "2026-11-25T11:52:00+05:30", "2026-11-25T06:25:00Z"
+    times = [m["started_at"][11:16] for m in await found(f"since={since}&until={until}")]
+    assert times == ["06:24", "06:23", "06:22"]
+
+
+async def test_the_next_page_misses_nothing(client: Client, hub: MadeUpHub) -> None:
+    """Following the Link header finds every measurement, also where many began at once."""
+    hub.store.add(
+        [latency(id_, NOW - timedelta(minutes=n)) for n in range(7) for id_, _, _ in OFFICES[:5]]
+    )
+    seen: list[str] = []
+    path: str | None = "/api/v1/measurements?limit=8"
+    pages = 0
+    while path:
+        answer = await client.get(path)
+        seen += [m["id"] for m in await answer.json()]
+        path = str(URL(answer.links["next"]["url"]).relative()) if answer.links else None
+        pages += 1
+        assert pages < 20
+    assert len(set(seen)) == 35
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("probe=ping", "no probe `ping`; there are latency, bandwidth, conference"),
+        ("since=yesterday", "`since` must be a moment with its time zone, such as 2026-"),
+        ("until=2026-11-25T06:00:00", "`until` must be a moment with its time zone"),
+        ("since=2026-11-25T06:00:00Z&until=2026-11-25T05:00:00Z", "must be before `until`"),
+        ("since=99999-01-01T00:00:00Z", "`since` must be a moment"),
+        ("since=0001-01-01T00:00:00%2B14:00", "`since` must be a moment"),
+        ("limit=0", "`limit` must be a whole number from 1 to 10000, not `0`"),
+        ("limit=10001", "from 1 to 10000"),
+        ("limit=ten", "not `ten`"),
+        ("limit=%D9%A3", "whole number"),
+        ("limit=", "whole number"),
+        ("offfice=potka", "unknown parameter `offfice`; use office, probe, since, until, limit"),
+        ("probe=latency&probe=bandwidth", "`probe` is given more than once"),
+    ],
+)  # fmt: skip
+async def test_a_wrong_query_is_refused_in_one_line(client: Client, query: str, says: str) -> None:
+    """400, and what would be right."""
+    assert says in await error(client, f"/api/v1/measurements?{query}", 400)
+
+
+async def test_a_probe_is_run_on_demand(client: Client, hub: MadeUpHub) -> None:
+    """The measurement is the answer; options go to the probe, whose refusal is a 400."""
+    url = "/api/v1/offices/potka/probes/latency"
+    answer = await client.post(url, headers=BEARER, json={"packets": 5})
+    assert (await answer.json())["values"]["sent"] == 60
+    assert hub.asked == [("potka", "latency", {"packets": 5})]
+    assert (await client.post(url, headers=BEARER)).status == 200
+    for body, says in (
+        (b"[1]", "the body must be a JSON object"),
+        (b"{", "the body must be a JSON object"),
+        (b"[" * 50_000, "the body must be a JSON object"),
+        (b'{"wrong": 1}', "latency has no option `wrong`"),
+    ):
+        request = {"method": "POST", "headers": BEARER, "data": body}
+        assert says in await error(client, url, 400, **request)
+    assert "there are latency" in await error(
+        client, "/api/v1/offices/potka/probes/ping", 404, method="POST", headers=BEARER
+    )
+    large = {"method": "POST", "headers": BEARER, "data": b" " * 70_000}
+    assert "too large" in await error(client, url, 413, **large)
+
+
+async def test_drills_are_started_and_followed(client: Client, hub: MadeUpHub) -> None:
+    """Started with its profile and minutes; its address comes back; wrong ones are refused."""
+    answer = await client.post(
+        "/api/v1/drills", headers=BEARER, json={"profile": "360p", "minutes": 2}
+    )
+    assert answer.status == 202
+    assert hub.asked == [("drill", "360p", 2.0)]
+    assert (await (await client.get(answer.headers["Location"])).json())["state"] == "done"
+    assert await error(client, "/api/v1/drills/d2", 404) == "no such drill"
+    for body, says in (
+        ({"profile": "4k"}, "no profile `4k`; there are audio, 180p"),
+        ({"minutes": 0}, "`minutes` must be a number over 0, up to 60"),
+        ({"minutes": True}, "`minutes` must be a number"),
+        ({"minutes": "5"}, "`minutes` must be a number"),
+        ({"minutes": 1e400}, "`minutes` must be a number"),
+        ({"profil": "720p"}, "unknown key `profil`; use profile, minutes"),
+    ):
+        request = {"method": "POST", "headers": BEARER, "json": body}
+        assert says in await error(client, "/api/v1/drills", 400, **request)
+
+
+async def test_planned_windows_are_announced(client: Client, hub: MadeUpHub) -> None:
+    """With both ends in their time zone, the right way round."""
+    window = {"office": "potka", "from": "2026-11-25T14:00:00+05:30", "to": "2026-11-25T11:00:00Z"}
+    answer = await client.post("/api/v1/maintenance", headers=BEARER, json=window)
+    assert answer.status == 201
+    assert hub.asked[0][:2] == ("plan", "potka")
+    for changed, says in (
+        ({"to": "2026-11-25T08:00:00Z"}, "must be before"),
+        ({"from": None}, "needs `from` and `to`"),
+        ({"reason": "x" * 201}, "`reason` must be a text of at most 200"),
+        ({"from": 7}, "`from` must be a moment"),
+    ):
+        request = {"method": "POST", "headers": BEARER, "json": window | changed}
+        assert says in await error(client, "/api/v1/maintenance", 400, **request)
+
+
+async def test_the_machines_addresses(client: Client, hub: MadeUpHub) -> None:
+    """Health, readiness with its reason, reload with the loader's own line."""
+    assert (await client.get("/-/healthy")).status == 200
+    hub.is_ready = (False, "the event loop stands still")
+    answer = await client.get("/-/ready")
+    assert (answer.status, await answer.text()) == (503, "the event loop stands still\n")
+    assert (await client.post("/-/reload", headers=BEARER)).status == 200
+    hub.broken_configuration = True
+    reload = {"method": "POST", "headers": BEARER}
+    assert "jharnet.yaml:3: hub.listen" in await error(client, "/-/reload", 400, **reload)
+    assert "does not take that method" in await error(client, "/-/reload", 405)
+
+
+async def test_metrics_come_as_they_are_asked_for(client: Client) -> None:
+    """Prometheus text by default, OpenMetrics when asked, compressed when understood."""
+    plain = await client.get("/metrics", headers={"Accept-Encoding": "identity"})
+    assert plain.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert "Content-Encoding" not in plain.headers
+    wanted = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.1"}
+    openmetrics = await client.get("/metrics", headers=wanted)
+    assert openmetrics.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert openmetrics.headers["Content-Encoding"] == "gzip"
+    assert (await openmetrics.text()).endswith("# EOF\n")
+
+
+async def test_the_description_is_valid_and_whole(client: Client) -> None:
+    """OpenAPI 3.1 by its own validator; every route is in it, and it promises no other."""
+    described = await (await client.get("/api/v1/openapi.json")).json()
+    validate(described)
+    documented = {
+        (method.upper(), path)
+        for path, item in described["paths"].items()
+        for method in item
+        if method != "parameters"
+    }
+    assert client.app is not None
+    served = {
+        (method, route.resource.canonical)
+        for route in client.app.router.routes()
+        if route.resource
+        for method in (("GET", "POST") if route.method == "*" else (route.method,))
+        if method != "HEAD"
+    }
+    assert documented == served
+    values = described["components"]["schemas"]["Measurement"]["properties"]["values"]
+    assert set(values["properties"]) == {q.name for q in QUANTITIES}
+
+
+async def test_an_error_shows_no_insides(
+    client: Client,
+    hub: MadeUpHub,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log has the trace; programs and people get one sentence."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(hub.store, "measurements", fail)
+    message = await error(client, "/api/v1/measurements", 500)
+    assert message == "the monitor made an error; its log says more"
+    html = await page(client, "/office/potka", status=500)
+    assert "The monitor made an error." in html
+    assert "secret detail" not in html
+    assert "secret detail" in caplog.text
