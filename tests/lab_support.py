@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab, linux
+from jharnet_monitor.lab.namespaces import inside
 
-SO_TIMESTAMPNS = 35
+SO_TIMESTAMPNS, SO_RCVBUFFORCE = 35, 33
+LARGE_BUFFER = 16_000_000
 UDP_HEADERS = 28
 """IPv4 and UDP: what a datagram is longer on the line than its payload."""
 
@@ -30,12 +32,17 @@ needs_lab = pytest.mark.skipif(
 )
 
 
-def udp_socket(lab: Lab, where: str, port: int = 0) -> socket.socket:
-    """A UDP socket there, with the kernel's receive time stamps and a large buffer."""
-    with lab.entered(where):
+def udp_socket(lab: Lab, where: str, port: int = 0, buffer: int = LARGE_BUFFER) -> socket.socket:
+    """A UDP socket at that place of the lab."""
+    return udp_socket_in(lab.namespace(where), port, buffer)
+
+
+def udp_socket_in(namespace: str, port: int = 0, buffer: int = LARGE_BUFFER) -> socket.socket:
+    """A UDP socket with the kernel's receive time stamps, and room for so many bytes unread."""
+    with inside(namespace):
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    udp.setsockopt(socket.SOL_SOCKET, 33, 16_000_000)  # SO_RCVBUFFORCE
+    udp.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
     udp.bind(("", port))
     return udp
 

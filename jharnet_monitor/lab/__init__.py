@@ -1,7 +1,8 @@
 """The district in Linux network namespaces, over links whose delay, loss and rate are known."""
 
-from jharnet_monitor.lab.client import BOOT_ID_VARIABLE, Lab, take_down
+from jharnet_monitor.lab.client import BOOT_ID_VARIABLE, Lab
 from jharnet_monitor.lab.layout import HEADQUARTERS, UPLINK, Addresses
+from jharnet_monitor.lab.life import take_down
 from jharnet_monitor.lab.packetlog import EchoPacket
 from jharnet_monitor.lab.spec import LabSpec, LinkSpec, Loss, Way, parse_spec
 

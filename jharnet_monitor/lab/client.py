@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import shutil
-import signal
 import socket
 import subprocess
-import sys
-import time
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -21,12 +17,11 @@ from jharnet_monitor.lab import namespaces
 from jharnet_monitor.lab.layout import (
     DEFAULT_PREFIX,
     HEADQUARTERS,
-    LOCK,
     Addresses,
     Layout,
     check_prefix,
-    run_directory,
 )
+from jharnet_monitor.lab.life import Daemon, take_down
 from jharnet_monitor.lab.packetlog import EchoPacket, read_packet_log
 from jharnet_monitor.lab.spec import LabSpec, Way, parse_spec
 
@@ -34,8 +29,6 @@ BOOT_ID_VARIABLE = "JHARNET_BOOT_ID_FILE"
 """Names the file with the boot id of the PC that a program runs on.
 
 All offices of a lab share the machine's kernel, whose own boot id outlives every power cut."""
-
-_PATIENCE = 20.0
 
 
 class Lab:
@@ -59,7 +52,8 @@ class Lab:
                 f"no lab with prefix `{prefix}` is running: start it with `lab up FILE`"
             ) from None
         self._lines = self._socket.makefile("rb")
-        self._daemon: _Daemon | None = None
+        self._turn = threading.Lock()
+        self._daemon: Daemon | None = None
         self.layout = Layout(prefix, tuple(self.ask("offices")))
 
     @classmethod
@@ -79,7 +73,7 @@ class Lab:
             spec = parse_spec(spec)
         Layout.of(spec, prefix)
         order = {"spec": spec.model_dump(by_alias=True), "prefix": prefix, "stays": stays}
-        daemon = _Daemon(order)
+        daemon = Daemon(order)
         if stays:
             daemon.let_go()
         lab = cls(prefix)
@@ -95,7 +89,7 @@ class Lab:
     def ask(self, command: str, **arguments: Any) -> Any:
         """One request to the lab; raises `UserError` with what the lab had against it."""
         line = b""
-        with contextlib.suppress(ConnectionError):
+        with self._turn, contextlib.suppress(ConnectionError):
             self._socket.sendall(json.dumps({"do": command, **arguments}).encode() + b"\n")
             line = self._lines.readline()
         if not line:
@@ -234,81 +228,3 @@ class Lab:
         take_down(self.layout.prefix)
         if self._daemon is not None:
             self._daemon.wait()
-
-
-class _Daemon:
-    """The process that owns a lab, as the child of this one."""
-
-    def __init__(self, order: Mapping[str, Any]) -> None:
-        """Raises `UserError` with its reason if it does not come up."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "jharnet_monitor.lab.daemon"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self._lifeline, output = self._process.stdin, self._process.stdout
-        if self._lifeline is None or output is None:
-            raise RuntimeError("no pipes")
-        self._lifeline.write(json.dumps(order) + "\n")
-        self._lifeline.flush()
-        with output:
-            answer = json.loads(output.readline() or '{"error": "the lab did not start"}')
-        if "error" in answer:
-            self.wait()
-            raise UserError(answer["error"])
-
-    def let_go(self) -> None:
-        """Close the pipe whose end is the lab's end, unless the order was that it stays."""
-        if self._lifeline is not None:
-            self._lifeline.close()
-
-    def wait(self) -> None:
-        """Until it has taken everything away."""
-        self.let_go()
-        self._process.wait()
-
-
-def take_down(prefix: str = DEFAULT_PREFIX) -> list[str]:
-    """End the lab with this prefix and clear away whatever one that died has left.
-
-    Returns what there was: namespaces and directory; empty if nothing.
-    """
-    namespaces.check_machine()
-    directory = run_directory(check_prefix(prefix))
-    found = namespaces.existing(prefix)
-    if directory.exists():
-        found.append(str(directory))
-        _end_daemon(directory)
-    namespaces.remove(namespaces.existing(prefix))
-    shutil.rmtree(directory, ignore_errors=True)
-    return found
-
-
-def _end_daemon(directory: Path) -> None:
-    """Ask the daemon to go, or kill it if it does not."""
-    with (directory / LOCK).open("a+") as lock:
-        lock.seek(0)
-        pid = int(lock.read() or 0)
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if _is_free(lock.fileno(), 0):
-                return
-            if pid:
-                os.kill(pid, number)
-            if _is_free(lock.fileno(), _PATIENCE):
-                return
-
-
-def _is_free(lock: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        else:
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            return True

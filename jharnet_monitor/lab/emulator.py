@@ -1,6 +1,6 @@
 """The cloud between headquarters and the offices: takes packets, and gives them back in time.
 
-One process, one thread: epoll on the TUN interfaces, a timer, a heap of packets under way.
+One process, one thread: epoll on the TUN interfaces, a timer, heaps of packets under way.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jharnet_monitor.lab import linux
-from jharnet_monitor.lab.flows import MAX_FLOWS, Flow
+from jharnet_monitor.lab.flows import Flow, FlowTable
 from jharnet_monitor.lab.packetlog import PacketLogWriter
 from jharnet_monitor.lab.packets import destination, echo_reply, echo_sequence, flow_key
 from jharnet_monitor.lab.pipe import BLACKOUT, FULL, LOST, Pipe
@@ -28,7 +28,6 @@ EARLY = 50e-6
 """A packet may leave so many seconds early: it centres the error, and saves a wake-up a batch."""
 
 LATENESS_BUCKETS_PER_SECOND = 100_000
-FLOWS_PER_PAGE = 256
 
 GATEWAY = -1
 """The provider's side of the lines: no interface, it answers echo requests itself."""
@@ -59,7 +58,21 @@ class Route:
 
     pipes: tuple[Pipe, ...]
     descriptor: int
-    source: int
+
+
+@dataclass(slots=True)
+class Packet:
+    """A packet under way, and the monotonic moment it came in."""
+
+    data: bytes
+    route: Route
+    key: bytes
+    flow: Flow
+    since: float
+
+
+UnderWay = tuple[float, int, Packet, int]
+"""Due moment, order among equals, packet, and which pipe of its route it is on."""
 
 
 class Emulator:
@@ -82,10 +95,11 @@ class Emulator:
         self._control = control
         self._bulk = bulk
         self._routes: list[dict[bytes, Route]] = [{} for _ in range(len(ends) + 1)]  # last: gateway
-        self._heap: list[tuple[float, int, bytes, bytes, Flow, Route, int, float]] = []
+        self._between: list[UnderWay] = []  # on a pipe that leads into another
+        self._last: list[UnderWay] = []  # on the last pipe of its way
+        self._slack = min(pipe.floor for pipe in pipes)
         self._events: list[tuple[float, int, Event]] = []
         self._order = 0
-        self._flows: dict[bytes, Flow] = {}
         self._running = True
         self._realtime = False
         self._reset()
@@ -93,9 +107,9 @@ class Emulator:
     def _reset(self) -> None:
         for pipe in self._pipes:
             pipe.reset()
-        self._flows.clear()
+        self._flows = FlowTable()
         self._lateness: dict[int, int] = {}
-        self._forgotten = self._unroutable = self._refused = 0
+        self._unroutable = self._refused = 0
         self._since = time.monotonic()
 
     def schedule(self, moment: float, event: Event) -> None:
@@ -135,10 +149,15 @@ class Emulator:
                 self._deliver()  # after each, so that none waits for the others' batches
 
     def _next_moment(self) -> float:
-        wake = self._heap[0][0] - EARLY if self._heap else 0.0
-        if self._events and (not wake or self._events[0][0] < wake):
-            wake = self._events[0][0]
-        return wake
+        """When to wake up; a packet between pipes has time until the next could give it back."""
+        moments = []
+        if self._last:
+            moments.append(self._last[0][0] - EARLY)
+        if self._between:
+            moments.append(self._between[0][0] + self._slack)
+        if self._events:
+            moments.append(self._events[0][0])
+        return min(moments, default=0.0)
 
     def _take(self, end: int, descriptor: int) -> None:
         """Read what the kernel of one end has sent."""
@@ -161,99 +180,93 @@ class Emulator:
             return None
         pipes, goal = found
         descriptor = self._ends[goal] if goal != GATEWAY else -1
-        route = Route(tuple(self._pipes[number] for number in pipes), descriptor, end)
+        route = Route(tuple(self._pipes[number] for number in pipes), descriptor)
         routes = self._routes[end]
         if len(routes) >= _MAX_ROUTES:
             routes.clear()
         routes[target] = route
         return route
 
-    def _send(self, packet: bytes, route: Route, now: float) -> None:
+    def _send(self, data: bytes, route: Route, now: float) -> None:
         """Begin a packet's way."""
-        key = flow_key(packet)
-        flow = self._flows.get(key)
-        if flow is None:
-            flow = self._flows[key] = Flow(now)
-            if len(self._flows) > MAX_FLOWS:
-                del self._flows[next(iter(self._flows))]
-                self._forgotten += 1
+        key = flow_key(data)
+        flow = self._flows.find(key, now)
         flow.packets_in += 1
-        flow.bytes_in += len(packet)
+        flow.bytes_in += len(data)
         flow.last_in = now
-        self._enter(packet, key, flow, route, 0, now, now)
+        self._enter(Packet(data, route, key, flow, now), 0, now)
 
-    def _enter(
-        self,
-        packet: bytes,
-        key: bytes,
-        flow: Flow,
-        route: Route,
-        hop: int,
-        now: float,
-        since: float,
-    ) -> None:
-        """Put a packet into the pipe of this hop at the moment `now` (not before the real one)."""
-        due = route.pipes[hop].admit(now, len(packet))
+    def _enter(self, packet: Packet, hop: int, now: float) -> None:
+        """Put a packet into the pipe of this hop, as of the moment `now`."""
+        pipes = packet.route.pipes
+        due = pipes[hop].admit(now, len(packet.data))
         if due >= 0:
             self._order += 1
-            heapq.heappush(self._heap, (due, self._order, packet, key, flow, route, hop, since))
+            heap = self._last if hop == len(pipes) - 1 else self._between
+            heapq.heappush(heap, (due, self._order, packet, hop))
             return
         if due == LOST:
-            flow.dropped_loss += 1
+            packet.flow.dropped_loss += 1
         elif due == FULL:
-            flow.dropped_queue += 1
+            packet.flow.dropped_queue += 1
         else:
-            flow.dropped_cut += 1
-        self._record(packet, key, since, 0.0, 0.0)
+            packet.flow.dropped_cut += 1
+        self._record(packet, 0.0, 0.0)
 
     def _deliver(self) -> None:
-        """Take out of the heap what is due."""
-        heap = self._heap
+        """Move on what is due: from pipe to pipe, and out of the last one."""
         now = time.monotonic()
         while self._events and self._events[0][0] <= now:
             self._happen()
+        heap = self._between
+        while heap and heap[0][0] <= now:
+            due, _, packet, hop = heapq.heappop(heap)
+            if self._leave(packet, hop):
+                self._enter(packet, hop + 1, due)
+        heap = self._last
         while heap and heap[0][0] <= now + EARLY:
-            due, _, packet, key, flow, route, hop, since = heapq.heappop(heap)
-            pipe = route.pipes[hop]
-            if pipe.blocked:  # cut while the packet was under way
-                pipe.dropped_cut += 1
-                flow.dropped_cut += 1
-                self._record(packet, key, since, 0.0, 0.0)
-                continue
-            pipe.packets_out += 1
-            pipe.bytes_out += len(packet)
-            if hop + 1 < len(route.pipes):
-                self._enter(packet, key, flow, route, hop + 1, due, since)
-                continue
-            now = time.monotonic()
-            bucket = int((now - due) * LATENESS_BUCKETS_PER_SECOND)
-            self._lateness[bucket] = self._lateness.get(bucket, 0) + 1
-            flow.delivered(len(packet), since, now)
-            self._record(packet, key, since, due, now)
-            if route.descriptor >= 0:
-                self._write(route.descriptor, packet)
-            else:
-                self._answer(packet, route.source, due)
+            due, _, packet, hop = heapq.heappop(heap)
+            if self._leave(packet, hop):
+                now = time.monotonic()
+                self._arrive(packet, due, now)
 
-    def _write(self, descriptor: int, packet: bytes) -> None:
+    def _leave(self, packet: Packet, hop: int) -> bool:
+        """Count a packet out of a pipe; False if that was cut while the packet was under way."""
+        pipe = packet.route.pipes[hop]
+        if pipe.blocked:
+            pipe.dropped_cut += 1
+            packet.flow.dropped_cut += 1
+            self._record(packet, 0.0, 0.0)
+            return False
+        pipe.packets_out += 1
+        pipe.bytes_out += len(packet.data)
+        return True
+
+    def _arrive(self, packet: Packet, due: float, now: float) -> None:
+        """Hand a packet to the kernel at its end."""
+        late = int((now - due) * LATENESS_BUCKETS_PER_SECOND)
+        self._lateness[late] = self._lateness.get(late, 0) + 1
+        packet.flow.delivered(len(packet.data), packet.since, now)
+        self._record(packet, due, now)
+        if packet.route.descriptor < 0:
+            self._answer(packet.data, due)
+            return
         try:
-            os.write(descriptor, packet)
+            os.write(packet.route.descriptor, packet.data)
         except OSError:  # the interface is down
             self._refused += 1
 
-    def _answer(self, packet: bytes, end: int, now: float) -> None:
+    def _answer(self, data: bytes, now: float) -> None:
         """Be the provider's gateway: answer an echo request, ignore anything else."""
-        reply = echo_reply(packet)
-        if reply is None:
-            return
-        route = self._route(GATEWAY, destination(reply))
-        if route is not None:
+        reply = echo_reply(data)
+        route = self._route(GATEWAY, destination(reply)) if reply else None
+        if reply and route:
             self._send(reply, route, now)
 
-    def _record(self, packet: bytes, key: bytes, arrived: float, due: float, left: float) -> None:
-        sequence = echo_sequence(key, packet)
+    def _record(self, packet: Packet, due: float, left: float) -> None:
+        sequence = echo_sequence(packet.key, packet.data)
         if sequence is not None:
-            self._log.write(key, sequence, arrived, due, left)
+            self._log.write(packet.key, sequence, packet.since, due, left)
 
     def _happen(self) -> None:
         moment, _, event = heapq.heappop(self._events)
@@ -283,6 +296,7 @@ class Emulator:
 
     def _do_set(self, number: int, way: dict[str, Any]) -> None:
         self._pipes[number].configure(Way.model_validate(way))
+        self._slack = min(pipe.floor for pipe in self._pipes)
 
     def _do_status(self) -> dict[str, Any]:
         return {
@@ -291,18 +305,15 @@ class Emulator:
             "cpu_seconds": time.process_time(),
             "pipes": [(pipe.blocked, pipe.counters()) for pipe in self._pipes],
             "lateness": self._lateness,
-            "under_way": len(self._heap),
+            "under_way": len(self._between) + len(self._last),
             "unroutable": self._unroutable,
             "refused": self._refused,
             "flows_known": len(self._flows),
-            "flows_forgotten": self._forgotten,
+            "flows_forgotten": self._flows.forgotten,
         }
 
     def _do_flows(self, start: int) -> tuple[list[tuple[bytes, tuple[Any, ...]]], int | None]:
-        """A page of flows, short so that no packet has to wait for it; where the next begins."""
-        end = start + FLOWS_PER_PAGE
-        page = [(key, self._flows[key].raw()) for key in list(self._flows)[start:end]]
-        return page, end if end < len(self._flows) else None
+        return self._flows.page(start)
 
     def _do_reset(self) -> None:
         self._reset()

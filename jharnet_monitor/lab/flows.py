@@ -10,6 +10,8 @@ from jharnet_monitor.lab.packets import flow_name
 MAX_FLOWS = 20_000
 """Flows remembered at once; the oldest are forgotten first, and counted."""
 
+FLOWS_PER_PAGE = 256
+
 BUCKETS_PER_SECOND = 20_000
 """Durations are counted in buckets of 50 µs."""
 
@@ -70,6 +72,33 @@ class Flow:
             self.sojourn_sum,
             self.sojourn,
         )
+
+
+class FlowTable:
+    """The flows seen so far, by the key of their packets."""
+
+    def __init__(self) -> None:
+        self._flows: dict[bytes, Flow] = {}
+        self.forgotten = 0
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    def find(self, key: bytes, now: float) -> Flow:
+        """The flow of a packet, which begins now if it is the first."""
+        flow = self._flows.get(key)
+        if flow is None:
+            flow = self._flows[key] = Flow(now)
+            if len(self._flows) > MAX_FLOWS:
+                del self._flows[next(iter(self._flows))]
+                self.forgotten += 1
+        return flow
+
+    def page(self, start: int) -> tuple[list[tuple[bytes, tuple[Any, ...]]], int | None]:
+        """Some flows, raw, few enough that no packet has to wait; and where the next begin."""
+        end = start + FLOWS_PER_PAGE
+        page = [(key, self._flows[key].raw()) for key in list(self._flows)[start:end]]
+        return page, end if end < len(self._flows) else None
 
 
 _COUNTERS = (

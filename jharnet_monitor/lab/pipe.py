@@ -38,7 +38,6 @@ class Pipe:
     """A queue, a line of some rate, loss, and a journey; counts everything that happens in it."""
 
     __slots__ = (
-        "_delay",
         "_draw",
         "_free_at",
         "_last_due",
@@ -53,6 +52,7 @@ class Pipe:
         "dropped_cut",
         "dropped_loss",
         "dropped_queue",
+        "floor",
         "name",
         "packets_in",
         "packets_out",
@@ -81,7 +81,7 @@ class Pipe:
         self.way = way
         self._seconds_per_byte = 8 / way.rate if way.rate else 0.0
         self._queue = way.queue
-        self._delay = way.delay - way.jitter
+        self.floor = way.delay - way.jitter
         self._spread = 2 * way.jitter
         self._lose = loss_model(way.loss, self._random)
 
@@ -106,7 +106,7 @@ class Pipe:
         if self._lose is not None and self._lose():
             self.dropped_loss += 1
             return LOST
-        due = now + self._delay
+        due = now + self.floor
         if self._spread:
             due += self._spread * self._draw()
         if due < self._last_due:
