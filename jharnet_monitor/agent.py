@@ -166,6 +166,7 @@ class Agent:
         context = FarContext(self._settings.office, self._clock, self._settings.base, http)
         sides = FarSides(FAR_SIDES, channels, context)
         await channels.send(self._hello())
+        self._watch.fold_now()
         log.info("connected to the hub as %s", self._settings.office)
         workers = [
             asyncio.create_task(self._heartbeats(channels)),

@@ -37,6 +37,11 @@ class AgentWatch:
         self._hub_host = hub_host
         self._clock = clock
         self._record = record
+        self._fold_now = False
+
+    def fold_now(self) -> None:
+        """End the running minute early: the hub is back, and wants to know what happened."""
+        self._fold_now = True
 
     async def run(self) -> None:
         """Measure for ever; a machine that may not ping does without, and says so once."""
@@ -55,12 +60,13 @@ class AgentWatch:
         addresses = await self._addresses()
         tallies = {path: Tally() for path in addresses}
         try:
-            while self._clock.monotonic() - started < EVERY_SECONDS:
+            while self._clock.monotonic() - started < EVERY_SECONDS and not self._fold_now:
                 for path, address in addresses.items():
                     _send(pinger, tallies[path], address)
                 await self._clock.sleep(SPACING_SECONDS)
             await pinger.settle()
         finally:
+            self._fold_now = False
             duration = self._clock.monotonic() - started
             for path, tally in tallies.items():
                 if tally.due:

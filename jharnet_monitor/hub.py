@@ -36,6 +36,8 @@ from jharnet_monitor.web import make_app
 log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 5.0
+IDLE_SECONDS = 75.0
+"""A connection without a whole request for so long is closed."""
 
 
 class Hub(AgentEvents):
@@ -96,12 +98,30 @@ class Hub(AgentEvents):
 
     async def _restore(self) -> None:
         """Go on from what was known before the last stop."""
-        counters: Any = await asyncio.to_thread(self.store.recall, "counters")
-        self.live.restore_counters(counters or {})
+        await self._restore_counters()
         for measurement in await asyncio.to_thread(self.store.latest):
             self.live.recall(measurement)
         await asyncio.to_thread(self.recorder.restore_spent)
         await self.vigil.restore()
+
+    async def _restore_counters(self) -> None:
+        """Runs and packets from the store's exact totals; the rest only after a clean stop.
+
+        A counter that came back a little lower than it was last scraped would look to Prometheus
+        like a reset, and all of it like new; starting at 0 is a reset that it reads rightly.
+        """
+        kept: Any = await asyncio.to_thread(self.store.recall, "counters")
+        await asyncio.to_thread(self.store.remember, "counters", None)
+        self.live.restore_counters(kept or {})
+        for office in self.live.offices.values():
+            office.runs.clear()
+            office.packets_sent = office.packets_received = 0
+        for total in await asyncio.to_thread(self.store.tallies.all):
+            if total.office in self.live.offices:
+                self.live.count(
+                    self.live.offices[total.office], total.probe, total.path,
+                    total.outcome.value, total.runs, total.sent, total.received,
+                )  # fmt: skip
 
     async def _listen(self) -> web.AppRunner:
         context: ssl.SSLContext | None = None
@@ -109,7 +129,12 @@ class Hub(AgentEvents):
             context = tls.server_context(self.config.hub.tls)
         else:
             log.warning("hub.tls is off: tokens and results cross the network unprotected")
-        runner = web.AppRunner(make_app(self), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        runner = web.AppRunner(
+            make_app(self),
+            access_log=None,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            keepalive_timeout=IDLE_SECONDS,
+        )
         await runner.setup()
         site = web.TCPSite(runner, self.config.hub.host, self.config.hub.port, ssl_context=context)
         try:
@@ -138,7 +163,6 @@ class Hub(AgentEvents):
 
     async def _seal(self) -> None:
         await asyncio.to_thread(self.store.chain.seal)
-        await asyncio.to_thread(self.store.remember, "counters", self.live.counters())
 
     # --- agents
 

@@ -121,11 +121,24 @@ class Live:
         office = self.offices.get(measurement.office)
         if office is None:
             return
-        office.runs[measurement.probe, measurement.outcome.value] += 1
-        if slot(measurement) == "latency":  # not the agent's own pings
-            office.packets_sent += int(measurement.values.get("sent", 0))
-            office.packets_received += int(measurement.values.get("received", 0))
+        values = measurement.values
+        self.count(
+            office, measurement.probe, measurement.path, measurement.outcome.value,
+            1, int(values.get("sent", 0)), int(values.get("received", 0)),
+        )  # fmt: skip
         self.recall(measurement)
+
+    @staticmethod
+    def count(
+        office: OfficeLive, probe: str, path: str, outcome: str, runs: int, sent: int, received: int
+    ) -> None:
+        """Add runs to an office's counters; the agent's own view of the link is none of them."""
+        if path.startswith("agent_"):
+            return
+        office.runs[probe, outcome] += runs
+        if probe == "latency":
+            office.packets_sent += sent
+            office.packets_received += received
 
     def recall(self, measurement: Measurement) -> None:
         """As `take`, for one that was counted before a restart."""

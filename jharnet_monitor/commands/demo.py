@@ -47,7 +47,8 @@ def demo(
     signal.signal(signal.SIGTERM, _interrupt)
     end = None if minutes is None else time.monotonic() + minutes * 60
     try:
-        with running(_place(), out.absolute(), console) as (one, relay):
+        data = district_data()
+        with running(_place(data), data, out.absolute(), console) as (one, relay):
             _show(one, relay.url, json_file)
             _stay(one, relay.url, end)
     except KeyboardInterrupt:
@@ -58,8 +59,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _place() -> Place:
-    data = district_data()
+def _place(data: Mapping[str, Any]) -> Place:
     if os.geteuid() == 0:
         console.print("Setting up the district in network namespaces …")
         return LabPlace(data)

@@ -20,12 +20,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jharnet_monitor.client import HubClient
 from jharnet_monitor.config.units import parse_rate
 from jharnet_monitor.demo import truth
-from jharnet_monitor.demo.places import Place, district_data
+from jharnet_monitor.demo.places import Place
 from jharnet_monitor.demo.programs import Programs
 from jharnet_monitor.demo.relay import Relay
 from jharnet_monitor.demo.setup import PORT, Installation, install
 from jharnet_monitor.demo.truth import Row
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.model import Cause
 
 START_SECONDS = 45.0
 LATENCY = {"packets": 50}
@@ -56,13 +57,12 @@ class Demo:
     def wait_for_agents(self) -> None:
         """Until the hub answers and every agent is connected; raises `UserError` when not."""
         deadline = time.monotonic() + START_SECONDS
-        missing = set(self.offices)
+        missing = expected = {o["id"] for o in self.data["offices"] if not o.get("absent")}
         while missing and time.monotonic() < deadline:
             self.programs.check()
             try:
-                missing = {
-                    o["id"] for o in self.hub.get("/api/v1/offices") if not o["agent"]["connected"]
-                }
+                offices = self.hub.get("/api/v1/offices")
+                missing = expected - {o["id"] for o in offices if o["agent"]["connected"]}
             except UserError:
                 time.sleep(0.3)  # the hub is still starting
             time.sleep(0.2)
@@ -124,6 +124,8 @@ class Demo:
         flows, links = lab.flows(), {o["id"]: o["truth"] for o in self.data["offices"]}
         packets = list(lab.echo_packets())
         for measured in self.results:
+            if measured["cause"] == Cause.NO_AGENT:
+                continue  # nothing was claimed
             link, path = links[measured["office"]], measured["conditions"].get("path")
             if measured["probe"] == "latency":
                 self.rows += truth.latency_rows(measured, flows, packets)
@@ -144,9 +146,10 @@ class Demo:
 
 
 @contextmanager
-def running(place: Place, reports: Path, console: Console) -> Iterator[tuple[Demo, Relay]]:
+def running(
+    place: Place, data: Mapping[str, Any], reports: Path, console: Console
+) -> Iterator[tuple[Demo, Relay]]:
     """Set the demo up and start its programs; everything is ended and gone at the end."""
-    data = district_data()
     with ExitStack() as stack:
         stack.callback(place.close)
         directory = Path(tempfile.mkdtemp(prefix="jharnet-demo-"))
@@ -158,7 +161,8 @@ def running(place: Place, reports: Path, console: Console) -> Iterator[tuple[Dem
         programs.start_speedtest_server()
         programs.start_hub()
         for office in data["offices"]:
-            programs.start_agent(office["id"])
+            if not office.get("absent"):
+                programs.start_agent(office["id"])
         relay = Relay(place, (place.hub_address, PORT), here.ca)
         stack.callback(relay.close)
         hub = HubClient(relay.url, here.api_token.read_text().strip())

@@ -34,7 +34,10 @@ class Place(Protocol):
     """Where the demo's programs run and which addresses they have."""
 
     hub_address: str
-    lab: Lab | None
+
+    @property
+    def lab(self) -> Lab | None:
+        """The lab, where there is one: then there is a truth."""
 
     def router(self, office: str) -> str | None:
         """The office's router, where there is one."""
@@ -55,8 +58,8 @@ class Place(Protocol):
 class LabPlace:
     """The district in namespaces, over links with known delay, jitter, loss, rate and queue."""
 
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self.lab = Lab.start(lab_spec(data), PREFIX)
+    def __init__(self, data: Mapping[str, Any], prefix: str = PREFIX) -> None:
+        self.lab = Lab.start(lab_spec(data), prefix)
         self.hub_address = self.lab.addresses(HEADQUARTERS).pc
 
     def router(self, office: str) -> str | None:

@@ -29,6 +29,12 @@ class Programs:
         """The daemon at headquarters."""
         self._start(HEADQUARTERS, "hub", ["run", "--config", str(self._here.config)])
 
+    def kill_hub(self) -> None:
+        """End the hub as a power cut would, without a word."""
+        hub = self._running.pop("hub")
+        hub.kill()
+        hub.wait()
+
     def start_agent(self, office: str) -> None:
         """The agent on an office's PC."""
         self._start(

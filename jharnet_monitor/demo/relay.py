@@ -51,7 +51,11 @@ class Relay:
         self._loop.close()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError), contextlib.closing(writer):
+        # cancelled only at the relay's own end, when nobody asks for the result any more
+        with (
+            contextlib.suppress(OSError, asyncio.CancelledError),
+            contextlib.closing(writer),
+        ):
             with self._place.entered(HEADQUARTERS):
                 inside = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             inside.setblocking(False)
