@@ -5,6 +5,8 @@ This module imports nothing of ours. Everything in it is frozen: a measurement i
 
 from __future__ import annotations
 
+import json
+import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -161,8 +163,11 @@ class Measurement:
                 values={str(k): float(v) for k, v in (data.get("values") or {}).items()},
                 id=_text(data, "id"),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+            json.dumps(dict(measurement.conditions), ensure_ascii=False, allow_nan=False).encode()
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a measurement: {error!r}") from error
+        if not all(map(math.isfinite, (measurement.duration, *measurement.values.values()))):
+            raise ValueError("figures must be finite numbers")
         unknown = set(measurement.values) - set(QUANTITY_NAMES.get(measurement.probe, ()))
         if unknown:
             raise ValueError(f"{measurement.probe} has no quantity {', '.join(sorted(unknown))}")
@@ -171,8 +176,8 @@ class Measurement:
 
 def _text(data: Mapping[str, Any], key: str) -> str:
     value = data[key]
-    if not isinstance(value, str) or not value or len(value) > 200:
-        raise ValueError(f"{key} must be a text of 1 to 200 characters")
+    if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
+        raise ValueError(f"{key} must be a text of 1 to 200 printable characters")
     return value
 
 
@@ -262,11 +267,17 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("bandwidth", "idle_rtt_seconds", "seconds", "Median round-trip time before the test",
              Label("Latency, idle", "विलंबता, खाली लिंक पर")),
     Quantity("bandwidth", "download_loaded_rtt_seconds", "seconds",
-             "Median round-trip time while the download ran",
+             "Mean round-trip time while the download ran",
              Label("Latency during download", "डाउनलोड के समय विलंबता")),
     Quantity("bandwidth", "upload_loaded_rtt_seconds", "seconds",
-             "Median round-trip time while the upload ran",
+             "Mean round-trip time while the upload ran",
              Label("Latency during upload", "अपलोड के समय विलंबता")),
+    Quantity("bandwidth", "download_capacity_bits_per_second", "bits_per_second",
+             "What the line can carry towards the office, estimated by a packet train (IP rate)",
+             Label("Line capacity, towards office", "लिंक क्षमता, कार्यालय की ओर")),
+    Quantity("bandwidth", "upload_capacity_bits_per_second", "bits_per_second",
+             "What the line can carry from the office, estimated by a packet train (IP rate)",
+             Label("Line capacity, from office", "लिंक क्षमता, कार्यालय से")),
     Quantity("bandwidth", "bytes_spent", "bytes", "Bytes the test put on the line, both ways",
              Label("Test data used", "परीक्षण में प्रयुक्त डाटा")),
     Quantity("conference", "grade", "grade",

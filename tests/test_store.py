@@ -1,62 +1,53 @@
-"""The store: idempotent, sealed, migrated, and honest about a full disk."""
+"""The store: whole, idempotent, the same on both databases, and honest about a full disk."""
 
 from __future__ import annotations
 
-import sqlite3
-from datetime import UTC, datetime, timedelta
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, text
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
-from jharnet_monitor.store import Store, StoreError, Window
+from jharnet_monitor.store import Store, StoreError, Window, engine
 from jharnet_monitor.store.tables import metadata
+from tests.store_support import BOTH, START, Bench, Postgres, bench_of, one
 
-START = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
+
+@pytest.fixture(scope="module")
+def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres]:
+    """One cluster for the file."""
+    cluster = Postgres()
+    yield cluster
+    cluster.remove()
 
 
-class Bench:
-    """A store in a file, with its clock."""
-
-    def __init__(self, directory: Path) -> None:
-        self.file = directory / "monitor.db"
-        self.clock = ManualClock(START)
-        self.store = Store(f"sqlite:///{self.file}", self.clock)
-        self.store.migrate()
-
-    def sql(self, statement: str) -> list[Any]:
-        """Change or ask the file behind the store's back."""
-        with sqlite3.connect(self.file) as connection:
-            return connection.execute(statement).fetchall()
+@pytest.fixture(params=BOTH)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """An empty, migrated database of each kind."""
+    yield from bench_of(request, tmp_path)
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    """An empty, migrated database."""
-    return Bench(tmp_path)
-
-
-def one(name: str, minutes: float = 0, office: str = "potka", **fields: Any) -> Measurement:
-    """A latency measurement; the fields replace its own."""
-    fields = {
-        "outcome": Outcome.OK,
-        "values": {"sent": 60.0, "received": 59.0, "rtt_p50_seconds": 0.041},
-        **fields,
-    }
-    probe = fields.pop("probe", "latency")
-    moment = START + timedelta(minutes=minutes)
-    return Measurement(office, probe, moment, 60.0, id=name, **fields)
+def lite(tmp_path: Path) -> Iterator[Bench]:
+    """An empty, migrated SQLite file."""
+    bench = Bench(f"sqlite:///{tmp_path / 'monitor.db'}")
+    yield bench
+    bench.store.close()
 
 
 def test_what_goes_in_comes_out(bench: Bench) -> None:
     """Every field survives; queries filter by office, probe and time, in order and limited."""
-    first = one("a", conditions={"under_load": True, "note": "पोटका"})
+    first = one("a", conditions={"under_load": True, "note": "पोटका"}, values={"sent": 0.1 + 0.2})
     failed = one("b", 1, outcome=Outcome.FAILED, cause="no_reply", values={"sent": 60.0})
     other = one("c", 2, office="boram", probe="conference", values={"grade": 3.0})
     assert bench.store.add([first, failed, other]) == [first, failed, other]
@@ -70,27 +61,51 @@ def test_what_goes_in_comes_out(bench: Bench) -> None:
 
 def test_handing_in_twice_counts_once(bench: Bench) -> None:
     """The same id is kept once, also within one batch; the first stands."""
-    assert [m.id for m in bench.store.add([one("a"), one("a")])] == ["a"]
+    assert [m.id for m in bench.store.add([one("a"), one("a", 5)])] == ["a"]
     assert [m.id for m in bench.store.add([one("a"), one("b")])] == ["b"]
-    assert len(bench.store.measurements()) == 2
+    assert [m.started_at for m in bench.store.measurements()] == [START, START]
+    assert [t.runs for t in bench.store.tallies.all()] == [2]
 
 
-def test_latest_keeps_the_last_of_any_outcome_and_the_last_good(bench: Bench) -> None:
+def test_many_hands_at_once_lose_and_double_nothing(bench: Bench) -> None:
+    """Threads that hand in overlapping batches: each measurement is new to exactly one."""
+    batches = [[one(f"m{n}", n) for n in range(start, start + 40)] for start in range(0, 160, 20)]
+    with ThreadPoolExecutor(8) as pool:
+        new = [m.id for batch in pool.map(bench.store.add, batches) for m in batch]
+    assert sorted(new) == sorted(f"m{n}" for n in range(180))
+    assert len(bench.store.measurements()) == 180
+    assert [t.runs for t in bench.store.tallies.all()] == [180]
+
+
+def test_latest_keeps_the_last_of_each_outcome(bench: Bench) -> None:
     """A late result of the past does not become the latest; paths stand side by side."""
     ok = one("ok", 5)
     bench.store.add([ok, one("none", 6, outcome=Outcome.NO_DATA, cause="no_agent", values={})])
     bench.store.add([one("late", 1)])
     bench.store.add([one("own", 1, conditions={"path": "agent_hub"})])
-    assert {m.id for m in bench.store.latest()} == {"ok", "none", "own"}
+    assert [m.id for m in bench.store.latest()] == ["own", "ok", "none"]
+
+
+def test_totals_run_on(bench: Bench) -> None:
+    """Runs and packets by office, probe, path and outcome, without a look at the rows."""
+    bench.store.add([one("a"), one("b", 1), one("c", office="boram")])
+    lost = {"sent": 60.0, "received": 0.0}
+    bench.store.add([one("d", 2, outcome=Outcome.FAILED, cause="no_reply", values=lost)])
+    found = [(t.office, t.outcome.value, t.runs, t.sent, t.received)
+             for t in bench.store.tallies.all()]  # fmt: skip
+    assert found == [
+        ("boram", "ok", 1, 60, 59), ("potka", "failed", 1, 60, 0), ("potka", "ok", 2, 120, 118),
+    ]  # fmt: skip
 
 
 def test_bytes_spent_are_summed_by_day(bench: Bench) -> None:
-    """Of values where measured, of conditions where estimated, nothing else."""
+    """Of values where measured, of conditions where estimated; nonsense counts as nothing."""
     bench.store.add(
         [
             one("a", probe="bandwidth", values={"bytes_spent": 1000.0}),
             one("b", 1, probe="conference", values={}, conditions={"bytes_spent": 500}),
-            one("c", 2),
+            one("c", 2, conditions={"bytes_spent": "all"}),
+            one("d", 3, conditions={"bytes_spent": -7}),
         ]
     )
     day = timedelta(days=1)
@@ -98,65 +113,29 @@ def test_bytes_spent_are_summed_by_day(bench: Bench) -> None:
     assert bench.store.spent("potka", START + day, START + 2 * day) == 0
 
 
-def test_the_chain_seals_by_the_hour_and_finds_what_was_changed(bench: Bench) -> None:
-    """Nothing is sealed early; any change of a sealed record, its loss or addition is named."""
-    for hour in range(4):
-        bench.store.add([one(f"{hour}-{n}", hour * 60 + n) for n in range(5)])
-        bench.clock._pass(3600)
-    assert bench.store.chain.seal() == 4
-    assert bench.store.chain.seal() == 0
-    root = bench.store.chain.root()
-    assert bench.store.chain.verify() == []
-    bench.store.add([one("now")])
-    assert bench.store.chain.seal() == 0, "the hour is not over"
-    bench.clock._pass(3700)
-    assert bench.store.chain.seal() == 1
-    assert bench.store.chain.root() != root
-    assert bench.store.chain.verify() == []
-
-    bench.sql("UPDATE measurements SET \"values\" = '{}' WHERE id = '1-2'")
-    assert bench.store.chain.verify() == [
-        "the hour from 2026-11-23 07:00 UTC: the 5 records of `latency` are not those that were "
-        "sealed"
-    ]
-    bench.sql("DELETE FROM measurements WHERE id = '1-2'")
-    assert bench.store.chain.verify() == [
-        "the hour from 2026-11-23 07:00 UTC: held 5 records of `latency`, now 4"
-    ]
-
-
-def test_a_clock_step_tears_no_chain(bench: Bench) -> None:
-    """Ten years forward and back again: everything is sealed once, in order, and verifies."""
-    bench.store.add([one("a")])
-    bench.clock.step(10 * 365 * 86400)
-    bench.store.add([one("b")])
-    bench.clock.step(-10 * 365 * 86400)
-    bench.store.add([one("c")])
-    bench.clock._pass(7200)
-    bench.store.chain.seal()
-    bench.store.add([one("d")])
-    bench.clock._pass(7200)
-    bench.store.chain.seal()
-    links = bench.store.chain.links()
-    assert sum(link.parts["latency"].records for link in links) == 4
-    assert bench.store.chain.verify() == []
+def test_blocks_hold_what_measurements_hold(bench: Bench) -> None:
+    """A report reads columns; each figure is there once, beside those of the same run."""
+    loaded = one("l", 9, conditions={"under_load": True})
+    bench.store.add([one(f"m{n}", n, values={"sent": n, "received": n - 1.0}) for n in range(1, 9)])
+    bench.store.add([loaded, one("e", 3, outcome=Outcome.NO_DATA, values={})])
+    blocks = list(bench.store.figures.blocks("potka", "latency", START, START + timedelta(hours=1)))
+    assert sorted((b.outcome.value, b.count, bool(b.conditions)) for b in blocks) == [
+        ("no_data", 1, False), ("ok", 1, True), ("ok", 8, False),
+    ]  # fmt: skip
+    plain = max(blocks, key=lambda block: block.count)
+    pairs = sorted(zip(plain.values["sent"], plain.values["received"], strict=True))
+    assert pairs == [(float(n), n - 1.0) for n in range(1, 9)]
+    assert (plain.first, plain.last) == (START + timedelta(minutes=1), START + timedelta(minutes=8))
 
 
 def test_the_diary_keeps_states_and_what_was_learnt_later(bench: Bench) -> None:
     """The state in force at the start of a period belongs to it; a later finding supersedes."""
-    diary = bench.store.diary
-    hour = timedelta(hours=1)
+    diary, hour = bench.store.diary, timedelta(hours=1)
     diary.add_transition("potka", OfficeState.UP, START, {"router": True})
     down = diary.add_transition("potka", OfficeState.UNREACHABLE, START + hour, {})
     diary.add_transition("potka", OfficeState.UP, START + 2 * hour, {})
-    diary.add_transition(
-        "potka",
-        OfficeState.POWER_DOWN,
-        START + hour,
-        {"boot_id": "new"},
-        until=START + 2 * hour,
-        supersedes=down,
-    )
+    diary.add_transition("potka", OfficeState.POWER_DOWN, START + hour, {"boot_id": "new"},
+                         until=START + 2 * hour, supersedes=down)  # fmt: skip
     found = diary.transitions("potka", START + 0.5 * hour, START + 3 * hour)
     assert [(t.state.value, t.supersedes) for t in found] == [
         ("up", None), ("unreachable", None), ("power_down", down), ("up", None),
@@ -165,7 +144,7 @@ def test_the_diary_keeps_states_and_what_was_learnt_later(bench: Bench) -> None:
 
 
 def test_windows_events_and_drills_are_found_again(bench: Bench) -> None:
-    """A window for all is also an office's; a drill's newest state replaces the older."""
+    """A window for all is also an office's; of a drill the newest state is told."""
     diary, hour = bench.store.diary, timedelta(hours=1)
     everywhere = Window(None, START, START + hour, "generator service")
     diary.add_window(everywhere)
@@ -175,10 +154,12 @@ def test_windows_events_and_drills_are_found_again(bench: Bench) -> None:
     event = diary.last_event("potka")
     assert event is not None
     assert event.data == {"boot_id": "b1"}
+    assert diary.events("potka", START, START + hour) == [event]
     drill = {"id": "d1", "state": "running", "started_at": "2026-11-23T06:30:00Z"}
     diary.add_drill(drill)
     diary.add_drill(drill | {"state": "done"})
     assert [d["state"] for d in diary.drills(START, START + hour)] == ["done"]
+    assert diary.drill("d1") == drill | {"state": "done"}
 
 
 def test_memory_survives_a_restart(bench: Bench) -> None:
@@ -186,40 +167,127 @@ def test_memory_survives_a_restart(bench: Bench) -> None:
     bench.store.remember("counters", {"potka": [1, 2]})
     bench.store.remember("counters", {"potka": [3, 4]})
     bench.store.close()
-    again = Store(f"sqlite:///{bench.file}", bench.clock)
+    again = Store(bench.url, bench.clock)
     assert again.recall("counters") == {"potka": [3, 4]}
     assert again.recall("nothing") is None
     assert again.size() > 0
+    again.close()
 
 
 def test_the_migrations_make_the_tables_that_the_program_uses(bench: Bench) -> None:
     """A schema change without its migration would show here."""
-    engine = create_engine(f"sqlite:///{bench.file}")
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+    with engine.open_engine(bench.url).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    bench.store.require_schema()
 
 
 def test_a_database_of_a_newer_program_is_refused(bench: Bench) -> None:
     """One line says what to do, and nothing is touched."""
     bench.sql("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(UserError, match=r"version 9999.*newer jharnet-monitor"):
-        bench.store.migrate()
+    for attempt in (bench.store.migrate, bench.store.require_schema):
+        with pytest.raises(UserError, match=r"version 9999.*newer jharnet-monitor"):
+            attempt()
 
 
-def test_a_full_disk_keeps_nothing_half(bench: Bench) -> None:
-    """A batch that does not fit is refused whole, and what was there stays readable."""
-    bench.store.add([one("a")])
-    pages = bench.sql("PRAGMA page_count")[0][0]
-    with bench.store._engine.connect() as connection:
+def test_an_empty_database_is_named_as_such(tmp_path: Path) -> None:
+    """Whoever only reads is told to migrate first."""
+    with pytest.raises(UserError, match=r"no schema yet; run `jharnet-monitor db migrate`"):
+        Store(f"sqlite:///{tmp_path / 'new.db'}", ManualClock(START)).require_schema()
+
+
+def test_a_full_disk_keeps_nothing_half(lite: Bench) -> None:
+    """A batch that does not fit is refused whole; what was there stays, and totals agree."""
+    lite.store.add([one("a")])
+    pages = lite.sql("PRAGMA page_count")[0][0]
+    with lite.store._engine.connect() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
     with pytest.raises(StoreError, match="full"):
-        bench.store.add([one(f"x{n}", n) for n in range(2000)])
-    assert [m.id for m in bench.store.measurements()] == ["a"]
+        lite.store.add([one(f"x{n}", n) for n in range(2000)])
+    assert [m.id for m in lite.store.measurements()] == ["a"]
+    assert [t.runs for t in lite.store.tallies.all()] == [1]
 
 
-@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite:////proc/none/x.db", "nonsense"])
-def test_a_database_that_cannot_be_is_one_clear_line(url: str, bench: Bench) -> None:
-    """Unknown kinds and impossible places are the user's error."""
-    with pytest.raises(UserError, match=r"hub\.database"):
-        Store(url, bench.clock).migrate()
+def test_a_locked_database_is_one_clear_error(
+    lite: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Someone else holds the lock for longer than we wait: nothing is kept, nothing hangs."""
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.1)
+    impatient = Store(lite.url, lite.clock)
+    with engine.writing(lite.store._engine), pytest.raises(StoreError, match="locked"):
+        impatient.add([one("a")])
+    assert impatient.measurements() == []
+    impatient.close()
+
+
+@pytest.mark.server("initdb", "pg_ctl")
+def test_a_lost_server_is_one_clear_error_until_it_is_back(postgres: Postgres) -> None:
+    """While PostgreSQL is down every call raises `StoreError`; afterwards all is as before."""
+    bench = Bench(postgres.new_database())
+    bench.store.add([one("a")])
+    postgres.stop()
+    try:
+        with pytest.raises(StoreError):
+            bench.store.add([one("b")])
+    finally:
+        postgres.start()
+    bench.store.add([one("b")])
+    assert [m.id for m in bench.store.measurements()] == ["a", "b"]
+    bench.store.close()
+
+
+_WRITER = """
+import sys, itertools
+from tests.store_support import Bench, one
+bench = Bench(sys.argv[1])
+for number in itertools.count():
+    bench.store.add([one(f"{number}-{n}", number) for n in range(50)])
+    print(number, flush=True)
+"""
+
+
+def test_what_was_said_to_be_stored_survives_kill_9(lite: Bench) -> None:
+    """Killed while it writes: every batch that was acknowledged is whole, the last may be."""
+    command = [sys.executable, "-c", _WRITER, lite.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        acknowledged = [int(next(writer.stdout)) for _ in range(20)][-1]
+        os.kill(writer.pid, signal.SIGKILL)
+        acknowledged = max([acknowledged, *map(int, writer.stdout.read().split())])
+    numbers = [int(m.id.split("-")[0]) for m in lite.store.measurements()]
+    counts = {number: numbers.count(number) for number in numbers}
+    assert set(counts.values()) == {50}
+    assert acknowledged <= max(counts) <= acknowledged + 1
+    assert lite.sql("PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://x/y", "sqlite:////proc/none/x.db", "nonsense", "postgresql://u@127.0.0.1:1/x"]
+)
+def test_a_database_that_cannot_be_is_one_clear_line(url: str, lite: Bench) -> None:
+    """Unknown kinds, impossible places and servers that are not there are the user's error."""
+    with pytest.raises(UserError, match=r"^hub\.database: .*\Z"):
+        Store(url, lite.clock).migrate()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path, lite: Bench) -> None:
+    """And left as it is."""
+    file = tmp_path / "letter.txt"
+    file.write_text("महाशय," * 1000, "utf-8")
+    with pytest.raises(UserError, match="not a database"):
+        Store(f"sqlite:///{file}", lite.clock).migrate()
+    assert file.read_text("utf-8") == "महाशय," * 1000
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", "a\0b"), ("id", "x" * 201), ("office", "\ud800"), ("duration_seconds", 1e999),
+        ("values", {"sent": float("nan")}), ("conditions", {"x": "\ud800"}),
+        ("conditions", {"x": float("inf")}), ("started_at", "0001-01-01T00:00:00+05:30"),
+    ],
+)  # fmt: skip
+def test_what_no_database_can_hold_is_no_measurement(field: str, value: object) -> None:
+    """Refused where it comes in: one poisoned item would else block its whole batch for ever."""
+    with pytest.raises(ValueError, match=r"."):
+        Measurement.from_json(one("a").to_json() | {field: value})

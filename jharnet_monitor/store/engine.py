@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, TimeoutError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    TimeoutError,
+)
 
 from jharnet_monitor.errors import UserError
 
@@ -31,6 +35,8 @@ def open_engine(url: str) -> Engine:
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         sqlite = parsed.get_backend_name() == "sqlite"
+        if not sqlite and parsed.drivername != "postgresql+psycopg":
+            raise ArgumentError("must be sqlite:///FILE or postgresql://USER@HOST/NAME")
         if sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_timeout": 10, "options": f"-c lock_timeout={BUSY_SECONDS}s"}
@@ -41,7 +47,7 @@ def open_engine(url: str) -> Engine:
         raise UserError(
             f"hub.database: {url}: needs {error.name}; pip install jharnet-monitor[postgresql]"
         ) from error
-    except (ArgumentError, NoSuchModuleError, OSError) as error:
+    except (ArgumentError, OSError) as error:
         raise UserError(f"hub.database: {url}: cannot be used: {error}") from error
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)

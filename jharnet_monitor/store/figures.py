@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Row, func, select
 
@@ -14,14 +14,6 @@ from jharnet_monitor.model import Outcome
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading
 from jharnet_monitor.store.texts import Texts
-
-
-class RawRow(NamedTuple):
-    """One measurement as it is stored; `started_at` in ms since 1970, the rest as JSON text."""
-
-    started_at: int
-    conditions: str
-    values: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +64,6 @@ class Figures:
                 names = self._texts.parsed(connection, row.names)
                 conditions = self._texts.parsed(connection, row.conditions)
                 yield _block(office, probe, row, names, conditions)
-
-    def raw(self, office: str, probe: str, since: datetime, until: datetime) -> Iterator[RawRow]:
-        """Every measurement of an office's probe that began within [since, until), in order."""
-        m = t.measurements
-        query = (
-            select(m.c.started_at, m.c.conditions, m.c.names, m.c["values"])
-            .where(m.c.office == office, m.c.probe == probe)
-            .where(m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
-            .order_by(m.c.started_at)
-        )
-        with reading(self._engine) as connection:
-            for started_at, conditions, names, values in connection.execute(query):
-                columns = zip(
-                    self._texts.parsed(connection, names), json.loads(values), strict=True
-                )
-                text = self._texts.body(connection, conditions)
-                yield RawRow(started_at, text, json.dumps(dict(columns)))
-
-    def last_start(self) -> datetime | None:
-        """When the newest measurement of all began; None for an empty database."""
-        with reading(self._engine) as connection:
-            newest = connection.execute(select(func.max(t.measurements.c.started_at))).scalar_one()
-        return None if newest is None else t.from_ms(newest)
 
 
 def _block(

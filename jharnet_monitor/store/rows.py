@@ -13,6 +13,9 @@ from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.store.tables import from_ms, to_ms
 from jharnet_monitor.store.texts import Texts
 
+MOST_BYTES = 2**53
+"""What a test cannot have spent; up to it floats are exact."""
+
 
 def canonical(data: Any) -> str:
     """JSON with sorted keys and no spaces: the same data is always the same text."""
@@ -23,13 +26,14 @@ def canonical(data: Any) -> str:
 
 def path_of(measurement: Measurement) -> str:
     """Which way was measured; headquarters to office unless the conditions say otherwise."""
-    return str(measurement.conditions.get("path", "jharnet"))[:200]
+    path = measurement.conditions.get("path", "jharnet")
+    return path if isinstance(path, str) and path.isprintable() and len(path) <= 40 else "other"
 
 
 def bytes_of(measurement: Measurement) -> int:
     """What the measurement took of the office's byte budget."""
     spent = measurement.values.get("bytes_spent", measurement.conditions.get("bytes_spent", 0))
-    return int(spent)
+    return int(spent) if isinstance(spent, int | float) and 0 <= spent < MOST_BYTES else 0
 
 
 def to_rows(

@@ -29,19 +29,41 @@ def version(engine: Engine) -> str | None:
 
 def migrate(engine: Engine) -> str | None:
     """Bring the schema to the newest version, and say which it is; raises `UserError`."""
-    place = f"hub.database: {engine.url.render_as_string()}"
     try:
         with writing(engine) as connection:
             held = _version(connection)
             if held not in _known():
-                raise UserError(
-                    f"{place}: is of version {held}, which this program does not know; install "
-                    "the newer jharnet-monitor that made it"
-                )
+                raise UserError(f"{_place(engine)}: {_newer(held)}")
             command.upgrade(_alembic(connection), "head")
             return _version(connection)
     except StoreError as error:
-        raise UserError(f"{place}: cannot be used: {error}") from error
+        raise UserError(f"{_place(engine)}: cannot be used: {error}") from error
+
+
+def require(engine: Engine) -> None:
+    """Raise `UserError` unless the schema is this program's: for those who only read."""
+    try:
+        held = version(engine)
+    except StoreError as error:
+        raise UserError(f"{_place(engine)}: cannot be used: {error}") from error
+    if held not in _known():
+        raise UserError(f"{_place(engine)}: {_newer(held)}")
+    if held != newest():
+        raise UserError(
+            f"{_place(engine)}: has {'no schema yet' if held is None else f'schema {held}'}; run "
+            "`jharnet-monitor db migrate` (the hub does so when it starts)"
+        )
+
+
+def _place(engine: Engine) -> str:
+    return f"hub.database: {engine.url.set(drivername=engine.dialect.name)}"
+
+
+def _newer(held: str | None) -> str:
+    return (
+        f"is of version {held}, which this program does not know; install the newer "
+        "jharnet-monitor that made it"
+    )
 
 
 def _known() -> set[str | None]:

@@ -14,13 +14,14 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store import tallies
+from jharnet_monitor.store.backup import backup
 from jharnet_monitor.store.chain import Chain
 from jharnet_monitor.store.diary import Diary
 from jharnet_monitor.store.engine import open_engine, reading, writing
 from jharnet_monitor.store.figures import Figures
 from jharnet_monitor.store.retention import Retention
 from jharnet_monitor.store.rows import canonical, from_rows, to_rows
-from jharnet_monitor.store.schema import migrate
+from jharnet_monitor.store.schema import migrate, require
 from jharnet_monitor.store.texts import Texts
 
 _BATCH = 500
@@ -45,9 +46,13 @@ class Store:
         self.tallies = tallies.Tallies(self._engine)
         self.retention = Retention(self._engine, clock, self.chain, self.figures)
 
-    def migrate(self) -> None:
-        """Bring the schema to this program's version; raises `UserError` if it is newer."""
-        migrate(self._engine)
+    def migrate(self) -> str | None:
+        """Bring the schema to this program's version, and say which; raises `UserError`."""
+        return migrate(self._engine)
+
+    def require_schema(self) -> None:
+        """Raise `UserError` unless the schema is this program's: for commands that only read."""
+        require(self._engine)
 
     def add(self, measurements: Iterable[Measurement]) -> Sequence[Measurement]:
         """Keep measurements in one transaction; gives those that were not there before."""
@@ -145,6 +150,10 @@ class Store:
         with reading(self._engine) as connection:
             query = select(func.pg_database_size(func.current_database()))
             return int(connection.execute(query).scalar_one())
+
+    def backup(self, file: Path) -> None:
+        """Write a whole copy to a file while others write; raises `UserError`, `StoreError`."""
+        backup(self._engine, file)
 
     def close(self) -> None:
         """Give the connections back."""
