@@ -91,9 +91,11 @@ class DayCharts:
     latency_title: str
     latency_summary: str
     latency_top: str
+    latency_limit: str
     loss: Chart
     loss_summary: str
     loss_top: str
+    loss_limit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ def _charts(config: Config, latency: Sequence[Measurement], formats: Formats) ->
         if answered
         else "",
         latency_top=milliseconds(latency_chart.top),
+        latency_limit=milliseconds(config.thresholds.rtt),
         loss=loss_chart,
         loss_summary=t(
             "web.office.loss_summary",
@@ -176,6 +179,7 @@ def _charts(config: Config, latency: Sequence[Measurement], formats: Formats) ->
             n=f"{today.sent:,}",
         ),
         loss_top=("≥ " if loss_chart.clipped else "") + percent(loss_chart.top),
+        loss_limit=percent(config.thresholds.loss),
     )
 
 

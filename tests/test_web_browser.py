@@ -1,0 +1,123 @@
+"""The pages in a real browser: no errors, nothing too wide, alive, and usable by a person."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from jharnet_monitor.model import OfficeState
+from tests.conftest import find_program
+from tests.made_up import NOW, latency
+from tests.made_up_hub import MadeUpHub
+from tests.web_support import TOKEN, Client, bad_morning, serving
+
+pytestmark = pytest.mark.browser
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PAGES = ("/", "/office/potka", "/office/baharagora", "/reports", "/signin")
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> MadeUpHub:
+    """A hub with a bad morning in the district, and an API token."""
+    return bad_morning(tmp_path)
+
+
+@pytest.fixture
+async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
+    """The hub over loopback."""
+    async with serving(hub) as client:
+        yield client
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium, without a screen."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=find_program("chromium"), args=ARGUMENTS
+        )
+        yield browser
+        await browser.close()
+
+
+async def open_page(
+    browser: Browser, client: Client, errors: list[str], width: int = 1280, lang: str = "en"
+) -> Page:
+    """A fresh window that notes every error of a page, such as one that the CSP stops."""
+    context = await browser.new_context(
+        base_url=str(client.make_url("/")),
+        viewport={"width": width, "height": 800},
+        locale=lang,
+    )
+    page = await context.new_page()
+    page.set_default_timeout(20_000)
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    return page
+
+
+async def test_no_page_is_wider_than_the_screen_or_has_an_error(
+    hub: MadeUpHub, client: Client, browser: Browser
+) -> None:
+    """On a small phone, a phone, a tablet and a desk, in both languages."""
+    hub.store.add([latency("potka", NOW, lost=3)])
+    errors: list[str] = []
+    for lang in ("en", "hi"):
+        for width in (320, 390, 820, 1280):
+            page = await open_page(browser, client, errors, width, lang)
+            for path in PAGES:
+                await page.goto(path)
+                wide = await page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, (path, lang, width)
+            await page.context.close()
+    assert errors == []
+
+
+async def test_the_page_lives(hub: MadeUpHub, client: Client, browser: Browser) -> None:
+    """It takes up a change by itself, keeps the reader's place, and says when the hub is gone."""
+    page = await open_page(browser, client, [])
+    await page.goto("/")
+    row = page.locator("tr", has=page.get_by_role("link", name="Potka"))
+    await expect(row).to_contain_text("working")
+    await page.get_by_role("link", name="Potka").focus()
+    hub.live.set_state("potka", OfficeState.UNREACHABLE, NOW)
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(row).to_contain_text("unreachable")
+    await expect(page.locator("h1")).to_contain_text("3 are unreachable")
+    await expect(page.get_by_role("link", name="Potka")).to_be_focused()
+    await expect(page.get_by_role("alert")).to_be_hidden()
+    await page.context.set_offline(True)
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(page.get_by_role("alert")).to_contain_text("has not answered since 25 Nov, 12:00")
+
+
+async def test_a_person_signs_in_and_measures(
+    hub: MadeUpHub, client: Client, browser: Browser
+) -> None:
+    """The form, the session and the button work with the headers that a browser really sends."""
+    errors: list[str] = []
+    page = await open_page(browser, client, errors)
+    await page.goto("/office/potka")
+    await page.get_by_role("link", name="Sign in to measure now").click()
+    await page.get_by_label("Access token").fill(TOKEN)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("button", name="Bandwidth").click()
+    await expect(page.get_by_role("status")).to_have_text(
+        "Bandwidth was started; the result appears here."
+    )
+    assert hub.asked == [("potka", "bandwidth", {})]
+    assert errors == []
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("link", name="Sign in", exact=True)).to_be_visible()
