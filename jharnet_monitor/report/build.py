@@ -9,6 +9,7 @@ from pathlib import Path
 from jharnet_monitor.report.annex import as_csv, tables
 from jharnet_monitor.report.content import content
 from jharnet_monitor.report.files import write_whole
+from jharnet_monitor.report.html import set_html
 from jharnet_monitor.report.pdf import Attachment, set_pdf
 from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import Words, words
@@ -35,6 +36,10 @@ def _pdf(summary: Summary, language: Words) -> bytes:
     return set_pdf("weekly.typ", content(summary, language), summary.made_at, attached)
 
 
+def _html(summary: Summary, language: Words) -> bytes:
+    return set_html("weekly.html.j2", content(summary, language))
+
+
 def _xlsx(summary: Summary, language: Words) -> bytes:
     title = language(f"period.title_{summary.period.kind}")
     return workbook(tables(summary), title, summary.made_at, language)
@@ -45,7 +50,12 @@ def _csv(summary: Summary, language: Words) -> bytes:
     return as_csv(tables(summary)[0], language)
 
 
-FORMATS: dict[str, Callable[[Summary, Words], bytes]] = {"pdf": _pdf, "xlsx": _xlsx, "csv": _csv}
+FORMATS: dict[str, Callable[[Summary, Words], bytes]] = {
+    "pdf": _pdf,
+    "html": _html,
+    "xlsx": _xlsx,
+    "csv": _csv,
+}
 """How a report is written, by the ending of its file."""
 
 

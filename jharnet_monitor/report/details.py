@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from jharnet_monitor.model import OfficeState
@@ -10,6 +11,8 @@ from jharnet_monitor.report.fold import OUT
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.summary import OfficeSummary, Point, Speed, Summary
 from jharnet_monitor.report.words import Words
+
+NAMED_DAYS = 8
 
 
 def measured(summary: Summary, words: Words) -> dict[str, Any]:
@@ -89,7 +92,9 @@ def states(summary: Summary, words: Words) -> dict[str, Any]:
     """The timeline of every office, and its time in every state."""
     return {
         "title": words("report.states.title"),
-        "note": words("report.states.note"),
+        "note": words(
+            "report.states.note", step=texts.length(summary.period.seconds / charts.BINS, words)
+        ),
         "ticks": ticks(summary.period, words),
         "legend": legend(words),
         "rows": [
@@ -110,14 +115,16 @@ def legend(words: Words) -> list[dict[str, str]]:
 
 
 def ticks(period: Period, words: Words) -> list[dict[str, Any]]:
-    """The days under a timeline."""
+    """The days under a timeline; many of them by their numbers alone."""
+    every = charts.day_ticks(period)
+    crowded = len(every) > NAMED_DAYS
     return [
         {
             "x": tick["x"],
-            "label": texts.day(tick["day"], words, short=True),
+            "label": str(tick["day"].day) if crowded else texts.day(tick["day"], words, short=True),
             "number": str(tick["day"].day),
         }
-        for tick in charts.day_ticks(period)
+        for tick in every
     ]
 
 
@@ -174,16 +181,16 @@ def availability(office: OfficeSummary, words: Words) -> list[str]:
 
 def trend(summary: Summary, words: Words) -> dict[str, Any] | None:
     """The periods before and this one, side by side; None where there is nothing before."""
-    names = [point.name for point in summary.offices[0].history]
+    names = [(point.name, point.start) for point in summary.offices[0].history]
     if not names:
         return None
-    columns = [*names, summary.period.name]
+    columns = [*names, (summary.period.name, summary.period.start)]
     return {
         "title": words(
             "report.trend.title", span=words(f"period.spans.{summary.period.kind}", n=len(columns))
         ),
         "note": words("report.trend.note"),
-        "head": [name.rpartition("-")[2] for name in columns],
+        "head": [_short_name(summary.period.kind, name, start) for name, start in columns],
         "mark": summary.config.thresholds.delivered,
         "rows": [
             {
@@ -193,6 +200,13 @@ def trend(summary: Summary, words: Words) -> dict[str, Any] | None:
             for office in summary.offices
         ],
     }
+
+
+def _short_name(kind: str, name: str, start: datetime) -> str:
+    """A period over its column: W47, Q4, 11/26, 25.11."""
+    if kind in ("week", "quarter"):
+        return name.rpartition("-")[2]
+    return f"{start:%m/%y}" if kind == "month" else f"{start:%d.%m.}"
 
 
 def _now(office: OfficeSummary, summary: Summary) -> Point:

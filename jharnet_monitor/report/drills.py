@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jharnet_monitor.config import Config
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.page_one import grade_text
@@ -34,15 +35,15 @@ def _drill(drill: Mapping[str, Any], summary: Summary, words: Words) -> dict[str
         "joined": words(
             "report.drill.joined", joined=sum(bool(row["joined"]) for row in rows), total=len(rows)
         ),
-        "rows": [drill_row(row, summary, words) for row in rows],
+        "rows": [drill_row(row, summary.config, words) for row in rows],
     }
 
 
-def drill_row(row: Mapping[str, Any], summary: Summary, words: Words) -> dict[str, Any]:
+def drill_row(row: Mapping[str, Any], config: Config, words: Words) -> dict[str, Any]:
     """One office in a drill: its grade, and what limited it or why there is none."""
     grade = row.get("grade")
     return {
-        "office": name_of(row["office"], summary, words),
+        "office": name_of(row["office"], config, words),
         "grade": None if grade is None else int(grade),
         "answer": grade_text(None if grade is None else int(grade), words),
         "joined": bool(row["joined"]),
@@ -50,9 +51,9 @@ def drill_row(row: Mapping[str, Any], summary: Summary, words: Words) -> dict[st
     }
 
 
-def name_of(office: str, summary: Summary, words: Words) -> str:
+def name_of(office: str, config: Config, words: Words) -> str:
     """The office's name; of one that is no longer configured its id."""
-    for one in summary.config.offices:
+    for one in config.offices:
         if one.id == office:
             return texts.office_name(one, words)
     return office

@@ -28,14 +28,14 @@ def conference(calls: Iterable[Measurement], district: District) -> Conference:
         return Conference(missed=len(missed), cause=_most(call.cause for call in missed))
     grade = median_low(grade for _, grade in graded)
     limits = (call.conditions.get("limited_by") for call, reached in graded if reached <= grade)
-    failed = (call.cause for call, _ in graded if call.outcome is Outcome.FAILED)
+    failed = [call.cause for call, _ in graded if call.outcome is Outcome.FAILED]
     return Conference(
         grade=grade,
         tests=len(graded),
         missed=len(missed),
         outside_hours=outside,
         limited_by=_most(limits),
-        cause=_most(failed) if grade == 0 else None,
+        cause=_most(failed) if grade == 0 and 2 * len(failed) >= len(graded) else None,
         grades=tuple((call.started_at, reached) for call, reached in graded),
     )
 

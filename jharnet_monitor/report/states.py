@@ -19,7 +19,7 @@ def spans(transitions: Iterable[Transition], known_until: datetime) -> list[Span
     live = [t for t in every if t.supersedes is None]
     result = [
         Span(here.state, here.at, min(after, known_until))
-        for here, after in zip(live, [*(t.at for t in live[1:]), known_until], strict=True)
+        for here, after in zip(live, [*(t.at for t in live[1:]), known_until], strict=False)
         if here.at < known_until
     ]
     for corrected in sorted(every, key=lambda t: t.number):

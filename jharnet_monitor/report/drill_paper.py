@@ -1,0 +1,128 @@
+"""The report that was ordered: the conference test of all blocks on one page, to be signed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.model import parse_utc
+from jharnet_monitor.report import texts
+from jharnet_monitor.report.build import Made
+from jharnet_monitor.report.drills import drill_row
+from jharnet_monitor.report.html import set_html
+from jharnet_monitor.report.pdf import set_pdf
+from jharnet_monitor.report.words import Words, words
+
+SIGNATORIES = ("engineer", "manager", "dio")
+
+
+def make_drill(
+    drill: Mapping[str, Any],
+    config: Config,
+    languages: Sequence[str],
+    formats: Sequence[str],
+    made_at: datetime,
+) -> Iterator[Made]:
+    """The paper of one drill (in the contract's form), one file a language and format.
+
+    Formats are `pdf` and `html`. Raises `SettingError`.
+    """
+    for language in languages:
+        data = drill_content(drill, config, made_at, words(language))
+        for ending in formats:
+            if ending == "pdf":
+                made = set_pdf("drill.typ", data, made_at)
+            else:
+                made = set_html("drill.html.j2", data)
+            yield Made(f"drill-{drill['id']}.{language}.{ending}", language, ending, made)
+
+
+def drill_content(
+    drill: Mapping[str, Any], config: Config, made_at: datetime, words: Words
+) -> dict[str, Any]:
+    """Everything on the page in one language: plain JSON."""
+    zone = ZoneInfo(config.district.timezone)
+    district = config.district.name_hi if words.language == "hi" else config.district.name
+    directive = config.report.directive_hi if words.language == "hi" else config.report.directive
+    started = parse_utc(drill["started_at"])
+    rows = [_row(row, config, words) for row in drill["offices"]]
+    return {
+        "language": words.language,
+        "title": words("drill.title"),
+        "subtitle": words("drill.subtitle"),
+        "author": "jharnet-monitor",
+        "district": words("report.district", name=district),
+        "period": texts.day(started.astimezone(zone).date(), words),
+        "days": words("drill.at", moment=texts.clock_moment(started, zone, words)),
+        "made": words("report.made", moment=texts.clock_moment(made_at, zone, words)),
+        "running": None if drill["state"] == "done" else words(f"drill.state.{drill['state']}"),
+        "page": words.phrases["report.page"],
+        "directive": directive,
+        "order": words("drill.order"),
+        "facts": _facts(drill, words),
+        "sentences": _sentences(rows, config, words),
+        "head": [words(f"drill.head.{name}") for name in _HEADS],
+        "rows": rows,
+        "key": {"title": words("report.key"), "text": words("report.key_text")},
+        "method": words("drill.method"),
+        "signed": {
+            "title": words("drill.signed"),
+            "date": words("drill.date"),
+            "people": [words(f"drill.signatory.{name}") for name in SIGNATORIES],
+        },
+    }
+
+
+_HEADS = ("number", "block", "joined", "result", "down", "up", "cause")
+
+
+def _row(row: Mapping[str, Any], config: Config, words: Words) -> dict[str, Any]:
+    return drill_row(row, config, words) | {
+        "took_part": words("drill.yes" if row["joined"] else "drill.no"),
+        "down": _way(row.get("down") or {}, words),
+        "up": _way(row.get("up") or {}, words),
+    }
+
+
+def _way(values: Mapping[str, float], words: Words) -> str:
+    """What arrived in one direction: rate, and the loss of its picture."""
+    if "bits_per_second" not in values:
+        return words("not_measured")
+    rate = texts.rate(values["bits_per_second"])
+    if "video_loss_ratio" not in values:
+        return rate
+    return words("drill.way", rate=rate, loss=texts.loss(values["video_loss_ratio"]))
+
+
+def _facts(drill: Mapping[str, Any], words: Words) -> list[list[str]]:
+    """Label and value: profile, length, headquarters' line, the drill's id."""
+    profile = words.either(f"profile.{drill['profile']}", str(drill["profile"]))
+    facts = [[words("drill.profile"), profile]]
+    if "minutes" in drill:
+        facts.append([words("drill.length"), texts.length(60 * float(drill["minutes"]), words)])
+    uplink = drill.get("uplink") or {}
+    if uplink.get("down_bits_per_second") is not None:
+        rates = texts.both_rates(uplink["down_bits_per_second"], uplink.get("up_bits_per_second"))
+        facts.append([words("drill.uplink"), rates])
+    facts.append([words("drill.id"), str(drill["id"])])
+    return facts
+
+
+def _sentences(rows: Sequence[Mapping[str, Any]], config: Config, words: Words) -> list[str]:
+    """Who took part and who did not; who held the conference and who did not."""
+    wanted = config.thresholds.grade
+    absent = [row["office"] for row in rows if not row["joined"]]
+    able = [row["office"] for row in rows if row["grade"] is not None and row["grade"] >= wanted]
+    short = [row["office"] for row in rows if row["grade"] is not None and row["grade"] < wanted]
+    joined = words("report.drill.joined", joined=len(rows) - len(absent), total=len(rows))
+    sentences = [joined]
+    if absent:
+        sentences.append(words("drill.absent", names=texts.listed(absent, words)))
+    if able:
+        sentences.append(words("drill.able", names=texts.listed(able, words)))
+    if short:
+        sentences.append(words("drill.short", names=texts.listed(short, words)))
+    return sentences

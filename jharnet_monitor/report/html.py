@@ -1,0 +1,30 @@
+"""The report for a browser: one file, nothing from outside, everything escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
+
+from jharnet_monitor.report.pdf import SettingError
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("jharnet_monitor.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def set_html(template: str, data: Mapping[str, Any]) -> bytes:
+    """A page from a template of ours (`weekly.html.j2`) and its data; raises `SettingError`."""
+    try:
+        return _environment().get_template(template).render(doc=data).encode()
+    except TemplateError as error:
+        raise SettingError(f"{template}: {error}") from error

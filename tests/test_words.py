@@ -1,0 +1,88 @@
+"""The words of the product: both languages complete, every phrase used, every name covered."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+from jharnet_monitor.judge.grade import Limit
+from jharnet_monitor.model import Cause, OfficeState, Outcome
+from jharnet_monitor.report import words as module
+from jharnet_monitor.report.finding import Kind
+from jharnet_monitor.report.words import LANGUAGES, words
+
+PACKAGE = Path(module.__file__).parents[2]
+COMPOSED = (
+    "state", "state_help", "cause", "outcome", "probe", "grade", "limited_by", "weekday", "month",
+    "finding", "act", "reason", "ask", "way", "profile",
+)  # fmt: skip
+"""Groups whose keys come from an enumeration or from data: all of them are used."""
+
+
+def test_examples_in_docstrings_hold() -> None:
+    """Every `>>>` example gives what it says."""
+    assert doctest.testmod(module).failed == 0
+
+
+def test_both_languages_have_the_same_phrases_with_the_same_parameters() -> None:
+    """What can be said in one language can be said in the other, with the same figures."""
+    hindi, english = words("hi").phrases, words("en").phrases
+    assert set(hindi) == set(english)
+    for key, phrase in english.items():
+        wanted = set(re.findall(r"\{(\w+)\}", phrase))
+        given = set(re.findall(r"\{(\w+)\}", hindi[key]))
+        assert given == wanted, key
+
+
+def test_hindi_is_hindi() -> None:
+    """No phrase was left in English; those without a letter of Devanagari are units and names."""
+    for key, phrase in words("hi").phrases.items():
+        bare = re.sub(r"\{\w+\}", "", phrase)
+        if re.search(r"[A-Za-z]{3}", bare):
+            assert re.search(r"[\u0900-\u097f]", bare) or len(bare.split()) == 1, (key, phrase)
+        assert not re.search(r"[०-९]", phrase), f"{key}: digits are 0-9 in both languages"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_everything_that_can_happen_has_words(language: str) -> None:
+    """Every state, cause, outcome, limit and finding can be told to a person."""
+    said = words(language)
+    for group, names in (
+        ("state", OfficeState), ("state_help", OfficeState), ("cause", Cause),
+        ("outcome", Outcome), ("limited_by", Limit), ("act", Kind), ("finding", Kind),
+        ("reason", Kind), ("ask", Kind),
+    ):  # fmt: skip
+        for name in names:
+            assert said(f"{group}.{name.value}", names="A", detail="B")
+    for grade in ("0", "1", "2", "3", "4", "none"):
+        assert said(f"grade.{grade}")
+
+
+def test_every_phrase_is_used() -> None:
+    """A phrase that nothing says any more is taken out."""
+    sources = "\n".join(
+        path.read_text("utf-8")
+        for path in PACKAGE.rglob("*")
+        if path.suffix in {".py", ".html", ".j2", ".typ", ".js"}
+    )
+    unused = [
+        key
+        for key in words("en").phrases
+        if key.split(".")[0] not in COMPOSED and not _mentioned(key, sources)
+    ]
+    assert unused == []
+
+
+def _mentioned(key: str, sources: str) -> bool:
+    """The key itself, or a beginning of it that is completed by a name (`report.tile.{group}`)."""
+    if re.search(rf"""["']{re.escape(key)}["']""", sources):
+        return True
+    parts = key.split(".")
+    heads = [".".join(parts[:n]) for n in range(1, len(parts))]
+    return any(
+        re.search(rf"""["']{re.escape(head)}(?:["']|\.\w*\{{|\.["'] ?(?:\+|~))""", sources)
+        for head in heads[1:] or heads
+    )
