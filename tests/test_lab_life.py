@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +68,29 @@ def test_lab_ends_with_its_emulator() -> None:
     with pytest.raises(UserError, match="ended"):
         lab.status()
     lab.down()
+
+
+def test_control_socket_is_roots_and_refuses_nonsense() -> None:
+    """Only root may open it; what is no request is answered with an error, and nothing breaks."""
+    requests = [
+        *(b"nonsense", b"[]", b"{}", b'{"do": []}', b'{"do": "stopping"}', b'{"do": "set"}'),
+        *(
+            b'{"do": "cut", "where": 7, "what": "link"}',
+            b'{"do": "cut", "where": "potka", "what": 7}',
+        ),
+        *(b'{"do": "flows", "start": "x"}', b'{"do": "set", "where": "potka", "setting": 7}'),
+    ]
+    with Lab.start(SPEC, "jhntn") as lab, socket.socket(socket.AF_UNIX) as client:
+        assert lab.layout.control_socket.stat().st_mode & 0o777 == 0o600
+        client.connect(str(lab.layout.control_socket))
+        answers = client.makefile("rb")
+        for request in requests:
+            client.sendall(request + b"\n")
+            assert "error" in json.loads(answers.readline()), request
+        client.sendall(b"x" * 200_000)  # a line without end is cut off
+        with contextlib.suppress(ConnectionError):
+            assert answers.readline() == b""
+        assert lab.status()["links"]["potka"]["cuts"] == []
 
 
 def test_down_finds_leftovers_after_kill() -> None:

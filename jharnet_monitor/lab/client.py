@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.host import BOOT_ID_VARIABLE
 from jharnet_monitor.lab import namespaces
 from jharnet_monitor.lab.layout import (
     DEFAULT_PREFIX,
@@ -24,11 +25,6 @@ from jharnet_monitor.lab.layout import (
 from jharnet_monitor.lab.life import Daemon, take_down
 from jharnet_monitor.lab.packetlog import EchoPacket, read_packet_log
 from jharnet_monitor.lab.spec import LabSpec, Way, parse_spec
-
-BOOT_ID_VARIABLE = "JHARNET_BOOT_ID_FILE"
-"""Names the file with the boot id of the PC that a program runs on.
-
-All offices of a lab share the machine's kernel, whose own boot id outlives every power cut."""
 
 
 class Lab:

@@ -37,6 +37,9 @@ class Controller:
         handler: Callable[..., Any] | None = getattr(self, f"do_{command}", None)
         if handler is None:
             raise UserError(f"the lab knows no command `{command}`")
+        for name, value in arguments.items():
+            if not isinstance(value, int if name == "start" else str):
+                raise UserError(f"`{name}` must not be `{value}`")
         return handler(**arguments)
 
     def do_set(self, where: str, setting: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ _TFD_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
 _MCL_CURRENT_AND_FUTURE = 1 | 2
 _PR_SET_PDEATHSIG = 1
+_PR_SET_TIMERSLACK = 29
 _TUNSETIFF = 0x400454CA
 _IFF_TUN_NO_PI = 0x0001 | 0x1000
 
@@ -77,10 +78,14 @@ class Timer:
 
 
 def become_realtime(priority: int) -> bool:
-    """Run before every ordinary process (SCHED_FIFO); False where the machine forbids it."""
+    """Run before every ordinary process (SCHED_FIFO); False where the machine forbids it.
+
+    Then at least its timers go off on time, which are otherwise allowed to be 50 µs late.
+    """
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     except PermissionError:
+        _libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
         return False
     return True
 
