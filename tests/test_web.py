@@ -81,7 +81,7 @@ def test_an_old_grade_is_no_grade() -> None:
     live = Live(config(1))
     live.set_state(OFFICES[0][0], OfficeState.UP, NOW)
     live.take(conference(OFFICES[0][0], NOW - timedelta(days=2), 4))
-    assert headline(live)[0] == "0 of 1 blocks can hold a video conference; 1 is not tested."
+    assert headline(live)[0] == "No block has a recent conference test; 1 of 1 are connected."
 
 
 async def test_unknown_is_a_dash_with_its_reason(client: Client, hub: MadeUpHub) -> None:

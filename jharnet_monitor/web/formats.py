@@ -67,12 +67,14 @@ class Formats:
 
 
 def milliseconds(seconds: float) -> str:
-    """Three digits are enough for a person.
+    """Three digits are enough for a person; a little is never rounded to nothing.
 
-    >>> milliseconds(0.0412), milliseconds(0.00342), milliseconds(1.25)
-    ('41 ms', '3.4 ms', '1250 ms')
+    >>> milliseconds(0.0412), milliseconds(0.00342), milliseconds(1.25), milliseconds(0.00004)
+    ('41 ms', '3.4 ms', '1250 ms', '< 0.1 ms')
     """
     value = seconds * 1000
+    if 0 < value < 0.1:
+        return "< 0.1 ms"
     return f"{value:.1f} ms" if value < 9.95 else f"{value:.0f} ms"
 
 

@@ -98,7 +98,12 @@ def _headline(live: Live, rows: tuple[OfficeRow, ...], formats: Formats) -> tupl
         "lan_down": sum(row.state is OfficeState.LAN_DOWN for row in out),
         "untested": sum(row.grade.level is None for row in connected),
     }
-    parts = [t("web.headline.ready", ready=ready, total=total)]
+    if connected and counts["untested"] == len(connected):
+        # Not "0 of 11": what was not tested is not known.
+        parts = [t("web.headline.none_tested", up=len(connected), total=total)]
+        del counts["untested"]
+    else:
+        parts = [t("web.headline.ready", ready=ready, total=total)]
     parts += [t(f"web.headline.{name}", n=count) for name, count in counts.items() if count]
     explanation = t("web.ready_means", grade=t(f"grade.{wanted}"), up=len(connected), total=total)
     sentence = t("web.headline.join").join(parts) + t("web.headline.end")
