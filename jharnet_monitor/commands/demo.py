@@ -25,7 +25,7 @@ from jharnet_monitor.demo.truth import Row
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import Outcome
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 110)
 
 
 def demo(

@@ -30,6 +30,7 @@ class Relay:
         self._listener = _listen()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._loop = asyncio.new_event_loop()
+        self._connections: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._serve, name="relay", daemon=True)
         self._thread.start()
 
@@ -40,7 +41,7 @@ class Relay:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        start = asyncio.start_server(self._carry, sock=self._listener)
+        start = asyncio.start_server(self._accept, sock=self._listener)
         server = self._loop.run_until_complete(start)
         self._loop.run_forever()
         server.close()
@@ -49,6 +50,11 @@ class Relay:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self._loop.close()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
+        self._connections.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._connections.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # cancelled only at the relay's own end, when nobody asks for the result any more
