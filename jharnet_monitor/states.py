@@ -17,6 +17,8 @@ from jharnet_monitor.judge.outages import (
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.session import FRESH_SECONDS
 
+SETTLE_SECONDS = 8.0
+"""A router that just came back says nothing yet of what lies behind it: that starts later."""
 AGENT_GRACE_SECONDS = 40.0
 """After the hub's start, agents that have not come back yet are not called absent."""
 
@@ -26,6 +28,8 @@ class OfficeEvidence:
     """What was last seen of one office."""
 
     router: bool | None = None
+    router_since: float = 0.0
+    """Since when the router is as it is, monotonic."""
     pc: bool | None = None
     heard_at: float | None = None
     """When the connected agent was last heard, monotonic; None while none is connected."""
@@ -87,9 +91,14 @@ class States:
             evidence = self._evidence(office)
             state = live_state(evidence)
             before = self._states.get(office.id)
+            if state is OfficeState.LAN_DOWN and self._just_back(office.id):
+                continue
             if before is not state:
                 self._states[office.id] = state
                 yield Change(office.id, state, now, evidence, before is None)
+
+    def _just_back(self, office: str) -> bool:
+        return self.clock.monotonic() - self.offices[office].router_since < SETTLE_SECONDS
 
     def _evidence(self, office: Office) -> Evidence:
         seen = self.offices[office.id]

@@ -126,10 +126,12 @@ class Vigil:
     def _reached(self, change: Reachability) -> None:
         if change.target.office is None:
             self._states.gateway = change.answers
-        elif change.target.role == "router":
-            self._states.offices[change.target.office].router = change.answers
         else:
-            self._states.offices[change.target.office].pc = change.answers
+            seen = self._states.offices[change.target.office]
+            if change.target.role == "router":
+                seen.router, seen.router_since = change.answers, self._clock.monotonic()
+            else:
+                seen.pc = change.answers
         self._soon(self._judge())
 
     # --- what agents tell
