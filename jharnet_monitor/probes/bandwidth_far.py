@@ -19,6 +19,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.probes.base import Channel, FarContext
 from jharnet_monitor.probes.connection import Connection, pour
 from jharnet_monitor.probes.series import Series
+from jharnet_monitor.probes.side_path_far import FarSidePath
 from jharnet_monitor.probes.tcpinfo import TcpInfo
 from jharnet_monitor.probes.transfer import POLL_SECONDS
 
@@ -28,17 +29,31 @@ TRANSFER_PREFIX = "/agent/transfer/"
 
 async def far_side(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
     """Do what the hub asks, one message at a time, until it closes the channel."""
-    while True:
-        message = await channel.receive()
-        match message.get("do"):
-            case "ping":
-                await channel.send({"pong": message.get("n")})
-            case "download":
-                await channel.send(await _exchange(_download, message, context))
-            case "upload":
-                await channel.send(await _exchange(_upload, message, context))
-            case _:
-                await channel.send({"error": "unknown request"})
+    side = FarSidePath(context.hub)
+    try:
+        while True:
+            message = await channel.receive()
+            await channel.send(await _answer(message, side, context))
+    finally:
+        side.close()
+
+
+async def _answer(
+    message: Mapping[str, Any], side: FarSidePath, context: FarContext
+) -> dict[str, Any]:
+    what = message.get("do")
+    if what == "ping":
+        return {"pong": message.get("n")}
+    exchange = {"download": _download, "upload": _upload}.get(str(what))
+    if exchange is not None:
+        return await _exchange(exchange, message, context)
+    beside = {
+        "udp": side.open,
+        "listen": side.listen,
+        "arrivals": side.arrivals,
+        "train": side.train,
+    }.get(str(what))
+    return {"error": "unknown request"} if beside is None else beside(message)
 
 
 async def _exchange(work: Any, message: Mapping[str, Any], context: FarContext) -> dict[str, Any]:

@@ -50,7 +50,10 @@ class Limits:
 
 @dataclass(slots=True)
 class Flow:
-    """What the hub saw of one transfer. `late` is the share of it the hub's host overslept."""
+    """What the hub saw of one transfer, on its monotonic clock.
+
+    `late` is the share of it that the hub's host overslept.
+    """
 
     series: Series = field(default_factory=Series)
     ended: Ended = Ended.BROKEN_OFF
@@ -58,6 +61,8 @@ class Flow:
     payload: int = 0
     late: float = 0.0
     round_trips: list[float] = field(default_factory=list)
+    begun: float = 0.0
+    stopped: float = 0.0
 
     @property
     def bytes_down(self) -> int:
@@ -74,7 +79,7 @@ class Flow:
         return self.info.bytes_received + self.info.segments_in * self.info.header
 
     @property
-    def loaded_rtt(self) -> float | None:
+    def own_rtt(self) -> float | None:
         """Mean of the sender's smoothed round-trip times, in seconds."""
         return fmean(self.round_trips) if self.round_trips else None
 
@@ -144,11 +149,12 @@ class Exchange:
 
     async def _watch(self, pumping: asyncio.Task[None]) -> None:
         flow, clock = self.flow, self._clock
-        begun = moment = clock.monotonic()
+        flow.begun = begun = moment = clock.monotonic()
         overslept = 0.0
         while not pumping.done():
             await asyncio.sleep(POLL_SECONDS)
             before, moment = moment, clock.monotonic()
+            flow.stopped = moment
             overslept += max(0.0, moment - before - POLL_SECONDS - LATE_SECONDS)
             flow.late = overslept / (moment - begun)
             info = self._connection.info()

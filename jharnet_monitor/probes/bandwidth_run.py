@@ -1,0 +1,280 @@
+"""One bandwidth test with one agent: round trips, download, upload, trains where they are needed.
+
+Download is towards the office. Rates are IP rates, comparable with the contract: TCP goodput
+times 1500/1448. The stream is paced a little above the contract, which fills the line, spares
+the office a flood, and keeps the test within what it reserved of the headquarters uplink.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from statistics import fmean, median
+from typing import Any
+
+from jharnet_monitor.judge.throughput import Estimate, estimate
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.bandwidth_plan import Plan
+from jharnet_monitor.probes.base import (
+    AgentLink,
+    Channel,
+    Failed,
+    NoData,
+    ProbeContext,
+    ProbeError,
+    Reading,
+)
+from jharnet_monitor.probes.datagrams import SMALL_IP_BYTES
+from jharnet_monitor.probes.series import Series, SeriesError
+from jharnet_monitor.probes.side_path import SidePath, ping_spacing
+from jharnet_monitor.probes.transfer import Download, Ended, Exchange, Flow, Upload
+
+PINGS, PING_SPACING_SECONDS = 7, 0.03
+PING_SECONDS = 5.0
+REPORT_SECONDS = 10.0
+FEWEST_TRIPS = 3
+LATE_SHARE = 0.1
+"""A host that overslept more of the test than this was itself the bottleneck."""
+REPORT_MARGIN = 0.05
+"""How far an agent's figure may be from what its own kernel acknowledged to the hub."""
+LOSS_SEEN = 0.002
+"""Retransmitted share from which on loss may be what holds TCP back."""
+LINE_FILLED = 0.9
+"""Of the capacity that the trains show: with less, it was not the line."""
+PACE_REACHED = 0.97
+
+
+class _Test:
+    """What both kinds of test share: the books, and what goes with an error."""
+
+    def __init__(self, context: ProbeContext, channel: Channel) -> None:
+        self._context = context
+        self._channel = channel
+        self._values: dict[str, float] = {}
+        self._conditions: dict[str, Any] = {}
+        self._spent = 0
+        self._side: SidePath | None = None
+
+    async def run(self) -> Reading:
+        """The test; raises `Failed` or `NoData` with what was measured until then."""
+        try:
+            async with AsyncExitStack() as stack:
+                hub = self._context.config.hub
+                await self._idle_by_session()
+                self._side = await stack.enter_async_context(
+                    SidePath.opened(self._channel, self._context.clock, hub.host, hub.udp_range)
+                )
+                await self._measure()
+        except ProbeError as error:
+            self._close_books()
+            values = self._values | error.values
+            conditions = self._conditions | error.conditions
+            raise type(error)(
+                error.cause, error.detail, values=values, conditions=conditions
+            ) from error
+        self._close_books()
+        return Reading(self._values, self._conditions)
+
+    async def _measure(self) -> None:
+        raise NotImplementedError
+
+    def _close_books(self) -> None:
+        side = 0 if self._side is None else self._side.bytes_down + self._side.bytes_up
+        if self._spent + side:
+            self._values["bytes_spent"] = float(self._spent + side)
+
+    async def _idle_by_session(self) -> None:
+        """Median over a few small messages, spaced so that none waits for another."""
+        clock = self._context.clock
+        sent: dict[int, float] = {}
+        trips: list[float] = []
+
+        async def ask() -> None:
+            for n in range(PINGS):
+                sent[n] = clock.monotonic()
+                await self._channel.send({"do": "ping", "n": n})
+                await asyncio.sleep(PING_SPACING_SECONDS)
+
+        asking = asyncio.create_task(ask())
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                while len(trips) < PINGS:
+                    answer = (await self._channel.receive()).get("pong")
+                    if answer not in sent:
+                        raise NoData(Cause.BAD_REPORT, "an answer to a ping that was not sent")
+                    trips.append(clock.monotonic() - sent.pop(answer))
+        except TimeoutError:
+            raise Failed(Cause.NO_REPLY, "the agent's session is silent") from None
+        finally:
+            asking.cancel()
+        self._values["idle_rtt_seconds"] = median(trips)
+
+    async def _idle_by_datagrams(self, side: SidePath) -> None:
+        """The same over UDP, where no acknowledgement and no other message is in the way."""
+        trips = await side.round_trips(PINGS, PING_SPACING_SECONDS)
+        if len(trips) >= FEWEST_TRIPS:
+            self._values["idle_rtt_seconds"] = median(trips)
+
+    async def _train(self, name: str, rate: float) -> float | None:
+        """Run a train and keep its figure; None without one."""
+        found = None if self._side is None else await self._side.train(name, rate)
+        if found is None:
+            return None
+        self._values[f"{name}_capacity_bits_per_second"] = found.rate
+        self._conditions[f"{name}_capacity_uncertainty"] = round(found.uncertainty, 4)
+        return found.rate
+
+
+class TrainsOnly(_Test):
+    """The cheap estimate: a train each way, tens of kB."""
+
+    async def _measure(self) -> None:
+        self._conditions |= {"path": "trains", "estimate": True}
+        if self._side is None:
+            raise Failed(Cause.UDP_BLOCKED, "no datagram of the agent came through")
+        await self._idle_by_datagrams(self._side)
+        plan = Plan.of(self._context)
+        found = [await self._train(n, plan.of_direction(n).rate) for n in ("download", "upload")]
+        if None in found:
+            raise NoData(Cause.NOT_SENT, "too few packets of a train came through to tell")
+
+
+class FullTest(_Test):
+    """The full test over HTTP, each way in turn."""
+
+    def __init__(self, context: ProbeContext, agent: AgentLink, channel: Channel) -> None:
+        super().__init__(context, channel)
+        self._agent = agent
+        self._plan = Plan.of(context)
+        self._conditions["path"] = "jharnet"
+
+    async def _measure(self) -> None:
+        if self._side is not None:
+            await self._idle_by_datagrams(self._side)
+        self._plan = self._plan.for_line(self._values["idle_rtt_seconds"])
+        await self._direction("download")
+        await self._direction("upload")
+
+    async def _direction(self, name: str) -> None:
+        """Run one direction and keep its figures; raises `Failed` or `NoData`."""
+        limits = self._plan.of_direction(name)
+        exchange = (Download if name == "download" else Upload)(self._context.clock, limits)
+        flow, report, trips = await self._beside_pings(name, exchange)
+        claimed = min(_count(report.get("sent")), limits.most_bytes)
+        self._spent += flow.bytes_down + max(flow.bytes_up, claimed) + len(json.dumps(report))
+        _check_end(name, flow)
+        measured = self._rate(name, flow, report)
+        own_pings = SMALL_IP_BYTES * 8 / ping_spacing(limits.rate) if trips else 0.0
+        rate = measured.rate + own_pings
+        self._values[f"{name}_bits_per_second"] = rate
+        self._conditions[f"{name}_uncertainty"] = round(measured.uncertainty, 4)
+        self._conditions[f"{name}_ended"] = flow.ended.value
+        loaded = _loaded(name, flow, report, trips)
+        if loaded is not None:
+            self._values[f"{name}_loaded_rtt_seconds"] = loaded
+        await self._what_limited(name, rate, _loss(name, flow, report))
+
+    async def _beside_pings(
+        self, name: str, exchange: Exchange
+    ) -> tuple[Flow, Mapping[str, Any], list[float]]:
+        """The transfer, and the round trips of the pings sent while it ran."""
+        if self._side is None:
+            return *await self._transfer(name, exchange), []
+        spacing = ping_spacing(self._plan.of_direction(name).rate)
+        async with self._side.pinging(spacing) as trips:
+            flow, report = await self._transfer(name, exchange)
+        return flow, report, [t.seconds for t in trips if flow.begun <= t.sent <= flow.stopped]
+
+    async def _transfer(self, name: str, exchange: Exchange) -> tuple[Flow, Mapping[str, Any]]:
+        path = self._agent.serve_transfer(exchange.handle)
+        limits = self._plan.of_direction(name)
+        seconds = limits.seconds + REPORT_SECONDS
+        try:
+            await self._channel.send(
+                {"do": name, "path": path, "rate": limits.rate, "seconds": seconds}
+            )
+            flow = await exchange.finished()
+            async with asyncio.timeout(REPORT_SECONDS):
+                report = await self._channel.receive()
+        except TimeoutError:
+            raise NoData(
+                Cause.AGENT_LOST, f"the agent did not come for the {name}, or told nothing of it"
+            ) from None
+        finally:
+            exchange.abandon()
+        if "error" in report:
+            raise NoData(Cause.AGENT_LOST, f"{name}: {str(report['error'])[:200]}")
+        return flow, report
+
+    def _rate(self, name: str, flow: Flow, report: Mapping[str, Any]) -> Estimate:
+        """The receiver's estimate; a download's is held against what the hub saw acknowledged."""
+        seen = estimate(flow.series.samples())
+        if seen is None:
+            raise NoData(Cause.AGENT_LOST, f"the {name} was too short to measure")
+        if name == "upload":
+            return seen
+        try:
+            told = estimate(Series.from_json(report.get("series")).samples())
+        except SeriesError as error:
+            raise NoData(Cause.BAD_REPORT, str(error)) from error
+        if told is None:
+            raise NoData(Cause.BAD_REPORT, "the agent received too little to measure")
+        if abs(told.rate - seen.rate) > (REPORT_MARGIN + seen.uncertainty) * seen.rate:
+            raise NoData(
+                Cause.BAD_REPORT,
+                f"the agent counted {told.rate:.0f} bit/s, its kernel acknowledged {seen.rate:.0f}",
+            )
+        return told
+
+    async def _what_limited(self, name: str, rate: float, loss: float) -> None:
+        """Say what held the stream back, where it was not the line alone."""
+        if rate >= PACE_REACHED * self._plan.of_direction(name).rate:
+            self._conditions[f"{name}_at_least"] = True
+        if loss < LOSS_SEEN:
+            return
+        self._conditions[f"{name}_retransmitted"] = round(loss, 4)
+        capacity = await self._train(name, self._plan.of_direction(name).rate)
+        if capacity is None:
+            loaded = self._values.get(f"{name}_loaded_rtt_seconds", 0.0)
+            held_back = loaded < 1.5 * self._values["idle_rtt_seconds"]  # no queue: not the line
+        else:
+            held_back = rate < LINE_FILLED * capacity
+        if held_back:
+            self._conditions["limited_by"] = "loss"
+            self._conditions[f"{name}_limited_by"] = "loss"
+
+
+def _check_end(name: str, flow: Flow) -> None:
+    """Raise what a transfer that did not run to its end means."""
+    if flow.late > LATE_SHARE:
+        raise NoData(Cause.HOST_OVERLOADED, f"the hub overslept {flow.late:.0%} of the {name}")
+    if flow.ended is Ended.SILENCE:
+        raise Failed(Cause.INTERRUPTED, f"the {name} came to a halt")
+    if flow.ended is Ended.BROKEN_OFF:
+        raise NoData(Cause.AGENT_LOST, f"the agent broke the {name} off")
+
+
+def _loaded(name: str, flow: Flow, report: Mapping[str, Any], trips: list[float]) -> float | None:
+    """Mean round-trip time while the stream ran: of the pings, or else of the stream itself."""
+    if len(trips) >= FEWEST_TRIPS:
+        return fmean(trips)
+    if name == "download":
+        return flow.own_rtt
+    value = report.get("rtt")
+    return float(value) if isinstance(value, int | float) and 0 < value < 60 else None
+
+
+def _loss(name: str, flow: Flow, report: Mapping[str, Any]) -> float:
+    """Share of the sender's payload that it had to send again."""
+    if name == "download":
+        info = flow.info
+        again, sent = (0, 0) if info is None else (info.bytes_retransmitted, info.bytes_sent)
+    else:
+        again, sent = _count(report.get("retransmitted")), _count(report.get("payload_sent"))
+    return min(1.0, again / sent) if sent else 0.0
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and 0 <= value < 1 << 50 else 0
