@@ -55,6 +55,17 @@ class AgentLive:
     """Measurements that the agent still holds; None when not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class PastOutage:
+    """An outage that is over. `told_at` is when its cause became known, which may be later."""
+
+    cause: OfficeState
+    """`link_down`, `power_down`, or `unreachable` where it cannot be told."""
+    began: datetime
+    ended: datetime
+    told_at: datetime
+
+
 @dataclass(slots=True)
 class OfficeLive:
     """One office now. `latest` holds the last run of a probe whatever its outcome, `measured` the
@@ -75,6 +86,7 @@ class OfficeLive:
     packets_received: int = 0
     rtt_buckets: RttHistogram = field(default_factory=RttHistogram)
     bytes_spent_today: int = 0
+    last_outage: PastOutage | None = None
 
 
 @dataclass(slots=True)

@@ -42,7 +42,7 @@ def _threshold(value: Callable[[Thresholds], float]) -> Callable[[DistrictView],
 
 
 def _missed(view: DistrictView) -> Iterable[Point]:
-    return (((job,), count) for job, count in view.live.self_.schedule_missed.items())
+    return (((task,), count) for task, count in view.live.self_.schedule_missed.items())
 
 
 def _district(view: DistrictView) -> Iterable[Point]:
@@ -84,7 +84,7 @@ DISTRICT_FAMILIES: tuple[Family, ...] = (
     Family("schedule_last_run_timestamp_seconds", "gauge", "When the last job began",
            _own(lambda own: own.schedule_last_run)),
     Family("schedule_missed_runs_total", "counter", "Runs that were due and not begun", _missed,
-           ("job",)),
+           ("task",)),  # `job` is Prometheus' own
     Family("event_loop_lag_seconds", "gauge", "How late the event loop last woke up",
            _own(lambda own: own.loop_lag)),
     Family("clock_synchronized", "gauge", "1 while the machine's clock is disciplined, else 0",

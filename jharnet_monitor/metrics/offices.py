@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from jharnet_monitor.live import RTT_BOUNDS
+from jharnet_monitor.live import RTT_BOUNDS, PastOutage
 from jharnet_monitor.metrics.family import OfficeFamily, OfficeView, Point
 from jharnet_monitor.model import LIVE_STATES, Measurement, Outcome, quantity
 
@@ -156,6 +156,17 @@ def _last_seen(view: OfficeView) -> Iterable[Point]:
         yield (), view.live.last_seen.timestamp()
 
 
+def _outage(value: Callable[[PastOutage], float]) -> Callable[[OfficeView], Iterator[Point]]:
+    """A reader of the last outage, by its cause."""
+
+    def read(view: OfficeView) -> Iterator[Point]:
+        outage = view.live.last_outage
+        if outage is not None:
+            yield (outage.cause.value,), value(outage)
+
+    return read
+
+
 def _packets(name: str) -> Callable[[OfficeView], Iterator[Point]]:
     def read(view: OfficeView) -> Iterator[Point]:
         if any(probe == "latency" for probe, _ in view.live.runs):
@@ -173,6 +184,14 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  "When the office came into its state", _since),
     OfficeFamily("office_last_seen_timestamp_seconds", "gauge",
                  "When anything of the office last answered", _last_seen),
+    OfficeFamily("office_last_outage_end_timestamp_seconds", "gauge",
+                 "When the last outage ended whose cause was judged",
+                 _outage(lambda o: o.ended.timestamp()), ("cause",)),
+    OfficeFamily("office_last_outage_duration_seconds", "gauge", "How long that outage was",
+                 _outage(lambda o: (o.ended - o.began).total_seconds()), ("cause",)),
+    OfficeFamily("office_last_outage_told_timestamp_seconds", "gauge",
+                 "When its cause became known", _outage(lambda o: o.told_at.timestamp()),
+                 ("cause",)),
     OfficeFamily("agent_connected", "gauge",
                  "1 while the office's agent is connected; absent where no agent is expected",
                  _agent),

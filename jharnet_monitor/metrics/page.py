@@ -67,6 +67,7 @@ def _label_values() -> list[str]:
         "- `probe`: `latency`, `bandwidth`, `bandwidth/internet`, `conference`; in "
         "`jharnet_probe_runs_total` both paths of `bandwidth` count as one",
         f"- `outcome`: {_code(Outcome)}",
+        "- `cause`: `link_down`, `power_down`, or `unreachable` where it could not be told",
         "- `path`: `jharnet` (between office and headquarters), `internet`",
         "- `direction`: `down` towards the office, `up` from it",
         "- `media`: `audio`, `video`",
