@@ -167,7 +167,7 @@ def test_the_top_level_is_tidy() -> None:
     """A newcomer sees the rooms and nothing else."""
     top = {path.relative_to(ROOT).parts[0] for path in _shipped()}
     assert top <= {
-        ".ci", ".dockerignore", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md",
+        ".ci", ".dockerignore", ".github", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md",
         "config", "docs", "exporters", "jharnet_monitor", "pyproject.toml", "requirements.lock",
         "tests",
     }  # fmt: skip
