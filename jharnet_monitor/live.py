@@ -226,7 +226,7 @@ def slot(measurement: Measurement) -> str:
 def valid_for(config: Config, key: str) -> float:
     """Seconds for which a run of a slot speaks for now: until its successor is clearly missed."""
     probes = config.probes
-    if key == "latency":
+    if key.startswith("latency"):  # also the agent's own view of the link
         return max(3 * probes.latency.every, 60.0)
     if key == "conference":
         # Twice a day leaves up to 20 h between two tests.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import gzip
 import json
@@ -24,7 +25,7 @@ from jharnet_monitor.metrics.family import OfficeFamily, OfficeView, Point
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.page import metrics_page
 from jharnet_monitor.metrics.registry import LiveCollector
-from jharnet_monitor.model import OfficeState
+from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from tests.conftest import find_program
 from tests.made_up import NOW, bandwidth, conference, config, district, full, latency, no_data
 
@@ -224,6 +225,31 @@ def test_rates_are_bytes_by_path_and_direction() -> None:
     assert value(live, rate, office=OFFICE, path="internet", direction="down") == 0.4e6
     assert value(live, "bandwidth_contracted_bytes_per_second", office=OFFICE) == 0.5e6
     assert value(live, "uplink_contracted_bytes_per_second") == 34e6 / 8
+
+
+def test_trains_tell_the_capacity_and_take_no_speed_away() -> None:
+    """An estimate between two full tests has its own series; the newer one of both counts."""
+    live = one_office()
+    live.take(bandwidth(OFFICE, NOW - timedelta(hours=1), 8e6, 4e6))
+    values = {"download_capacity_bits_per_second": 16e6, "bytes_spent": 41_000}
+    live.take(
+        Measurement(OFFICE, "bandwidth", NOW, 1.0, Outcome.OK, None, {"path": "trains"}, values)
+    )
+    down = {"office": OFFICE, "direction": "down"}
+    assert value(live, "bandwidth_capacity_bytes_per_second", **down) == 2e6
+    assert value(live, "bandwidth_bytes_per_second", path="jharnet", **down) == 1e6
+    assert value(live, "bandwidth_capacity_bytes_per_second", office=OFFICE, direction="up") is None
+
+
+def test_the_agents_own_view_has_no_series() -> None:
+    """What an agent pings by itself serves the outages; the loss of the office is the hub's."""
+    live = one_office()
+    live.take(latency(OFFICE, NOW - timedelta(seconds=61)))
+    mine = latency(OFFICE, NOW - timedelta(seconds=60), lost=60)
+    live.take(dataclasses.replace(mine, conditions={"path": "agent_gateway"}))
+    assert value(live, "latency_loss_ratio", office=OFFICE) == 0
+    body, _ = registry(live)[0].snapshot().encode("")
+    assert b"agent_gateway" not in body
 
 
 def test_ready_follows_the_grade() -> None:

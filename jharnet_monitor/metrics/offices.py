@@ -13,6 +13,9 @@ PROFILE_GRADES = (("audio", 1), ("180p", 2), ("360p", 3), ("720p", 4))
 
 _WAYS = (("down", "download"), ("up", "upload"))
 _PATHS = (("jharnet", "bandwidth"), ("internet", "bandwidth/internet"))
+_CAPACITY = ("bandwidth", "bandwidth/trains")
+_SHOWN = ("latency", "bandwidth", "bandwidth/internet", "bandwidth/trains", "conference")
+"""Runs that have series of their own; the agent's own view of the link is for the outages."""
 _BUCKETS = (*(repr(bound) for bound in RTT_BOUNDS), "+Inf")
 
 
@@ -43,14 +46,15 @@ def _runs_of_probes(
 
     def read(view: OfficeView) -> Iterator[Point]:
         for probe, measurement in view.live.latest.items():
-            yield (probe,), value(measurement)
+            if probe in _SHOWN:
+                yield (probe,), value(measurement)
 
     return read
 
 
 def _success(view: OfficeView) -> Iterable[Point]:
     for probe, measurement in view.current.items():
-        if view.live.latest[probe].outcome is not Outcome.NO_DATA:
+        if probe in _SHOWN and view.live.latest[probe].outcome is not Outcome.NO_DATA:
             yield (probe,), 1 if measurement.outcome is Outcome.OK else 0
 
 
@@ -117,6 +121,15 @@ def _bandwidth(way_name: str, scale: float) -> Callable[[OfficeView], Iterator[P
                     yield (path, way), measurement.values[name] * scale
 
     return read
+
+
+def _capacity(view: OfficeView) -> Iterable[Point]:
+    """The newest estimate of each direction, whether a full test or the trains alone made it."""
+    for way, long in _WAYS:
+        name = f"{long}_capacity_bits_per_second"
+        found = [m for key in _CAPACITY if (m := view.current.get(key)) and name in m.values]
+        if found:
+            yield (way,), max(found, key=lambda m: m.started_at).values[name] / 8
 
 
 def _contracted(view: OfficeView) -> Iterable[Point]:
@@ -224,12 +237,15 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
     OfficeFamily("bandwidth_bytes_per_second", "gauge",
                  "IP rate delivered; down is towards the office, up from it",
                  _bandwidth("{way}_bits_per_second", 1 / 8), ("path", "direction")),
+    OfficeFamily("bandwidth_capacity_bytes_per_second", "gauge",
+                 "What the line can carry, estimated by packet trains; not what is left of it",
+                 _capacity, ("direction",)),
     OfficeFamily("bandwidth_contracted_bytes_per_second", "gauge",
                  "Rate contracted towards the office", _contracted),
     OfficeFamily("bandwidth_contracted_upload_bytes_per_second", "gauge",
                  "Rate contracted from the office", _contracted_up),
     OfficeFamily("bandwidth_loaded_rtt_seconds", "gauge",
-                 "Median round-trip time while the bandwidth test filled the line",
+                 "Round-trip time while the bandwidth test filled the line",
                  _bandwidth("{way}_loaded_rtt_seconds", 1), ("path", "direction")),
     OfficeFamily("bandwidth_idle_rtt_seconds", "gauge",
                  quantity("bandwidth", "idle_rtt_seconds").help,

@@ -16,13 +16,14 @@ from jharnet_monitor.web.formats import Formats, milliseconds, percent, rate, si
 from jharnet_monitor.web.status import OfficeRow, office_row
 
 HEAVY_PROBES = ("bandwidth", "conference")
+HEAVY_TESTS = (("bandwidth", "jharnet"), ("bandwidth", "internet"), ("conference", None))
 HEAVY_DAYS = 7
 HEAVY_SHOWN = 12
 CHANGES_DAYS = 30
 CHANGES_SHOWN = 15
 MOST_LATENCY = 20_000
 """A day of one measurement every five seconds."""
-_SLOTS = ("latency", "bandwidth", "bandwidth/internet", "conference")
+_SLOTS = ("latency", "bandwidth", "bandwidth/trains", "bandwidth/internet", "conference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,14 @@ class History:
 def history(store: Store, office: str, now: datetime) -> History:
     """Read it; blocks."""
     latency = store.measurements(
-        office=office, probe="latency", since=now - timedelta(hours=HOURS), limit=MOST_LATENCY,
-        newest_first=True,
+        office=office, probe="latency", path="jharnet", since=now - timedelta(hours=HOURS),
+        limit=MOST_LATENCY, newest_first=True,
     )  # fmt: skip
     heavy: list[Measurement] = []
-    for probe in HEAVY_PROBES:
+    for probe, path in HEAVY_TESTS:
         heavy += store.measurements(
-            office=office, probe=probe, since=now - timedelta(days=HEAVY_DAYS), limit=HEAVY_SHOWN,
-            newest_first=True,
+            office=office, probe=probe, path=path, since=now - timedelta(days=HEAVY_DAYS),
+            limit=HEAVY_SHOWN, newest_first=True,
         )  # fmt: skip
     heavy.sort(key=lambda m: m.started_at, reverse=True)
     transitions = store.diary.transitions(office, since=now - timedelta(days=CHANGES_DAYS))
