@@ -1,4 +1,4 @@
-"""The API's description: `openapi.yaml`, completed from the tables that spell the rest."""
+"""The API's description: `openapi.yaml` and its components, with what other tables spell."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from jharnet_monitor.web.query import (
 
 def document(probes: Sequence[str]) -> dict[str, Any]:
     """The whole description; `probes` are those that this hub can run."""
-    text = files("jharnet_monitor.web").joinpath("openapi.yaml").read_text(encoding="utf-8")
-    described: dict[str, Any] = yaml.safe_load(text)
+    described = _read("openapi.yaml")
+    described["components"] = _read("openapi_components.yaml")
     described["info"]["version"] = __version__
     schemas, paths = described["components"]["schemas"], described["paths"]
     for name, members in (
@@ -42,6 +42,12 @@ def document(probes: Sequence[str]) -> dict[str, Any]:
     _body(paths["/api/v1/drills"])["minutes"]["maximum"] = LONGEST_DRILL_MINUTES
     _body(paths["/api/v1/maintenance"])["reason"]["maxLength"] = LONGEST_REASON
     return described
+
+
+def _read(name: str) -> dict[str, Any]:
+    text = files("jharnet_monitor.web").joinpath(name).read_text(encoding="utf-8")
+    read: dict[str, Any] = yaml.safe_load(text)
+    return read
 
 
 def _body(path: dict[str, Any]) -> dict[str, Any]:
