@@ -43,6 +43,7 @@ def make_app(hub: HubView) -> web.Application:
     app.add_routes(Api(hub, access).routes())
     app.add_routes(pages.routes())
     app.router.add_get("/static/{name}", _asset)
+    app.on_cleanup.append(pages.close)
     app.on_response_prepare.append(_add_security_headers)
     return app
 

@@ -97,6 +97,13 @@ class Pages:
         except Exception:
             _log.exception("%s of %s, asked for on its page, failed", probe, office)
 
+    async def close(self, app: web.Application) -> None:
+        """End what was started from a page and still runs."""
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
     async def reports(self, request: web.Request) -> web.Response:
         """The reports that were written."""
         formats = self._formats(request)
