@@ -19,6 +19,7 @@ from jharnet_monitor.store.chain import Chain
 from jharnet_monitor.store.diary import Diary
 from jharnet_monitor.store.engine import open_engine, reading, writing
 from jharnet_monitor.store.figures import Figures
+from jharnet_monitor.store.mails import Mails
 from jharnet_monitor.store.retention import Retention
 from jharnet_monitor.store.rows import canonical, from_rows, to_rows
 from jharnet_monitor.store.schema import migrate, require
@@ -32,7 +33,7 @@ class Store:
 
     `diary` holds states, events, windows and drills; `chain` the hash chain over all of it;
     `figures` reads many measurements for reports; `tallies` are the running totals; `retention`
-    prunes what is old.
+    prunes what is old; `mails` is the log of what was sent.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
@@ -44,6 +45,7 @@ class Store:
         self.chain = Chain(self._engine, clock, self._texts)
         self.figures = Figures(self._engine, self._texts)
         self.tallies = tallies.Tallies(self._engine)
+        self.mails = Mails(self._engine, clock)
         self.retention = Retention(self._engine, clock, self.chain, self.figures)
 
     def migrate(self) -> str | None:

@@ -169,7 +169,7 @@ mails = Table(
     metadata,
     Column("message_id", String(200), primary_key=True),
     Column("recipient", String(320), primary_key=True),
-    Column("period", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("error", Text),

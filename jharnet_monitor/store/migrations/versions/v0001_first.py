@@ -59,7 +59,7 @@ def upgrade() -> None:
         "mails",
         sa.Column("message_id", sa.String(length=200), nullable=False),
         sa.Column("recipient", sa.String(length=320), nullable=False),
-        sa.Column("period", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),

@@ -1,0 +1,140 @@
+"""The log of what was sent to whom: written before an attempt and after the server's answer.
+
+So a mail is never missed, and repeated (with the same Message-ID) only if the process died between
+the server's 250 and the commit of `accepted`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, Row, insert, select, update
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.store import tables as t
+from jharnet_monitor.store.engine import reading, writing
+
+
+class MailState(StrEnum):
+    """How a mail to one recipient stands."""
+
+    PREPARED = "prepared"
+    """Not accepted yet: to be tried, or to be tried again."""
+    REFUSED = "refused"
+    """The server refused it for good (5xx); tried again, but seldom."""
+    ACCEPTED = "accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A mail to one recipient. `name` tells what it is, such as `weekly-2026-W47`; `root` is the
+    chain's root that it carries; `changed_at` the moment of the last attempt or answer."""
+
+    name: str
+    message_id: str
+    recipient: str
+    state: MailState
+    attempts: int
+    error: str | None
+    root: str | None
+    prepared_at: datetime
+    changed_at: datetime
+
+
+class Mails:
+    """The log of one database."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def prepare(
+        self, name: str, message_id: str, recipients: Iterable[str], root: str | None
+    ) -> bool:
+        """Note who is to get a mail; False, and nothing changes, if it was noted before.
+
+        Who gets it is settled here: later changes of the configuration concern later mails.
+        """
+        now = t.to_ms(self._clock.now())
+        rows = [
+            {
+                "name": name,
+                "message_id": message_id,
+                "recipient": recipient,
+                "state": MailState.PREPARED.value,
+                "attempts": 0,
+                "root": root,
+                "prepared_at": now,
+                "changed_at": now,
+            }
+            for recipient in dict.fromkeys(recipients)
+        ]
+        held = select(t.mails.c.name).where(t.mails.c.name == name).limit(1)
+        with writing(self._engine) as connection:
+            if connection.execute(held).first() is not None:
+                return False
+            connection.execute(insert(t.mails), rows)
+        return True
+
+    def attempt(self, delivery: Delivery) -> None:
+        """Note that it is being tried now."""
+        self._change(delivery, attempts=delivery.attempts + 1)
+
+    def accepted(self, delivery: Delivery) -> None:
+        """Note that the server took it (250)."""
+        self._change(delivery, state=MailState.ACCEPTED.value, error=None)
+
+    def failed(self, delivery: Delivery, error: str, *, for_good: bool) -> None:
+        """Note why it was not taken; `for_good` when the server said so (5xx)."""
+        state = MailState.REFUSED if for_good else MailState.PREPARED
+        self._change(delivery, state=state.value, error=error[:500])
+
+    def open(self) -> list[Delivery]:
+        """What is not accepted yet, oldest first."""
+        return self._find(t.mails.c.state != MailState.ACCEPTED.value)
+
+    def of(self, name: str) -> list[Delivery]:
+        """Every recipient of a mail."""
+        return self._find(t.mails.c.name == name)
+
+    def all(self, since: datetime, until: datetime) -> list[Delivery]:
+        """What was prepared within [since, until): for the dossier, with the roots sent out."""
+        prepared = t.mails.c.prepared_at
+        return self._find(prepared >= t.to_ms(since), prepared < t.to_ms(until))
+
+    def _find(self, *conditions: ColumnElement[bool]) -> list[Delivery]:
+        query = (
+            select(t.mails)
+            .where(*conditions)
+            .order_by(t.mails.c.prepared_at, t.mails.c.message_id, t.mails.c.recipient)
+        )
+        with reading(self._engine) as connection:
+            return [_delivery(row) for row in connection.execute(query)]
+
+    def _change(self, delivery: Delivery, **values: object) -> None:
+        query = (
+            update(t.mails)
+            .where(t.mails.c.message_id == delivery.message_id)
+            .where(t.mails.c.recipient == delivery.recipient)
+            .values(**values, changed_at=t.to_ms(self._clock.now()))
+        )
+        with writing(self._engine) as connection:
+            connection.execute(query)
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    return Delivery(
+        name=row.name,
+        message_id=row.message_id,
+        recipient=row.recipient,
+        state=MailState(row.state),
+        attempts=row.attempts,
+        error=row.error,
+        root=row.root,
+        prepared_at=t.from_ms(row.prepared_at),
+        changed_at=t.from_ms(row.changed_at),
+    )
