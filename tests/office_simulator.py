@@ -1,0 +1,237 @@
+"""One office, its faults, and what hub and agent would notice of them, second by second.
+
+The truth is what was cut when; the facts are what damped echo requests, heartbeats and the
+agent's own minutes would have told. Only the judgement of them is the product's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from jharnet_monitor.judge.causes import Stretch
+from jharnet_monitor.judge.damping import Damping
+from jharnet_monitor.judge.facts import (
+    AgentGone,
+    AgentHeard,
+    Fact,
+    HubRan,
+    Reached,
+    UplinkSeen,
+)
+from jharnet_monitor.judge.outages import AgentPresence, Evidence, live_state
+from jharnet_monitor.model import OfficeState
+
+START = datetime(2026, 11, 23, 4, 30, tzinfo=UTC)
+TIMEOUT = 2
+HEARTBEAT = 5
+FRESH = 6
+FOLD = 60
+BOOT = 30
+"""Seconds from the power's return until the agent runs."""
+
+
+def at(second: float) -> datetime:
+    """A moment of the simulation."""
+    return START + timedelta(seconds=second)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`link`, `power`, `lan`, `uplink`, `hub`, `killed`, `stopped` or `burst`, in seconds."""
+
+    kind: str
+    begin: int
+    end: int
+
+    def on(self, second: int) -> bool:
+        """Whether it lasts at this second."""
+        return self.begin <= second < self.end
+
+
+@dataclass
+class Office:
+    """What runs, what answers, and what was noticed."""
+
+    faults: Sequence[Fault]
+    seconds: int
+    facts: list[Fact] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
+    live: list[OfficeState] = field(default_factory=list)
+    """The live state at each second, as the hub would have shown it."""
+    boot: int = 0
+    booted: int = -1000
+    runs_from: int = 0
+    """When the agent came or comes up."""
+    fold_began: int = 0
+    heard: int | None = None
+    """When the hub last heard the agent in the session that lasts; None without one."""
+    presence: AgentPresence = AgentPresence.NEVER
+    waiting: dict[str, list[tuple[int, int, bool]]] = field(default_factory=dict)
+    addresses: dict[str, Damping] = field(default_factory=dict)
+
+    def run(self) -> Office:
+        """Let all seconds pass."""
+        self._hub_starts(0)
+        for second in range(self.seconds):
+            self._machines(second)
+            self._hub(second)
+        return self
+
+    def _is(self, kind: str, second: int) -> bool:
+        return any(fault.kind == kind and fault.on(second) for fault in self.faults)
+
+    # --- at the office
+
+    def _machines(self, second: int) -> None:
+        if self._is("power", second):
+            self.runs_from = second + 1 + BOOT
+            self.fold_began = self.runs_from  # the minute that ran is lost with the power
+            if not self._is("power", second + 1):
+                self.boot, self.booted = self.boot + 1, second + 1
+        elif self._is("killed", second) or self._is("stopped", second):
+            if self._runs(second - 1):
+                self._fold(second)
+            self.runs_from = self.fold_began = max(self.runs_from, second + 1)
+        elif self._runs(second) and second - self.fold_began >= FOLD:
+            self._fold(second)
+
+    def _runs(self, second: int) -> bool:
+        return second >= self.runs_from
+
+    def _fold(self, second: int) -> None:
+        cut = sum(self._is("lan", s) for s in range(self.fold_began, second))
+        if second > self.fold_began:
+            gateway = cut < (second - self.fold_began) / 2
+            began, end = at(self.fold_began), at(second)
+            self.stretches.append(Stretch(f"boot{self.boot}", began, end, gateway))
+        self.fold_began = second
+
+    # --- at headquarters
+
+    def _hub_starts(self, second: int) -> None:
+        self.addresses = {
+            "gateway": Damping(4, 2, second),
+            "router": Damping(5, 2, second),
+            "pc": Damping(5, 2, second),
+        }
+        self.waiting = {name: [] for name in self.addresses}
+        self.heard = None
+
+    def _hub(self, second: int) -> None:
+        if self._is("hub", second):
+            if not self._is("hub", second - 1):
+                self.facts.append(HubRan(at(second), False))
+            self.live.append(OfficeState.MONITOR_DOWN)
+            return
+        if self._is("hub", second - 1):
+            self.facts.append(HubRan(at(second), True))
+            self._hub_starts(second)
+            if self.presence in (AgentPresence.HEARD, AgentPresence.SILENT):
+                self.presence = AgentPresence.AWAITED
+        self._ping(second)
+        self._listen(second)
+        self.live.append(live_state(self._evidence()))
+
+    def _carries(self, name: str, second: int) -> bool:
+        """Whether a packet to an address comes back."""
+        if self._is("uplink", second):
+            return False
+        if name == "gateway":
+            return True
+        broken = any(self._is(kind, second) for kind in ("link", "power", "burst"))
+        if name == "router":
+            return not broken
+        return not broken and not self._is("lan", second) and second >= self.booted + BOOT / 2
+
+    def _ping(self, second: int) -> None:
+        for name, address in self.addresses.items():
+            self.waiting[name].append((second, second + TIMEOUT, self._carries(name, second)))
+            for item in list(self.waiting[name]):
+                sent, due, answered = item
+                if answered:
+                    changed = address.replied(sent, sent + 0.04)
+                elif due <= second:
+                    changed = address.missed(sent)
+                else:
+                    continue
+                self.waiting[name].remove(item)
+                if changed:
+                    self._noted(name, address)
+
+    def _noted(self, name: str, address: Damping) -> None:
+        since = at(address.since)
+        if name == "gateway":
+            self.facts.append(UplinkSeen(since, address.answers))
+        elif name == "router":
+            self.facts.append(Reached(since, "router", address.answers))
+        else:
+            self.facts.append(Reached(since, "pc", address.answers))
+
+    def _listen(self, second: int) -> None:
+        speaks = self._runs(second) and self._carries("pc", second)
+        if speaks and (self.heard is None or second % HEARTBEAT == 0):
+            if self.heard is None:
+                uptime = float(second - self.booted)
+                self.facts.append(AgentHeard(at(second), f"boot{self.boot}", uptime))
+            self.heard, self.presence = second, AgentPresence.HEARD
+        elif self.heard is not None and self._is("stopped", second) and self._reaches(second):
+            self.facts.append(AgentGone(at(second), True))
+            self.heard, self.presence = None, AgentPresence.GOODBYE
+        elif self.heard is not None and second - self.heard > FRESH:
+            self.facts.append(AgentGone(at(self.heard), False))
+            self.heard, self.presence = None, AgentPresence.SILENT
+
+    def _reaches(self, second: int) -> bool:
+        return self._carries("pc", second)
+
+    def _evidence(self) -> Evidence:
+        return Evidence(
+            router=self.addresses["router"].answers,
+            pc=self.addresses["pc"].answers,
+            agent=self.presence,
+            uplink=self.addresses["gateway"].answers,
+        )
+
+    # --- the truth
+
+    def truth(self, second: int) -> set[OfficeState]:
+        """What may be called right of this second."""
+        if self._is("hub", second):
+            return {OfficeState.MONITOR_DOWN}
+        if self._is("uplink", second):
+            return {OfficeState.UPLINK_DOWN}
+        power, link = self._is("power", second), self._is("link", second)
+        if power and link:
+            return {OfficeState.POWER_DOWN, OfficeState.LINK_DOWN}
+        if power:
+            return {OfficeState.POWER_DOWN}
+        if link:
+            return {OfficeState.LINK_DOWN}
+        return {
+            OfficeState.UP, OfficeState.LAN_DOWN, OfficeState.AGENT_OFF, OfficeState.UNKNOWN
+        }  # fmt: skip
+
+
+def draw_faults(random: Random, seconds: int, count: int, overlap: bool) -> list[Fault]:
+    """Faults of all kinds; with `overlap`, every third has another on top of it."""
+    kinds = ["link", "power", "lan", "uplink", "hub", "killed", "stopped", "burst"]
+    faults: list[Fault] = []
+    gap = seconds // count
+    for number in range(count):
+        begin = number * gap + random.randint(90, 120)
+        kind = random.choice(kinds)
+        length = random.randint(1, 3) if kind == "burst" else random.randint(20, gap - 300)
+        faults.append(Fault(kind, begin, begin + length))
+        if overlap and number % 3 == 0:
+            other = random.choice(["link", "power", "uplink", "hub"])
+            later = begin + random.randint(0, length)
+            faults.append(Fault(other, later, later + random.randint(20, gap - 300)))
+    return faults
+
+
+def without(faults: Iterable[Fault], kind: str) -> list[Fault]:
+    """The same faults but for one kind."""
+    return [replace(fault) for fault in faults if fault.kind != kind]
