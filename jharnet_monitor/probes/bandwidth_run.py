@@ -41,6 +41,8 @@ REPORT_MARGIN = 0.05
 """How far an agent's figure may be from what its own kernel acknowledged to the hub."""
 LOSS_SEEN = 0.002
 """Retransmitted share from which on loss may be what holds TCP back."""
+QUEUE_STANDS, QUEUE_SECONDS = 1.25, 0.005
+"""A queue stands when the round trip is longer than the idle one by this factor and this time."""
 LINE_FILLED = 0.9
 """Of the capacity that the trains show: with less, it was not the line."""
 PACE_REACHED = 0.97
@@ -174,7 +176,8 @@ class FullTest(_Test):
         loaded = _loaded(name, flow, report, trips)
         if loaded is not None:
             self._values[f"{name}_loaded_rtt_seconds"] = loaded
-        await self._what_limited(name, rate, _loss(name, flow, report))
+        late = loaded if len(trips) < FEWEST_TRIPS else fmean(trips[len(trips) // 2 :])
+        await self._what_limited(name, rate, _loss(name, flow, report), late)
 
     async def _beside_pings(
         self, name: str, exchange: Exchange
@@ -185,7 +188,10 @@ class FullTest(_Test):
         spacing = ping_spacing(self._plan.of_direction(name).rate)
         async with self._side.pinging(spacing) as trips:
             flow, report = await self._transfer(name, exchange)
-        return flow, report, [t.seconds for t in trips if flow.begun <= t.sent <= flow.stopped]
+        # an upload stood in the agent's queue before the hub saw the first of it
+        ahead = self._values["idle_rtt_seconds"] if name == "upload" else 0.0
+        begun, stopped = flow.begun - ahead, flow.stopped - ahead / 2
+        return flow, report, [t.seconds for t in trips if begun <= t.sent <= stopped]
 
     async def _transfer(self, name: str, exchange: Exchange) -> tuple[Flow, Mapping[str, Any]]:
         path = self._agent.serve_transfer(exchange.handle)
@@ -228,20 +234,24 @@ class FullTest(_Test):
             )
         return told
 
-    async def _what_limited(self, name: str, rate: float, loss: float) -> None:
-        """Say what held the stream back, where it was not the line alone."""
+    async def _what_limited(
+        self, name: str, rate: float, loss: float, late_rtt: float | None
+    ) -> None:
+        """Say what held the stream back, where it was not the line alone.
+
+        Packets lost out of a full queue are the line's doing. Lost where at the end of the test no
+        queue stands, they may have held TCP back: a train tells what the line would carry.
+        """
         if rate >= PACE_REACHED * self._plan.of_direction(name).rate:
             self._conditions[f"{name}_at_least"] = True
         if loss < LOSS_SEEN:
             return
         self._conditions[f"{name}_retransmitted"] = round(loss, 4)
+        idle = self._values["idle_rtt_seconds"]
+        if late_rtt is not None and late_rtt > QUEUE_STANDS * idle + QUEUE_SECONDS:
+            return
         capacity = await self._train(name, self._plan.of_direction(name).rate)
-        if capacity is None:
-            loaded = self._values.get(f"{name}_loaded_rtt_seconds", 0.0)
-            held_back = loaded < 1.5 * self._values["idle_rtt_seconds"]  # no queue: not the line
-        else:
-            held_back = rate < LINE_FILLED * capacity
-        if held_back:
+        if capacity is None or rate < LINE_FILLED * capacity:
             self._conditions["limited_by"] = "loss"
             self._conditions[f"{name}_limited_by"] = "loss"
 

@@ -47,6 +47,8 @@ class Series:
 
     def arrived(self, moment: float, info: TcpInfo | None, payload: int) -> bool:
         """The receiving end at `moment`; True when a point was added."""
+        if info is None and self.kernel_counted:
+            return False  # the connection is gone, and its counters with it
         if info is None:
             return self.add(moment, 0, payload)
         self.mss, self.header = info.receive_mss, info.header

@@ -21,8 +21,8 @@ from jharnet_monitor.probes.datagrams import (
 )
 
 KNOCK_SECONDS = 2.0
-ANSWER_SECONDS = 1.0
-"""How long a datagram or an answer may be under way once nothing more is sent."""
+ANSWER_SECONDS, LEAST_ANSWER_SECONDS = 1.0, 0.3
+"""How long a datagram may be under way once nothing more is sent; less on a short line."""
 LEAST_SPACING_SECONDS = 0.03
 PING_SHARE = 0.005
 """Of the line, for the small packets that measure round trips under load."""
@@ -139,8 +139,9 @@ class SidePath:
 
     async def _settle(self, done: Callable[[], bool]) -> None:
         """Until everything has come back, or would have."""
+        longest = max((trip.seconds for trip in self._trips), default=ANSWER_SECONDS)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(max(LEAST_ANSWER_SECONDS, 2 * longest)):
                 while not done():
                     self._news.clear()
                     await self._news.wait()
