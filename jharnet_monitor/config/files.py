@@ -34,6 +34,8 @@ def faulty_files(config: Config, path: Path) -> Iterator[Problem]:
     if smtp is not None and (password := smtp.password_file) is not None:
         make = "write the mail account's password into it"
         yield from _fault(("report", "smtp", "password_file"), password, read_secret, make)
+    if smtp is not None and smtp.ca is not None and not smtp.ca.is_file():
+        yield ("report", "smtp", "ca"), f"there is no file {smtp.ca}; leave it out if not needed"
 
 
 def _tls(config: Config) -> Iterator[Problem]:

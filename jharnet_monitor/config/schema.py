@@ -265,6 +265,8 @@ class Smtp(Section):
     user: Text | None = None
     password_file: FilePath | None = None
     """Mode 600."""
+    ca: FilePath | None = None
+    """Certificate (PEM) of who signed the server's, where that is no public authority."""
     sender: MailAddress = Field(default="jharnet-monitor@localhost", alias="from")
 
 
@@ -273,7 +275,13 @@ class ReportSettings(Section):
 
     languages: Annotated[tuple[Literal["hi", "en"], ...], Field(min_length=1)] = ("hi", "en")
     to: tuple[MailAddress, ...] = ()
-    """Who gets it every Monday at 08:00."""
+    """Who gets it every week."""
+    day: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = "mon"
+    """When the report of the week before is made and sent."""
+    at: TimeOfDay = "08:00"
+    """At what time of that day, in quotes."""
+    roots_to: tuple[MailAddress, ...] = ()
+    """Who, outside the office, gets the week's root: what proves later that nothing was changed."""
     smtp: Smtp | None = None
     directory: Annotated[FilePath, Field(validate_default=True)] = Path("reports")
     """Where the reports are kept and the hub's page `/reports` finds them."""
