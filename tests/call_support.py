@@ -106,13 +106,15 @@ class Result:
 
 
 async def call(agent: Any, **options: Any) -> Result:
-    """One call as the hub would hold it, on the running loop."""
+    """One call as the hub would hold it, on the running loop; waits for the agent's half too."""
     config = make_config()
     context = ProbeContext(config, config.offices[0], SystemClock(), agent, options)
     try:
         reading: Reading = await run(context)
     except ProbeError as error:
         return Result(error.values, error.conditions, error)
+    finally:
+        await asyncio.gather(*getattr(agent, "tasks", ()), return_exceptions=True)
     return Result(reading.values, reading.conditions)
 
 

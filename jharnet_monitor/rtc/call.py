@@ -211,7 +211,7 @@ class Call:
         """A media packet arrived."""
         self.receiver.received(data, at)
         if self.receiver.urgent:
-            await self.receiver.ask_again(at, self._connection.send)
+            await self.receiver.attend(at, self._connection.send)
 
     async def rtcp_received(self, data: bytes, at: float) -> None:
         """An RTCP packet arrived: reports on what we sent, and requests for more."""

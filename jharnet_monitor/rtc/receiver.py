@@ -44,7 +44,7 @@ class Receiver:
         """Packets of no stream that the peer described."""
         self.last_at: float | None = None
         self.urgent = False
-        """A packet was found missing just now."""
+        """A packet was found missing just now, or the first picture came: `attend` at once."""
         self.quiet = False
         """The call is over: report no more."""
         self.nacks = self.plis = 0
@@ -103,6 +103,7 @@ class Receiver:
             self.video.heights[self.video.timestamp[-1]] = frame.height
         sequence = self.video.sequence[-1]
         self._missing.pop(sequence, None)
+        self.urgent = self.urgent or before is None
         if before is not None and before + 1 < sequence <= before + _MAX_GAP:
             for lost in range(before + 1, sequence):
                 self._missing[lost] = (0, 0.0, at)
@@ -119,16 +120,26 @@ class Receiver:
             await asyncio.sleep(NACK_INTERVAL)
             now = time.monotonic()
             try:
-                await self.ask_again(now, send)
+                await self._ask_again(now, send)
                 if now >= report_at and not self.quiet:
                     report_at = now + REPORT_INTERVAL
                     await self._report(now, send)
             except ConnectionError:
                 return
 
-    async def ask_again(self, now: float, send: Send) -> None:
-        """Ask for what is missing: at once, then every round trip, ten times or two seconds."""
+    async def attend(self, now: float, send: Send) -> None:
+        """Do what cannot wait for the next round of `run`.
+
+        The first video packet is reported at once: it met an empty queue, and later delays are
+        held against its own.
+        """
         self.urgent = False
+        if len(self.video.at) == 1:
+            await self._report(now, send)
+        await self._ask_again(now, send)
+
+    async def _ask_again(self, now: float, send: Send) -> None:
+        """Ask for what is missing: at once, then every round trip, ten times or two seconds."""
         if not self._missing or self._streams is None or self._own is None:
             return
         wait = max(self._round_trip(), NACK_INTERVAL)

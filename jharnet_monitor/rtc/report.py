@@ -18,7 +18,7 @@ from jharnet_monitor.rtc.play_out import Sound, heard
 from jharnet_monitor.rtc.profiles import RUNGS
 
 _MOST = 1e10
-SETTLE = 0.5
+SETTLE = 1.0
 """Seconds after a change of rung that are not judged: the queue of the old one runs out."""
 
 

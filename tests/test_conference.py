@@ -1,0 +1,386 @@
+"""The conference probe: real calls over loopback and over the lab, and peers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jharnet_monitor.lab import HEADQUARTERS, Lab
+from jharnet_monitor.model import QUANTITY_NAMES, Cause
+from jharnet_monitor.probes import FAR_SIDES, PROBES
+from jharnet_monitor.probes.base import Channel, Failed, FarContext, NoData
+from jharnet_monitor.probes.conference_far import far_side
+from jharnet_monitor.rtc import aiortc_private, clips
+from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
+from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.profiles import RUNGS, rung
+from jharnet_monitor.rtc.rtp import parse_header, parse_vp8, retransmission, unwrap
+from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, streams, vetted
+from tests.call_support import LabCall, LoopbackAgent, call
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def _sockets() -> int:
+    """UDP and other sockets that this process holds."""
+    return sum(entry.is_socket() for entry in Path("/proc/self/fd").iterdir())
+
+
+# A call
+
+
+async def test_a_call_on_loopback() -> None:
+    """A clean path is grade 4 both ways: every quantity measured, every datagram accounted for."""
+    agent = LoopbackAgent()
+    result = await call(agent, seconds=3.0)
+    assert result.error is None
+    assert set(result.values) <= set(QUANTITY_NAMES["conference"])
+    missing = set(QUANTITY_NAMES["conference"]) - set(result.values)
+    assert missing == {"down_video_mos", "up_video_mos"}, "VP8 has no G.1070 rating"
+    assert result.values["grade"] == 4
+    assert result.values["setup_seconds"] < 2
+    for way in ("down", "up"):
+        assert result.values[f"{way}_height"] == 720
+        assert result.values[f"{way}_video_loss_ratio"] == 0
+        assert result.values[f"{way}_audio_loss_ratio"] == 0
+        assert result.values[f"{way}_frames_per_second"] == pytest.approx(30, abs=2)
+        assert result.values[f"{way}_bits_per_second"] == pytest.approx(1.5e6, rel=0.1)
+        assert result.conditions[f"{way}_wire_sent"] == pytest.approx(
+            result.conditions[f"{way}_wire_received"], abs=3
+        )
+    assert result.conditions["limited_by"] == "none"
+    assert 40000 <= result.conditions["hub_port"] <= 40199
+
+
+async def test_nothing_is_left_of_a_call() -> None:
+    """After a call there is no task, no thread and no socket more than before."""
+    agent = LoopbackAgent()
+    await call(agent, seconds=1.0, profile="audio")  # imports, executor threads
+    before = len(asyncio.all_tasks()), threading.active_count(), _sockets()
+    for _ in range(3):
+        await call(agent, seconds=1.0, profile="audio")
+    after = len(asyncio.all_tasks()), threading.active_count(), _sockets()
+    assert after[0] == before[0]
+    assert after[1] <= before[1] + 2, "only the loop's own executor may have grown"
+    assert after[2] == before[2]
+
+
+async def test_a_call_is_a_probe() -> None:
+    """The probe says what it costs before it runs, and the agent offers its half."""
+    probe = PROBES["conference"]
+    assert probe.heavy
+    assert probe.needs_agent
+    assert FAR_SIDES["conference"] is far_side
+
+
+@pytest.mark.parametrize("profile", ["audio", "180p"])
+async def test_a_call_of_a_lower_profile(profile: str) -> None:
+    """A call told to start lower sends no more than that, and is graded by it."""
+    result = await call(LoopbackAgent(), seconds=1.5, profile=profile)
+    assert result.values["grade"] == (1 if profile == "audio" else 2)
+    assert result.values["up_bits_per_second"] < 1.3 * rung(profile).line_rate
+
+
+# Peers that are missing, leave, or misbehave
+
+
+async def _expect(agent: Any, cause: Cause, kind: type[Exception], **options: Any) -> str:
+    """A call that ends with this cause; the next one must work all the same."""
+    result = await asyncio.wait_for(call(agent, seconds=1.5, **options), 30)
+    assert isinstance(result.error, kind), result
+    assert result.error.cause is cause, result.error
+    return result.error.detail
+
+
+async def test_no_agent() -> None:
+    """Without an agent nothing was measured: no_data, and no zero."""
+    result = await call(None)
+    assert isinstance(result.error, NoData)
+    assert result.error.cause is Cause.NO_AGENT
+    assert result.values == {}
+
+
+async def test_unknown_profile() -> None:
+    """A profile that there is not is named with those that there are."""
+    detail = await _expect(LoopbackAgent(), Cause.NOT_CONFIGURED, NoData, profile="8k")
+    assert "720p" in detail
+
+
+CANDIDATE = "a=candidate:1 1 udp 1 127.0.0.1 5000 typ host\r\n"
+FINGERPRINT = "a=fingerprint:sha-256 " + ":".join(["AB"] * 32) + "\r\n"
+
+
+async def _offers(channel: Channel, sdp: object) -> None:
+    await channel.send({"type": "offer", "sdp": sdp})
+    await channel.receive()
+
+
+@pytest.mark.parametrize(
+    "sdp",
+    [
+        None,
+        7,
+        "",
+        "v=0",
+        "v=0\r\n" + CANDIDATE + "x" * 30_000,
+        "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 96\r\n" + CANDIDATE,
+        "v=0\r\n" + FINGERPRINT + "m=video x\r\n" + CANDIDATE,
+    ],
+)
+async def test_broken_session_descriptions(sdp: object) -> None:
+    """Whatever a peer says instead of an offer ends the call with a cause, at once."""
+
+    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+        await _offers(channel, sdp)
+
+    result = await asyncio.wait_for(call(LoopbackAgent(far), seconds=1.0), 5)
+    assert isinstance(result.error, NoData)
+    assert result.error.cause in (Cause.SIGNALLING_FAILED, Cause.BAD_REPORT)
+
+
+async def _an_offer() -> str:
+    async with Call("127.0.0.1", rung("audio")) as there:
+        return await there.offer()
+
+
+async def test_a_peer_that_sends_nothing() -> None:
+    """An offer behind which nobody listens is a blocked path, known within four seconds."""
+    offer = await _an_offer()
+
+    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+        await _offers(channel, offer)
+        await channel.receive()
+
+    started = asyncio.get_running_loop().time()
+    result = await call(LoopbackAgent(far), seconds=1.0)
+    assert asyncio.get_running_loop().time() - started < 6
+    assert isinstance(result.error, Failed)
+    assert result.error.cause is Cause.UDP_BLOCKED
+    assert result.values == {"grade": 0.0}, "a call that cannot be set up is no conference"
+
+
+async def test_a_peer_that_leaves() -> None:
+    """An agent that goes in the middle of a call leaves no_data, and the next call works."""
+
+    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+        half = asyncio.create_task(far_side(channel, params, context))
+        await asyncio.sleep(1.0)
+        half.cancel()
+        await asyncio.wait({half})
+
+    await _expect(LoopbackAgent(far), Cause.AGENT_LOST, NoData)
+    assert (await call(LoopbackAgent(), seconds=1.0, profile="audio")).error is None
+
+
+async def test_a_peer_that_lies() -> None:
+    """A report that is none is refused by the name of its first wrong field."""
+
+    class Lying:
+        """Passes everything on, but for the figures."""
+
+        def __init__(self, channel: Channel) -> None:
+            self.receive, self.close, self._send = channel.receive, channel.close, channel.send
+
+        async def send(self, message: Mapping[str, Any]) -> None:
+            """Change what the agent says it sent."""
+            false = {"audio_packets": -5} if message["type"] == "sent" else {}
+            await self._send({**message, **false})
+
+    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+        await far_side(Lying(channel), params, context)
+
+    detail = await _expect(LoopbackAgent(far), Cause.BAD_REPORT, NoData, profile="audio")
+    assert "audio_packets" in detail
+
+
+async def test_a_peer_that_floods() -> None:
+    """Ten thousand datagrams at our port are dropped unread, and end the call."""
+
+    class Listening:
+        """Passes everything on, and remembers where headquarters answers from."""
+
+        def __init__(self, channel: Channel) -> None:
+            self.send, self.close, self._receive = channel.send, channel.close, channel.receive
+            self.port = 0
+
+        async def receive(self) -> dict[str, Any]:
+            """Read the answer's candidate."""
+            message = await self._receive()
+            if message["type"] == "answer":
+                self.port = int(message["sdp"].split("a=candidate:")[1].split()[5])
+            return message
+
+    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+        listening = Listening(channel)
+        half = asyncio.create_task(far_side(listening, params, context))
+        await asyncio.sleep(0.5)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            for _ in range(40):
+                for _ in range(250):
+                    udp.sendto(b"\x80" * 20, ("127.0.0.1", listening.port))
+                await asyncio.sleep(0.005)
+        await half
+
+    detail = await _expect(LoopbackAgent(far), Cause.BAD_REPORT, NoData, profile="audio")
+    assert "floods" in detail
+
+
+async def test_no_free_port() -> None:
+    """A used-up port range is told as our own fault, not the network's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        number = taken.getsockname()[1]
+        offer = await _an_offer()
+        async with Call("127.0.0.1", rung("audio"), (number, number)) as here:
+            with pytest.raises(Exception, match="no free UDP port"):
+                await here.answer(offer)
+
+
+# What is read of strangers
+
+
+async def test_foreign_candidates_are_taken_out() -> None:
+    """Of an offer only UDP host addresses stay that our own address can reach, four at most."""
+    offer = await _an_offer()
+    foreign = [
+        "1 1 udp 1 224.0.0.1 5000 typ host",
+        "1 1 udp 1 0.0.0.0 5000 typ host",
+        "1 1 udp 1 10.8.1.10 22 typ host",
+        "1 1 tcp 1 10.8.1.10 5000 typ host",
+        "1 1 udp 1 fd00::1 5000 typ host",
+        "1 1 udp 1 name.local 5000 typ host",
+        "1 1 udp 1 10.8.1.10 99999 typ host",
+        "1 2 udp 1 10.8.1.10 5000 typ host",
+        "1 1 udp 1 10.8.1.10 5000 typ relay",
+    ]
+    lines = "".join(f"a=candidate:{line}\r\n" for line in foreign)
+    begin = offer.index("a=candidate:")
+    for candidate in foreign:
+        one = offer[:begin] + f"a=candidate:{candidate}\r\n" + offer[begin:]
+        assert candidate not in vetted(one, "127.0.0.1")
+    assert vetted(offer + lines, "127.0.0.1").count("a=candidate:") <= 4
+    assert "end-of-candidates" not in vetted(offer, "127.0.0.1")
+    assert candidate_addresses(offer)[0] == "127.0.0.1"
+
+
+async def test_streams_of_a_description() -> None:
+    """An offer of ours describes Opus, and VP8 with its retransmissions."""
+    offer = await _an_offer()
+    found = streams(offer)
+    assert found.video.rtx_ssrc is not None
+    assert len({found.audio.ssrc, found.video.ssrc, found.video.rtx_ssrc}) == 3
+    with pytest.raises(BadDescription, match="vp8"):
+        streams(offer.replace("VP8", "AV1"))
+
+
+def test_rtp_round_trip() -> None:
+    """A packet wrapped for retransmission keeps its payload and carries its old number."""
+    packet = bytes.fromhex("9061000112345678cafebabebede0001100030ff") + b"\x10\x00payload"
+    header = parse_header(packet)
+    assert header is not None
+    assert (header.payload_type, header.sequence, header.payload) == (0x61, 1, 20)
+    again = retransmission(packet, payload_type=98, ssrc=7, sequence=9)
+    wrapped = parse_header(again)
+    assert wrapped is not None
+    assert (wrapped.payload_type, wrapped.sequence, wrapped.ssrc) == (98, 9, 7)
+    assert again[wrapped.payload :] == b"\x00\x01" + packet[20:]
+    assert parse_header(b"\x80" * 11) is None
+    assert parse_header(b"\x9f" + b"\xff" * 20) is None
+    assert unwrap(0, 65535) == 65536
+
+
+def test_clips() -> None:
+    """Every rung has its clip: a keyframe a second, of its height, at its rate, with motion."""
+    for step in RUNGS[1:]:
+        clip = clips.video_clip(step)
+        assert clip.keyframes == (0, 30, 60, 90)
+        rate = sum(map(len, clip.frames)) * 8 / clips.LOOP_SECONDS
+        assert rate == pytest.approx(step.video, rel=0.1)
+        found = parse_vp8(b"\x10" + clip.frames[0], 0)
+        assert (found.starts_frame, found.is_key, found.height) == (True, True, step.height)
+        assert len(set(clip.frames)) > 100
+    assert {len(frame) for frame in clips.audio_clip().frames} == {100}
+
+
+def test_a_changed_library_is_told_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a private name of aiortc is not as we know it, the self-test tells the version."""
+    self_test()
+
+    def changed(self: Any, data: bytes) -> None:
+        """No arrival time any more."""
+
+    known = list(aiortc_private._KNOWN)
+    known[1] = (changed, *known[1][1:])
+    monkeypatch.setattr(aiortc_private, "_KNOWN", tuple(known))
+    with pytest.raises(LibraryChanged, match=r"aiortc 1\.\d+"):
+        self_test()
+
+
+# Over the lab, whose counters are the truth
+
+
+def _way(rate: str, **keys: Any) -> dict[str, Any]:
+    return {"delay": "20ms", "rate": rate, "queue": "200ms", **keys}
+
+
+@needs_root
+@pytest.mark.root
+def test_calls_over_links_of_known_truth() -> None:
+    """Over five links at once: grade as the rate allows, loss and round trip as they are.
+
+    The loss of the whole flow is the emulator's count for it within 0.2 percentage points.
+    """
+    wide, narrow, poor = _way("4 Mbit/s"), _way("1 Mbit/s"), _way("400 kbit/s")
+    lossy = _way("4 Mbit/s", loss={"mean": "2%"})
+    offices = {
+        "wide": {"down": wide, "up": wide},
+        "narrow": {"down": narrow, "up": narrow},
+        "poor": {"down": wide, "up": poor},
+        "lossy": {"down": lossy, "up": lossy},
+        "cut": {"down": wide, "up": wide},
+    }
+    with Lab.start({"offices": offices}, "jhnconf") as lab:
+        calls = {office: LabCall(lab, office, seconds=8.0) for office in offices}
+        threading.Timer(3.0, lab.cut, ("cut", "link")).start()
+        results = {office: each.join() for office, each in calls.items()}
+        for office, grade in (("wide", 4), ("narrow", 4), ("poor", 3), ("lossy", 4)):
+            result = results[office]
+            assert result.error is None, (office, result)
+            assert result.values["grade"] == grade, (office, result)
+            for way in ("down", "up"):
+                flow = calls[office].flow(way)
+                truth = 1 - flow["packets_out"] / flow["packets_in"]
+                measured = result.conditions[f"{way}_wire_loss_ratio"]
+                assert measured == pytest.approx(truth, abs=0.002), (office, way)
+        wide_trip = results["wide"].conditions["rtt_p50_seconds"]
+        assert wide_trip == pytest.approx(0.040, abs=0.006)
+        assert results["poor"].conditions["limited_by"] == "rate"
+        assert results["poor"].conditions["worse_way"] == "up"
+        assert not results["poor"].conditions["down_stepped_down"]
+        assert results["lossy"].values["down_video_loss_ratio"] == pytest.approx(0.02, abs=0.012)
+        error = results["cut"].error
+        assert isinstance(error, Failed)
+        assert error.cause is Cause.INTERRUPTED
+        assert results["cut"].values == {"grade": 0.0}
+
+
+@needs_root
+@pytest.mark.root
+def test_blocked_udp_is_not_a_dead_link() -> None:
+    """Where a firewall lets TCP pass and drops UDP, the cause is UDP, and the grade is 0."""
+    wide = _way("4 Mbit/s")
+    with Lab.start({"offices": {"potka": {"down": wide, "up": wide}}}, "jhnconf") as lab:
+        rules = "add table ip t; add chain ip t c {type filter hook input priority 0;}; "
+        rules += "add rule ip t c meta l4proto udp drop"
+        lab.run(HEADQUARTERS, ["nft", rules])
+        result = LabCall(lab, "potka", seconds=3.0).join()
+        assert isinstance(result.error, Failed)
+        assert result.error.cause is Cause.UDP_BLOCKED
+        assert result.values == {"grade": 0.0}

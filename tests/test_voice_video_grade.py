@@ -1,0 +1,262 @@
+"""The pure judges of a call: voice, video, grade, and the ladder that a sender climbs down."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jharnet_monitor.judge.grade import Criteria, Limit, Way, grade_way, verdict
+from jharnet_monitor.judge.video import (
+    Frame,
+    frames_per_second,
+    freezes,
+    g1070,
+    play_out_delay,
+    shown,
+    video_mos,
+)
+from jharnet_monitor.judge.voice import (
+    burst_ratio,
+    delay_impairment,
+    loss_impairment,
+    mos,
+    r_factor,
+)
+from jharnet_monitor.rtc.ladder import Ladder, Progress
+from jharnet_monitor.rtc.profiles import RUNGS, Rung, rung
+
+INTERVAL = 1 / 30
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "impairment"),
+    [(50, 1.60), (100, 2.69), (150, 3.82), (200, 7.55), (300, 20.69), (400, 31.11)],
+)
+def test_delay_impairment(milliseconds: int, impairment: float) -> None:
+    """Id of G.107 with default echo parameters has the recomputed check values."""
+    assert delay_impairment(milliseconds / 1000) == pytest.approx(impairment, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("delay", "loss", "rating", "score"),
+    [(0.05, 0.01, 88.1, 4.29), (0.15, 0.02, 82.5, 4.12), (0.3, 0.03, 62.5, 3.23)],
+)
+def test_e_model(delay: float, loss: float, rating: float, score: float) -> None:
+    """R and MOS of G.711 with concealment have the check values."""
+    assert r_factor(delay, loss) == pytest.approx(rating, abs=0.05)
+    assert mos(r_factor(delay, loss)) == pytest.approx(score, abs=0.005)
+
+
+def test_e_model_without_impairment() -> None:
+    """With no delay and no loss R is the model's default, and the score never leaves 1 to 4.5."""
+    assert r_factor(0.0, 0.0) == pytest.approx(93.2, abs=0.02)
+    assert mos(-10) == 1
+    assert mos(3) == 1
+    assert mos(120) == 4.5
+
+
+@given(st.lists(st.booleans(), max_size=200))
+def test_burst_ratio_is_at_least_one(lost: list[bool]) -> None:
+    """Whatever is lost, bursts never make the model kinder than random loss does."""
+    ratio = burst_ratio(lost)
+    assert ratio >= 1
+    assert loss_impairment(0.02, ratio) >= loss_impairment(0.02)
+
+
+@pytest.mark.parametrize(
+    ("kilobits", "ratings"),
+    [(256, (2.71, 2.33, 1.81)), (512, (3.51, 2.86, 2.03)), (1000, (3.90, 3.15, 2.18))],
+)
+def test_g1070(kilobits: float, ratings: tuple[float, ...]) -> None:
+    """Vq of H.264 at VGA has the check values at 25 frames/s and 0, 1 and 3 % loss."""
+    found = [g1070(kilobits, 25, loss) for loss in (0.0, 0.01, 0.03)]
+    assert found == pytest.approx(ratings, abs=0.005)
+
+
+def test_no_video_mos_outside_of_the_model() -> None:
+    """Beyond H.264, VGA, 8-30 frames/s and 3 % loss there is no rating, rather than a wrong one."""
+    assert video_mos("h264", 360, 500, 25, 0.01) is not None
+    assert video_mos("vp8", 360, 500, 25, 0.01) is None
+    assert video_mos("h264", 720, 1500, 25, 0.01) is None
+    assert video_mos("h264", 360, 500, 5, 0.01) is None
+    assert video_mos("h264", 360, 500, 25, 0.05) is None
+
+
+def _stream(count: int, late: dict[int, float | None], keys: int = 30) -> list[Frame]:
+    """Frames that take 50 ms each; `late` adds to some, or loses them."""
+    frames = []
+    for index in range(count):
+        extra = late.get(index, 0.0)
+        complete = None if extra is None else index * INTERVAL + 0.05 + extra
+        frames.append(Frame(index * INTERVAL, complete, index % keys == 0))
+    return frames
+
+
+def test_a_smooth_stream_never_freezes() -> None:
+    """Every frame of an even stream is shown on time, at its rate."""
+    times = shown(_stream(300, {}), play_out_delay(0.04))
+    assert len(times) == 300
+    assert freezes(times, times[0], times[-1]).count == 0
+    assert frames_per_second(times, times[0], times[0] + 9) == pytest.approx(30, abs=0.2)
+
+
+def test_a_late_repeat_holds_back_what_follows() -> None:
+    """A frame that waits 400 ms for its repeat is one freeze, less what play-out had in hand."""
+    delay = play_out_delay(0.1)
+    times = shown(_stream(300, {100: 0.4}), delay)
+    assert len(times) == 300
+    frozen = freezes(times, times[0], times[-1])
+    assert frozen.count == 1
+    assert frozen.seconds == pytest.approx(0.4 - delay + INTERVAL, abs=0.01)
+
+
+def test_a_repeat_within_the_play_out_delay_is_not_seen() -> None:
+    """A frame 150 ms late at a round trip of 150 ms is hidden by the play-out delay."""
+    times = shown(_stream(300, {100: 0.15}), play_out_delay(0.15))
+    assert freezes(times, times[0], times[-1]).count == 0
+
+
+def test_a_lost_frame_breaks_the_picture_up_to_the_next_keyframe() -> None:
+    """Without its frame 100 the picture stands still until the keyframe 120."""
+    times = shown(_stream(300, {100: None}), 0.04)
+    assert len(times) == 280
+    frozen = freezes(times, times[0], times[-1])
+    assert frozen.count == 1
+    assert frozen.seconds == pytest.approx(21 * INTERVAL, abs=0.01)
+
+
+def test_the_gap_still_open_at_the_end_is_frozen() -> None:
+    """A picture that stands when the call ends was frozen, and one that never came, throughout."""
+    times = [index * INTERVAL for index in range(90)]
+    assert freezes(times, 0.0, 5.0).seconds == pytest.approx(5.0 - 89 * INTERVAL, abs=0.001)
+    assert freezes([], 2.0, 5.0).seconds == 3.0
+
+
+def test_only_the_window_is_judged() -> None:
+    """A freeze that began before the window counts from its start."""
+    times = [index * INTERVAL for index in range(60)] + [4.0 + i * INTERVAL for i in range(60)]
+    frozen = freezes(times, 3.0, 6.0)
+    assert frozen.count == 1
+    assert frozen.seconds == pytest.approx(1.0)
+
+
+@given(
+    st.dictionaries(st.integers(0, 99), st.none() | st.floats(0, 2), max_size=30),
+    st.floats(0, 0.6),
+)
+def test_shown_rises_and_invents_nothing(late: dict[int, float | None], trip: float) -> None:
+    """Frames are shown in order, never before they are complete, never more than were sent."""
+    frames = _stream(100, late)
+    times = shown(frames, play_out_delay(trip))
+    assert times == sorted(times)
+    assert len(times) <= sum(f.complete is not None for f in frames)
+    frozen = freezes(times, 0.0, 4.0)
+    assert 0 <= frozen.seconds <= 4.0
+
+
+GOOD = Way(720, 30.0, 0.0, 0.0, 1.3e6, 0.0, 0.04)
+
+
+@pytest.mark.parametrize(
+    ("change", "grade"),
+    [
+        ({}, 4),
+        ({"video_bits_per_second": 600e3}, 3),
+        ({"frames_per_second": 15.0}, 3),
+        ({"frames_per_second": 10.0}, 2),
+        ({"height": 360}, 3),
+        ({"height": 180}, 2),
+        ({"height": 0, "frames_per_second": 0.0}, 1),
+        ({"freeze_ratio": 0.06}, 1),
+        ({"frames_per_second": 7.0}, 1),
+        ({"concealed_ratio": 0.08}, 0),
+    ],
+)
+def test_grade_of_a_way(change: dict[str, float], grade: int) -> None:
+    """Each criterion alone moves the grade as the method page says."""
+    fields = {name: getattr(GOOD, name) for name in GOOD.__slots__}
+    assert grade_way(Way(**(fields | change))) == grade
+
+
+def test_the_worse_way_decides_and_is_named() -> None:
+    """A call is as good as its worse direction, and what limits that one is told."""
+    narrow = Way(360, 30.0, 0.0, 0.0, 2e5, 0.0, 0.05, stepped_down=True)
+    result = verdict(GOOD, narrow)
+    assert (result.grade, result.worse, result.limited_by) == (3, "up", Limit.RATE)
+    assert result.sentence == "sd_rate"
+    lossy = Way(720, 29.0, 0.12, 0.02, 1.3e6, 0.1, 0.06)
+    assert verdict(lossy, GOOD).limited_by is Limit.LOSS
+    far = Way(720, 29.0, 0.22, 0.0, 1.3e6, 0.009, 0.35)
+    assert verdict(far, GOOD).limited_by is Limit.DELAY
+    assert verdict(GOOD, GOOD).limited_by is Limit.NONE
+
+
+def test_criteria_are_the_caller_s() -> None:
+    """An office that wants 25 frames/s for HD gets SD at 22."""
+    way = Way(720, 22.0, 0.0, 0.0, 1.3e6, 0.0, 0.04)
+    assert grade_way(way) == 4
+    assert grade_way(way, Criteria(hd_frames=25.0)) == 3
+
+
+class _Link:
+    """A link of a rate and a queue, filled by a rung: what its receiver would report."""
+
+    def __init__(self, rate: float, queue: float, loss: float = 0.0) -> None:
+        self.rate, self.queue, self.loss = rate, queue, loss
+        self.now = self.backlog = 0.0
+        self.sent = self.lost = 0.0
+        self.received = 0.0
+
+    def report(self, step: Rung) -> Progress:
+        """A quarter of a second later."""
+        self.now += 0.25
+        packets = step.line_rate * 0.25 / 8 / (1000 if step.video else 164)
+        offered = step.line_rate * 0.25 * (1 - self.loss)
+        arriving = min(offered + self.backlog, self.rate * 0.25)
+        over = offered + self.backlog - arriving
+        self.backlog = min(over, self.rate * self.queue)
+        dropped = (over - self.backlog) / (step.line_rate * 0.25)
+        self.sent += packets
+        self.lost += packets * (dropped + self.loss)
+        self.received += arriving / 8
+        return Progress(self.now, int(self.sent), int(self.lost), int(self.received),
+                        0.02 + self.backlog / self.rate)  # fmt: skip
+
+
+def _settle(link: _Link, seconds: float = 12.0) -> tuple[Rung, list[float], Ladder]:
+    """Run a ladder over a link; gives the rung held, and when it changed."""
+    ladder, changes = Ladder(rung("720p")), []
+    ladder.climb_within = seconds / 2
+    ladder.report(Progress(0.0, 1, 0, 0, 0.02))  # the first packet is reported at once
+    while link.now < seconds:
+        step = ladder.report(link.report(ladder.rung))
+        if step is not None:
+            changes.append(link.now)
+            link.backlog = 0.0  # the pause between two rungs
+            ladder.switched(int(link.sent))
+    return ladder.rung, changes, ladder
+
+
+@pytest.mark.parametrize(
+    ("rate", "height"),
+    [(4e6, 720), (1.2e6, 720), (0.9e6, 720), (0.6e6, 360), (0.3e6, 360), (0.15e6, 180), (1e5, 0)],
+)
+@pytest.mark.parametrize("queue", [0.05, 0.2, 1.5])
+def test_ladder_finds_the_rung_that_the_link_holds(rate: float, height: int, queue: float) -> None:
+    """At the rates where Chromium changes its picture size the ladder settles on the same one."""
+    held, changes, _ = _settle(_Link(rate, queue))
+    assert held.height == height
+    assert held.line_rate <= rate
+    if height < 720:
+        assert changes[0] <= 2.0, "a rung that overloads is aborted within two seconds"
+
+
+def test_ladder_does_not_flee_from_random_loss() -> None:
+    """10 % of random loss is no overload; under 40 % a lower rate is tried once, to no avail."""
+    held, changes, _ = _settle(_Link(10e6, 0.2, loss=0.1))
+    assert held == RUNGS[-1]
+    assert changes == []
+    _, changes, ladder = _settle(_Link(10e6, 0.2, loss=0.4))
+    assert len(changes) == 1
+    assert ladder.loss_stays
