@@ -172,7 +172,9 @@ def _open(config: Config) -> Store:
         raise UserError(
             f"{url.database}: there is no database yet; `jharnet-monitor run` makes it and measures"
         )
-    return Store(config.hub.database, SystemClock())
+    store = Store(config.hub.database, SystemClock())
+    store.require_schema()
+    return store
 
 
 def _show(about: dict[str, str], paths: list[Path], *, as_json: bool, open_: bool) -> None:

@@ -16,7 +16,6 @@ from pydantic_core import ErrorDetails
 
 from jharnet_monitor.config.checks import contradictions
 from jharnet_monitor.config.document import Document, KeyPath, read_document
-from jharnet_monitor.config.files import faulty_files
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.errors import UserError
 
@@ -33,6 +32,8 @@ def load_config(path: Path, *, files: bool = True) -> Config:
     config = validate(document, Config)
     problems = dict(contradictions(config))
     if files and not problems:
+        from jharnet_monitor.config.files import faulty_files  # noqa: PLC0415 - it loads TLS
+
         problems = dict(faulty_files(config, path))
     if problems:
         raise _first(document, problems)

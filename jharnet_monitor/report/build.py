@@ -27,12 +27,11 @@ class Made:
 
 
 def _pdf(summary: Summary, language: Words) -> bytes:
-    """The paper, with its annexes attached: CSV for programs, XLSX for people."""
+    """The paper, with the tables behind it attached."""
     attached = [
         Attachment(f"{t.name}.csv", language(f"annex.sheet.{t.name}"), as_csv(t, language))
         for t in tables(summary)
     ]
-    attached.append(Attachment("annexes.xlsx", language("annex.all"), _xlsx(summary, language)))
     return set_pdf("weekly.typ", content(summary, language), summary.made_at, attached)
 
 

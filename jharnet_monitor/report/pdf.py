@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
 import fontpkg_noto_sans_devanagari as font  # type: ignore[import-untyped]
@@ -20,16 +19,12 @@ log = logging.getLogger(__name__)
 _Standard = Literal["a-3b"]
 STANDARD: _Standard = "a-3b"
 _SHARED = ("common.typ", "charts.typ")
-_TYPES = {
-    ".csv": "text/csv",
-    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-}
 _TEMPLATES = files("jharnet_monitor.report") / "templates"
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file inside the PDF."""
+    """A CSV file inside the PDF; Typst takes files from memory only as UTF-8."""
 
     name: str
     title: str
@@ -64,6 +59,14 @@ def set_pdf(
     return pdf
 
 
+def set_picture(template: str, data: Mapping[str, Any], made_at: datetime) -> bytes:
+    """A PNG from a template of one page (`mail.typ`); raises `SettingError`."""
+    try:
+        return _compile(_sources(template, data, ()), made_at, None, "png")
+    except typst.TypstError as error:
+        raise SettingError(_explained(template, error)) from error
+
+
 def _sources(
     template: str, data: Mapping[str, Any], attachments: Sequence[Attachment]
 ) -> dict[str, bytes]:
@@ -72,13 +75,9 @@ def _sources(
         sources["main.typ"] = (_TEMPLATES / template).read_bytes()
     except OSError as error:
         raise SettingError(f"{template}: cannot be read: {error.strerror}") from error
-    listed = [
-        {"name": a.name, "title": a.title, "type": _TYPES[Path(a.name).suffix]} for a in attachments
-    ]
+    listed = [{"name": one.name, "title": one.title} for one in attachments]
     sources["report.json"] = _json(dict(data) | {"attached": listed})
-    # Typst takes files from memory only as text, so bytes go in as numbers.
-    for one in attachments:
-        sources[f"attached/{one.name}.json"] = _json(list(one.content))
+    sources |= {f"attached/{one.name}": one.content for one in attachments}
     return sources
 
 
@@ -93,18 +92,23 @@ def _explained(template: str, error: typst.TypstError) -> str:
     return f"{where}: {error.message}"
 
 
-def _compile(sources: dict[str, bytes], made_at: datetime, standard: _Standard | None) -> bytes:
+def _compile(
+    sources: dict[str, bytes],
+    made_at: datetime,
+    standard: _Standard | None,
+    kind: Literal["pdf", "png"] = "pdf",
+) -> bytes:
     """Compile; a warning is an error here, since a wrong font name would be no more than that."""
     compiler: Any = typst.Compiler(  # type: ignore[misc] # its stub knows no input of several files
         sources,
         font_paths=[str(font.ROOT)],
         ignore_system_fonts=True,
     )
-    pdf, warnings = compiler.compile_with_warnings(
-        format="pdf", pdf_standards=standard, timestamp=int(made_at.timestamp())
+    paper, warnings = compiler.compile_with_warnings(
+        format=kind, pdf_standards=standard, timestamp=int(made_at.timestamp())
     )
     if warnings:
         raise SettingError("; ".join(warning.message for warning in warnings))
-    if not isinstance(pdf, bytes):
-        raise SettingError(f"Typst gave {type(pdf).__name__} instead of a PDF")
-    return pdf
+    if not isinstance(paper, bytes):
+        raise SettingError(f"Typst gave {type(paper).__name__} instead of one {kind.upper()}")
+    return paper

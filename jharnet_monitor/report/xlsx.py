@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 from datetime import datetime
-
-import xlsxwriter
+from typing import TYPE_CHECKING
 
 from jharnet_monitor.report.annex import Table, headings
 from jharnet_monitor.report.words import Words
+
+if TYPE_CHECKING:
+    import xlsxwriter
 
 _WIDEST = 34
 
 
 def workbook(tables: list[Table], title: str, made_at: datetime, words: Words) -> bytes:
     """A workbook of the tables. Text stays text: nothing in it can act as a formula or a link."""
+    import xlsxwriter  # noqa: PLC0415 - slow to load, and only needed here
+
     buffer = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     book = xlsxwriter.Workbook(buffer, options)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, column, inspect, select, table
 
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.store.engine import StoreError, reading, writing
@@ -16,9 +12,9 @@ from jharnet_monitor.store.engine import StoreError, reading, writing
 _HERE = Path(__file__).parent / "migrations"
 
 
-def newest() -> str | None:
+def newest() -> str:
     """The schema's version that this program was written for."""
-    return ScriptDirectory.from_config(_alembic()).get_current_head()
+    return _revisions()[-1]
 
 
 def version(engine: Engine) -> str | None:
@@ -32,9 +28,9 @@ def migrate(engine: Engine) -> str | None:
     try:
         with writing(engine) as connection:
             held = _version(connection)
-            if held not in _known():
+            if held is not None and held not in _revisions():
                 raise UserError(f"{_place(engine)}: {_newer(held)}")
-            command.upgrade(_alembic(connection), "head")
+            _upgrade(connection)
             return _version(connection)
     except StoreError as error:
         raise UserError(f"{_place(engine)}: cannot be used: {error}") from error
@@ -46,7 +42,7 @@ def require(engine: Engine) -> None:
         held = version(engine)
     except StoreError as error:
         raise UserError(f"{_place(engine)}: cannot be used: {error}") from error
-    if held not in _known():
+    if held is not None and held not in _revisions():
         raise UserError(f"{_place(engine)}: {_newer(held)}")
     if held != newest():
         raise UserError(
@@ -66,18 +62,26 @@ def _newer(held: str | None) -> str:
     )
 
 
-def _known() -> set[str | None]:
-    scripts = ScriptDirectory.from_config(_alembic())
-    return {None, *(script.revision for script in scripts.walk_revisions())}
+def _revisions() -> list[str]:
+    """Every version, the first first: `0001` is in `v0001_first.py`."""
+    return sorted(path.name[1:5] for path in (_HERE / "versions").glob("v*.py"))
 
 
 def _version(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    """What alembic noted; asked without alembic, which is slow to load and seldom needed."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    noted = table("alembic_version", column("version_num"))
+    found: str | None = connection.execute(select(noted.c.version_num)).scalar_one_or_none()
+    return found
 
 
-def _alembic(connection: Connection | None = None) -> Config:
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - see above
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(_HERE))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    return config
+    command.upgrade(config, "head")
