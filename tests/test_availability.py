@@ -9,7 +9,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jharnet_monitor.judge import availability as judge_availability
@@ -30,6 +30,7 @@ SPANS = st.lists(
 )
 
 
+@settings(deadline=None)  # others use this machine, too
 @given(SPANS, st.integers(-100, 3000), st.integers(1, 20_000))
 def test_all_states_sum_to_the_period(
     drawn: list[tuple[OfficeState, int, int]], begin: int, length: int

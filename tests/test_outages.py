@@ -14,7 +14,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jharnet_monitor.judge import causes as judge_causes
@@ -178,6 +178,7 @@ def test_the_routers_uptime_decides_where_it_is_known() -> None:
     assert causes(restarted) == [("power_down", Reason.ROUTER_RESTARTED)]
 
 
+@settings(deadline=None)  # others use this machine, too
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40), st.booleans()), max_size=6),
     st.sampled_from(["a", "b"]),
