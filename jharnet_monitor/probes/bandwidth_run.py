@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from statistics import fmean, median
 from typing import Any
 
-from jharnet_monitor.judge.throughput import Estimate, estimate
+from jharnet_monitor.judge.throughput import Estimate, between, estimate, slope
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth_plan import Plan
 from jharnet_monitor.probes.base import (
@@ -33,12 +33,14 @@ from jharnet_monitor.probes.transfer import Download, Ended, Exchange, Flow, Upl
 
 PINGS, PING_SPACING_SECONDS = 7, 0.03
 PING_SECONDS = 5.0
-REPORT_SECONDS = 10.0
+REPORT_SECONDS, QUIET_SECONDS = 10.0, 1.0
+"""For the agent's report; after a transfer that fell silent it tells the line from the agent."""
 FEWEST_TRIPS = 3
 LATE_SHARE = 0.1
 """A host that overslept more of the test than this was itself the bottleneck."""
-REPORT_MARGIN = 0.05
-"""How far an agent's figure may be from what its own kernel acknowledged to the hub."""
+REPORT_MARGIN, MOST_UNCERTAIN = 0.05, 0.2
+"""How far an agent's figure may be from what its own kernel acknowledged to the hub, beside the
+uncertainty that its series itself has; more than so much of that is no excuse."""
 LOSS_SEEN = 0.002
 """Retransmitted share from which on loss may be what holds TCP back."""
 QUEUE_STANDS, QUEUE_SECONDS = 1.25, 0.005
@@ -202,9 +204,13 @@ class FullTest(_Test):
                 {"do": name, "path": path, "rate": limits.rate, "seconds": seconds}
             )
             flow = await exchange.finished()
-            async with asyncio.timeout(REPORT_SECONDS):
+            patience = QUIET_SECONDS if flow.ended is Ended.SILENCE else REPORT_SECONDS
+            async with asyncio.timeout(patience):
                 report = await self._channel.receive()
         except TimeoutError:
+            if exchange.flow.ended is Ended.SILENCE:
+                self._spent += exchange.flow.bytes_down + exchange.flow.bytes_up
+                raise Failed(Cause.INTERRUPTED, f"the line fell silent in the {name}") from None
             raise NoData(
                 Cause.AGENT_LOST, f"the agent did not come for the {name}, or told nothing of it"
             ) from None
@@ -216,21 +222,27 @@ class FullTest(_Test):
 
     def _rate(self, name: str, flow: Flow, report: Mapping[str, Any]) -> Estimate:
         """The receiver's estimate; a download's is held against what the hub saw acknowledged."""
-        seen = estimate(flow.series.samples())
-        if seen is None:
-            raise NoData(Cause.AGENT_LOST, f"the {name} was too short to measure")
+        acknowledged = flow.series.samples()
         if name == "upload":
+            seen = estimate(acknowledged)
+            if seen is None:
+                raise NoData(Cause.AGENT_LOST, f"the {name} was too short to measure")
             return seen
         try:
-            told = estimate(Series.from_json(report.get("series")).samples())
+            received = Series.from_json(report.get("series")).samples()
         except SeriesError as error:
             raise NoData(Cause.BAD_REPORT, str(error)) from error
-        if told is None:
+        told = estimate(received)
+        if told is None or not acknowledged:
             raise NoData(Cause.BAD_REPORT, "the agent received too little to measure")
-        if abs(told.rate - seen.rate) > (REPORT_MARGIN + seen.uncertainty) * seen.rate:
+        # the same stretch on the hub's clock: both series begin with the first data
+        shift = acknowledged[0].seconds - received[0].seconds
+        rate = slope(between(acknowledged, told.start + shift, told.end + shift))
+        margin = REPORT_MARGIN + min(told.uncertainty, MOST_UNCERTAIN)
+        if abs(told.rate - rate) > margin * rate:
             raise NoData(
                 Cause.BAD_REPORT,
-                f"the agent counted {told.rate:.0f} bit/s, its kernel acknowledged {seen.rate:.0f}",
+                f"the agent counted {told.rate:.0f} bit/s, its kernel acknowledged {rate:.0f}",
             )
         return told
 
@@ -260,8 +272,8 @@ def _check_end(name: str, flow: Flow) -> None:
     """Raise what a transfer that did not run to its end means."""
     if flow.late > LATE_SHARE:
         raise NoData(Cause.HOST_OVERLOADED, f"the hub overslept {flow.late:.0%} of the {name}")
-    if flow.ended is Ended.SILENCE:
-        raise Failed(Cause.INTERRUPTED, f"the {name} came to a halt")
+    if flow.ended is Ended.SILENCE:  # its report came at once, so the line was not to blame
+        raise NoData(Cause.AGENT_LOST, f"the agent stood still in the {name}")
     if flow.ended is Ended.BROKEN_OFF:
         raise NoData(Cause.AGENT_LOST, f"the agent broke the {name} off")
 

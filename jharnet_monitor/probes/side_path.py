@@ -24,7 +24,7 @@ KNOCK_SECONDS = 2.0
 ANSWER_SECONDS, LEAST_ANSWER_SECONDS = 1.0, 0.3
 """How long a datagram may be under way once nothing more is sent; less on a short line."""
 LEAST_SPACING_SECONDS = 0.03
-PING_SHARE = 0.005
+PING_SHARE = 0.01
 """Of the line, for the small packets that measure round trips under load."""
 TRAIN_PACKETS, FEWEST_PACKETS = 33, 8
 """33 full packets are 49.5 kB."""

@@ -25,6 +25,8 @@ SILENCE_SECONDS = 1.0
 """Nothing delivered for this long: the transfer is broken off."""
 ARRIVAL_SECONDS = 8.0
 """How long an agent may take to come for the exchange that it was told of."""
+BURST_BYTES = 1 << 18
+"""What an upload may run ahead of its agreed rate before the hub reads more slowly."""
 LATE_SECONDS = 0.05
 """The event loop waking up later than this is time in which the host did not keep up."""
 
@@ -200,8 +202,12 @@ class Upload(Exchange):
     """Agent to hub: counted here, where it arrives."""
 
     async def _pump(self, request: web.Request, response: web.StreamResponse) -> None:
+        clock, begun = self._clock, self._clock.monotonic()
         async for chunk in request.content.iter_any():
             self.flow.payload += len(chunk)
+            # who sends faster than was agreed finds the window closed
+            due = (self.flow.payload - BURST_BYTES) * 8 / self._limits.rate
+            await asyncio.sleep(max(0.0, begun + due - clock.monotonic()))
 
     def _count(self, moment: float, info: TcpInfo | None) -> bool:
         return self.flow.series.arrived(moment, info, self.flow.payload)

@@ -1,0 +1,197 @@
+"""Bandwidth tests between a real hub's door and a real agent: on loopback, or over a lab's link."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from jharnet_monitor.agent import Agent, AgentSettings
+from jharnet_monitor.agents import AgentEvents, Agents, AgentSession
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.schema import Link
+from jharnet_monitor.lab import HEADQUARTERS, Lab
+from jharnet_monitor.probes import FAR_SIDES
+from jharnet_monitor.probes.bandwidth import run
+from jharnet_monitor.probes.base import FarSide, ProbeContext, ProbeError
+from tests.support import make_config
+
+OFFICE, TOKEN = "potka", "potka-token"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a test: values and conditions either way."""
+
+    values: Mapping[str, float]
+    conditions: Mapping[str, Any]
+    error: ProbeError | None = None
+
+    @property
+    def down(self) -> float:
+        """Mbit/s towards the office."""
+        return self.values["download_bits_per_second"] / 1e6
+
+    @property
+    def up(self) -> float:
+        """Mbit/s from the office."""
+        return self.values["upload_bits_per_second"] / 1e6
+
+
+def settings(down: str, up: str | None = None, **bandwidth: Any) -> Config:
+    """One office with this contract; an uplink wide enough for it."""
+    config = make_config(
+        offices=(OFFICE,),
+        probes={"bandwidth": bandwidth},
+        hub={"uplink": {"contracted": "1 Gbit/s"}},
+    )
+    link = Link.model_validate({"contracted": down, "contracted_up": up})
+    office = config.offices[0].model_copy(update={"link": link})
+    hub = config.hub.model_copy(update={"listen": "0.0.0.0:9797"})
+    return config.model_copy(update={"offices": (office,), "hub": hub})
+
+
+async def measure(config: Config, agent: Any, **options: Any) -> Result:
+    """One test as the hub would hold it, on the running loop."""
+    context = ProbeContext(config, config.offices[0], SystemClock(), agent, options)
+    try:
+        reading = await run(context)
+    except ProbeError as error:
+        return Result(error.values, error.conditions, error)
+    return Result(reading.values, reading.conditions)
+
+
+@contextlib.asynccontextmanager
+async def door(
+    host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Agents, int]]:
+    """The hub's place for agents, and the port that it listens on."""
+
+    def authenticate(office: str, token: str) -> bool:
+        return (office, token) == (OFFICE, TOKEN)
+
+    agents = Agents(authenticate, AgentEvents(), SystemClock())
+    app = web.Application()
+    app.router.add_get("/agent", agents.socket)
+    app.router.add_route("*", "/agent/transfer/{key}", agents.transfer)
+    runner = web.AppRunner(app, shutdown_timeout=0.5, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, ssl_context=tls)
+    await site.start()
+    try:
+        yield agents, runner.addresses[0][1]
+    finally:
+        await agents.close()
+        await runner.cleanup()
+
+
+async def session(agents: Agents) -> AgentSession:
+    """The office's session, as soon as there is one."""
+    async with asyncio.timeout(15):
+        while (found := agents.get(OFFICE)) is None:
+            await asyncio.sleep(0.02)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def at_work(url: str, ca: Path | None = None) -> AsyncIterator[Agent]:
+    """A real agent that dials `url`."""
+    with tempfile.TemporaryDirectory() as spool:
+        agent = Agent(AgentSettings(url, OFFICE, TOKEN, Path(spool), ca), SystemClock())
+        task = asyncio.create_task(agent.run())
+        try:
+            yield agent
+        finally:
+            agent.stop()
+            await asyncio.wait_for(task, 10)
+
+
+@contextlib.asynccontextmanager
+async def on_loopback() -> AsyncIterator[AgentSession]:
+    """The hub's view of an agent on this machine."""
+    async with door() as (agents, port), at_work(f"ws://127.0.0.1:{port}/agent"):
+        yield await session(agents)
+
+
+@contextlib.contextmanager
+def misbehaving(**sides: FarSide) -> Any:
+    """Every agent that dials in meanwhile has these far sides in place of the real ones."""
+    real = dict(FAR_SIDES)
+    FAR_SIDES.update(sides)
+    try:
+        yield
+    finally:
+        FAR_SIDES.update(real)
+
+
+Work = Callable[[AgentSession], Awaitable[list[Result]]]
+
+
+class OverLab:
+    """Tests over a lab's link: each end in its own namespace, in a thread with its own loop."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        work: Callable[[AgentSession], Awaitable[list[Result]]],
+        office: str = OFFICE,
+    ) -> None:
+        self._lab, self._office, self._work = lab, office, work
+        self._results: list[Result] = []
+        self._error: BaseException | None = None
+        self._listening, self._done = threading.Event(), threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(HEADQUARTERS, self._hub)),
+            threading.Thread(target=self._run, args=(office, self._agent)),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> list[Result]:
+        """Wait for the end."""
+        for thread in self._threads:
+            thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._results
+
+    def _run(self, where: str, half: Any) -> None:
+        try:
+            with self._lab.entered(where):
+                asyncio.run(half())
+        except BaseException as error:
+            self._error = self._error or error
+            raise
+        finally:
+            self._listening.set()
+            self._done.set()
+
+    async def _hub(self) -> None:
+        async with door("0.0.0.0", 9797) as (agents, _):  # noqa: S104 - a namespace
+            self._listening.set()
+            self._results = await self._work(await session(agents))
+            self._done.set()
+
+    async def _agent(self) -> None:
+        await asyncio.to_thread(self._listening.wait)
+        host = self._lab.addresses(HEADQUARTERS).pc
+        async with at_work(f"ws://{host}:9797/agent"):
+            await asyncio.to_thread(self._done.wait)
+
+
+def over_lab(lab: Lab, config: Config, times: int = 1, **options: Any) -> list[Result]:
+    """So many tests one after the other over the lab's link to the office."""
+
+    async def work(agent: AgentSession) -> list[Result]:
+        return [await measure(config, agent, **options) for _ in range(times)]
+
+    return OverLab(lab, work).join()

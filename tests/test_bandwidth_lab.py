@@ -1,0 +1,113 @@
+"""The bandwidth probe over links of known rate, loss and queue, against the lab's counters."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from jharnet_monitor.agents import AgentSession
+from jharnet_monitor.lab import Lab
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.base import Failed
+from tests.bandwidth_support import OFFICE, OverLab, Result, measure, over_lab, settings
+
+pytestmark = pytest.mark.root
+
+PREFIX = "jhnbw"
+
+
+def line(rate: str, **more: Any) -> dict[str, Any]:
+    """One direction: 30 ms there and back with the other, 200 ms of queue."""
+    return {"delay": "15ms", "rate": rate, "queue": "200ms", **more}
+
+
+def district(down: dict[str, Any], up: dict[str, Any], congestion: str) -> dict[str, Any]:
+    """One office on such a line."""
+    return {"congestion_control": congestion, "offices": {OFFICE: {"down": down, "up": up}}}
+
+
+def loaded_truth(lab: Lab) -> list[float]:
+    """Mean round trip in seconds of the two largest TCP flows, download first: data and ACKs."""
+    flows = [f for f in lab.flows() if f["protocol"] == "tcp" and f["packets_out"]]
+    ports = {(f["source_port"], f["target_port"]): f for f in flows}
+    largest = sorted(flows, key=lambda f: -int(f["bytes_out"]))[:2]
+    largest.sort(key=lambda f: float(f["first_in"]))
+    back = [ports[f["target_port"], f["source_port"]] for f in largest]
+    return [
+        (a["sojourn_mean_ms"] + b["sojourn_mean_ms"]) / 1000
+        for a, b in zip(largest, back, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("congestion", ["reno", "bbr"])
+def test_an_asymmetric_line(congestion: str) -> None:
+    """Rates within 3 %, loaded round trips and bytes spent as the lab counted them."""
+    with Lab.start(district(line("4 Mbit/s"), line("500 kbit/s"), congestion), PREFIX) as lab:
+        [result] = over_lab(lab, settings("4 Mbit/s", "500 kbit/s"))
+        down, up = loaded_truth(lab)
+        link = lab.status()["links"][OFFICE]
+    assert result.error is None
+    assert result.down == pytest.approx(4, rel=0.03)
+    assert result.up == pytest.approx(0.5, rel=0.03)
+    assert result.values["idle_rtt_seconds"] == pytest.approx(0.0315, abs=0.004)
+    assert result.values["download_loaded_rtt_seconds"] == pytest.approx(down, rel=0.15)
+    assert result.values["upload_loaded_rtt_seconds"] == pytest.approx(up, rel=0.15)
+    assert "limited_by" not in result.conditions
+    truth = link["down"]["bytes_in"] + link["up"]["bytes_in"]
+    assert result.values["bytes_spent"] == pytest.approx(truth, rel=0.06)
+
+
+def test_loss_not_the_line() -> None:
+    """Where loss holds reno back, the test says so, and the trains tell what the line carries."""
+    lossy = line("10 Mbit/s", loss="3%")
+    with Lab.start(district(lossy, line("10 Mbit/s"), "reno"), PREFIX) as lab:
+        [result] = over_lab(lab, settings("10 Mbit/s"))
+    assert result.error is None
+    assert result.down < 8
+    assert result.up == pytest.approx(10, rel=0.03)
+    assert result.conditions["limited_by"] == "loss"
+    assert result.conditions["download_limited_by"] == "loss"
+    assert "upload_limited_by" not in result.conditions
+    assert result.values["download_capacity_bits_per_second"] == pytest.approx(10e6, rel=0.05)
+
+
+def test_trains_alone_tell_the_capacity() -> None:
+    """Within 3 % for at most 50 kB a direction, also over loss, and marked as an estimate."""
+    with Lab.start(district(line("2 Mbit/s", loss="2%"), line("10 Mbit/s"), "bbr"), PREFIX) as lab:
+        [result] = over_lab(lab, settings("2 Mbit/s", "10 Mbit/s"), path="trains")
+        link = lab.status()["links"][OFFICE]
+    assert result.error is None
+    assert result.values["download_capacity_bits_per_second"] == pytest.approx(2e6, rel=0.03)
+    assert result.values["upload_capacity_bits_per_second"] == pytest.approx(10e6, rel=0.03)
+    assert "download_bits_per_second" not in result.values
+    assert result.conditions["path"] == "trains"
+    assert result.conditions["estimate"] is True
+    assert max(link["down"]["bytes_in"], link["up"]["bytes_in"]) < 62_000  # the session's too
+
+
+def test_a_line_cut_in_the_middle() -> None:
+    """A download that falls silent is the network's failure, and no rate is made of it."""
+    with Lab.start(district(line("4 Mbit/s"), line("4 Mbit/s"), "bbr"), PREFIX) as lab:
+
+        def cut_when_it_runs() -> None:
+            while lab.status()["links"][OFFICE]["down"]["bytes_in"] < 150_000:
+                time.sleep(0.02)
+            lab.cut(OFFICE)
+
+        cutter = threading.Thread(target=cut_when_it_runs)
+        cutter.start()
+
+        async def work(agent: AgentSession) -> list[Result]:
+            found = await measure(settings("4 Mbit/s"), agent)
+            lab.restore(OFFICE)  # so that the agent can say goodbye
+            return [found]
+
+        [result] = OverLab(lab, work).join()
+        cutter.join()
+    assert isinstance(result.error, Failed)
+    assert result.error.cause is Cause.INTERRUPTED
+    assert "download_bits_per_second" not in result.values
+    assert result.values["bytes_spent"] > 100_000
