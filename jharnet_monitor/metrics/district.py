@@ -9,6 +9,8 @@ from jharnet_monitor import __version__
 from jharnet_monitor.config.schema import Thresholds
 from jharnet_monitor.live import SelfLive
 from jharnet_monitor.metrics.family import DistrictView, Family, Point
+from jharnet_monitor.metrics.offices import PROFILE_GRADES
+from jharnet_monitor.rtc.profiles import rung
 
 
 def _one(
@@ -45,6 +47,10 @@ def _missed(view: DistrictView) -> Iterable[Point]:
     return (((task,), count) for task, count in view.live.self_.schedule_missed.items())
 
 
+def _needed(_: DistrictView) -> Iterable[Point]:
+    return (((profile,), rung(profile).line_rate / 8) for profile, _ in PROFILE_GRADES)
+
+
 def _district(view: DistrictView) -> Iterable[Point]:
     district = view.config.district
     yield (district.id, district.name, district.name_hi), 1
@@ -59,6 +65,8 @@ DISTRICT_FAMILIES: tuple[Family, ...] = (
            _one(lambda view: view.live.uplink_up)),
     Family("uplink_contracted_bytes_per_second", "gauge", "Rate of headquarters' shared uplink",
            _one(lambda view: view.config.hub.uplink.contracted / 8)),
+    Family("conference_needed_bytes_per_second", "gauge",
+           "IP rate that one call of the profile takes each way", _needed, ("profile",)),
     Family("budget_bytes", "gauge", "Bytes that heavy probes may spend a day and office",
            _one(lambda view: view.config.budget)),
     Family("loss_threshold_ratio", "gauge", "Packet loss over this is a breach",
