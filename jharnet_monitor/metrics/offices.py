@@ -132,17 +132,6 @@ def _capacity(view: OfficeView) -> Iterable[Point]:
             yield (way,), max(found, key=lambda m: m.started_at).values[name] / 8
 
 
-def _capacity(view: OfficeView) -> Iterable[Point]:
-    """The newest estimate, whether it came with a full test or from trains alone."""
-    held = [view.current[key] for key in ("bandwidth", "bandwidth/trains") if key in view.current]
-    for way, long in _WAYS:
-        name = f"{long}_capacity_bits_per_second"
-        found = [m for m in held if name in m.values]
-        if found:
-            newest = max(found, key=lambda m: m.started_at)
-            yield (way,), newest.values[name] / 8
-
-
 def _contracted(view: OfficeView) -> Iterable[Point]:
     if view.office.link:
         yield (), view.office.link.contracted / 8
@@ -251,9 +240,6 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
     OfficeFamily("bandwidth_capacity_bytes_per_second", "gauge",
                  "What the line can carry, estimated by packet trains; not what is left of it",
                  _capacity, ("direction",)),
-    OfficeFamily("bandwidth_capacity_bytes_per_second", "gauge",
-                 "IP rate that the line can carry, estimated by packet trains", _capacity,
-                 ("direction",)),
     OfficeFamily("bandwidth_contracted_bytes_per_second", "gauge",
                  "Rate contracted towards the office", _contracted),
     OfficeFamily("bandwidth_contracted_upload_bytes_per_second", "gauge",
