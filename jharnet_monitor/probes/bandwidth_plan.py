@@ -10,6 +10,8 @@ from jharnet_monitor.probes.transfer import Limits
 
 HEADROOM = 1.25
 """The stream may run this much faster than the contract: a line that gives more shows it."""
+PACE_REACHED = 0.97
+"""Of that: a stream so fast was held back by its own pace, and the line gives at least that."""
 SETUP_SECONDS = 20.0
 """For either direction: the agent comes for it, and reports."""
 OVERHEAD_BYTES = 60_000

@@ -16,7 +16,7 @@ from typing import Any
 
 from jharnet_monitor.judge.throughput import Estimate, between, estimate, slope
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.bandwidth_plan import Plan
+from jharnet_monitor.probes.bandwidth_plan import PACE_REACHED, Plan
 from jharnet_monitor.probes.base import (
     AgentLink,
     Channel,
@@ -47,7 +47,6 @@ QUEUE_STANDS, QUEUE_SECONDS = 1.25, 0.005
 """A queue stands when the round trip is longer than the idle one by this factor and this time."""
 LINE_FILLED = 0.9
 """Of the capacity that the trains show: with less, it was not the line."""
-PACE_REACHED = 0.97
 
 
 class _Test:

@@ -12,7 +12,7 @@ from typing import Any
 
 from jharnet_monitor.probes.tcpinfo import TcpInfo, tcp_info
 
-_SO_MAX_PACING_RATE = 47
+SO_MAX_PACING_RATE = 47
 _TCP_NOTSENT_LOWAT = 25
 BLOCK_BYTES = 1 << 16
 UNSENT_BYTES = 1 << 17
@@ -47,7 +47,7 @@ class Connection:
 
     def pace(self, rate: float) -> None:
         """Send at most `rate` bit/s, keep the send queue short, send full segments only."""
-        self._set(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, min(int(rate / 8), 0x7FFFFFFF))
+        self._set(socket.SOL_SOCKET, SO_MAX_PACING_RATE, min(int(rate / 8), 0x7FFFFFFF))
         self._set(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._set(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
 

@@ -19,6 +19,7 @@ import aiohttp
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.bandwidth_plan import HEADROOM
 from jharnet_monitor.probes.base import (
     Channel,
     Failed,
@@ -74,6 +75,7 @@ def order(server: str | None, rates: tuple[float, float]) -> dict[str, Any]:
     return {
         "server": _address(server),
         "run": secrets.token_urlsafe(12),
+        "rate": {"download": rates[0] * HEADROOM, "upload": rates[1] * HEADROOM},
         "threads": 1 if max(rates) <= ONE_THREAD_RATE else MORE_THREADS,
         "seconds": DIRECTION_SECONDS,
         "bytes": most_bytes(max(rates)),
@@ -110,7 +112,9 @@ async def at_headquarters(config: Config) -> Reading:
 
 async def far_side(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
     """The agent's half: one order, one result."""
-    asked = {key: params.get(key) for key in ("server", "run", "threads", "seconds", "bytes")}
+    asked = {
+        key: params.get(key) for key in ("server", "run", "rate", "threads", "seconds", "bytes")
+    }
     await channel.send(await perform(asked))
 
 

@@ -13,6 +13,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 from http.client import HTTPException, HTTPMessage
 from typing import Any
@@ -22,12 +23,14 @@ from urllib.request import OpenerDirector, Request
 import speedtest
 
 from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.connection import SO_MAX_PACING_RATE
 from jharnet_monitor.probes.tcpinfo import TcpInfo, tcp_info
 
 SpeedtestError = speedtest.SpeedtestException
 
 TIMEOUT_SECONDS = 8
 REQUESTS = 64
+BURST_BYTES = 1 << 17
 OURS = "X-Jharnet-Speedtest"
 """Header by which a speed-test server of ours says that it counts what each run brings."""
 
@@ -89,23 +92,69 @@ class Meter:
             self.errors.clear()
 
 
+class Pacer:
+    """Keeps a direction within a rate: readers and sockets that outrun it are made to wait."""
+
+    def __init__(self, connections: int) -> None:
+        self._lock = threading.Lock()
+        self._connections = connections
+        self.restart(1e9)
+
+    def restart(self, rate: float) -> None:
+        """A new direction begins, with so many bit/s for all connections together."""
+        with self._lock:
+            self._rate, self._begun, self._read = rate, time.monotonic(), 0
+
+    def wait(self, received: int) -> None:
+        """Called by a reader after so many bytes; a window that nobody empties closes."""
+        with self._lock:
+            self._read += received
+            due = self._begun + (self._read - BURST_BYTES) * 8 / self._rate
+        time.sleep(max(0.0, due - time.monotonic()))
+
+    def limit(self, sock: socket.socket) -> None:
+        """What the socket sends is paced by the kernel."""
+        with contextlib.suppress(OSError):
+            value = min(int(self._rate / 8 / self._connections), 0x7FFFFFFF)
+            sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, value)
+
+
+class _PacedResponse:
+    """A response as speedtest-cli's downloader uses it, read no faster than the pace."""
+
+    def __init__(self, response: Any, pacer: Pacer) -> None:
+        self._response, self._pacer = response, pacer
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes."""
+        data: bytes = self._response.read(size)
+        self._pacer.wait(len(data))
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+
 class _Opener(OpenerDirector):
     """speedtest-cli's opener, whose sockets are watched and whose errors are not lost."""
 
-    def __init__(self, meter: Meter, stop: threading.Event) -> None:
+    def __init__(self, meter: Meter, stop: threading.Event, pacer: Pacer) -> None:
         super().__init__()
         self._meter = meter
         self._stop = stop
+        self._pacer = pacer
 
         class Plain(speedtest.SpeedtestHTTPConnection):  # type: ignore[misc]
             def connect(self) -> None:
                 super().connect()
                 meter.watch(self.sock)
+                pacer.limit(self.sock)
 
         class Secure(speedtest.SpeedtestHTTPSConnection):  # type: ignore[misc]
             def connect(self) -> None:
                 super().connect()
                 meter.watch(self.sock)
+                pacer.limit(self.sock)
 
         class PlainHandler(speedtest.SpeedtestHTTPHandler):  # type: ignore[misc]
             def http_open(self, request: Request) -> Any:
@@ -137,7 +186,7 @@ class _Opener(OpenerDirector):
             raise
         if _is_page(response.headers):
             self._meter.errors.append(ClientError(Cause.BLOCKED, "a page came instead of data"))
-        return response
+        return _PacedResponse(response, self._pacer)
 
 
 def _with_timeout(connection: Any) -> Callable[..., Any]:
@@ -154,16 +203,19 @@ def _is_page(headers: HTTPMessage) -> bool:
 class Client(speedtest.Speedtest):  # type: ignore[misc]
     """speedtest-cli, which with a server named asks no public service for anything."""
 
-    def __init__(self, meter: Meter, stop: threading.Event, server: str | None, run: str) -> None:
+    def __init__(
+        self, meter: Meter, stop: threading.Event, pacer: Pacer, server: str | None, run: str
+    ) -> None:
         self._meter = meter
         self._stop = stop
+        self._pacer = pacer
         self._named = server
         self._run = run
         super().__init__(timeout=TIMEOUT_SECONDS, secure=server is None, shutdown_event=stop)
 
     def get_config(self) -> dict[str, Any]:
         """The public configuration, or one that needs no one else."""
-        self._opener = _Opener(self._meter, self._stop)
+        self._opener = _Opener(self._meter, self._stop, self._pacer)
         if self._named is None:
             found: dict[str, Any] | None = super().get_config()
             if found is None:
@@ -190,10 +242,11 @@ class Client(speedtest.Speedtest):  # type: ignore[misc]
                 raise ClientError(Cause.OFFLINE, "no public speed-test server answers")
         else:
             folder = self._named.rsplit("/", 1)[0]
-            with self._opener.open(Request(f"{folder}/latency.txt")) as answer:  # noqa: S310
-                if answer.read(9) != b"test=test":
-                    raise ClientError(Cause.BLOCKED, "the answer is not a speed-test server's")
-                if answer.headers.get(OURS):
-                    folder = f"{folder}/run-{self._run}"
+            answer = self._opener.open(Request(f"{folder}/latency.txt"))  # noqa: S310 - configured
+            if answer.read(9) != b"test=test":
+                raise ClientError(Cause.BLOCKED, "the answer is not a speed-test server's")
+            if answer.headers.get(OURS):
+                folder = f"{folder}/run-{self._run}"
+            answer.close()
             self._best.update(url=f"{folder}/upload.php", id=0, name=self._named, sponsor="")
         return str(self._best["url"])

@@ -4,7 +4,8 @@
 
 A process, because speedtest-cli blocks, starts threads that nothing can end, and would share the
 interpreter with an agent that has packets to time. Order: `server` (address or null), `run` (a
-word that names this run to a server of ours), `threads`, and `seconds` and `bytes` a direction.
+word that names this run to a server of ours), `threads`, `rate` by direction in
+bit/s at most, and `seconds` and `bytes` a direction.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from jharnet_monitor.probes.speedtest_client import (
     Client,
     ClientError,
     Meter,
+    Pacer,
     SpeedtestError,
     cause_of,
 )
@@ -83,28 +85,30 @@ class Run:
         self._order = order
         self._meter = Meter()
         self._stop = threading.Event()
+        self._threads = max(1, min(MOST_THREADS, int(order["threads"])))
+        self._pacer = Pacer(self._threads)
         self.result: dict[str, Any] = {"bytes_down": 0, "bytes_up": 0}
 
     def all(self) -> None:
         """Fill `result`; raises `ClientError`, or whatever speedtest-cli lets out."""
         server, run = self._order.get("server"), str(self._order.get("run", ""))
-        client = Client(self._meter, self._stop, server, run)
+        client = Client(self._meter, self._stop, self._pacer, server, run)
         url = client.choose()
         self.result["server"] = url
         trips = [t for _ in range(HANDSHAKES) if (t := handshake(url)) is not None]
         if not trips:
             raise ClientError(Cause.OFFLINE, "the server does not take connections")
         self.result["idle_rtt"] = statistics.median(trips)
-        threads = max(1, min(MOST_THREADS, int(self._order["threads"])))
         for name, work in (
-            ("download", lambda: client.download(threads=threads)),
-            ("upload", lambda: client.upload(threads=threads, pre_allocate=False)),
+            ("download", lambda: client.download(threads=self._threads)),
+            ("upload", lambda: client.upload(threads=self._threads, pre_allocate=False)),
         ):
             self.result[name] = self._direction(name, url, work)
 
     def _direction(self, name: str, url: str, work: Callable[[], Any]) -> dict[str, Any]:
         self._meter.clear()
         self._stop.clear()
+        self._pacer.restart(float(self._order["rate"][name]))
         worker = threading.Thread(target=work, daemon=True)
         series = Series()
         trips = Trips(url)
@@ -125,6 +129,8 @@ class Run:
             cause = cause_of(errors[0]) if errors else Cause.INTERRUPTED
             detail = str(errors[0]) if errors else "too little came through to measure"
             raise ClientError(cause, f"{name}: {detail}"[:200])
+        if name == "download":  # what was under way when it was cut reached the line all the same
+            self.result["bytes_down"] += int(found.rate / 8 * (loaded or self.result["idle_rtt"]))
         return {
             "rate": found.rate,
             "uncertainty": found.uncertainty,

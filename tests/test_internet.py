@@ -1,0 +1,187 @@
+"""The path to the Internet: speedtest-cli, a server of ours, and all that can be in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from jharnet_monitor.lab.speedtest_server import SpeedtestServer
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes import internet
+from jharnet_monitor.probes.base import Channel, Failed, FarContext, NoData
+from tests.bandwidth_support import measure, misbehaving, on_loopback, settings
+
+
+@contextlib.asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[str]:
+    """The address of an application on loopback."""
+    runner = web.AppRunner(app, shutdown_timeout=0.2, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def answering(response: web.Response) -> web.Application:
+    """A server that has one answer to everything."""
+
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(
+            status=response.status, text=response.text, content_type=response.content_type
+        )
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    return app
+
+
+async def test_both_ways_by_the_agent() -> None:
+    """Rates by the kernel's counters, the server's own count agreeing, bytes within the promise."""
+    server = SpeedtestServer()
+    async with serving(server.app()) as url, on_loopback() as agent:
+        config = settings("30 Mbit/s", internet_server=url)
+        result = await measure(config, agent, path="internet")
+    assert result.error is None
+    assert result.conditions["path"] == "internet"
+    assert result.conditions["held_against_server"] is True
+    assert result.down == pytest.approx(37.5, rel=0.1)  # loopback has no line, only the pace
+    assert result.up == pytest.approx(37.5, rel=0.1)
+    assert 0 < result.values["idle_rtt_seconds"] < 0.1
+    assert result.values["bytes_spent"] > 1e6
+
+
+async def test_at_headquarters() -> None:
+    """The hub measures its own way out with the same code, and says where it was."""
+    async with serving(SpeedtestServer().app()) as url:
+        reading = await internet.at_headquarters(settings("4 Mbit/s", internet_server=url))
+    assert reading.conditions["at"] == "headquarters"
+    assert reading.values["download_bits_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("response", "cause"),
+    [
+        (web.Response(text="<html>please sign in", content_type="text/html"), Cause.BLOCKED),
+        (web.Response(text="no", status=403), Cause.BLOCKED),
+        (web.Response(text="slow down", status=429), Cause.THROTTLED),
+        (web.Response(text="sorry", status=500), Cause.SERVER_ERROR),
+    ],
+    ids=["captive portal", "forbidden", "throttled", "broken"],
+)
+async def test_a_server_that_does_not_serve(response: web.Response, cause: Cause) -> None:
+    """Blocked, throttled, broken: failed with its cause, and never a figure."""
+    async with serving(answering(response)) as url:
+        result = await _alone(url)
+    assert isinstance(result, Failed)
+    assert result.cause is cause
+    assert not set(result.values) - {"bytes_spent", "idle_rtt_seconds"}
+
+
+async def _alone(url: str | None) -> Failed | NoData | None:
+    """The outcome of a run without an agent between."""
+    asked = internet.order(url, (4e6, 4e6))
+    try:
+        await internet.judge(asked, await internet.perform(asked))
+    except (Failed, NoData) as error:
+        return error
+    return None
+
+
+async def test_a_server_that_blocks_after_it_was_chosen() -> None:
+    """speedtest-cli would swallow its threads' errors and give 0: here the cause comes out."""
+    app = SpeedtestServer().app()
+
+    @web.middleware
+    async def block(request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path.endswith(".jpg"):
+            raise web.HTTPForbidden
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    app.middlewares.append(block)
+    async with serving(app) as url:
+        result = await _alone(url)
+    assert isinstance(result, Failed)
+    assert result.cause is Cause.BLOCKED
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{free}", "http://no-such-host.invalid", None])
+async def test_nothing_at_the_other_end(url: str | None) -> None:
+    """No server, no name, no Internet: offline, or the server's fault, but no figure."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        result = await _alone(url and url.format(free=free.getsockname()[1]))
+    assert isinstance(result, Failed)
+    assert result.cause in (Cause.OFFLINE, Cause.SERVER_ERROR, Cause.BLOCKED)
+    assert not result.values
+
+
+async def test_an_upload_that_nobody_reads() -> None:
+    """What only filled the server's buffers has reached nobody: no upload is made of it."""
+    app = SpeedtestServer().app()
+
+    @web.middleware
+    async def stall(request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.method == "POST":
+            await asyncio.sleep(20)
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    app.middlewares.append(stall)
+    async with serving(app) as url:
+        result = await _alone(url)
+    assert isinstance(result, Failed | NoData)
+    assert result.cause in (Cause.INTERRUPTED, Cause.BAD_REPORT)
+    assert "upload_bits_per_second" not in result.values
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {},
+        {"download": {"rate": 0}, "upload": {"rate": 1e6}},
+        {"download": {"rate": float("inf")}, "upload": {"rate": 1e6}},
+        {"download": {"rate": "fast"}, "upload": {"rate": 1e6}},
+        {"download": {"rate": 1e6}, "upload": {"rate": True}},
+        {"download": {"rate": 1e15}, "upload": {"rate": 1e6}},
+        {"download": {"rate": 1e6}},
+        {"error": {"cause": "no such cause"}},
+    ],
+)
+async def test_a_result_that_cannot_be(result: Any) -> None:
+    """Zeros, partial sums and nonsense are no measurement."""
+    with pytest.raises(NoData) as caught:
+        await internet.judge(internet.order(None, (4e6, 4e6)), result)
+    assert "upload_bits_per_second" not in caught.value.values
+
+
+async def test_an_agent_that_claims_more_than_the_server_counted() -> None:
+    """The server of ours saw nothing of it: no figure is kept."""
+
+    async def liar(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+        way = {"rate": 9e6, "uncertainty": 0.01, "payload": 10**7}
+        await channel.send({"server": params["server"], "download": way, "upload": way})
+
+    server = SpeedtestServer()
+    with misbehaving(internet=liar):
+        async with serving(server.app()) as url, on_loopback() as agent:
+            config = settings("4 Mbit/s", internet_server=url)
+            silent = await measure(config, agent, path="internet")
+    assert isinstance(silent.error, NoData)
+    assert silent.error.cause is Cause.BAD_REPORT
+    assert not silent.values
+
+
+async def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hard limit holds whatever speedtest-cli is waiting for."""
+    monkeypatch.setattr(internet, "PROCESS_SECONDS", 0.05)
+    result = await internet.perform(internet.order("http://127.0.0.1:9", (4e6, 4e6)))
+    assert result["error"]["cause"] == Cause.TIMEOUT.value
