@@ -309,6 +309,21 @@ def test_clips() -> None:
     assert {len(frame) for frame in clips.audio_clip().frames} == {100}
 
 
+def test_clips_are_made_once_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache is filled at first use; a damaged clip is replaced, the others are left alone."""
+    monkeypatch.setenv("JHARNET_MONITOR_CACHE", str(tmp_path))
+    monkeypatch.setattr(clips, "_clips", {})
+    clips.prepare()
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.webm")}
+    assert len(made) == len(RUNGS)
+    damaged = tmp_path / clips.video_name(RUNGS[1])
+    damaged.write_bytes(damaged.read_bytes()[:3000])
+    monkeypatch.setattr(clips, "_clips", {})
+    clips.prepare()
+    changed = [path for path, moment in made.items() if path.stat().st_mtime_ns != moment]
+    assert changed == [damaged]
+
+
 def test_a_changed_library_is_told_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """If a private name of aiortc is not as we know it, the self-test tells the version."""
     self_test()

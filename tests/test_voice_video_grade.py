@@ -184,7 +184,6 @@ def test_the_worse_way_decides_and_is_named() -> None:
     narrow = Way(360, 30.0, 0.0, 0.0, 2e5, 0.0, 0.05, stepped_down=True)
     result = verdict(GOOD, narrow)
     assert (result.grade, result.worse, result.limited_by) == (3, "up", Limit.RATE)
-    assert result.sentence == "sd_rate"
     lossy = Way(720, 29.0, 0.12, 0.02, 1.3e6, 0.1, 0.06)
     assert verdict(lossy, GOOD).limited_by is Limit.LOSS
     far = Way(720, 29.0, 0.22, 0.0, 1.3e6, 0.009, 0.35)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-GRADE_NAMES = ("no_conference", "audio_only", "low_video", "sd", "hd")
-
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
@@ -55,12 +53,14 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The grade, the limit, the way that decided, and the key of the sentence that says so."""
+    """The grade, what kept it from more, and the way that decided.
+
+    The sentence for people is made of the words `call.grade.GRADE` and `call.limit.LIMIT`.
+    """
 
     grade: int
     limited_by: Limit
     worse: str
-    sentence: str
 
 
 LOSS_THAT_TELLS = 0.02
@@ -99,7 +99,7 @@ def verdict(down: Way, up: Way, criteria: Criteria | None = None) -> Verdict:
     worse = "down" if grades["down"] <= grades["up"] else "up"
     grade = grades[worse]
     limit = limited_by(down if worse == "down" else up, grade)
-    return Verdict(grade, limit, worse, f"{GRADE_NAMES[grade]}_{limit.value}")
+    return Verdict(grade, limit, worse)
 
 
 def limited_by(way: Way, grade: int) -> Limit:

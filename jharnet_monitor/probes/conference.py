@@ -32,6 +32,7 @@ from jharnet_monitor.probes.base import (
 from jharnet_monitor.probes.conference_dialogue import Dialogue
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.clips import ClipsMissing
 from jharnet_monitor.rtc.failure import CallFailed, route_address
 from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung
 from jharnet_monitor.rtc.report import BadReport, Seen, Sent
@@ -87,7 +88,7 @@ async def run(context: ProbeContext) -> Reading:
         raise _as_probe_error(error) from error
     except (BadReport, BadDescription) as error:
         raise NoData(Cause.BAD_REPORT, str(error)) from error
-    except LibraryChanged as error:
+    except (LibraryChanged, ClipsMissing) as error:
         raise NoData(Cause.INTERNAL_ERROR, str(error)) from error
     finally:
         await dialogue.end()
@@ -134,7 +135,6 @@ def reading(top: Rung, ours: Sent, theirs: Sent, down: Seen, up: Seen) -> Readin
         "codecs": "opus, vp8",
         "limited_by": result.limited_by.value,
         "worse_way": result.worse,
-        "sentence": result.sentence,
         "rtt_p50_seconds": _rounded(round_trip),
         "hub_port": ours.local_port,
         "agent_port": ours.remote_port,

@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Channel, FarContext
 from jharnet_monitor.probes.conference_dialogue import Dialogue
+from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.clips import ClipsMissing
 from jharnet_monitor.rtc.failure import CallFailed, route_address
 from jharnet_monitor.rtc.profiles import PROFILES, rung
 from jharnet_monitor.rtc.report import BadReport, Sent
@@ -30,6 +32,8 @@ async def far_side(channel: Channel, params: Mapping[str, Any], context: FarCont
     except CallFailed as error:
         if error.cause is not Cause.AGENT_LOST:
             await _tell(dialogue, error)
+    except (LibraryChanged, ClipsMissing) as error:
+        await _tell(dialogue, CallFailed(Cause.INTERNAL_ERROR, str(error), by_network=False))
     finally:
         await dialogue.end()
 

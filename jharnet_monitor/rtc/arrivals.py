@@ -9,8 +9,8 @@ from jharnet_monitor.rtc.rtp import Header, unwrap
 LINE_OVERHEAD = 28 + 16
 """Bytes around a plain RTP packet on the line: IPv4, UDP, SRTP tag."""
 _MAX_PACKETS = 1_000_000
-_REMEMBERED = 20_000
-"""Sequence numbers by which doubles are known."""
+_BEFORE = 512
+"""Packets that may have been sent before the first that arrived."""
 STARTS, ENDS, KEY, REPEATED = 1, 2, 4, 8
 
 
@@ -42,7 +42,8 @@ class Arrivals:
         self.jitter = 0.0
         """RFC 3550, 6.4.1, in clock ticks."""
         self._transit: float | None = None
-        self._seen: set[int] = set()
+        self._seen = bytearray()
+        """One byte a packet: whether it arrived."""
 
     def add(self, header: Header, size: int, at: float, flags: int, original: int | None) -> bool:
         """Note one packet; `original` is the number that a repeat repeats. False: known already."""
@@ -52,9 +53,10 @@ class Arrivals:
         if self.first is None:
             self.first = self.highest = number
         sequence = unwrap(number, self.highest)
-        if sequence in self._seen or len(self.at) >= _MAX_PACKETS:
+        if len(self.at) >= _MAX_PACKETS or not self._is_new(sequence - self.first + _BEFORE):
             return False
-        self._remember(sequence, at)
+        if sequence >= self.highest:
+            self.highest, self.newest_at = sequence, at
         stamp = header.timestamp
         if self.timestamp:
             stamp = unwrap(stamp, self.timestamp[-1], 32)
@@ -68,12 +70,13 @@ class Arrivals:
             self._note_jitter(stamp, at)
         return True
 
-    def _remember(self, sequence: int, at: float) -> None:
-        self._seen.add(sequence)
-        if sequence >= self.highest:
-            self.highest, self.newest_at = sequence, at
-        if len(self._seen) > _REMEMBERED:
-            self._seen = {s for s in self._seen if s > self.highest - _REMEMBERED // 2}
+    def _is_new(self, place: int) -> bool:
+        if not 0 <= place < _MAX_PACKETS:
+            return False
+        if place >= len(self._seen):
+            self._seen.extend(bytes(place + 1 - len(self._seen)))
+        known, self._seen[place] = self._seen[place], 1
+        return not known
 
     def _note_jitter(self, stamp: int, at: float) -> None:
         transit = at * self.clock_rate - stamp

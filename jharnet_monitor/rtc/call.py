@@ -60,7 +60,7 @@ class Call:
     @classmethod
     async def new(cls, address: str, top: Rung, ports: tuple[int, int] | None = None) -> Call:
         """A call end with the clips at hand that it may need; makes them the first time."""
-        await asyncio.to_thread(prepare, top)
+        await asyncio.to_thread(prepare)
         return cls(address, top, ports)
 
     async def __aenter__(self) -> Call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ def heard(audio: Arrivals, first: int, packets: int, window: int) -> Sound:
     single lost packet is recovered from the next one, by Opus' in-band error correction.
     """
     slots = audio.slots(first, packets)
-    delays: deque[float] = deque(maxlen=_HISTORY)
+    recent = _Recent()
     present: list[bool] = []
     in_time: list[bool] = []
     transits: list[float] = []
@@ -56,9 +57,9 @@ def heard(audio: Arrivals, first: int, packets: int, window: int) -> Sound:
             if previous is not None:
                 jitter += (abs(transit - previous) - jitter) / 16
             previous = transit
-            play_out = _play_out(delays)
-            delays.append(transit)
-            on_time = transit - min(delays) <= play_out
+            play_out = recent.play_out()
+            recent.add(transit)
+            on_time = transit - recent.shortest <= play_out
             if number >= window:
                 transits.append(transit)
                 play_outs.append(play_out)
@@ -89,9 +90,26 @@ def _concealed(in_time: list[bool]) -> int:
     )
 
 
-def _play_out(delays: deque[float]) -> float:
-    if len(delays) < AUDIO_FRAMES_PER_SECOND:
-        return _START
-    ordered = sorted(delays)
-    spread = ordered[int(_QUANTILE * (len(ordered) - 1))] - ordered[0]
-    return min(_MOST, max(_LEAST, spread + _INTERVAL))
+class _Recent:
+    """The transits of the last five seconds, also in order of size."""
+
+    def __init__(self) -> None:
+        self._queue: deque[float] = deque()
+        self._ordered: list[float] = []
+
+    def add(self, transit: float) -> None:
+        self._queue.append(transit)
+        insort(self._ordered, transit)
+        if len(self._queue) > _HISTORY:
+            del self._ordered[bisect_left(self._ordered, self._queue.popleft())]
+
+    @property
+    def shortest(self) -> float:
+        return self._ordered[0]
+
+    def play_out(self) -> float:
+        """What a client would hold packets back by, now."""
+        if len(self._ordered) < AUDIO_FRAMES_PER_SECOND:
+            return _START
+        spread = self._ordered[int(_QUANTILE * (len(self._ordered) - 1))] - self._ordered[0]
+        return min(_MOST, max(_LEAST, spread + _INTERVAL))
