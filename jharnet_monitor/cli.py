@@ -7,7 +7,7 @@ import sys
 import typer
 from typer.exceptions import Abort, TyperException
 
-from jharnet_monitor.commands import daemons, db, demo, doctor, hand, lab, report, setup, tls
+from jharnet_monitor.commands import daemons, db, demo, doctor, hand, lab, mail, report, setup, tls
 from jharnet_monitor.errors import UserError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ for command in (
 app.add_typer(tls.app, name="tls")
 app.add_typer(lab.app, name="lab")
 app.add_typer(report.app, name="report")
+report.app.command()(mail.send)
 app.add_typer(db.app, name="db")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -20,6 +19,7 @@ from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.store import Store, StoreError
 from jharnet_monitor.store.chain import GENESIS, Link
+from jharnet_monitor.store.retention import cutoff
 
 app = typer.Typer(
     help="The database: its schema, the proof that nothing was changed, copies, old rows.",
@@ -109,8 +109,7 @@ def prune(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Take out what `retention:` no longer keeps; the hub does so itself every night."""
     settings = load_config(config, files=False)
     zone = ZoneInfo(settings.district.timezone)
-    today = datetime.combine(SystemClock().now().astimezone(zone), time(), zone)
-    before = today - timedelta(seconds=settings.retention.raw)
+    before = cutoff(SystemClock().now(), settings.retention.raw, zone)
     with _opened(settings) as store:
         removed = store.retention.prune(before, zone)
     console.print(f"{removed} records from before {before:%Y-%m-%d} are gone; their days remain")

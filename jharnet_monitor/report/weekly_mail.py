@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from jharnet_monitor.config import Config
 from jharnet_monitor.report.build import Made, make
 from jharnet_monitor.report.content import content
 from jharnet_monitor.report.html import set_html
 from jharnet_monitor.report.mail import Enclosure, Letter, Picture
 from jharnet_monitor.report.pdf import set_picture
+from jharnet_monitor.report.period import Period
+from jharnet_monitor.report.source import summarise
 from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import Words, words
+from jharnet_monitor.store import Store
 
 _RULE = "\n\n" + "-" * 60 + "\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailing:
+    """One mail of a period: its name in the log, who gets it, what it says."""
+
+    name: str
+    recipients: tuple[str, ...]
+    letter: Letter
+
+
+def weekly_mails(
+    store: Store, config: Config, period: Period, now: datetime
+) -> tuple[list[Mailing], list[Made]]:
+    """A week's mails, as far as the configuration names someone to get them, and its files.
+
+    Reads and sets everything, so it blocks for seconds. Raises `SettingError`, `StoreError`.
+    """
+    store.chain.seal()
+    summary = summarise(store, config, period, now)
+    settings = config.report
+    letter, files = report_letter(summary, settings.languages)
+    mailings = [Mailing(period.stem, settings.to, letter)]
+    root = root_letter(summary, settings.languages)
+    if root is not None:
+        mailings.append(Mailing(f"root-{period.name}", settings.roots_to, root))
+    return [one for one in mailings if one.recipients], files
 
 
 def report_letter(summary: Summary, languages: Sequence[str]) -> tuple[Letter, list[Made]]:

@@ -151,6 +151,19 @@ class Diary:
                 for r in connection.execute(query)
             ]
 
+    def events_before(self, office: str, before: datetime, count: int) -> list[Event]:
+        """The last `count` events of an office before a moment, in order."""
+        table = t.events
+        query = (
+            select(table)
+            .where(table.c.office == office, table.c.at < t.to_ms(before))
+            .order_by(table.c.at.desc(), table.c.number.desc())
+            .limit(count)
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return [Event(r.office, r.kind, t.from_ms(r.at), json.loads(r.data)) for r in rows[::-1]]
+
     def last_event(self, office: str) -> Event | None:
         """An office's newest event."""
         table = t.events

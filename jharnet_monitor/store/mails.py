@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, insert, select, update
+from sqlalchemy import ColumnElement, Engine, Row, Update, insert, select, update
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.store import tables as t
@@ -80,9 +80,13 @@ class Mails:
             connection.execute(insert(t.mails), rows)
         return True
 
-    def attempt(self, delivery: Delivery) -> None:
-        """Note that it is being tried now."""
-        self._change(delivery, attempts=delivery.attempts + 1)
+    def attempt(self, deliveries: Iterable[Delivery]) -> None:
+        """Note that they are being tried now."""
+        now = t.to_ms(self._clock.now())
+        with writing(self._engine) as connection:
+            for one in deliveries:
+                values = {"attempts": t.mails.c.attempts + 1, "changed_at": now}
+                connection.execute(_row(one).values(**values))
 
     def accepted(self, delivery: Delivery) -> None:
         """Note that the server took it (250)."""
@@ -115,15 +119,18 @@ class Mails:
         with reading(self._engine) as connection:
             return [_delivery(row) for row in connection.execute(query)]
 
-    def _change(self, delivery: Delivery, **values: object) -> None:
-        query = (
-            update(t.mails)
-            .where(t.mails.c.message_id == delivery.message_id)
-            .where(t.mails.c.recipient == delivery.recipient)
-            .values(**values, changed_at=t.to_ms(self._clock.now()))
-        )
+    def _change(self, one: Delivery, **values: object) -> None:
+        query = _row(one).values(**values, changed_at=t.to_ms(self._clock.now()))
         with writing(self._engine) as connection:
             connection.execute(query)
+
+
+def _row(one: Delivery) -> Update:
+    return (
+        update(t.mails)
+        .where(t.mails.c.message_id == one.message_id)
+        .where(t.mails.c.recipient == one.recipient)
+    )
 
 
 def _delivery(row: Row[Any]) -> Delivery:

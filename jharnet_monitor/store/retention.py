@@ -121,6 +121,12 @@ _Key = tuple[date, str, str]
 """Day, office, probe."""
 
 
+def cutoff(now: datetime, keep_seconds: float, zone: tzinfo) -> datetime:
+    """The midnight from which on everything is kept."""
+    today = datetime.combine(now.astimezone(zone), time(), zone)
+    return today - timedelta(seconds=keep_seconds)
+
+
 def _days_of(connection: Connection, here: Sequence[Any], zone: tzinfo) -> set[_Key]:
     """The days, offices and probes of some measurements."""
     m = t.measurements

@@ -1,0 +1,114 @@
+"""A real mail server in a thread: TLS, sign-in, and answers that a test chooses."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, cast
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
+
+from jharnet_monitor.tls import Files, make_authority, make_certificate, server_context
+
+USER, PASSWORD = "monitor", "correct horse"
+Answer = Callable[[str], str]
+"""Gives the server's line for a recipient; "250 OK" takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message that the server took, for one recipient."""
+
+    recipient: str
+    message: EmailMessage
+
+    @property
+    def identity(self) -> str:
+        """Its Message-ID."""
+        return str(self.message["Message-ID"])
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _take(recipient: str) -> str:
+    return "250 OK"
+
+
+@dataclass(slots=True)
+class MailHost:
+    """The server. `on_recipient` answers RCPT TO, `on_message` the end of a message."""
+
+    directory: Path
+    port: int = field(default_factory=free_port)
+    on_recipient: Answer = _take
+    on_message: Answer = _take
+    inbox: list[Received] = field(default_factory=list)
+    _controller: Any = None
+
+    @property
+    def ca(self) -> Path:
+        """The certificate of who signed the server's."""
+        return Files(self.directory).authority
+
+    def start(self) -> None:
+        """Listen on a loopback port, the same after a stop; clients must use TLS and sign in."""
+        files = Files(self.directory)
+        if not files.authority.exists():
+            now = datetime.now(UTC)
+            make_authority(files, "mail", now)
+            make_certificate(files, ["localhost"], [IPv4Address("127.0.0.1")], now)
+        context = server_context(files)
+        context.verify_mode = ssl.CERT_NONE
+        self._controller = Controller(
+            self, hostname="127.0.0.1", port=self.port, tls_context=context,
+            require_starttls=True, auth_required=True, authenticator=_sign_in,
+            data_size_limit=50_000_000,
+        )  # fmt: skip
+        self._controller.start()
+
+    def stop(self) -> None:
+        """Refuse connections from now on."""
+        self._controller.stop()
+
+    def of(self, recipient: str) -> list[Received]:
+        """What one recipient got."""
+        return [one for one in self.inbox if one.recipient == recipient]
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd calls it so
+        self, server: SMTP, session: object, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """RCPT TO."""
+        answer = self.on_recipient(address)
+        if answer.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return answer
+
+    async def handle_DATA(  # noqa: N802
+        self, server: SMTP, session: object, envelope: Envelope
+    ) -> str:
+        """The end of a message."""
+        [recipient] = envelope.rcpt_tos
+        answer = self.on_message(recipient)
+        if answer.startswith("250"):
+            content = cast(bytes, envelope.content)
+            message = message_from_bytes(content, policy=policy.default)
+            self.inbox.append(Received(recipient, message))
+        return answer
+
+
+def _sign_in(
+    server: SMTP, session: object, envelope: Envelope, mechanism: str, login: LoginPassword
+) -> AuthResult:
+    return AuthResult(success=(login.login, login.password) == (USER.encode(), PASSWORD.encode()))

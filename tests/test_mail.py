@@ -1,0 +1,366 @@
+"""The weekly mails: whole, to everyone, never missed, never twice."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+import yaml
+from pypdf import PdfReader
+
+from jharnet_monitor.cli import main
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.schema import ReportSettings
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.live import SelfLive
+from jharnet_monitor.model import OfficeState
+from jharnet_monitor.report import mail
+from jharnet_monitor.report.build import Made as File
+from jharnet_monitor.report.courier import Courier
+from jharnet_monitor.report.due import due_at, due_weeks
+from jharnet_monitor.report.mail import Letter
+from jharnet_monitor.report.outbox import Busy
+from jharnet_monitor.report.period import Period
+from jharnet_monitor.report.weekly_mail import Mailing, weekly_mails
+from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store.mails import MailState
+from tests import made_up_week
+from tests.made_up_week import MADE_AT, WEEK
+from tests.mail_support import PASSWORD, USER, MailHost
+
+DC, DIO, NIC = "dc@example.in", "dio@example.in", "nic@elsewhere.in"
+MONDAY = WEEK.end + timedelta(hours=8)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailHost]:
+    """One server for the file; every test finds it empty and friendly."""
+    host = MailHost(tmp_path_factory.mktemp("tls"))
+    host.start()
+    yield host
+    host.stop()
+
+
+@pytest.fixture
+def friendly(host: MailHost) -> MailHost:
+    """The server as new."""
+    host.inbox.clear()
+    host.on_recipient = host.on_message = lambda recipient: "250 OK"
+    return host
+
+
+@dataclass(slots=True)
+class Hub:
+    """What is a hub to the mails: a store, a clock that is moved by hand, and a small report."""
+
+    directory: Path
+    host: MailHost
+    to: tuple[str, ...] = (DC, DIO)
+    clock: ManualClock = field(default_factory=lambda: ManualClock(MONDAY - timedelta(days=3)))
+    health: SelfLive = field(default_factory=SelfLive)
+    made: list[str] = field(default_factory=list)
+    trouble: Exception | None = None
+
+    def config(self) -> Config:
+        """The made-up district, with the server as its own."""
+        password = self.directory / "password"
+        password.touch(mode=0o600)
+        password.write_text(PASSWORD)
+        base = made_up_week.config(f"sqlite:///{self.directory / 'monitor.db'}")
+        settings = {
+            "to": self.to, "roots_to": [NIC], "directory": str(self.directory / "reports"),
+            "smtp": {"host": "127.0.0.1", "port": self.host.port, "user": USER,
+                     "ca": str(self.host.ca), "password_file": str(password), "from": "jhn@hub.in"},
+        }  # fmt: skip
+        return base.model_copy(update={"report": ReportSettings.model_validate(settings)})
+
+    def start(self) -> Courier:
+        """A courier of a new process, on the same files."""
+        config = self.config()
+        store = Store(config.hub.database, self.clock)
+        store.migrate()
+        return Courier(config, store, self.clock, self.health, self.make)
+
+    def make(
+        self, store: Store, config: Config, period: Period, now: datetime
+    ) -> tuple[list[Mailing], list[File]]:
+        """A report of one line, at once."""
+        if self.trouble is not None:
+            raise self.trouble
+        self.made.append(period.name)
+        report = Mailing(period.stem, config.report.to, Letter(f"Report {period.name}", "हाँ\n"))
+        root = Mailing(f"root-{period.name}", config.report.roots_to, Letter("Root", "r", root="r"))
+        file = File(f"{period.stem}.en.pdf", "en", "pdf", b"%PDF")
+        return [one for one in (report, root) if one.recipients], [file]
+
+
+@pytest.fixture
+def hub(tmp_path: Path, friendly: MailHost) -> Hub:
+    """A hub that was set up on the Friday before."""
+    return Hub(tmp_path, friendly)
+
+
+def states(courier: Courier, name: str = WEEK.stem) -> Sequence[tuple[str, str, int]]:
+    """Recipient, state and attempts of a mail."""
+    return [(m.recipient, m.state.value, m.attempts) for m in courier._store.mails.of(name)]
+
+
+def test_the_message_holds_everything(tmp_path: Path) -> None:
+    """Of a real week: subject, text and HTML in both languages, pictures, PDFs, the root."""
+    made = made_up_week.make(tmp_path)
+    config = made_up_week.config(made.database, to=[DC], roots_to=[NIC])
+    mailings, files = weekly_mails(made.store, config, WEEK, MADE_AT)
+    letter = mailings[0].letter
+    assert [one.name for one in files] == [f"weekly-2026-W47.{x}.pdf" for x in ("hi", "en")]
+    assert "झारनेट साप्ताहिक प्रतिवेदन" in letter.subject
+    for office in config.offices:
+        for text in (letter.text, letter.html):
+            assert office.name in text
+            assert office.name_hi in text
+    for picture in letter.pictures:
+        assert picture.content.startswith(b"\x89PNG")
+        assert f"cid:{picture.name}" in letter.html
+    paper = PdfReader(io.BytesIO(letter.enclosures[1].content))
+    assert "Potka" in paper.pages[0].extract_text()
+    made.store.close()
+
+
+def test_a_mail_reads_back_as_it_was_written() -> None:
+    """Hindi in subject and body, lines within the limit, no 8-bit byte, pictures inside."""
+    letter = Letter("साप्ताहिक प्रतिवेदन", "पोटका\n", "<p>पोटका <img src='cid:a'></p>",
+                    (mail.Picture("a", b"\x89PNG"),),
+                    (mail.Enclosure("w.pdf", "application/pdf", b"%PDF" * 999),))  # fmt: skip
+    raw = mail.compose(letter, "<x@y>", "jhn@hub.in", [DC, DIO], MADE_AT)
+    assert raw.isascii()
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    parsed = message_from_bytes(raw, policy=policy.default)
+    assert (parsed["Subject"], parsed["Message-ID"]) == (letter.subject, "<x@y>")
+    kinds = [part.get_content_type() for part in parsed.walk()]
+    assert kinds == [
+        "multipart/mixed", "multipart/alternative", "text/plain", "multipart/related",
+        "text/html", "image/png", "application/pdf",
+    ]  # fmt: skip
+    body = parsed.get_body(("plain",))
+    assert body is not None
+    assert body.get_content().split() == ["पोटका"]
+
+
+def test_message_ids_follow_from_week_and_recipients() -> None:
+    """The same for the same, whatever their order; another for another week or circle."""
+    one = mail.message_id("weekly-2026-W47", [DC, DIO], "jhn@hub.in")
+    assert one == mail.message_id("weekly-2026-W47", [DIO, DC, DIO], "jhn@hub.in")
+    assert one.endswith("@hub.in>")
+    assert len({one, mail.message_id("weekly-2026-W48", [DC, DIO], "jhn@hub.in"),
+                mail.message_id("weekly-2026-W47", [DC], "jhn@hub.in")}) == 3  # fmt: skip
+
+
+def test_a_week_is_due_on_the_configured_day(hub: Hub) -> None:
+    """Monday 08:00 IST by default; not before, and nothing from before the hub was set up."""
+    config = hub.config()
+    assert due_at(WEEK, config).isoformat() == "2026-11-23T08:00:00+05:30"
+    wednesday = config.model_copy(
+        update={"report": config.report.model_copy(update={"day": "wed", "at": "17:30"})}
+    )
+    assert due_at(WEEK, wednesday).isoformat() == "2026-11-25T17:30:00+05:30"
+    setup = MONDAY - timedelta(days=3)
+    assert due_weeks(config, setup, MONDAY - timedelta(seconds=1)) == []
+    assert due_weeks(config, setup, MONDAY) == [WEEK]
+    later = MONDAY + timedelta(days=15)
+    assert [w.name for w in due_weeks(config, setup, later)] == ["2026-W47", "2026-W48", "2026-W49"]
+
+
+async def test_everyone_gets_it_once_on_monday(hub: Hub) -> None:
+    """Through TLS and sign-in, one message a recipient, one Message-ID; then never again."""
+    courier = hub.start()
+    await courier.round()
+    assert hub.made == []
+    hub.clock.step(3 * 86400)
+    for _ in range(3):
+        await courier.round()
+    again = hub.start()
+    await again.round(eager=True)
+    assert [one.recipient for one in hub.host.inbox] == [NIC, DC, DIO]
+    assert len({one.identity for one in hub.host.inbox if one.recipient != NIC}) == 1
+    assert hub.host.of(DC)[0].message["To"] == f"{DC}, {DIO}"
+    assert hub.made == ["2026-W47"]
+    assert (hub.directory / "reports" / "weekly-2026-W47.en.pdf").read_bytes() == b"%PDF"
+    assert (hub.health.report_due, hub.health.report_last_sent) == (MONDAY, MONDAY)
+    assert hub.health.report_failures == 0
+
+
+async def test_what_was_due_while_the_hub_was_off_is_caught_up(hub: Hub) -> None:
+    """Off over two Mondays: both weeks are made and sent at the start, oldest first."""
+    await hub.start().round(eager=True)
+    hub.clock.step(14 * 86400)
+    await hub.start().round(eager=True)
+    assert [one.message["Subject"] for one in hub.host.of(DC)] == [
+        "Report 2026-W47", "Report 2026-W48",
+    ]  # fmt: skip
+
+
+async def test_a_server_that_is_away_is_tried_again_with_pauses(hub: Hub) -> None:
+    """Unreachable over an hour: each failure is counted and told, and the mail goes in the end."""
+    courier = hub.start()
+    await courier.round()
+    hub.clock.step(3 * 86400)
+    hub.host.stop()
+    try:
+        for _ in range(120):
+            await courier.round()
+            hub.clock.step(30)
+        attempts = states(courier)[0][2]
+        assert 5 <= attempts <= 8
+        assert hub.health.report_failures == 3 * attempts
+        assert "127.0.0.1" in (courier._store.mails.of(WEEK.stem)[0].error or "")
+        assert hub.health.report_last_sent is None
+    finally:
+        hub.host.start()
+    hub.clock.step(3600)
+    await courier.round()
+    assert states(courier) == [(DC, "accepted", attempts + 1), (DIO, "accepted", attempts + 1)]
+    assert len(hub.host.inbox) == 3
+
+
+@pytest.mark.parametrize("stage", ["on_recipient", "on_message"])
+async def test_a_refusal_is_that_recipients_own(hub: Hub, stage: str) -> None:
+    """4xx is tried again soon, 5xx seldom; the others have theirs and get no second one."""
+    answers = {DC: "451 try later", DIO: "550 no such user"}
+    setattr(hub.host, stage, lambda recipient: answers.get(recipient, "250 OK"))
+    courier = hub.start()
+    await courier.round()
+    hub.clock.step(3 * 86400)
+    await courier.round()
+    assert states(courier) == [(DC, "prepared", 1), (DIO, "refused", 1)]
+    answers.clear()
+    hub.clock.step(61)
+    await courier.round()
+    assert states(courier) == [(DC, "accepted", 2), (DIO, "refused", 1)]
+    hub.clock.step(86400)
+    await courier.round()
+    assert states(courier) == [(DC, "accepted", 2), (DIO, "accepted", 2)]
+    assert [len(hub.host.of(one)) for one in (DC, DIO, NIC)] == [1, 1, 1]
+
+
+async def test_a_log_that_cannot_be_written_repeats_nothing(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills up between the 250 and the commit: the commit is made up for, not the mail."""
+    courier = hub.start()
+    await courier.round()
+    hub.clock.step(3 * 86400)
+    mails = courier._store.mails
+    write = mails.accepted
+
+    def full(delivery: object) -> None:
+        raise StoreError("database or disk is full")
+
+    monkeypatch.setattr(mails, "accepted", full)
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            await courier.round()
+    monkeypatch.setattr(mails, "accepted", write)
+    await courier.round(eager=True)
+    assert {m.state for m in mails.of(WEEK.stem)} == {MailState.ACCEPTED}
+    assert [len(hub.host.of(one)) for one in (DC, DIO, NIC)] == [1, 1, 1]
+
+
+async def test_a_report_that_cannot_be_made_is_made_later(hub: Hub) -> None:
+    """A full disk or a broken template: counted, tried again with pauses, nothing half sent."""
+    courier = hub.start()
+    await courier.round()
+    hub.clock.step(3 * 86400)
+    hub.trouble = UserError("reports: cannot be written: No space left on device")
+    for _ in range(4):
+        await courier.round()
+        hub.clock.step(30)
+    assert hub.health.report_failures == 2
+    assert hub.host.inbox == []
+    hub.trouble = None
+    hub.clock.step(300)
+    await courier.round()
+    assert len(hub.host.inbox) == 3
+
+
+async def test_later_recipients_get_later_reports(hub: Hub) -> None:
+    """Who gets a week's report is settled when it is made; a newcomer causes no repeat."""
+    await hub.start().round()
+    hub.clock.step(3 * 86400)
+    await hub.start().round()
+    hub.to = (DC, DIO, "new@example.in")
+    await hub.start().round()
+    assert hub.host.of("new@example.in") == []
+    hub.clock.step(7 * 86400)
+    await hub.start().round()
+    assert [len(hub.host.of(one)) for one in hub.to] == [2, 2, 1]
+
+
+async def test_only_one_process_sends_at_a_time(hub: Hub) -> None:
+    """`report send` while the hub is sending is told so, and sends nothing twice."""
+    with hub.start().outbox.alone(), pytest.raises(Busy), hub.start().outbox.alone():
+        pass
+
+
+async def test_a_server_that_nobody_vouches_for_gets_no_password(hub: Hub) -> None:
+    """A certificate of another authority: no sign-in, no mail, one clear line."""
+    config = hub.config()
+    assert config.report.smtp is not None
+    smtp = config.report.smtp.model_copy(update={"ca": None})
+    report = config.report.model_copy(update={"smtp": smtp})
+    courier = hub.start()
+    courier.reload(config.model_copy(update={"report": report}))
+    await courier.round()
+    hub.clock.step(3 * 86400)
+    await courier.round()
+    assert hub.host.inbox == []
+    assert "certificate" in (courier._store.mails.of(WEEK.stem)[0].error or "").lower()
+
+
+def test_report_send_by_hand(
+    tmp_path: Path, friendly: MailHost, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """A dry run sends nothing; sending does, once; an unfinished week is refused."""
+    made = made_up_week.make(tmp_path)
+    made.store.diary.add_transition("potka", OfficeState.UP, WEEK.start, {})
+    made.store.close()
+    password = tmp_path / "password"
+    password.touch(mode=0o600)
+    password.write_text(PASSWORD)
+    data = made_up_week.config(made.database).model_dump(
+        mode="json", by_alias=True, include={"district": {"id", "name", "name_hi"}}
+    )
+    data["hub"] = {"tls": "off", "uplink": {"contracted": "34 Mbit/s"}, "database": made.database}
+    data["offices"] = [{"id": "potka", "name": "Potka", "name_hi": "पोटका", "router": "10.8.3.1"}]
+    data["report"] = {
+        "to": [DC], "directory": "reports",
+        "smtp": {"host": "127.0.0.1", "port": friendly.port, "user": USER, "from": "jhn@hub.in",
+                 "password_file": "password", "ca": str(friendly.ca)},
+    }  # fmt: skip
+    (tmp_path / "jharnet.yaml").write_text(yaml.safe_dump(data, allow_unicode=True), "utf-8")
+
+    def send(*arguments: str) -> tuple[int, str]:
+        config = str(tmp_path / "jharnet.yaml")
+        monkeypatch.setattr(sys, "argv", ["", "report", "send", *arguments, "--config", config])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out + err
+
+    code, told = send("--week", "2020-W47", "--dry-run")
+    assert (code, "nothing was sent" in told, friendly.inbox) == (0, True, [])
+    assert "Message-ID" in told
+    assert send("--week", "2020-W47")[0] == 0
+    assert send("--week", "2020-W47")[0] == 0
+    assert [one.recipient for one in friendly.inbox] == [DC]
+    code, told = send("--week", "2999-W01")
+    assert (code, "is not over yet" in told) == (2, True)
+    friendly.on_message = lambda recipient: "554 too large"
+    code, told = send("--week", "2020-W48")
+    assert (code, "554" in told) == (1, True)
