@@ -187,6 +187,7 @@ class Hub(AgentEvents):
     async def handed_in(self, office: str, measurements: list[Measurement]) -> None:
         """Keep what an agent measured itself."""
         await self.recorder.record(*measurements)
+        self.vigil.agent_handed_in(office)
 
     # --- the HubView of pages and API
 

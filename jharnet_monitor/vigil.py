@@ -13,20 +13,25 @@ from typing import Any
 from jharnet_monitor.agents import Vitals
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.hindsight import HUB, Hindsight
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import OfficeState
+from jharnet_monitor.notes import Notes
 from jharnet_monitor.probes.always_on import LatencyMonitor
 from jharnet_monitor.probes.fold import Fold
 from jharnet_monitor.probes.icmp import PingNotAllowed
 from jharnet_monitor.probes.target import Reachability
 from jharnet_monitor.record import Recorder
+from jharnet_monitor.reviews import Reviews
 from jharnet_monitor.runner import Runner, measurement_of
 from jharnet_monitor.states import States
-from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
+SPOOL_SECONDS = 900.0
+"""How long after an outage an agent may still be handing in what it recorded."""
 
 
 class Vigil:
@@ -47,20 +52,24 @@ class Vigil:
         self._recorder = recorder
         self._diary = store.diary
         self._runner = runner
+        self._notes = Notes(store, clock, live.self_)
+        self._hindsight = Hindsight(config, clock, store)
+        self._reviews = Reviews(self._hindsight, live, clock)
+        self._uplink: bool | None = None
+        self._returned: dict[str, float] = {}
         self._states = States(config, clock)
         self._monitor = self._new_monitor()
         self._restart = asyncio.Event()
         self._pending: set[asyncio.Task[None]] = set()
 
     async def restore(self) -> None:
-        """Go on from the states and goodbyes of before the hub's last stop."""
-        for office, last in (await asyncio.to_thread(self._diary.last_transitions)).items():
-            event = await asyncio.to_thread(self._diary.last_event, office)
-            if office in self._live.offices:
-                goodbye = event is not None and event.kind == "goodbye"
-                self._states.restore(office, goodbye=goodbye, ever=event is not None)
-                self._live.offices[office].agent.said_goodbye = goodbye
-                log.debug("%s was %s before the start", office, last.state.value)
+        """Go on from what was known before the hub's last stop."""
+        await self._notes.started(list(self._live.offices))
+        for office, live in self._live.offices.items():
+            last = await self._notes.last_of_agent(office)
+            self._states.restore(office, goodbye=last == "goodbye", ever=last is not None)
+            live.agent.said_goodbye = last == "goodbye"
+            live.last_outage = await asyncio.to_thread(self._hindsight.review, office)
 
     async def run(self) -> None:
         """Watch until cancelled; what was measured by then is still recorded."""
@@ -124,14 +133,17 @@ class Vigil:
         self._soon(self._recorder.record(measurement))
 
     def _reached(self, change: Reachability) -> None:
-        if change.target.office is None:
-            self._states.gateway = change.answers
+        office, role, answers = change.target.office, change.target.role, change.answers
+        if office is None:
+            self._states.gateway = answers
         else:
-            seen = self._states.offices[change.target.office]
-            if change.target.role == "router":
-                seen.router, seen.router_since = change.answers, self._clock.monotonic()
+            seen = self._states.offices[office]
+            if role == "router":
+                seen.router, seen.router_since = answers, self._clock.monotonic()
             else:
-                seen.pc = change.answers
+                seen.pc = answers
+            fact = {"role": role, "answers": answers}
+            self._soon(self._notes.event(office, "reached", fact, change.since))
         self._soon(self._judge())
 
     # --- what agents tell
@@ -143,7 +155,8 @@ class Vigil:
         agent = self._live.offices[office].agent
         agent.connected, agent.said_goodbye, agent.version = True, False, vitals.version
         self._take_vitals(office, vitals)
-        await self._note(office, "joined", asdict(vitals))
+        await self._notes.event(office, "joined", asdict(vitals))
+        self._reviews.ask(office)
         await self._judge()
 
     async def agent_heard(self, office: str, vitals: Vitals) -> None:
@@ -156,21 +169,21 @@ class Vigil:
         seen.heard_at, seen.goodbye = None, goodbye
         agent = self._live.offices[office].agent
         agent.connected, agent.said_goodbye = False, goodbye
-        await self._note(office, "goodbye" if goodbye else "left", {"boot_id": agent.boot_id})
+        kind = "goodbye" if goodbye else "left"
+        await self._notes.event(office, kind, {"boot_id": agent.boot_id}, agent.last_heard)
         await self._judge()
+
+    def agent_handed_in(self, office: str) -> None:
+        """An agent's own record came in: after an outage it may tell what that was."""
+        returned = self._returned.get(office)
+        if returned is not None and self._clock.monotonic() - returned < SPOOL_SECONDS:
+            self._reviews.ask(office)
 
     def _take_vitals(self, office: str, vitals: Vitals) -> None:
         self._states.offices[office].heard_at = self._clock.monotonic()
         agent = self._live.offices[office].agent
         agent.boot_id, agent.spooled = vitals.boot_id, vitals.spooled
         agent.last_heard = self._live.offices[office].last_seen = self._clock.now()
-
-    async def _note(self, office: str, kind: str, data: dict[str, Any]) -> None:
-        try:
-            await asyncio.to_thread(self._diary.add_event, office, kind, self._clock.now(), data)
-        except StoreError as error:
-            self._live.self_.database_errors += 1
-            log.error("%s of %s could not be noted: %s", kind, office, error)
 
     # --- states
 
@@ -179,6 +192,8 @@ class Vigil:
             await self._clock.sleep(TICK_SECONDS)
             await self._look_for_windows()
             await self._judge()
+            await self._notes.beat()
+            await self._reviews.tick()
 
     async def _look_for_windows(self) -> None:
         now = self._clock.now()
@@ -192,27 +207,24 @@ class Vigil:
         """Let what follows from the evidence become the live state, and keep every change."""
         now = self._clock.now()
         self._live.uplink_up = self._states.uplink()
+        if self._uplink is not self._live.uplink_up:
+            self._uplink = self._live.uplink_up
+            await self._notes.event(HUB, "uplink", {"works": self._uplink})
         for office, seen in self._states.offices.items():
             live = self._live.offices[office]
             live.running = self._runner.running(office)
             if seen.router or seen.pc or self._states.hears(seen):
                 live.last_seen = now
         for change in list(self._states.changes()):
+            before = self._live.offices[change.office].state
             self._live.set_state(change.office, change.state, change.at)
             if change.state is OfficeState.UNKNOWN and change.first:
                 continue  # at the start nothing is known yet, which is no news
             log.info("%s is %s", change.office, change.state.value)
-            try:
-                await asyncio.to_thread(
-                    self._diary.add_transition,
-                    change.office,
-                    change.state,
-                    change.at,
-                    asdict(change.evidence),
-                )
-            except StoreError as error:
-                self._live.self_.database_errors += 1
-                log.error("a change of %s could not be kept: %s", change.office, error)
+            await self._notes.change(change)
+            if before is OfficeState.UNREACHABLE:
+                self._returned[change.office] = self._clock.monotonic()
+                self._reviews.ask(change.office)
 
     def _soon(self, work: Coroutine[Any, Any, Any]) -> None:
         """Do it on the loop, without losing it or its error."""

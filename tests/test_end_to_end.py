@@ -20,10 +20,12 @@ from pypdf import PdfReader
 from rich.console import Console
 
 from jharnet_monitor.client import HubClient
+from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.demo.flow import Demo, running
 from jharnet_monitor.demo.places import LabPlace
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.lab.layout import HEADQUARTERS
+from jharnet_monitor.store import Store
 from tests.conftest import find_program
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
@@ -202,35 +204,62 @@ def test_a_stranger_is_refused_and_nothing_is_handed_in(district: Demo, tmp_path
         HubClient(district.hub.base, None).post("/-/reload")
 
 
-def test_a_cut_is_seen_and_what_the_agent_measured_comes_afterwards(district: Demo) -> None:
-    """The link down for twenty seconds: unreachable, then up, and the agent's minutes arrive."""
+def _state(one: Demo, office: str) -> str:
+    offices = {o["id"]: o for o in one.hub.get("/api/v1/offices")}
+    return str(offices[office]["state"])
+
+
+def _findings(one: Demo, office: str, since: datetime) -> list[str]:
+    """What outages turned out to be, from the hub's own database."""
+    store = Store(f"sqlite:///{one.here.directory}/monitor.db", SystemClock())
+    found = store.diary.transitions(office, since)
+    store.close()
+    return [t.state.value for t in found if t.supersedes is not None]
+
+
+def test_a_cut_line_is_seen_at_once_and_told_from_power_afterwards(district: Demo) -> None:
+    """Twenty seconds without a line: unreachable, then up; within a minute `link_down`.
+
+    The agent recorded meanwhile that its own gateway answered, and hands that in.
+    """
+    lab, began = district.place.lab, datetime.now(UTC)
+    assert lab is not None
+    assert _state(district, "potka") == "up"
+    lab.cut("potka", "link")
+    assert _until(lambda: _state(district, "potka") == "unreachable", 12)
+    time.sleep(12)
+    lab.restore("potka", "link")
+    assert _until(lambda: _state(district, "potka") == "up", 12)
+    assert _until(lambda: "link_down" in _findings(district, "potka", began), 60)
+    assert "power_down" not in _findings(district, "potka", began)
+
+    url = f"/api/v1/measurements?office=potka&probe=latency&since={began:%Y-%m-%dT%H:%M:%SZ}"
+    paths = {m["conditions"].get("path") for m in district.hub.get(url)}
+    assert {"agent_hub", "agent_gateway"} <= paths
+
+
+def test_a_power_cut_is_told_from_a_line_fault(district: Demo) -> None:
+    """The PC comes back with a new boot, without a goodbye: `power_down`."""
+    lab, began = district.place.lab, datetime.now(UTC)
+    assert lab is not None
+    lab.cut("dumaria", "power")
+    assert _until(lambda: _state(district, "dumaria") == "unreachable", 12)
+    time.sleep(12)
+    lab.restore("dumaria", "power")
+    district.programs.start_agent("dumaria")
+    assert _until(lambda: _state(district, "dumaria") == "up", 15)
+    assert _until(lambda: "power_down" in _findings(district, "dumaria", began), 60)
+    assert "link_down" not in _findings(district, "dumaria", began)
+
+
+def test_a_lan_fault_is_neither(district: Demo) -> None:
+    """The router answers, nothing behind it does."""
     lab = district.place.lab
     assert lab is not None
-
-    def state() -> str:
-        offices = {o["id"]: o for o in district.hub.get("/api/v1/offices")}
-        return str(offices["potka"]["state"])
-
-    assert state() == "up"
-    lab.cut("potka", "link")
-    began = datetime.now(UTC)
-    assert _until(lambda: state() == "unreachable", 12)
-    time.sleep(10)
-    lab.restore("potka", "link")
-    assert _until(lambda: state() == "up", 12)
-
-    def handed_in() -> bool:
-        since = began.isoformat().replace("+00:00", "Z")
-        url = f"/api/v1/measurements?office=potka&probe=latency&since={since}"
-        found = district.hub.get(url)
-        items = found["measurements"] if isinstance(found, dict) else found
-        return any(m["conditions"].get("path") == "agent_hub" for m in items)
-
     lab.cut("potka", "lan")
-    assert _until(lambda: state() == "lan_down", 15)
+    assert _until(lambda: _state(district, "potka") == "lan_down", 15)
     lab.restore("potka", "lan")
-    assert _until(lambda: state() == "up", 12)
-    assert _until(handed_in, 90)
+    assert _until(lambda: _state(district, "potka") == "up", 15)
 
 
 def test_a_killed_hub_goes_on_where_it_was(district: Demo) -> None:

@@ -18,9 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jharnet_monitor.client import HubClient
-from jharnet_monitor.config.units import parse_rate
 from jharnet_monitor.demo import truth
-from jharnet_monitor.demo.places import Place
+from jharnet_monitor.demo.places import Place, lab_spec
 from jharnet_monitor.demo.programs import Programs
 from jharnet_monitor.demo.relay import Relay
 from jharnet_monitor.demo.setup import PORT, Installation, install
@@ -121,19 +120,17 @@ class Demo:
         lab = self.place.lab
         if lab is None:
             return
-        flows, links = lab.flows(), {o["id"]: o["truth"] for o in self.data["offices"]}
+        flows, spec = lab.flows(), lab_spec(self.data)
         packets = list(lab.echo_packets())
         for measured in self.results:
             if measured["cause"] == Cause.NO_AGENT:
                 continue  # nothing was claimed
-            link, path = links[measured["office"]], measured["conditions"].get("path")
             if measured["probe"] == "latency":
                 self.rows += truth.latency_rows(measured, flows, packets)
             elif measured["probe"] == "conference":
                 self.rows += truth.conference_rows(measured, flows)
-            elif path == "jharnet":
-                rates = (parse_rate(link[way]["rate"]) for way in ("down", "up"))
-                self.rows += truth.bandwidth_rows(measured, *rates)
+            elif measured["conditions"].get("path") == "jharnet":
+                self.rows += truth.bandwidth_rows(measured, spec.offices[measured["office"]])
 
     def _progress(self) -> Progress:
         return Progress(

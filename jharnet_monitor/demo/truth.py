@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from jharnet_monitor.lab.packetlog import EchoPacket
+from jharnet_monitor.lab.spec import LinkSpec
 
 Measured = Mapping[str, Any]
 """A measurement in the contract's form."""
@@ -60,13 +61,21 @@ def latency_rows(measured: Measured, flows: Flows, packets: Iterable[EchoPacket]
     ]  # fmt: skip
 
 
-def bandwidth_rows(measured: Measured, down: float, up: float) -> list[Row]:
-    """Both directions against the rates that the links are set to, in bit/s."""
+def bandwidth_rows(measured: Measured, link: LinkSpec) -> list[Row]:
+    """Both directions, in bit/s, against what the line can deliver.
+
+    That is its rate less the share that is lost on it: lost packets have used the line.
+    """
     values, office = measured["values"], measured["office"]
-    return [
-        Row(office, "bandwidth", name, values.get(name), truth, RATE_TOLERANCE * truth)
-        for name, truth in (("download_bits_per_second", down), ("upload_bits_per_second", up))
-    ]
+    rows = []
+    for name, way in (("download", link.down), ("upload", link.up)):
+        quantity = f"{name}_bits_per_second"
+        deliverable = (way.rate or 0.0) * (1 - way.loss.mean)
+        rows.append(
+            Row(office, "bandwidth", quantity, values.get(quantity), deliverable,
+                RATE_TOLERANCE * deliverable)
+        )  # fmt: skip
+    return rows
 
 
 def conference_rows(measured: Measured, flows: Flows) -> list[Row]:
