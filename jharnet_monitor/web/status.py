@@ -43,6 +43,8 @@ class Grade:
 
     level: int | None
     figure: Figure
+    advice: str = ""
+    """The sentence on what the line holds, and what would help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,16 @@ class _Reader:
         level, wanted = int(measurement.values["grade"]), self.live.config.thresholds.grade
         breach = t("web.under_grade", grade=t(f"grade.{wanted}"))
         age = self.formats.age(measurement.started_at)
-        return Grade(level, Figure(t(f"grade.{level}"), why, breach if level < wanted else "", age))
+        figure = Figure(t(f"grade.{level}"), why, breach if level < wanted else "", age)
+        return Grade(level, figure, self._advice(measurement))
+
+    def _advice(self, measurement: Measurement) -> str:
+        t, conditions = self.formats.words, measurement.conditions
+        sentences = [t(f"call.grade.{int(measurement.values['grade'])}")]
+        limit, way = conditions.get("limited_by"), conditions.get("worse_way")
+        if f"call.limit.{limit}" in t and f"way.{way}" in t:
+            sentences.append(t(f"call.limit.{limit}", way=t(f"way.{way}")))
+        return " ".join(filter(None, sentences))
 
     def _newest(self, key: str) -> tuple[Measurement | None, str]:
         """The newest run that measured and still holds, and when it was; or None, and why."""
