@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -27,9 +28,11 @@ from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement, format_utc
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.record import Recorder
+from jharnet_monitor.report.courier import Courier
 from jharnet_monitor.runner import Runner
 from jharnet_monitor.schedule import Schedule
 from jharnet_monitor.store import Store, Window
+from jharnet_monitor.store.retention import cutoff
 from jharnet_monitor.vigil import Vigil
 from jharnet_monitor.web import make_app
 
@@ -58,6 +61,7 @@ class Hub(AgentEvents):
         self.schedule = Schedule(config, clock, self.run_probe, self.live.self_)
         self.vigil = Vigil(config, clock, self.live, self.recorder, self.store, self.runner)
         self.health = Health(self.live.self_, config, clock, self.store)
+        self.courier = Courier(config, self.store, clock, self.live.self_)
         self.metrics_registry = MetricsRegistry(self.live, clock)
         self._stopping = asyncio.Event()
 
@@ -69,6 +73,7 @@ class Hub(AgentEvents):
         await self._restore()
         listener = await self._listen()
         self.schedule.also("seal", {"minute": 7}, self._seal)
+        self.schedule.also("prune", {"hour": 3, "minute": 37}, self._prune)
         self.schedule.start()
         self.live.self_.started_at = self.clock.now()
         # What is loaded by now stays. Walking it again stopped the loop for 55 ms at a time.
@@ -77,6 +82,7 @@ class Hub(AgentEvents):
         workers = [
             asyncio.create_task(self.vigil.run(), name="vigil"),
             asyncio.create_task(self.health.run(self.schedule.watch), name="health"),
+            asyncio.create_task(self.courier.run(), name="mails"),
             asyncio.create_task(self._stopping.wait(), name="stop"),
         ]
         log.info("ready at %s", self.address)
@@ -164,6 +170,13 @@ class Hub(AgentEvents):
     async def _seal(self) -> None:
         await asyncio.to_thread(self.store.chain.seal)
 
+    async def _prune(self) -> None:
+        zone = ZoneInfo(self.config.district.timezone)
+        before = cutoff(self.clock.now(), self.config.retention.raw, zone)
+        removed = await asyncio.to_thread(self.store.retention.prune, before, zone)
+        if removed:
+            log.info("%d measurements from before %s were pruned", removed, before.date())
+
     # --- agents
 
     def _authenticate(self, office_id: str, token: str) -> bool:
@@ -245,6 +258,7 @@ class Hub(AgentEvents):
             raise
         self.config = self.live.config = self.runner.config = config
         self.vigil.reload(config)
+        self.courier.reload(config)
         self.schedule.reload(config)
         self.live.self_.reload_success = True
         self.live.self_.reload_at = self.clock.now()
