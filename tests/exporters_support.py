@@ -16,6 +16,10 @@ from typing import Any
 
 import yaml
 
+from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
+from jharnet_monitor.metrics.family import Family, OfficeFamily
+from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
+from jharnet_monitor.metrics.registry import ERRORS_FAMILY
 from tests.conftest import find_program
 
 EXPORTERS = Path(__file__).parents[1] / "exporters"
@@ -53,6 +57,16 @@ def alert_rules() -> list[dict[str, Any]]:
         for rule in group["rules"]
         if "alert" in rule
     ]
+
+
+def metric_names() -> set[str]:
+    """Every metric that the hub can export, as Prometheus stores it."""
+    families: list[Family | OfficeFamily] = [*DISTRICT_FAMILIES, *OFFICE_FAMILIES, ERRORS_FAMILY]
+    names = {family.full_name for family in families}
+    for family in families:
+        if family.kind == "histogram":
+            names |= {family.full_name + suffix for suffix in ("_bucket", "_sum", "_count")}
+    return names
 
 
 def free_port() -> int:

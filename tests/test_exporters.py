@@ -11,16 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
-from jharnet_monitor.metrics.family import Family, OfficeFamily
-from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
-from jharnet_monitor.metrics.registry import ERRORS_FAMILY
 from tests.exporters_support import (
     EXPORTERS,
     RULES,
     alert_rules,
     alertmanager,
     get_json,
+    metric_names,
     program,
     read_yaml,
     run,
@@ -104,21 +101,11 @@ def test_every_alert_speaks_both_languages_and_leads_to_its_runbook() -> None:
         assert labels["team"] in ("network", "office", "e-governance", "monitor")
 
 
-def _metric_names() -> set[str]:
-    names = set()
-    families: list[Family | OfficeFamily] = [*DISTRICT_FAMILIES, *OFFICE_FAMILIES, ERRORS_FAMILY]
-    for family in families:
-        names.add(family.full_name)
-        if family.kind == "histogram":
-            names |= {family.full_name + suffix for suffix in ("_bucket", "_sum", "_count")}
-    return names
-
-
 def test_rules_use_only_metrics_that_the_hub_has() -> None:
     """A metric renamed in the code cannot leave an alert behind that never fires again."""
     text = "\n".join(file.read_text("utf-8") for file in RULES.glob("*.yml"))
     expressions = re.findall(r"\bjharnet_\w+", re.sub(r"#.*", "", text))
-    assert set(expressions) - _metric_names() == set()
+    assert set(expressions) - metric_names() == set()
     recorded = set(re.findall(r"record: (\S+)", text))
     assert set(re.findall(r"\bjharnet:[\w:]+", text)) == recorded
 

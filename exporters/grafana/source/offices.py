@@ -1,0 +1,302 @@
+"""The dashboards of a district, of one office, and of the state."""
+
+from __future__ import annotations
+
+from layout import DISTRICT, HUB, OFFICE, dashboard, row, variable
+from parts import (
+    GRADE,
+    STATES,
+    YES_NO,
+    Json,
+    coloured,
+    lines,
+    link,
+    number,
+    of_state,
+    override,
+    panel,
+    query,
+    table,
+    timeline,
+)
+
+D = 'district="$district"'
+O = 'district="$district", office="$office"'  # noqa: E741 - short, as it stands in every query
+TO_OFFICE = link(
+    "The office's dashboard",
+    "/d/jharnet-office?var-datasource=${datasource}&var-district=${district}"
+    "&var-office=${__data.fields.office}&${__url_time_range}",
+)
+LINE_UP = 'state=~"up|lan_down|agent_off"'
+KNOWN = 'state=~"up|lan_down|agent_off|unreachable"'
+
+
+def _availability(selector: str) -> str:
+    """up / (up + down); what is unknown, planned or headquarters' own fault is in neither."""
+    return (
+        f"sum by (district, office) (avg_over_time(jharnet_office_state{{{selector}, {LINE_UP}}}"
+        "[$__range])) / (sum by (district, office) "
+        f"(avg_over_time(jharnet_office_state{{{selector}, {KNOWN}}}[$__range])) > 0)"
+    )
+
+
+def _map() -> Json:
+    place = "group_left (name, latitude, longitude) jharnet_office_info"
+    where = f'{of_state(D)} * on (district, office) {place}{{{D}, latitude!=""}}'
+    numbers = [
+        {"targetField": axis, "destinationType": "number"} for axis in ("latitude", "longitude")
+    ]
+    marker = {
+        "color": {"field": "Value", "fixed": "gray"},
+        "size": {"fixed": 8, "min": 4, "max": 12},
+        "opacity": 0.8,
+        "symbol": {"mode": "fixed", "fixed": "img/icons/marker/circle.svg"},
+        "text": {"mode": "field", "field": "name", "fixed": ""},
+        "textConfig": {"fontSize": 12, "offsetX": 0, "offsetY": -14,
+                       "textAlign": "center", "textBaseline": "middle"},
+    }  # fmt: skip
+    layer = {
+        "type": "markers",
+        "name": "Offices",
+        "config": {"style": marker, "showLegend": False},
+        "location": {"mode": "coords", "latitude": "latitude", "longitude": "longitude"},
+        "tooltip": True,
+    }
+    return panel(
+        "geomap", "Map", "Where the offices are, in the colour of their state. Only offices whose "
+        "latitude and longitude stand in the configuration.", [query(where, table=True)],
+        size=(9, 12), mappings=STATES, links=[TO_OFFICE],
+        transformations=[{"id": "convertFieldType", "options": {"conversions": numbers}}],
+        options={
+            "view": {"id": "fit", "lat": 22.7, "lon": 86.4, "zoom": 9, "allLayers": True,
+                     "padding": 10},
+            "basemap": {"type": "default", "name": "Map", "config": {}},
+            "layers": [layer],
+            "controls": {"showZoom": True, "mouseWheelZoom": False, "showAttribution": True},
+            "tooltip": {"mode": "details"},
+        },
+    )  # fmt: skip
+
+
+def _offices_table() -> Json:
+    rate = f'max by (office) (jharnet_bandwidth_bytes_per_second{{{D}, path="jharnet", %s}}) * 8'
+    return table(
+        "Offices", "Every office as it is now. An empty cell is not known; it is not 0.",
+        {
+            "State": f"max by (office) ({of_state(D)})",
+            "Grade": f"max by (office) (jharnet_conference_grade{{{D}}})",
+            "Round trip": f"max by (office) (jharnet_latency_rtt_p50_seconds{{{D}}})",
+            "Loss, 15 min": f"max by (office) (jharnet:latency_loss:ratio15m{{{D}}})",
+            "Download": rate % 'direction="down"',
+            "Upload": rate % 'direction="up"',
+            "Contract": f"max by (office) (jharnet_bandwidth_contracted_bytes_per_second{{{D}}})*8",
+            "Agent": f"max by (office) (jharnet_agent_connected{{{D}}})",
+        },
+        {"office": "office"},
+        size=(15, 12),
+        overrides=[
+            override("office", displayName="Office", links=[TO_OFFICE]),
+            coloured("State", "short", STATES),
+            coloured("Grade", "short", GRADE),
+            coloured("Agent", "short", YES_NO),
+            override("Round trip", unit="s"),
+            override("Loss, 15 min", unit="percentunit", decimals=1),
+            *(override(name, unit="bps") for name in ("Download", "Upload", "Contract")),
+        ],
+    )  # fmt: skip
+
+
+def district() -> Json:
+    """All offices at a glance."""
+    return dashboard(
+        "district", "JharNet: district",
+        "Which offices are reachable, how good their lines are, and which can join a conference.",
+        [DISTRICT, HUB],
+        [
+            number("Offices up", "Offices in the state `up`.",
+                   f'sum(jharnet_office_state{{{D}, state="up"}})'),
+            number("Offices", "All that are configured.", f"count(jharnet_office_info{{{D}}})"),
+            number("Ready to confer", "Offices whose last conference test reached the target.",
+                   f"count(jharnet_conference_grade{{{D}}} >= on (district) group_left () "
+                   f"jharnet_grade_threshold{{{D}}}) or 0 * sum(jharnet_agents_connected{{{D}}})"),
+            number("Agents", "Agents connected now.", f"sum(jharnet_agents_connected{{{D}}})"),
+            number("Uplink answers", "Headquarters' own line.", f"min(jharnet_uplink_up{{{D}}})",
+                   mappings=YES_NO),
+            number("Office hours", "Alerts about offices come inside of them.",
+                   f"max(jharnet_offices_open{{{D}}})", mappings=YES_NO),
+            timeline("States", "What was known of each office at each moment.",
+                     of_state(D), "{{office}}", mappings=STATES, links=[TO_OFFICE]),
+            _offices_table(),
+            _map(),
+            row("Lines"),
+            lines("Packet loss over 15 minutes", "Share of echo requests without an answer.",
+                  [query(f"jharnet:latency_loss:ratio15m{{{D}}}", "{{office}}"),
+                   query(f"max(jharnet_loss_threshold_ratio{{{D}}})", "limit")],
+                  unit="percentunit", min=0),
+            lines("Round-trip time, median", "Of every measurement's echo requests.",
+                  [query(f"jharnet_latency_rtt_p50_seconds{{{D}}}", "{{office}}"),
+                   query(f"max(jharnet_rtt_threshold_seconds{{{D}}})", "limit")],
+                  unit="s", min=0),
+            table("Availability over the time range",
+                  "Time in which the line worked, over the time of which it is known; without "
+                  "planned windows and headquarters' own faults. The cause of each outage, and "
+                  "what is owed by contract, stand in the weekly report.",
+                  {"Availability": f"sum by (office) ({_availability(D)})"}, {"office": "office"},
+                  size=(12, 9), unit="percentunit", decimals=3,
+                  overrides=[override("office", displayName="Office", links=[TO_OFFICE])]),
+            table("The last outage of each office", "Its cause as it was found afterwards.",
+                  {"Ended": "1000 * max by (office, cause) "
+                            f"(jharnet_office_last_outage_end_timestamp_seconds{{{D}}})",
+                   "Lasted": "max by (office, cause) "
+                             f"(jharnet_office_last_outage_duration_seconds{{{D}}})"},
+                  {"office": "office", "cause": "Cause"}, size=(12, 9),
+                  overrides=[override("office", displayName="Office", links=[TO_OFFICE]),
+                             override("Ended", unit="dateTimeFromNow"),
+                             override("Lasted", unit="s")]),
+        ],
+    )  # fmt: skip
+
+
+def _line_of_office() -> list[Json]:
+    buckets = f"sum by (le) (increase(jharnet_latency_rtt_seconds_bucket{{{O}}}[$__rate_interval]))"
+    return [
+        row("Line"),
+        lines("Round-trip time", "Median and 95th percentile of each measurement.",
+              [query(f"jharnet_latency_rtt_p50_seconds{{{O}}}", "median"),
+               query(f"jharnet_latency_rtt_p95_seconds{{{O}}}", "95 % within"),
+               query(f"max(jharnet_rtt_threshold_seconds{{{D}}})", "limit of the median")],
+              unit="s", min=0),
+        lines("Packet loss", "Of each measurement, and over 15 minutes, by which it is judged.",
+              [query(f"jharnet_latency_loss_ratio{{{O}}}", "one measurement"),
+               query(f"jharnet:latency_loss:ratio15m{{{O}}}", "15 minutes"),
+               query(f"max(jharnet_loss_threshold_ratio{{{D}}})", "limit")],
+              unit="percentunit", min=0),
+        lines("Jitter", "Interarrival jitter (RFC 3550).",
+              [query(f"jharnet_latency_jitter_seconds{{{O}}}", "jitter"),
+               query(f"max(jharnet_jitter_threshold_seconds{{{D}}})", "limit")],
+              unit="s", min=0),
+        panel("heatmap", "Round-trip times", "How many echo replies took how long.",
+              [query(buckets, "{{le}}") | {"format": "heatmap"}],
+              options={"calculate": False, "yAxis": {"unit": "s", "axisPlacement": "left"},
+                       "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64,
+                                 "exponent": 0.5, "fill": "dark-orange", "reverse": False},
+                       "cellGap": 1, "showValue": "never", "legend": {"show": True},
+                       "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": False},
+                       "exemplars": {"color": "rgba(255,0,255,0.7)"},
+                       "filterValues": {"le": 1e-9}, "rowsFrame": {"layout": "auto"}}),
+    ]  # fmt: skip
+
+
+def _speed_of_office() -> list[Json]:
+    rate = f'jharnet_bandwidth_bytes_per_second{{{O}, path="%s", direction="%s"}} * 8'
+    return [
+        row("Speed and conference"),
+        *(
+            lines(f"Speed, {words}", "IP rate delivered, beside what is contracted.",
+                  [query(rate % ("jharnet", way), "to headquarters"),
+                   query(rate % ("internet", way), "to the Internet"),
+                   query(f'jharnet_bandwidth_capacity_bytes_per_second{{{O}, direction="{way}"}}*8',
+                         "line, by packet trains"),
+                   query("jharnet:bandwidth_contracted:bytes_per_second"
+                         f'{{{O}, direction="{way}"}} * 8', "contracted")],
+                  unit="bps", min=0)
+            for way, words in (("down", "towards the office"), ("up", "from the office"))
+        ),
+        lines("Round trip while the line is full", "Large values are bufferbloat.",
+              [query(f'jharnet_bandwidth_loaded_rtt_seconds{{{O}, path="jharnet"}}',
+                     "{{direction}}"),
+               query(f"jharnet_bandwidth_idle_rtt_seconds{{{O}}}", "idle"),
+               query(f"max(jharnet_loaded_rtt_threshold_seconds{{{D}}})", "limit")],
+              unit="s", min=0),
+        timeline("Conference grade", "What a call could have been, both ways at once.",
+                 f"jharnet_conference_grade{{{O}}}", "grade", size=(12, 8), mappings=GRADE),
+        lines("Runs by outcome", "Tests an hour; `no_data` could not measure.",
+              [query(f"sum by (probe, outcome) (rate(jharnet_probe_runs_total{{{O}}}[1h])) * 3600",
+                     "{{probe}} {{outcome}}")], min=0),
+        lines("Test data today", "Bytes that heavy tests have used, and may use.",
+              [query(f"jharnet_budget_spent_bytes{{{O}}}", "used"),
+               query(f"max(jharnet_budget_bytes{{{D}}})", "limit")], unit="decbytes", min=0),
+    ]  # fmt: skip
+
+
+def office() -> Json:
+    """Everything of one office."""
+    return dashboard(
+        "office", "JharNet: office", "One office: its line, its speed, its conferences.",
+        [DISTRICT, OFFICE, HUB],
+        [
+            number("State", "As it is now.", of_state(O), mappings=STATES),
+            number("In it for", "How long the state has lasted.",
+                   f"time() - jharnet_office_state_since_timestamp_seconds{{{O}}}", unit="s"),
+            number("Last seen", "When anything there last answered.",
+                   f"1000 * jharnet_office_last_seen_timestamp_seconds{{{O}}}",
+                   unit="dateTimeFromNow"),
+            number("Loss, 15 min", "Red over the configured limit.",
+                   f"jharnet:latency_loss:ratio15m{{{O}}}", unit="percentunit",
+                   limit=f"max(jharnet_loss_threshold_ratio{{{D}}})"),
+            number("Round trip", "Median; red over the configured limit.",
+                   f"jharnet_latency_rtt_p50_seconds{{{O}}}", unit="s",
+                   limit=f"max(jharnet_rtt_threshold_seconds{{{D}}})"),
+            number("Availability", "Over the time range; see the district's dashboard.",
+                   _availability(O), unit="percentunit", decimals=3),
+            timeline("State", "What was known at each moment.", of_state(O), "state",
+                     size=(24, 5), mappings=STATES),
+            *_line_of_office(),
+            *_speed_of_office(),
+        ],
+        status_page="https://${hub}/office/${office}",
+    )  # fmt: skip
+
+
+def state() -> Json:
+    """All districts that this Prometheus, or the long-term store, knows."""
+    many = variable("district", "Districts", "jharnet_build_info, district", many=True)
+    d = 'district=~"$district"'
+    to_district = link(
+        "The district's dashboard",
+        "/d/jharnet-district?var-datasource=${datasource}"
+        "&var-district=${__data.fields.district}&${__url_time_range}",
+    )
+    return dashboard(
+        "state", "JharNet: state", "All districts side by side; needs their label `district`.",
+        [many],
+        [
+            number("Districts", "Whose hub is known.",
+                   f"count(count by (district) (jharnet_build_info{{{d}}}))"),
+            number("Offices", "In all of them.", f"count(jharnet_office_info{{{d}}})"),
+            number("Offices up", "In the state `up`.",
+                   f'sum(jharnet:offices:count_by_state{{{d}, state="up"}})'),
+            number("HD ready", "Offices that could hold a 720p conference when last tested.",
+                   f'sum(jharnet:offices_conference_ready:count{{{d}, profile="720p"}})'),
+            number("Uplinks down", "Districts that are cut off as a whole.",
+                   f"count(jharnet_uplink_up{{{d}}} == 0) or 0 * sum(jharnet_uplink_up{{{d}}})"),
+            number("Hubs down", "Hubs that do not answer.",
+                   f'count(up{{{d}, job="jharnet-monitor"}} == 0) '
+                   f'or 0 * count(up{{{d}, job="jharnet-monitor"}})'),
+            table("Districts", "Offices by state and readiness, as it is now.",
+                  {"Offices": f"count by (district) (jharnet_office_info{{{d}}})",
+                   **{words: f'sum by (district) (jharnet:offices:count_by_state{{{d}, '
+                             f'state="{name}"}})'
+                      for name, words in (("up", "Up"), ("unreachable", "Unreachable"),
+                                          ("lan_down", "LAN down"), ("agent_off", "Agent off"))},
+                   "SD ready": "sum by (district) (jharnet:offices_conference_ready:count"
+                               f'{{{d}, profile="360p"}})',
+                   "HD ready": "sum by (district) (jharnet:offices_conference_ready:count"
+                               f'{{{d}, profile="720p"}})',
+                   "Delivered": "avg by (district) (jharnet:bandwidth_delivered:ratio"
+                                f'{{{d}, direction="down"}})'},
+                  {"district": "district"},
+                  overrides=[override("district", displayName="District", links=[to_district]),
+                             override("Delivered", unit="percentunit", decimals=0)]),
+            lines("Share of offices up", "By district.",
+                  [query(f'sum by (district) (jharnet:offices:count_by_state{{{d}, state="up"}}) '
+                         f"/ sum by (district) (jharnet:offices:count_by_state{{{d}}})",
+                         "{{district}}")], unit="percentunit", min=0, max=1),
+            lines("Delivered over contracted, towards the offices", "Mean of a district's offices.",
+                  [query("avg by (district) (jharnet:bandwidth_delivered:ratio"
+                         f'{{{d}, direction="down"}})', "{{district}}")],
+                  unit="percentunit", min=0),
+        ],
+        span="now-7d",
+        status_page="",
+    )  # fmt: skip
