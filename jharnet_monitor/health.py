@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import shutil
 from collections.abc import Callable
@@ -10,15 +11,31 @@ from pathlib import Path
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.hours import in_office_hours
 from jharnet_monitor.live import SelfLive
-from jharnet_monitor.store import Store
+from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.tls import certificate_expires
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 SLOW_TICKS = 30
 """How many ticks lie between two looks at what changes slowly: disk and database."""
+
+
+_TIME_ERROR = 5
+"""adjtimex(2): the clock is not synchronized."""
+
+
+def clock_is_synchronized() -> bool | None:
+    """Whether the kernel holds the wall clock for right (adjtimex(2)); None where it cannot tell.
+
+    It is what a time service (chrony, systemd-timesyncd, ntpd) last told the kernel.
+    """
+    request = ctypes.create_string_buffer(512)  # struct timex, zeroed: asks, sets nothing
+    answer = ctypes.CDLL(None, use_errno=True).adjtimex(request)
+    return None if answer < 0 else answer != _TIME_ERROR
 
 
 class Health:
@@ -46,10 +63,22 @@ class Health:
             number += 1
 
     async def _look_at_slow_things(self) -> None:
-        self._live.office_hours = in_office_hours(self._config.district, self._clock.now())
-        size = await asyncio.to_thread(self._store.size)
-        self._live.database_bytes = size
-        self._live.disk_free_bytes = shutil.disk_usage(Path.cwd()).free
+        live, hub = self._live, self._config.hub
+        live.office_hours = in_office_hours(self._config.district, self._clock.now())
+        live.clock_synchronized = clock_is_synchronized()
+        try:
+            live.database_bytes = await asyncio.to_thread(self._store.size)
+            if hub.tls:
+                live.certificate_expires = certificate_expires(hub.tls.certificate)
+        except (StoreError, UserError) as error:
+            live.database_bytes = None
+            log.error("the hub's own health is not known: %s", error)
+        live.disk_free_bytes = shutil.disk_usage(self._directory()).free
+
+    def _directory(self) -> Path:
+        """Where the database fills the disk; with PostgreSQL it is that machine's affair."""
+        kind, _, file = self._config.hub.database.partition(":///")
+        return Path(file).parent if kind == "sqlite" else Path.cwd()
 
     def ready(self) -> tuple[bool, str]:
         """Whether the loop still turns and the database takes rows, and in words why not."""

@@ -75,7 +75,8 @@ class Hub(AgentEvents):
         self.schedule.also("seal", {"minute": 7}, self._seal)
         self.schedule.also("prune", {"hour": 3, "minute": 37}, self._prune)
         self.schedule.start()
-        self.live.self_.started_at = self.clock.now()
+        own, now = self.live.self_, self.clock.now()
+        own.started_at, own.reload_success, own.reload_at = now, True, now
         # What is loaded by now stays. Walking it again stopped the loop for 55 ms at a time.
         gc.collect()
         gc.freeze()
