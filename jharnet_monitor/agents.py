@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
 
@@ -15,10 +16,15 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import Cause, Measurement
 from jharnet_monitor.probes.base import Channel, ChannelClosed, NoData
 from jharnet_monitor.session import (
+    BEARER_PREFIX,
+    CLOSE_ELSEWHERE,
+    CLOSE_NOT_NEEDED,
+    CLOSE_WRONG_TOKEN,
     MAX_BATCH,
     MAX_FRAME_BYTES,
     PROTOCOL,
     SILENCE_SECONDS,
+    SUBPROTOCOL,
     Channels,
     ProtocolError,
     decode,
@@ -30,6 +36,8 @@ HELLO_SECONDS = 10.0
 TRANSFER_SECONDS = 60.0
 """A transfer that nobody came for is forgotten after this."""
 MAX_FRAMES_PER_MINUTE = 6000
+PROGRAM, BROWSER = "program", "browser"
+"""What an agent is. A browser's boot id is made for each page: it proves nothing about power."""
 
 TransferHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -42,6 +50,7 @@ class Vitals:
     uptime: float
     spooled: int
     version: str | None = None
+    kind: str = PROGRAM
 
     @classmethod
     def of(cls, frame: Mapping[str, Any]) -> Vitals:
@@ -54,8 +63,10 @@ class Vitals:
             or not isinstance(spooled, int)
         ):
             raise ProtocolError("vitals are incomplete")
-        version = frame.get("version")
-        return cls(boot_id, float(uptime), spooled, str(version)[:40] if version else None)
+        version, kind = frame.get("version"), frame.get("kind", PROGRAM)
+        if kind not in (PROGRAM, BROWSER):
+            raise ProtocolError(f"no agent is of kind {str(kind)[:40]!r}")
+        return cls(boot_id, float(uptime), spooled, str(version)[:40] if version else None, kind)
 
 
 class AgentEvents:
@@ -83,10 +94,15 @@ class AgentSession:
     channels: Channels
     transfers: Transfers
     socket: web.WebSocketResponse
+    address: str | None = None
+    """From where it dialled in."""
+    kind: str = PROGRAM
     goodbye: bool = False
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Start the far half of a probe; see `probes.base.AgentLink`."""
+        if task not in self.features and self.kind == BROWSER:
+            raise NoData(Cause.NEEDS_PROGRAM, f"a page in a browser cannot do {task}")
         if task not in self.features:
             raise NoData(Cause.AGENT_TOO_OLD, f"the agent does not know {task}")
         try:
@@ -126,6 +142,36 @@ class Transfers:
         return await offer[2](request)
 
 
+class _Closed(Exception):
+    """A session that is ended at once, with a close code for the page."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+def _header_token(request: web.Request) -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token if scheme == "Bearer" else None
+
+
+def _offered(request: web.Request) -> list[str]:
+    """The subprotocols that a page offers, ours first; none for a program."""
+    header = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
+    offered = [entry.strip() for entry in header.split(",")] if header else []
+    if offered and offered[0] != SUBPROTOCOL:  # aiohttp would log them all, with the token
+        raise web.HTTPBadRequest(text=f"the first subprotocol must be {SUBPROTOCOL}")
+    return offered
+
+
+def _refuse_other_sites(request: web.Request) -> None:
+    """A browser says whose page asks; only our own may (RFC 6455, 10.2)."""
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        log.warning("refused a page of another site, from %s", request.remote)
+        raise web.HTTPForbidden(text="this was asked for by another site, and so is refused")
+
+
 class Agents:
     """All sessions. `authenticate(office, token)` tells whether a token is the office's."""
 
@@ -142,30 +188,38 @@ class Agents:
         """The office's session, when an agent is connected."""
         return self._sessions.get(office)
 
-    def _admit(self, request: web.Request, office: str) -> None:
+    def _admit(self, request: web.Request, office: str, token: str | None) -> None:
         """Refuse whoever cannot prove the office; says no more than that."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme != "Bearer" or not self.authenticate(office, token):
+        if token is None or not self.authenticate(office, token):
             log.warning("refused an agent for office %r from %s", office[:60], request.remote)
             raise web.HTTPUnauthorized(text="wrong or missing token for this office")
 
     async def transfer(self, request: web.Request) -> web.StreamResponse:
         """`/agent/transfer/{key}?office=ID`: the bulk exchanges of probes."""
         office = request.query.get("office", "")
-        self._admit(request, office)
+        self._admit(request, office, _header_token(request))
         return await self.transfers.serve(request.match_info["key"], office, request)
 
     async def socket(self, request: web.Request) -> web.StreamResponse:
         """`/agent?office=ID`: the session of one agent, until it ends."""
         office = request.query.get("office", "")
-        self._admit(request, office)
-        socket = web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES, timeout=5)
+        _refuse_other_sites(request)
+        offered = _offered(request)
+        if not offered:
+            self._admit(request, office, _header_token(request))
+        socket = web.WebSocketResponse(
+            max_msg_size=MAX_FRAME_BYTES, timeout=5, protocols=(SUBPROTOCOL,)
+        )
         await socket.prepare(request)
         try:
-            await self._session(office, socket)
+            if offered:
+                await self._admit_page(request, office, offered, socket)
+            await self._session(office, socket, BROWSER if offered else PROGRAM, request.remote)
         except ProtocolError as error:
             log.warning("agent of %s broke the protocol: %s", office, error)
             await socket.close(code=1002, message=str(error).encode()[:100])
+        except _Closed as closed:
+            await socket.close(code=closed.code, message=str(closed).encode())
         except (TimeoutError, ChannelClosed, ConnectionError):
             log.info("agent of %s fell silent", office)
             socket_transport = request.transport
@@ -173,18 +227,31 @@ class Agents:
                 socket_transport.abort()  # a closing handshake would wait for a dead link
         return socket
 
-    async def _session(self, office: str, socket: web.WebSocketResponse) -> None:
+    async def _admit_page(
+        self, request: web.Request, office: str, offered: list[str], socket: web.WebSocketResponse
+    ) -> None:
+        """As `_admit`, for a page, which learns of a refusal only by the code of a close."""
+        tokens = [o.removeprefix(BEARER_PREFIX) for o in offered if o.startswith(BEARER_PREFIX)]
+        try:
+            self._admit(request, office, tokens[0] if tokens else None)
+        except web.HTTPUnauthorized as error:
+            raise _Closed(CLOSE_WRONG_TOKEN, "wrong or missing token for this office") from error
+
+    async def _session(
+        self, office: str, socket: web.WebSocketResponse, kind: str, address: str | None
+    ) -> None:
         hello = await self._frame(socket, HELLO_SECONDS)
         if hello is None or hello["type"] != "hello" or hello.get("protocol") != PROTOCOL:
             raise ProtocolError(f"expected `hello` of protocol {PROTOCOL}")
+        vitals = Vitals.of(hello)
+        if vitals.kind != kind:
+            raise ProtocolError(f"this door is for a {kind}")
         features = frozenset(str(f)[:40] for f in hello.get("features", [])[:20])
-        session = AgentSession(office, features, Channels(socket), self.transfers, socket)
-        before = self._sessions.pop(office, None)
-        if before is not None:  # the agent came back before its dead session was noticed
-            before.channels.end("the agent reconnected")
-            asyncio.ensure_future(before.socket.close()).add_done_callback(_ignore)
-        self._sessions[office] = session
-        await self._events.joined(office, Vitals.of(hello))
+        session = AgentSession(
+            office, features, Channels(socket), self.transfers, socket, address, kind
+        )
+        self._take_the_place(session)
+        await self._events.joined(office, vitals)
         await session.channels.send({"type": "welcome"})
         try:
             await self._converse(session)
@@ -192,7 +259,24 @@ class Agents:
             session.channels.end("the agent left")
             if self._sessions.get(office) is session:
                 del self._sessions[office]
-                await self._events.left(office, session.goodbye)
+                # A page is closed, or put to sleep, without a word as often as with one.
+                await self._events.left(office, session.goodbye or kind == BROWSER)
+
+    def _take_the_place(self, session: AgentSession) -> None:
+        """Become the office's session; the one before it is dead, or has to give way.
+
+        Raises `_Closed` for a page where a program does more: two that replace each other in
+        turn would never end.
+        """
+        before = self._sessions.get(session.office)
+        if before is not None and (before.kind, session.kind) == (PROGRAM, BROWSER):
+            raise _Closed(CLOSE_NOT_NEEDED, "the office's agent is connected")
+        self._sessions[session.office] = session
+        if before is not None:
+            before.channels.end("the agent reconnected")
+            code = CLOSE_ELSEWHERE if session.kind == BROWSER else CLOSE_NOT_NEEDED
+            closing = before.socket.close(code=code if before.kind == BROWSER else 1000)
+            asyncio.ensure_future(closing).add_done_callback(_ignore)
 
     async def _frame(self, socket: web.WebSocketResponse, seconds: float) -> dict[str, Any] | None:
         message = await socket.receive(timeout=seconds)

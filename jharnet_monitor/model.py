@@ -59,6 +59,7 @@ class Cause(StrEnum):
     AGENT_BUSY = "agent_busy"
     AGENT_LOST = "agent_lost"
     AGENT_TOO_OLD = "agent_too_old"
+    NEEDS_PROGRAM = "needs_program"
     BUDGET_SPENT = "budget_spent"
     UPLINK_BUSY = "uplink_busy"
     HOST_OVERLOADED = "host_overloaded"

@@ -7,6 +7,10 @@ From then on either side may send a frame; every frame is a JSON object with a `
 - hub → agent: `welcome`, `ack`, `open`
 - both: `channel` (a message of a running probe), `closed` (the end of a channel)
 
+A browser (the join page) cannot set a header on a WebSocket: it offers the subprotocols `jharnet`
+and `bearer.TOKEN`, of which the hub answers only the first, and it says `"kind": "browser"`. Nor
+can it read why it was refused, so it is told by the close codes below.
+
 Sizes and rates are bounded here, so that neither side can exhaust the other.
 """
 
@@ -35,6 +39,14 @@ FRESH_SECONDS = 5.5
 """An agent that was heard from within this long is there; later its silence is evidence."""
 SILENCE_SECONDS = 12.0
 """Without a frame for this long a session is dead, whatever TCP believes."""
+
+SUBPROTOCOL = "jharnet"
+BEARER_PREFIX = "bearer."
+CLOSE_WRONG_TOKEN = 4401
+CLOSE_ELSEWHERE = 4408
+"""Another page has joined for the same office."""
+CLOSE_NOT_NEEDED = 4409
+"""The office has an agent program, which tells more than a page can."""
 
 
 class ProtocolError(Exception):
