@@ -25,6 +25,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes import FAR_SIDES
 from jharnet_monitor.probes.base import ChannelClosed, FarContext
+from jharnet_monitor.probes.connection import line_socket
 from jharnet_monitor.session import (
     HEARTBEAT_SECONDS,
     MAX_BATCH,
@@ -114,7 +115,9 @@ class Agent:
         retry, ever = FIRST_RETRY_SECONDS, False
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         headers = {"Authorization": f"Bearer {self._settings.token}"}
-        connector = aiohttp.TCPConnector(ssl=self._settings.tls(), limit=8)
+        connector = aiohttp.TCPConnector(
+            ssl=self._settings.tls(), limit=8, socket_factory=line_socket
+        )
         async with aiohttp.ClientSession(
             timeout=timeout, headers=headers, connector=connector
         ) as http:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any
@@ -16,7 +17,7 @@ from tests.bandwidth_support import OFFICE, OverLab, Result, measure, over_lab, 
 
 pytestmark = pytest.mark.root
 
-PREFIX = "jhnbw"
+PREFIX = f"jhn{os.getpid() % 100_000}"
 
 
 def line(rate: str, **more: Any) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import sys
 
 from aiohttp import web
 
-from jharnet_monitor.lab.speedtest_server import SpeedtestServer
+from jharnet_monitor.lab.speedtest_server import SpeedtestServer, listen
 
 if __name__ == "__main__":
     host, port = sys.argv[1:]
-    web.run_app(SpeedtestServer().app(), host=host, port=int(port), print=None)
+    web.run_app(SpeedtestServer().app(), sock=listen(host, int(port)), print=None)

@@ -8,12 +8,13 @@ For the demo, for tests, and for a district that has a server of its own beyond 
 from __future__ import annotations
 
 import re
+import socket
 from collections import OrderedDict
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from jharnet_monitor.probes.connection import BLOCK_BYTES, noise
+from jharnet_monitor.probes.connection import BLOCK_BYTES, noise, ordinary_segments
 
 OURS = "X-Jharnet-Speedtest"
 MAX_UPLOAD_BYTES = 1 << 26
@@ -29,6 +30,16 @@ class Counts:
 
     received: int = 0
     sent: int = 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket for the server whose packets are those of a line, also on loopback."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    ordinary_segments(sock)
+    sock.bind((host, port))
+    return sock
 
 
 class SpeedtestServer:

@@ -125,9 +125,12 @@ class _Test:
         found = None if self._side is None else await self._side.train(name, rate)
         if found is None:
             return None
-        self._values[f"{name}_capacity_bits_per_second"] = found.rate
-        self._conditions[f"{name}_capacity_uncertainty"] = round(found.uncertainty, 4)
-        return found.rate
+        rate, uncertainty = found.capacity.rate, found.capacity.uncertainty
+        self._values[f"{name}_capacity_bits_per_second"] = rate
+        self._conditions[f"{name}_capacity_uncertainty"] = round(uncertainty, 4)
+        if found.at_least:
+            self._conditions[f"{name}_capacity_at_least"] = True
+        return rate
 
 
 class TrainsOnly(_Test):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -15,8 +16,27 @@ from jharnet_monitor.probes.tcpinfo import TcpInfo, tcp_info
 SO_MAX_PACING_RATE = 47
 _TCP_NOTSENT_LOWAT = 25
 BLOCK_BYTES = 1 << 16
+LARGEST_SEGMENT = 1460
+"""TCP payload of an Ethernet packet, to which loopback and jumbo frames do not keep."""
 UNSENT_BYTES = 1 << 17
 """Unsent bytes that the kernel may hold: little to throw away when the test stops."""
+
+
+def ordinary_segments(sock: socket.socket) -> None:
+    """Before it connects or listens: let its packets be as small as a line has them.
+
+    On loopback a segment is 64 kB, too coarse to be paced at a few Mbit/s or to tell a rate.
+    """
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, LARGEST_SEGMENT)
+
+
+def line_socket(address: tuple[int, int, int, str, Any]) -> socket.socket:
+    """A TCP socket for an entry of `getaddrinfo`: a `socket_factory` for `aiohttp.TCPConnector`."""
+    family, kind, protocol, *_ = address
+    sock = socket.socket(family, kind, protocol)
+    ordinary_segments(sock)
+    return sock
 
 
 @cache

@@ -76,6 +76,13 @@ class DatagramSocket:
             with contextlib.suppress(OSError):
                 self._socket.sendto(head + filling, self.peer)
 
+    def send_train(self, packets: int) -> float:
+        """Send full packets as fast as it goes; gives the seconds that took."""
+        begun = time.perf_counter()
+        for number in range(packets):
+            self.send(Kind.TRAIN, number, FULL_IP_BYTES)
+        return time.perf_counter() - begun
+
     def _code(self, kind: int, number: int) -> bytes:
         return hmac.digest(self._key, struct.pack("!BI", kind, number), hashlib.sha256)[:8]
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jharnet_monitor.clock import Clock
@@ -30,6 +31,8 @@ TRAIN_PACKETS, FEWEST_PACKETS = 33, 8
 """33 full packets are 49.5 kB."""
 TRAIN_SECONDS = 0.15
 """A train should fit into the queue of a narrow line."""
+UNSTRETCHED = 0.7
+"""Of the rate at which it was sent: a train that arrives so fast met nothing narrow."""
 
 
 def ping_spacing(rate: float) -> float:
@@ -42,6 +45,14 @@ class Trip(NamedTuple):
 
     sent: float
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """What a train told; `at_least` when the line did not stretch it: it carries more."""
+
+    capacity: Capacity
+    at_least: bool
 
 
 class SidePath:
@@ -146,30 +157,37 @@ class SidePath:
                     self._news.clear()
                     await self._news.wait()
 
-    async def train(self, name: str, rate: float) -> Capacity | None:
-        """The capacity of the line for `download` or `upload`, expected to be near `rate`."""
+    async def train(self, name: str, rate: float) -> Train | None:
+        """A train for `download` or `upload` over a line expected to carry near `rate` bit/s.
+
+        None when too little of it came through to tell.
+        """
         packets = int(rate * TRAIN_SECONDS / 8 / FULL_IP_BYTES)
         packets = max(FEWEST_PACKETS, min(TRAIN_PACKETS, packets))
         self._arrivals.clear()
         try:
             async with asyncio.timeout(4 * ANSWER_SECONDS):
-                if name == "upload":
-                    return await self._train_up(packets)
-                return await self._train_down(packets)
+                run = self._train_up if name == "upload" else self._train_down
+                sent_in, arrivals = await run(packets)
         except TimeoutError:
             return None
+        found = capacity(arrivals, FULL_IP_BYTES)
+        if found is None:
+            return None
+        fastest = 8 * FULL_IP_BYTES * (packets - 1) / max(sent_in, 1e-9)
+        return Train(found, at_least=found.rate > UNSTRETCHED * fastest)
 
-    async def _train_up(self, packets: int) -> Capacity | None:
+    async def _train_up(self, packets: int) -> tuple[float, list[Arrival]]:
         await self._channel.send({"do": "train", "packets": packets})
-        await self._channel.receive()
+        report = await self._channel.receive()
         await self._settle(lambda: len(self._arrivals) == packets)
-        return capacity(self._arrivals, FULL_IP_BYTES)
+        microseconds = report.get("microseconds")
+        return (microseconds / 1e6 if type(microseconds) is int else 0.0), self._arrivals
 
-    async def _train_down(self, packets: int) -> Capacity | None:
+    async def _train_down(self, packets: int) -> tuple[float, list[Arrival]]:
         await self._channel.send({"do": "listen"})
         await self._channel.receive()
-        for number in range(packets):
-            self._socket.send(Kind.TRAIN, number, FULL_IP_BYTES)
+        sent_in = self._socket.send_train(packets)
         self.bytes_down += packets * FULL_IP_BYTES
         arrivals: list[Arrival] = []
         for _ in range(3):
@@ -178,7 +196,7 @@ class SidePath:
             arrivals = _arrivals(await self._channel.receive(), packets)
             if len(arrivals) == packets:
                 break
-        return capacity(arrivals, FULL_IP_BYTES)
+        return sent_in, arrivals
 
 
 def _arrivals(report: Mapping[str, Any], packets: int) -> list[Arrival]:

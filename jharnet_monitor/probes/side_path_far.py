@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from jharnet_monitor.probes.datagrams import FULL_IP_BYTES, Datagram, DatagramSocket, Kind, dial
+from jharnet_monitor.probes.datagrams import Datagram, DatagramSocket, Kind, dial
 
 KNOCKS, KNOCK_SPACING_SECONDS = 20, 0.1
 MOST_PACKETS = 100
@@ -76,9 +76,8 @@ class FarSidePath:
         packets = message.get("packets")
         if self._socket is None or not isinstance(packets, int) or not 0 < packets <= MOST_PACKETS:
             return {"error": "no train without a side path, and none that long"}
-        for number in range(packets):
-            self._socket.send(Kind.TRAIN, number, FULL_IP_BYTES)
-        return {"sent": packets}
+        seconds = self._socket.send_train(packets)
+        return {"sent": packets, "microseconds": round(seconds * 1e6)}
 
     def close(self) -> None:
         """Give everything back."""
