@@ -71,6 +71,7 @@ class LoopbackAgent:
 
     far: FarSide = far_side
     office: str = "potka"
+    address: str | None = None
     features: frozenset[str] = frozenset({"conference"})
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -154,6 +155,7 @@ class StreamAgent:
 
     channel: StreamChannel
     office: str = "potka"
+    address: str | None = None
     features: frozenset[str] = frozenset({"conference"})
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:

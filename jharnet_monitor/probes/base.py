@@ -70,6 +70,10 @@ class AgentLink(Protocol):
         """Whose agent it is."""
 
     @property
+    def address(self) -> str | None:
+        """From where it dialled in."""
+
+    @property
     def features(self) -> frozenset[str]:
         """The far sides that this agent offers."""
 

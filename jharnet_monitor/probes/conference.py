@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from jharnet_monitor.judge.grade import Limit, Way, verdict
@@ -31,12 +32,13 @@ from jharnet_monitor.probes.base import (
 )
 from jharnet_monitor.probes.conference_dialogue import Dialogue
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
+from jharnet_monitor.rtc.browser import BrowserAccount, BrowserSent
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.clips import ClipsMissing
 from jharnet_monitor.rtc.failure import CallFailed, route_address
 from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung
 from jharnet_monitor.rtc.report import BadReport, Seen, Sent
-from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses
+from jharnet_monitor.rtc.sdp import MAX_CANDIDATES, BadDescription, candidate_addresses
 
 OVERHEAD_SECONDS = 45.0
 """Set-up, overtime of a call that changed its rung, and the exchange of reports."""
@@ -44,6 +46,7 @@ STALLED = 0.03
 """A host that overslept more than this share of the call was itself the limit."""
 SOCKET_DROPS = 0.001
 NO_CONFERENCE = {"grade": 0.0}
+BROWSER = "browser"
 
 
 def _profile(context: ProbeContext) -> Rung:
@@ -101,13 +104,15 @@ def _as_probe_error(error: CallFailed) -> ProbeError:
 
 
 async def _hold(context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: float) -> Reading:
-    offer = (await dialogue.hear("offer")).get("sdp")
-    candidates = candidate_addresses(offer) if isinstance(offer, str) else []
-    if not candidates:
-        raise BadDescription("the agent's offer names no address")
-    address = await asyncio.to_thread(route_address, candidates[0])
+    message = await dialogue.hear("offer")
+    offer, browser = message.get("sdp"), message.get("client") == BROWSER
+    address = await _own_address(context, offer)
     async with await Call.new(address, top, context.config.hub.udp_range) as call:
+        if browser:
+            dialogue.on_account = lambda told: call.accounted(BrowserAccount.from_json(told))
         await dialogue.say("answer", sdp=await call.answer(offer))
+        if browser:
+            call.advise_rate()
         await dialogue.unless_broken(call.connect())
         hearing = asyncio.create_task(dialogue.hear("sent", 2 * seconds + 20))
         hearing.add_done_callback(lambda _: call.peer_finished())
@@ -115,17 +120,57 @@ async def _hold(context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: f
             await dialogue.unless_broken(call.talk(seconds))
             ours = call.sent()
             await dialogue.say("sent", **ours.to_json())
-            theirs = Sent.from_json(await hearing)
+            told = (BrowserSent if browser else Sent).from_json(await hearing)
         finally:
             hearing.cancel()
             await asyncio.wait({hearing})
+        theirs = told if isinstance(told, Sent) else await call.numbered(told)
         up = await call.seen(theirs)
         down = Seen.from_json(await dialogue.hear("seen", 20.0))
         up = replace(up, datagrams_received=call.datagrams[1])  # the last came while we waited
-    return reading(top, ours, theirs, down, up)
+    return reading(top, ours, theirs, down, up, _client(told))
 
 
-def reading(top: Rung, ours: Sent, theirs: Sent, down: Seen, up: Seen) -> Reading:
+async def _own_address(context: ProbeContext, offer: object) -> str:
+    """Our address on the way to the agent: to what its offer names, else from where it dialled.
+
+    A browser hides its addresses behind mDNS names unless it uses its camera, and may name
+    addresses that lead nowhere from here; it comes to us by its own checks all the same.
+    """
+    targets = candidate_addresses(offer) if isinstance(offer, str) else []
+    if context.agent is not None and context.agent.address is not None:
+        targets.append(context.agent.address)
+    if not targets:
+        raise BadDescription("the agent's offer names no address")
+    for number, target in enumerate(targets[:MAX_CANDIDATES], 1):
+        try:
+            return await asyncio.to_thread(route_address, target)
+        except CallFailed:
+            if number == min(len(targets), MAX_CANDIDATES):
+                raise
+    raise AssertionError("a loop over targets ends by return or raise")
+
+
+def _client(told: Sent | BrowserSent) -> Mapping[str, Any]:
+    """What a browser took part with, if it was one."""
+    if isinstance(told, Sent):
+        return {}
+    return {
+        "agent_client": BROWSER,
+        "agent_video": "camera" if told.camera else "pattern",
+        "agent_audio": "microphone" if told.microphone else "tone",
+        "agent_page_hidden": told.hidden,
+    }
+
+
+def reading(
+    top: Rung,
+    ours: Sent,
+    theirs: Sent,
+    down: Seen,
+    up: Seen,
+    client: Mapping[str, Any] = MappingProxyType({}),
+) -> Reading:
     """Values and conditions; raises `NoData` where a host was the limit, not the network."""
     round_trip = ours.round_trip_p50 or theirs.round_trip_p50 or 0.0
     ways = {"down": _way(ours, down, round_trip), "up": _way(theirs, up, round_trip)}
@@ -138,6 +183,7 @@ def reading(top: Rung, ours: Sent, theirs: Sent, down: Seen, up: Seen) -> Readin
         "rtt_p50_seconds": _rounded(round_trip),
         "hub_port": ours.local_port,
         "agent_port": ours.remote_port,
+        **client,
     }
     for name, load in (("hub", ours), ("agent", theirs)):
         conditions |= {
@@ -179,9 +225,10 @@ def _way_values(way: str, sent: Sent, got: Seen, round_trip: float) -> Mapping[s
     audio_loss = _share(got.audio_lost, got.audio_sent)
     _put(values, f"{way}_audio_loss_ratio", audio_loss)
     _put(values, f"{way}_bits_per_second", got.bits_per_second)
-    if audio_loss is not None and round_trip > 0:
+    if audio_loss is not None and round_trip > 0 and got.audio_play_out is not None:
         delay = one_way_delay(round_trip, got.audio_play_out)
-        _put(values, f"{way}_audio_mos", mos(r_factor(delay, audio_loss, got.audio_burst_ratio)))
+        burst = 1.0 if got.audio_burst_ratio is None else got.audio_burst_ratio
+        _put(values, f"{way}_audio_mos", mos(r_factor(delay, audio_loss, burst)))
     if got.video_sent:
         _put(values, f"{way}_video_loss_ratio", _share(got.video_lost, got.video_sent))
         _put(values, f"{way}_frames_per_second", got.frames_per_second)
@@ -205,25 +252,26 @@ def _way_conditions(way: str, sent: Sent, got: Seen) -> Mapping[str, Any]:
     }
 
 
-def _wire(way: str, sent: int, received: int) -> Mapping[str, Any]:
+def _wire(way: str, sent: int | None, received: int | None) -> Mapping[str, Any]:
+    loss = max(0.0, 1 - received / sent) if sent and received is not None else None
     return {
         f"{way}_wire_sent": sent,
         f"{way}_wire_received": received,
-        f"{way}_wire_loss_ratio": _rounded(max(0.0, 1 - received / sent) if sent else None),
+        f"{way}_wire_loss_ratio": _rounded(loss),
     }
 
 
 def _overloaded(host: Sent, got: Seen) -> str | None:
     """What the host that received `got` lacked, if it was the limit."""
-    if host.loop_stalled_ratio > STALLED:
-        return f"the event loop was late for {host.loop_stalled_ratio:.0%} of the call"
-    if host.socket_drops > SOCKET_DROPS * max(1, got.datagrams_received):
+    if (host.loop_stalled_ratio or 0.0) > STALLED:
+        return f"this computer was too slow for {host.loop_stalled_ratio:.0%} of the call"
+    if (host.socket_drops or 0) > SOCKET_DROPS * max(1, got.datagrams_received or 0):
         return f"{host.socket_drops} datagrams were dropped at the socket"
     return None
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole > 0 else None
+def _share(part: int | None, whole: int) -> float | None:
+    return part / whole if part is not None and whole > 0 else None
 
 
 def _put(values: dict[str, float], name: str, value: float | None) -> None:

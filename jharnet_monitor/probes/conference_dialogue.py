@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Channel, ChannelClosed
 from jharnet_monitor.rtc.failure import CallFailed
+from jharnet_monitor.rtc.report import BadReport
 
 REPLY = 10.0
 """Seconds for a message that must come at once; a full link delays it."""
@@ -25,6 +26,8 @@ class Dialogue:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self.on_account: Callable[[Mapping[str, Any]], None] | None = None
+        """Takes the accounts that a browser gives while the call runs; None: it gives none."""
         loop = asyncio.get_running_loop()
         self._came: dict[str, asyncio.Future[dict[str, Any]]] = {
             name: loop.create_future() for name in _MESSAGES[:-1]
@@ -86,6 +89,8 @@ class Dialogue:
                     self._break(_told(message))
                 elif name in self._came and not self._came[name].done():
                     self._came[name].set_result(message)
+                elif name == "account" and self.on_account is not None:
+                    self.on_account(message)
                 else:
                     self._break(
                         CallFailed(
@@ -95,6 +100,8 @@ class Dialogue:
                     )  # fmt: skip
         except ChannelClosed as error:
             self._break(_lost(error))
+        except BadReport as error:
+            self._break(CallFailed(Cause.BAD_REPORT, str(error), by_network=False))
 
     def _break(self, why: CallFailed) -> None:
         if not self._broken.done():

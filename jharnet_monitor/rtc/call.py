@@ -25,6 +25,7 @@ from aiortc.rtp import (
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.judge.video import play_out_delay
 from jharnet_monitor.model import Cause
+from jharnet_monitor.rtc.browser import BrowserAccount, BrowserSent, numbered
 from jharnet_monitor.rtc.clips import prepare
 from jharnet_monitor.rtc.connection import SILENCE, Connection, settled
 from jharnet_monitor.rtc.failure import CallFailed
@@ -32,6 +33,7 @@ from jharnet_monitor.rtc.host_watch import HostWatch
 from jharnet_monitor.rtc.profiles import Rung
 from jharnet_monitor.rtc.progress import find_account
 from jharnet_monitor.rtc.receiver import Receiver
+from jharnet_monitor.rtc.remb import RateAdvice
 from jharnet_monitor.rtc.report import Seen, Sent, seen
 from jharnet_monitor.rtc.sender import Sender
 
@@ -56,6 +58,7 @@ class Call:
         self._connection = Connection(address, ports, tracks, self)
         self._tasks = [asyncio.create_task(self._watch.run())]
         self._peer_finished = False
+        self._rate_advice: RateAdvice | None = None
 
     @classmethod
     async def new(cls, address: str, top: Rung, ports: tuple[int, int] | None = None) -> Call:
@@ -104,6 +107,12 @@ class Call:
         self.sender.start(self._connection.own)
         self.receiver.start(self._connection.theirs, self._connection.own)
 
+    def advise_rate(self) -> None:
+        """Tell the other end, a browser, what rate it may send; call once it is described."""
+        number = self._connection.theirs.send_time
+        if number is not None:
+            self._rate_advice = RateAdvice(number, self._connection.own.video.ssrc)
+
     async def connect(self) -> None:
         """Wait until media comes in; raises `CallFailed` with the cause where it does not."""
         await self._connection.connect()
@@ -146,6 +155,10 @@ class Call:
         if not self._peer_finished and not self._connection.is_open:
             raise CallFailed(Cause.AGENT_LOST, "the other end hung up", by_network=False)
 
+    def accounted(self, account: BrowserAccount) -> None:
+        """A browser says what has come of ours."""
+        self.sender.accounted(account, time.monotonic())
+
     def peer_finished(self) -> None:
         """The other end said that it sends no more: silence is no fault from now on."""
         self._peer_finished = True
@@ -173,6 +186,7 @@ class Call:
             audio_window=last.audio,
             video_first=sender.video.first or 0,
             video_packets=len(sender.video),
+            video_rung=last.keyframe,
             video_window=last.video,
             retransmitted=sender.retransmitted,
             refused=sender.refused,
@@ -190,6 +204,13 @@ class Call:
             cpu_ratio=load.cpu,
         )
 
+    async def numbered(self, told: BrowserSent) -> Sent:
+        """What a browser sent, once the last of it is in."""
+        self.receiver.quiet = True
+        await settled(lambda: self._silent, _DRAIN)
+        audio, video = self.receiver.audio, self.receiver.video
+        return await asyncio.to_thread(numbered, told, audio, video, self._connection.ports)
+
     async def seen(self, theirs: Sent) -> Seen:
         """What arrived of what the other end says it sent, once the last of it is in."""
         self.receiver.quiet = True
@@ -200,16 +221,21 @@ class Call:
 
     def _all_in(self, theirs: Sent) -> bool:
         audio, video = self.receiver.audio, self.receiver.video
-        quiet = time.monotonic() - (self.receiver.last_at or 0.0) > 0.5 + self.sender.round_trip
-        return quiet or (
+        return self._silent or (
             len(audio.at) >= theirs.audio_packets and len(video.at) >= theirs.video_packets
         )
+
+    @property
+    def _silent(self) -> bool:
+        return time.monotonic() - (self.receiver.last_at or 0.0) > 0.5 + self.sender.round_trip
 
     # What `Wire` gives
 
     async def rtp_received(self, data: bytes, at: float) -> None:
         """A media packet arrived."""
         self.receiver.received(data, at)
+        if self._rate_advice is not None and (advice := self._rate_advice.received(data, at)):
+            await self._connection.send(advice)
         if self.receiver.urgent:
             await self.receiver.attend(at, self._connection.send)
 

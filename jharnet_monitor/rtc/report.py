@@ -26,11 +26,13 @@ class BadReport(ValueError):
     """The other end's report is not one."""
 
 
-T = TypeVar("T", bound="_Report")
+T = TypeVar("T", bound="Report")
 
 
 @dataclass(frozen=True, slots=True)
-class _Report:
+class Report:
+    """Figures that one end tells the other; None is what it cannot know."""
+
     def to_json(self) -> dict[str, Any]:
         """As it goes over the signalling channel."""
         return asdict(self)
@@ -57,8 +59,12 @@ class _Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent(_Report):
-    """What one end sent. The judged window is its last rung, from packet `window_…` on."""
+class Sent(Report):
+    """What one end sent. The judged window is its last rung, once the other end reported.
+
+    Packets are counted from the call's first; `…_window` is the first that is judged, and
+    `video_rung` the first of the rung, a keyframe's.
+    """
 
     rung: str
     seconds: float
@@ -68,9 +74,10 @@ class Sent(_Report):
     audio_window: int
     video_first: int
     video_packets: int
+    video_rung: int
     video_window: int
-    retransmitted: int
-    refused: int
+    retransmitted: int | None
+    refused: int | None
     stepped_down: bool
     loss_stays: bool
     capacity: float | None
@@ -80,30 +87,31 @@ class Sent(_Report):
     round_trip_p95: float | None
     local_port: int
     remote_port: int
-    loop_lag_seconds: float
-    loop_stalled_ratio: float
-    socket_drops: int
-    cpu_ratio: float
+    loop_lag_seconds: float | None
+    loop_stalled_ratio: float | None
+    """Share of the call in which this host was too slow."""
+    socket_drops: int | None
+    cpu_ratio: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Seen(_Report):
+class Seen(Report):
     """What one end saw arrive of the other's media, in the judged window unless said otherwise."""
 
-    datagrams_sent: int
+    datagrams_sent: int | None
     """By the end that says this, in the whole call: media, RTCP, DTLS and STUN."""
-    datagrams_received: int
+    datagrams_received: int | None
     audio_sent: int
     audio_lost: int
     audio_concealed: int
-    audio_burst_ratio: float
-    audio_play_out: float
+    audio_burst_ratio: float | None
+    audio_play_out: float | None
     jitter_seconds: float | None
     pdv_seconds: float | None
     video_sent: int
     video_lost: int
     """First transmission never arrived."""
-    video_missing: int
+    video_missing: int | None
     """Never arrived, not even as a retransmission."""
     frames_complete: int
     frames_per_second: float
@@ -158,12 +166,12 @@ def _picture(video: Arrivals, sent: Sent, sound: Sound, delay: float) -> dict[st
     }
     if not here:
         return result
-    frames = frames_of(video, slots, window)
+    frames = frames_of(video, slots, range(sent.video_rung, sent.video_packets))
     times = shown(frames, delay)
     start, end = start + settle, start + sent.seconds
     still = freezes(times, start, end)
-    first_stamp = video.timestamp[here[0]]
-    heights = [h for stamp, h in sorted(video.heights.items()) if stamp >= first_stamp]
+    last_stamp = video.timestamp[here[-1]]
+    heights = [h for stamp, h in sorted(video.heights.items()) if stamp <= last_stamp]
     return result | {
         "frames_complete": sum(f.complete is not None and start <= f.complete for f in frames),
         "frames_per_second": frames_per_second(times, start, end),

@@ -40,6 +40,24 @@ def parse_header(data: bytes) -> Header | None:
     return Header(second & 0x7F, bool(second & 0x80), sequence, timestamp, ssrc, payload)
 
 
+def extension(data: bytes, number: int) -> bytes | None:
+    """The header extension of that number (RFC 8285, 4.2: one-byte headers), or None."""
+    at = 12 + 4 * (data[0] & 0x0F)
+    if not data[0] & 0x10 or data[at : at + 2] != b"\xbe\xde":
+        return None
+    end = min(len(data), at + 4 + 4 * int(_SEQUENCE.unpack_from(data, at + 2)[0]))
+    at += 4
+    while at < end:
+        if not data[at]:  # padding
+            at += 1
+            continue
+        length = (data[at] & 0x0F) + 1
+        if data[at] >> 4 == number:
+            return data[at + 1 : min(end, at + 1 + length)]
+        at += 1 + length
+    return None
+
+
 def unwrap(value: int, near: int, bits: int = 16) -> int:
     """The number whose last `bits` are `value` and that is closest to `near`.
 

@@ -14,6 +14,7 @@ from aiortc.sdp import MediaDescription, SessionDescription
 
 MAX_BYTES = 20_000
 MAX_CANDIDATES = 4
+_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 _FINGERPRINT = re.compile(
     r"a=fingerprint:sha-(?:256|384|512) (?:[0-9a-f]{2}:){31,63}[0-9a-f]{2}", re.IGNORECASE
 )
@@ -39,6 +40,8 @@ class Streams:
 
     audio: Stream
     video: Stream
+    send_time: int | None = None
+    """Number of the header extension that says when a video packet left (abs-send-time)."""
 
 
 def vetted(text: object, local_address: str) -> str:
@@ -109,7 +112,10 @@ def streams(text: str) -> Streams:
     if sorted(kinds) != ["audio", "video"] or len(description.media) > 3:
         raise BadDescription("does not describe one audio and one video stream")
     media = {m.kind: m for m in description.media}
-    return Streams(_stream(media["audio"], "opus"), _stream(media["video"], "vp8"))
+    extensions = {e.uri: e.id for e in media["video"].rtp.headerExtensions}
+    return Streams(
+        _stream(media["audio"], "opus"), _stream(media["video"], "vp8"), extensions.get(_SEND_TIME)
+    )
 
 
 def _stream(media: MediaDescription, codec: str) -> Stream:

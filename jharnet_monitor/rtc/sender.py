@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from aiortc.rtp import RtcpReceiverInfo
 
 from jharnet_monitor.rtc.arrivals import LINE_OVERHEAD
+from jharnet_monitor.rtc.browser import BrowserAccount
 from jharnet_monitor.rtc.clips import audio_clip, video_clip
 from jharnet_monitor.rtc.ladder import Ladder, Progress
 from jharnet_monitor.rtc.profiles import (
@@ -49,9 +50,14 @@ Send = Callable[[bytes], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """From which packets on a rung was sent (counted from the call's first), and when."""
+    """From which packets on a rung is judged (counted from the call's first), and from when.
+
+    `keyframe` is the rung's first video packet; the first rung is judged only once the other
+    end has reported, since it cannot read what comes before its handshake is done.
+    """
 
     rung: Rung
+    keyframe: int
     video: int
     audio: int
     at: float
@@ -112,7 +118,7 @@ class Sender:
             self.video_track.play(video_clip(top), top)
         self.ladder = Ladder(top)
         self.audio, self.video = SentLog(), SentLog()
-        self.segments: list[Segment] = [Segment(top, 0, 0, 0.0)]
+        self.segments: list[Segment] = [Segment(top, 0, 0, 0, 0.0)]
         self.round_trips: list[tuple[float, float]] = []
         """(when, seconds), raw, by RTCP sender reports and what the receiver says of them."""
         self.retransmitted = self.refused = 0
@@ -189,6 +195,8 @@ class Sender:
         """Take in what the peer says of one of our streams."""
         if self._streams is None:
             return
+        if self.last_report_at is None:
+            self.segments[-1] = self._segment(self._rung, 0, at)
         self.last_report_at = at
         sent_at = self._sender_reports.get(report.lsr) if report.lsr else None
         if sent_at is not None:
@@ -197,14 +205,32 @@ class Sender:
                 self.round_trips.append((at, round_trip))
         is_audio = report.ssrc == self._streams.audio.ssrc
         progress = self._progress(report, is_audio)
-        if progress is None:
-            return
+        if progress is not None:
+            self._take(progress, is_audio)
+
+    def _take(self, progress: Progress, is_audio: bool) -> None:
+        """Let the ladder know, by the stream that it watches, and the queue, by the audio."""
         if is_audio:
             self._queue.note(progress.transit)
         if self._changing is None and is_audio != bool(self._rung.video):
             step = self.ladder.report(progress)
             if step is not None:
                 self._changing = asyncio.create_task(self._change(step))
+
+    def accounted(self, told: BrowserAccount, at: float) -> None:
+        """Take in a browser's account of what came, which stands for report and account."""
+        if self.last_report_at is None:
+            self.segments[-1] = self._segment(self._rung, 0, at)
+        self.last_report_at = at
+        for log, packets, lost, newest, is_audio in (
+            (self.audio, told.audio_packets, told.audio_lost, told.audio_newest, True),
+            (self.video, told.video_packets, told.video_lost, told.video_newest, False),
+        ):
+            if 0 < packets <= len(log):
+                transit = newest - log.at[packets - 1]
+                self._take(
+                    Progress(told.written, packets, lost, told.line_bytes, transit), is_audio
+                )
 
     def _progress(self, report: RtcpReceiverInfo, is_audio: bool) -> Progress | None:
         log, account = self.audio if is_audio else self.video, self.account
@@ -235,7 +261,10 @@ class Sender:
 
     def _begin_segment(self, step: Rung, now: float) -> None:
         self._rung = step
-        self.segments.append(Segment(step, len(self.video), len(self.audio), now))
+        self.segments.append(self._segment(step, len(self.video), now))
+
+    def _segment(self, step: Rung, keyframe: int, now: float) -> Segment:
+        return Segment(step, keyframe, len(self.video), len(self.audio), now)
 
     async def repeat(self, lost: list[int], send: Send) -> None:
         """Answer a NACK (RFC 4585, 6.2.1) by RFC 4588, within the token bucket."""
