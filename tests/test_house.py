@@ -26,7 +26,18 @@ LEVELS = (
     {"config", "judge", "tokens", "tls", "host"},
     {"rtc", "probes", "store", "metrics", "live", "spool", "session", "lab"},
     {"states", "record", "runner", "report", "dossier", "client", "asked"},
-    {"schedule", "drills", "health", "vigil", "agents", "agent_watch", "web"},
+    {
+        "schedule",
+        "drills",
+        "health",
+        "vigil",
+        "agents",
+        "agent_watch",
+        "web",
+        "hindsight",
+        "notes",
+        "reviews",
+    },
     {"hub", "agent", "demo"},
     {"cli", "commands", "__main__"},
 )
@@ -125,10 +136,10 @@ def test_only_the_command_line_sets_up_logging() -> None:
 
 
 def test_files_hold_one_idea_each() -> None:
-    """No file is longer than 350 lines."""
-    files = [*_modules(), *(ROOT / "tests").rglob("*.py")]
-    lengths = {str(f.relative_to(ROOT)): f.read_text("utf-8").count("\n") for f in files}
-    assert {name: n for name, n in lengths.items() if n > 350} == {}
+    """No file is longer than 350 lines; one that holds a whole room's tests may have 450."""
+    files = [(f, 350) for f in _modules()] + [(f, 450) for f in (ROOT / "tests").rglob("*.py")]
+    lengths = {f: f.read_text("utf-8").count("\n") for f, _ in files}
+    assert {f.name: lengths[f] for f, most in files if lengths[f] > most} == {}
 
 
 def test_dependencies_are_what_is_imported() -> None:
@@ -167,7 +178,8 @@ def test_the_top_level_is_tidy() -> None:
     """A newcomer sees the rooms and nothing else."""
     top = {path.relative_to(ROOT).parts[0] for path in _shipped()}
     assert top <= {
-        ".ci", ".dockerignore", ".github", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md",
+        ".ci", ".dockerignore", ".github", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE",
+        "README.md",
         "config", "docs", "exporters", "jharnet_monitor", "pyproject.toml", "requirements.lock",
         "tests",
     }  # fmt: skip
