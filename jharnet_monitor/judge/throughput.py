@@ -7,16 +7,19 @@ soon as two neighbouring windows agree; their common slope is the estimate.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import sqrt
+from math import inf, sqrt
+from operator import attrgetter
 from statistics import fmean, stdev
 
 WINDOW_SECONDS = 0.5
 AGREEMENT = 0.03
 """Two windows agree when their rates differ by no more than this share of the larger one."""
+STEADY = 0.1
+"""Nor do they agree, but meet by chance, where the rate is less certain than this share of it."""
 PARTS = 20
 """The estimate's spread is judged over this many equal parts of its window."""
 T95 = 2.26
@@ -32,6 +35,9 @@ class Sample:
 
     seconds: float
     ip_bytes: float
+
+
+_moment = attrgetter("seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +81,21 @@ def slope(samples: Sequence[Sample]) -> float:
 
 
 def between(samples: Sequence[Sample], start: float, end: float) -> list[Sample]:
-    """The samples of `start`..`end`, both included."""
-    return [s for s in samples if start <= s.seconds <= end]
+    """The samples of `start`..`end`, both included, out of samples in time order."""
+    first = bisect_left(samples, start, key=_moment)
+    return list(samples[first : bisect_right(samples, end, key=_moment)])
 
 
 def agree(samples: Sequence[Sample], end: float) -> bool:
-    """Whether the two windows before `end` carry the same rate, and that not nothing."""
+    """Whether the two windows before `end` carry the same rate, and steadily so."""
     middle, start = end - WINDOW_SECONDS, end - 2 * WINDOW_SECONDS
     if not samples or samples[0].seconds > start:
         return False
     early = slope(between(samples, start, middle))
     late = slope(between(samples, middle, end))
-    return min(early, late) > 0 and abs(early - late) <= AGREEMENT * max(early, late)
+    if min(early, late) <= 0 or abs(early - late) > AGREEMENT * max(early, late):
+        return False
+    return _settled(samples, start, end).uncertainty <= STEADY
 
 
 def stable(samples: Sequence[Sample]) -> bool:
@@ -103,25 +112,67 @@ def estimate(samples: Sequence[Sample]) -> Estimate | None:
     if not samples or samples[-1].seconds - samples[0].seconds < WINDOW_SECONDS:
         return None
     end = next((s.seconds for s in samples if agree(samples, s.seconds)), None)
-    settled = end is not None
-    end = samples[-1].seconds if end is None else end
-    start = max(samples[0].seconds, end - 2 * WINDOW_SECONDS)
-    parts = _rates(between(samples, start, end))
+    stop = samples[-1].seconds if end is None else end
+    found = _settled(samples, stop - 2 * WINDOW_SECONDS, stop)
+    if found.rate <= 0:
+        return None
+    return replace(found, stable=end is not None)
+
+
+def _settled(samples: Sequence[Sample], start: float, end: float) -> Estimate:
+    """The rate of a stretch without the slow start at its beginning, if there is any."""
+    start = max(samples[0].seconds, start)
+    chosen = between(samples, start, end)
+    if slope(chosen) <= 0:
+        return Estimate(0.0, inf, False, start, end)
+    parts = _rates(chosen)
     first = _warm_up(parts)
     start += first * (end - start) / PARTS
     rate = slope(between(samples, start, end))
-    if rate <= 0:
+    spread = T95 * _standard_error(parts[first:])
+    return Estimate(rate, spread / rate if rate > 0 else inf, True, start, end)
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """A small packet sent beside the stream at `sent`, answered after `seconds`."""
+
+    sent: float
+    seconds: float
+
+
+def loaded_round_trip(
+    trips: Sequence[Trip], samples: Sequence[Sample], rate: float, stopped: float
+) -> float | None:
+    """Mean round-trip time in seconds of the stream's own packets; None where no trip met them.
+
+    Each trip stands for the packets that arrived around its answer, which stood in the same queue:
+    the few packets of slow start weigh little, however long it took. Samples and trips are on the
+    same clock; what was still in the queue when the stream stopped came out of it at `rate`.
+    """
+    met = sorted((t for t in trips if t.sent <= stopped), key=lambda t: t.sent + t.seconds)
+    if not met or not samples:
         return None
-    spread = _standard_error(parts[first:])
-    return Estimate(rate, T95 * spread / rate, settled, start, end)
+    moments = [trip.sent + trip.seconds for trip in met]
+    middles = [(a + b) / 2 for a, b in pairwise(moments)]
+    begun, last = samples[0].seconds, samples[-1]
+
+    def arrived(moment: float) -> float:
+        if moment > last.seconds:
+            return last.ip_bytes + (moment - last.seconds) * rate / 8
+        return _at(samples, moment)
+
+    edges = [arrived(m) for m in (begun, *middles, max(moments[-1], begun))]
+    weights = [max(0.0, b - a) for a, b in pairwise(edges)]
+    total = sum(weights)
+    return sum(w * t.seconds for w, t in zip(weights, met, strict=True)) / total if total else None
 
 
 def _rates(samples: Sequence[Sample]) -> list[float]:
     """Bit/s in each of `PARTS` equal parts of the time that the samples span."""
     start, end = samples[0].seconds, samples[-1].seconds
     step = (end - start) / PARTS
-    times = [s.seconds for s in samples]
-    edges = [_at(samples, times, start + i * step) for i in range(PARTS + 1)]
+    edges = [_at(samples, start + i * step) for i in range(PARTS + 1)]
     return [8 * (b - a) / step for a, b in pairwise(edges)]
 
 
@@ -137,9 +188,9 @@ def _standard_error(parts: Sequence[float]) -> float:
     return stdev(parts) / sqrt(len(parts))
 
 
-def _at(samples: Sequence[Sample], times: Sequence[float], seconds: float) -> float:
+def _at(samples: Sequence[Sample], seconds: float) -> float:
     """IP bytes at a moment, linear between the samples on either side."""
-    after = min(bisect_left(times, seconds), len(samples) - 1)
+    after = min(bisect_left(samples, seconds, key=_moment), len(samples) - 1)
     here = samples[after]
     before = samples[max(0, after - 1)]
     span = here.seconds - before.seconds

@@ -14,7 +14,14 @@ from contextlib import AsyncExitStack
 from statistics import fmean, median
 from typing import Any
 
-from jharnet_monitor.judge.throughput import Estimate, between, estimate, slope
+from jharnet_monitor.judge.throughput import (
+    Estimate,
+    Trip,
+    between,
+    estimate,
+    loaded_round_trip,
+    slope,
+)
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth_plan import PACE_REACHED, Plan
 from jharnet_monitor.probes.base import (
@@ -177,25 +184,22 @@ class FullTest(_Test):
         self._values[f"{name}_bits_per_second"] = rate
         self._conditions[f"{name}_uncertainty"] = round(measured.uncertainty, 4)
         self._conditions[f"{name}_ended"] = flow.ended.value
-        loaded = _loaded(name, flow, report, trips)
+        loaded = _loaded(name, flow, report, trips, rate)
         if loaded is not None:
             self._values[f"{name}_loaded_rtt_seconds"] = loaded
-        late = loaded if len(trips) < FEWEST_TRIPS else fmean(trips[len(trips) // 2 :])
+        late = loaded if len(trips) < FEWEST_TRIPS else _late(trips, flow)
         await self._what_limited(name, rate, _loss(name, flow, report), late)
 
     async def _beside_pings(
         self, name: str, exchange: Exchange
-    ) -> tuple[Flow, Mapping[str, Any], list[float]]:
-        """The transfer, and the round trips of the pings sent while it ran."""
+    ) -> tuple[Flow, Mapping[str, Any], list[Trip]]:
+        """The transfer, and the pings that were sent beside it."""
         if self._side is None:
             return *await self._transfer(name, exchange), []
         spacing = ping_spacing(self._plan.of_direction(name).rate)
         async with self._side.pinging(spacing) as trips:
             flow, report = await self._transfer(name, exchange)
-        # an upload stood in the agent's queue before the hub saw the first of it
-        ahead = self._values["idle_rtt_seconds"] if name == "upload" else 0.0
-        begun, stopped = flow.begun - ahead, flow.stopped - ahead / 2
-        return flow, report, [t.seconds for t in trips if begun <= t.sent <= stopped]
+        return flow, report, trips
 
     async def _transfer(self, name: str, exchange: Exchange) -> tuple[Flow, Mapping[str, Any]]:
         path = self._agent.serve_transfer(exchange.handle)
@@ -280,14 +284,23 @@ def _check_end(name: str, flow: Flow) -> None:
         raise NoData(Cause.AGENT_LOST, f"the agent broke the {name} off")
 
 
-def _loaded(name: str, flow: Flow, report: Mapping[str, Any], trips: list[float]) -> float | None:
+def _loaded(
+    name: str, flow: Flow, report: Mapping[str, Any], trips: list[Trip], rate: float
+) -> float | None:
     """Mean round-trip time while the stream ran: of the pings, or else of the stream itself."""
     if len(trips) >= FEWEST_TRIPS:
-        return fmean(trips)
+        return loaded_round_trip(trips, flow.series.samples(), rate, flow.stopped)
     if name == "download":
         return flow.own_rtt
     value = report.get("rtt")
     return float(value) if isinstance(value, int | float) and 0 < value < 60 else None
+
+
+def _late(trips: list[Trip], flow: Flow) -> float | None:
+    """Mean round-trip time in the second half of the test."""
+    middle = (flow.begun + flow.stopped) / 2
+    late = [trip.seconds for trip in trips if middle <= trip.sent <= flow.stopped]
+    return fmean(late) if late else None
 
 
 def _loss(name: str, flow: Flow, report: Mapping[str, Any]) -> float:

@@ -7,9 +7,10 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from jharnet_monitor.clock import Clock
+from jharnet_monitor.judge.throughput import Trip
 from jharnet_monitor.judge.trains import Arrival, Capacity, capacity
 from jharnet_monitor.probes.base import Channel
 from jharnet_monitor.probes.datagrams import (
@@ -38,13 +39,6 @@ UNSTRETCHED = 0.7
 def ping_spacing(rate: float) -> float:
     """Seconds between small packets on a line of `rate` bit/s."""
     return max(LEAST_SPACING_SECONDS, SMALL_IP_BYTES * 8 / (PING_SHARE * rate))
-
-
-class Trip(NamedTuple):
-    """A ping that was answered: when it was sent, and how long it took, in seconds."""
-
-    sent: float
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

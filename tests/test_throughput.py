@@ -1,0 +1,156 @@
+"""The stopping rule, the estimate, the loaded round trip and the trains, on transfers made up."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jharnet_monitor.judge.throughput import (
+    Sample,
+    Trip,
+    estimate,
+    ip_rate,
+    loaded_round_trip,
+    stable,
+)
+from jharnet_monitor.judge.trains import Arrival, capacity
+from jharnet_monitor.probes.tcpinfo import parse
+
+
+def transfer(
+    rate: float, seconds: float, *, ramp: float = 0.3, noise: float = 0.0, start: float = 100.0
+) -> list[Sample]:
+    """Packets of 1500 bytes on a line of `rate` bit/s after a slow start of `ramp` seconds."""
+    chance = random.Random(1)
+    samples = []
+    for number in range(int(rate * seconds / 12000)):
+        sent = number * 12000 / rate  # seconds of the full line
+        moment = (3 * sent * ramp**2) ** (1 / 3) if sent < ramp / 3 else sent + 2 * ramp / 3
+        samples.append(Sample(start + moment + chance.uniform(0, noise), 1500.0 * number))
+    return sorted(samples, key=lambda s: s.seconds)
+
+
+def test_ip_rate_is_what_a_contract_speaks_of() -> None:
+    """1448 bytes of payload make a packet of 1500."""
+    assert ip_rate(1448) == pytest.approx(1500)
+
+
+@settings(deadline=None, max_examples=60)
+@given(rate=st.floats(3e5, 1e8), ramp=st.floats(0.05, 0.6))
+def test_the_plateau_is_found(rate: float, ramp: float) -> None:
+    """Whatever the rate and the slow start, the estimate is the line's rate, with its certainty."""
+    samples = transfer(rate, 2.0, ramp=ramp)
+    samples = samples[:: 1 + len(samples) // 250]
+    found = estimate(samples)
+    assert found is not None
+    assert found.stable
+    assert found.rate == pytest.approx(rate, rel=0.015)
+    assert found.uncertainty < 0.2
+
+
+def test_noise_shows_in_the_uncertainty_and_not_in_the_rate() -> None:
+    """5 ms of jitter: the rate stays within a percent, and the interval holds the truth."""
+    found = estimate(transfer(4e6, 1.6, noise=0.01))
+    assert found is not None
+    assert found.rate == pytest.approx(4e6, rel=0.01)
+    assert abs(found.rate - 4e6) <= found.uncertainty * found.rate
+    assert 0.001 < found.uncertainty < 0.1
+
+
+def test_it_does_not_stop_in_slow_start() -> None:
+    """While the rate still doubles, no two windows agree."""
+    samples = [Sample(t / 100, 1000 * 2 ** (t / 25)) for t in range(300)]
+    assert not any(stable(samples[:n]) for n in range(1, 300))
+
+
+def test_silence_is_not_a_rate() -> None:
+    """Two windows of nothing agree about nothing."""
+    samples = [*transfer(2e6, 0.4), *(Sample(101 + t / 10, 30000.0) for t in range(20))]
+    assert not stable(samples)
+    assert estimate([Sample(0.0, 1.0), Sample(2.0, 1.0), Sample(3.0, 1.0)]) is None
+    assert estimate([]) is None
+    assert estimate(transfer(2e6, 0.2)) is None
+
+
+def test_what_never_settles_says_so() -> None:
+    """A rate that swings gives the last second, marked, with a wide interval."""
+    samples, sent = [], 0.0
+    for step in range(250):
+        sent += 4000 if step // 30 % 2 else 500
+        samples.append(Sample(step / 100, sent))
+    found = estimate(samples)
+    assert found is not None
+    assert not found.stable
+    assert found.uncertainty > 0.2
+
+
+def test_the_loaded_round_trip_is_that_of_the_packets() -> None:
+    """A long slow start with an empty queue weighs as little as the packets it sent."""
+    samples = [Sample(t / 100, 10.0 * t) for t in range(100)]
+    samples += [Sample(1 + t / 100, 1000 + 2500.0 * t) for t in range(1, 100)]
+    trips = [Trip(t / 20, 0.03 if t < 20 else 0.23) for t in range(40)]
+    found = loaded_round_trip(trips, samples, 2e6, stopped=1.99)
+    assert found == pytest.approx(0.23, rel=0.1)  # the plain mean is 0.13
+    assert loaded_round_trip([], samples, 2e6, 2.0) is None
+    assert loaded_round_trip([Trip(5.0, 0.1)], samples, 2e6, 2.0) is None
+
+
+@settings(deadline=None)
+@given(rate=st.floats(2e5, 1e8), lost=st.sets(st.integers(1, 32), max_size=20))
+def test_a_train_with_holes(rate: float, lost: set[int]) -> None:
+    """Lost packets leave a hole in the numbers, and the capacity as it is."""
+    train = [Arrival(n, n * 12000 / rate) for n in range(33) if n not in lost]
+    found = capacity(train, 1500)
+    assert found is not None
+    assert found.rate == pytest.approx(rate, rel=1e-3)
+
+
+def test_a_train_between_other_traffic() -> None:
+    """Where some gaps hold another's packet, the many that do not tell the line."""
+    moment, train = 0.0, []
+    for number in range(33):
+        moment += 0.006 + (0.004 if number % 3 == 0 else 0.0)
+        train.append(Arrival(number, moment))
+    found = capacity(train, 1500)
+    assert found is not None
+    assert found.rate == pytest.approx(2e6, rel=0.01)
+
+
+def test_a_train_in_jitter_says_how_unsure_it_is() -> None:
+    """5 ms of jitter on gaps of 6 ms: within 5 %, and the interval holds the truth."""
+    chance = random.Random(3)
+    train = [Arrival(n, n * 0.006 + chance.uniform(0, 0.01)) for n in range(33)]
+    found = capacity(train, 1500)
+    assert found is not None
+    assert found.rate == pytest.approx(2e6, rel=0.05)
+    assert abs(found.rate - 2e6) <= 1.5 * found.uncertainty * found.rate
+
+
+def test_too_short_a_train_is_none() -> None:
+    """Four packets, or all at one moment, tell nothing."""
+    assert capacity([Arrival(n, n * 0.01) for n in range(4)], 1500) is None
+    assert capacity([Arrival(n, 1.0) for n in range(30)], 1500) is None
+
+
+def test_the_kernels_structure_is_read_where_its_fields_are() -> None:
+    """Offsets of linux/tcp.h; an older, shorter answer leaves the later fields at 0."""
+    raw = bytearray(232)
+    raw[5] = 1
+    for offset, form, value in (
+        (16, "I", 1448), (20, "I", 1440), (68, "I", 31_000), (120, "Q", 7), (128, "Q", 8),
+        (152, "I", 9), (192, "I", 10), (200, "Q", 11), (208, "Q", 12),
+    ):  # fmt: skip
+        struct.pack_into(f"={form}", raw, offset, value)
+    info = parse(bytes(raw))
+    assert info is not None
+    assert (info.send_mss, info.receive_mss, info.rtt, info.header) == (1448, 1440, 0.031, 52)
+    assert (info.bytes_acked, info.bytes_received, info.data_segments_in) == (7, 8, 9)
+    assert (info.delivered, info.bytes_sent, info.bytes_retransmitted) == (10, 11, 12)
+    older = parse(bytes(raw[:160]))
+    assert older is not None
+    assert older.delivered == 0
+    assert parse(bytes(raw[:100])) is None
