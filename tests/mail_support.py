@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from ipaddress import IPv4Address
@@ -16,9 +16,23 @@ from typing import Any, cast
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.schema import ReportSettings
+from jharnet_monitor.live import SelfLive
+from jharnet_monitor.report.build import Made as File
+from jharnet_monitor.report.courier import Courier
+from jharnet_monitor.report.mail import Letter
+from jharnet_monitor.report.period import Period
+from jharnet_monitor.report.weekly_mail import Mailing
+from jharnet_monitor.store import Store
 from jharnet_monitor.tls import Files, make_authority, make_certificate, server_context
+from tests import made_up_week
+from tests.made_up_week import WEEK
 
 USER, PASSWORD = "monitor", "correct horse"
+DC, DIO, NIC = "dc@example.in", "dio@example.in", "nic@elsewhere.in"
+MONDAY = WEEK.end + timedelta(hours=8)
 Answer = Callable[[str], str]
 """Gives the server's line for a recipient; "250 OK" takes it."""
 
@@ -112,3 +126,48 @@ def _sign_in(
     server: SMTP, session: object, envelope: Envelope, mechanism: str, login: LoginPassword
 ) -> AuthResult:
     return AuthResult(success=(login.login, login.password) == (USER.encode(), PASSWORD.encode()))
+
+
+@dataclass(slots=True)
+class MailingHub:
+    """What is a hub to the mails: a store, a clock that is moved by hand, and a small report."""
+
+    directory: Path
+    host: MailHost
+    to: tuple[str, ...] = (DC, DIO)
+    clock: ManualClock = field(default_factory=lambda: ManualClock(MONDAY - timedelta(days=3)))
+    health: SelfLive = field(default_factory=SelfLive)
+    made: list[str] = field(default_factory=list)
+    trouble: Exception | None = None
+
+    def config(self) -> Config:
+        """The made-up district, with the server as its own."""
+        password = self.directory / "password"
+        password.touch(mode=0o600)
+        password.write_text(PASSWORD)
+        base = made_up_week.config(f"sqlite:///{self.directory / 'monitor.db'}")
+        settings = {
+            "to": self.to, "roots_to": [NIC], "directory": str(self.directory / "reports"),
+            "smtp": {"host": "127.0.0.1", "port": self.host.port, "user": USER,
+                     "ca": str(self.host.ca), "password_file": str(password), "from": "jhn@hub.in"},
+        }  # fmt: skip
+        return base.model_copy(update={"report": ReportSettings.model_validate(settings)})
+
+    def start(self) -> Courier:
+        """A courier of a new process, on the same files."""
+        config = self.config()
+        store = Store(config.hub.database, self.clock)
+        store.migrate()
+        return Courier(config, store, self.clock, self.health, self.make)
+
+    def make(
+        self, store: Store, config: Config, period: Period, now: datetime
+    ) -> tuple[list[Mailing], list[File]]:
+        """A report of one line, at once."""
+        if self.trouble is not None:
+            raise self.trouble
+        self.made.append(period.name)
+        report = Mailing(period.stem, config.report.to, Letter(f"Report {period.name}", "हाँ\n"))
+        root = Mailing(f"root-{period.name}", config.report.roots_to, Letter("Root", "r", root="r"))
+        file = File(f"{period.stem}.en.pdf", "en", "pdf", b"%PDF")
+        return [one for one in (report, root) if one.recipients], [file]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
+import random
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 
@@ -16,27 +16,20 @@ from pypdf import PdfReader
 
 from jharnet_monitor.cli import main
 from jharnet_monitor.clock import ManualClock
-from jharnet_monitor.config import Config
-from jharnet_monitor.config.schema import ReportSettings
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.live import SelfLive
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report import mail
-from jharnet_monitor.report.build import Made as File
 from jharnet_monitor.report.courier import Courier
 from jharnet_monitor.report.due import due_at, due_weeks
 from jharnet_monitor.report.mail import Letter
 from jharnet_monitor.report.outbox import Busy
-from jharnet_monitor.report.period import Period
-from jharnet_monitor.report.weekly_mail import Mailing, weekly_mails
+from jharnet_monitor.report.weekly_mail import weekly_mails
 from jharnet_monitor.store import Store, StoreError
 from jharnet_monitor.store.mails import MailState
-from tests import made_up_week
+from tests import made_up, made_up_week
+from tests.faults.mail import Run, Tally
 from tests.made_up_week import MADE_AT, WEEK
-from tests.mail_support import PASSWORD, USER, MailHost
-
-DC, DIO, NIC = "dc@example.in", "dio@example.in", "nic@elsewhere.in"
-MONDAY = WEEK.end + timedelta(hours=8)
+from tests.mail_support import DC, DIO, MONDAY, NIC, PASSWORD, USER, MailHost, MailingHub
 
 
 @pytest.fixture(scope="module")
@@ -56,55 +49,10 @@ def friendly(host: MailHost) -> MailHost:
     return host
 
 
-@dataclass(slots=True)
-class Hub:
-    """What is a hub to the mails: a store, a clock that is moved by hand, and a small report."""
-
-    directory: Path
-    host: MailHost
-    to: tuple[str, ...] = (DC, DIO)
-    clock: ManualClock = field(default_factory=lambda: ManualClock(MONDAY - timedelta(days=3)))
-    health: SelfLive = field(default_factory=SelfLive)
-    made: list[str] = field(default_factory=list)
-    trouble: Exception | None = None
-
-    def config(self) -> Config:
-        """The made-up district, with the server as its own."""
-        password = self.directory / "password"
-        password.touch(mode=0o600)
-        password.write_text(PASSWORD)
-        base = made_up_week.config(f"sqlite:///{self.directory / 'monitor.db'}")
-        settings = {
-            "to": self.to, "roots_to": [NIC], "directory": str(self.directory / "reports"),
-            "smtp": {"host": "127.0.0.1", "port": self.host.port, "user": USER,
-                     "ca": str(self.host.ca), "password_file": str(password), "from": "jhn@hub.in"},
-        }  # fmt: skip
-        return base.model_copy(update={"report": ReportSettings.model_validate(settings)})
-
-    def start(self) -> Courier:
-        """A courier of a new process, on the same files."""
-        config = self.config()
-        store = Store(config.hub.database, self.clock)
-        store.migrate()
-        return Courier(config, store, self.clock, self.health, self.make)
-
-    def make(
-        self, store: Store, config: Config, period: Period, now: datetime
-    ) -> tuple[list[Mailing], list[File]]:
-        """A report of one line, at once."""
-        if self.trouble is not None:
-            raise self.trouble
-        self.made.append(period.name)
-        report = Mailing(period.stem, config.report.to, Letter(f"Report {period.name}", "हाँ\n"))
-        root = Mailing(f"root-{period.name}", config.report.roots_to, Letter("Root", "r", root="r"))
-        file = File(f"{period.stem}.en.pdf", "en", "pdf", b"%PDF")
-        return [one for one in (report, root) if one.recipients], [file]
-
-
 @pytest.fixture
-def hub(tmp_path: Path, friendly: MailHost) -> Hub:
+def hub(tmp_path: Path, friendly: MailHost) -> MailingHub:
     """A hub that was set up on the Friday before."""
-    return Hub(tmp_path, friendly)
+    return MailingHub(tmp_path, friendly)
 
 
 def states(courier: Courier, name: str = WEEK.stem) -> Sequence[tuple[str, str, int]]:
@@ -115,7 +63,7 @@ def states(courier: Courier, name: str = WEEK.stem) -> Sequence[tuple[str, str, 
 def test_the_message_holds_everything(tmp_path: Path) -> None:
     """Of a real week: subject, text and HTML in both languages, pictures, PDFs, the root."""
     made = made_up_week.make(tmp_path)
-    config = made_up_week.config(made.database, to=[DC], roots_to=[NIC])
+    config = made_up_week.config(made.database, to=(DC,), roots_to=(NIC,))
     mailings, files = weekly_mails(made.store, config, WEEK, MADE_AT)
     letter = mailings[0].letter
     assert [one.name for one in files] == [f"weekly-2026-W47.{x}.pdf" for x in ("hi", "en")]
@@ -130,6 +78,26 @@ def test_the_message_holds_everything(tmp_path: Path) -> None:
     paper = PdfReader(io.BytesIO(letter.enclosures[1].content))
     assert "Potka" in paper.pages[0].extract_text()
     made.store.close()
+
+
+def test_the_root_goes_out_in_both_languages(tmp_path: Path) -> None:
+    """What the chain's hash was after the week's last sealed hour, and how to use it."""
+    clock = ManualClock(WEEK.start + timedelta(days=3))
+    store = Store(f"sqlite:///{tmp_path / 'monitor.db'}", clock)
+    store.migrate()
+    store.add([made_up.latency("potka", clock.now())])
+    clock.step(7200)
+    config = made_up_week.config("sqlite:///x", to=(DC,), roots_to=(NIC,))
+    mailings, _ = weekly_mails(store, config, WEEK, MADE_AT)
+    root = store.chain.root()
+    assert root is not None
+    letter = mailings[1].letter
+    assert (mailings[1].recipients, letter.root) == ((NIC,), root)
+    assert letter.text.count(root) == 4
+    assert "हैश शृंखला" in letter.text
+    assert f"dossier verify FILE.zip --root {root}" in letter.text
+    assert root in mailings[0].letter.text
+    store.close()
 
 
 def test_a_mail_reads_back_as_it_was_written() -> None:
@@ -161,7 +129,7 @@ def test_message_ids_follow_from_week_and_recipients() -> None:
                 mail.message_id("weekly-2026-W47", [DC], "jhn@hub.in")}) == 3  # fmt: skip
 
 
-def test_a_week_is_due_on_the_configured_day(hub: Hub) -> None:
+def test_a_week_is_due_on_the_configured_day(hub: MailingHub) -> None:
     """Monday 08:00 IST by default; not before, and nothing from before the hub was set up."""
     config = hub.config()
     assert due_at(WEEK, config).isoformat() == "2026-11-23T08:00:00+05:30"
@@ -176,7 +144,7 @@ def test_a_week_is_due_on_the_configured_day(hub: Hub) -> None:
     assert [w.name for w in due_weeks(config, setup, later)] == ["2026-W47", "2026-W48", "2026-W49"]
 
 
-async def test_everyone_gets_it_once_on_monday(hub: Hub) -> None:
+async def test_everyone_gets_it_once_on_monday(hub: MailingHub) -> None:
     """Through TLS and sign-in, one message a recipient, one Message-ID; then never again."""
     courier = hub.start()
     await courier.round()
@@ -195,7 +163,7 @@ async def test_everyone_gets_it_once_on_monday(hub: Hub) -> None:
     assert hub.health.report_failures == 0
 
 
-async def test_what_was_due_while_the_hub_was_off_is_caught_up(hub: Hub) -> None:
+async def test_what_was_due_while_the_hub_was_off_is_caught_up(hub: MailingHub) -> None:
     """Off over two Mondays: both weeks are made and sent at the start, oldest first."""
     await hub.start().round(eager=True)
     hub.clock.step(14 * 86400)
@@ -205,7 +173,7 @@ async def test_what_was_due_while_the_hub_was_off_is_caught_up(hub: Hub) -> None
     ]  # fmt: skip
 
 
-async def test_a_server_that_is_away_is_tried_again_with_pauses(hub: Hub) -> None:
+async def test_a_server_that_is_away_is_tried_again_with_pauses(hub: MailingHub) -> None:
     """Unreachable over an hour: each failure is counted and told, and the mail goes in the end."""
     courier = hub.start()
     await courier.round()
@@ -229,7 +197,7 @@ async def test_a_server_that_is_away_is_tried_again_with_pauses(hub: Hub) -> Non
 
 
 @pytest.mark.parametrize("stage", ["on_recipient", "on_message"])
-async def test_a_refusal_is_that_recipients_own(hub: Hub, stage: str) -> None:
+async def test_a_refusal_is_that_recipients_own(hub: MailingHub, stage: str) -> None:
     """4xx is tried again soon, 5xx seldom; the others have theirs and get no second one."""
     answers = {DC: "451 try later", DIO: "550 no such user"}
     setattr(hub.host, stage, lambda recipient: answers.get(recipient, "250 OK"))
@@ -249,7 +217,7 @@ async def test_a_refusal_is_that_recipients_own(hub: Hub, stage: str) -> None:
 
 
 async def test_a_log_that_cannot_be_written_repeats_nothing(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
+    hub: MailingHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk fills up between the 250 and the commit: the commit is made up for, not the mail."""
     courier = hub.start()
@@ -271,7 +239,7 @@ async def test_a_log_that_cannot_be_written_repeats_nothing(
     assert [len(hub.host.of(one)) for one in (DC, DIO, NIC)] == [1, 1, 1]
 
 
-async def test_a_report_that_cannot_be_made_is_made_later(hub: Hub) -> None:
+async def test_a_report_that_cannot_be_made_is_made_later(hub: MailingHub) -> None:
     """A full disk or a broken template: counted, tried again with pauses, nothing half sent."""
     courier = hub.start()
     await courier.round()
@@ -288,7 +256,7 @@ async def test_a_report_that_cannot_be_made_is_made_later(hub: Hub) -> None:
     assert len(hub.host.inbox) == 3
 
 
-async def test_later_recipients_get_later_reports(hub: Hub) -> None:
+async def test_later_recipients_get_later_reports(hub: MailingHub) -> None:
     """Who gets a week's report is settled when it is made; a newcomer causes no repeat."""
     await hub.start().round()
     hub.clock.step(3 * 86400)
@@ -301,13 +269,13 @@ async def test_later_recipients_get_later_reports(hub: Hub) -> None:
     assert [len(hub.host.of(one)) for one in hub.to] == [2, 2, 1]
 
 
-async def test_only_one_process_sends_at_a_time(hub: Hub) -> None:
+async def test_only_one_process_sends_at_a_time(hub: MailingHub) -> None:
     """`report send` while the hub is sending is told so, and sends nothing twice."""
     with hub.start().outbox.alone(), pytest.raises(Busy), hub.start().outbox.alone():
         pass
 
 
-async def test_a_server_that_nobody_vouches_for_gets_no_password(hub: Hub) -> None:
+async def test_a_server_that_nobody_vouches_for_gets_no_password(hub: MailingHub) -> None:
     """A certificate of another authority: no sign-in, no mail, one clear line."""
     config = hub.config()
     assert config.report.smtp is not None
@@ -364,3 +332,14 @@ def test_report_send_by_hand(
     friendly.on_message = lambda recipient: "554 too large"
     code, told = send("--week", "2020-W48")
     assert (code, "554" in told) == (1, True)
+
+
+def test_a_death_between_the_250_and_the_commit_repeats_that_mail_alone(
+    tmp_path: Path, friendly: MailHost
+) -> None:
+    """Killed with -9 in the gap: one repeat with the same Message-ID, nothing missed."""
+    kind = "between the 250 and the commit"
+    tally = Tally()
+    Run(tmp_path / "run", friendly, random.Random(1), kind, tally, kills=1).go()
+    assert (tally.deaths[kind], tally.repeats) == (1, 1)
+    assert (tally.missed, tally.second_identities, tally.unowed) == (0, 0, 0)

@@ -1,0 +1,85 @@
+"""The process that is killed: a hub's weekly mails, on the files and the server of a fault run.
+
+python -m tests.faults.mail_subject DIRECTORY TLS_DIRECTORY PORT PLACE NTH
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.report.courier import Courier
+from jharnet_monitor.report.weekly_mail import weekly_mails
+from tests.mail_support import MONDAY, MailHost, MailingHub
+
+PLACES = {
+    "before the mail is noted": ("prepare", "before"),
+    "after the mail was noted": ("prepare", "after"),
+    "before the attempt is noted": ("attempt", "before"),
+    "after the attempt was noted": ("attempt", "after"),
+    "between the 250 and the commit": ("accepted", "before"),
+    "after the commit": ("accepted", "after"),
+}
+"""Where a process dies by its own hand: before or after which entry in the log."""
+
+
+def die() -> None:
+    """As by a power cut: no handler runs, no buffer is written."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying(call: Callable[..., Any], moment: str, nth: int) -> Callable[..., Any]:
+    """The same call, at whose n-th time the process dies before or after it."""
+    times = 0
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        nonlocal times
+        times += 1
+        if times == nth and moment == "before":
+            die()
+        result = call(*arguments, **named)
+        if times == nth and moment == "after":
+            die()
+        return result
+
+    return wrapped
+
+
+def courier(directory: Path, host: MailHost, place: str) -> Courier:
+    """The courier of a Monday morning; with the real report where the kill may fall anywhere."""
+    hub = MailingHub(directory, host, clock=ManualClock(MONDAY + timedelta(minutes=1)))
+    started = hub.start()
+    if place == "anywhere":
+        started._make = weekly_mails
+    return started
+
+
+async def work(hub: Courier) -> None:
+    """Go on until everybody has everything."""
+    while True:
+        await hub.round(eager=True)
+        if not hub._store.mails.open():
+            return
+
+
+def main() -> None:
+    """Run until done, or dead."""
+    directory, tls, port, place, nth = sys.argv[1:]
+    hub = courier(Path(directory), MailHost(Path(tls), int(port)), place)
+    if place in PLACES:
+        entry, moment = PLACES[place]
+        mails = hub._store.mails
+        setattr(mails, entry, dying(getattr(mails, entry), moment, int(nth)))
+    print("ready", flush=True)
+    asyncio.run(work(hub))
+
+
+if __name__ == "__main__":
+    main()
