@@ -121,7 +121,7 @@ def prometheus(config: Path, directory: Path, port: int | None = None) -> Iterat
     url = f"http://127.0.0.1:{port}"
     argv = [
         program("prometheus"), f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}",
-        f"--storage.tsdb.path={directory / 'prometheus'}",
+        f"--storage.tsdb.path={directory / 'prometheus'}", "--rules.alert.resend-delay=5s",
     ]  # fmt: skip
     with server(argv, f"{url}/-/ready", directory / "prometheus.log"):
         yield url

@@ -1,0 +1,222 @@
+"""A whole district with its alerting, for tests: lab, hub, agents, Prometheus, Alertmanager, and
+somebody who is told. What is shipped is used as it is; only waiting times are shorter."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from jharnet_monitor.client import HubClient
+from jharnet_monitor.demo.flow import Demo
+from jharnet_monitor.demo.places import LabPlace
+from jharnet_monitor.demo.programs import Programs
+from jharnet_monitor.demo.relay import Relay
+from jharnet_monitor.demo.setup import PORT, Installation, install
+from jharnet_monitor.lab.layout import HEADQUARTERS
+from tests.exporters_support import EXPORTERS, alertmanager, prometheus, read_yaml
+
+MINUTE = 3
+"""Seconds that stand for a minute in the rules' `for`."""
+
+
+def _line(delay: str, **more: Any) -> dict[str, Any]:
+    way = {"delay": delay, "rate": "4 Mbit/s", "queue": "200ms", **more}
+    return {"down": way, "up": way}
+
+
+def _office(name: str, hindi: str, truth: dict[str, Any]) -> dict[str, Any]:
+    return {"id": name.lower(), "name": name, "name_hi": hindi, "subdivision": "Dhalbhum",
+            "contracted": "4 Mbit/s", "kind": "leased-line", "truth": truth}  # fmt: skip
+
+
+DISTRICT = {
+    "uplink": {"contracted": "34 Mbit/s", "truth": _line("1ms") | {
+        way: {"delay": "1ms", "rate": "34 Mbit/s", "queue": "100ms"} for way in ("down", "up")}},
+    "offices": [_office("Potka", "पोटका", _line("12ms")),
+                _office("Dumaria", "डुमरिया", _line("20ms"))],
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One alert in one message."""
+
+    at: float
+    receiver: str
+    status: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+@dataclass(slots=True)
+class Inbox:
+    """Everything that was delivered, in order."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+
+    def since(self, moment: float) -> list[Delivery]:
+        """Deliveries after a moment, without those about the monitor itself: the sign of life, and
+        that the clock of a test machine is not disciplined."""
+        return [d for d in self.deliveries if d.at >= moment and d.labels["team"] != "monitor"]
+
+    def first(
+        self, since: float, name: str, status: str, seconds: float, office: str | None = None
+    ) -> Delivery:
+        """The first delivery of an alert in a status; fails when it does not come in time."""
+        wanted = (name, status)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for one in self.deliveries:
+                here = office in (None, one.labels.get("office")) and one.at >= since
+                if here and (one.labels["alertname"], one.status) == wanted:
+                    return one
+            time.sleep(0.1)
+        raise AssertionError(f"no {status} {name} within {seconds:g} s: {self.since(since)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The district, who is told, and where Prometheus answers (inside headquarters)."""
+
+    demo: Demo
+    inbox: Inbox
+    prometheus: str
+
+    def inside(self) -> contextlib.AbstractContextManager[None]:
+        """The thread at headquarters, where Prometheus and Alertmanager are."""
+        return self.demo.place.entered(HEADQUARTERS)
+
+
+@contextlib.contextmanager
+def stack(directory: Path, prefix: str) -> Iterator[Stack]:
+    """Everything running, every agent connected."""
+    with contextlib.ExitStack() as todo:
+        demo = todo.enter_context(_district(directory, prefix))
+        demo.wait_for_agents()
+        with demo.place.entered(HEADQUARTERS):
+            inbox = Inbox()
+            told = todo.enter_context(_receiver(inbox))
+            routes = directory / "alertmanager.yml"
+            routes.write_text(yaml.safe_dump(_routes(told)), "utf-8")
+            tells = todo.enter_context(alertmanager(routes, directory))
+            watches = _watches(directory, demo, tells)
+            url = todo.enter_context(prometheus(watches, directory))
+        yield Stack(demo, inbox, url)
+
+
+@contextlib.contextmanager
+def _district(directory: Path, prefix: str) -> Iterator[Demo]:
+    """Hub and agents as the demo starts them, with offices that are always open."""
+    with contextlib.ExitStack() as todo:
+        place = LabPlace(DISTRICT, prefix)
+        todo.callback(place.close)
+        (directory / "reports").mkdir()
+        here = Installation(directory / "hub", directory / "reports")
+        here.directory.mkdir()
+        install(place, DISTRICT, here, datetime.now(UTC))
+        _change(here.config, _for_the_test)
+        programs = Programs(place, here)
+        todo.callback(programs.stop)
+        programs.start_speedtest_server()
+        programs.start_hub()
+        for office in ("potka", "dumaria"):
+            programs.start_agent(office)
+        relay = Relay(place, (place.hub_address, PORT), here.ca)
+        todo.callback(relay.close)
+        hub = HubClient(relay.url, here.api_token.read_text().strip())
+        yield Demo(place, DISTRICT, here, Console(quiet=True), programs, hub)
+
+
+def _for_the_test(config: dict[str, Any]) -> None:
+    config["district"]["office_hours"] = {
+        "days": "mon-sun", "from": "00:00", "to": "23:59", "holidays": None,
+    }  # fmt: skip
+    config["probes"]["latency"] = {"every": "5s", "packets": 25}
+    for number, office in enumerate(config["offices"]):
+        office |= {"latitude": 22.6 + number / 10, "longitude": 86.2}
+
+
+def _change(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    content = read_yaml(file)
+    change(content)
+    file.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
+
+
+def _routes(told: str) -> dict[str, Any]:
+    """The shipped routes and inhibitions; all receivers lead to the test, and nobody waits."""
+    config = read_yaml(EXPORTERS / "alertmanager" / "alertmanager.yml")
+    receivers = []
+    for receiver in config["receivers"]:
+        [settings] = receiver.get("email_configs") or receiver["webhook_configs"]
+        resolved = settings.get("send_resolved", True)
+        hook = {"url": f"{told}/{receiver['name']}", "send_resolved": resolved}
+        receivers.append({"name": receiver["name"], "webhook_configs": [hook]})
+    for route in (config["route"], *config["route"]["routes"]):
+        route |= {"group_wait": "1s", "group_interval": "1s"}
+    return {
+        "route": config["route"],
+        "inhibit_rules": config["inhibit_rules"],
+        "receivers": receivers,
+    }
+
+
+def _watches(directory: Path, demo: Demo, tells: str) -> Path:
+    """The shipped scrape configuration and rules, every second and with shorter `for`."""
+    config = read_yaml(EXPORTERS / "prometheus" / "prometheus.yml")
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    [targets] = config["alerting"]["alertmanagers"][0]["static_configs"]
+    targets["targets"] = [tells.removeprefix("http://")]
+    [scrape] = config["scrape_configs"]
+    scrape["static_configs"][0]["targets"] = [f"{demo.place.hub_address}:{PORT}"]
+    scrape["tls_config"]["ca_file"] = str(demo.here.ca)
+    file = directory / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config), "utf-8")
+    rules = directory / "rules"
+    shutil.copytree(EXPORTERS / "prometheus" / "rules", rules)
+    for one in rules.iterdir():
+        text = re.sub(r"(for: )(\d+)m\b", lambda m: f"{m[1]}{int(m[2]) * MINUTE}s",
+                      one.read_text("utf-8"))  # fmt: skip
+        one.write_text(text, "utf-8")
+    return file
+
+
+@contextlib.contextmanager
+def _receiver(inbox: Inbox) -> Iterator[str]:
+    """A webhook receiver; its path names who is told."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            """Keep what came."""
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            for alert in body["alerts"]:
+                inbox.deliveries.append(
+                    Delivery(time.monotonic(), self.path.strip("/"), alert["status"],
+                             alert["labels"], alert["annotations"])
+                )  # fmt: skip
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,150 @@
+"""From a fault in the lab to whoever must know: hub, Prometheus and Alertmanager as shipped.
+
+One district for the whole file. Only waiting times are shorter than in the shipped files.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.alerting_support import Stack, stack
+from tests.exporters_support import get_json
+from tests.test_dashboards import panels
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.server("prometheus", "prometheus-alertmanager"),
+    pytest.mark.timeout(300),
+]
+
+KNOWN_SECONDS = 60.0
+"""From the fault to the message, and from the return to the message with the cause."""
+
+HOLD_SECONDS = 10.0
+"""How long a fault lasts once it is known."""
+
+EMPTY = {
+    "Last report": "no mail server, so none was sent",
+    "The last outage of each office": "nothing has failed yet",
+}
+"""Panels that rightly have nothing to show on a good first day, and why."""
+
+CHOSEN = {
+    "$district": "east-singhbhum", "$office": ".+", "$profile": "720p", "$streams": "1",
+    "$__range": "5m", "$__rate_interval": "30s",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The district, measured once by every probe."""
+    with stack(tmp_path_factory.mktemp("stack"), "jhx") as one:
+        one.demo.measure()
+        yield one
+
+
+def _ask(running: Stack, expr: str) -> list[Any]:
+    with running.inside():
+        result: list[Any] = get_json(f"{running.prometheus}/api/v1/query", query=expr)["data"][
+            "result"
+        ]
+    return result
+
+
+def _shown(running: Stack, panel: dict[str, Any]) -> list[list[Any]]:
+    """What each query of a panel gives, with the variables chosen."""
+    found = []
+    for target in panel["targets"]:
+        expr = target["expr"]
+        if 'office="$office"' in expr:
+            expr = expr.replace('office="$office"', 'office="potka"')
+        for name, value in CHOSEN.items():
+            expr = expr.replace(name, value)
+        found.append(_ask(running, expr))
+    return found
+
+
+def test_no_panel_is_empty(running: Stack) -> None:
+    """Every query runs, and every panel shows something of a district that was measured once."""
+    deadline = time.monotonic() + 60
+    empty = [panel for _, panel in panels()]
+    while empty and time.monotonic() < deadline:
+        empty = [panel for panel in empty if not any(_shown(running, panel))]
+        if {panel["title"] for panel in empty} <= set(EMPTY):
+            break
+        time.sleep(2)  # rates and 15-minute figures need some scrapes
+    assert {panel["title"] for panel in empty} == set(EMPTY)
+
+
+def test_the_sign_of_life_arrives(running: Stack) -> None:
+    """The dead man's switch goes through Prometheus and Alertmanager to its own receiver."""
+    alive = running.inbox.first(0, "DeadMansSwitch", "firing", 30)
+    assert alive.receiver == "heartbeat"
+
+
+def test_a_dead_uplink_is_one_alert(running: Stack) -> None:
+    """Headquarters cut off from both offices: one alert, however long; the return resolves it."""
+    lab = running.demo.place.lab
+    assert lab is not None
+    begin = time.monotonic()
+    lab.cut("uplink")
+    try:
+        alert = running.inbox.first(begin, "UplinkDown", "firing", KNOWN_SECONDS)
+        print(f"uplink known after {alert.at - begin:.1f} s")
+        states = _ask(running, 'sum by (state) (jharnet_office_state{state="uplink_down"})')
+        assert [one["value"][1] for one in states] == ["2"]
+        time.sleep(HOLD_SECONDS)
+    finally:
+        lab.restore("uplink")
+    returned = time.monotonic()
+    running.inbox.first(begin, "UplinkDown", "resolved", KNOWN_SECONDS)
+    print(f"resolved {time.monotonic() - returned:.1f} s after the return")
+    told = running.inbox.since(begin)
+    assert {json.dumps(d.labels, sort_keys=True) for d in told} == {
+        json.dumps(alert.labels, sort_keys=True)
+    }
+    assert sorted(d.receiver for d in told if d.status == "firing") == ["network", "sms"]
+
+
+FAULTS = {
+    "potka": ("link", "OfficeLineWasDown", "operator"),
+    "dumaria": ("power", "OfficePowerWasDown", "electricity"),
+}
+"""By office: what is cut, which alert tells it afterwards, and to whom."""
+
+
+def test_the_cause_is_told_to_whom_it_concerns(running: Stack) -> None:
+    """Two offices fall silent and look alike: each is alerted with its live state. After their
+    return the alerts are resolved, and line and power are told, each to its own receiver."""
+    lab = running.demo.place.lab
+    assert lab is not None
+    begin = time.monotonic()
+    for office, (what, _, _) in FAULTS.items():
+        lab.cut(office, what)
+    try:
+        for office in FAULTS:
+            alert = running.inbox.first(begin, "OfficeUnreachable", "firing", KNOWN_SECONDS, office)
+            print(f"{office} known after {alert.at - begin:.1f} s")
+            assert alert.labels["state"] == "unreachable"
+            assert office.title() in alert.annotations["summary"]
+        time.sleep(HOLD_SECONDS)
+    finally:
+        for office, (what, _, _) in FAULTS.items():
+            lab.restore(office, what)
+    returned = time.monotonic()
+    running.demo.programs.start_agent("dumaria")
+    for office, (_, name, receiver) in FAULTS.items():
+        cause = running.inbox.first(returned, name, "firing", KNOWN_SECONDS)
+        print(f"cause at {office} told {cause.at - returned:.1f} s after the return")
+        assert (cause.receiver, cause.labels["office"]) == (receiver, office)
+        running.inbox.first(returned, "OfficeUnreachable", "resolved", KNOWN_SECONDS, office)
+    told = {(d.labels["office"], d.labels["alertname"]) for d in running.inbox.since(begin)}
+    assert told == {
+        *((office, "OfficeUnreachable") for office in FAULTS),
+        *((office, name) for office, (_, name, _) in FAULTS.items()),
+    }
