@@ -8,10 +8,9 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.probes.base import (
     Channel,
     ChannelClosed,
@@ -25,7 +24,11 @@ from jharnet_monitor.probes.conference import run
 from jharnet_monitor.probes.conference_far import far_side
 from tests.support import make_config
 
+if TYPE_CHECKING:
+    from jharnet_monitor.lab import Lab
+
 SIGNALLING_PORT = 9797
+HEADQUARTERS = "headquarters"
 
 
 class QueueChannel:

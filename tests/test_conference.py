@@ -80,6 +80,14 @@ async def test_a_call_is_a_probe() -> None:
     assert FAR_SIDES["conference"] is far_side
 
 
+async def test_a_call_keeps_within_what_the_uplink_grants() -> None:
+    """Granted less than its profile needs, a call starts lower; granted nothing, it says so."""
+    result = await call(LoopbackAgent(), seconds=1.5, granted=0.9e6)
+    assert result.conditions["profile"] == "720p-lean"
+    assert result.values["up_bits_per_second"] < 0.9e6
+    await _expect(LoopbackAgent(), Cause.UPLINK_BUSY, NoData, granted=10e3)
+
+
 @pytest.mark.parametrize("profile", ["audio", "180p"])
 async def test_a_call_of_a_lower_profile(profile: str) -> None:
     """A call told to start lower sends no more than that, and is graded by it."""

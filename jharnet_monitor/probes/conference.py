@@ -36,7 +36,7 @@ from jharnet_monitor.rtc.browser import BrowserAccount, BrowserSent
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.clips import ClipsMissing
 from jharnet_monitor.rtc.failure import CallFailed, route_address
-from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung
+from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung, rungs_below
 from jharnet_monitor.rtc.report import BadReport, Seen, Sent
 from jharnet_monitor.rtc.sdp import MAX_CANDIDATES, BadDescription, candidate_addresses
 
@@ -54,6 +54,15 @@ def _profile(context: ProbeContext) -> Rung:
     if name not in PROFILES:
         raise NoData(Cause.NOT_CONFIGURED, f"no profile {name!r}; there are {', '.join(PROFILES)}")
     return rung(name)
+
+
+def _granted(context: ProbeContext) -> Rung:
+    """The highest rung up to the profile that fits what was granted of the uplink."""
+    granted = float(context.options.get("granted", float("inf")))
+    for step in reversed(rungs_below(_profile(context))):
+        if step.line_rate <= granted * (1 + 1e-9):
+            return step
+    raise NoData(Cause.UPLINK_BUSY, f"{granted:.0f} bit/s of the uplink are too few for a call")
 
 
 def _seconds(context: ProbeContext) -> float:
@@ -79,9 +88,9 @@ async def run(context: ProbeContext) -> Reading:
     """Hold one call; raises `Failed` with grade 0 where the network lets none come about."""
     if context.agent is None:
         raise NoData(Cause.NO_AGENT)
-    top, seconds = _profile(context), _seconds(context)
+    top, seconds = _granted(context), _seconds(context)
     try:
-        channel = await context.agent.open("conference", {"profile": top.name, "seconds": seconds})
+        channel = await context.agent.open("conference", _asked(top, seconds))
     except ChannelClosed as error:
         raise NoData(Cause.AGENT_LOST, str(error)) from error
     dialogue = Dialogue(channel)
@@ -95,6 +104,12 @@ async def run(context: ProbeContext) -> Reading:
         raise NoData(Cause.INTERNAL_ERROR, str(error)) from error
     finally:
         await dialogue.end()
+
+
+def _asked(top: Rung, seconds: float) -> Mapping[str, Any]:
+    """What the far half is told; a page has no table of rungs, so that it is told their figures."""
+    figures = {"width": top.width, "height": top.height, "video": top.video}
+    return {"profile": top.name, "seconds": seconds, **figures}
 
 
 def _as_probe_error(error: CallFailed) -> ProbeError:

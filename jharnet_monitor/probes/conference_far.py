@@ -14,7 +14,7 @@ from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.clips import ClipsMissing
 from jharnet_monitor.rtc.failure import CallFailed, route_address
-from jharnet_monitor.rtc.profiles import PROFILES, rung
+from jharnet_monitor.rtc.profiles import RUNGS, Rung, rung
 from jharnet_monitor.rtc.report import BadReport, Sent
 
 MOST_SECONDS = 900.0
@@ -38,9 +38,10 @@ async def far_side(channel: Channel, params: Mapping[str, Any], context: FarCont
         await dialogue.end()
 
 
-def _asked(params: Mapping[str, Any]) -> tuple[Any, float]:
+def _asked(params: Mapping[str, Any]) -> tuple[Rung, float]:
     profile, seconds = params.get("profile"), params.get("seconds")
-    if profile not in PROFILES or not isinstance(seconds, int | float) or seconds < 1:
+    known = {step.name for step in RUNGS}
+    if profile not in known or not isinstance(seconds, int | float) or seconds < 1:
         raise CallFailed(
             Cause.SIGNALLING_FAILED, "the hub asks for a call that there is not", by_network=False
         )

@@ -71,6 +71,7 @@ def numbered(told: BrowserSent, audio: Arrivals, video: Arrivals, ports: tuple[i
         audio_window=_window(audio, begin),
         video_first=video.first or 0,
         video_packets=video.expected,
+        video_rung=0,
         video_window=_window(video, begin),
         retransmitted=told.retransmitted,
         refused=None,

@@ -25,6 +25,10 @@ from jharnet_monitor.rtc.rtp import Header, original_sequence, parse_header, par
 from jharnet_monitor.rtc.sdp import Stream, Streams
 
 REPORT_INTERVAL = 0.25
+PROBING_INTERVAL = 0.1
+"""Seconds between reports while the sender tries what the link bears: a full link drops them."""
+_PROBING = 3.0
+_LOSS_THAT_ALARMS = 0.06
 NACK_INTERVAL = 0.02
 _NACK_TRIES = 10
 _NACK_AGE = 2.0
@@ -54,8 +58,8 @@ class Receiver:
         self._missing: dict[int, tuple[int, float, float]] = {}
         self._sender_reports: dict[int, tuple[int, float]] = {}
         self._last_counts: dict[int, tuple[int, int]] = {}
+        self._fraction_lost = 0.0
         self._last_pli = 0.0
-        self._stuck_since: float | None = None
 
     def start(self, theirs: Streams, own: Streams) -> None:
         """Learn the peer's stream numbers, and ours, under which we report."""
@@ -122,10 +126,16 @@ class Receiver:
             try:
                 await self._ask_again(now, send)
                 if now >= report_at and not self.quiet:
-                    report_at = now + REPORT_INTERVAL
+                    report_at = now + self._interval(now)
                     await self._report(now, send)
             except ConnectionError:
                 return
+
+    def _interval(self, now: float) -> float:
+        """Seconds to the next report: sooner at the start, and while much is lost."""
+        starting = not self.video.at or now - self.video.at[0] < _PROBING
+        alarming = self._fraction_lost > _LOSS_THAT_ALARMS
+        return PROBING_INTERVAL if starting or alarming else REPORT_INTERVAL
 
     async def attend(self, now: float, send: Send) -> None:
         """Do what cannot wait for the next round of `run`.
@@ -189,6 +199,7 @@ class Receiver:
         self._last_counts[stream.ssrc] = (expected, received)
         interval = expected - expected_before
         lost = max(0, interval - (received - received_before))
+        self._fraction_lost = lost / interval if interval > 0 else 0.0
         lsr, arrived = self._sender_reports.get(stream.ssrc, (0, now))
         return RtcpReceiverInfo(
             ssrc=stream.ssrc,

@@ -1,0 +1,98 @@
+"""What `conference.py` runs beside itself: one end of many calls at once, as a process of its own.
+
+    python tests/bench/conference_subject.py hub|agents CALLS SECONDS ADDRESS
+
+The hub's end prints one JSON object: its CPU share while all calls ran, its memory, and of each
+call the grade, the loss and the loop's lag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.probes.base import FarContext
+from jharnet_monitor.probes.conference_far import far_side
+from tests.call_support import Result, StreamAgent, StreamChannel, call
+
+PORT = 9790
+_STAGGER = 0.1
+"""Seconds between two calls' beginnings, as a drill has them too."""
+
+
+async def hub(calls: int, seconds: float, address: str) -> dict[str, Any]:
+    """Hold all calls at the same time."""
+    dialled: list[StreamChannel] = []
+    complete = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dialled.append(StreamChannel(reader, writer))
+        if len(dialled) == calls:
+            complete.set()
+
+    async def one(number: int, channel: StreamChannel) -> Result:
+        await asyncio.sleep(number * _STAGGER)
+        return await call(StreamAgent(channel), seconds=seconds)
+
+    async def steady() -> float:
+        """CPU share from when all calls have begun until the first ends."""
+        await asyncio.sleep(calls * _STAGGER + 1)
+        cpu, begun = time.process_time(), time.monotonic()
+        await asyncio.sleep(seconds - calls * _STAGGER - 2)
+        return (time.process_time() - cpu) / (time.monotonic() - begun)
+
+    server = await asyncio.start_server(accept, address, PORT)
+    print("listening", flush=True)
+    await complete.wait()
+    results, share = await asyncio.gather(
+        asyncio.gather(*(one(number, channel) for number, channel in enumerate(dialled))), steady()
+    )
+    server.close()
+    return {
+        "cpu": share,
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "calls": [
+            {
+                "error": str(result.error) if result.error else None,
+                "grade": result.values.get("grade"),
+                "loss": max(
+                    result.conditions.get(f"{way}_wire_loss_ratio", 1.0) for way in ("down", "up")
+                ),
+                "lag": result.conditions.get("hub_loop_lag_seconds"),
+            }
+            for result in results
+        ],
+    }
+
+
+async def agents(calls: int, address: str) -> None:
+    """Take part in all of them."""
+
+    async def one(number: int) -> None:
+        channel = StreamChannel(*await asyncio.open_connection(address, PORT))
+        params = await channel.receive()
+        context = FarContext(f"o{number}", SystemClock(), f"https://{address}:{PORT}", None)
+        await far_side(channel, params, context)
+
+    await asyncio.gather(*(one(number) for number in range(calls)))
+
+
+def main() -> None:
+    """As the command line says."""
+    side, calls, seconds, address = sys.argv[1:]
+    if side == "hub":
+        print(json.dumps(asyncio.run(hub(int(calls), float(seconds), address))))
+    else:
+        asyncio.run(agents(int(calls), address))
+
+
+if __name__ == "__main__":
+    main()
