@@ -1,0 +1,313 @@
+"""How sure a figure is: intervals for samples that come in days. Pure, and the same everywhere.
+
+Tests of one day share that day's weather, load and faults, so twelve of them are not twelve
+independent ones. Means and shares therefore resample whole days (day-block bootstrap,
+bias-corrected and accelerated: Efron 1987; plain percentile intervals covered too little). A
+quantile is bounded by order statistics whose ranks come from the binomial distribution, with the
+number of samples cut down to what they are worth (Kish's design effect; Korn and Graubard 1998).
+Wilson's interval holds only within one drill, where every office is tested once.
+
+All draws come from a generator whose stream never changes, so whoever derives a figure again, on
+another machine and years later, gets the same digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betainc, ndtr, ndtri, stdtrit
+
+LEVEL = 0.95
+DRAWS = 2000
+SEED = 20240701
+FEWEST_DAYS = 5
+"""With fewer days than this there is no interval for anything that is clustered by day."""
+P5_SAMPLES, P5_DAYS = 72, 20
+"""The 5 % quantile has a lower bound at 95 % from 72 samples on, and speaks of days from 20 on."""
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure and its 95 % interval over `n` samples of `days` days.
+
+    `low` and `high` are None where the samples are too few to bound it: then it is a description
+    of what was seen and supports no claim.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    days: int
+
+    def above(self, mark: float) -> bool:
+        """Whether the whole interval lies over the mark."""
+        return self.low is not None and self.low > mark
+
+    def below(self, mark: float) -> bool:
+        """Whether the whole interval lies under the mark."""
+        return self.high is not None and self.high < mark
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """Samples by day: one array a day, only days that have any."""
+
+    by_day: tuple[Vector, ...]
+
+    @property
+    def every(self) -> Vector:
+        """All samples, ascending."""
+        joined = np.concatenate(self.by_day) if self.by_day else np.empty(0)
+        return np.sort(joined)
+
+    @property
+    def n(self) -> int:
+        """How many samples."""
+        return sum(len(day) for day in self.by_day)
+
+
+def grouped(days: Sequence[Hashable], values: Sequence[float]) -> Days:
+    """Samples with the day of each.
+
+    >>> [day.tolist() for day in grouped(["mon", "tue", "mon"], [1.0, 2.0, 3.0]).by_day]
+    [[1.0, 3.0], [2.0]]
+    """
+    found: dict[Hashable, list[float]] = {}
+    for day, value in zip(days, values, strict=True):
+        found.setdefault(day, []).append(value)
+    return Days(tuple(np.asarray(held, dtype=np.float64) for held in found.values()))
+
+
+def mean(samples: Days) -> Interval | None:
+    """The mean over all samples, by a day-block bootstrap; None without any sample.
+
+    >>> mean(Days(())) is None
+    True
+    >>> found = mean(grouped([n // 2 for n in range(40)], [float(n % 4) for n in range(40)]))
+    >>> found.value, found.low < 1.5 < found.high
+    (1.5, True)
+    """
+    totals = np.array([day.sum() for day in samples.by_day])
+    counts = np.array([float(len(day)) for day in samples.by_day])
+    return ratio(totals, counts, n=samples.n)
+
+
+def share(days: Sequence[Hashable], hits: Sequence[bool]) -> Interval | None:
+    """The share of samples that are hits, by a day-block bootstrap, kept within 0 and 1.
+
+    Where every sample is alike, resampling shows no spread: then the bound on the other side is
+    that of as many independent days (Clopper and Pearson 1934).
+
+    >>> share(["mon"] * 3, [True, True, False]).low is None
+    True
+    >>> found = share(range(30), [True] * 30)
+    >>> found.value, round(found.low, 2), found.high
+    (1.0, 0.88, 1.0)
+    """
+    samples = grouped(days, [float(hit) for hit in hits])
+    found = mean(samples)
+    if found is None or found.low is None or found.high is None:
+        return found
+    if found.value in (0.0, 1.0):
+        edge = 1 - ((1 - LEVEL) / 2) ** (1 / found.days)
+        low, high = (0.0, edge) if found.value == 0.0 else (1 - edge, 1.0)
+        return Interval(found.value, low, high, found.n, found.days)
+    return Interval(found.value, max(0.0, found.low), min(1.0, found.high), found.n, found.days)
+
+
+def ratio(
+    parts: Sequence[float] | Vector, wholes: Sequence[float] | Vector, n: int
+) -> Interval | None:
+    """Sum of parts by sum of wholes, each by day (lost by sent), by a day-block bootstrap."""
+    part, whole = (np.asarray(side, dtype=np.float64) for side in (parts, wholes))
+    if whole.sum() <= 0:
+        return None
+    days = len(whole)
+    value = float(part.sum() / whole.sum())
+    if days < FEWEST_DAYS:
+        return Interval(value, None, None, n, days)
+    weights = _weights(days, SEED)
+    drawn = (weights @ part) / np.maximum(weights @ whole, np.finfo(float).tiny)
+    left_out = (part.sum() - part) / np.maximum(whole.sum() - whole, np.finfo(float).tiny)
+    low, high = _bca(drawn, value, (left_out,))
+    return Interval(value, low, high, n, days)
+
+
+def change(before: Days, after: Days) -> Interval | None:
+    """Mean after less mean before, both resampled by day; None where either has no sample.
+
+    The change is significant where its interval does not hold 0 (`above(0)`, `below(0)`).
+    """
+    then, now = mean(before), mean(after)
+    if then is None or now is None:
+        return None
+    value, n, days = now.value - then.value, then.n + now.n, then.days + now.days
+    if then.low is None or now.low is None:
+        return Interval(value, None, None, n, days)
+    drawn_then, without_then = _resampled(before, SEED)
+    drawn_now, without_now = _resampled(after, SEED + 1)
+    low, high = _bca(
+        drawn_now - drawn_then, value, (now.value - without_then, without_now - then.value)
+    )
+    return Interval(value, low, high, n, days)
+
+
+def quantile(samples: Days, q: float) -> Interval | None:
+    """The `q` quantile with its interval between two order statistics; None without a sample.
+
+    The value is the order statistic of rank ceil(q·n). The bounds are those order statistics
+    between which the quantile lies by the binomial distribution of the effective number of
+    samples; one that the samples cannot give is None, and with it the other.
+
+    >>> found = quantile(grouped(range(99), [float(n) for n in range(99)]), 0.5)
+    >>> found.value, round(found.low, 1), round(found.high, 1)
+    (49.0, 39.1, 58.9)
+    >>> quantile(grouped([0, 0, 1], [1.0, 2.0, 3.0]), 0.5).low is None
+    True
+    """
+    ordered = samples.every
+    n, days = len(ordered), len(samples.by_day)
+    if n == 0:
+        return None
+    value = float(ordered[max(0, math.ceil(q * n) - 1)])
+    if days < FEWEST_DAYS:
+        return Interval(value, None, None, n, days)
+    low, high = _ranks(ordered, samples, q, value)
+    if low is None or high is None:
+        return Interval(value, None, None, n, days)
+    return Interval(value, low, high, n, days)
+
+
+def median(samples: Days) -> Interval | None:
+    """The median with its interval; None without a sample."""
+    return quantile(samples, 0.5)
+
+
+def fifth_percentile(samples: Days) -> Interval | None:
+    """The rate that 95 % of the tests reached; None where there are too few tests to say so.
+
+    From fewer than 72 tests, or fewer than 20 days, the median is quoted instead.
+    """
+    if samples.n < P5_SAMPLES or len(samples.by_day) < P5_DAYS:
+        return None
+    return quantile(samples, 0.05)
+
+
+def wilson(hits: int, n: int) -> Interval | None:
+    """A share within one drill (Wilson 1927); None where nobody took part.
+
+    >>> found = wilson(9, 11)
+    >>> round(found.low, 3), round(found.high, 3)
+    (0.523, 0.949)
+    """
+    if n == 0:
+        return None
+    z = float(ndtri((1 + LEVEL) / 2))
+    p = hits / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Interval(p, max(0.0, middle - half), min(1.0, middle + half), n, 1)
+
+
+def design_effect(samples: Days, at: float) -> float:
+    """How many of the samples are worth one: the variance of the share of samples up to `at`,
+    by whole days, against that of independent samples; never less than 1.
+    """
+    below = np.array([float((day <= at).sum()) for day in samples.by_day])
+    counts = np.array([float(len(day)) for day in samples.by_day])
+    n, days = counts.sum(), len(counts)
+    p = below.sum() / n
+    if days < 2 or not 0 < p < 1:
+        return 1.0
+    by_days = days / (days - 1) * float(((below - p * counts) ** 2).sum()) / n**2
+    return max(1.0, float(by_days / (p * (1 - p) / n)))
+
+
+def _ranks(
+    ordered: Vector, samples: Days, q: float, value: float
+) -> tuple[float | None, float | None]:
+    """The order statistics that bound the `q` quantile."""
+    n, days = len(ordered), len(samples.by_day)
+    effect = design_effect(samples, value)
+    alpha = (1 - LEVEL) / 2
+    effective = n / effect
+    if effect > 1:  # the effect itself is estimated, from `days` days (Korn and Graubard)
+        z, t = ndtri(1 - alpha), stdtrit(days - 1, 1 - alpha)
+        effective *= float((z / t) ** 2)
+    low = _rank(effective, q, alpha)
+    high = _rank(effective, 1 - q, alpha)
+    if low is None or high is None:
+        return None, None
+    places = np.arange(n, dtype=np.float64)
+    scale = n / effective
+    first, last = np.interp([low * scale, n - 1 - high * scale], places, ordered)
+    return float(first), float(last)
+
+
+def _rank(n: float, q: float, alpha: float) -> float | None:
+    """The k with P(Binomial(n, q) <= k) = alpha, both n and k real; None where k is under 0.
+
+    Between whole numbers the incomplete beta function continues the binomial distribution, and
+    neighbouring order statistics are interpolated (Hettmansperger and Sheather 1986).
+    """
+    if n < 1 or (1 - q) ** n > alpha:
+        return None
+    low, high = 0.0, n
+    for _ in range(60):
+        middle = (low + high) / 2
+        if betainc(n - middle, middle + 1, 1 - q) <= alpha:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _resampled(samples: Days, seed: int) -> tuple[Vector, Vector]:
+    """Means of resampled days, and means with one day left out."""
+    totals = np.array([day.sum() for day in samples.by_day])
+    counts = np.array([float(len(day)) for day in samples.by_day])
+    weights = _weights(len(counts), seed)
+    drawn: Vector = (weights @ totals) / (weights @ counts)
+    without: Vector = (totals.sum() - totals) / (counts.sum() - counts)
+    return drawn, without
+
+
+@lru_cache(maxsize=64)
+def _weights(days: int, seed: int) -> Vector:
+    """How often each day is drawn in each resample, `DRAWS` × `days`."""
+    # Raw output of PCG64 is the same in every version of NumPy; its distributions need not be.
+    raw = np.random.PCG64(seed).random_raw(DRAWS * days) >> np.uint64(11)
+    chosen = (raw % np.uint64(days)).astype(np.int64).reshape(DRAWS, days)
+    flat = chosen + days * np.arange(DRAWS)[:, None]
+    return np.bincount(flat.ravel(), minlength=DRAWS * days).reshape(DRAWS, days).astype(np.float64)
+
+
+def _bca(drawn: Vector, value: float, left_out: Sequence[Vector]) -> tuple[float, float]:
+    """The bias-corrected and accelerated interval (Efron 1987), over one or more strata."""
+    ordered = np.sort(drawn)
+    if ordered[0] == ordered[-1]:
+        return float(ordered[0]), float(ordered[0])
+    below = (np.sum(drawn < value) + np.sum(drawn == value) / 2) / len(drawn)
+    bias = float(ndtri(min(max(below, 1 / len(drawn)), 1 - 1 / len(drawn))))
+    cubes = squares = 0.0
+    for without in left_out:
+        size = len(without)
+        pull = (without.mean() - without) * (size - 1)
+        cubes += float((pull**3).sum()) / size**3
+        squares += float((pull**2).sum()) / size**2
+    acceleration = cubes / (6 * squares**1.5) if squares > 0 else 0.0
+    z = float(ndtri((1 + LEVEL) / 2))
+
+    def bound(edge: float) -> float:
+        moved = bias + (bias + edge) / (1 - acceleration * (bias + edge))
+        return float(np.quantile(ordered, float(ndtr(moved))))
+
+    return bound(-z), bound(z)
