@@ -10,13 +10,14 @@ from jharnet_monitor.web.api import Api
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.errors import Refusal, error_middleware
 from jharnet_monitor.web.hubview import HubView
+from jharnet_monitor.web.join import ASSETS as JOIN_ASSETS
 from jharnet_monitor.web.pages import Pages
 from jharnet_monitor.web.render import STATIC
 
 LARGEST_REQUEST = 64 * 1024
 """Bytes of a body that is read at once; transfers are streamed and bound themselves."""
 
-_ASSETS = ("style.css", "page.js", "icon.svg")
+_ASSETS = ("style.css", "page.js", "icon.svg", *JOIN_ASSETS)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (

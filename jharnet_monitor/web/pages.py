@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from jharnet_monitor.web import reports
+from jharnet_monitor.web import join, reports
 from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.formats import Formats
@@ -42,6 +42,7 @@ class Pages:
             web.get("/", self.status),
             web.get("/office/{office}", self.office),
             web.post("/office/{office}/probes/{probe}", self.measure),
+            web.get("/join/{office}", self.join),
             web.get("/reports", self.reports),
             web.get("/reports/{name}", self.report),
             web.get("/signin", self.sign_in_form),
@@ -103,6 +104,18 @@ class Pages:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+    async def join(self, request: web.Request) -> web.Response:
+        """Where an office takes part by a click."""
+        office = request.match_info["office"]
+        known = {o.id: o for o in self._hub.config.offices}
+        if office not in known:
+            raise unknown_office(office, list(known))
+        formats = self._formats(request)
+        content = join.join_page(self._hub.live, known[office], formats)
+        response = await self._page(request, "join.html", formats, page=content)
+        response.headers.update(join.HEADERS)
+        return response
 
     async def reports(self, request: web.Request) -> web.Response:
         """The reports that were written."""

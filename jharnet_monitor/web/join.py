@@ -1,0 +1,48 @@
+"""The join page: one click in a browser makes it the office's agent, with nothing to install.
+
+Opened as `/join/ID#t=TOKEN`: what stands behind `#` never leaves the browser. The scripts
+`static/join*.js` speak the protocol of `session` and hold the call of the conference probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from jharnet_monitor.config import Office
+from jharnet_monitor.live import Live
+from jharnet_monitor.web.formats import Formats
+from jharnet_monitor.web.status import Grade, office_row
+
+ASSETS = ("join.js", "join-call.js", "join-media.js", "join-stats.js", "join-worker.js")
+
+HEADERS: Mapping[str, str] = MappingProxyType(
+    {
+        "Content-Security-Policy": (
+            "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
+            "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+            "frame-ancestors 'none'"
+        ),
+        "Permissions-Policy": "camera=(self), microphone=(self), geolocation=()",
+        "Referrer-Policy": "no-referrer",
+    }
+)
+"""Beside the security headers of every page: this one may use camera, microphone and a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPage:
+    """What the page says of its office. `sentence` is empty where there is no result."""
+
+    office: str
+    name: str
+    expected: bool
+    """Whether the configuration knows a token for this office."""
+    grade: Grade
+
+
+def join_page(live: Live, office: Office, formats: Formats) -> JoinPage:
+    """The page's content at one moment."""
+    row = office_row(live, office, formats)
+    return JoinPage(office.id, row.name, office.agent is not None, row.grade)

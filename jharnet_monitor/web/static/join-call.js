@@ -1,0 +1,179 @@
+// The office's half of a conference test in the browser: it offers, talks, and says what it saw
+// (the dialogue of probes/conference_far.py).
+
+import { account, came, sample, seen, sent } from "./join-stats.js";
+
+const CONNECT_SECONDS = 15;
+const SILENCE_SECONDS = 4;
+const WINDOW = 0.4; // share of the call that is judged at least
+const DRAIN_MS = 1200;
+const MOST_SECONDS = 900;
+
+class CallFailed extends Error {
+  constructor(cause, detail) {
+    super(detail);
+    this.cause = cause;
+  }
+}
+
+// `tick()` gives a promise of the next quarter of a second.
+export async function conference(channel, params, { media, screen, tick }) {
+  const call = new Call(channel, params, tick);
+  try {
+    await call.run(media, screen);
+  } catch (error) {
+    const cause = error.cause ?? "internal_error";
+    if (!channel.ended) channel.say("failed", { cause, detail: String(error.message) });
+  } finally {
+    call.close();
+    screen.srcObject = null;
+    await channel.untilEnded(2000);
+    channel.close("done");
+  }
+}
+
+class Call {
+  constructor(channel, params, tick) {
+    this.channel = channel;
+    this.wanted = params;
+    this.tick = tick;
+    this.seconds = Math.min(params.seconds, MOST_SECONDS);
+    this.samples = [];
+    this.setup = null;
+    this.hidden = document.hidden;
+    this.peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: [] });
+  }
+
+  async run(media, screen) {
+    const { width, height } = this.wanted;
+    this.source = await media.start(width || 320, height || 180);
+    const begun = performance.now();
+    this.#show(screen, () => (this.setup ??= (performance.now() - begun) / 1000));
+    await this.#describe();
+    await this.#connect();
+    await this.#talk();
+    await this.#report();
+    await this.channel.untilEnded(30000);
+  }
+
+  #show(screen, first) {
+    const stream = new MediaStream();
+    screen.srcObject = stream;
+    this.peer.ontrack = ({ track }) => {
+      stream.addTrack(track);
+      if (track.muted) track.onunmute = first;
+      else first();
+    };
+  }
+
+  async #describe() {
+    const { video } = this.wanted;
+    const encoding = video ? { maxBitrate: video, maxFramerate: 30 } : { active: false };
+    this.#send(this.source.audio, [{}], ["audio/opus"]);
+    this.#send(this.source.video, [encoding], ["video/VP8", "video/rtx"]);
+    await this.peer.setLocalDescription();
+    await this.#gathered();
+    // The hub answers on UDP alone.
+    const sdp = this.peer.localDescription.sdp.replace(/^a=candidate:\S+ \d tcp .*\r\n/gim, "");
+    this.channel.say("offer", { client: "browser", sdp });
+    const answer = await this.channel.hear("answer", 10000);
+    await this.peer.setRemoteDescription({ type: "answer", sdp: startAt(answer.sdp, video) });
+  }
+
+  #send(track, sendEncodings, codecs) {
+    const transceiver = this.peer.addTransceiver(track, { direction: "sendrecv", sendEncodings });
+    const { codecs: known } = RTCRtpReceiver.getCapabilities(track.kind);
+    transceiver.setCodecPreferences(known.filter(({ mimeType }) => codecs.includes(mimeType)));
+  }
+
+  async #gathered() {
+    for (let i = 0; i < 12 && this.peer.iceGatheringState !== "complete"; i += 1) {
+      await this.tick();
+    }
+  }
+
+  async #connect() {
+    const deadline = performance.now() + CONNECT_SECONDS * 1000;
+    while (this.setup === null) {
+      this.channel.check();
+      const ice = this.peer.iceConnectionState;
+      if (performance.now() > deadline || ice === "failed") {
+        const there = ice === "connected" || ice === "completed";
+        if (!there) throw new CallFailed("udp_blocked", "no datagram came through");
+        const secured = this.peer.connectionState === "connected";
+        throw new CallFailed(secured ? "no_media" : "dtls_failed", "connected, but no media came");
+      }
+      await this.tick();
+    }
+  }
+
+  // Sends for the wanted time, and tells four times a second what has come.
+  async #talk() {
+    const begun = performance.now();
+    let heard = begun;
+    let bytes = 0;
+    while (performance.now() - begun < this.seconds * 1000) {
+      await this.tick();
+      this.channel.check();
+      this.hidden ||= document.hidden;
+      const now = await this.#sample();
+      if (now.in.audio || now.in.video) this.channel.say("account", account(now));
+      const all = came(now.in.audio).lineBytes + came(now.in.video).lineBytes;
+      if (all > bytes || this.channel.has("sent")) heard = performance.now();
+      bytes = all;
+      if (performance.now() - heard > SILENCE_SECONDS * 1000) {
+        throw new CallFailed("interrupted", `no media came for ${SILENCE_SECONDS} s`);
+      }
+    }
+  }
+
+  async #sample() {
+    const now = await sample(this.peer);
+    this.samples.push(now);
+    return now;
+  }
+
+  async #report() {
+    const least = Math.min(this.seconds, Math.max(3, WINDOW * this.seconds));
+    const ours = sent(this.samples, this.wanted, least);
+    await Promise.all(this.peer.getSenders().map((sender) => sender.replaceTrack(null)));
+    this.channel.say("sent", {
+      ...ours,
+      setup_seconds: this.setup,
+      camera: this.source.camera,
+      microphone: this.source.microphone,
+      hidden: this.hidden,
+    });
+    const theirs = await this.#hubFinished();
+    await new Promise((resolve) => setTimeout(resolve, DRAIN_MS));
+    this.channel.say("seen", seen(this.samples, await sample(this.peer), theirs));
+  }
+
+  // The hub may talk on for a while: what comes is still watched.
+  async #hubFinished() {
+    const theirs = this.channel.hear("sent", (2 * this.seconds + 20) * 1000);
+    while (!this.channel.has("sent")) {
+      this.channel.check();
+      const now = await this.#sample();
+      this.channel.say("account", account(now));
+      await Promise.race([this.tick(), theirs]);
+    }
+    return theirs;
+  }
+
+  close() {
+    this.source?.stop();
+    this.peer.close();
+  }
+}
+
+// Begin at the wanted rate, as the hub does, rather than at Chromium's 300 kbit/s: a link that
+// cannot bear it shows so at once.
+function startAt(sdp, bitsPerSecond) {
+  const kilobits = Math.round(bitsPerSecond / 1000);
+  if (!kilobits) return sdp;
+  return sdp.replace(
+    /^a=rtpmap:(\d+) VP8\/90000\r\n/im,
+    (line, type) => `${line}a=fmtp:${type} x-google-start-bitrate=${kilobits}\r\n`,
+  );
+}

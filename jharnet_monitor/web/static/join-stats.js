@@ -1,0 +1,183 @@
+// What a browser can tell of a call (W3C webrtc-stats): samples of getStats, and the two reports
+// of the dialogue made of them. What it does not know is null.
+
+const LINE_OVERHEAD = 28 + 16; // bytes around a plain RTP packet: IPv4, UDP, SRTP tag
+const SAMPLES_A_PACKET = 960; // 20 ms of Opus at 48 kHz
+const SLOW_CAMERA = 20; // frames a second
+const BUSY = 0.9;
+
+// One reading of all counters.
+export async function sample(peer) {
+  const found = { at: performance.now() / 1000, in: {}, out: {}, remote: {}, source: {}, pair: {} };
+  const rooms = {
+    "inbound-rtp": "in",
+    "outbound-rtp": "out",
+    "remote-inbound-rtp": "remote",
+    "media-source": "source",
+  };
+  for (const entry of (await peer.getStats()).values()) {
+    if (rooms[entry.type]) found[rooms[entry.type]][entry.kind] = entry;
+    else if (entry.type === "candidate-pair" && entry.nominated) found.pair = entry;
+  }
+  return found;
+}
+
+// Counters of what came of one stream; the first pass only, as a repeat travels on its own stream.
+export function came(entry = {}) {
+  const packets = entry.packetsReceived ?? 0;
+  const lost = Math.max(0, entry.packetsLost ?? 0);
+  const bytes = (entry.bytesReceived ?? 0) + (entry.headerBytesReceived ?? 0);
+  return {
+    lost,
+    packets: packets - (entry.retransmittedPacketsReceived ?? 0) + lost,
+    lineBytes: bytes + LINE_OVERHEAD * packets,
+    newest: (entry.lastPacketReceivedTimestamp ?? 0) / 1000,
+  };
+}
+
+// Four times a second: what the sender needs to notice that it chokes the link.
+export function account(now) {
+  const audio = came(now.in.audio);
+  const video = came(now.in.video);
+  return {
+    written: (now.in.audio ?? now.in.video).timestamp / 1000,
+    line_bytes: audio.lineBytes + video.lineBytes,
+    audio_packets: audio.packets,
+    audio_lost: audio.lost,
+    audio_newest: audio.newest,
+    video_packets: video.packets,
+    video_lost: video.lost,
+    video_newest: video.newest,
+  };
+}
+
+// What we sent, over the last stretch without a change of the picture's height. `wanted` is what
+// the hub asked for, `least` the shortest stretch that is judged, in seconds.
+export function sent(samples, wanted, least) {
+  const last = samples.at(-1);
+  let start = Math.max(0, samples.findIndex((s) => s.out.video?.frameHeight));
+  for (let at = start + 1; at < samples.length; at += 1) {
+    if (samples[at].out.video?.frameHeight !== samples[at - 1].out.video?.frameHeight) start = at;
+  }
+  while (start > 0 && last.at - samples[start].at < least) start -= 1;
+  const first = samples[start];
+  const seconds = Math.max(0.1, last.at - first.at);
+  const video = last.out.video ?? {};
+  const short = wanted.video > 0 && video.targetBitrate < 0.9 * wanted.video;
+  const steppedDown = short && video.qualityLimitationReason === "bandwidth";
+  const trips = roundTrips(samples);
+  return {
+    seconds,
+    height: wanted.video ? (video.frameHeight ?? 0) : 0,
+    stepped_down: steppedDown,
+    capacity: steppedDown ? (last.pair.availableOutgoingBitrate ?? null) : null,
+    retransmitted: video.retransmittedPacketsSent ?? null,
+    round_trip_p50: quantile(trips, 0.5),
+    round_trip_p95: quantile(trips, 0.95),
+    host_limited: wanted.video ? hostLimited(samples.slice(start), seconds) : null,
+  };
+}
+
+// The share of the time in which this computer, not the line, was the limit.
+function hostLimited(samples, seconds) {
+  const first = samples[0];
+  const last = samples.at(-1);
+  const gone = (read) => (read(last) ?? 0) - (read(first) ?? 0);
+  const lacked = gone((s) => s.out.video?.qualityLimitationDurations?.cpu) / seconds;
+  const rate = gone((s) => s.source.video?.frames) / seconds;
+  const decoding = gone((s) => s.in.video?.totalDecodeTime) / seconds;
+  const slow = rate < SLOW_CAMERA ? 1 - rate / SLOW_CAMERA : 0;
+  return Math.min(1, Math.max(0, lacked, slow, decoding > BUSY ? 1 : 0));
+}
+
+function roundTrips(samples) {
+  const trips = new Map();
+  for (const { remote } of samples) {
+    for (const entry of Object.values(remote)) {
+      if (entry.roundTripTime > 0) trips.set(`${entry.id} ${entry.timestamp}`, entry.roundTripTime);
+    }
+  }
+  return [...trips.values()].sort((a, b) => a - b);
+}
+
+function quantile(sorted, q) {
+  return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] : null;
+}
+
+// What came of the hub's media in the window that it names. `end` is the last sample in which the
+// stream still ran: what a player makes up after the end is no loss.
+export function seen(samples, final, hub) {
+  const all = came(final.in.audio).packets;
+  const during = samples.filter((s) => came(s.in.audio).packets < all);
+  const end = during.at(-1) ?? final;
+  const audio = stretch("audio", during, end, final, hub.audio_packets, hub.audio_window);
+  const video = stretch("video", during, end, final, hub.video_packets, hub.video_window);
+  return {
+    datagrams_sent: null,
+    datagrams_received: null,
+    ...sound(audio),
+    ...picture(video, hub.seconds),
+    video_bits_per_second: video.rate,
+    bits_per_second: video.rate + audio.rate,
+  };
+}
+
+// One stream within its window: what was sent and lost, its rate, and how counters went on.
+function stretch(kind, during, end, final, packets, window) {
+  const begun = during.find((s) => came(s.in[kind]).packets > window) ?? end;
+  const before = came(begun.in[kind]);
+  const last = came(final.in[kind]);
+  const whole = window === 0; // then the sender's count also shows what was lost at either end
+  const sent = whole ? packets : packets > window ? last.packets - before.packets : 0;
+  const lost = whole ? packets - (last.packets - last.lost) : last.lost - before.lost;
+  const seconds = end.at - begun.at;
+  const bytes = came(end.in[kind]).lineBytes - before.lineBytes;
+  return {
+    sent,
+    lost: Math.min(sent, Math.max(0, lost)),
+    seconds,
+    rate: sent > 0 && seconds > 0 ? (bytes * 8) / seconds : 0,
+    now: end.in[kind] ?? {},
+    gone: (name) => (end.in[kind]?.[name] ?? 0) - (begun.in[kind]?.[name] ?? 0),
+    samples: during.slice(during.indexOf(begun)),
+    end,
+  };
+}
+
+function sound({ sent: packets, lost, now, gone }) {
+  const played = gone("totalSamplesReceived");
+  const madeUp = gone("concealedSamples");
+  const bursts = gone("concealmentEvents");
+  const burst = (madeUp / SAMPLES_A_PACKET / bursts) * (1 - lost / packets);
+  const emitted = gone("jitterBufferEmittedCount");
+  return {
+    audio_sent: packets,
+    audio_lost: lost,
+    audio_concealed: played > 0 ? Math.round((madeUp / played) * packets) : packets,
+    audio_burst_ratio: bursts > 0 && lost > 0 ? Math.max(1, burst) : null,
+    audio_play_out: emitted > 0 ? gone("jitterBufferDelay") / emitted : null,
+    jitter_seconds: now.jitter ?? null,
+    pdv_seconds: null,
+  };
+}
+
+const shown = (s) => s.in.video?.framesRendered ?? s.in.video?.framesDecoded ?? 0;
+
+function picture({ sent: packets, lost, now, gone, samples, end }, seconds) {
+  const first = samples.find((s) => shown(s) > 0);
+  const frames = first ? shown(end) - shown(first) : 0;
+  const seen = packets > 0 && frames > 0;
+  // A freeze that goes on at the end is not yet in the counters.
+  const newest = samples.find((s) => shown(s) === shown(end)) ?? end;
+  const still = end.at - newest.at > 0.5 ? end.at - newest.at : 0;
+  return {
+    video_sent: packets,
+    video_lost: lost,
+    video_missing: null,
+    frames_complete: seen ? gone("framesReceived") : 0,
+    frames_per_second: seen ? frames / (end.at - first.at) : 0,
+    freeze_count: seen ? gone("freezeCount") + (still ? 1 : 0) : 1,
+    freeze_seconds: seen ? gone("totalFreezesDuration") + still : seconds,
+    height: seen ? (now.frameHeight ?? 0) : 0,
+  };
+}

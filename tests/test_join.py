@@ -1,0 +1,294 @@
+"""The join page in a real Chromium against a real hub on loopback: one click, and it is tested."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from jharnet_monitor import tokens
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.hub import Hub
+from jharnet_monitor.model import Cause, Outcome
+from jharnet_monitor.rtc.clips import prepare
+from jharnet_monitor.session import CLOSE_NOT_NEEDED, CLOSE_WRONG_TOKEN
+from tests.conftest import find_program
+
+TOKEN = tokens.make_token()
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--use-fake-device-for-media-stream",
+    "--allow-loopback-in-peer-connection",
+]
+CALL = {"profile": "360p", "seconds": 6}
+
+
+@dataclass
+class Door:
+    """A hub that runs in this loop, and its address."""
+
+    hub: Hub
+    base: str
+
+    @property
+    def link(self) -> str:
+        """What `jharnet-monitor token potka` prints."""
+        return f"{self.base}/join/potka#t={TOKEN}"
+
+    async def until(self, true: Callable[[], bool], seconds: float = 15) -> None:
+        """Wait for something that the hub comes to know."""
+        async with asyncio.timeout(seconds):
+            while not true():
+                await asyncio.sleep(0.05)
+
+    def events(self, kind: str) -> list[Any]:
+        """What the diary has of the office."""
+        soon = self.hub.clock.now()
+        return [e for e in self.hub.store.diary.events_before("potka", soon, 50) if e.kind == kind]
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    """A hub as `run` starts it, on a free port, that knows one office's token."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    tokens.write_secret(tmp_path / "potka", tokens.hash_token(TOKEN))
+    config = Config.model_validate(
+        {
+            "district": {"id": "d", "name": "East Singhbhum", "name_hi": "पूर्वी सिंहभूम"},
+            "hub": {
+                "listen": f"127.0.0.1:{port}",
+                "database": f"sqlite:///{tmp_path}/monitor.db",
+                "tls": False,
+                "udp_ports": "41000-41099",
+                "uplink": {"contracted": "34 Mbit/s"},
+            },
+            "offices": [
+                {
+                    "id": "potka",
+                    "name": "Potka",
+                    "name_hi": "पोटका",
+                    "pc": "127.0.0.2",
+                    "link": {"contracted": "4 Mbit/s"},
+                    "agent": {"token_hash_file": str(tmp_path / "potka")},
+                }
+            ],
+        }
+    )
+    await asyncio.to_thread(prepare)
+    hub = Hub(tmp_path / "jharnet.yaml", config, SystemClock())
+    running = asyncio.create_task(hub.run())
+    found = Door(hub, f"http://127.0.0.1:{port}")
+    await found.until(lambda: hub.live.self_.started_at is not None)
+    try:
+        yield found
+    finally:
+        hub.stop()
+        await asyncio.wait_for(running, 20)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium, without a screen, with a made-up camera and microphone."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=find_program("chromium"), args=ARGUMENTS
+        )
+        yield browser
+        await browser.close()
+
+
+async def open_link(
+    browser: Browser, link: str, *allowed: str, lang: str = "en", width: int = 390
+) -> Page:
+    """The page as it is before the click, in a fresh window."""
+    context = await browser.new_context(locale=lang, viewport={"width": width, "height": 844})
+    await context.grant_permissions(list(allowed))
+    page = await context.new_page()
+    page.set_default_timeout(20_000)
+    await page.goto(link)
+    return page
+
+
+async def says(page: Page, words: str) -> None:
+    """Wait until the page shows a state; the texts of the others are there, but hidden."""
+    await expect(page.get_by_role("status")).to_contain_text(words, use_inner_text=True)
+
+
+async def join(page: Page, state: str = "Connected") -> None:
+    """The one click."""
+    await page.get_by_role("button", name="Join").click()
+    await says(page, state)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("devices", [("camera", "microphone"), ()], ids=["camera", "pattern"])
+async def test_a_click_and_the_office_is_tested(
+    door: Door, browser: Browser, devices: tuple[str, ...]
+) -> None:
+    """A real call both ways with Chromium, judged by what arrived; the page shows its grade."""
+    errors: list[str] = []
+    page = await open_link(browser, door.link, *devices)
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    await join(page)
+    call = asyncio.create_task(door.hub.run_probe("potka", "conference", CALL))
+    await says(page, "Test is running")
+    result = await call
+    assert (result.outcome, result.cause) == (Outcome.OK, None), result.conditions
+    values, conditions = result.values, result.conditions
+    assert values["grade"] >= 3
+    for way in ("up", "down"):
+        assert values[f"{way}_height"] == 360
+        assert values[f"{way}_frames_per_second"] > 12
+        assert 250e3 < values[f"{way}_bits_per_second"] < 700e3
+        assert values[f"{way}_audio_loss_ratio"] < 0.05
+        assert 3 < values[f"{way}_audio_mos"] <= 4.5
+    assert 0 < values["rtt_p95_seconds"] < 1
+    assert conditions["agent_client"] == "browser"
+    assert conditions["agent_video"] == ("camera" if devices else "pattern")
+    assert conditions["agent_audio"] == ("microphone" if devices else "tone")
+    for unknown in ("agent_cpu_ratio", "agent_socket_drops", "down_residual_loss_ratio"):
+        assert conditions[unknown] is None
+    await expect(page.locator("#result")).to_contain_text("SD video")
+    await says(page, "Connected")
+    assert errors == []
+
+
+@pytest.mark.browser
+async def test_a_page_proves_nothing_about_power_and_says_goodbye(
+    door: Door, browser: Browser
+) -> None:
+    """Its boot id is noted as a browser's; what it cannot do is no fault of the line."""
+    page = await open_link(browser, door.link)
+    await join(page)
+    [joined] = await asyncio.to_thread(door.events, "joined")
+    assert joined.data["kind"] == "browser"
+    bandwidth = await door.hub.run_probe("potka", "bandwidth", {})
+    assert (bandwidth.outcome, bandwidth.cause) == (Outcome.NO_DATA, Cause.NEEDS_PROGRAM)
+    await page.goto("about:blank")
+    await door.until(lambda: door.hub.agents.get("potka") is None)
+    assert door.hub.live.offices["potka"].agent.said_goodbye
+
+
+@pytest.mark.browser
+async def test_it_comes_back_by_itself(door: Door, browser: Browser) -> None:
+    """After the session is lost the page joins again, without a click."""
+    page = await open_link(browser, door.link)
+    await join(page)
+    first = door.hub.agents.get("potka")
+    assert first is not None
+    await first.socket.close(code=1001)
+    await door.until(lambda: door.hub.agents.get("potka") not in (None, first))
+    await says(page, "Connected")
+
+
+@pytest.mark.browser
+async def test_whoever_joins_last_is_in(door: Door, browser: Browser) -> None:
+    """Two windows of one office do not throw each other out for ever."""
+    before = await open_link(browser, door.link)
+    await join(before)
+    after = await open_link(browser, door.link)
+    await join(after)
+    await says(before, "Joined in another window")
+    await expect(before.get_by_role("button", name="Join")).to_be_visible()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("fragment", "words"),
+    [("#t=" + "x" * 43, "This link is not valid"), ("", "The link is not complete")],
+)
+async def test_a_wrong_link_is_told_in_words(
+    door: Door, browser: Browser, fragment: str, words: str
+) -> None:
+    """In both languages; the language link keeps the token."""
+    page = await open_link(browser, f"{door.base}/join/potka{fragment}")
+    if fragment:
+        await join(page, words)
+    await says(page, words)
+    await page.locator("a.language").click()
+    await expect(page.locator("h1")).to_have_text("पोटका")
+    assert page.url.endswith(f"?lang=hi{fragment}")
+
+
+@pytest.mark.browser
+async def test_the_page_fits_a_phone_and_a_desk(door: Door, browser: Browser) -> None:
+    """In both languages."""
+    for lang in ("en", "hi"):
+        for width in (320, 1280):
+            page = await open_link(browser, door.link, lang=lang, width=width)
+            await expect(page.locator("#go")).to_be_visible()
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+            await page.context.close()
+
+
+async def _upgrade(door: Door, token: str, protocols: list[str], **headers: str) -> int | None:
+    """The close code of a session, or the HTTP status of a refused upgrade."""
+    hello = {"type": "hello", "protocol": 1, "kind": "browser", "boot_id": "b",
+             "uptime_seconds": 1, "spooled": 0}  # fmt: skip
+    async with aiohttp.ClientSession() as http:
+        try:
+            async with http.ws_connect(
+                f"{door.base}/agent?office=potka",
+                protocols=[p.replace("TOKEN", token) for p in protocols],
+                headers=headers,
+            ) as ws:
+                assert ws.protocol == "jharnet"  # the token is not said back
+                with contextlib.suppress(ConnectionError):
+                    await ws.send_json(hello)
+                answer = await ws.receive()
+                return None if answer.type is aiohttp.WSMsgType.TEXT else ws.close_code
+        except aiohttp.WSServerHandshakeError as error:
+            return error.status
+
+
+async def test_only_our_own_page_with_the_right_token_comes_in(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another site, another token and another subprotocol are refused; no token is logged."""
+    ours, offer = {"Origin": door.base}, ["jharnet", "bearer.TOKEN"]
+    assert await _upgrade(door, TOKEN, offer, **ours) is None
+    assert await _upgrade(door, TOKEN, offer, Origin="https://elsewhere.example") == 403
+    assert await _upgrade(door, "wrong", offer, **ours) == CLOSE_WRONG_TOKEN
+    assert await _upgrade(door, TOKEN, ["jharnet"], **ours) == CLOSE_WRONG_TOKEN
+    assert await _upgrade(door, TOKEN, ["bearer.TOKEN"], **ours) == 400
+    assert TOKEN not in caplog.text
+
+
+async def test_a_page_gives_way_to_a_program(door: Door) -> None:
+    """Where the office's agent program is connected, a page is not needed."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    url = f"{door.base}/agent?office=potka"
+    hello = {"type": "hello", "protocol": 1, "boot_id": "p", "uptime_seconds": 1, "spooled": 0}
+    async with aiohttp.ClientSession() as http, http.ws_connect(url, headers=headers) as ws:
+        await ws.send_json(hello)
+        assert (await ws.receive_json())["type"] == "welcome"
+        offer = ["jharnet", "bearer.TOKEN"]
+        assert await _upgrade(door, TOKEN, offer, Origin=door.base) == CLOSE_NOT_NEEDED
+        session = door.hub.agents.get("potka")
+        assert session is not None and session.kind == "program"
+
+
+async def test_the_page_may_use_the_camera_and_nothing_from_elsewhere(door: Door) -> None:
+    """Its headers: camera and microphone for itself, scripts and workers of ours, no referrer."""
+    async with aiohttp.ClientSession() as http, http.get(f"{door.base}/join/potka") as answer:
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "worker-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert "camera=(self)" in answer.headers["Permissions-Policy"]
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+    async with aiohttp.ClientSession() as http, http.get(f"{door.base}/join/nowhere") as answer:
+        assert answer.status == 404
