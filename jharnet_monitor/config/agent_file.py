@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jharnet_monitor.config.fields import FilePath, Identifier, Text
-from jharnet_monitor.config.schema import Section
+from jharnet_monitor.config.section import Section
 
 
 class AgentFile(Section):

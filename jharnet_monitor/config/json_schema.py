@@ -34,6 +34,9 @@ def _spell_defaults(node: Any) -> None:
     kind = next(filter(None, kinds), None)
     if kind and isinstance(node.get("default"), int | float):
         node["default"] = spell(node["default"], kind)
+    each = node.get("items", {}).get("quantity") if node.get("type") == "array" else None
+    if each and isinstance(node.get("default"), list | tuple):
+        node["default"] = [spell(value, each) for value in node["default"]]
     if isinstance(node.get("default"), dict):  # of a section: each of its keys tells its own
         del node["default"]
     for value in node.values():

@@ -11,9 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -21,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from jharnet_monitor.config.case import Capacity, Letter
 from jharnet_monitor.config.fields import (
     Address,
     ContractedRate,
@@ -42,13 +41,8 @@ from jharnet_monitor.config.fields import (
     split_listen,
     split_ports,
 )
+from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Ratio, Size
-
-
-class Section(BaseModel):
-    """Part of a file of ours: unknown keys are refused, what was read stays as it is."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class OfficeHours(Section):
@@ -247,6 +241,8 @@ class Office(Section):
     """A machine behind the router: tells a fault of the office's own network."""
     link: Link | None = None
     agent: AgentAccess | None = None
+    seats: Annotated[Count, Field(ge=0, le=10_000)] | None = None
+    """Desks on e-Office; else `capacity.seats`."""
 
     @model_validator(mode="after")
     def _has_an_address(self) -> Office:
@@ -310,6 +306,8 @@ class Config(Section):
     offices: Annotated[tuple[Office, ...], Field(min_length=1, examples=["[{id: potka, ...}]"])]
     report: ReportSettings = ReportSettings()
     retention: Retention = Retention()
+    capacity: Capacity = Capacity()
+    letter: Letter = Letter()
 
     def office(self, office_id: str) -> Office:
         """The office by its id; raises `KeyError` that lists the known ones."""
