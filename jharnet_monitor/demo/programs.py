@@ -35,6 +35,12 @@ class Programs:
         hub.kill()
         hub.wait()
 
+    def stop_agent(self, office: str, *, kill: bool = False) -> None:
+        """End an agent: in order, with its goodbye, or without a word."""
+        agent = self._running.pop(office)
+        agent.kill() if kill else agent.terminate()
+        agent.wait()
+
     def start_agent(self, office: str) -> None:
         """The agent on an office's PC."""
         self._start(
