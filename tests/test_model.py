@@ -7,9 +7,10 @@ import pytest
 
 from jharnet_monitor import clock, model
 from jharnet_monitor.config import units
+from jharnet_monitor.judge import hours
 
 
-@pytest.mark.parametrize("module", [model, clock, units], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [model, clock, units, hours], ids=lambda m: m.__name__)
 def test_examples_in_docstrings_hold(module: ModuleType) -> None:
     """Every `>>>` example gives what it says."""
     assert doctest.testmod(module).failed == 0
