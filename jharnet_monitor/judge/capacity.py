@@ -1,0 +1,216 @@
+"""What a line needs, what was contracted, what it delivers; and so what would help. Pure.
+
+A reviewer asks first whether the contracted speed arrives at all: contracted but not delivered is
+a case of repair or service level, delivered as contracted but short of the need is a case for an
+upgrade, and loss, power cuts and faults of the office's own network are neither. A verdict is given
+only where the whole 95 % interval supports it; otherwise it is `not_enough_evidence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jharnet_monitor.judge.stats import Interval
+
+CENSORED = 0.95
+"""Demand that fills the line to this share of what it delivers was held back by it: the need is
+then called "at least"."""
+
+
+class Verdict(StrEnum):
+    """What would help an office; words for people stand under `capacity`."""
+
+    REPAIR = "repair"
+    """Contracted but not delivered, or the line down for longer than promised."""
+    LINE_QUALITY = "line_quality"
+    """It loses more packets than is allowed."""
+    UPGRADE = "upgrade"
+    """It delivers what was contracted, and that is less than is needed."""
+    POWER = "power"
+    LAN = "lan"
+    NOT_ENOUGH_EVIDENCE = "not_enough_evidence"
+    NOTHING = "nothing"
+
+
+class Doubt(StrEnum):
+    """Why there is not enough evidence."""
+
+    FEW_DAYS = "few_days"
+    NO_CONTRACT = "no_contract"
+    NO_RATE = "no_rate"
+    """No test speaks for the line itself (DESIGN.md, rule 8)."""
+    CONTRACT_UNDECIDED = "contract_undecided"
+    """The interval holds the mark below which the contract is not kept."""
+    NEED_UNDECIDED = "need_undecided"
+    """The interval holds the need."""
+    LOSS_UNDECIDED = "loss_undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a block needs by the district's policy; rates in bit/s, each way.
+
+    `other` is the 95th percentile of all other traffic, `measured` where a counter says so and
+    else an assumption.
+    """
+
+    conferences: int
+    video: float
+    audio: float
+    overhead: float
+    other: float
+    seats: int
+    per_seat: float
+    services: float
+    utilisation: float
+    measured: bool = False
+
+    @property
+    def media(self) -> float:
+        """What the conferences take."""
+        return self.conferences * (self.video + self.audio) * (1 + self.overhead)
+
+    @property
+    def need(self) -> float:
+        """What the line has to carry, over how full it may be planned.
+
+        >>> round(Policy(1, 1.5e6, 80e3, 0.15, 500e3, 10, 50e3, 100e3, 0.7).need)
+        4167143
+        """
+        load = self.media + self.other + self.seats * self.per_seat + self.services
+        return load / self.utilisation
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Where good ends: ratios, and the fewest days that prove anything."""
+
+    delivered: float
+    loss: float
+    available: float
+    """The availability that the contract promises, or the district's own mark."""
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is known of one office's line.
+
+    `delivered` are medians of what the line carried towards the office and from it, by rule 8;
+    `contracted` the same ways. Downtimes are shares of the time that is known (up and down);
+    `loss` is the share of packets lost while the office answered.
+    """
+
+    delivered: tuple[Interval | None, Interval | None]
+    contracted: tuple[float | None, float | None]
+    loss: Interval | None = None
+    link_down: float = 0.0
+    power_down: float = 0.0
+    lan_down: float = 0.0
+    days: int = 0
+    """Days on which anything was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What would help, the main verdict first; `doubts` where the evidence does not suffice.
+
+    `slab` is the speed to order in an upgrade, None where the tariff has none that large; it is
+    None for every other verdict, too.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    need: float
+    doubts: tuple[Doubt, ...] = ()
+    slab: float | None = None
+
+    @property
+    def main(self) -> Verdict:
+        """The verdict that the letter acts on."""
+        return self.verdicts[0]
+
+
+def judge(line: Line, policy: Policy, marks: Marks, tariff: Sequence[float]) -> Judgement:
+    """What would help this office.
+
+    Faults come before capacity: more speed on a line that breaks the contract or loses packets
+    helps nobody. Power and LAN stand beside an upgrade, since they keep no packet slow.
+    """
+    need = policy.need
+    if line.days < marks.days:
+        return Judgement((Verdict.NOT_ENOUGH_EVIDENCE,), need, (Doubt.FEW_DAYS,))
+    doubts = tuple(dict.fromkeys(_doubts(line, need, marks)))
+    faults = list(dict.fromkeys(_faults(line, marks)))
+    others = [
+        verdict
+        for verdict, down in ((Verdict.POWER, line.power_down), (Verdict.LAN, line.lan_down))
+        if down > 1 - marks.available
+    ]
+    if not faults and not doubts and _short(line, need):
+        slab = next_slab(need, tariff)
+        return Judgement((Verdict.UPGRADE, *others), need, (), slab)
+    found = (*faults, *others)
+    if doubts:
+        return Judgement((*found, Verdict.NOT_ENOUGH_EVIDENCE), need, doubts)
+    return Judgement(found or (Verdict.NOTHING,), need)
+
+
+def next_slab(need: float, tariff: Sequence[float]) -> float | None:
+    """The smallest speed of the tariff that meets the need.
+
+    >>> next_slab(4.2e6, (2e6, 4e6, 8e6)), next_slab(9e6, (2e6, 4e6, 8e6))
+    (8000000.0, None)
+    """
+    return min((slab for slab in tariff if slab >= need), default=None)
+
+
+def at_least(policy: Policy, delivered: Interval | None) -> bool:
+    """Whether the measured demand filled the line, so that the need may be larger still."""
+    if not policy.measured or delivered is None:
+        return False
+    return policy.other >= CENSORED * delivered.value
+
+
+def _faults(line: Line, marks: Marks) -> Iterator[Verdict]:
+    """What is wrong with the line, whatever it is needed for."""
+    for delivered, contracted in zip(line.delivered, line.contracted, strict=True):
+        if delivered and contracted and delivered.below(marks.delivered * contracted):
+            yield Verdict.REPAIR
+    if line.link_down > 1 - marks.available:
+        yield Verdict.REPAIR
+    if line.loss is not None and line.loss.above(marks.loss):
+        yield Verdict.LINE_QUALITY
+
+
+def _short(line: Line, need: float) -> bool:
+    """Whether a way is contracted for less than is needed, and does not carry the need either."""
+    return any(
+        delivered is not None
+        and contracted is not None
+        and contracted < need
+        and delivered.below(need)
+        for delivered, contracted in zip(line.delivered, line.contracted, strict=True)
+    )
+
+
+def _doubts(line: Line, need: float, marks: Marks) -> Iterator[Doubt]:
+    """What cannot be told, of what the verdict rests on."""
+    for delivered, contracted in zip(line.delivered, line.contracted, strict=True):
+        if contracted is None:
+            yield Doubt.NO_CONTRACT
+        elif delivered is None or delivered.low is None:
+            yield Doubt.NO_RATE
+        else:
+            mark = marks.delivered * contracted
+            if not delivered.above(mark) and not delivered.below(mark):
+                yield Doubt.CONTRACT_UNDECIDED
+            if contracted < need and not delivered.above(need) and not delivered.below(need):
+                yield Doubt.NEED_UNDECIDED
+    if line.loss is None or line.loss.low is None or not _decided(line.loss, marks.loss):
+        yield Doubt.LOSS_UNDECIDED
+
+
+def _decided(loss: Interval, mark: float) -> bool:
+    return loss.above(mark) or loss.below(mark)
