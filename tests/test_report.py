@@ -35,7 +35,7 @@ from jharnet_monitor.report.page_one import judge
 from jharnet_monitor.report.pdf import SettingError, set_pdf
 from jharnet_monitor.report.source import summarise
 from jharnet_monitor.report.states import spans
-from jharnet_monitor.report.summary import Availability, Summary
+from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import LANGUAGES, words
 from jharnet_monitor.store import Transition
 from tests import made_up_week
@@ -114,14 +114,14 @@ def test_every_office_is_named_in_both_languages(made: Made, papers: dict[str, b
 def test_availability_counts_what_was_learnt_afterwards(summary: Summary) -> None:
     """Two hours a day were first unreachable, then known as power or line."""
     by_trouble = dict(zip(made_up_week.TROUBLES, summary.offices, strict=True))
-    power, line = by_trouble["power"].availability, by_trouble["line"].availability
-    assert power.of(OfficeState.POWER_DOWN) == line.of(OfficeState.LINK_DOWN) == 7 * 7200
-    assert power.of(OfficeState.UNREACHABLE) == 0
-    assert power.ratio is not None and abs(power.ratio - 22 / 24) < 1e-3
-    assert power.without_power == 1.0
-    assert line.without_power == line.ratio
+    power, line = by_trouble["power"].account, by_trouble["line"].account
+    assert power.of(OfficeState.POWER_DOWN) == line.of(OfficeState.LINK_DOWN) == timedelta(hours=14)
+    assert not power.of(OfficeState.UNREACHABLE)
+    assert power.availability == pytest.approx(22 / 24, abs=1e-3)
+    assert power.availability_without_power == 1.0
+    assert line.availability_without_power == line.availability
     for office in summary.offices:
-        assert sum(office.availability.seconds.values()) == pytest.approx(WEEK.seconds)
+        assert sum(office.account.times.values(), timedelta()) == WEEK.end - WEEK.start
 
 
 def test_the_troubles_are_found(summary: Summary) -> None:
@@ -149,7 +149,6 @@ def test_what_was_not_measured_is_never_a_zero(summary: Summary, language: str) 
     measured = next(row for row in data["measured"]["rows"] if row[0] == name)
     assert measured[1:4] == [missing] * 3
     assert measured[5] == missing
-    assert Availability().ratio is None
     table = next(csv.DictReader(io.StringIO(_csv(summary)), delimiter=","), None)
     assert table is not None
     last = list(csv.DictReader(io.StringIO(_csv(summary))))[-1]
@@ -183,8 +182,7 @@ def test_a_running_week_says_how_far_it_reaches(made: Made) -> None:
     """A report in mid-week counts no time that has not come."""
     now = WEEK.start + timedelta(days=3)
     summary = summarise(made.store, made.config, WEEK, now)
-    total = sum(summary.offices[0].availability.seconds.values())
-    assert total == pytest.approx(3 * 86400)
+    assert summary.offices[0].account.period == timedelta(days=3)
     assert content(summary, words("en"))["running"] is not None
 
 
@@ -300,23 +298,30 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def _change(
+    number: int, state: str, hour: float, until: float = 0, supersedes: int | None = None
+) -> Transition:
+    at, end = WEEK.start + timedelta(hours=hour), WEEK.start + timedelta(hours=until)
+    return Transition(
+        number, "potka", OfficeState(state), at, end if until else None, {}, at, supersedes
+    )
+
+
 def test_spans_follow_the_changes_and_what_was_learnt_later() -> None:
-    """A correction covers its stretch alone; neighbours of one state become one span."""
-
-    def change(number: int, state: str, hour: int, until: int | None = None,
-               supersedes: int | None = None) -> Transition:  # fmt: skip
-        at, end = (WEEK.start + timedelta(hours=h) for h in (hour, until or 0))
-        return Transition(number, "potka", OfficeState(state), at,
-                          end if until else None, {}, at, supersedes)  # fmt: skip
-
+    """The sharper edges of a correction count, also beyond those seen; the last word holds."""
     changes = [
-        change(1, "up", 0), change(2, "unreachable", 2), change(3, "up", 5),
-        change(4, "up", 6), change(5, "power_down", 2, 4, 2),
-    ]  # fmt: skip
+        _change(1, "up", 0),
+        _change(2, "unreachable", 2),
+        _change(3, "up", 5),
+        _change(4, "up", 6),
+        _change(5, "link_down", 1.5, 4.5, 2),
+        _change(6, "power_down", 1.5, 3, 2),
+    ]
     held = spans(changes, WEEK.start + timedelta(hours=8))
     assert [
         (span.state.value, (span.end - span.start).total_seconds() / 3600) for span in held
-    ] == [("up", 2), ("power_down", 2), ("unreachable", 1), ("up", 3)]
+    ] == [("up", 1.5), ("power_down", 1.5), ("link_down", 1.5), ("up", 3.5)]
+    assert spans([], WEEK.end) == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -63,7 +63,7 @@ def _speed_columns(name: str, of: Callable[[OfficeSummary], Speed]) -> dict[str,
 
 
 def _seconds_in(state: OfficeState) -> _Getter:
-    return lambda office: office.availability.of(state)
+    return lambda office: office.account.of(state).total_seconds()
 
 
 _OFFICE: dict[str, _Getter] = {
@@ -77,9 +77,9 @@ _OFFICE: dict[str, _Getter] = {
     "limited_by": lambda office: office.conference.limited_by,
     "cause": lambda office: office.conference.cause,
     "grade_before": lambda office: office.before.conference.grade if office.before else None,
-    "availability": lambda office: office.availability.ratio,
-    "availability_without_power": lambda office: office.availability.without_power,
-    "coverage": lambda office: office.availability.coverage,
+    "availability": lambda office: office.account.availability,
+    "availability_without_power": lambda office: office.account.availability_without_power,
+    "coverage": lambda office: office.account.coverage,
     **{f"seconds_{state}": _seconds_in(state) for state in OfficeState},
     **_speed_columns("down", lambda office: office.down),
     **_speed_columns("up", lambda office: office.up),

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, time
 from typing import Any
 
+from jharnet_monitor.judge.timeline import Span
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.period import Period
-from jharnet_monitor.report.summary import Conference, OfficeSummary, Span, Speed
+from jharnet_monitor.report.summary import Conference, OfficeSummary, Speed
 
 BINS = 672
 """Most pieces of a timeline: a quarter of an hour each in a week."""

@@ -1,28 +1,22 @@
-"""Folds the measurements of a period into the summary, one pass, without keeping them."""
+"""Folds what was measured of an office in a period into its summary, without keeping it all."""
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
-from itertools import pairwise
+from datetime import date, datetime
 from statistics import median
 
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.availability import account
 from jharnet_monitor.judge.latency import percentile
+from jharnet_monitor.judge.timeline import Span
 from jharnet_monitor.model import Measurement, Outcome
-from jharnet_monitor.report.fold import account, clipped, conference, outages, speed
+from jharnet_monitor.report.fold import clipped, conference, outages, speed
 from jharnet_monitor.report.period import Period
-from jharnet_monitor.report.summary import (
-    Latency,
-    OfficeSummary,
-    Point,
-    Span,
-    SpeedTest,
-    Summary,
-)
+from jharnet_monitor.report.summary import Latency, OfficeSummary, Point, SpeedTest
+from jharnet_monitor.store.figures import Block
 
 DOWN, UP = "download_bits_per_second", "upload_bits_per_second"
 
@@ -65,114 +59,83 @@ class LatencyTally:
         )
 
 
-@dataclass(slots=True)
-class OfficeTally:
-    """What has been seen of one office so far."""
-
-    latency: dict[int, LatencyTally] = field(default_factory=dict)
-    """By the number of the day in the period."""
-    calls: list[Measurement] = field(default_factory=list)
-    tests: list[SpeedTest] = field(default_factory=list)
-    internet: list[SpeedTest] = field(default_factory=list)
-
-
 class Collector:
-    """Takes the measurements of a period in any order, and gives its summary."""
+    """Takes what was measured of one office in a period, in any order, and gives its summary."""
 
-    def __init__(self, config: Config, period: Period, until: datetime) -> None:
+    def __init__(self, config: Config, office: Office, period: Period, until: datetime) -> None:
         self.config = config
+        self.office = office
         self.period = period
         self.until = until
-        self.tallies = {office.id: OfficeTally() for office in config.offices}
         self.count = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
-        self._midnights = [start for start, _ in self.days()]
+        self._latency: dict[int, LatencyTally] = {}  # by the number of the day in the period
+        self._calls: list[Measurement] = []
+        self._tests: list[SpeedTest] = []
+        self._internet: list[SpeedTest] = []
 
     def add(self, measurement: Measurement) -> None:
-        """Count one measurement; one of an office no longer configured is left out."""
-        tally = self.tallies.get(measurement.office)
-        if tally is None or not self.period.start <= measurement.started_at < self.period.end:
-            return
-        self.seen(measurement.started_at, measurement.started_at, 1)
-        if measurement.probe == "latency":
-            if not measurement.conditions.get("under_load"):
-                day = bisect_right(self._midnights, measurement.started_at) - 1
-                columns = {name: (value,) for name, value in measurement.values.items()}
-                self.add_minutes(measurement.office, day, columns)
-        elif measurement.probe == "bandwidth":
-            add_speed(tally, measurement)
+        """Count a speed test or a conference; minutes of latency come by `add_minutes`."""
+        self._see(measurement.started_at, measurement.started_at, 1)
+        if measurement.probe == "bandwidth":
+            self._add_speed(measurement)
         elif measurement.probe == "conference":
-            tally.calls.append(measurement)
+            self._calls.append(measurement)
 
-    def add_minutes(self, office: str, day: int, columns: Mapping[str, Sequence[float]]) -> None:
-        """Count minutes of latency of the period's day with that number."""
-        self.tallies[office].latency.setdefault(day, LatencyTally()).add(columns)
+    def add_minutes(self, block: Block) -> None:
+        """Count minutes of latency; the block's piece is the number of its day."""
+        if block.path != "jharnet":  # an agent's own view of its gateway is another matter
+            return
+        self._see(block.first, block.last, block.count)
+        if not block.conditions.get("under_load"):
+            self._latency.setdefault(block.piece, LatencyTally()).add(block.values)
 
-    def days(self) -> list[tuple[datetime, datetime]]:
-        """Beginning and end of every day of the period."""
-        zone = self.period.start.tzinfo
-        starts = [datetime.combine(day, time(), zone) for day in self.period.days]
-        return list(pairwise([*starts, self.period.end]))
+    def _add_speed(self, measurement: Measurement) -> None:
+        down, up = measurement.values.get(DOWN), measurement.values.get(UP)
+        if measurement.outcome is not Outcome.OK or (down is None and up is None):
+            return
+        tests = {"jharnet": self._tests, "internet": self._internet}.get(measurement.path)
+        if tests is None:  # a packet train is an estimate, no test of what is delivered
+            return
+        tests.append(SpeedTest(measurement.started_at, down, up))
 
-    def seen(self, first: datetime, last: datetime, count: int) -> None:
-        """Widen the stretch in which something was measured."""
+    def _see(self, first: datetime, last: datetime, count: int) -> None:
         self.count += count
         self.first = first if self.first is None else min(self.first, first)
         self.last = last if self.last is None else max(self.last, last)
 
-    def office(
-        self, office: Office, spans: Sequence[Span] = (), history: Sequence[Point] = ()
-    ) -> OfficeSummary:
-        """The summary of one office; `spans` are its states, `history` earlier periods."""
-        tally = self.tallies[office.id]
+    def summary(self, spans: Sequence[Span], history: Sequence[Point]) -> OfficeSummary:
+        """The office over the period; `spans` are its states, `history` earlier periods."""
         share = self.config.thresholds.delivered
-        down = office.link.contracted if office.link else None
-        up = (office.link.contracted_up or down) if office.link else None
-        tests = sorted(tally.tests, key=lambda test: test.at)
+        link = self.office.link
+        down = link.contracted if link else None
+        up = (link.contracted_up or down) if link else None
+        tests = sorted(self._tests, key=lambda test: test.at)
         held = clipped(spans, self.period.start, self.until)
         return OfficeSummary(
-            office=office,
-            conference=conference(tally.calls, self.config.district),
-            availability=account(held, (self.until - self.period.start).total_seconds()),
-            outages=tuple(outages(office.id, held, self.until)),
+            office=self.office,
+            conference=conference(self._calls, self.config.district),
+            account=account(held, self.period.start, self.until),
+            outages=tuple(outages(self.office.id, held, self.until)),
             down=speed((test.down for test in tests), down, share),
             up=speed((test.up for test in tests), up, share),
-            internet_down=speed((test.down for test in tally.internet), None, share),
-            internet_up=speed((test.up for test in tally.internet), None, share),
-            latency=_joined(tally.latency.values()),
-            days=tuple(self._days(tally)),
+            internet_down=speed((test.down for test in self._internet), None, share),
+            internet_up=speed((test.up for test in self._internet), None, share),
+            latency=_joined(self._latency.values()),
+            days=tuple(self._days()),
             spans=tuple(held),
             speed_tests=tuple(tests),
             history=tuple(history),
-        )
-
-    def _days(self, tally: OfficeTally) -> Iterable[tuple[date, Latency]]:
-        for number, day in enumerate(self.period.days):
-            if number in tally.latency:
-                yield day, tally.latency[number].result()
-
-    def summary(self, made_at: datetime, offices: Sequence[OfficeSummary]) -> Summary:
-        """The summary of the district."""
-        return Summary(
-            config=self.config,
-            period=self.period,
-            until=self.until,
-            made_at=made_at,
-            offices=tuple(offices),
+            measurements=self.count,
             first=self.first,
             last=self.last,
-            measurements=self.count,
         )
 
-
-def add_speed(tally: OfficeTally, measurement: Measurement) -> None:
-    """Count a speed test that gave a figure."""
-    down, up = measurement.values.get(DOWN), measurement.values.get(UP)
-    if measurement.outcome is not Outcome.OK or (down is None and up is None):
-        return
-    tests = tally.tests if measurement.path == "jharnet" else tally.internet
-    tests.append(SpeedTest(measurement.started_at, down, up))
+    def _days(self) -> Iterable[tuple[date, Latency]]:
+        for number, day in enumerate(self.period.days):
+            if number in self._latency:
+                yield day, self._latency[number].result()
 
 
 def _joined(days: Iterable[LatencyTally]) -> Latency:

@@ -90,14 +90,14 @@ def _directive(summary: Summary, judged: Sequence[Judged], words: Words) -> dict
 
 def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
     marks = summary.config.thresholds
-    if summary.first is None or summary.last is None:
+    if summary.extent is None:
         extent = words("report.method_text.extent_none")
     else:
         extent = words(
             "report.method_text.extent",
             n=summary.measurements,
-            first=texts.clock_moment(summary.first, zone, words),
-            last=texts.clock_moment(summary.last, zone, words),
+            first=texts.clock_moment(summary.extent[0], zone, words),
+            last=texts.clock_moment(summary.extent[1], zone, words),
         )
     return [
         extent,

@@ -134,7 +134,7 @@ def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
     quiet = [
         texts.office_name(office.office, words)
         for office in summary.offices
-        if not office.outages and office.availability.ratio is not None
+        if not office.outages and office.account.availability is not None
     ]
     return {
         "head": [
@@ -168,14 +168,15 @@ def _outage_cell(office: OfficeSummary, state: OfficeState, words: Words) -> str
 
 def availability(office: OfficeSummary, words: Words) -> list[str]:
     """The availability, that without power cuts, and its bounds."""
-    available = office.availability
-    bounds = available.bounds
-    if available.ratio is None or available.without_power is None or bounds is None:
+    account = office.account
+    without = account.availability_without_power
+    if account.availability is None or without is None or account.bounds is None:
         return [words("not_measured")] * 3
+    low, high = account.bounds
     return [
-        texts.share_down(available.ratio),
-        texts.share_down(available.without_power),
-        f"{texts.share_down(bounds[0])} – {texts.share_down(bounds[1])}",
+        texts.share_down(account.availability),
+        texts.share_down(without),
+        f"{texts.share_down(low)} – {texts.share_down(high)}",
     ]
 
 
@@ -211,11 +212,11 @@ def _short_name(kind: str, name: str, start: datetime) -> str:
 
 def _now(office: OfficeSummary, summary: Summary) -> Point:
     period = summary.period
-    return Point(period.name, period.start, office.conference, office.availability, office.down)
+    return Point(period.name, period.start, office.conference, office.account, office.down)
 
 
 def _point(point: Point) -> dict[str, Any]:
-    ratio, available = point.down.ratio, point.availability.ratio
+    ratio, available = point.down.ratio, point.account.availability
     return {
         "grade": point.conference.grade,
         "speed": None if ratio is None else round(min(ratio, 1.0), 4),

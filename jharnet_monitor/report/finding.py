@@ -94,17 +94,18 @@ def _short_of_contract(summary: OfficeSummary, thresholds: Thresholds) -> bool:
 
 
 def _availability(summary: OfficeSummary, thresholds: Thresholds) -> Iterator[Finding]:
-    available = summary.availability
+    account = summary.account
     target = promised(summary, thresholds)
-    if available.ratio is not None and available.ratio < target:
-        shares = {
-            Kind.LINE: available.of(OfficeState.LINK_DOWN),
-            Kind.POWER: available.of(OfficeState.POWER_DOWN),
-            Kind.OUTAGE: available.of(OfficeState.UNREACHABLE),
+    if account.availability is None:
+        return
+    if account.availability < target:
+        times = {
+            Kind.LINE: account.of(OfficeState.LINK_DOWN),
+            Kind.POWER: account.of(OfficeState.POWER_DOWN),
+            Kind.OUTAGE: account.of(OfficeState.UNREACHABLE),
         }
-        yield Finding(max(shares, key=lambda kind: shares[kind]))
-    lan = available.of(OfficeState.LAN_DOWN)
-    if lan > (1 - target) * (available.up + available.down) > 0:
+        yield Finding(max(times, key=lambda kind: times[kind]))
+    if account.of(OfficeState.LAN_DOWN) > (1 - target) * (account.up + account.down):
         yield Finding(Kind.LAN)
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from statistics import median, median_low
 
 from jharnet_monitor.config.schema import District
 from jharnet_monitor.judge.hours import in_office_hours
+from jharnet_monitor.judge.timeline import Span
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
-from jharnet_monitor.report.summary import DOWN, Availability, Conference, Outage, Span, Speed
+from jharnet_monitor.report.summary import Conference, Outage, Speed
 
-OUT = (*DOWN, OfficeState.LAN_DOWN)
+OUT = (
+    OfficeState.LINK_DOWN, OfficeState.POWER_DOWN, OfficeState.UNREACHABLE, OfficeState.LAN_DOWN,
+)  # fmt: skip
 """The states that are listed as outages."""
 
 
@@ -72,22 +76,10 @@ def speed(rates: Iterable[float | None], contracted: float | None, share: float)
 def clipped(spans: Iterable[Span], start: datetime, until: datetime) -> list[Span]:
     """The parts of the spans that lie within [start, until)."""
     return [
-        Span(span.state, max(span.start, start), min(span.end, until))
+        replace(span, start=max(span.start, start), end=min(span.end, until))
         for span in spans
         if span.end > start and span.start < until
     ]
-
-
-def account(spans: Iterable[Span], total: float) -> Availability:
-    """Seconds by state; what no span covers of the `total` is unknown."""
-    seconds: dict[OfficeState, float] = {}
-    for span in spans:
-        length = (span.end - span.start).total_seconds()
-        seconds[span.state] = seconds.get(span.state, 0.0) + length
-    rest = total - sum(seconds.values())
-    if rest > 0:
-        seconds[OfficeState.UNKNOWN] = seconds.get(OfficeState.UNKNOWN, 0.0) + rest
-    return Availability(seconds)
 
 
 def outages(office: str, spans: Sequence[Span], until: datetime) -> Iterable[Outage]:

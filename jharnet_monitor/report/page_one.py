@@ -160,12 +160,12 @@ def tests_text(conference: Conference, words: Words) -> str:
 
 def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
     """The availability, and for how much of the time it speaks."""
-    available = office.availability
-    if available.ratio is None or available.coverage is None:
+    account = office.account
+    if account.availability is None or account.coverage is None:
         return {"availability": words("not_measured"), "covers": ""}
     return {
-        "availability": texts.share_down(available.ratio),
-        "covers": words("report.covers", coverage=texts.percent(available.coverage)),
+        "availability": texts.share_down(account.availability),
+        "covers": words("report.covers", coverage=texts.percent(account.coverage)),
     }
 
 

@@ -6,19 +6,16 @@ Every figure stands with the number of runs behind it. What was not measured is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.availability import Account
+from jharnet_monitor.judge.timeline import Span
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.period import Period
-
-DOWN = (OfficeState.LINK_DOWN, OfficeState.POWER_DOWN, OfficeState.UNREACHABLE)
-"""The states that count as down in the availability."""
-ASIDE = (OfficeState.UNKNOWN, OfficeState.MONITOR_DOWN, OfficeState.UPLINK_DOWN)
-"""Neither up nor down: nothing can be said of the office."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,66 +40,8 @@ class Conference:
     """Every test with a result: when it began (UTC) and its grade."""
 
 
-@dataclass(frozen=True, slots=True)
-class Availability:
-    """How long the office was in which state, in seconds; all of them sum to the period."""
-
-    seconds: Mapping[OfficeState, float] = field(default_factory=dict)
-
-    def of(self, *states: OfficeState) -> float:
-        """Seconds in any of the states."""
-        return sum(self.seconds.get(state, 0.0) for state in states)
-
-    @property
-    def up(self) -> float:
-        """Seconds in which the line worked; LAN and PC behind it are another matter."""
-        return self.of(OfficeState.UP, OfficeState.LAN_DOWN, OfficeState.AGENT_OFF)
-
-    @property
-    def down(self) -> float:
-        """Seconds in which nothing in the office answered, and it was the office's own fault."""
-        return self.of(*DOWN)
-
-    @property
-    def ratio(self) -> float | None:
-        """up / (up + down); None when neither is known."""
-        return _share(self.up, self.up + self.down)
-
-    @property
-    def without_power(self) -> float | None:
-        """The same with power cuts left out: what the line itself achieved."""
-        down = self.down - self.of(OfficeState.POWER_DOWN)
-        return _share(self.up, self.up + down)
-
-    @property
-    def coverage(self) -> float | None:
-        """(up + down) / (period - planned): the share of the time that the ratio speaks for."""
-        return _share(self.up + self.down, self._accountable)
-
-    @property
-    def bounds(self) -> tuple[float, float] | None:
-        """The ratio if all that is not known were down, and if all of it were up."""
-        total = self._accountable
-        if total <= 0:
-            return None
-        return self.up / total, (total - self.down) / total
-
-    @property
-    def _accountable(self) -> float:
-        return sum(self.seconds.values()) - self.of(OfficeState.PLANNED)
-
-
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole > 0 else None
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """An office was in one state from `start` to just before `end`."""
-
-    state: OfficeState
-    start: datetime
-    end: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +120,7 @@ class Point:
     name: str
     start: datetime
     conference: Conference
-    availability: Availability
+    account: Account
     down: Speed
 
 
@@ -190,8 +129,8 @@ class OfficeSummary:
     """One office over the period."""
 
     office: Office
+    account: Account
     conference: Conference = Conference()
-    availability: Availability = Availability()
     outages: tuple[Outage, ...] = ()
     down: Speed = Speed()
     up: Speed = Speed()
@@ -205,6 +144,11 @@ class OfficeSummary:
     speed_tests: tuple[SpeedTest, ...] = ()
     history: tuple[Point, ...] = ()
     """Earlier periods, the oldest first; the last is the one just before."""
+    measurements: int = 0
+    """How many runs of all probes the figures rest on."""
+    first: datetime | None = None
+    """When the first of them began."""
+    last: datetime | None = None
 
     @property
     def before(self) -> Point | None:
@@ -214,7 +158,7 @@ class OfficeSummary:
     @property
     def measured(self) -> bool:
         """Whether anything at all was measured."""
-        known = self.availability.up + self.availability.down > 0
+        known = self.account.availability is not None
         return known or self.latency.minutes > 0 or self.conference.tests + self.down.tests > 0
 
 
@@ -231,10 +175,18 @@ class Summary:
     """The drills of the period, in the form of the contract."""
     root: str | None = None
     """The hash chain's root after the period's last sealed hour."""
-    first: datetime | None = None
-    """Start of the first measurement of the period; None for an empty one."""
-    last: datetime | None = None
-    measurements: int = 0
+
+    @property
+    def measurements(self) -> int:
+        """How many runs of all probes the report rests on."""
+        return sum(office.measurements for office in self.offices)
+
+    @property
+    def extent(self) -> tuple[datetime, datetime] | None:
+        """When the first and the last of them began; None for an empty period."""
+        firsts = [office.first for office in self.offices if office.first is not None]
+        lasts = [office.last for office in self.offices if office.last is not None]
+        return (min(firsts), max(lasts)) if firsts and lasts else None
 
     @property
     def zone(self) -> ZoneInfo:

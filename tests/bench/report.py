@@ -1,0 +1,152 @@
+"""How long a report takes, and how much memory, from a database with a year of measurements.
+
+python -m tests.bench.report [--quick] [--json FILE] [--seed N]
+
+The whole command is measured as a person runs it: a new process, from its start to its end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.model import Measurement, OfficeState
+from jharnet_monitor.store import Store
+from jharnet_monitor.store.tables import to_ms
+from tests import made_up
+from tests.bench.marks import Row, arguments, at_most, finish, note
+from tests.made_up_week import WEEK
+
+MINUTE_MS = 60_000
+COLUMNS = (
+    "office, probe, path, recorded_at, duration, outcome, cause, bytes_spent, conditions, names"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the command."""
+
+    seconds: float
+    megabytes: float
+
+
+def fill(database: Path, offices: int, days: int, dice: random.Random) -> int:
+    """Put `days` up to the end of the week into a new database; gives the number of rows."""
+    start = WEEK.end - timedelta(days=days)
+    store = Store(f"sqlite:///{database}", ManualClock(WEEK.end))
+    store.migrate()
+    config = made_up.config(offices)
+    for office in config.offices:
+        store.add(_heavy(office.id, days, dice))
+        store.add([made_up.latency(office.id, start)])
+        for day in range(days):
+            at = start + timedelta(days=day, hours=12)
+            store.diary.add_transition(office.id, OfficeState.UNREACHABLE, at, {})
+            store.diary.add_transition(office.id, OfficeState.UP, at + timedelta(minutes=20), {})
+    store.close()
+    _minutes(database, days, to_ms(start))
+    with sqlite3.connect(database) as connection:
+        return int(connection.execute("select count(*) from measurements").fetchone()[0])
+
+
+def _heavy(office: str, days: int, dice: random.Random) -> list[Measurement]:
+    """A speed test every two hours, two conferences a day."""
+    start = WEEK.end - timedelta(days=days)
+    found = []
+    for hour in range(0, 24 * days, 2):
+        rate = 3.9e6 * (1 - dice.random() / 20)
+        at = start + timedelta(hours=hour, minutes=13)
+        found.append(made_up.bandwidth(office, at, rate, rate * 0.97))
+    for day in range(days):
+        for hour in (11, 15):
+            at = start + timedelta(days=day, hours=hour)
+            found.append(made_up.conference(office, at, dice.choice((1, 3, 4, 4))))
+    return found
+
+
+def _minutes(database: Path, days: int, start_ms: int) -> None:
+    """Every other minute of latency, multiplied within the database: millions in seconds.
+
+    Minute by minute, as a hub writes them: the offices' rows lie between each other.
+    """
+    with sqlite3.connect(database) as connection:
+        connection.execute("pragma synchronous=off")
+        connection.execute(
+            f"""
+            with recursive minute(i) as
+                (select 1 union all select i + 1 from minute where i < {1440 * days - 1})
+            insert into measurements ({COLUMNS}, id, started_at, "values")
+            select {COLUMNS}, hex(randomblob(16)), {start_ms} + i * {MINUTE_MS},
+                replace("values", '0.041', printf('%.9f', 0.04 + (abs(random()) % 9999) / 1e6))
+            from minute cross join measurements where probe = 'latency'
+            """  # noqa: S608 - our own numbers
+        )
+
+
+def run(directory: Path, database: Path, offices: int) -> Run:
+    """The command in a process of its own, with the peak of its memory."""
+    settings = {
+        "district": {"id": "bench", "name": "Bench", "name_hi": "जाँच"},
+        "hub": {
+            "tls": False,
+            "database": f"sqlite:///{database}",
+            "uplink": {"contracted": "1 Gbit/s"},
+        },
+        "offices": [
+            {"id": o.id, "name": o.name, "name_hi": o.name_hi, "router": o.router,
+             "link": {"contracted": "4 Mbit/s"}}
+            for o in made_up.config(offices).offices
+        ],
+    }  # fmt: skip
+    config = directory / "jharnet.yaml"
+    config.write_text(json.dumps(settings), "utf-8")
+    command = [sys.executable, "-m", "jharnet_monitor", "report", "--week", WEEK.name, "--lang"]
+    command += ["hi", "--out", str(directory), "--config", str(config)]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
+    _, status, usage = os.wait4(process.pid, 0)
+    elapsed = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"the report failed with {process.returncode}")
+    return Run(elapsed, usage.ru_maxrss / 1024)
+
+
+def measure(directory: Path, quick: bool, seed: int) -> list[Row]:
+    """The district's eleven offices over a year; a state's 264 over three weeks."""
+    rows: list[Row] = []
+    plans = ((11, 60 if quick else 365, 1.5), (264, 8 if quick else 21, 15.0))
+    for offices, days, mark in plans:
+        database = directory / f"{offices}.db"
+        count = fill(database, offices, days, random.Random(seed))
+        rows.append(note(f"{offices} offices, {days} days", count, "rows"))
+        runs = [run(directory, database, offices) for _ in range(3)]
+        best = min(runs, key=lambda one: one.seconds)
+        rows.append(at_most(f"weekly report of {offices} offices", best.seconds, mark, "s"))
+        if offices == 11:
+            rows.append(at_most("its memory", max(r.megabytes for r in runs), 150, "MB"))
+        database.unlink()
+    return rows
+
+
+def main() -> int:
+    """Run it; the exit code is the verdict."""
+    options = arguments(__doc__)
+    with tempfile.TemporaryDirectory(prefix="jhn-report-") as directory:
+        rows = measure(Path(directory), options.quick, options.seed)
+    return finish("The weekly report, as a process of its own", rows, options)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
