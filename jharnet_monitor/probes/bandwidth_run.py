@@ -184,6 +184,7 @@ class FullTest(_Test):
         self._values[f"{name}_bits_per_second"] = rate
         self._conditions[f"{name}_uncertainty"] = round(measured.uncertainty, 4)
         self._conditions[f"{name}_ended"] = flow.ended.value
+        self._conditions[f"{name}_seconds"] = round(flow.stopped - flow.begun, 3)
         loaded = _loaded(name, flow, report, trips, rate)
         if loaded is not None:
             self._values[f"{name}_loaded_rtt_seconds"] = loaded

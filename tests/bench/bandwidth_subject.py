@@ -1,0 +1,102 @@
+"""The programs of the bandwidth benchmark, each a process at its place in the lab.
+
+python -m tests.bench.bandwidth_subject hub DOWN UP      tests on request, one a line of stdin
+python -m tests.bench.bandwidth_subject agent HUB        a real agent
+python -m tests.bench.bandwidth_subject server           a speed-test server on port 8080
+python -m tests.bench.bandwidth_subject peer HUB         plain speedtest-cli, once
+python -m tests.bench.bandwidth_subject cross TARGET     1 Mbit/s of UDP, until killed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import time
+from typing import Any
+
+import speedtest
+from aiohttp import web
+
+from jharnet_monitor.lab.speedtest_server import SpeedtestServer, listen
+from tests.bandwidth_support import at_work, door, measure, session, settings
+
+PORT, SPEEDTEST_PORT, CROSS_PORT = 9797, 8080, 5300
+CROSS_RATE, CROSS_BYTES = 1e6, 1400
+
+
+async def hub(down: str, up: str) -> None:
+    """Answer each line of stdin, the name of a path, with the result as a line of JSON."""
+    config = settings(f"{down} Mbit/s", f"{up} Mbit/s")
+    async with door("0.0.0.0", PORT) as (agents, _):  # noqa: S104 - a namespace
+        agent = await session(agents)
+        while path := (await asyncio.to_thread(sys.stdin.readline)).strip():
+            result = await measure(config, agent, path=path)
+            error = str(result.error) if result.error else None
+            answer = {"values": dict(result.values), "conditions": dict(result.conditions)}
+            print(json.dumps({**answer, "error": error}), flush=True)
+
+
+async def agent(host: str) -> None:
+    """Stay connected until killed."""
+    async with at_work(f"ws://{host}:{PORT}/agent"):
+        await asyncio.Event().wait()
+
+
+class Plain(speedtest.Speedtest):  # type: ignore[misc]
+    """speedtest-cli as it is, but for the configuration that it would fetch from the Internet."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The figures of its public configuration."""
+        self.config.update(
+            client={"ip": "", "lat": "0", "lon": "0"},
+            ignore_servers=[],
+            sizes={
+                "upload": [524288, 1048576, 7340032],
+                "download": [350, 500, 750, 1000, 1500, 2000, 2500, 3000, 3500, 4000],
+            },
+            counts={"upload": 17, "download": 4},
+            threads={"upload": 2, "download": 8},
+            length={"upload": 10, "download": 10},
+            upload_max=51,
+        )
+        self.lat_lon = (0.0, 0.0)
+        return dict(self.config)
+
+
+def peer(host: str) -> None:
+    """Its own figures, in bit/s of payload."""
+    client = Plain()
+    client._best.update(url=f"http://{host}:{SPEEDTEST_PORT}/speedtest/upload.php", latency=1)
+    print(json.dumps({"download": client.download(), "upload": client.upload()}))
+
+
+def cross(target: str) -> None:
+    """UDP at a steady pace."""
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    following = time.monotonic()
+    while True:
+        sender.sendto(bytes(CROSS_BYTES - 28), (target, CROSS_PORT))
+        following += CROSS_BYTES * 8 / CROSS_RATE
+        time.sleep(max(0.0, following - time.monotonic()))
+
+
+def main() -> None:
+    """Play one part."""
+    role, *arguments = sys.argv[1:]
+    if role == "hub":
+        asyncio.run(hub(*arguments))
+    elif role == "agent":
+        asyncio.run(agent(*arguments))
+    elif role == "server":
+        app = SpeedtestServer().app()
+        web.run_app(app, sock=listen("0.0.0.0", SPEEDTEST_PORT), print=None)  # noqa: S104
+    elif role == "peer":
+        peer(*arguments)
+    elif role == "cross":
+        cross(*arguments)
+
+
+if __name__ == "__main__":
+    main()
