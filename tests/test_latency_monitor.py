@@ -327,7 +327,7 @@ async def test_offices_on_loopback_are_measured() -> None:
     sent, received = counts(folds)
     assert sent == received and sent >= 11 * 5
     assert {fold.office for fold in folds} == {f"o{n}" for n in range(11)}
-    assert sum(len(fold.rtts) for fold in folds) == received
+    assert received / 2 < sum(len(fold.rtts) for fold in folds) <= received
     assert len(changes) == 22 and all(change.answers for change in changes)
 
 

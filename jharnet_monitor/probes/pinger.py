@@ -19,9 +19,13 @@ from jharnet_monitor.probes.icmp import PAYLOAD_BYTES, EchoReply, EchoSocket, Fa
 from jharnet_monitor.probes.timebase import Between, Timebase
 
 _SEQUENCES = 1 << 16
-_MEMORY_SECONDS = 30.0
+_MEMORY_SECONDS = 10.0
 """How long a settled request is remembered, to know a late or a second reply to it."""
 _PATTERN = bytes(range(8, PAYLOAD_BYTES))
+_MOST_AT_A_BEAT = 20_000
+"""Whoever floods this socket with replies does not keep the loop from everything else."""
+_SURE_NS = 500_000
+"""A send that took longer was interrupted, and nobody knows before or after the packet left."""
 _BEAT = 0.05
 _BEAT_AT_MOST_NS = 10_000_000
 
@@ -51,24 +55,27 @@ class Echo:
 
     `sent_ns` is monotonic. `received` is None while waiting and where it cannot be known (the
     kernel threw replies away); `rtt` is in seconds, None also where a reply's time cannot be
-    trusted. `mark` is the caller's own.
+    trusted. `timed` is False where this program was interrupted while it sent: then the moment
+    of the sending is not known well enough. `mark` is the caller's own.
     """
 
-    __slots__ = ("doubtful", "flow", "mark", "offset_ns", "payload", "received", "rtt", "sent_ns",
-                 "sequence", "source", "waiting")  # fmt: skip
+    __slots__ = ("doubtful", "flow", "lane", "mark", "offset_ns", "payload", "received", "rtt",
+                 "sent_ns", "sequence", "source", "timed", "waiting")  # fmt: skip
 
     def __init__(self, flow: Flow, source: str, mark: Any) -> None:
         self.flow = flow
         self.source = source
         self.mark = mark
-        self.sequence = 0
-        self.payload = b""
-        self.sent_ns = 0
-        self.offset_ns = 0
-        self.waiting = True
+        self.waiting = self.timed = True
         self.doubtful = False
         self.received: bool | None = None
         self.rtt: float | None = None
+        self.sent_ns = 0
+        # set by the pinger alone
+        self.lane: _Lane
+        self.sequence: int
+        self.payload: bytes
+        self.offset_ns: int
 
 
 def socket_address(address: str) -> SocketAddress:
@@ -103,7 +110,7 @@ class Pinger:
         self._count = 0
         self._lanes: dict[Family, _Lane] = {}
         self._waiting: deque[Echo] = deque()
-        self._remembered: deque[tuple[_Lane, Echo]] = deque()
+        self._remembered: deque[Echo] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._beaten_ns = 0
         self._idle = asyncio.Event()
@@ -130,16 +137,18 @@ class Pinger:
             raise OSError(errno.ENOBUFS, "65536 echo requests are waiting for their replies")
         self._count += 1
         echo = Echo(flow, address[0], mark)
+        echo.lane = lane
         echo.sequence = sequence
         echo.payload = self._cookie + (self._count & 0xFFFFFFFF).to_bytes(4, "big") + _PATTERN
         echo.offset_ns = self._offset_ns
         echo.sent_ns = self._time.monotonic_ns()
         lane.socket.send(sequence, echo.payload, address)
+        echo.timed = self._time.monotonic_ns() - echo.sent_ns < _SURE_NS
         lane.sequence = (sequence + 1) % _SEQUENCES
         lane.echoes[sequence] = echo
         self._waiting.append(echo)
+        self._remembered.append(echo)
         self._idle.clear()
-        self._remembered.append((lane, echo))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_BEAT, self._beat)
         return echo
@@ -166,16 +175,17 @@ class Pinger:
         self._waiting.clear()
         self._remembered.clear()
 
-    def _read(self, lane: _Lane) -> None:
-        """Read what came. The clocks are compared after the reading, so that a step between a
-        packet's arrival and its reading cannot hide."""
+    def _read(self, lane: _Lane) -> bool:
+        """Read what came; False if there is more. The clocks are compared after the reading, so
+        that a step between a packet's arrival and its reading cannot hide."""
         replies: list[EchoReply] = []
-        while (reply := lane.socket.receive()) is not None:
+        while len(replies) < _MOST_AT_A_BEAT and (reply := lane.socket.receive()) is not None:
             replies.append(reply)
         self._offset_ns, now = self._time.offset_ns(), self._time.monotonic_ns()
         for reply in replies:
             self._match(lane, reply, self._offset_ns, now)
         lane.read_ns = now
+        return len(replies) < _MOST_AT_A_BEAT
 
     def _match(self, lane: _Lane, reply: EchoReply, offset: int, now: int) -> None:
         echo = lane.echoes.get(reply.sequence)
@@ -187,7 +197,7 @@ class Pinger:
             echo.flow.stray(echo, Stray.DUPLICATE if echo.received else Stray.LATE)
         else:
             arrived = None
-            if reply.stamp is not None:
+            if reply.stamp is not None and echo.timed:
                 between = Between(echo.sent_ns, lane.read_ns, now, echo.offset_ns, offset)
                 arrived = between.arrival(self._time.stamp_ns(reply.stamp))
                 self.steps += between.stepped
@@ -209,31 +219,34 @@ class Pinger:
         """Read, then settle what had timed out before the reading, and forget what is old."""
         now = self._beaten_ns = self._time.monotonic_ns()
         for lane in self._lanes.values():
-            self._read(lane)
-            self._note_drops(lane)
+            emptied = self._read(lane)
+            if lane.lost_some() or not emptied:
+                self._doubt()
+        self._expire(now)
+        self._forget(now)
+        busy = self._waiting or self._remembered
+        self._timer = asyncio.get_running_loop().call_later(_BEAT, self._beat) if busy else None
+
+    def _doubt(self) -> None:
+        """Replies that were thrown away or not read may belong to any request under way."""
+        for echo in self._waiting:
+            echo.doubtful = True
+
+    def _expire(self, now: int) -> None:
         while self._waiting:
             echo = self._waiting[0]
             if echo.waiting:
                 if now - echo.sent_ns <= self._timeout_ns:
-                    break
+                    return
                 _settle(echo, None if echo.doubtful else False)
             self._waiting.popleft()
-        if not self._waiting:
-            self._idle.set()
-        while self._remembered and now - self._remembered[0][1].sent_ns > self._memory_ns:
-            lane, echo = self._remembered.popleft()
-            if lane.echoes.get(echo.sequence) is echo:
-                del lane.echoes[echo.sequence]
-        busy = self._waiting or self._remembered
-        self._timer = asyncio.get_running_loop().call_later(_BEAT, self._beat) if busy else None
+        self._idle.set()
 
-    def _note_drops(self, lane: _Lane) -> None:
-        """Replies that the kernel threw away may belong to any request under way."""
-        dropped = lane.socket.dropped()
-        if dropped != lane.dropped:
-            lane.dropped = dropped
-            for echo in self._waiting:
-                echo.doubtful = True
+    def _forget(self, now: int) -> None:
+        while self._remembered and now - self._remembered[0].sent_ns > self._memory_ns:
+            echo = self._remembered.popleft()
+            if echo.lane.echoes.get(echo.sequence) is echo:
+                del echo.lane.echoes[echo.sequence]
 
 
 class _Lane:
@@ -247,6 +260,11 @@ class _Lane:
         self.dropped = socket.dropped()
         self.sequence = secrets.randbelow(_SEQUENCES)
         self.echoes: dict[int, Echo] = {}
+
+    def lost_some(self) -> bool:
+        """Whether the kernel threw replies away since it was asked last."""
+        before, self.dropped = self.dropped, self.socket.dropped()
+        return self.dropped != before
 
 
 def _settle(echo: Echo, received: bool | None) -> None:

@@ -78,9 +78,6 @@ class Between(NamedTuple):
         if self.stepped:
             found.append(wall - self.offset_before)
             earliest = max(self.sent, self.emptied)
-        possible = [
-            moment
-            for moment in found
-            if earliest - TOLERANCE_NS <= moment <= self.read + TOLERANCE_NS
-        ]
+        begin, end = earliest - TOLERANCE_NS, self.read + TOLERANCE_NS
+        possible = [moment for moment in found if begin <= moment <= end]
         return max(possible[0], self.sent + 1) if len(possible) == 1 else None

@@ -40,7 +40,7 @@ OFFICES = 11
 SIZES = (11, 264, 1000, 4000)
 QUICK_SIZES = (264, 4000)
 PROBES = 3000
-"""At least so many a run, so that a p99 means something, and no more than 30 s."""
+"""At least so many a run, so that a p99 means something, and no more than 20 s."""
 BLACKBOX_PROBES = 1000
 SWEEP_RATE = 1000
 SUBJECT = Path(__file__).with_name("latency_subject.py")
@@ -197,7 +197,7 @@ def compare(rtts: Rtts, truth: Mapping[str, Sequence[float | None]]) -> tuple[li
 
 def rounds_for(count: int, quick: bool) -> int:
     """How many seconds a run lasts."""
-    return max(3, min(4 if quick else 30, -(-PROBES // count)))
+    return max(3, min(4 if quick else 20, -(-PROBES // count)))
 
 
 def rows_of(bench: Bench, count: int, loaded: bool, quick: bool) -> tuple[list[Row], Result]:

@@ -72,7 +72,7 @@ async def ours(targets: list[str], rounds: int, interval: float) -> dict[str, An
         sent, received = (int(fold.outcome.values[name]) for name in ("sent", "received"))
         untimed = [math.nan] * (received - len(fold.rtts))
         address = fold.outcome.conditions["address"]
-        rtts[address] = [*fold.rtts, *untimed, *[None] * (sent - received)]
+        rtts.setdefault(address, []).extend([*fold.rtts, *untimed, *[None] * (sent - received)])
     return {"cpu_per_1000": cpu / (len(targets) * (rounds - 1)) * 1000, "rtts": rtts}
 
 
