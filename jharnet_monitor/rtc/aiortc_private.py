@@ -71,12 +71,18 @@ def _codes(code: Any) -> list[Any]:
     return [code, *(inner for c in nested for inner in _codes(c))]
 
 
+HEADER_BYTES = 28
+"""IPv4 and UDP."""
+
+
 class Port(StunProtocol):
     """The UDP socket of one end: counts every datagram, and drops a flood before it queues."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self.sent = self.received = self.flooded = 0
+        self.bytes = 0
+        """IP bytes of all of them, both ways."""
         self.refused: int | None = None
         """The error number with which the kernel refused to send; None if it never did."""
         self.socket: socket.socket | None = None
@@ -94,6 +100,7 @@ class Port(StunProtocol):
             self.flooded += 1
             return
         self.received += 1
+        self.bytes += len(data) + HEADER_BYTES
         super().datagram_received(data, addr)
 
     def error_received(self, exc: Exception) -> None:
@@ -104,6 +111,7 @@ class Port(StunProtocol):
     async def send_data(self, data: bytes, addr: tuple[str, int]) -> None:
         """Send DTLS, RTP or RTCP."""
         self.sent += 1
+        self.bytes += len(data) + HEADER_BYTES
         self.transport.sendto(data, addr)
 
     def send_stun(self, message: Any, addr: tuple[str, int]) -> None:

@@ -39,6 +39,8 @@ from jharnet_monitor.rtc.sender import Sender
 
 _DRAIN = 2.0
 """Seconds that the last packets and their repeats may still take."""
+_PATIENCE = 2.0
+"""Seconds without a report after which video begins all the same."""
 _OVERTIME = 1.5
 """A call may last this many times its length if it changed its rung late."""
 _WINDOW = 0.4
@@ -133,8 +135,11 @@ class Call:
         """Send for `seconds`; longer if the rung changed late. Raises `CallFailed`."""
         least = min(seconds, max(3.0, _WINDOW * seconds))
         self.sender.ladder.climb_within = seconds - least
+        without_reports = time.monotonic() + _PATIENCE
         while not self._said_enough(seconds, least):
             self._check_alive(time.monotonic())
+            if time.monotonic() > without_reports:
+                self.sender.begin_video()
             await asyncio.sleep(0.05)
         self.sender.finish()
         await settled(lambda: not self.sender.busy, 1.0)
@@ -164,6 +169,11 @@ class Call:
         self._peer_finished = True
 
     # What became of it
+
+    @property
+    def line_bytes(self) -> int:
+        """IP bytes that the call put on the line so far, as this end saw them."""
+        return self._connection.line_bytes
 
     @property
     def datagrams(self) -> tuple[int, int]:

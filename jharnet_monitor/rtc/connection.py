@@ -188,6 +188,11 @@ class Connection:
         return (0, 0) if self._port is None else (self._port.sent, self._port.received)
 
     @property
+    def line_bytes(self) -> int:
+        """IP bytes of these datagrams, both ways together; the few of STUN we send left out."""
+        return 0 if self._port is None else self._port.bytes
+
+    @property
     def flooded(self) -> int:
         """Datagrams dropped because the other end sends more than any call needs."""
         return 0 if self._port is None else self._port.flooded

@@ -23,6 +23,8 @@ _FITS = 0.97
 """A rung is tried if it takes at most this share of what was seen to be delivered."""
 _NEARLY = 1.15
 """A capacity seen over a second is that uncertain on a narrow link."""
+_LONGER = 0.08
+"""Seconds that a video packet takes longer than an audio packet, on the narrowest of links."""
 _DECISIVE = (180, 360, 720)
 """Picture heights with which a grade begins."""
 _CALM = 1.0
@@ -87,6 +89,10 @@ class Ladder:
         if self._overloaded(loss):
             return self._down(loss, delivered)
         return self._up(progress.at)
+
+    def idle(self, transit: float) -> None:
+        """The time that a small packet took before there was any video: the queue is empty."""
+        self._shortest = min(self._shortest, transit + _LONGER)
 
     def switched(self, packets: int) -> None:
         """The new rung begins with the packet of this number."""

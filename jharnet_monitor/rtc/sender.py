@@ -114,8 +114,6 @@ class Sender:
     def __init__(self, top: Rung) -> None:
         self.audio_track = ClipTrack("audio", audio_clip(), AUDIO_FRAMES_PER_SECOND, 48_000)
         self.video_track = ClipTrack("video", None, FRAMES_PER_SECOND, 90_000)
-        if top.video:
-            self.video_track.play(video_clip(top), top)
         self.ladder = Ladder(top)
         self.audio, self.video = SentLog(), SentLog()
         self.segments: list[Segment] = [Segment(top, 0, 0, 0, 0.0)]
@@ -195,8 +193,7 @@ class Sender:
         """Take in what the peer says of one of our streams."""
         if self._streams is None:
             return
-        if self.last_report_at is None:
-            self.segments[-1] = self._segment(self._rung, 0, at)
+        self._first_report(at)
         self.last_report_at = at
         sent_at = self._sender_reports.get(report.lsr) if report.lsr else None
         if sent_at is not None:
@@ -208,10 +205,23 @@ class Sender:
         if progress is not None:
             self._take(progress, is_audio)
 
+    def _first_report(self, at: float) -> None:
+        """The other end is there and has seen the link without video: begin what is judged."""
+        if self.last_report_at is None:
+            self.segments[-1] = self._segment(self._rung, len(self.video), at)
+            self.begin_video()
+
+    def begin_video(self) -> None:
+        """Send video from now on, if that has not begun and the rung has any."""
+        if self._rung.video and self.video_track.rung is None and self._changing is None:
+            self.video_track.play(video_clip(self._rung), self._rung)
+
     def _take(self, progress: Progress, is_audio: bool) -> None:
         """Let the ladder know, by the stream that it watches, and the queue, by the audio."""
         if is_audio:
             self._queue.note(progress.transit)
+            if not len(self.video):
+                self.ladder.idle(progress.transit)
         if self._changing is None and is_audio != bool(self._rung.video):
             step = self.ladder.report(progress)
             if step is not None:
@@ -219,8 +229,7 @@ class Sender:
 
     def accounted(self, told: BrowserAccount, at: float) -> None:
         """Take in a browser's account of what came, which stands for report and account."""
-        if self.last_report_at is None:
-            self.segments[-1] = self._segment(self._rung, 0, at)
+        self._first_report(at)
         self.last_report_at = at
         for log, packets, lost, newest, is_audio in (
             (self.audio, told.audio_packets, told.audio_lost, told.audio_newest, True),
