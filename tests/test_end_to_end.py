@@ -129,6 +129,8 @@ def test_a_conference_is_graded_on_what_arrived(district: Demo) -> None:
         assert values[f"{way}_frames_per_second"] > 20
         assert values[f"{way}_bits_per_second"] > 1e6
         assert 4 < values[f"{way}_audio_mos"] <= 4.5
+    spent = _of(district, "potka", "conference")["conditions"]["bytes_spent"]
+    assert 1e6 < spent < 8e6  # it is on the office's byte budget
 
 
 def test_the_internet_path_is_measured_by_the_agent(district: Demo) -> None:

@@ -13,8 +13,9 @@ counter on the way sees of the UDP flow between `hub_port` and `agent_port`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -93,17 +94,33 @@ async def run(context: ProbeContext) -> Reading:
         channel = await context.agent.open("conference", _asked(top, seconds))
     except ChannelClosed as error:
         raise NoData(Cause.AGENT_LOST, str(error)) from error
-    dialogue = Dialogue(channel)
+    dialogue, meter = Dialogue(channel), Meter()
     try:
-        return await _hold(context, dialogue, top, seconds)
+        told = await _hold(context, dialogue, top, seconds, meter)
     except CallFailed as error:
-        raise _as_probe_error(error) from error
+        raise meter.charge(_as_probe_error(error)) from error
     except (BadReport, BadDescription) as error:
-        raise NoData(Cause.BAD_REPORT, str(error)) from error
+        raise meter.charge(NoData(Cause.BAD_REPORT, str(error))) from error
     except (LibraryChanged, ClipsMissing) as error:
         raise NoData(Cause.INTERNAL_ERROR, str(error)) from error
+    except ProbeError as error:
+        raise meter.charge(error) from error
     finally:
         await dialogue.end()
+    return Reading(told.values, {**told.conditions, "bytes_spent": meter.bytes})
+
+
+@dataclass(slots=True)
+class Meter:
+    """What a call took of the office's byte budget, whatever became of it."""
+
+    bytes: int = 0
+
+    def charge(self, error: ProbeError) -> ProbeError:
+        """The same error, with the bill."""
+        if self.bytes:
+            error.conditions["bytes_spent"] = self.bytes
+        return error
 
 
 def _asked(top: Rung, seconds: float) -> Mapping[str, Any]:
@@ -118,11 +135,16 @@ def _as_probe_error(error: CallFailed) -> ProbeError:
     return NoData(error.cause, error.detail)
 
 
-async def _hold(context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: float) -> Reading:
+async def _hold(
+    context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: float, meter: Meter
+) -> Reading:
     message = await dialogue.hear("offer")
     offer, browser = message.get("sdp"), message.get("client") == BROWSER
     address = await _own_address(context, offer)
-    async with await Call.new(address, top, context.config.hub.udp_range) as call:
+    async with (
+        await Call.new(address, top, context.config.hub.udp_range) as call,
+        metered(call, meter),
+    ):
         if browser:
             dialogue.on_account = lambda told: call.accounted(BrowserAccount.from_json(told))
         await dialogue.say("answer", sdp=await call.answer(offer))
@@ -144,6 +166,15 @@ async def _hold(context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: f
         down = Seen.from_json(await dialogue.hear("seen", 20.0))
         up = replace(up, datagrams_received=call.datagrams[1])  # the last came while we waited
     return reading(top, ours, theirs, down, up, _client(told))
+
+
+@asynccontextmanager
+async def metered(call: Call, meter: Meter) -> AsyncIterator[None]:
+    """Read the meter at the call's end, however it ends."""
+    try:
+        yield
+    finally:
+        meter.bytes = call.line_bytes
 
 
 async def _own_address(context: ProbeContext, offer: object) -> str:
