@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import ClassVar
 
 import typer
 from typer.exceptions import Abort, TyperException
 
-from jharnet_monitor.commands import daemons, db, demo, doctor, hand, lab, mail, report, setup, tls
+from jharnet_monitor.commands.lazy import LazyGroup
 from jharnet_monitor.errors import UserError
+
+
+class Commands(LazyGroup):
+    """Every command, in the order of the help."""
+
+    lazy: ClassVar[Mapping[str, str]] = {
+        "run": "daemons:run",
+        "agent": "daemons:agent",
+        "check-config": "setup:check_config",
+        "token": "setup:token",
+        "reload": "hand:reload",
+        "probe": "hand:probe",
+        "drill": "hand:drill",
+        "maintenance": "hand:maintenance",
+        "doctor": "doctor:doctor",
+        "demo": "demo:demo",
+        "tls": "tls:app",
+        "lab": "lab:app",
+        "report": "report:app",
+        "db": "db:app",
+    }
+
 
 app = typer.Typer(
     name="jharnet-monitor",
-    help="Measures what every block office's link really delivers, and proves it.",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
-for command in (
-    daemons.run,
-    daemons.agent,
-    setup.check_config,
-    setup.token,
-    hand.reload,
-    hand.probe,
-    hand.drill,
-    hand.maintenance,
-    doctor.doctor,
-    demo.demo,
-):
-    app.command()(command)
-app.add_typer(tls.app, name="tls")
-app.add_typer(lab.app, name="lab")
-app.add_typer(report.app, name="report")
-report.app.command()(mail.send)
-app.add_typer(db.app, name="db")
+
+@app.callback()
+def _about() -> None:
+    """Measures what every block office's link really delivers, and proves it."""
 
 
 def main() -> None:

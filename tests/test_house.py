@@ -200,10 +200,11 @@ def test_nothing_of_the_makers_machine_is_shipped() -> None:
 
 def _commands(command: Any, name: str) -> Iterator[str]:
     """The command's own name, or those of the commands in a group."""
-    for key, inner in getattr(command, "commands", {}).items():
-        yield from _commands(inner, f"{name} {key}")
-    if not hasattr(command, "commands"):
+    if not hasattr(command, "list_commands"):
         yield name
+        return
+    for key in command.list_commands(None):
+        yield from _commands(command.get_command(None, key), f"{name} {key}")
 
 
 def test_the_readme_shows_every_command() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import typer
@@ -14,6 +14,7 @@ from rich.console import Console
 from sqlalchemy import make_url
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.lazy import LazyGroup
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
@@ -27,7 +28,12 @@ from jharnet_monitor.report.source import summarise
 from jharnet_monitor.report.words import LANGUAGES
 from jharnet_monitor.store import Store, StoreError
 
-app = typer.Typer(invoke_without_command=True)
+
+class _Commands(LazyGroup):
+    lazy: ClassVar[Mapping[str, str]] = {"send": "mail:send"}
+
+
+app = typer.Typer(cls=_Commands, invoke_without_command=True)
 progress = Console(stderr=True)
 
 Lang = Annotated[str | None, typer.Option(help="hi, en or hi,en; else the configuration's.")]
