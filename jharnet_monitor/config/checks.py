@@ -109,9 +109,6 @@ def _report(config: Config) -> Iterator[Problem]:
     for number, language in enumerate(report.languages):
         if language in report.languages[:number]:
             yield ("report", "languages", number), f"`{language}` is here twice; keep one"
-    for key in ("to", "roots_to"):
-        if getattr(report, key) and smtp is None:
-            yield ("report", key), "cannot be served without a mail server; add `report: smtp:`"
     if smtp is None:
         return
     if (smtp.user is None) != (smtp.password_file is None):

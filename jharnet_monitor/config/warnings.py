@@ -17,6 +17,10 @@ def warnings(config: Config, now: datetime) -> Iterator[str]:
     """One line each; `now` is UTC."""
     yield from _doors(config, now)
     yield from _left_out(config)
+    if config.report.smtp is None:
+        for key in ("to", "roots_to"):
+            if getattr(config.report, key):
+                yield f"report.{key}: nothing is mailed without a mail server; add `report: smtp:`"
     spent = [o.id for o in config.offices if _daily_bytes(config, o) > config.budget]
     if spent:
         yield (
