@@ -68,8 +68,9 @@ class LatencyMonitor:
         self._on_reachability = on_reachability
         self._network = pinger or Pinger(settings.timeout, settings.dscp)
         self._wavering: set[Watch] = set()
+        self._somebody_wavers = asyncio.Event()
         self._watches = [
-            Watch(target, settings, clock, self._report, self._wavering.add)
+            Watch(target, settings, clock, self._report, self._look_closer)
             for target in targets(config)
         ]
 
@@ -155,14 +156,20 @@ class LatencyMonitor:
         """Called later, so that nothing the listener does can disturb the reading of replies."""
         asyncio.get_running_loop().call_soon(self._on_reachability, change)
 
+    def _look_closer(self, watch: Watch) -> None:
+        self._wavering.add(watch)
+        self._somebody_wavers.set()
+
     async def _check_for_ever(self) -> None:
         while True:
-            await self._clock.sleep(CHECK_SECONDS)
-            steady = {watch for watch in self._wavering if not watch.wavering}
-            self._wavering -= steady
+            await self._somebody_wavers.wait()
+            self._wavering = {watch for watch in self._wavering if watch.wavering}
             if len(self._wavering) <= CHECKS_AT_ONCE:
                 for watch in self._wavering:
                     watch.send_check(self._network)
+            if not self._wavering:
+                self._somebody_wavers.clear()
+            await self._clock.sleep(CHECK_SECONDS)
 
     async def _resolve_for_ever(self) -> None:
         """Resolve names at the start, again as time passes, and at once when a host is silent."""

@@ -206,7 +206,7 @@ def rows_of(bench: Bench, count: int, loaded: bool, quick: bool) -> tuple[list[R
     ours = bench.run("ours", count, rounds)
     fping = bench.run("fping", count, rounds)
     name = f"{count} targets, {'4 busy loops' if loaded else 'idle'}"
-    bound = 0.8 if count == OFFICES else 0.6 if loaded else 0.3
+    bound = 0.6 if loaded else 0.8 if count == OFFICES else 0.3
     peers = f"fping {fping.words}"
     rows = [
         note(f"{name}: RTT error p50", ours.error_p50, "ms", peers),
