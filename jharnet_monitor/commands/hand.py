@@ -72,6 +72,9 @@ def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:
 def drill(
     profile: Annotated[str, typer.Option(help="audio, 180p, 360p, 540p or 720p")] = "720p",
     minutes: Annotated[float, typer.Option(min=0.1, max=60, help="How long.")] = 5.0,
+    report: Annotated[
+        bool, typer.Option("--report", help="Then write the page to be signed.")
+    ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
@@ -85,6 +88,10 @@ def drill(
             display.update(_drill_table(state))
     if as_json:
         print(json.dumps(state, ensure_ascii=False, indent=2))
+    if report:
+        from jharnet_monitor.commands.report import drill as write_page  # noqa: PLC0415 - slow
+
+        write_page(state["id"], config=config)
     raise typer.Exit(0 if all(o["outcome"] == "ok" for o in state["offices"]) else 1)
 
 
