@@ -30,6 +30,7 @@ class Commands(LazyGroup):
         "tls": "tls:app",
         "lab": "lab:app",
         "report": "report:app",
+        "dossier": "dossier:app",
         "db": "db:app",
     }
 

@@ -40,7 +40,7 @@ class Capacity(Section):
     one, wherever it is not measured."""
     seats: Annotated[Count, Field(ge=0, le=10_000)] = 10
     """Desks of a block office that work on e-Office."""
-    per_seat: Rate = 50_000.0
+    per_seat: Rate = 25_000.0
     """What e-Office takes at a desk, each way."""
     services: Rate = 100_000.0
     """What the other services (JharSewa, Pragya Kendra) take at a block, each way."""

@@ -18,6 +18,7 @@ from jharnet_monitor.store.backup import backup
 from jharnet_monitor.store.chain import Chain
 from jharnet_monitor.store.diary import Diary
 from jharnet_monitor.store.engine import open_engine, reading, writing
+from jharnet_monitor.store.export import Export
 from jharnet_monitor.store.figures import Figures
 from jharnet_monitor.store.mails import Mails
 from jharnet_monitor.store.retention import Retention
@@ -32,8 +33,9 @@ class Store:
     """One database. Every method blocks: on an event loop, call it in a thread.
 
     `diary` holds states, events, windows and drills; `chain` the hash chain over all of it;
-    `figures` reads many measurements for reports; `tallies` are the running totals; `retention`
-    prunes what is old; `mails` is the log of what was sent.
+    `figures` reads many measurements for reports, `export` gives sealed records out for a dossier;
+    `tallies` are the running totals; `retention` prunes what is old; `mails` is the log of what
+    was sent.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
@@ -44,6 +46,7 @@ class Store:
         self.diary = Diary(self._engine, clock)
         self.chain = Chain(self._engine, clock, self._texts)
         self.figures = Figures(self._engine, self._texts)
+        self.export = Export(self._engine, self._texts)
         self.tallies = tallies.Tallies(self._engine)
         self.mails = Mails(self._engine, clock)
         self.retention = Retention(self._engine, clock, self.chain, self.figures)

@@ -1,0 +1,134 @@
+"""Builds a dossier: raw data first, then everything that follows from them, then the manifest."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jharnet_monitor import __version__
+from jharnet_monitor.config import Config
+from jharnet_monitor.dossier import form, raw, sealed
+from jharnet_monitor.dossier.archive import WORKING, Writer, json_bytes
+from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.claims import derive
+from jharnet_monitor.dossier.evidence import Evidence
+from jharnet_monitor.dossier.mailed import mailed_roots
+from jharnet_monitor.dossier.papers import papers, tools
+from jharnet_monitor.dossier.settings import read_settings, settings
+from jharnet_monitor.dossier.word import working_copies
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.model import format_utc, parse_utc
+from jharnet_monitor.report.period import Period
+from jharnet_monitor.store import Store
+from jharnet_monitor.store.chain import Link
+
+Told = Callable[[str], None]
+FORMAT = 1
+RECORDS = ("chain/links.jsonl", "chain/mailed-roots.json", "settings.json", "claims.json")
+"""What is a record beside the raw data; everything else follows from them."""
+
+
+def build(
+    store: Store, config: Config, period: Period, out: Path, now: datetime, tell: Told
+) -> dict[str, Any]:
+    """Write the dossier of a period to `out`, whole or not at all; gives its claims.
+
+    `tell` hears what is being done. Raises `UserError`, `StoreError`, `SettingError`.
+    """
+    now = parse_utc(format_utc(now))
+    tell("sealing what is over …")
+    store.chain.seal()
+    links = store.chain.links()
+    span = sealed.needed([one.begin for one in links], period.start, period.end)
+    if now <= period.start:
+        raise UserError(f"--from: {period.start:%Y-%m-%d} has not begun yet")
+    if not span:
+        raise UserError(
+            f"{period.name}: nothing of this period is sealed; an hour is sealed when it is over"
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=out.parent, prefix=f".{out.name}.", delete=False
+        ) as file:
+            scratch = Path(file.name)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
+    try:
+        claims = _write(store, config, period, scratch, now, tell, links, span)
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.chmod(0o644)
+        scratch.replace(out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+    return claims
+
+
+def _write(
+    store: Store,
+    config: Config,
+    period: Period,
+    scratch: Path,
+    now: datetime,
+    tell: Told,
+    links: list[Link],
+    span: range,
+) -> dict[str, Any]:
+    writer = Writer(scratch, now)
+    try:
+        told = settings(config)
+        reread = read_settings(told)
+        evidence = Evidence(reread, period)
+        writer.add("settings.json", json_bytes(told))
+        writer.add("chain/links.jsonl", sealed.written(links))
+        mails = mailed_roots(store, period, now)
+        writer.add("chain/mailed-roots.json", json_bytes(mails))
+        data = []
+        for file in raw.export(store, links, span):
+            tell(f"{file.stem} …")
+            table = form.typed(form.read(file.csv, file.kind))
+            writer.add(f"{file.stem}.csv", file.csv)
+            writer.add(f"{file.stem}.parquet", raw.parquet(table))
+            evidence.add(file.kind, table)
+            data.append(file.entry)
+        tell("deriving the figures …")
+        chain = sealed.parsed(sealed.written(links))
+        until = sealed.sealed_until(now, period.end)
+        claims = derive(evidence, until)
+        writer.add("claims.json", json_bytes(claims))
+        case = Case(reread, period, until, now, claims, evidence, chain, mails,
+                    sums(writer.files))  # fmt: skip
+        for name, content in papers(case):
+            tell(f"{name} …")
+            writer.add(name, content)
+        for name, content in working_copies(case):
+            writer.add(WORKING + name, content)
+        manifest = {
+            "format": FORMAT,
+            "program": f"jharnet-monitor {__version__}",
+            "tools": tools(),
+            "made_at": format_utc(now),
+            "from": str(period.days[0]),
+            "to": str(period.days[-1]),
+            "data": data,
+        }
+        writer.close(manifest)
+    finally:
+        writer.abandon()
+    return claims
+
+
+def sums(files: dict[str, dict[str, Any]]) -> str:
+    """The hash report that the certificate names: SHA-256 of every record, as sha256sum has it."""
+    return "".join(
+        f"{files[name]['sha256']}  {name}\n"
+        for name in sorted(files)
+        if name.startswith("data/") or name in RECORDS
+    )

@@ -1,0 +1,189 @@
+"""Reads the raw data of a dossier, file by file, into what the figures are made of.
+
+Only what is enclosed counts, and only what lies in the period: building and verifying both pass
+through here, so a figure cannot rest on anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.dossier.form import FormError
+from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.report.period import Period
+from jharnet_monitor.store import Transition
+from jharnet_monitor.store.tables import from_ms, to_ms
+
+Numbers = NDArray[np.float64]
+_COLUMNS = ("sent", "received", "rtt_p50_seconds", "jitter_seconds")
+
+
+@dataclass(slots=True)
+class Minutes:
+    """Latency of one office: the number of the day in the period, and a column a quantity."""
+
+    day: list[NDArray[np.int64]] = field(default_factory=list)
+    columns: dict[str, list[Numbers]] = field(default_factory=lambda: defaultdict(list))
+
+    def of(self, name: str) -> tuple[NDArray[np.int64], Numbers]:
+        """Days and values of one quantity, where there is one."""
+        if not self.day:
+            return np.empty(0, np.int64), np.empty(0)
+        days, values = np.concatenate(self.day), np.concatenate(self.columns[name])
+        known = ~np.isnan(values)
+        return days[known], values[known]
+
+    def packets(self, days: int) -> tuple[Numbers, Numbers, int]:
+        """Packets lost and sent by day, in minutes that had a reply; and how many minutes."""
+        if not self.day:
+            return np.empty(0), np.empty(0), 0
+        day = np.concatenate(self.day)
+        sent, received = (np.concatenate(self.columns[name]) for name in ("sent", "received"))
+        answered = (received > 0) & ~np.isnan(sent)
+        day, sent, received = day[answered], sent[answered], received[answered]
+        whole: Numbers = np.bincount(day, sent, days).astype(np.float64)
+        lost: Numbers = np.bincount(day, sent - received, days).astype(np.float64)
+        return lost[whole > 0], whole[whole > 0], int(answered.sum())
+
+
+class Evidence:
+    """Everything of a period, from the files of a dossier."""
+
+    def __init__(self, config: Config, period: Period) -> None:
+        self.config = config
+        self.period = period
+        self.minutes: dict[str, Minutes] = defaultdict(Minutes)
+        self.runs: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.transitions: dict[str, list[Transition]] = defaultdict(list)
+        self.drills: dict[str, dict[str, Any]] = {}
+        self.days: dict[str, set[int]] = defaultdict(set)
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+        self.last_minute: datetime | None = None
+        self._midnights = np.array(
+            [to_ms(datetime.combine(day, time(), period.start.tzinfo)) for day in period.days]
+        )
+
+    def add(self, kind: str, table: pa.Table) -> None:
+        """Take one file's records (`form.typed`); raises `FormError`."""
+        try:
+            if kind == "transitions":
+                self._add_transitions(table)
+            elif kind == "drills":
+                self._add_drills(table)
+            elif kind not in ("events", "windows"):
+                self._add_measurements(kind, table)
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise FormError(f"a record of `{kind}` cannot be read: {error!r}") from error
+
+    def _add_measurements(self, probe: str, table: pa.Table) -> None:
+        started = table["started_at"].to_numpy()
+        inside = (started >= to_ms(self.period.start)) & (started < to_ms(self.period.end))
+        if not inside.any():
+            return
+        table, started = table.filter(pa.array(inside)), started[inside]
+        self._see(started, probe)
+        day = np.searchsorted(self._midnights, started, side="right") - 1
+        offices = table["office"].combine_chunks().dictionary_encode()
+        for code, office in enumerate(offices.dictionary.to_pylist()):
+            mine = offices.indices.to_numpy() == code
+            self.counts[office, probe] += int(mine.sum())
+            self.days[office].update(np.unique(day[mine]).tolist())
+            if probe == "latency":
+                self._add_minutes(office, table.filter(pa.array(mine)), day[mine])
+            else:
+                self.runs[office, probe] += _measurements(table.filter(pa.array(mine)), probe)
+
+    def _add_minutes(self, office: str, table: pa.Table, day: NDArray[np.int64]) -> None:
+        """Minutes beside a test of our own count nowhere."""
+        conditions = table["conditions"].combine_chunks().dictionary_encode()
+        free = np.array(
+            [not json.loads(text).get("under_load") for text in conditions.dictionary.to_pylist()]
+        )
+        kept = free[conditions.indices.to_numpy()]
+        held = self.minutes[office]
+        held.day.append(day[kept])
+        for name in _COLUMNS:
+            if name in table.column_names:
+                values = table[name].to_numpy()[kept]
+            else:
+                values = np.full(int(kept.sum()), np.nan)
+            held.columns[name].append(values)
+
+    def _see(self, started: NDArray[np.int64], probe: str) -> None:
+        first, last = from_ms(int(started.min())), from_ms(int(started.max()))
+        self.first = first if self.first is None else min(first, self.first)
+        self.last = last if self.last is None else max(last, self.last)
+        if probe == "latency":
+            self.last_minute = max(last, self.last_minute or last)
+
+    def _add_transitions(self, table: pa.Table) -> None:
+        for row in table.to_pylist():
+            self.transitions[row["office"]].append(
+                Transition(
+                    number=row["number"],
+                    office=row["office"],
+                    state=OfficeState(row["state"]),
+                    at=from_ms(row["at"]),
+                    until=None if row["until"] is None else from_ms(row["until"]),
+                    evidence={},
+                    recorded_at=from_ms(row["recorded_at"]),
+                    supersedes=row["supersedes"],
+                )
+            )
+
+    def _add_drills(self, table: pa.Table) -> None:
+        """The newest record of a drill is how it stands."""
+        for row in table.to_pylist():
+            if to_ms(self.period.start) <= row["started_at"] < to_ms(self.period.end):
+                body = json.loads(row["body"])
+                if not isinstance(body, dict) or not isinstance(body["offices"], list):
+                    raise ValueError(f"drill {row['id']}")
+                self.drills[row["id"]] = body
+
+    def calls(self, office: str) -> Sequence[Measurement]:
+        """The conferences of an office."""
+        return self.runs.get((office, "conference"), ())
+
+    def tests(self, office: str) -> Sequence[Measurement]:
+        """The speed tests of an office over JharNet that gave a result."""
+        return [
+            run
+            for run in self.runs.get((office, "bandwidth"), ())
+            if run.outcome is Outcome.OK and run.path == "jharnet"
+        ]
+
+    def day(self, moment: datetime) -> int:
+        """The number of a moment's day in the period."""
+        return int(np.searchsorted(self._midnights, to_ms(moment), side="right")) - 1
+
+
+def _measurements(table: pa.Table, probe: str) -> list[Measurement]:
+    return [_measurement(row, probe) for row in table.to_pylist()]
+
+
+def _measurement(row: Mapping[str, Any], probe: str) -> Measurement:
+    plain = ("id", "office", "probe", "path", "started_at", "recorded_at", "duration", "outcome",
+             "cause", "conditions")  # fmt: skip
+    return Measurement(
+        office=row["office"],
+        probe=probe,
+        started_at=from_ms(row["started_at"]),
+        duration=row["duration"],
+        outcome=Outcome(row["outcome"]),
+        cause=row["cause"],
+        conditions=json.loads(row["conditions"]),
+        values={k: v for k, v in row.items() if k not in plain and v is not None},
+        id=row["id"],
+    )

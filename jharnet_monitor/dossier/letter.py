@@ -1,0 +1,176 @@
+"""The formal letter (सरकारी पत्र) to the department, in the order that offices use.
+
+A sentence about an office stands only where its verdict does, and a verdict only where the whole
+interval supports it (`judge.capacity`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from jharnet_monitor.config import Office
+from jharnet_monitor.config.case import LetterTexts
+from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.phrases import interval, reason, verdict_name
+from jharnet_monitor.judge.capacity import Verdict
+from jharnet_monitor.report import texts
+from jharnet_monitor.report.page_one import grade_text
+from jharnet_monitor.report.words import Words
+
+BLANK = "…………………"
+_HEADS = (
+    "number", "block", "contracted", "delivered", "need", "conference", "availability", "verdict",
+)  # fmt: skip
+_ORDER = (
+    Verdict.UPGRADE, Verdict.REPAIR, Verdict.LINE_QUALITY, Verdict.POWER, Verdict.LAN,
+    Verdict.NOT_ENOUGH_EVIDENCE, Verdict.NOTHING,
+)  # fmt: skip
+
+
+def letter(case: Case, words: Words) -> dict[str, Any]:
+    """Everything in the letter in one language: plain JSON."""
+    own = case.config.letter
+    said = own.hi if words.language == "hi" else own.en
+    district = case.district(words)
+    upgrade = bool(case.claims["district"]["verdicts"][Verdict.UPGRADE])
+    subject = "dossier.letter.subject_upgrade" if upgrade else "dossier.letter.subject"
+    return {
+        "language": words.language,
+        "title": words("dossier.letter.title"),
+        "subtitle": district,
+        "author": "jharnet-monitor",
+        "page": words.phrases["dossier.page"],
+        "office": said.office or [words("dossier.letter.office", district=district)],
+        "number": [words("dossier.letter.number"), own.number or BLANK],
+        "memo": [words("dossier.letter.memo"), own.memo or BLANK],
+        "date": [words("dossier.letter.date"), own.date or BLANK],
+        "from": words("dossier.letter.from"),
+        "sender": said.sender or [words("dossier.letter.sender", district=district)],
+        "to_head": words("dossier.letter.to_head"),
+        "to": said.to or words("dossier.letter.to").split("|"),
+        "subject": [words("dossier.letter.subject_head"), words(subject, district=district)],
+        "reference_head": words("dossier.letter.reference_head"),
+        "references": list(said.references),
+        "salutation": words("dossier.letter.salutation"),
+        "opening": list(_opening(case, words)),
+        "table": {
+            "text": words("dossier.letter.table"),
+            "head": [words(f"dossier.letter.head.{name}") for name in _HEADS],
+            "rows": [_row(case, office, words) for office in case.config.offices],
+        },
+        "body": [*_verdicts(case, words), *_ending(case, words)],
+        "request": words("dossier.letter.request"),
+        "enclosures_head": words("dossier.letter.enclosures_head"),
+        "enclosures": _enclosures(case, words),
+        "closing": words("dossier.letter.closing"),
+        "signatory": _signatory(said, district, words),
+        "copies_head": words("dossier.letter.copies_head"),
+        "copies": [words("dossier.letter.copy", who=who) for who in _copies(said, district, words)],
+        "courtesy": None if words.language == "hi" else words("dossier.letter.courtesy"),
+    }
+
+
+def _opening(case: Case, words: Words) -> Iterator[str]:
+    found = case.claims["district"]
+    yield words(
+        "dossier.letter.opening",
+        days=texts.days_of(case.period, words),
+        offices=found["offices"],
+        n=found["measurements"],
+    )
+    yield words(
+        "dossier.letter.conference",
+        tested=found["tested"],
+        able=found["able"],
+        grade=grade_text(case.config.thresholds.grade, words),
+    )
+
+
+def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
+    found = case.of(office)
+    down, up = found["delivered"]["down"], found["delivered"]["up"]
+    missing = words("not_measured")
+    contracted = missing
+    if down["contracted"] is not None:
+        contracted = texts.both_rates(down["contracted"], up["contracted"])
+    ratio, coverage = found["availability"]["ratio"], found["availability"]["coverage"]
+    return {
+        "office": texts.office_name(office, words),
+        "contracted": contracted,
+        "delivered": [interval(way, texts.rate, words) for way in (down, up)],
+        "rests": words("dossier.rests", n=down["n"], days=down["days"]) if down["n"] else "",
+        "need": texts.rate(found["need"]),
+        "conference": grade_text(found["conference"]["grade"], words),
+        "tests": words("report.tests", n=found["conference"]["tests"]),
+        "availability": missing if ratio is None else texts.share_down(ratio),
+        "covers": ""
+        if coverage is None
+        else words("report.covers", coverage=texts.share_down(coverage)),
+        "verdict": verdict_name(found["verdict"], words),
+        "reason": reason(found, case.config, office, words),
+    }
+
+
+def _verdicts(case: Case, words: Words) -> Iterator[str]:
+    """A paragraph for each verdict that was reached, what is asked of the department first."""
+    by_id = {office.id: office for office in case.config.offices}
+    for verdict in _ORDER:
+        offices = [by_id[name] for name in case.claims["district"]["verdicts"][verdict]]
+        if offices:
+            names = (texts.office_name(office, words) for office in offices)
+            slabs = (_slab(case, office, words) for office in offices)
+            yield words(
+                f"dossier.letter.{verdict}",
+                names=texts.listed(names, words),
+                slabs=texts.listed(slabs, words),
+            )
+
+
+def _slab(case: Case, office: Office, words: Words) -> str:
+    found = case.of(office)
+    key = "slab_beyond" if found["slab"] is None else "slab"
+    return words(
+        f"dossier.letter.{key}",
+        office=texts.office_name(office, words),
+        slab="" if found["slab"] is None else texts.rate(found["slab"]),
+        need=texts.rate(found["need"]),
+    )
+
+
+def _ending(case: Case, words: Words) -> Iterator[str]:
+    yield need_text(case, words)
+    yield words("dossier.letter.evidence", root=case.root)
+
+
+def need_text(case: Case, words: Words) -> str:
+    """How the need is computed, and what of it is an assumption."""
+    policy = case.config.capacity
+    return words(
+        "dossier.letter.need",
+        conferences=policy.conferences,
+        video=texts.rate(policy.video),
+        audio=texts.rate(policy.audio),
+        overhead=texts.percent(policy.overhead),
+        other=texts.rate(policy.other),
+        per_seat=texts.rate(policy.per_seat),
+        services=texts.rate(policy.services),
+        utilisation=texts.percent(policy.utilisation),
+    )
+
+
+def _enclosures(case: Case, words: Words) -> list[str]:
+    names = ["sheets", "method", "outages", "drills", "data", "certificate"]
+    if not case.claims["drills"]:
+        names.remove("drills")
+    return [words(f"dossier.letter.enclosures.{name}") for name in names]
+
+
+def _signatory(said: LetterTexts, district: str, words: Words) -> list[str]:
+    default = words("dossier.letter.signatory", district=district).split("|")
+    return list(said.signatory) or default
+
+
+def _copies(said: LetterTexts, district: str, words: Words) -> list[str]:
+    default = words("dossier.letter.copies", district=district).split("|")
+    return list(said.copies) or default

@@ -1,0 +1,56 @@
+"""The roots that were mailed out week by week: what nobody inside the office can take back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from jharnet_monitor.dossier.archive import ArchiveError
+from jharnet_monitor.dossier.sealed import HOUR, Sealed
+from jharnet_monitor.model import format_utc, parse_utc
+from jharnet_monitor.report.period import Period
+from jharnet_monitor.store import Store
+from jharnet_monitor.store.mails import MailState
+
+_KEYS = ("name", "recipient", "root", "message_id", "prepared_at", "accepted_at")
+
+
+def mailed_roots(store: Store, period: Period, now: datetime) -> list[dict[str, str]]:
+    """Every root that a mail server took from the beginning of the period until now."""
+    return [
+        {
+            "name": one.name,
+            "recipient": one.recipient,
+            "root": one.root,
+            "message_id": one.message_id,
+            "prepared_at": format_utc(one.prepared_at),
+            "accepted_at": format_utc(one.changed_at),
+        }
+        for one in store.mails.all(period.start, now)
+        if one.root is not None and one.state is MailState.ACCEPTED
+    ]
+
+
+def checked(data: Any) -> list[dict[str, str]]:
+    """The list as a dossier has it; raises `ArchiveError`."""
+    whole = isinstance(data, list) and all(
+        isinstance(row, dict)
+        and set(row) == set(_KEYS)
+        and all(isinstance(value, str) for value in row.values())
+        for row in data
+    )
+    if not whole:
+        raise ArchiveError("chain/mailed-roots.json: is no list of mails")
+    return list(data)
+
+
+def strays(mails: Sequence[dict[str, str]], links: Sequence[Sealed]) -> Iterator[str]:
+    """Every mailed root that the chain did not have when it was mailed."""
+    born = {one.root: one.begin + HOUR for one in links}
+    for mail in mails:
+        what = f"chain/mailed-roots.json: the root of {mail['name']} to {mail['recipient']}"
+        if mail["root"] not in born:
+            yield f"{what} is not in the chain"
+        elif parse_utc(mail["prepared_at"]) < born[mail["root"]]:
+            yield f"{what} is of an hour after the mail"

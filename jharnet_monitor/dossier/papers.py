@@ -1,0 +1,78 @@
+"""Everything in a dossier that follows from its claims: the same bytes each time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from typing import Any
+
+from jharnet_monitor import __version__
+from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.claims import every_outage, in_order
+from jharnet_monitor.dossier.letter import letter
+from jharnet_monitor.dossier.sealed import daily_roots
+from jharnet_monitor.dossier.sheets import sheets
+from jharnet_monitor.dossier.statements import certificate, method
+from jharnet_monitor.report.drill_paper import drill_content
+from jharnet_monitor.report.pdf import set_pdf
+from jharnet_monitor.report.texts import iso_moment
+from jharnet_monitor.report.words import LANGUAGES, words
+
+PAPERS = {
+    "letter": ("letter.typ", letter),
+    "sheets": ("sheets.typ", sheets),
+    "method": ("method.typ", method),
+    "certificate": ("certificate.typ", certificate),
+}
+
+
+def tools() -> dict[str, str]:
+    """What sets the papers: with the same tools they are the same to the byte."""
+    return {
+        "jharnet-monitor": __version__,
+        "typst": version("typst"),
+        "font": version("fontpkg-noto-sans-devanagari"),
+    }
+
+
+def papers(case: Case) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each; raises `SettingError`."""
+    yield "SHA256SUMS", case.sums.encode()
+    yield "outages.csv", _outages(case)
+    yield "chain/daily-roots.csv", _roots(case)
+    for language in LANGUAGES:
+        said = words(language)
+        for name, (template, content) in PAPERS.items():
+            yield f"{name}.{language}.pdf", set_pdf(template, content(case, said), case.made_at)
+        for drill in in_order(case.evidence):
+            if not re.fullmatch(r"[\w-]{1,64}", str(drill["id"])):
+                raise ValueError(f"drill {drill['id']!r}")
+            data = drill_content(drill, case.config, case.made_at, said)
+            name = f"drills/drill-{drill['id']}.{language}.pdf"
+            yield name, set_pdf("drill.typ", data, case.made_at)
+
+
+def _outages(case: Case) -> bytes:
+    head = ("office", "state", "begin", "end", "seconds", "open")
+    rows = (
+        (one.office, one.state.value, iso_moment(one.start, case.zone),
+         iso_moment(one.end, case.zone), f"{one.seconds:.3f}", "yes" if one.open else "no")
+        for one in every_outage(case.evidence, case.until)
+    )  # fmt: skip
+    return _csv(head, rows)
+
+
+def _roots(case: Case) -> bytes:
+    found = daily_roots(case.chain, case.period.days, case.zone)
+    return _csv(("day", "root"), ((str(day), root) for day, root in found.items()))
+
+
+def _csv(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue().encode()

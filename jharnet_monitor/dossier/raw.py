@@ -1,0 +1,144 @@
+"""The raw data of a dossier: out of the store into files, and out of the files again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jharnet_monitor.dossier import form
+from jharnet_monitor.dossier.archive import ArchiveError, Reader
+from jharnet_monitor.dossier.sealed import Sealed
+from jharnet_monitor.store import Store
+from jharnet_monitor.store.chain import Link
+from jharnet_monitor.store.export import DIARY, Row
+
+RECORDS_A_FILE = 200_000
+"""A file ends with the link in which it reached so many records: a spreadsheet can open it."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One CSV file of raw data: the records of a kind in the links `first`..`last`."""
+
+    kind: str
+    first: int
+    last: int
+    number: int
+    csv: bytes
+
+    @property
+    def stem(self) -> str:
+        """Its name without its ending."""
+        return f"data/{self.kind}-{self.number:02}"
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """How the manifest tells it."""
+        return {"path": f"{self.stem}.csv", "kind": self.kind, "links": [self.first, self.last]}
+
+
+def export(store: Store, links: Sequence[Link], span: range) -> Iterator[File]:
+    """All raw data: the diary from the beginning, measurements of the links in `span`."""
+    if not span:
+        return
+    upto = range(span[-1] + 1)
+    for table in DIARY:
+        held = [links[n] for n in upto]
+        if any(table.name in one.parts for one in held):
+            rows = store.export.diary(table, held)
+            yield File(table.name, 0, span[-1], 1, _csv(table.name, rows, ()))
+    inside = [links[n] for n in span]
+    probes = sorted({kind for one in inside for kind in one.parts} - set(form.DIARY))
+    for probe in probes:
+        for number, (first, last) in enumerate(_portions(links, span, probe), 1):
+            held = [links[n] for n in range(first, last + 1)]
+            quantities = store.export.quantities(probe, held)
+            rows = store.export.measurements(probe, held)
+            yield File(probe, first, last, number, _csv(probe, rows, quantities))
+
+
+def _portions(links: Sequence[Link], span: range, kind: str) -> Iterator[tuple[int, int]]:
+    """The links of each file of a kind."""
+    first, count = span[0], 0
+    for number in span:
+        part = links[number].parts.get(kind)
+        count += part.records if part and kind not in links[number].pruned else 0
+        if count >= RECORDS_A_FILE or number == span[-1]:
+            yield first, number
+            first, count = number + 1, 0
+
+
+def _csv(kind: str, rows: Iterator[Row], quantities: Sequence[str]) -> bytes:
+    text = io.StringIO()
+    text.write(form.csv_head(kind, quantities))
+    text.writelines(form.csv_lines(rows, quantities))
+    return text.getvalue().encode()
+
+
+def parquet(table: pa.Table) -> bytes:
+    """A typed table as a Parquet file; moments are marked as such."""
+    out = io.BytesIO()
+    pq.write_table(_stamped(table), out, compression="zstd")
+    return out.getvalue()
+
+
+def _stamped(table: pa.Table) -> pa.Table:
+    """Milliseconds as moments, so that whoever opens the file sees dates."""
+    for number, name in enumerate(table.column_names):
+        if name in form.INTEGERS - {"number", "supersedes"}:
+            stamp = pa.timestamp("ms", tz="UTC")
+            table = table.set_column(number, name, table[name].cast(stamp))
+    return table
+
+
+def unlike_csv(content: bytes, table: pa.Table) -> str | None:
+    """What is wrong with a Parquet file that should hold a CSV file's typed table."""
+    try:
+        found = pq.read_table(io.BytesIO(content))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return f"cannot be read as Parquet: {str(error).splitlines()[0]}"
+    expected = _stamped(table)
+    if found.schema.names != expected.schema.names:
+        return "has other columns than its CSV file"
+    for name in expected.schema.names:
+        if not found[name].equals(expected[name]):
+            return f"`{name}` is not what its CSV file says"
+    return None
+
+
+def entries(manifest: Mapping[str, Any], links: Sequence[Sealed]) -> list[dict[str, Any]]:
+    """The manifest's list of raw data, checked; raises `ArchiveError`."""
+    found = manifest.get("data")
+    if not isinstance(found, list):
+        raise ArchiveError("manifest.json: names no raw data")
+    for entry in found:
+        try:
+            path, kind, (first, last) = entry["path"], entry["kind"], entry["links"]
+            fits = (
+                isinstance(path, str)
+                and isinstance(kind, str)
+                and path.startswith("data/")
+                and path.endswith(".csv")
+                and isinstance(first, int)
+                and isinstance(last, int)
+                and 0 <= first <= last < len(links)
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArchiveError(f"manifest.json: {entry!r} is no file of raw data") from error
+        if not fits:
+            raise ArchiveError(f"manifest.json: {entry!r} is no file of raw data")
+    return found
+
+
+def load(archive: Reader, entry: Mapping[str, Any]) -> tuple[pa.Table, pa.Table]:
+    """A file's table as texts, and typed; raises `ArchiveError`."""
+    try:
+        table = form.read(archive.read(entry["path"]), entry["kind"])
+        return table, form.typed(table)
+    except form.FormError as error:
+        raise ArchiveError(f"{entry['path']}: {error}") from error

@@ -1,0 +1,107 @@
+"""The method statement, and the certificate's form prepared for signature."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.letter import need_text
+from jharnet_monitor.model import parse_utc
+from jharnet_monitor.report import texts
+from jharnet_monitor.report.page_one import grade_text
+from jharnet_monitor.report.words import Words
+
+_MAILED = ("name", "moment", "recipient", "root")
+
+
+def method(case: Case, words: Words) -> dict[str, Any]:
+    """How the figures came about, the chain's values, and how to check them: plain JSON."""
+    said = {
+        name: words(f"dossier.method.{name}")
+        for name in ("method", "statistics", "assumptions", "integrity", "mailed", "check")
+    }
+    return _head(case, words, "method") | {
+        "said": said,
+        "method": [
+            words("dossier.method.delivered"),
+            words("dossier.method.judgement"),
+            *(
+                words(f"report.method_text.{part}")
+                for part in ("conference", "availability", "latency", "unknown")
+            ),
+        ],
+        "statistics": words("dossier.method.statistics_text"),
+        "assumptions": [need_text(case, words), _marks(case, words)],
+        "integrity": words(
+            "dossier.method.integrity_text",
+            links=len(case.chain),
+            until=texts.clock_moment(case.until, case.zone, words),
+            root=case.chain[-1].root,
+        ),
+        "mailed": {
+            "none": words("dossier.method.mailed_none"),
+            "head": [words(f"dossier.method.mailed_head.{name}") for name in _MAILED],
+            "rows": [
+                [
+                    mail["name"],
+                    texts.clock_moment(parse_utc(mail["accepted_at"]), case.zone, words),
+                    mail["recipient"],
+                    mail["root"],
+                ]
+                for mail in case.mails
+            ],
+        },
+        "check": words("dossier.method.check_text", root=case.root),
+    }
+
+
+def _marks(case: Case, words: Words) -> str:
+    marks = case.config.thresholds
+    return words(
+        "report.method_text.marks",
+        grade=grade_text(marks.grade, words),
+        loss=texts.loss(marks.loss),
+        rtt=texts.milliseconds(marks.rtt),
+        delivered=texts.percent(marks.delivered),
+        availability=texts.share_down(marks.availability),
+    )
+
+
+def certificate(case: Case, words: Words) -> dict[str, Any]:
+    """The form of the Schedule to the Act, with the hash values filled in: plain JSON.
+
+    Its wording follows the Schedule (Bharatiya Sakshya Adhiniyam, 2023, s. 63(4)(c)); the hash
+    values are those of the hash report and of the chain.
+    """
+    names = ("source", "devices", "make", "lawful", "hash", "root", "sign", "when", "person")
+    said = {name: words(f"dossier.certificate.{name}") for name in names}
+    return _head(case, words, "certificate") | {
+        "said": said,
+        "parts": [
+            {"title": words("dossier.certificate.part_a"), "source": said["source"], "own": True},
+            {
+                "title": words("dossier.certificate.part_b"),
+                "source": words("dossier.certificate.source_b"),
+                "own": False,
+            },
+        ],
+        "sums": hashlib.sha256(case.sums.encode()).hexdigest(),
+        "root": case.root,
+        "note": words("dossier.certificate.note"),
+    }
+
+
+def _head(case: Case, words: Words, paper: str) -> dict[str, Any]:
+    return {
+        "language": words.language,
+        "title": words(f"dossier.{paper}.title"),
+        "subtitle": words(f"dossier.{paper}.subtitle"),
+        "author": "jharnet-monitor",
+        "district": words("report.district", name=case.district(words)),
+        "period": texts.period_name(case.period, words),
+        "days": texts.days_of(case.period, words),
+        "made": words("report.made", moment=texts.clock_moment(case.made_at, case.zone, words)),
+        "running": None,
+        "page": words.phrases["dossier.page"],
+    }

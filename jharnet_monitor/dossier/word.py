@@ -1,0 +1,120 @@
+"""The letter as DOCX: a working copy, since offices edit letters; outside of what is verified."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from docx import Document
+from docx.enum.text import WD_ALIGN_PARAGRAPH
+from docx.oxml.ns import qn
+from docx.shared import Cm, Pt
+
+from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.letter import letter
+from jharnet_monitor.report.words import LANGUAGES, words
+
+FONT = "Noto Sans Devanagari"
+
+
+def working_copies(case: Case) -> list[tuple[str, bytes]]:
+    """The letter in both languages."""
+    return [
+        (f"letter.{language}.docx", document(letter(case, words(language)), case))
+        for language in LANGUAGES
+    ]
+
+
+def document(doc: Mapping[str, Any], case: Case) -> bytes:
+    """The letter's content (`letter.letter`) as a Word file."""
+    file = Document()
+    _style(file)
+    file.core_properties.title = doc["title"]
+    file.core_properties.author = doc["author"]
+    file.core_properties.created = case.made_at.replace(tzinfo=None)
+    for line in doc["office"]:
+        _line(file, line, bold=True, align=WD_ALIGN_PARAGRAPH.CENTER)
+    _number(file, doc["number"], doc["date"])
+    _line(file, doc["from"])
+    _lines(file, doc["sender"], indent=1)
+    _line(file, doc["to_head"])
+    _lines(file, doc["to"], indent=1)
+    _line(file, " ".join(doc["subject"]), bold=True)
+    if doc["references"]:
+        _line(file, doc["reference_head"] + " " + "; ".join(doc["references"]))
+    _line(file, doc["salutation"])
+    for text in (*doc["opening"], doc["table"]["text"]):
+        _paragraph(file, text)
+    _table(file, doc["table"])
+    for text in (*doc["body"], doc["request"]):
+        _paragraph(file, text)
+    _line(file, doc["closing"], align=WD_ALIGN_PARAGRAPH.RIGHT)
+    _line(file, "")
+    for line in doc["signatory"]:
+        _line(file, line, align=WD_ALIGN_PARAGRAPH.RIGHT)
+    _line(file, doc["enclosures_head"])
+    for number, text in enumerate(doc["enclosures"], 1):
+        _line(file, f"{number}. {text}", indent=1)
+    _number(file, doc["memo"], doc["date"])
+    _line(file, doc["copies_head"])
+    _lines(file, doc["copies"], indent=1)
+    out = io.BytesIO()
+    file.save(out)
+    return out.getvalue()
+
+
+def _style(file: Any) -> None:
+    """The font for both scripts, and A4."""
+    style = file.styles["Normal"]
+    style.font.name, style.font.size = FONT, Pt(10.5)
+    fonts = style.element.get_or_add_rPr().get_or_add_rFonts()
+    for script in ("w:ascii", "w:hAnsi", "w:cs", "w:eastAsia"):
+        fonts.set(qn(script), FONT)
+    page = file.sections[0]
+    page.page_width, page.page_height = Cm(21), Cm(29.7)
+    page.left_margin = page.right_margin = Cm(2.2)
+
+
+def _line(
+    file: Any, text: str, *, bold: bool = False, indent: float = 0, align: Any = None
+) -> None:
+    paragraph = file.add_paragraph()
+    paragraph.paragraph_format.space_after = Pt(2)
+    paragraph.paragraph_format.left_indent = Cm(indent)
+    if align is not None:
+        paragraph.alignment = align
+    paragraph.add_run(text).bold = bold
+
+
+def _lines(file: Any, lines: Sequence[str], indent: float) -> None:
+    for line in lines:
+        _line(file, line, indent=indent)
+
+
+def _paragraph(file: Any, text: str) -> None:
+    paragraph = file.add_paragraph(text)
+    paragraph.paragraph_format.first_line_indent = Cm(1)
+    paragraph.alignment = WD_ALIGN_PARAGRAPH.JUSTIFY
+
+
+def _number(file: Any, number: Sequence[str], date: Sequence[str]) -> None:
+    _line(file, f"{number[0]} {number[1]}\t\t\t{date[0]} {date[1]}")
+
+
+def _table(file: Any, table: Mapping[str, Any]) -> None:
+    grid = file.add_table(rows=1, cols=len(table["head"]), style="Table Grid")
+    for cell, head in zip(grid.rows[0].cells, table["head"], strict=True):
+        _cell(cell, head, bold=True)
+    for number, row in enumerate(table["rows"], 1):
+        texts = (
+            str(number), row["office"], row["contracted"], "\n".join(row["delivered"]),
+            row["need"], row["conference"], row["availability"], row["verdict"],
+        )  # fmt: skip
+        for cell, text in zip(grid.add_row().cells, texts, strict=True):
+            _cell(cell, text)
+
+
+def _cell(cell: Any, text: str, *, bold: bool = False) -> None:
+    run = cell.paragraphs[0].add_run(text)
+    run.bold, run.font.size = bold, Pt(8.5)
