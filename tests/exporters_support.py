@@ -122,6 +122,7 @@ def prometheus(config: Path, directory: Path, port: int | None = None) -> Iterat
     argv = [
         program("prometheus"), f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}",
         f"--storage.tsdb.path={directory / 'prometheus'}", "--rules.alert.resend-delay=5s",
+        "--enable-feature=extra-scrape-metrics",  # the size of a scrape
     ]  # fmt: skip
     with server(argv, f"{url}/-/ready", directory / "prometheus.log"):
         yield url
