@@ -91,6 +91,7 @@ class Agent:
 
     def stop(self) -> None:
         """Say goodbye and end."""
+        self._watch.stopped()
         self._stopping.set()
 
     def record(self, measurement: Measurement) -> None:
@@ -169,7 +170,7 @@ class Agent:
         context = FarContext(self._settings.office, self._clock, self._settings.base, http)
         sides = FarSides(FAR_SIDES, channels, context)
         await channels.send(self._hello())
-        self._watch.fold_now()
+        self._watch.hub_reached(True)
         log.info("connected to the hub as %s", self._settings.office)
         workers = [
             asyncio.create_task(self._heartbeats(channels)),
@@ -182,6 +183,7 @@ class Agent:
             for worker in workers:
                 worker.cancel()
             channels.end("session lost")
+            self._watch.hub_reached(False)
             await sides.stop()
             await asyncio.gather(*workers, return_exceptions=True)
 

@@ -23,6 +23,8 @@ from jharnet_monitor.probes.tally import Tally
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 60.0
+ALONE_SECONDS = 15.0
+"""While the hub is not reached a power cut may come, and take what runs: less is lost then."""
 SPACING_SECONDS = 1.0
 TIMEOUT_SECONDS = 2.0
 
@@ -38,10 +40,16 @@ class AgentWatch:
         self._clock = clock
         self._record = record
         self._fold_now = False
+        self._alone = True
+        self._stopped = False
 
-    def fold_now(self) -> None:
-        """End the running minute early: the hub is back, and wants to know what happened."""
-        self._fold_now = True
+    def hub_reached(self, reached: bool) -> None:
+        """The session began, or ended: what runs is closed, so that each minute is of one kind."""
+        self._alone, self._fold_now = not reached, True
+
+    def stopped(self) -> None:
+        """The agent is being stopped in order: its absence afterwards means nothing."""
+        self._stopped = True
 
     async def run(self) -> None:
         """Measure for ever; a machine that may not ping does without, and says so once."""
@@ -60,7 +68,7 @@ class AgentWatch:
         addresses = await self._addresses()
         tallies = {path: Tally() for path in addresses}
         try:
-            while self._clock.monotonic() - started < EVERY_SECONDS and not self._fold_now:
+            while self._clock.monotonic() - started < self._length and not self._fold_now:
                 for path, address in addresses.items():
                     _send(pinger, tallies[path], address)
                 await self._clock.sleep(SPACING_SECONDS)
@@ -71,6 +79,10 @@ class AgentWatch:
             for path, tally in tallies.items():
                 if tally.due:
                     self._record(self._measurement(path, tally, started_at, duration))
+
+    @property
+    def _length(self) -> float:
+        return ALONE_SECONDS if self._alone else EVERY_SECONDS
 
     async def _addresses(self) -> dict[str, SocketAddress]:
         """Where to ping, looked up anew each time: a laptop changes its network."""
@@ -87,7 +99,9 @@ class AgentWatch:
     def _measurement(
         self, path: str, tally: Tally, started_at: datetime, duration: float
     ) -> Measurement:
-        conditions = {"path": path, "boot_id": host.boot_id()}
+        conditions: dict[str, object] = {"path": path, "boot_id": host.boot_id()}
+        if self._stopped:
+            conditions["stopped"] = True
         result: Reading | Failed | NoData
         try:
             result, outcome, cause = tally.reading(conditions), Outcome.OK, None

@@ -157,7 +157,8 @@ def _stretch(measurement: Measurement) -> Iterator[Stretch]:
     if isinstance(boot_id, str) and "received" in measurement.values:
         end = measurement.started_at + timedelta(seconds=measurement.duration)
         answered = measurement.values["received"] > 0
-        yield Stretch(boot_id, measurement.started_at, end, answered)
+        ended = bool(measurement.conditions.get("stopped"))
+        yield Stretch(boot_id, measurement.started_at, end, answered, ended)
 
 
 def _parts(spans: Sequence[Span], outage: Outage) -> list[Span]:

@@ -12,7 +12,6 @@ from jharnet_monitor.judge.outages import (
     AgentPresence,
     Evidence,
     live_state,
-    uplink_works,
 )
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.session import FRESH_SECONDS
@@ -55,7 +54,8 @@ class States:
 
     config: Config
     clock: Clock
-    gateway: bool | None = None
+    uplink_seen: bool | None = None
+    """Whether headquarters' line works, as the echo requests tell; None where they cannot."""
     hub_healthy: bool = True
     planned: frozenset[str] = frozenset()
     """Offices inside a planned window now."""
@@ -81,8 +81,9 @@ class States:
 
     def uplink(self) -> bool | None:
         """Whether headquarters' uplink carries packets; None where that is not known."""
-        answering = any(e.router or e.pc or self.hears(e) for e in self.offices.values())
-        return uplink_works(self.gateway, answering)
+        if self.uplink_seen is None and any(self.hears(e) for e in self.offices.values()):
+            return True
+        return self.uplink_seen
 
     def changes(self) -> Iterable[Change]:
         """Judge every office anew; gives those whose state is another one."""

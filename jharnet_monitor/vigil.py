@@ -134,9 +134,7 @@ class Vigil:
 
     def _reached(self, change: Reachability) -> None:
         office, role, answers = change.target.office, change.target.role, change.answers
-        if office is None:
-            self._states.gateway = answers
-        else:
+        if office is not None:
             seen = self._states.offices[office]
             if role == "router":
                 seen.router, seen.router_since = answers, self._clock.monotonic()
@@ -206,6 +204,7 @@ class Vigil:
     async def _judge(self) -> None:
         """Let what follows from the evidence become the live state, and keep every change."""
         now = self._clock.now()
+        self._states.uplink_seen = self._monitor.uplink()
         self._live.uplink_up = self._states.uplink()
         if self._uplink is not self._live.uplink_up:
             self._uplink = self._live.uplink_up

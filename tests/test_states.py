@@ -14,7 +14,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = ManualClock(datetime(2026, 11, 25, tzinfo=UTC))
-        self.states = States(make_config(("potka",)), self.clock, gateway=True)
+        self.states = States(make_config(("potka",)), self.clock, uplink_seen=True)
         self.seen = self.states.offices["potka"]
 
     def state(self, seconds: float = 0.0) -> str:
@@ -73,7 +73,7 @@ def test_the_uplink_takes_the_blame_alone() -> None:
     bench = Bench()
     bench.router(False)
     bench.seen.pc = False
-    bench.states.gateway = False
+    bench.states.uplink_seen = False
     assert bench.state(1) == "uplink_down"
     bench.states.planned = frozenset({"potka"})
     assert bench.state(1) == "planned"
