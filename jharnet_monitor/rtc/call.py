@@ -43,6 +43,8 @@ _PATIENCE = 2.0
 """Seconds without a report after which video begins all the same."""
 _OVERTIME = 1.5
 """A call may last this many times its length if it changed its rung late."""
+_ABOVE = 1.2
+"""A browser may send so many times the profile's rate: it keeps to the profile's by itself."""
 _WINDOW = 0.4
 """Share of the call that one rung must have been held for, to be judged."""
 
@@ -113,7 +115,8 @@ class Call:
         """Tell the other end, a browser, what rate it may send; call once it is described."""
         number = self._connection.theirs.send_time
         if number is not None:
-            self._rate_advice = RateAdvice(number, self._connection.own.video.ssrc)
+            most = _ABOVE * self.sender.ladder.rung.line_rate
+            self._rate_advice = RateAdvice(number, self._connection.own.video.ssrc, most)
 
     async def connect(self) -> None:
         """Wait until media comes in; raises `CallFailed` with the cause where it does not."""
