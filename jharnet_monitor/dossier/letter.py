@@ -12,7 +12,7 @@ from typing import Any
 from jharnet_monitor.config import Office
 from jharnet_monitor.config.case import LetterTexts
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.phrases import interval, reason, verdict_name
+from jharnet_monitor.dossier.phrases import contract, interval, reason, verdict_name
 from jharnet_monitor.judge.capacity import Verdict
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.page_one import grade_text
@@ -91,13 +91,10 @@ def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
     found = case.of(office)
     down, up = found["delivered"]["down"], found["delivered"]["up"]
     missing = words("not_measured")
-    contracted = missing
-    if down["contracted"] is not None:
-        contracted = texts.both_rates(down["contracted"], up["contracted"])
     ratio, coverage = found["availability"]["ratio"], found["availability"]["coverage"]
     return {
         "office": texts.office_name(office, words),
-        "contracted": contracted,
+        "contracted": contract(found, words),
         "delivered": [interval(way, texts.rate, words) for way in (down, up)],
         "rests": words("dossier.rests", n=down["n"], days=down["days"]) if down["n"] else "",
         "need": texts.rate(found["need"]),

@@ -16,16 +16,19 @@ Format = Callable[[float], str]
 
 
 def interval(claim: Claim, form: Format, words: Words) -> str:
-    """Value and interval, such as `3.9 Mbit/s (3.85 Mbit/s to 3.94 Mbit/s)`."""
+    """Value and interval, such as `3.9 (3.85 to 3.94) Mbit/s`."""
     if claim["value"] is None:
         return words("not_measured")
     value = form(claim["value"])
     if claim["low"] is None:
         return words("dossier.no_interval", value=value)
-    low, high = form(claim["low"]), form(claim["high"])
-    number, _, unit = low.partition(" ")
-    low = number if high.endswith(f" {unit}") else low
-    return words("dossier.interval", value=value, low=low, high=high)
+    parts = [value, form(claim["low"]), form(claim["high"])]
+    units = {text.partition(" ")[2] for text in parts}
+    unit = ""
+    if len(units) == 1 and not any(text.startswith("<") for text in parts):
+        unit = f" {units.pop()}"
+        parts = [text.partition(" ")[0] for text in parts]
+    return words("dossier.interval", value=parts[0], low=parts[1], high=parts[2], unit=unit)
 
 
 def rests(claim: Claim, words: Words, key: str = "rests") -> str:
@@ -33,6 +36,14 @@ def rests(claim: Claim, words: Words, key: str = "rests") -> str:
     if not claim["n"]:
         return ""
     return words(f"dossier.{key}", n=claim["n"], days=claim["days"])
+
+
+def contract(claims: Claim, words: Words) -> str:
+    """What was contracted, once where it is the same both ways."""
+    down, up = (claims["delivered"][way]["contracted"] for way in WAYS)
+    if down is None:
+        return words("report.contract_unknown")
+    return texts.rate(down) if down == up else texts.both_rates(down, up)
 
 
 def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:

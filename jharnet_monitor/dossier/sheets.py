@@ -8,7 +8,7 @@ from typing import Any
 from jharnet_monitor.config import Office
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import WAYS
-from jharnet_monitor.dossier.phrases import Claim, interval, reason, rests, verdict_name
+from jharnet_monitor.dossier.phrases import Claim, contract, interval, reason, rests, verdict_name
 from jharnet_monitor.judge.stats import P5_DAYS, P5_SAMPLES
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.page_one import grade_text
@@ -26,7 +26,7 @@ def sheets(case: Case, words: Words) -> dict[str, Any]:
         "author": "jharnet-monitor",
         "district": words("report.district", name=case.district(words)),
         "period": texts.period_name(case.period, words),
-        "days": texts.days_of(case.period, words),
+        "days": None,
         "made": words("report.made", moment=texts.clock_moment(case.made_at, case.zone, words)),
         "running": None,
         "page": words.phrases["dossier.page"],
@@ -54,13 +54,7 @@ def _sheet(case: Case, office: Office, words: Words) -> dict[str, Any]:
 
 def _speed(found: Claim, words: Words) -> Iterator[Row]:
     delivered = found["delivered"]
-    contracted = [delivered[way]["contracted"] for way in WAYS]
-    known = contracted[0] is not None
-    yield [
-        words("dossier.sheet.contracted"),
-        texts.both_rates(*contracted) if known else words("report.contract_unknown"),
-        "",
-    ]
+    yield [words("dossier.sheet.contracted"), contract(found, words), ""]
     yield [words("dossier.sheet.need"), texts.rate(found["need"]), ""]
     for way in WAYS:
         one = delivered[way]

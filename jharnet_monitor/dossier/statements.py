@@ -52,7 +52,8 @@ def method(case: Case, words: Words) -> dict[str, Any]:
                 for mail in case.mails
             ],
         },
-        "check": words("dossier.method.check_text", root=case.root),
+        "command": f"jharnet-monitor dossier verify FILE.zip --root {case.root}",
+        "check": words("dossier.method.check_text"),
     }
 
 
@@ -100,7 +101,7 @@ def _head(case: Case, words: Words, paper: str) -> dict[str, Any]:
         "author": "jharnet-monitor",
         "district": words("report.district", name=case.district(words)),
         "period": texts.period_name(case.period, words),
-        "days": texts.days_of(case.period, words),
+        "days": None,
         "made": words("report.made", moment=texts.clock_moment(case.made_at, case.zone, words)),
         "running": None,
         "page": words.phrases["dossier.page"],
