@@ -1,0 +1,122 @@
+"""How often the intervals hold the truth, and how often the judgement is right, over histories of
+4 to 12 weeks whose truth is known.
+
+Run: python -m tests.bench.judge [--quick] [--json FILE] [--seed N]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jharnet_monitor.judge import stats
+from jharnet_monitor.judge.capacity import Verdict, judge
+from tests.bench.marks import Row, arguments, at_most, finish, note, within
+from tests.histories import MARKS, TARIFF, TRUTHS, Samples, histories, samples
+
+HISTORIES = 2000
+
+
+def _covers(found: stats.Interval | None, truth: float) -> bool | None:
+    """Whether an interval holds the truth; None where there is none."""
+    if found is None or found.low is None or found.high is None:
+        return None
+    return found.low <= truth <= found.high
+
+
+def _hits(one: Samples) -> dict[str, bool | None]:
+    numbers = [n for n, day in enumerate(one.days.by_day) for _ in day]
+    values = np.concatenate(one.days.by_day)
+    return {
+        "mean": _covers(stats.mean(one.days), one.mean),
+        "median": _covers(stats.median(one.days), one.median),
+        "share": _covers(stats.share(numbers, (values > one.mark).tolist()), one.share),
+        "P5": _covers(stats.fifth_percentile(one.days), one.p5),
+    }
+
+
+def _false_change(rng: np.random.Generator, count: int) -> float:
+    """How often a change is called significant where there is none."""
+    wrong = 0
+    for _ in range(count):
+        days, spread = int(rng.integers(6, 25)), float(rng.uniform(0.02, 0.3))
+        found = stats.change(
+            samples(rng, days, spread=spread).days, samples(rng, days, spread=spread).days
+        )
+        wrong += found is not None and (found.above(0) or found.below(0))
+    return wrong / count
+
+
+def coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
+    """The rows on intervals."""
+    hits: dict[str, list[bool]] = {"mean": [], "median": [], "share": [], "P5": []}
+    for _ in range(count):
+        for name, hit in _hits(samples(rng, int(rng.integers(4, 13)) * 6)).items():
+            if hit is not None:
+                hits[name].append(hit)
+    slack = 0.0 if count >= HISTORIES else 0.02  # a quick run sees a fifth of the histories
+    for name in ("mean", "median", "share"):
+        rate = sum(hits[name]) / len(hits[name])
+        yield within(
+            f"95 % interval of the {name} holds the truth ({len(hits[name])})",
+            rate, 0.93 - slack, 0.97 + slack, "share",
+        )  # fmt: skip
+    rate = sum(hits["P5"]) / len(hits["P5"])
+    yield within(
+        f"95 % interval of P5 holds the truth ({len(hits['P5'])})", rate, 0.93 - slack, 1, "share"
+    )
+    yield at_most(
+        "a change is called significant where there is none",
+        _false_change(rng, count // 4), 0.08, "share",
+    )  # fmt: skip
+
+
+def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
+    """The rows on the judgement, after a table of what was said of what."""
+    said: Counter[tuple[Verdict, Verdict]] = Counter()
+    for history in histories(rng, count, marginal=False):
+        said[history.truth, judge(history.line, history.policy, MARKS, TARIFF).main] += 1
+    _table(said)
+    yield within(
+        f"judgement right ({count} plain histories)",
+        sum(n for (truth, main), n in said.items() if truth is main) / count,
+        0.95, 1, "share",
+    )  # fmt: skip
+    others = wrong = undecided = total = 0
+    for history in histories(rng, count, marginal=True):
+        main = judge(history.line, history.policy, MARKS, TARIFF).main
+        total += 1
+        undecided += main is not history.truth and main is Verdict.NOT_ENOUGH_EVIDENCE
+        if history.truth is not Verdict.UPGRADE:
+            others += 1
+            wrong += main is Verdict.UPGRADE
+    wrong += sum(n for (t, m), n in said.items() if t is not Verdict.UPGRADE is m)
+    others += sum(n for (t, _), n in said.items() if t is not Verdict.UPGRADE)
+    yield at_most(f'"upgrade" said where it is not ({others}, marginal ones too)',
+                  wrong / others, 0.01, "share")  # fmt: skip
+    yield note("undecided among histories up to the very mark", undecided / total, "share")
+
+
+def _table(said: Counter[tuple[Verdict, Verdict]]) -> None:
+    table = Table("truth", *(v.value for v in TRUTHS), title="what was said (plain histories)")
+    for truth in TRUTHS:
+        table.add_row(truth.value, *(str(said[truth, main] or "") for main in TRUTHS))
+    Console(width=120).print(table)
+
+
+def main() -> int:
+    """Run everything; 0 only if every mark is met."""
+    options = arguments(__doc__)
+    count = HISTORIES // 5 if options.quick else HISTORIES
+    rng = np.random.default_rng(options.seed)
+    rows = [*coverage(rng, count), *judgement(rng, count)]
+    return finish("intervals and judgement against known truth", rows, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Made-up histories of one line whose truth is known: for the judge's tests and its benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from jharnet_monitor.judge import stats
+from jharnet_monitor.judge.capacity import Line, Marks, Policy, Verdict
+
+MARKS = Marks(delivered=0.8, loss=0.02, available=0.99, days=20)
+CONTRACT = 4e6
+TARIFF = (2e6, 4e6, 8e6, 10e6, 16e6, 34e6)
+TRUTHS = (
+    Verdict.UPGRADE, Verdict.REPAIR, Verdict.LINE_QUALITY, Verdict.POWER, Verdict.LAN,
+    Verdict.NOTHING, Verdict.NOT_ENOUGH_EVIDENCE,
+)  # fmt: skip
+_MOMENTS = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Rates by day from a log-normal distribution with a part that a whole day shares.
+
+    `mean`, `median`, `p5` and `share` are the distribution's own: the truth.
+    """
+
+    days: stats.Days
+    mean: float
+    median: float
+    p5: float
+    mark: float
+    share: float
+    """The share of samples over `mark`."""
+
+
+def samples(
+    rng: np.random.Generator, days: int, median: float = 1.0, spread: float | None = None
+) -> Samples:
+    """A history of 2 to 12 tests a day; up to half of the variance is the day's."""
+    each = int(rng.integers(2, 13))
+    shared = float(rng.uniform(0, 0.5))
+    sigma = float(rng.uniform(0.02, 0.3)) if spread is None else spread
+    day = rng.normal(size=(days, 1)) * shared**0.5
+    noise = day + rng.normal(size=(days, each)) * (1 - shared) ** 0.5
+    share = float(rng.uniform(0.5, 0.9))
+    return Samples(
+        days=stats.Days(tuple(median * np.exp(sigma * noise))),
+        mean=median * float(np.exp(sigma**2 / 2)),
+        median=median,
+        p5=median * float(np.exp(sigma * _MOMENTS.inv_cdf(0.05))),
+        mark=median * float(np.exp(sigma * _MOMENTS.inv_cdf(1 - share))),
+        share=share,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A line over some weeks, what it needs, and what is really the matter with it."""
+
+    line: Line
+    policy: Policy
+    truth: Verdict
+
+
+def histories(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterator[History]:
+    """Lines of every truth in turn.
+
+    Without `marginal` what is the matter is plain: 8 % and more beyond its mark. With it, it may
+    lie at the mark itself, where no test of finite length can tell.
+    """
+    for number in range(count):
+        yield _history(rng, TRUTHS[number % len(TRUTHS)], 0.0 if marginal else 0.08)
+
+
+def _history(rng: np.random.Generator, truth: Verdict, margin: float) -> History:
+    days = int(rng.integers(4, 13)) * 6
+    delivered, need = rng.uniform(0.95, 1.0), rng.uniform(0.4, 0.95 * (1 - margin))
+    loss = rng.uniform(0, 0.02 * (1 - 2 * margin) if margin else 0.019)
+    link = power = lan = 0.0
+    if truth is Verdict.UPGRADE:
+        need = rng.uniform(1.0 * (1 + margin), 3)
+    elif truth is Verdict.REPAIR:
+        need = rng.uniform(0.4, 3)
+        if rng.random() < 0.3:
+            link = rng.uniform(0.011, 0.2)
+        else:
+            delivered = rng.uniform(0.2, 0.8 * (1 - margin))
+    elif truth is Verdict.LINE_QUALITY:
+        loss, need = rng.uniform(0.02 * (1 + 4 * margin), 0.1), rng.uniform(0.4, 3)
+    elif truth is Verdict.POWER:
+        power = rng.uniform(0.011, 0.2)
+    elif truth is Verdict.LAN:
+        lan = rng.uniform(0.011, 0.2)
+    elif truth is Verdict.NOT_ENOUGH_EVIDENCE:
+        days, need = int(rng.integers(1, 20)), rng.uniform(0.4, 3)
+    ways = [samples(rng, days, delivered * CONTRACT, rng.uniform(0.01, 0.08)) for _ in "du"]
+    line = Line(
+        delivered=(stats.median(ways[0].days), stats.median(ways[1].days)),
+        contracted=(CONTRACT, CONTRACT),
+        loss=_loss(rng, days, loss),
+        link_down=link,
+        power_down=power,
+        lan_down=lan,
+        days=days,
+    )
+    return History(line, _policy(need * CONTRACT), truth)
+
+
+def _loss(rng: np.random.Generator, days: int, ratio: float) -> stats.Interval | None:
+    """Packets lost day by day: a packet a second, the day's own loss around the true one."""
+    sent = np.full(days, 86400.0)
+    daily = ratio * rng.gamma(8, 1 / 8, days)
+    return stats.ratio(rng.binomial(86400, np.minimum(daily, 1.0)).astype(float), sent, n=days)
+
+
+def _policy(need: float) -> Policy:
+    return Policy(1, 0.0, 0.0, 0.0, need * 0.7, 0, 0.0, 0.0, 0.7)
