@@ -10,17 +10,21 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from aiohttp import web
 
 from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
 from jharnet_monitor.metrics.family import Family, OfficeFamily
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.registry import ERRORS_FAMILY
+from jharnet_monitor.web import make_app
 from tests.conftest import find_program
+from tests.made_up import full
+from tests.made_up_hub import MadeUpHub
 
 EXPORTERS = Path(__file__).parents[1] / "exporters"
 RULES = EXPORTERS / "prometheus" / "rules"
@@ -139,3 +143,18 @@ def alertmanager(config: Path, directory: Path) -> Iterator[str]:
     ]  # fmt: skip
     with server(argv, f"{url}/-/ready", directory / "alertmanager.log"):
         yield url
+
+
+@contextlib.asynccontextmanager
+async def made_up_hub(directory: Path, offices: int) -> AsyncIterator[int]:
+    """The hub's real pages over a made-up live state; gives the port."""
+    hub = MadeUpHub(full(offices), directory)
+    runner = web.AppRunner(make_app(hub))
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+        hub.store.close()

@@ -15,20 +15,15 @@ import gc
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import yaml
-from aiohttp import web
 
-from jharnet_monitor.web import make_app
 from tests.bench.marks import Row, arguments, at_most, finish, note
-from tests.exporters_support import EXPORTERS, free_port, get_json, prometheus
-from tests.made_up import full
-from tests.made_up_hub import MadeUpHub
+from tests.exporters_support import EXPORTERS, free_port, get_json, made_up_hub, prometheus
 
 LAYOUTS = ((1, 264), (24, 11))
 """Hubs, and offices of each."""
@@ -53,25 +48,10 @@ async def measure(directory: Path, hubs: int, offices: int, seconds: float) -> l
         for number in range(hubs):
             place = directory / str(number)
             place.mkdir()
-            ports.append(await stack.enter_async_context(_hub(place, offices)))
+            ports.append(await stack.enter_async_context(made_up_hub(place, offices)))
         gc.collect()
         gc.freeze()  # as the hub does once it has started
         return await asyncio.to_thread(_watch, directory, ports, seconds, f"{hubs} x {offices}")
-
-
-@asynccontextmanager
-async def _hub(directory: Path, offices: int) -> AsyncIterator[int]:
-    """A hub's pages over a made-up live state; gives the port."""
-    hub = MadeUpHub(full(offices), directory)
-    runner = web.AppRunner(make_app(hub))
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
-        hub.store.close()
 
 
 def _watch(directory: Path, ports: list[int], seconds: float, name: str) -> list[Row]:
