@@ -340,7 +340,7 @@ def test_a_changed_library_is_told_with_its_version(monkeypatch: pytest.MonkeyPa
         """No arrival time any more."""
 
     known = list(aiortc_private._KNOWN)
-    known[1] = (changed, *known[1][1:])
+    known[-1] = (changed, *known[-1][1:])
     monkeypatch.setattr(aiortc_private, "_KNOWN", tuple(known))
     with pytest.raises(LibraryChanged, match=r"aiortc 1\.\d+"):
         self_test()

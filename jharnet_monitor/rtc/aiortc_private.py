@@ -23,6 +23,7 @@ from aioice.ice import Connection, StunProtocol
 from aiortc import RTCPeerConnection
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer
+from aiortc.rtcrtpreceiver import RTCRtpReceiver
 
 DATAGRAMS_A_SECOND = 4000
 """A peer that sends more floods us; a 720p call takes 250."""
@@ -37,6 +38,8 @@ class LibraryChanged(RuntimeError):
 
 
 _KNOWN: tuple[tuple[Any, str, str], ...] = (
+    (RTCRtpReceiver.receive, "self parameters", "_register_rtp_receiver start"),
+    (RTCRtpReceiver.stop, "self", "_unregister_rtp_receiver"),
     (RTCDtlsTransport._send_rtp, "self data", "_tx_srtp transport"),
     (RTCDtlsTransport._handle_rtp_data, "self data arrival_time_ms", "_rtp_router"),
     (RTCDtlsTransport._handle_rtcp_data, "self data", "_rtp_router"),
@@ -228,6 +231,12 @@ class Wire:
             else:
                 await tap.rtp_leaving(data, self.send)
 
+        async def nothing(parameters: Any) -> None:
+            """No jitter buffer, no decoder's thread, no report beside ours."""
+
+        receivers: list[Any] = connection.getReceivers()
+        for receiver in receivers:
+            receiver.receive = nothing
         transport._handle_rtp_data = received
         transport._handle_rtcp_data = control_received
         transport._send_rtp = leaving
