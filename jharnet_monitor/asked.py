@@ -21,9 +21,9 @@ class AskedLatency(_Asked):
 
 
 class AskedBandwidth(_Asked):
-    """Which path: between hub and office, or from the office to the Internet."""
+    """Which path: between hub and office, its capacity alone, or from the office to the Internet."""
 
-    path: Literal["jharnet", "internet"] | None = None
+    path: Literal["jharnet", "trains", "internet"] | None = None
 
 
 class AskedConference(_Asked):

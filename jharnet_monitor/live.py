@@ -234,6 +234,8 @@ def valid_for(config: Config, key: str) -> float:
     every = probes.bandwidth.every
     if key == "bandwidth/internet":
         every = probes.bandwidth.internet_every or every
+    elif key == "bandwidth/trains":
+        every = probes.bandwidth.trains_every or every
     return 2.5 * every
 
 

@@ -105,9 +105,12 @@ class Schedule:
         for index, office in enumerate(offices):
             part = index / len(offices)  # spread over the interval, so that no two start at once
             self._every("bandwidth", office.id, probes.bandwidth.every, part, {})
-            if probes.bandwidth.internet_every is not None:
-                internet = {"path": "internet"}
-                self._every("bandwidth", office.id, probes.bandwidth.internet_every, part, internet)
+            for path, every in (
+                ("trains", probes.bandwidth.trains_every),
+                ("internet", probes.bandwidth.internet_every),
+            ):
+                if every is not None:
+                    self._every("bandwidth", office.id, every, part, {"path": path})
             if probes.conference.every is not None:
                 self._every("conference", office.id, probes.conference.every, part, {})
             for at in probes.conference.at:

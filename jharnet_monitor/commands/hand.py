@@ -27,7 +27,7 @@ console = Console()
 def probe(
     name: Annotated[str, typer.Argument(metavar="PROBE", help=f"{', '.join(PROBES)}")],
     office: Annotated[str, typer.Argument(help="Id of the office.")],
-    path: Annotated[str | None, typer.Option(help="bandwidth: jharnet or internet")] = None,
+    path: Annotated[str | None, typer.Option(help="bandwidth: jharnet, trains or internet")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:

@@ -160,6 +160,9 @@ class BandwidthProbe(Section):
     """How often the line between office and headquarters is filled."""
     seconds: Annotated[Number, Field(gt=0, le=60)] = 2.5
     """Longest time that one direction of a test may take."""
+    trains_every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] | None = 1200.0
+    """How often two short packet trains (50 kB each) estimate what the line can carry, so that a
+    drop shows between full tests; null for never."""
     internet_every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] | None = 86400.0
     """How often the path to the Internet is tested; null for never."""
     internet_server: Text | None = None
