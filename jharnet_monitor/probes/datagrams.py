@@ -22,7 +22,7 @@ from enum import IntEnum
 from jharnet_monitor.probes.connection import noise
 
 _SO_TIMESTAMPNS = 35
-_HEADER = struct.Struct("!4sBI8s")
+_HEADER = struct.Struct("!4sBII8s")
 _MAGIC = b"JHB1"
 _TIMESPEC = struct.Struct("@ll")
 IP_UDP_BYTES = 28
@@ -44,10 +44,14 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
-    """One that proved its key. `moment` is its arrival in the kernel, in monotonic seconds."""
+    """One that proved its key. `moment` is its arrival in the kernel, in monotonic seconds.
+
+    `held` is how long its sender had held what it answers, in microseconds.
+    """
 
     kind: Kind
     number: int
+    held: int
     moment: float
 
 
@@ -68,10 +72,10 @@ class DatagramSocket:
         """The local port."""
         return int(self._socket.getsockname()[1])
 
-    def send(self, kind: Kind, number: int, ip_bytes: int = SMALL_IP_BYTES) -> None:
+    def send(self, kind: Kind, number: int, held: int = 0, ip_bytes: int = SMALL_IP_BYTES) -> None:
         """Send to the peer; what the kernel does not take counts as lost on the way."""
         if self.peer is not None:
-            head = _HEADER.pack(_MAGIC, kind, number, self._code(kind, number))
+            head = _HEADER.pack(_MAGIC, kind, number, held, self._code(kind, number, held))
             filling = noise()[: ip_bytes - SMALL_IP_BYTES]
             with contextlib.suppress(OSError):
                 self._socket.sendto(head + filling, self.peer)
@@ -80,11 +84,17 @@ class DatagramSocket:
         """Send full packets as fast as it goes; gives the seconds that took."""
         begun = time.perf_counter()
         for number in range(packets):
-            self.send(Kind.TRAIN, number, FULL_IP_BYTES)
+            self.send(Kind.TRAIN, number, ip_bytes=FULL_IP_BYTES)
         return time.perf_counter() - begun
 
-    def _code(self, kind: int, number: int) -> bytes:
-        return hmac.digest(self._key, struct.pack("!BI", kind, number), hashlib.sha256)[:8]
+    def answer(self, ping: Datagram) -> None:
+        """Echo a ping, with how long it had to wait here for this program to come to it."""
+        held = round((time.monotonic() - ping.moment) * 1e6)
+        self.send(Kind.PONG, ping.number, max(0, min(held, 0xFFFFFFFF)))
+
+    def _code(self, kind: int, number: int, held: int) -> bytes:
+        said = struct.pack("!BII", kind, number, held)
+        return hmac.digest(self._key, said, hashlib.sha256)[:8]
 
     def receive(self) -> Iterator[Datagram]:
         """Everything that has arrived by now; a knock with the right key sets the peer."""
@@ -96,13 +106,13 @@ class DatagramSocket:
             moment = self._moment([d for _, kind, d in ancillary if kind == _SO_TIMESTAMPNS])
             if len(data) < _HEADER.size:
                 continue
-            magic, kind, number, code = _HEADER.unpack_from(data)
-            if magic != _MAGIC or not hmac.compare_digest(code, self._code(kind, number)):
+            magic, kind, number, held, code = _HEADER.unpack_from(data)
+            if magic != _MAGIC or not hmac.compare_digest(code, self._code(kind, number, held)):
                 continue
             if kind == Kind.KNOCK:
                 self.peer = sender[:2]
             if kind in iter(Kind):
-                yield Datagram(Kind(kind), number, moment)
+                yield Datagram(Kind(kind), number, held, moment)
 
     def _moment(self, stamps: list[bytes]) -> float:
         """The kernel's stamp in monotonic time; the reading time if the wall clock was set."""

@@ -26,10 +26,12 @@ KNOCK_SECONDS = 2.0
 ANSWER_SECONDS, LEAST_ANSWER_SECONDS = 1.0, 0.3
 """How long a datagram may be under way once nothing more is sent; less on a short line."""
 LEAST_SPACING_SECONDS = 0.03
+MOST_HELD_SECONDS = 0.02
+"""Believed of an agent that says how long it held a ping before it answered."""
 PING_SHARE = 0.01
 """Of the line, for the small packets that measure round trips under load."""
-TRAIN_PACKETS, FEWEST_PACKETS = 33, 8
-"""33 full packets are 49.5 kB."""
+TRAIN_PACKETS, FEWEST_PACKETS = 32, 8
+"""32 full packets are 48 kB."""
 TRAIN_SECONDS = 0.15
 """A train should fit into the queue of a narrow line."""
 UNSTRETCHED = 0.7
@@ -98,7 +100,8 @@ class SidePath:
                 self._knocked.set()
             case Kind.PONG if datagram.number in self._sent:
                 sent = self._sent.pop(datagram.number)
-                self._trips.append(Trip(sent, datagram.moment - sent))
+                held = min(datagram.held / 1e6, MOST_HELD_SECONDS)
+                self._trips.append(Trip(sent, max(0.0, datagram.moment - sent - held)))
                 self.bytes_up += SMALL_IP_BYTES
             case Kind.TRAIN if len(self._arrivals) < TRAIN_PACKETS:
                 self._arrivals.append(Arrival(datagram.number, datagram.moment))

@@ -57,7 +57,7 @@ class FarSidePath:
         if self._socket is None or self._answered > MOST_DATAGRAMS:
             return
         if datagram.kind is Kind.PING:
-            self._socket.send(Kind.PONG, datagram.number)
+            self._socket.answer(datagram)
         elif datagram.kind is Kind.TRAIN and len(self._arrivals) < MOST_PACKETS:
             self._arrivals.append((datagram.number, datagram.moment))
 
