@@ -46,7 +46,7 @@ class Door:
         """What `jharnet-monitor token potka` prints."""
         return f"{self.base}/join/potka#t={TOKEN}"
 
-    async def until(self, true: Callable[[], bool], seconds: float = 15) -> None:
+    async def until(self, true: Callable[[], bool], seconds: float = 40) -> None:
         """Wait for something that the hub comes to know."""
         async with asyncio.timeout(seconds):
             while not true():
@@ -91,7 +91,9 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     hub = Hub(tmp_path / "jharnet.yaml", config, SystemClock())
     running = asyncio.create_task(hub.run())
     found = Door(hub, f"http://127.0.0.1:{port}")
-    await found.until(lambda: hub.live.self_.started_at is not None)
+    await found.until(lambda: running.done() or hub.live.self_.started_at is not None)
+    if running.done():
+        running.result()
     try:
         yield found
     finally:

@@ -33,11 +33,17 @@ from jharnet_monitor.probes.base import (
 )
 from jharnet_monitor.probes.conference_dialogue import Dialogue
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
-from jharnet_monitor.rtc.browser import BrowserAccount, BrowserSent
+from jharnet_monitor.rtc.browser import BROWSER, BrowserAccount, BrowserSent
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.clips import ClipsMissing
 from jharnet_monitor.rtc.failure import CallFailed, route_address
-from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung, rungs_below
+from jharnet_monitor.rtc.profiles import (
+    AUDIO_FRAMES_PER_SECOND,
+    PROFILES,
+    Rung,
+    rung,
+    rungs_below,
+)
 from jharnet_monitor.rtc.report import BadReport, Seen, Sent
 from jharnet_monitor.rtc.sdp import MAX_CANDIDATES, BadDescription, candidate_addresses
 
@@ -45,9 +51,10 @@ OVERHEAD_SECONDS = 45.0
 """Set-up, overtime of a call that changed its rung, and the exchange of reports."""
 STALLED = 0.03
 """A host that overslept more than this share of the call was itself the limit."""
+KEPT_UP = 0.9
+"""Share of its packets that a sender must have sent in time: it leaves out what is too late."""
 SOCKET_DROPS = 0.001
 NO_CONFERENCE = {"grade": 0.0}
-BROWSER = "browser"
 
 
 def _profile(context: ProbeContext) -> Rung:
@@ -165,7 +172,7 @@ async def _hold(
         up = await call.seen(theirs)
         down = Seen.from_json(await dialogue.hear("seen", 20.0))
         up = replace(up, datagrams_received=call.datagrams[1])  # the last came while we waited
-    return reading(top, ours, theirs, down, up, _client(told))
+    return reading(top, ours, theirs, down, up, {} if isinstance(told, Sent) else told.conditions())
 
 
 @asynccontextmanager
@@ -195,18 +202,6 @@ async def _own_address(context: ProbeContext, offer: object) -> str:
             if number == min(len(targets), MAX_CANDIDATES):
                 raise
     raise AssertionError("a loop over targets ends by return or raise")
-
-
-def _client(told: Sent | BrowserSent) -> Mapping[str, Any]:
-    """What a browser took part with, if it was one."""
-    if isinstance(told, Sent):
-        return {}
-    return {
-        "agent_client": BROWSER,
-        "agent_video": "camera" if told.camera else "pattern",
-        "agent_audio": "microphone" if told.microphone else "tone",
-        "agent_page_hidden": told.hidden,
-    }
 
 
 def reading(
@@ -311,6 +306,9 @@ def _overloaded(host: Sent, got: Seen) -> str | None:
     """What the host that received `got` lacked, if it was the limit."""
     if (host.loop_stalled_ratio or 0.0) > STALLED:
         return f"this computer was too slow for {host.loop_stalled_ratio:.0%} of the call"
+    due = AUDIO_FRAMES_PER_SECOND * host.seconds
+    if host.audio_packets - host.audio_window < KEPT_UP * due:
+        return f"fewer than {KEPT_UP:.0%} of {due:.0f} audio packets were sent in time"
     if (host.socket_drops or 0) > SOCKET_DROPS * max(1, got.datagrams_received or 0):
         return f"{host.socket_drops} datagrams were dropped at the socket"
     return None

@@ -8,10 +8,14 @@ the sequence numbers that arrived.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from jharnet_monitor.rtc.arrivals import REPEATED, Arrivals
 from jharnet_monitor.rtc.profiles import RUNGS, Rung
 from jharnet_monitor.rtc.report import Report, Sent
+
+BROWSER = "browser"
+"""What a browser calls itself in its offer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,15 @@ class BrowserSent(Report):
     microphone: bool
     hidden: bool
     """The page lay behind others at some time of the call."""
+
+    def conditions(self) -> dict[str, Any]:
+        """What the browser took part with, for the measurement's conditions."""
+        return {
+            "agent_client": BROWSER,
+            "agent_video": "camera" if self.camera else "pattern",
+            "agent_audio": "microphone" if self.microphone else "tone",
+            "agent_page_hidden": self.hidden,
+        }
 
 
 def numbered(told: BrowserSent, audio: Arrivals, video: Arrivals, ports: tuple[int, int]) -> Sent:

@@ -7,6 +7,7 @@ const CONNECT_SECONDS = 15;
 const SILENCE_SECONDS = 4;
 const WINDOW = 0.4; // share of the call that is judged at least
 const DRAIN_MS = 1200;
+const KEEP_SIZE_MS = 1000;
 const MOST_SECONDS = 900;
 
 class CallFailed extends Error {
@@ -71,6 +72,7 @@ class Call {
     const encoding = video ? { maxBitrate: video, maxFramerate: 30 } : { active: false };
     this.#send(this.source.audio, [{}], ["audio/opus"]);
     this.#send(this.source.video, [encoding], ["video/VP8", "video/rtx"]);
+    await this.#prefer("maintain-resolution");
     await this.peer.setLocalDescription();
     await this.#gathered();
     // The hub answers on UDP alone.
@@ -84,6 +86,13 @@ class Call {
     const transceiver = this.peer.addTransceiver(track, { direction: "sendrecv", sendEncodings });
     const { codecs: known } = RTCRtpReceiver.getCapabilities(track.kind);
     transceiver.setCodecPreferences(known.filter(({ mimeType }) => codecs.includes(mimeType)));
+  }
+
+  // Chromium makes its first pictures smaller than the rate allows, and takes half a minute to make
+  // them larger. So it keeps their size at first, and adapts as in any call from then on.
+  async #prefer(degradationPreference) {
+    const sender = this.peer.getSenders().find(({ track }) => track.kind === "video");
+    await sender.setParameters({ ...sender.getParameters(), degradationPreference });
   }
 
   async #gathered() {
@@ -112,10 +121,15 @@ class Call {
     const begun = performance.now();
     let heard = begun;
     let bytes = 0;
+    let adapting = false;
     while (performance.now() - begun < this.seconds * 1000) {
       await this.tick();
       this.channel.check();
       this.hidden ||= document.hidden;
+      if (!adapting && performance.now() - begun > KEEP_SIZE_MS) {
+        adapting = true;
+        await this.#prefer("maintain-framerate");
+      }
       const now = await this.#sample();
       if (now.in.audio || now.in.video) this.channel.say("account", account(now));
       const all = came(now.in.audio).lineBytes + came(now.in.video).lineBytes;

@@ -4,7 +4,8 @@
 const LINE_OVERHEAD = 28 + 16; // bytes around a plain RTP packet: IPv4, UDP, SRTP tag
 const SAMPLES_A_PACKET = 960; // 20 ms of Opus at 48 kHz
 const SLOW_CAMERA = 20; // frames a second
-const BUSY = 0.9;
+const BUSY = 0.9; // share of the time that goes into decoding
+const LONGEST_GAP = 0.35; // seconds between samples that are taken every 0.25
 
 // One reading of all counters.
 export async function sample(peer) {
@@ -87,7 +88,13 @@ function hostLimited(samples, seconds) {
   const rate = gone((s) => s.source.video?.frames) / seconds;
   const decoding = gone((s) => s.in.video?.totalDecodeTime) / seconds;
   const slow = rate < SLOW_CAMERA ? 1 - rate / SLOW_CAMERA : 0;
-  return Math.min(1, Math.max(0, lacked, slow, decoding > BUSY ? 1 : 0));
+  return Math.min(1, Math.max(0, lacked, slow, late(samples) / seconds, decoding > BUSY ? 1 : 0));
+}
+
+// Seconds by which this page came too late to take its samples.
+function late(samples) {
+  const gaps = samples.slice(1).map((s, i) => s.at - samples[i].at);
+  return gaps.reduce((sum, gap) => sum + Math.max(0, gap - LONGEST_GAP), 0);
 }
 
 function roundTrips(samples) {

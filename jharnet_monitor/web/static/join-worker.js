@@ -72,7 +72,7 @@ function paint(draw, picture, seconds, tile) {
     draw.arc(width * (0.5 + 0.4 * Math.sin(seconds)), height * 0.82, height * 0.08, 0, 2 * Math.PI);
     draw.fill();
   }
-  draw.globalAlpha = 0.12;
+  draw.globalAlpha = 0.05;
   const left = -Math.random() * GRAIN;
   const top = -Math.random() * GRAIN;
   for (let x = left; x < width; x += GRAIN) {
