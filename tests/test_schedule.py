@@ -1,0 +1,98 @@
+"""The schedule: every job is planned, and no step of the wall clock stalls it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+import apscheduler.executors.base
+import apscheduler.schedulers.base
+import apscheduler.triggers.cron
+import apscheduler.triggers.interval
+import pytest
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.live import SelfLive
+from jharnet_monitor.schedule import Schedule
+from tests.support import OFFICES, make_config
+
+
+class SteppedClock(SystemClock):
+    """The machine's clock, set forward or back by the test."""
+
+    offset = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.offset
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SteppedClock:
+    """A clock whose steps APScheduler sees, too, as it would see the machine's."""
+    clock = SteppedClock()
+
+    class Datetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return clock.now().astimezone(tz)
+
+    for module in (
+        apscheduler.executors.base,
+        apscheduler.schedulers.base,
+        apscheduler.triggers.cron,
+        apscheduler.triggers.interval,
+    ):
+        monkeypatch.setattr(module, "datetime", Datetime)
+    return clock
+
+
+async def _nothing(office: str, probe: str, options: dict[str, Any]) -> None:
+    """A probe that is never due in these tests."""
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(hours=1), timedelta(days=3653)])
+async def test_a_clock_step_stalls_no_job(clock: SteppedClock, step: timedelta) -> None:
+    """Set back an hour, forward an hour, forward ten years: the job of every second goes on."""
+    runs: list[float] = []
+
+    async def tick() -> None:
+        runs.append(time.monotonic())
+
+    schedule = Schedule(make_config(), clock, _nothing, SelfLive())
+    schedule.also("tick", {"second": "*"}, tick)
+    schedule.start()
+    try:
+        await asyncio.sleep(1.5)
+        assert schedule.watch() == 0.0
+        before = len(runs)
+        assert before >= 1
+        clock.offset = step
+        assert schedule.watch() == pytest.approx(step.total_seconds(), abs=1)
+        stepped = time.monotonic()
+        await asyncio.sleep(2.5)
+        after = [moment for moment in runs if moment > stepped]
+        assert 2 <= len(after) <= 4, "neither stalled nor caught up for years"
+    finally:
+        schedule.stop()
+
+
+async def test_everything_of_the_configuration_is_planned(clock: SteppedClock) -> None:
+    """Each office has its bandwidth, Internet and conference jobs, spread over the interval."""
+    probes = {"bandwidth": {"every": "2h"}, "conference": {"at": ["11:00", "15:00"]}}
+    health = SelfLive()
+    schedule = Schedule(make_config(probes=probes), clock, _nothing, health)
+    schedule.start()
+    try:
+        jobs = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}
+    finally:
+        schedule.stop()
+    for office in OFFICES:
+        names = {name for name in jobs if office in name}
+        wanted = {f"bandwidth {office}", f"bandwidth {office} internet",
+                  f"conference {office} at 11:00", f"conference {office} at 15:00"}  # fmt: skip
+        assert wanted <= names
+    starts = [jobs[f"bandwidth {office}"] for office in OFFICES]
+    assert len(set(starts)) == len(OFFICES)
+    assert jobs["conference potka at 11:00"].strftime("%H:%M %z") == "11:00 +0530"
