@@ -40,8 +40,8 @@ _DRAIN_LIMIT = 3.0
 """Seconds; the longest pause between two rungs."""
 _LAST_FRAME = 0.1
 """Seconds without a packet after which no frame is half sent."""
-_HISTORY = 400
-"""Packets kept for retransmission: 2.7 s of 720p."""
+_HISTORY = 256
+"""Packets kept for retransmission: 1.8 s of 720p."""
 _REPEAT_SHARE = 0.5
 """Retransmissions take at most this share of the video rate, over half a second."""
 
