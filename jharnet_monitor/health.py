@@ -80,6 +80,10 @@ class Health:
         kind, _, file = self._config.hub.database.partition(":///")
         return Path(file).parent if kind == "sqlite" else Path.cwd()
 
+    def reload(self, config: Config) -> None:
+        """Go by another configuration: its office hours, its certificate."""
+        self._config = config
+
     def ready(self) -> tuple[bool, str]:
         """Whether the loop still turns and the database takes rows, and in words why not."""
         if self._ticked is None:

@@ -259,6 +259,7 @@ class Hub(AgentEvents):
             raise
         self.config = self.live.config = self.runner.config = config
         self.vigil.reload(config)
+        self.health.reload(config)
         self.courier.reload(config)
         self.schedule.reload(config)
         self.live.self_.reload_success = True
