@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from jharnet_monitor.commands import report as command
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.judge import signs
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report import charts, fold, pdf, period, texts
@@ -63,7 +64,7 @@ def papers(summary: Summary) -> dict[str, bytes]:
     return {one.language: one.content for one in make(summary, LANGUAGES, ["pdf"])}
 
 
-@pytest.mark.parametrize("module", [period, texts, fold, charts])
+@pytest.mark.parametrize("module", [period, texts, fold, charts, signs])
 def test_examples_in_docstrings_hold(module: Any) -> None:
     """Every `>>>` example gives what it says."""
     assert doctest.testmod(module).failed == 0

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from statistics import median
+from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.availability import account
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.judge.timeline import Span
 from jharnet_monitor.model import Measurement, Outcome
-from jharnet_monitor.report.fold import clipped, conference, outages, speed
+from jharnet_monitor.report.fold import by_day, clipped, conference, outages, speed
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.summary import Latency, OfficeSummary, Point, SpeedTest
 from jharnet_monitor.store.figures import Block
@@ -118,10 +119,10 @@ class Collector:
             conference=conference(self._calls, self.config.district),
             account=account(held, self.period.start, self.until),
             outages=tuple(outages(self.office.id, held, self.until)),
-            down=speed((test.down for test in tests), down, share),
-            up=speed((test.up for test in tests), up, share),
-            internet_down=speed((test.down for test in self._internet), None, share),
-            internet_up=speed((test.up for test in self._internet), None, share),
+            down=speed(self._by_day(tests, "down"), down, share),
+            up=speed(self._by_day(tests, "up"), up, share),
+            internet_down=speed(self._by_day(self._internet, "down"), None, share),
+            internet_up=speed(self._by_day(self._internet, "up"), None, share),
             latency=_joined(self._latency.values()),
             days=tuple(self._days()),
             spans=tuple(held),
@@ -131,6 +132,10 @@ class Collector:
             first=self.first,
             last=self.last,
         )
+
+    def _by_day(self, tests: Iterable[SpeedTest], way: str) -> list[list[float]]:
+        zone = ZoneInfo(self.config.district.timezone)
+        return by_day(((test.at, getattr(test, way)) for test in tests), zone)
 
     def _days(self) -> Iterable[tuple[date, Latency]]:
         for number, day in enumerate(self.period.days):

@@ -103,7 +103,7 @@ def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
         extent,
         *(
             words(f"report.method_text.{part}")
-            for part in ("conference", "availability", "speed", "latency", "unknown")
+            for part in ("conference", "availability", "speed", "latency", "certain", "unknown")
         ),
         words(
             "report.method_text.marks",

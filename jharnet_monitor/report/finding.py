@@ -24,6 +24,8 @@ class Kind(StrEnum):
     """It delivers less than was contracted."""
     RATE = "rate"
     """Its speed is too small for the conference; what was contracted is not known."""
+    FEW = "few"
+    """Its speed is too small for the conference; too few days to judge the contract by."""
     LOSS = "loss"
     DELAY = "delay"
     CALL = "call"
@@ -53,7 +55,7 @@ class Finding:
 def findings(summary: OfficeSummary, thresholds: Thresholds) -> tuple[Finding, ...]:
     """All reasons, the main one first; empty where nothing has to be done."""
     found = [*_conference(summary, thresholds), *_availability(summary, thresholds)]
-    if _short_of_contract(summary, thresholds):
+    if _breaks_contract(summary):
         found.append(Finding(Kind.REPAIR))
     if summary.latency.loss is not None and summary.latency.loss > thresholds.loss:
         found.append(Finding(Kind.LOSS))
@@ -72,25 +74,26 @@ def _conference(summary: OfficeSummary, thresholds: Thresholds) -> Iterator[Find
     if call.cause is not None:
         yield Finding(Kind.CALL, call.cause)
     elif call.limited_by == "rate":
-        yield Finding(_too_slow(summary, thresholds))
+        yield Finding(_too_slow(summary))
     elif call.limited_by in ("loss", "delay", "host"):
         yield Finding(Kind(call.limited_by))
-    elif _short_of_contract(summary, thresholds):
+    elif _breaks_contract(summary):
         yield Finding(Kind.REPAIR)
     else:
         yield Finding(Kind.UNEXPLAINED)
 
 
-def _too_slow(summary: OfficeSummary, thresholds: Thresholds) -> Kind:
-    if _short_of_contract(summary, thresholds):
+def _too_slow(summary: OfficeSummary) -> Kind:
+    if _breaks_contract(summary):
         return Kind.REPAIR
-    known = summary.down.ratio is not None or summary.up.ratio is not None
-    return Kind.UPGRADE if known else Kind.RATE
+    kept = [way.kept for way in (summary.down, summary.up) if way.contracted is not None]
+    if not kept:
+        return Kind.RATE
+    return Kind.UPGRADE if all(kept) else Kind.FEW
 
 
-def _short_of_contract(summary: OfficeSummary, thresholds: Thresholds) -> bool:
-    ratios = (summary.down.ratio, summary.up.ratio)
-    return any(ratio is not None and ratio < thresholds.delivered for ratio in ratios)
+def _breaks_contract(summary: OfficeSummary) -> bool:
+    return summary.down.kept is False or summary.up.kept is False
 
 
 def _availability(summary: OfficeSummary, thresholds: Thresholds) -> Iterator[Finding]:

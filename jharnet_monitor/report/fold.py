@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime, tzinfo
 from statistics import median, median_low
 
 from jharnet_monitor.config.schema import District
 from jharnet_monitor.judge.hours import in_office_hours
+from jharnet_monitor.judge.signs import median_reaches
 from jharnet_monitor.judge.timeline import Span
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from jharnet_monitor.report.summary import Conference, Outage, Speed
@@ -60,17 +61,33 @@ def _most(names: Iterable[str | None]) -> str | None:
     return found.most_common(1)[0][0] if found else None
 
 
-def speed(rates: Iterable[float | None], contracted: float | None, share: float) -> Speed:
-    """Median rate and how many tests fell short of `share` of the contracted one.
+def speed(days: Iterable[Sequence[float]], contracted: float | None, share: float) -> Speed:
+    """Median rate over all tests, and whether `share` of the contracted one is reached.
 
-    >>> speed([2e6, None, 4e6, 3e6], 4e6, 0.8)
-    Speed(median=3000000.0, tests=3, contracted=4000000.0, below=2, low=2000000.0, high=4000000.0)
+    `days` holds the rates of each day. A day's tests hang together: `kept` counts days.
+
+    >>> found = speed([[2e6], [4e6, 3e6]], 4e6, 0.8)
+    >>> found.median, found.tests, found.below, found.low, found.high, found.kept
+    (3000000.0, 3, 2, 2000000.0, 4000000.0, None)
     """
-    known = [rate for rate in rates if rate is not None]
-    if not known:
+    held = [day for day in days if day]
+    rates = [rate for day in held for rate in day]
+    if not rates:
         return Speed(contracted=contracted)
-    below = 0 if contracted is None else sum(rate < share * contracted for rate in known)
-    return Speed(median(known), len(known), contracted, below, min(known), max(known))
+    below, kept = 0, None
+    if contracted is not None:
+        below = sum(rate < share * contracted for rate in rates)
+        kept = median_reaches(held, share * contracted)
+    return Speed(median(rates), len(rates), contracted, below, min(rates), max(rates), kept)
+
+
+def by_day(tests: Iterable[tuple[datetime, float | None]], zone: tzinfo) -> list[list[float]]:
+    """The figures of each day of a zone's calendar that has any."""
+    days: dict[date, list[float]] = {}
+    for at, figure in tests:
+        if figure is not None:
+            days.setdefault(at.astimezone(zone).date(), []).append(figure)
+    return list(days.values())
 
 
 def clipped(spans: Iterable[Span], start: datetime, until: datetime) -> list[Span]:

@@ -6,9 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from jharnet_monitor.judge.signs import changed
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.finding import Finding, Kind, findings
+from jharnet_monitor.report.fold import by_day
 from jharnet_monitor.report.summary import Conference, OfficeSummary, Speed, Summary
 from jharnet_monitor.report.words import Words
 
@@ -66,7 +69,7 @@ def page_one(summary: Summary, judged: Sequence[Judged], words: Words) -> dict[s
             words("report.head.change", before=words(f"period.before_{summary.period.kind}")),
             words("report.head.cause"),
         ],
-        "rows": [row(one, words) for one in judged],
+        "rows": [row(one, summary.zone, words) for one in judged],
     }
 
 
@@ -116,7 +119,7 @@ def _by_kind(judged: Iterable[Judged], words: Words, *, main_only: bool) -> dict
     for one in judged:
         for finding in one.found[:1] if main_only else one.found:
             found[finding.kind].append(texts.office_name(one.summary.office, words))
-    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+    return found
 
 
 def _phrases(group: str, found: Mapping[Kind, list[str]], words: Words) -> list[str]:
@@ -125,7 +128,7 @@ def _phrases(group: str, found: Mapping[Kind, list[str]], words: Words) -> list[
     ]
 
 
-def row(judged: Judged, words: Words) -> dict[str, Any]:
+def row(judged: Judged, zone: ZoneInfo, words: Words) -> dict[str, Any]:
     """One block office in the table of page one."""
     office = judged.summary
     return {
@@ -136,7 +139,7 @@ def row(judged: Judged, words: Words) -> dict[str, Any]:
         "tests": tests_text(office.conference, words),
         **availability_texts(office, words),
         **speed_texts(office.down, office.up, words),
-        **_change(office, words),
+        **_change(office, zone, words),
         "findings": [finding_texts(finding, words) for finding in judged.found],
         "nothing": words("act.nothing"),
     }
@@ -149,6 +152,8 @@ def grade_text(grade: int | None, words: Words) -> str:
 
 def tests_text(conference: Conference, words: Words) -> str:
     """How many tests the answer rests on, and how many could not be made."""
+    if not conference.tests and not conference.missed:
+        return words("report.no_test")
     if not conference.tests:
         return words("report.no_result", n=words("report.tests", n=conference.missed))
     key = "report.tests_outside" if conference.outside_hours else "report.tests"
@@ -192,16 +197,20 @@ def _contract(down: Speed, up: Speed, words: Words) -> str:
     return words("report.of_contract", shares=" / ".join(shares), rate=rates)
 
 
-def _change(office: OfficeSummary, words: Words) -> dict[str, str]:
-    now, before = office.conference.grade, office.before.conference.grade if office.before else None
-    if now is None or before is None:
+def _change(office: OfficeSummary, zone: ZoneInfo, words: Words) -> dict[str, str]:
+    """Better or worse than before, where the days of both periods tell it from chance."""
+    now = office.conference
+    before = office.before.conference if office.before else None
+    if before is None or now.grade is None or before.grade is None:
         return {"change": words("report.change.new"), "was": ""}
-    if now == before:
+    if now.grade == before.grade:
         return {"change": words("report.change.same"), "was": ""}
-    key = "better" if now > before else "worse"
+    key = "better" if now.grade > before.grade else "worse"
+    if not changed(by_day(before.grades, zone), by_day(now.grades, zone)):
+        key = "unsure"
     return {
         "change": words(f"report.change.{key}"),
-        "was": words("report.change.was", grade=grade_text(before, words)),
+        "was": words("report.change.was", grade=grade_text(before.grade, words)),
     }
 
 

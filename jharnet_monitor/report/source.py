@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
@@ -103,11 +103,13 @@ def _history(
         )
 
 
-def _rates(store: Store, office: Office, period: Period) -> Iterator[float]:
-    """Every rate that was measured towards the office over JharNet."""
-    for block in store.figures.blocks(office.id, "bandwidth", period.start, period.end):
+def _rates(store: Store, office: Office, period: Period) -> Iterable[Sequence[float]]:
+    """The rates of each day that were measured towards the office over JharNet."""
+    days: dict[int, list[float]] = {}
+    for block in store.figures.blocks(office.id, "bandwidth", period.start, period.end, DAY):
         if block.path == "jharnet" and block.outcome is Outcome.OK:
-            yield from block.values.get(DOWN, ())
+            days.setdefault(block.piece, []).extend(block.values.get(DOWN, ()))
+    return days.values()
 
 
 def _known_until(store: Store, config: Config, until: datetime) -> datetime:

@@ -71,6 +71,8 @@ class Speed:
     """Tests under the configured share of the contracted rate."""
     low: float | None = None
     high: float | None = None
+    kept: bool | None = None
+    """Whether the share of the contract is reached for certain; None where the days do not tell."""
 
     @property
     def ratio(self) -> float | None:

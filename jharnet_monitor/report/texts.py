@@ -110,7 +110,8 @@ def length(seconds: float, words: Words) -> str:
         return words("span.minutes", m=minutes)
     hours, rest = divmod(minutes, 60)
     if hours < 48:
-        return words("span.hours", h=hours, m=rest)
+        key = "span.hours" if rest else "span.whole_hours"
+        return words(key, h=hours, m=rest)
     return words("span.days", d=hours // 24, h=hours % 24)
 
 
