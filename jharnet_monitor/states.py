@@ -34,6 +34,8 @@ class OfficeEvidence:
     """When the connected agent was last heard, monotonic; None while none is connected."""
     goodbye: bool = False
     ever: bool = False
+    back: bool = False
+    """The agent came since the hub's start: it is no longer awaited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,6 @@ class States:
             return AgentPresence.NOT_EXPECTED
         if seen.goodbye:
             return AgentPresence.GOODBYE
-        if self.clock.monotonic() - self._started < AGENT_GRACE_SECONDS:
+        if not seen.back and self.clock.monotonic() - self._started < AGENT_GRACE_SECONDS:
             return AgentPresence.AWAITED
         return AgentPresence.SILENT if seen.ever else AgentPresence.NEVER

@@ -149,7 +149,7 @@ class Vigil:
     async def agent_joined(self, office: str, vitals: Vitals) -> None:
         """An agent said hello."""
         seen = self._states.offices[office]
-        seen.ever, seen.goodbye = True, False
+        seen.ever, seen.back, seen.goodbye = True, True, False
         agent = self._live.offices[office].agent
         agent.connected, agent.said_goodbye, agent.version = True, False, vitals.version
         self._take_vitals(office, vitals)

@@ -68,6 +68,19 @@ def test_an_agent_whose_line_is_dead_is_not_heard_for_long() -> None:
     assert bench.state(3) == "unreachable"
 
 
+def test_an_agent_that_came_back_is_awaited_no_longer() -> None:
+    """Just after the hub's start an absent agent is awaited; one that came and fell silent is not."""
+    config = make_config(("potka",))
+    agent = config.offices[0].model_copy(update={"agent": object()})
+    for back, state in ((False, "unknown"), (True, "lan_down")):
+        bench = Bench()
+        bench.states.config = config.model_copy(update={"offices": (agent,)})
+        bench.router(True)
+        bench.seen.pc = False
+        bench.seen.ever, bench.seen.back = True, back
+        assert bench.state(10) == state
+
+
 def test_the_uplink_takes_the_blame_alone() -> None:
     """When the gateway is silent with everything else, no office is called unreachable."""
     bench = Bench()
