@@ -69,7 +69,7 @@ def test_an_agent_whose_line_is_dead_is_not_heard_for_long() -> None:
 
 
 def test_an_agent_that_came_back_is_awaited_no_longer() -> None:
-    """Just after the hub's start an absent agent is awaited; one that came and fell silent is not."""
+    """Just after the start an absent agent is awaited; one that came and fell silent is not."""
     config = make_config(("potka",))
     agent = config.offices[0].model_copy(update={"agent": object()})
     for back, state in ((False, "unknown"), (True, "lan_down")):
