@@ -29,6 +29,7 @@ from jharnet_monitor.model import Measurement, format_utc
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.record import Recorder
 from jharnet_monitor.report.courier import Courier
+from jharnet_monitor.report.drill_paper import keep_drill
 from jharnet_monitor.runner import Runner
 from jharnet_monitor.schedule import Schedule
 from jharnet_monitor.store import Store, Window
@@ -244,6 +245,7 @@ class Hub(AgentEvents):
 
     async def _keep_drill(self, drill: dict[str, Any]) -> None:
         await asyncio.to_thread(self.store.diary.add_drill, drill)
+        await asyncio.to_thread(keep_drill, drill, self.config, self.clock.now())
 
     async def reload(self) -> None:
         """Read the configuration again; a wrong one changes nothing.

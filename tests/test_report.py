@@ -29,7 +29,7 @@ from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report import charts, fold, pdf, period, texts
 from jharnet_monitor.report.build import FORMATS, make
 from jharnet_monitor.report.content import content
-from jharnet_monitor.report.drill_paper import make_drill
+from jharnet_monitor.report.drill_paper import keep_drill, make_drill
 from jharnet_monitor.report.files import write_whole
 from jharnet_monitor.report.finding import Kind, findings
 from jharnet_monitor.report.page_one import judge
@@ -342,6 +342,19 @@ def test_the_drills_paper_is_one_page_to_be_signed(made: Made, language: str) ->
         *(texts.office_name(office, said) for office in made.config.offices),
     ):  # fmt: skip
         assert plain(phrase) in text, phrase
+
+
+def test_a_drills_papers_lie_among_the_reports(
+    made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The hub puts them there after each drill; where it cannot, the drill itself is kept."""
+    drill = made_up_week.drill(made.config)
+    config = made_up_week.config(made.database, directory=tmp_path / "reports")
+    keep_drill(drill, config, MADE_AT)
+    names = {path.name for path in (tmp_path / "reports").iterdir()}
+    assert names == {f"drill-20261118-053000-a1b2.{lang}.pdf" for lang in LANGUAGES}
+    keep_drill(drill, made_up_week.config(made.database, directory=Path("/proc/none")), MADE_AT)
+    assert "the paper of drill 20261118-053000-a1b2 could not be made" in caplog.text
 
 
 def test_page_one_answers_in_three_sentences(summary: Summary) -> None:
