@@ -20,6 +20,12 @@ BUSY_SECONDS = 15
 """How long a transaction waits for another one's lock."""
 _WRITER_LOCK = 0x6A68_6172_6E65_74  # "jharnet": the advisory lock of whoever writes
 
+_POSTGRESQL: dict[str, Any] = {
+    "connect_timeout": 10,
+    "options": f"-c lock_timeout={BUSY_SECONDS}s",
+    "prepare_threshold": None,  # a plan that was made for an empty table scans the full one
+}
+
 
 class StoreError(Exception):
     """The database did not take or give what was asked: full disk, lock, lost server.
@@ -39,9 +45,8 @@ def open_engine(url: str) -> Engine:
             raise ArgumentError("must be sqlite:///FILE or postgresql://USER@HOST/NAME")
         if sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        arguments = {"connect_timeout": 10, "options": f"-c lock_timeout={BUSY_SECONDS}s"}
         engine = create_engine(
-            parsed, pool_pre_ping=not sqlite, connect_args={} if sqlite else arguments
+            parsed, pool_pre_ping=not sqlite, connect_args={} if sqlite else _POSTGRESQL
         )
     except ModuleNotFoundError as error:
         raise UserError(
