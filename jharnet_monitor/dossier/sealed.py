@@ -88,10 +88,16 @@ def breaks(links: Sequence[Sealed]) -> Iterator[str]:
 
 
 def needed(begins: Sequence[datetime], start: datetime, end: datetime) -> range:
-    """The links whose measurements the period needs: recorded in it, or handed in soon after."""
-    first = sum(begin + HOUR <= start for begin in begins)
-    after = sum(begin < end + HINDSIGHT for begin in begins)
-    return range(first, max(first, after))
+    """The links whose measurements the period needs: recorded in it, or handed in soon after.
+
+    A clock that was set back lets hours follow each other out of order: then all between count.
+    """
+    wanted = [
+        number
+        for number, begin in enumerate(begins)
+        if begin + HOUR > start and begin < end + HINDSIGHT
+    ]
+    return range(wanted[0], wanted[-1] + 1) if wanted else range(0)
 
 
 def sealed_until(made_at: datetime, end: datetime) -> datetime:

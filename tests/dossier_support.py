@@ -1,0 +1,182 @@
+"""A district's months in a database for a dossier, and a forger who hashes everything anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sqlite3
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.dossier import form, raw, sealed
+from jharnet_monitor.dossier.archive import json_bytes
+from jharnet_monitor.dossier.build import build, sums
+from jharnet_monitor.report.period import Period, between
+from jharnet_monitor.store import Store
+from jharnet_monitor.store.chain import GENESIS, Part, chunk_text, link
+from tests import made_up
+from tests.bench.report import fill
+from tests.made_up_week import WEEK, ZONE
+from tests.made_up_week import drill as made_up_drill
+
+MADE_AT = WEEK.end + timedelta(hours=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A database with months in it, and what is to be made of them."""
+
+    store: Store
+    config: Config
+    period: Period
+
+    def build(self, out: Path) -> dict[str, Any]:
+        """Build the dossier; gives its claims."""
+        return build(self.store, self.config, self.period, out, MADE_AT, lambda _: None)
+
+
+def filed(directory: Path, offices: int, days: int, seats: int = 20) -> Filed:
+    """The last `days` before the made-up week's end, sealed hour by hour as a hub does."""
+    database = directory / f"{offices}-{days}.db"
+    fill(database, offices, days, random.Random(1))
+    _in_order(database)
+    store = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
+    config = made_up.config(offices, database=f"sqlite:///{database}")
+    policy = config.capacity.model_copy(update={"seats": seats})
+    config = config.model_copy(update={"capacity": policy})
+    store.diary.add_drill(made_up_drill(made_up.config(11)))
+    first = (WEEK.end - timedelta(days=days)).date()
+    last = (WEEK.end - timedelta(days=1)).date()
+    store.chain.seal()
+    for week in range(1, days // 7):
+        _mail(store, WEEK.end - timedelta(weeks=week))
+    return Filed(store, config, between(str(first), str(last), ZONE))
+
+
+def _mail(store: Store, at: datetime) -> None:
+    """The week's root to somebody outside, as it went out then."""
+    clock = store.mails._clock
+    assert isinstance(clock, ManualClock)
+    clock.step((at - clock.now()).total_seconds())
+    name = f"root-{at:%G-W%V}"
+    store.mails.prepare(name, f"<{name}@hub>", ["dio@example.in"], store.chain.root(at))
+    store.mails.accepted(store.mails.of(name)[0])
+    clock.step((MADE_AT - clock.now()).total_seconds())
+
+
+def _in_order(database: Path) -> None:
+    """Number the records in the order in which a hub would have recorded them."""
+    with sqlite3.connect(database) as connection:
+        connection.execute("pragma synchronous=off")
+        names = [row[1] for row in connection.execute("pragma table_info(measurements)")]
+        others = ", ".join(f'"{n}"' for n in names if n not in ("number", "recorded_at"))
+        connection.execute("create temp table held as select * from measurements")
+        connection.execute("delete from measurements")
+        connection.execute(
+            f"insert into measurements (recorded_at, {others})"  # noqa: S608 - our own names
+            f" select started_at + 60000, {others} from held order by started_at"
+        )
+        connection.execute("update transitions set recorded_at = at")
+
+
+@dataclass(slots=True)
+class Forger:
+    """Someone who owns the file, changes it, and makes all hashes fit again."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: Path) -> Forger:
+        """Take a dossier apart."""
+        with zipfile.ZipFile(path) as file:
+            return cls({name: file.read(name) for name in file.namelist()})
+
+    def copy(self) -> Forger:
+        """Another one with the same files."""
+        return Forger(dict(self.files))
+
+    def json(self, name: str) -> Any:
+        """A file of JSON."""
+        return json.loads(self.files[name])
+
+    def set_json(self, name: str, data: Any) -> None:
+        """Replace a file of JSON."""
+        self.files[name] = json_bytes(data)
+
+    def rehash(self) -> None:
+        """Let hash report and manifest fit what the files are now."""
+        manifest = self.json("manifest.json")
+        manifest["files"] = self._told()
+        self.files["SHA256SUMS"] = sums(manifest["files"]).encode()
+        manifest["files"] = self._told()
+        self.set_json("manifest.json", manifest)
+
+    def rechain(self) -> str:
+        """Let Parquet files and the whole chain fit the CSV files; gives the new last root."""
+        links = sealed.parsed(self.files["chain/links.jsonl"])
+        parts = [dict(one.parts) for one in links]
+        for entry in self.json("manifest.json")["data"]:
+            self._reseal(entry, links, parts)
+        root, rows = GENESIS, []
+        for one, held in zip(links, parts, strict=True):
+            chunk = chunk_text(one.begin, held)
+            root = link(root, chunk)
+            row = {"begin": json.loads(chunk)["begin"], "chunk": chunk, "root": root, "pruned": []}
+            rows.append(json.dumps(row, ensure_ascii=False) + "\n")
+        self._remail([one.root for one in links], [json.loads(row)["root"] for row in rows])
+        self.files["chain/links.jsonl"] = "".join(rows).encode()
+        return root
+
+    def write(self, path: Path) -> Path:
+        """Put the dossier together again."""
+        with zipfile.ZipFile(path, "w") as file:
+            for name, content in self.files.items():
+                file.writestr(name, content)
+        return path
+
+    def change_cells(self, name: str, column: str, change: Callable[[int, str], str]) -> int:
+        """Change a column of a CSV file cell by cell; gives how many became another text."""
+        head, *rows = self.files[name].decode().splitlines()
+        place = head.split(",").index(column) - len(head.split(","))
+        changed = 0
+        for number, row in enumerate(rows):
+            cells = row.split(",")
+            before = cells[place]
+            cells[place] = change(number, row) if before else before
+            changed += cells[place] != before
+            rows[number] = ",".join(cells)
+        self.files[name] = ("\n".join([head, *rows]) + "\n").encode()
+        return changed
+
+    def _told(self) -> dict[str, Any]:
+        return {
+            name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+            for name, content in sorted(self.files.items())
+            if name != "manifest.json"
+        }
+
+    def _reseal(self, entry: Any, links: list[sealed.Sealed], parts: list[dict[str, Part]]) -> None:
+        path, kind = entry["path"], entry["kind"]
+        table = form.read(self.files[path], kind)
+        self.files[path.replace(".csv", ".parquet")] = raw.parquet(form.typed(table))
+        lines = [line.encode() for line in form.lines(table, kind).to_pylist()]
+        row = 0
+        for number in range(entry["links"][0], entry["links"][1] + 1):
+            part = links[number].held(kind)
+            if part.records:
+                held = b"".join(lines[row : row + part.records])
+                parts[number][kind] = Part(part.records, hashlib.sha256(held).hexdigest())
+                row += part.records
+
+    def _remail(self, before: list[str], after: list[str]) -> None:
+        mails = self.json("chain/mailed-roots.json")
+        for mail in mails:
+            mail["root"] = after[before.index(mail["root"])]
+        self.set_json("chain/mailed-roots.json", mails)
