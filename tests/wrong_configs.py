@@ -129,4 +129,8 @@ WRONG = (
           "use starttls"),
     Wrong("host: smtp.example.in", "host: smtp example", "smtp example", "report.smtp.host",
           "an IP address or a host name"),
+    Wrong("  to: [dc@example.in]", "  to: [dc@example.in]\n  day: monday", "monday",
+          "report.day", "must be 'mon'"),
+    Wrong("\nreport:", "\nretention: {raw: 30d}\nreport:", "retention", "retention.raw",
+          "must be at least 92d"),
 )  # fmt: skip
