@@ -5,35 +5,23 @@ from __future__ import annotations
 import csv
 import doctest
 import io
-import json
-import re
-import shutil
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from statistics import median, median_low
 from typing import Any
 
 import pytest
-from pypdf import PdfReader
-from typer.testing import CliRunner
 
-from jharnet_monitor.commands import report as command
-from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge import signs
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import OfficeState
-from jharnet_monitor.report import charts, fold, pdf, period, texts
+from jharnet_monitor.report import charts, fold, period, texts
 from jharnet_monitor.report.build import FORMATS, make
 from jharnet_monitor.report.content import content
-from jharnet_monitor.report.drill_paper import keep_drill, make_drill
-from jharnet_monitor.report.files import write_whole
 from jharnet_monitor.report.finding import Kind, findings
 from jharnet_monitor.report.page_one import judge
-from jharnet_monitor.report.pdf import SettingError, set_pdf
 from jharnet_monitor.report.source import summarise
 from jharnet_monitor.report.states import spans
 from jharnet_monitor.report.summary import Summary
@@ -137,6 +125,37 @@ def test_the_troubles_are_found(summary: Summary) -> None:
         assert (found[0].kind if found else None) == wanted[trouble], (trouble, found)
 
 
+def test_a_single_day_supports_no_claim_about_the_contract(made: Made) -> None:
+    """What a week proves, a day does not: the speed is too small, and more is not said."""
+    summary = summarise(made.store, made.config, period.day("2026-11-18", ZONE), MADE_AT)
+    by_trouble = dict(zip(made_up_week.TROUBLES, summary.offices, strict=True))
+    for trouble in ("narrow", "slow"):
+        office = by_trouble[trouble]
+        assert office.down.tests == 6
+        assert office.down.kept is None
+        kinds = [finding.kind for finding in findings(office, summary.config.thresholds)]
+        assert kinds == [Kind.FEW]
+
+
+def test_a_change_that_chance_could_make_is_not_called_one(summary: Summary) -> None:
+    """A grade that moved on one day of six is not certain; one that moved on all of them is."""
+    office = summary.offices[0]
+    now = office.conference
+    assert now.grade == 4
+    before = office.before
+    assert before is not None
+
+    def against(grades: tuple[int, ...]) -> str:
+        held = tuple((at, grades[n % len(grades)]) for n, (at, _) in enumerate(now.grades))
+        point = replace(before, conference=replace(now, grade=min(grades), grades=held))
+        changed = replace(office, history=(point,))
+        row = content(replace(summary, offices=(changed,)), words("en"))["front"]["rows"][0]
+        return str(row["change"])
+
+    assert against((1,)) == words("en")("report.change.better")
+    assert against((4, 4, 4, 3, 4, 4)) == words("en")("report.change.unsure")
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_was_not_measured_is_never_a_zero(summary: Summary, language: str) -> None:
     """The office without any measurement shows no figure at all, and says so."""
@@ -196,109 +215,6 @@ def test_one_office_only(made: Made) -> None:
     assert next(make(summary, ["en"], ["pdf"])).content.startswith(b"%PDF")
 
 
-def test_the_pdf_is_an_archive_with_its_figures_inside(
-    summary: Summary, papers: dict[str, bytes]
-) -> None:
-    """PDF/A-3b; the attached tables are those that are also written as files."""
-    for language, paper in papers.items():
-        reader = PdfReader(io.BytesIO(paper))
-        metadata: Any = reader.xmp_metadata
-        assert (metadata.pdfaid_part, metadata.pdfaid_conformance) == ("3", "B")
-        table = next(make(summary, [language], ["csv"])).content
-        assert reader.attachments["offices.csv"] == [table]
-        assert {"conference-tests.csv", "speed-tests.csv", "outages.csv", "days.csv",
-                "drills.csv"} <= set(reader.attachments)  # fmt: skip
-
-
-def test_the_same_summary_gives_the_same_bytes(summary: Summary, papers: dict[str, bytes]) -> None:
-    """A report made twice is one report."""
-    assert next(make(summary, ["hi"], ["pdf"])).content == papers["hi"]
-
-
-def _renamed(config: Config, name: str) -> Config:
-    office = config.offices[0].model_copy(update={"name": name, "name_hi": name})
-    return config.model_copy(update={"offices": (office, *config.offices[1:])})
-
-
-def test_names_cannot_act_as_markup(summary: Summary) -> None:
-    """A name of angle brackets, Typst code or a formula stays a name in every form."""
-    name = '=#panic("x")<script>alert(1)</script>'
-    first = replace(summary.offices[0], office=_renamed(summary.config, name).offices[0])
-    odd = replace(summary, offices=(first, *summary.offices[1:]))
-    files = {one.format: one.content for one in make(odd, ["en"], list(FORMATS))}
-    assert plain(name) in text_of(files["pdf"])
-    page = files["html"].decode()
-    assert "<script" not in page and "&lt;script&gt;" in page
-    with zipfile.ZipFile(io.BytesIO(files["xlsx"])) as book:
-        assert not any(b"<f>" in book.read(entry) for entry in book.namelist())
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_page_needs_nothing_from_outside(summary: Summary, language: str) -> None:
-    """The HTML names no other file and no address, and holds page one's sentences."""
-    page = next(make(summary, [language], ["html"])).content.decode()
-    assert not re.findall(r"""(?:src|href)\s*=|@import|url\((?!#)|https?://""", page)
-    for office in summary.config.offices:
-        assert texts.office_name(office, words(language)) in page
-
-
-def test_a_broken_template_is_told_by_its_place(
-    summary: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """File, line and column stand before what Typst says."""
-    shutil.copytree(str(pdf._TEMPLATES), tmp_path / "t")
-    broken = tmp_path / "t/weekly.typ"
-    broken.write_text(broken.read_text("utf-8") + "\n#no-such-thing\n", "utf-8")
-    monkeypatch.setattr(pdf, "_TEMPLATES", tmp_path / "t")
-    with pytest.raises(SettingError, match=r"weekly\.typ:\d+:\d+: unknown variable"):
-        next(make(summary, ["en"], ["pdf"]))
-
-
-def test_a_missing_font_is_an_error(
-    summary: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Typst only warns of it, and would set the paper in another font."""
-    monkeypatch.setattr("fontpkg_noto_sans_devanagari.ROOT", tmp_path)
-    with pytest.raises(SettingError, match="noto sans devanagari"):
-        next(make(summary, ["hi"], ["pdf"]))
-
-
-def test_a_glyph_that_no_font_has_costs_only_the_archive_form(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A name in another script is set all the same, and the log says what was lost."""
-    drill = {"id": "d", "state": "done", "profile": "720p",
-             "started_at": "2026-11-18T05:30:00Z", "offices": []}  # fmt: skip
-    config = made_up_week.config("sqlite:///x.db", directive="পটমদা")
-    made = next(make_drill(drill, config, ["en"], ["pdf"], MADE_AT))
-    assert made.content.startswith(b"%PDF")
-    assert "not as PDF/A-3b" in caplog.text
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Where the directory cannot be made, one clear line; an older file is replaced at a stroke."""
-    write_whole(tmp_path / "a.pdf", b"old")
-    write_whole(tmp_path / "a.pdf", b"new")
-    assert (tmp_path / "a.pdf").read_bytes() == b"new"
-    with pytest.raises(UserError, match=r"a\.pdf/b\.pdf: cannot be written"):
-        write_whole(tmp_path / "a.pdf" / "b.pdf", b"x")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.pdf"]
-
-
-def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
-    """Under a limit on the size of files the write fails whole, with the system's reason."""
-    import resource
-
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    try:
-        with pytest.raises(UserError, match="File too large"):
-            write_whole(tmp_path / "big.pdf", b"x" * 100_000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert list(tmp_path.iterdir()) == []
-
-
 def _change(
     number: int, state: str, hour: float, until: float = 0, supersedes: int | None = None
 ) -> Transition:
@@ -325,38 +241,6 @@ def test_spans_follow_the_changes_and_what_was_learnt_later() -> None:
     assert spans([], WEEK.end) == []
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_drills_paper_is_one_page_to_be_signed(made: Made, language: str) -> None:
-    """It names every block, who did not take part, the cause, and has room to sign."""
-    drill = made_up_week.drill(made.config)
-    paper = next(make_drill(drill, made.config, [language], ["pdf"], MADE_AT))
-    said = words(language)
-    text = text_of(paper.content)
-    assert paper.name == f"drill-20261118-053000-a1b2.{language}.pdf"
-    assert len(PdfReader(io.BytesIO(paper.content)).pages) == 1
-    absent = [made.config.offices[n] for n in (6, 10)]
-    names = texts.listed([texts.office_name(office, said) for office in absent], said)
-    for phrase in (
-        said("drill.absent", names=names), said("drill.signatory.dio"), said("cause.no_agent"),
-        said("drill.way", rate="1.61 Mbit/s", loss="1.23 %"), "17.1 / 16.2 Mbit/s",
-        *(texts.office_name(office, said) for office in made.config.offices),
-    ):  # fmt: skip
-        assert plain(phrase) in text, phrase
-
-
-def test_a_drills_papers_lie_among_the_reports(
-    made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The hub puts them there after each drill; where it cannot, the drill itself is kept."""
-    drill = made_up_week.drill(made.config)
-    config = made_up_week.config(made.database, directory=tmp_path / "reports")
-    keep_drill(drill, config, MADE_AT)
-    names = {path.name for path in (tmp_path / "reports").iterdir()}
-    assert names == {f"drill-20261118-053000-a1b2.{lang}.pdf" for lang in LANGUAGES}
-    keep_drill(drill, made_up_week.config(made.database, directory=Path("/proc/none")), MADE_AT)
-    assert "the paper of drill 20261118-053000-a1b2 could not be made" in caplog.text
-
-
 def test_page_one_answers_in_three_sentences(summary: Summary) -> None:
     """The counts of the first sentence are those of the table; the worst stands first."""
     data = content(summary, words("en"))
@@ -369,69 +253,3 @@ def test_page_one_answers_in_three_sentences(summary: Summary) -> None:
     assert [tile["value"] for tile in front["tiles"]] == [
         str(groups.count(group)) for group in ("able", "partly", "unable", "untested")
     ]
-
-
-@pytest.fixture
-def config_file(made: Made, tmp_path: Path) -> Path:
-    """The week's configuration as a file."""
-    offices = [
-        {"id": o.id, "name": o.name, "name_hi": o.name_hi, "router": o.router}
-        for o in made.config.offices
-    ]
-    text = {
-        "district": {"id": "east-singhbhum", "name": "East Singhbhum", "name_hi": "पूर्वी सिंहभूम"},
-        "hub": {"tls": False, "database": made.database, "uplink": {"contracted": "34 Mbit/s"}},
-        "offices": offices,
-    }
-    path = tmp_path / "jharnet.yaml"
-    path.write_text(json.dumps(text, ensure_ascii=False), "utf-8")
-    return path
-
-
-def test_the_command_writes_what_it_says(config_file: Path, tmp_path: Path) -> None:
-    """One file a language and format, by the names of the contract; `--json` lists them."""
-    arguments = ["--week", "2026-W47", "--lang", "hi,en", "--format", "pdf,html,xlsx,csv"]
-    arguments += ["--out", str(tmp_path / "out"), "--config", str(config_file), "--json"]
-    result = CliRunner().invoke(command.app, arguments, catch_exceptions=False)
-    files = {Path(name).name for name in json.loads(result.stdout)["files"]}
-    assert files == {f"weekly-2026-W47.{lang}.{ending}" for lang in LANGUAGES for ending in FORMATS}
-    assert files == {path.name for path in (tmp_path / "out").iterdir()}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--week", "2026-W54"], "--week 2026-W54: 2026 has the weeks W01 to W53"),
-        (["--week", "47"], "--week 47: must be an ISO week such as 2026-W47"),
-        (["--day", "2026-02-30"], "--day 2026-02-30: there is no such day"),
-        (["--month", "2026-13"], "--month 2026-13: must be a month such as 2026-11"),
-        (["--quarter", "2026-5"], "--quarter 2026-5: must be a quarter such as 2026-Q4"),
-        (["--from", "2026-11-02"], "--from and --to go together; give both"),
-        (["--from", "2026-11-02", "--to", "2026-11-01"], "--to 2026-11-01: lies before --from"),
-        (["--week", "2026-W47", "--day", "2026-11-20"], "give one of --week, --day, --month"),
-        (["--lang", "fr"], "--lang fr: `fr` is none of hi, en"),
-        (["--format", "doc"], "--format doc: `doc` is none of pdf, html, xlsx, csv"),
-        (["drill", "nothing"], "no drill `nothing` in the database"),
-    ],
-)
-def test_wrong_usage_is_one_clear_line(
-    config_file: Path, arguments: list[str], message: str
-) -> None:
-    """Every mistake names the option and what would be right."""
-    result = CliRunner().invoke(command.app, [*arguments, "--config", str(config_file)])
-    assert isinstance(result.exception, UserError), result.output
-    assert str(result.exception).startswith(message)
-
-
-def test_a_report_makes_no_database(tmp_path: Path) -> None:
-    """Where the hub has never run, the report says so and leaves nothing behind."""
-    config = made_up_week.config(f"sqlite:///{tmp_path}/none.db")
-    with pytest.raises(UserError, match=r"none\.db: there is no database yet"):
-        command._open(config)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_missing_template_is_an_error() -> None:
-    """The name of the file stands in the message."""
-    with pytest.raises(SettingError, match=r"nothing\.typ: cannot be read"):
-        set_pdf("nothing.typ", {}, MADE_AT)
