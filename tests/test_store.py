@@ -208,6 +208,29 @@ def test_a_full_disk_keeps_nothing_half(lite: Bench) -> None:
     assert [t.runs for t in lite.store.tallies.all()] == [1]
 
 
+@pytest.mark.root
+def test_a_disk_that_fills_up_and_is_cleared_goes_on(tmp_path: Path) -> None:
+    """A real small disk: whole batches alone, a clear error, and no restart needed afterwards."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "jhn-store", disk], check=True)
+    try:
+        (disk / "ballast").write_bytes(bytes(400_000))
+        bench = Bench(f"sqlite:///{disk / 'monitor.db'}")
+        with pytest.raises(StoreError):
+            for batch in range(1000):
+                bench.store.add([one(f"{batch}-{n}", batch) for n in range(50)])
+        held = len(bench.store.measurements())
+        assert held % 50 == 0
+        (disk / "ballast").unlink()
+        bench.store.add([one("after")])
+        assert len(bench.store.measurements()) == held + 1
+        assert bench.sql("PRAGMA integrity_check") == [("ok",)]
+        bench.store.close()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 def test_a_locked_database_is_one_clear_error(
     lite: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
