@@ -21,7 +21,7 @@ class AskedLatency(_Asked):
 
 
 class AskedBandwidth(_Asked):
-    """Which path: between hub and office, its capacity alone, or from the office to the Internet."""
+    """Which path: hub to office, its capacity alone, or from the office to the Internet."""
 
     path: Literal["jharnet", "trains", "internet"] | None = None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -91,7 +93,8 @@ def drill(
     if report:
         from jharnet_monitor.commands.report import drill as write_page  # noqa: PLC0415 - slow
 
-        write_page(state["id"], config=config)
+        with redirect_stdout(sys.stderr if as_json else sys.stdout):
+            write_page(state["id"], config=config)
     raise typer.Exit(0 if all(o["outcome"] == "ok" for o in state["offices"]) else 1)
 
 
