@@ -75,6 +75,7 @@ def peer(host: str) -> None:
 def cross(target: str) -> None:
     """UDP at a steady pace."""
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender.bind(("", CROSS_PORT))  # whose own packets are then not answered by ICMP errors
     following = time.monotonic()
     while True:
         sender.sendto(bytes(CROSS_BYTES - 28), (target, CROSS_PORT))
