@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import socket
 import time
@@ -111,9 +112,17 @@ def _certificate(config: Config) -> Iterator[Finding]:
 
 
 def _database(config: Config) -> Iterator[Finding]:
+    kind, _, file = config.hub.database.partition(":///")
+    if kind == "sqlite" and not Path(file).exists():
+        place = Path(file).parent
+        if place.is_dir() and os.access(place, os.W_OK):
+            yield Finding("database", "ok", f"none yet; the hub will make {file}")
+        else:
+            yield Finding("database", "bad", f"{place} cannot be written", "see hub.database")
+        return
     try:
         store = Store(config.hub.database, SystemClock())
-        store.migrate()
+        store.require_schema()
         size = store.size()
         store.close()
     except (StoreError, UserError) as error:

@@ -34,6 +34,8 @@ def main() -> None:
         spec = parse_spec(order["spec"])
         layout = Layout.of(spec, order["prefix"])
         with _sole_owner(layout):
+            if order["stays"]:  # before the emulator is forked, which would hold it open, too
+                _detach(sys.stderr)
             controller = Controller(spec, layout)
             asyncio.run(_run(controller, layout, stays=order["stays"]))
     except (UserError, RuntimeError, OSError) as error:
@@ -88,10 +90,8 @@ async def _run(controller: Controller, layout: Layout, *, stays: bool) -> None:
     async with server:
         await server.start_serving()
         _announce({"ok": os.getpid()})
-        if stays:
-            _detach(sys.stdout, sys.stderr)
-        else:
-            _detach(sys.stdout)
+        _detach(sys.stdout)
+        if not stays:
             loop.add_reader(sys.stdin.fileno(), stop)
         await controller.stopping.wait()
     controller.data_path.stop()
