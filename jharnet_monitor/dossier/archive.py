@@ -7,6 +7,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -27,29 +28,41 @@ class ArchiveError(Exception):
 
 
 class Writer:
-    """Writes a dossier; the manifest knows the SHA-256 of all that went before it."""
+    """Writes a dossier; the manifest knows the SHA-256 of all that went before it.
+
+    One file is compressed while the next is being made.
+    """
 
     def __init__(self, path: Path, made_at: datetime) -> None:
         self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
         self._stamp = made_at.timetuple()[:6]
         self.files: dict[str, dict[str, Any]] = {}
+        self._pool = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
 
     def add(self, name: str, content: bytes) -> None:
         """Add one file."""
         if name in self.files:
             raise ValueError(f"{name} is in the dossier already")
         self.files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-        self._write(name, content)
+        self._wait()
+        self._pending = self._pool.submit(self._write, name, content)
 
     def close(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, with `files` in it, and finish."""
         told = dict(manifest) | {"files": dict(sorted(self.files.items()))}
+        self._wait()
         self._write(MANIFEST, json_bytes(told))
         self._zip.close()
 
     def abandon(self) -> None:
-        """Give up what was begun."""
+        """Let go of the file, finished or not."""
+        self._pool.shutdown()
         self._zip.close()
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
 
     def _write(self, name: str, content: bytes) -> None:
         info = zipfile.ZipInfo(name, date_time=(*self._stamp,))

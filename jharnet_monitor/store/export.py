@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, Table, select
 
@@ -22,8 +21,7 @@ _ROWS = 20_000
 """Rows fetched at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One record: its fields as the chain's line has them, JSON ones as text.
 
     `values` holds the numbers of a measurement as JSON text without its brackets, in the order
