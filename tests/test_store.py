@@ -191,9 +191,14 @@ def test_a_database_of_a_newer_program_is_refused(bench: Bench) -> None:
 
 
 def test_an_empty_database_is_named_as_such(tmp_path: Path) -> None:
-    """Whoever only reads is told to migrate first."""
+    """Whoever only reads is told what to do, and makes no file."""
+    file = tmp_path / "new.db"
+    with pytest.raises(UserError, match="there is no database yet; `jharnet-monitor run`"):
+        Store(f"sqlite:///{file}", ManualClock(START)).require_schema()
+    assert not file.exists()
+    file.touch()
     with pytest.raises(UserError, match=r"no schema yet; run `jharnet-monitor db migrate`"):
-        Store(f"sqlite:///{tmp_path / 'new.db'}", ManualClock(START)).require_schema()
+        Store(f"sqlite:///{file}", ManualClock(START)).require_schema()
 
 
 def test_a_full_disk_keeps_nothing_half(lite: Bench) -> None:

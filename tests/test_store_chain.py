@@ -285,7 +285,7 @@ def test_the_commands_tell_whole_from_changed(
         return int(ended.value.code or 0), out + err
 
     code, told = db("verify")
-    assert (code, "no schema yet" in told) == (2, True)
+    assert (code, "no database yet" in told) == (2, True)
     assert db("migrate") == (0, "schema 0001\n")
     bench = Bench(f"sqlite:///{tmp_path / 'monitor.db'}")
     fill(bench)

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
-from sqlalchemy import make_url
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
@@ -124,11 +123,6 @@ def _reach(root: str | None, same_tools: bool) -> None:
 
 def _open(config: Config) -> Store:
     """The hub's database, which must be there."""
-    url = make_url(config.hub.database)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-        raise UserError(
-            f"{url.database}: there is no database yet; `jharnet-monitor run` makes it and measures"
-        )
     store = Store(config.hub.database, SystemClock())
     store.require_schema()
     return store

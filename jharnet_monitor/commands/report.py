@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
-from sqlalchemy import make_url
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.lazy import LazyGroup
@@ -173,11 +172,6 @@ def _write(
 
 def _open(config: Config) -> Store:
     """The hub's database, which must be there: a report makes none."""
-    url = make_url(config.hub.database)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-        raise UserError(
-            f"{url.database}: there is no database yet; `jharnet-monitor run` makes it and measures"
-        )
     store = Store(config.hub.database, SystemClock())
     store.require_schema()
     return store

@@ -37,7 +37,15 @@ def migrate(engine: Engine) -> str | None:
 
 
 def require(engine: Engine) -> None:
-    """Raise `UserError` unless the schema is this program's: for those who only read."""
+    """Raise `UserError` unless the schema is this program's: for those who only read.
+
+    A file that is not there is not made.
+    """
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and file and not Path(file).exists():
+        raise UserError(
+            f"{file}: there is no database yet; `jharnet-monitor run` makes it and measures"
+        )
     try:
         held = version(engine)
     except StoreError as error:
