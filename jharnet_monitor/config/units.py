@@ -14,6 +14,9 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 _NUMBER = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)\s*([^\d\s]\S*)?\s*$")
 
+LONGEST_SECONDS = 3660 * 86400
+"""Ten years: longer is a slip of the finger."""
+
 _RATES = {"bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
 _TIMES = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _RATIOS = {"%": 0.01}
@@ -50,7 +53,10 @@ def parse_duration(value: object) -> float:
     >>> parse_duration("60s"), parse_duration("300 ms"), parse_duration("2h")
     (60.0, 0.3, 7200.0)
     """
-    return round(_parse(value, _TIMES, "a duration", "60s"), 9)
+    seconds = round(_parse(value, _TIMES, "a duration", "60s"), 9)
+    if seconds > LONGEST_SECONDS:
+        raise ValueError(f"must not be over {LONGEST_SECONDS // 86400}d: `{value}`")
+    return seconds
 
 
 def parse_ratio(value: object) -> float:
