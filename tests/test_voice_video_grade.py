@@ -259,3 +259,19 @@ def test_ladder_does_not_flee_from_random_loss() -> None:
     _, changes, ladder = _settle(_Link(10e6, 0.2, loss=0.4))
     assert len(changes) == 1
     assert ladder.loss_stays
+
+
+def test_ladder_takes_no_interruption_for_a_full_link() -> None:
+    """Two seconds without any packet, and what was lost in them, leave the rung as it is."""
+    link, ladder = _Link(4e6, 0.2), Ladder(rung("720p"))
+    ladder.report(Progress(0.0, 1, 0, 0, 0.02))
+    for _ in range(8):
+        assert ladder.report(link.report(ladder.rung)) is None
+    before = link.received
+    for _ in range(8):
+        dark = link.report(ladder.rung)
+    link.lost, link.received = link.lost + 370, before
+    dark = Progress(dark.at, dark.packets, int(link.lost), int(before), 0.02, gap=2.0)
+    assert ladder.report(dark) is None
+    for _ in range(8):
+        assert ladder.report(link.report(ladder.rung)) is None

@@ -18,7 +18,13 @@ _STANDING_QUEUE = 0.3
 """Seconds of added delay which no call should cause."""
 _SHORT_QUEUE = 0.03
 _LOSS_WITH_QUEUE = 0.06
+_LOSS_AGAIN = 0.15
+"""On a rung that was chosen by what the link bore, where few packets make chance losses large."""
 _LOSS_ALONE = 0.25
+_LOSSY = 0.8
+"""Seconds for which so much must be lost, without any queue, to be held for a limit of the rate."""
+_BLACKOUT = 0.3
+"""Seconds in which nothing arrived: an interruption, which says nothing of the rate."""
 _FITS = 0.97
 """A rung is tried if it takes at most this share of what was seen to be delivered."""
 _NEARLY = 1.15
@@ -47,6 +53,8 @@ class Progress:
     """What has arrived of the whole call, as IP packets, repeats included."""
     transit: float
     """From sending to arrival of that highest packet, on two clocks: only changes tell."""
+    gap: float = 0.0
+    """The longest time in which nothing arrived at all, since the report before."""
 
 
 class Ladder:
@@ -64,6 +72,7 @@ class Ladder:
         self._climbed = False
         self._first_at: float | None = None
         self._since: float | None = None
+        self._lossy_since: float | None = None
         self._recent: deque[Progress] = deque()
         self._shortest = float("inf")
         self._loss_before: float | None = None
@@ -76,6 +85,9 @@ class Ladder:
             self._first_at = progress.at
         if progress.packets < self._not_before:
             return None
+        if progress.gap > _BLACKOUT:
+            self._recent.clear()
+            self._lossy_since = None
         self._recent.append(progress)
         while progress.at - self._recent[0].at > _WINDOW and len(self._recent) > 3:
             self._recent.popleft()
@@ -86,7 +98,7 @@ class Ladder:
             return None
         loss = max(0, progress.lost - first.lost) / packets
         delivered = (progress.line_bytes - first.line_bytes) * 8 / seconds
-        if self._overloaded(loss):
+        if self._overloaded(loss, progress.at):
             return self._down(loss, delivered)
         return self._up(progress.at)
 
@@ -97,18 +109,24 @@ class Ladder:
     def switched(self, packets: int) -> None:
         """The new rung begins with the packet of this number."""
         self._not_before = packets + 1
-        self._since = None
+        self._since = self._lossy_since = None
         self._recent.clear()
 
-    def _overloaded(self, loss: float) -> bool:
+    def _overloaded(self, loss: float, now: float) -> bool:
         queued = [p.transit - self._shortest for p in self._recent]
         queue = min(queued[-3:])
         growing = queued[-1] > queued[0] + _GROWTH
         if queue > _STANDING_QUEUE and growing:
             return True
-        if loss > _LOSS_WITH_QUEUE and queue > _SHORT_QUEUE and not self.loss_stays:
+        telling = _LOSS_WITH_QUEUE if self.capacity is None else _LOSS_AGAIN
+        if loss > telling and queue > _SHORT_QUEUE and not self.loss_stays:
             return True
-        return loss > _LOSS_ALONE and not self.loss_stays
+        if loss <= _LOSS_ALONE:
+            self._lossy_since = None
+        elif self._lossy_since is None:
+            self._lossy_since = now
+        lossy = self._lossy_since is not None and now - self._lossy_since >= _LOSSY
+        return lossy and not self.loss_stays
 
     def _up(self, now: float) -> Rung | None:
         """Try once what would give a better grade, if the link was seen to bear nearly as much."""

@@ -58,6 +58,7 @@ class Receiver:
         self._missing: dict[int, tuple[int, float, float]] = {}
         self._sender_reports: dict[int, tuple[int, float]] = {}
         self._last_counts: dict[int, tuple[int, int]] = {}
+        self._longest_gap = 0.0
         self._fraction_lost = 0.0
         self._last_pli = 0.0
 
@@ -81,12 +82,12 @@ class Receiver:
         if header.ssrc == streams.audio.ssrc:
             if header.payload_type == streams.audio.payload_type:
                 self.audio.add(header, len(data), at, STARTS | ENDS, None)
-                self.last_at = at
+                self._note_arrival(at)
                 return
         elif header.ssrc == streams.video.ssrc:
             if header.payload_type == streams.video.payload_type:
                 self._video(data, header, at, header.payload, None)
-                self.last_at = at
+                self._note_arrival(at)
                 return
         elif header.ssrc == streams.video.rtx_ssrc:
             original = original_sequence(data, header)
@@ -94,6 +95,11 @@ class Receiver:
                 self._video(data, header, at, header.payload + 2, original)
             return
         self.foreign += 1
+
+    def _note_arrival(self, at: float) -> None:
+        if self.last_at is not None:
+            self._longest_gap = max(self._longest_gap, at - self.last_at)
+        self.last_at = at
 
     def _video(
         self, data: bytes, header: Header, at: float, payload: int, original: int | None
@@ -189,7 +195,9 @@ class Receiver:
                 line_bytes=self.audio.line_bytes + self.video.line_bytes,
                 newest_audio=self.audio.newest_at,
                 newest_video=self.video.newest_at,
+                longest_gap=max(self._longest_gap, now - (self.last_at or now)),
             )
+            self._longest_gap = 0.0
             report = RtcpRrPacket(ssrc=self._own.video.ssrc, reports=blocks)
             await send(bytes(report) + account.pack())
 

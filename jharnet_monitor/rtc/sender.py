@@ -252,6 +252,7 @@ class Sender:
             lost=report.packets_lost,
             line_bytes=account.line_bytes,
             transit=(account.newest_audio if is_audio else account.newest_video) - log.at[offset],
+            gap=account.longest_gap,
         )
 
     async def _change(self, step: Rung) -> None:
