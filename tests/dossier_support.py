@@ -118,12 +118,13 @@ class Forger:
         manifest["files"] = self._told()
         self.set_json("manifest.json", manifest)
 
-    def rechain(self) -> str:
-        """Let Parquet files and the whole chain fit the CSV files; gives the new last root."""
+    def rechain(self, *changed: str) -> str:
+        """Let Parquet files and the whole chain fit the changed CSV files; gives the last root."""
         links = sealed.parsed(self.files["chain/links.jsonl"])
         parts = [dict(one.parts) for one in links]
         for entry in self.json("manifest.json")["data"]:
-            self._reseal(entry, links, parts)
+            if entry["path"] in changed:
+                self._reseal(entry, links, parts)
         root, rows = GENESIS, []
         for one, held in zip(links, parts, strict=True):
             chunk = chunk_text(one.begin, held)
@@ -141,15 +142,15 @@ class Forger:
                 file.writestr(name, content)
         return path
 
-    def change_cells(self, name: str, column: str, change: Callable[[int, str], str]) -> int:
-        """Change a column of a CSV file cell by cell; gives how many became another text."""
+    def change_cells(self, name: str, column: str, change: Callable[[str, str], str]) -> int:
+        """Change a column of measurements by office and cell; gives how many became another."""
         head, *rows = self.files[name].decode().splitlines()
         place = head.split(",").index(column) - len(head.split(","))
         changed = 0
         for number, row in enumerate(rows):
             cells = row.split(",")
             before = cells[place]
-            cells[place] = change(number, row) if before else before
+            cells[place] = change(cells[1], before) if before else before
             changed += cells[place] != before
             rows[number] = ",".join(cells)
         self.files[name] = ("\n".join([head, *rows]) + "\n").encode()
