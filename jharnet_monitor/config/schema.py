@@ -42,7 +42,7 @@ from jharnet_monitor.config.fields import (
     split_ports,
 )
 from jharnet_monitor.config.section import Section
-from jharnet_monitor.config.units import Duration, Ratio, Size
+from jharnet_monitor.config.units import Duration, Rate, Ratio, Size
 
 
 class OfficeHours(Section):
@@ -190,6 +190,33 @@ class Probes(Section):
     conference: ConferenceProbe = ConferenceProbe()
 
 
+class CallCriteria(Section):
+    """When a conference call counts as which grade, in its worse direction.
+
+    The defaults are those under which Chromium (VP8) really shows that picture; concealed audio
+    is what Microsoft's call quality dashboard calls poor.
+    """
+
+    concealed: Ratio = 0.07
+    """More audio made up than this is no conference (grade 0)."""
+    frozen: Ratio = 0.05
+    """A picture that stands still for more of the time than this does not count (grade 1)."""
+    frames: Annotated[Number, Field(ge=1, le=30)] = 8.0
+    """Frames a second that a picture needs to count at all."""
+    sd_frames: Annotated[Number, Field(ge=1, le=30)] = 12.0
+    """Frames a second of SD (360 lines, grade 3)."""
+    hd_frames: Annotated[Number, Field(ge=1, le=30)] = 20.0
+    """Frames a second of HD (720 lines, grade 4)."""
+    hd_rate: Rate = 650_000.0
+    """Video that has to arrive for HD."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> CallCriteria:
+        if not self.frames <= self.sd_frames <= self.hd_frames:
+            raise ValueError("`frames`, `sd_frames` and `hd_frames` must rise in this order")
+        return self
+
+
 class Thresholds(Section):
     """Where good ends. They live here alone; metrics export them, rules compare with them."""
 
@@ -205,6 +232,8 @@ class Thresholds(Section):
     """Conference grade that every office should reach: 4 HD, 3 SD, 2 low video, 1 audio."""
     loaded_rtt: Duration = 1.0
     """Round-trip time while the line is full."""
+    call: CallCriteria = CallCriteria()
+    """What each grade of a conference asks for."""
     availability: Ratio = 0.99
     """Availability that every office should reach, where its contract promises none."""
 

@@ -17,13 +17,14 @@ class Criteria:
 
     concealed: float = 0.07
     frozen: float = 0.05
-    frames_any: float = 8.0
-    hd_height: int = 720
+    frames: float = 8.0
+    sd_frames: float = 12.0
     hd_frames: float = 20.0
     hd_rate: float = 650_000.0
-    sd_height: int = 360
-    sd_frames: float = 12.0
-    low_height: int = 180
+
+
+HD_HEIGHT, SD_HEIGHT, LOW_HEIGHT = 720, 360, 180
+"""Lines of the picture: what the grades 4, 3 and 2 are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +80,16 @@ def grade_way(way: Way, criteria: Criteria | None = None) -> int:
     limits = criteria or Criteria()
     if way.concealed_ratio > limits.concealed:
         return 0
-    frozen = way.freeze_ratio > limits.frozen or way.frames_per_second < limits.frames_any
-    if frozen or way.height < limits.low_height:
+    frozen = way.freeze_ratio > limits.frozen or way.frames_per_second < limits.frames
+    if frozen or way.height < LOW_HEIGHT:
         return 1
     if (
-        way.height >= limits.hd_height
+        way.height >= HD_HEIGHT
         and way.frames_per_second >= limits.hd_frames
         and way.video_bits_per_second >= limits.hd_rate
     ):
         return 4
-    if way.height >= limits.sd_height and way.frames_per_second >= limits.sd_frames:
+    if way.height >= SD_HEIGHT and way.frames_per_second >= limits.sd_frames:
         return 3
     return 2
 
