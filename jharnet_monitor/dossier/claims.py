@@ -36,8 +36,8 @@ def derive(evidence: Evidence, until: datetime) -> dict[str, Any]:
     config = evidence.config
     offices = {office.id: _office(evidence, office, until) for office in config.offices}
     return {
-        "district": _district(evidence, offices, until),
         "offices": offices,
+        "district": _district(evidence, offices, until),
         "drills": [_drill(drill, config) for drill in in_order(evidence)],
     }
 

@@ -6,6 +6,7 @@ the verifier reads it with the same strict schema. Secrets, mail servers and fil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,12 +14,6 @@ from pydantic import ValidationError
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.units import spell
 from jharnet_monitor.dossier.archive import ArchiveError
-
-_RATES = ("contracted", "contracted_up", "video", "audio", "other", "per_seat", "services")
-_RATIOS = (
-    "sla", "loss", "delivered", "availability", "overhead", "utilisation",
-)  # fmt: skip
-_DURATIONS = ("rtt", "jitter", "loaded_rtt", "every", "timeout")
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -37,7 +32,8 @@ def settings(config: Config) -> dict[str, Any]:
         "capacity": whole["capacity"],
         "letter": whole["letter"],
     }
-    spelled: dict[str, Any] = _spelled(kept)
+    schema = Config.model_json_schema()
+    spelled: dict[str, Any] = _spelled(kept, schema, schema["$defs"])
     return spelled
 
 
@@ -52,14 +48,21 @@ def read_settings(data: Any) -> Config:
         raise ArchiveError(f"settings.json: {where}: {said}") from error
 
 
-def _spelled(node: Any, name: str = "") -> Any:
-    """Figures as people write them, by the name of their key."""
+def _spelled(node: Any, schema: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
+    """Figures with the units that the configuration's schema gives them."""
+    forms = [_resolved(one, known) for one in (schema, *schema.get("anyOf", ()))]
     if isinstance(node, dict):
-        return {key: _spelled(value, key) for key, value in node.items()}
+        keys = {name: form for one in forms for name, form in one.get("properties", {}).items()}
+        return {name: _spelled(value, keys.get(name, {}), known) for name, value in node.items()}
     if isinstance(node, list):
-        return [_spelled(value, "contracted" if name == "tariff" else "") for value in node]
-    if isinstance(node, float | int) and not isinstance(node, bool):
-        for names, kind in ((_RATES, "rate"), (_RATIOS, "ratio"), (_DURATIONS, "duration")):
-            if name in names:
-                return spell(node, kind)
-    return node
+        each: Mapping[str, Any] = next((one["items"] for one in forms if "items" in one), {})
+        return [_spelled(value, each, known) for value in node]
+    kind = next((one["quantity"] for one in forms if "quantity" in one), None)
+    number = isinstance(node, int | float) and not isinstance(node, bool)
+    return spell(node, kind) if kind is not None and number else node
+
+
+def _resolved(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    found: Mapping[str, Any] = known[name] if name else schema
+    return found

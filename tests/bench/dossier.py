@@ -56,7 +56,9 @@ def changed(claims: Any, leaf: Leaf, dice: random.Random) -> Any:
         node = node[key]
     value = node[leaf[-1]]
     factor = 1 + dice.choice((-1, 1)) * dice.uniform(0.03, 0.5)
-    if isinstance(value, int):
+    if leaf[-1] == "grade":
+        node[leaf[-1]] = (value + dice.randint(1, 4)) % 5
+    elif isinstance(value, int):
         node[leaf[-1]] = value + dice.randint(1, 9)
     else:
         node[leaf[-1]] = value * factor if value else 0.125

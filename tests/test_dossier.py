@@ -1,0 +1,289 @@
+"""The dossier: built from a real store, derived anew, and proof against whoever changes it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+import zipfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from docx import Document
+from typer.testing import CliRunner
+
+from jharnet_monitor.commands.dossier import app
+from jharnet_monitor.dossier import form
+from jharnet_monitor.dossier.settings import read_settings, settings
+from jharnet_monitor.dossier.verify import Verdict, verify
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.report.period import between
+from jharnet_monitor.store.export import Row
+from tests import made_up
+from tests.dossier_support import MADE_AT, Filed, Forger, filed
+from tests.made_up_week import ZONE
+from tests.pdf_text import plain, text_of
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filed]:
+    """Two offices over three weeks."""
+    made = filed(tmp_path_factory.mktemp("filed"), 2, 22)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture(scope="module")
+def dossier(place: Filed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its dossier."""
+    out = tmp_path_factory.mktemp("dossier") / "dossier.zip"
+    place.build(out)
+    return out
+
+
+@pytest.fixture
+def true(dossier: Path) -> Forger:
+    """The dossier in a forger's hands."""
+    return Forger.of(dossier)
+
+
+def check(forger: Forger, directory: Path, root: str | None = None) -> Verdict:
+    """What the verifier says of a forged dossier."""
+    return verify(forger.write(directory / "forged.zip"), root, lambda _: None)
+
+
+def test_a_true_dossier_verifies(dossier: Path) -> None:
+    """Hashes, chain, every figure and every paper come out as claimed; roots are found."""
+    with zipfile.ZipFile(dossier) as file:
+        mailed = json.loads(file.read("chain/mailed-roots.json"))
+    assert mailed
+    found = verify(dossier, mailed[0]["root"], lambda _: None)
+    assert found.problems == []
+    assert found.records > 60_000 and found.figures > 100 and found.papers >= 11
+    assert found.held_since is not None
+
+
+def test_a_dossier_is_the_same_each_time(place: Filed, dossier: Path, tmp_path: Path) -> None:
+    """Nothing in it depends on when or where it was built but `made_at`."""
+    place.build(tmp_path / "again.zip")
+    first, again = Forger.of(dossier).files, Forger.of(tmp_path / "again.zip").files
+    differing = {name for name in first if first[name] != again[name]}
+    assert {name for name in differing if not name.startswith("working-copy/")} <= {"manifest.json"}
+
+
+def test_the_figures_are_those_of_the_measurements(place: Filed, true: Forger) -> None:
+    """Counts, medians and losses as the database has them, counted in another way."""
+    claims = true.json("claims.json")
+    office = place.config.offices[0].id
+    calls = place.store.measurements(office=office, probe="conference")
+    assert claims["offices"][office]["measurements"] == 22 * 1440 + 22 * 12 + len(calls)
+    sent = received = 0.0
+    for one in place.store.measurements(office=office, probe="latency"):
+        sent += one.values["sent"]
+        received += one.values["received"]
+    assert claims["offices"][office]["loss"]["value"] == pytest.approx(1 - received / sent)
+    seconds = claims["offices"][office]["availability"]["seconds"]
+    assert seconds["unreachable"] == 22 * 1200
+    assert sum(seconds.values()) == pytest.approx(22 * 86400)
+
+
+def test_letter_and_sheets_name_every_office(place: Filed, true: Forger) -> None:
+    """Text taken out of the PDFs holds all names, the order of a letter, and the chain's value."""
+    letter, sheets = (text_of(true.files[f"{name}.hi.pdf"]) for name in ("letter", "sheets"))
+    for office in place.config.offices:
+        assert plain(office.name_hi) in letter and plain(office.name_hi) in sheets
+    order = ("कार्यालय,", "पत्रांक", "प्रेषक", "सेवामें", "विषय", "महाशय", "अनुलग्नक", "ज्ञापांक",
+             "प्रतिलिपि")  # fmt: skip
+    places = [letter.index(plain(word)) for word in order]
+    assert places == sorted(places)
+    english = text_of(true.files["letter.en.pdf"])
+    assert all(plain(office.name) in english for office in place.config.offices)
+
+
+def test_the_letter_is_a_word_file_too(true: Forger) -> None:
+    """Offices edit letters: the working copy holds the same words, and may be changed."""
+    document = Document(io.BytesIO(true.files["working-copy/letter.hi.docx"]))
+    text = "\n".join(paragraph.text for paragraph in document.paragraphs)
+    assert "महाशय" in text and "विश्वासभाजन" in text
+    assert len(document.tables[0].rows) == 3
+
+
+def test_the_raw_data_are_for_everybody(true: Forger) -> None:
+    """CSV by the standard library, Parquet with real moments, both with every record."""
+    rows = list(csv.DictReader(io.StringIO(true.files["data/bandwidth-01.csv"].decode())))
+    table = pq.read_table(io.BytesIO(true.files["data/bandwidth-01.parquet"]))
+    assert len(rows) == table.num_rows == 2 * 22 * 12
+    assert table.schema.field("started_at").type.tz == "UTC"
+    sums = true.files["SHA256SUMS"].decode()
+    assert all(f"  {name}\n" in sums for name in true.files if name.startswith("data/"))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("data/latency-01.csv", "SHA-256"), ("letter.hi.pdf", "SHA-256"), ("claims.json", "SHA-256")],
+)
+def test_a_changed_byte_is_named(true: Forger, tmp_path: Path, name: str, told: str) -> None:
+    """The first thing that is not as the manifest says is named."""
+    content = bytearray(true.files[name])
+    content[len(content) // 2] ^= 1
+    true.files[name] = bytes(content)
+    found = check(true, tmp_path)
+    assert found.problems[0].startswith(name) and told in found.problems[0]
+
+
+def test_a_changed_figure_is_named_although_all_is_hashed_anew(
+    true: Forger, tmp_path: Path
+) -> None:
+    """The claim is derived again from the raw data, and named with both figures."""
+    claims = true.json("claims.json")
+    office = next(iter(claims["offices"]))
+    claims["offices"][office]["delivered"]["down"]["value"] *= 0.9
+    true.set_json("claims.json", claims)
+    true.rehash()
+    found = check(true, tmp_path)
+    assert found.problems[0].startswith(f"claims.json: offices.{office}.delivered.down.value:")
+
+
+def test_a_paper_that_says_something_else_is_named(true: Forger, tmp_path: Path) -> None:
+    """A letter of other figures, with hashes to fit, does not follow from the claims."""
+    true.files["letter.hi.pdf"], true.files["sheets.hi.pdf"] = (
+        true.files["letter.en.pdf"], true.files["sheets.hi.pdf"],
+    )  # fmt: skip
+    true.rehash()
+    found = check(true, tmp_path)
+    assert found.problems[0].startswith("letter.hi.pdf: says")
+
+
+def test_changed_measurements_with_a_new_chain_contradict_the_claims(
+    true: Forger, tmp_path: Path
+) -> None:
+    """Raw data, Parquet, chain and hashes all fit each other; the figures no longer do."""
+    claims = true.json("claims.json")
+    office = next(iter(claims["offices"]))
+    name = "data/bandwidth-01.csv"
+    true.change_cells(
+        name, "download_bits_per_second",
+        lambda of, cell: repr(float(cell) / 2) if of == office else cell,
+    )  # fmt: skip
+    true.rechain(name)
+    true.rehash()
+    found = check(true, tmp_path)
+    assert found.problems[0].startswith(f"claims.json: offices.{office}.")
+
+
+def test_changed_measurements_without_a_new_chain_are_not_those_sealed(
+    true: Forger, tmp_path: Path
+) -> None:
+    """Manifest and hashes fit; the chain does not."""
+    true.change_cells("data/conference-01.csv", "grade", lambda _, cell: "0.0")
+    true.rehash()
+    found = check(true, tmp_path)
+    assert "not those that were sealed" in found.problems[0]
+
+
+def test_left_out_measurements_are_missed(true: Forger, tmp_path: Path) -> None:
+    """A file taken out together with its entry leaves a gap that the chain knows of."""
+    manifest = true.json("manifest.json")
+    manifest["data"] = [e for e in manifest["data"] if e["kind"] != "conference"]
+    del true.files["data/conference-01.csv"], true.files["data/conference-01.parquet"]
+    true.set_json("manifest.json", manifest)
+    true.rehash()
+    found = check(true, tmp_path)
+    assert found.problems and "is not enclosed" in found.problems[0]
+
+
+def test_a_chain_rebuilt_as_a_whole_is_caught_by_a_root_from_outside(
+    tmp_path: Path, true: Forger
+) -> None:
+    """The owner changes the database and makes all anew: only an outside root tells."""
+    mailed = true.json("chain/mailed-roots.json")[-1]["root"]
+    place = filed(tmp_path, 2, 22)
+    with sqlite3.connect(tmp_path / "2-22.db") as connection:
+        connection.execute("delete from chunks")
+        connection.execute("delete from mails")
+        connection.execute("update measurements set duration = 31 where probe = 'conference'")
+    place.build(tmp_path / "rebuilt.zip")
+    place.store.close()
+    assert verify(tmp_path / "rebuilt.zip", None, lambda _: None).problems == []
+    told = verify(tmp_path / "rebuilt.zip", mailed, lambda _: None).problems
+    assert told and told[0].startswith("--root")
+
+
+def test_the_working_copy_is_outside_of_what_is_verified(true: Forger, tmp_path: Path) -> None:
+    """An office may edit the DOCX without spoiling the proof."""
+    true.files["working-copy/letter.hi.docx"] += b"edited"
+    assert check(true, tmp_path).problems == []
+
+
+def test_what_does_not_belong_is_refused(true: Forger, tmp_path: Path) -> None:
+    """Another file, another form, a name that leaves the directory, no ZIP at all."""
+    more = true.copy()
+    more.files["note.txt"] = b"?"
+    more.rehash()
+    assert check(more, tmp_path).problems == ["note.txt: does not belong into a dossier"]
+    out = true.copy()
+    out.files["../evil"] = b""
+    assert "no name of a file" in check(out, tmp_path).problems[0]
+    (tmp_path / "no.zip").write_bytes(b"PK nothing")
+    assert "no ZIP file" in verify(tmp_path / "no.zip", None, lambda _: None).problems[0]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "settings.json", "chain/links.jsonl"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"a":1}'])
+def test_broken_parts_are_problems_not_crashes(
+    true: Forger, tmp_path: Path, name: str, content: bytes
+) -> None:
+    """Whoever sends a dossier may write anything into it."""
+    true.files[name] = content
+    if name != "manifest.json":
+        true.rehash()
+    assert check(true, tmp_path).problems
+
+
+def test_settings_say_the_same_when_read_again() -> None:
+    """Units and all: the verifier judges by the very marks and contracts that the hub had."""
+    config = made_up.config(11)
+    again = read_settings(json.loads(json.dumps(settings(config))))
+    assert again.capacity == config.capacity and again.thresholds == config.thresholds
+    assert [o.link for o in again.offices] == [o.link for o in config.offices]
+    assert again.district == config.district
+    assert "token" not in json.dumps(settings(config))
+
+
+def test_any_text_comes_back_out_of_a_csv_cell() -> None:
+    """Quotes, commas, line ends, empty texts and nulls give the sealed line again."""
+    odd = ('a"b', "c,d", "e\nf", "", None, "कार्यालय", "g\\h")
+    for text in odd:
+        row = Row((text, 1, 2, "x", 3))
+        content = form.csv_head("windows", ()) + "".join(form.csv_lines([row], ()))
+        line = form.lines(form.read(content.encode(), "windows"), "windows").to_pylist()[0]
+        assert json.loads(line) == [text, 1, 2, "x", 3]
+
+
+def test_a_period_without_anything_sealed_is_refused(place: Filed, tmp_path: Path) -> None:
+    """Nothing is written, and the message says why."""
+    out = tmp_path / "none.zip"
+    early = Filed(place.store, place.config, between("2020-01-01", "2020-01-31", ZONE))
+    with pytest.raises(UserError, match="nothing of this period is sealed"):
+        early.build(out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_builds_and_verifies(place: Filed, tmp_path: Path, dossier: Path) -> None:
+    """Exit 0 for a true dossier, 1 for a forged one, wrong usage in one line."""
+    run = CliRunner().invoke(app, ["verify", str(dossier), "--json"])
+    told: dict[str, Any] = json.loads(run.stdout)
+    assert (run.exit_code, told["ok"], told["exact"]) == (0, True, True)
+    forged = Forger.of(dossier)
+    forged.files["outages.csv"] = b""
+    forged.write(tmp_path / "forged.zip")
+    run = CliRunner().invoke(app, ["verify", str(tmp_path / "forged.zip")])
+    assert run.exit_code == 1 and "outages.csv" in run.stdout
+    run = CliRunner().invoke(app, ["verify", str(dossier), "--root", "abc"])
+    assert isinstance(run.exception, UserError)
+    assert MADE_AT - place.period.end == timedelta(hours=8)
