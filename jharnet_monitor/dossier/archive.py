@@ -21,6 +21,8 @@ WORKING = "working-copy/"
 LARGEST = 512 * 1024 * 1024
 """Bytes that one file may unpack to; the program's own hold at most a third of it."""
 MOST_FILES = 10_000
+MOST_BYTES = 64 * 1024**3
+"""Bytes of all files together: 264 offices over a year take a third of it."""
 
 
 class ArchiveError(Exception):
@@ -86,15 +88,17 @@ class Reader:
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise ArchiveError(f"is no ZIP file: {error}") from error
+            raise ArchiveError(f"{path.name}: is no ZIP file: {error}") from error
         entries = self._zip.infolist()
         if len(entries) > MOST_FILES:
-            raise ArchiveError(f"holds {len(entries)} files; a dossier has at most {MOST_FILES}")
+            raise ArchiveError(f"{path.name}: holds more than {MOST_FILES} files")
         for entry in entries:
             _check(entry)
+        if sum(entry.file_size for entry in entries) > MOST_BYTES:
+            raise ArchiveError(f"{path.name}: unpacks to more than {MOST_BYTES >> 30} GiB")
         self.names = [entry.filename for entry in entries]
         if len(set(self.names)) < len(self.names):
-            raise ArchiveError("holds two files of the same name")
+            raise ArchiveError(f"{path.name}: holds two files of the same name")
         self.manifest = self.json(MANIFEST)
         if not isinstance(self.manifest, dict) or not isinstance(self.manifest.get("files"), dict):
             raise ArchiveError(f"{MANIFEST}: names no files")

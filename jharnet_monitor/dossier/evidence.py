@@ -84,7 +84,9 @@ class Evidence:
                 self._add_drills(table)
             elif kind not in ("events", "windows"):
                 self._add_measurements(kind, table)
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
+        except (
+            ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+        ) as error:  # fmt: skip
             raise FormError(f"a record of `{kind}` cannot be read: {error!r}") from error
 
     def _add_measurements(self, probe: str, table: pa.Table) -> None:
