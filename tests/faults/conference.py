@@ -1,0 +1,138 @@
+"""A hundred calls in a row with peers that misbehave: each has its cause, the next one works.
+
+After every bad peer comes a good call. At the end no task, socket or thread is left, and the
+memory has not grown.
+
+    python tests/faults/conference.py [--quick] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import sys
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from jharnet_monitor.probes.base import Channel, ChannelClosed, FarContext, FarSide
+from jharnet_monitor.probes.conference_far import far_side
+from tests.bench.marks import Row, arguments, at_most, finish, note
+from tests.call_support import LoopbackAgent, call
+
+SECONDS = 1.0
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+async def leaves(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    """Goes in the middle of the call."""
+    half = asyncio.create_task(far_side(channel, params, context))
+    await asyncio.sleep(0.6)
+    half.cancel()
+    await asyncio.wait({half})
+
+
+async def says_nothing(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    """Takes the order and goes at once."""
+
+
+async def babbles(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    """Sends what no call has."""
+    await channel.send({"type": "offer", "sdp": "v=0\r\nm=audio"})
+    await channel.send({"type": "song", "text": "la"})
+
+
+async def floods(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    """Takes part, and throws datagrams at headquarters' port beside it."""
+    half = asyncio.create_task(far_side(channel, params, context))
+    await asyncio.sleep(0.3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        for _ in range(40):
+            for _ in range(300):
+                udp.sendto(os.urandom(40), ("127.0.0.1", 40000))
+            await asyncio.sleep(0.005)
+    await half
+
+
+async def breaks_off(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    """Reads the answer, and says that it cannot."""
+    half = asyncio.create_task(far_side(channel, params, context))
+    await asyncio.sleep(0.15)
+    half.cancel()
+    await asyncio.wait({half})
+    try:
+        await channel.send({"type": "failed", "cause": "no_route", "detail": "x" * 5000})
+    except ChannelClosed:
+        return
+
+
+PEERS: Mapping[str, FarSide] = {
+    "leaves": leaves,
+    "says nothing": says_nothing,
+    "babbles": babbles,
+    "floods": floods,
+    "breaks off": breaks_off,
+}
+
+
+def held() -> dict[str, float]:
+    """What this process holds now."""
+    gc.collect()
+    return {
+        "tasks": len(asyncio.all_tasks()),
+        "threads": threading.active_count(),
+        "sockets": sum(entry.is_socket() for entry in Path("/proc/self/fd").iterdir()),
+        "memory": int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 1e6,
+    }
+
+
+async def rows(calls: int) -> list[Row]:
+    """Every other call is with a good peer, and must succeed."""
+    failed, causes = 0, Counter[str]()
+    before: dict[str, float] = {}
+    names = list(PEERS)
+    for number in range(calls):
+        if number == min(20, calls // 2):
+            before = held()  # by now everything has happened once
+        if number % 2:
+            result = await call(LoopbackAgent(), seconds=SECONDS, profile="audio")
+            failed += result.error is not None
+        else:
+            name = names[number // 2 % len(names)]
+            result = await call(LoopbackAgent(PEERS[name]), seconds=SECONDS, profile="audio")
+            cause = "none" if result.error is None else result.error.cause.value
+            causes[f"{name}: {cause}"] += 1
+    after = held()
+    return [
+        at_most("good calls that failed", failed, 0, "calls"),
+        at_most("bad peers without a cause", causes_missing(causes), 0, "calls"),
+        *(note(what, count, "calls") for what, count in sorted(causes.items())),
+        *(
+            at_most(f"{what} more at the end", after[what] - before[what], most, unit)
+            for what, most, unit in (
+                ("tasks", 0, ""), ("sockets", 0, ""), ("threads", 2, ""), ("memory", 8, "MB"),
+            )
+        ),
+    ]  # fmt: skip
+
+
+def causes_missing(causes: Mapping[str, int]) -> int:
+    """Bad peers whose call was held to be good."""
+    return sum(count for what, count in causes.items() if what.endswith(": none"))
+
+
+def main() -> int:
+    """A hundred, or twenty."""
+    options = arguments(__doc__)
+    calls = 20 if options.quick else 100
+    return finish(f"{calls} calls in a row", asyncio.run(rows(calls)), options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
