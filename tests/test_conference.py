@@ -20,6 +20,7 @@ from jharnet_monitor.probes.conference_far import far_side
 from jharnet_monitor.rtc import aiortc_private, clips
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
 from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.host_watch import HostWatch, Load
 from jharnet_monitor.rtc.profiles import RUNGS, rung
 from jharnet_monitor.rtc.rtp import parse_header, parse_vp8, retransmission, unwrap
 from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, streams, vetted
@@ -39,7 +40,7 @@ def _sockets() -> int:
 async def test_a_call_on_loopback() -> None:
     """A clean path is grade 4 both ways: every quantity measured, every datagram accounted for."""
     agent = LoopbackAgent()
-    result = await call(agent, seconds=3.0)
+    result = await call(agent, seconds=2.0)
     assert result.error is None
     assert set(result.values) <= set(QUANTITY_NAMES["conference"])
     missing = set(QUANTITY_NAMES["conference"]) - set(result.values)
@@ -94,6 +95,16 @@ async def test_a_call_of_a_lower_profile(profile: str) -> None:
     result = await call(LoopbackAgent(), seconds=1.5, profile=profile)
     assert result.values["grade"] == (1 if profile == "audio" else 2)
     assert result.values["up_bits_per_second"] < 1.3 * rung(profile).line_rate
+
+
+async def test_a_host_that_oversleeps_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the event loop was late for a tenth of the call, there is no grade: the host was it."""
+    monkeypatch.setattr(HostWatch, "load", lambda self: Load(lag=0.4, stalled=0.1, cpu=1.0))
+    result = await call(LoopbackAgent(), seconds=1.0, profile="audio")
+    assert isinstance(result.error, NoData)
+    assert result.error.cause is Cause.HOST_OVERLOADED
+    assert result.values == {}
+    assert result.conditions["limited_by"] == "host"
 
 
 # Peers that are missing, leave, or misbehave
