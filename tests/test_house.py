@@ -183,7 +183,7 @@ def test_the_top_level_is_tidy() -> None:
     assert top <= {
         ".ci", ".dockerignore", ".github", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE",
         "README.md",
-        "config", "docs", "exporters", "jharnet_monitor", "pyproject.toml", "requirements.lock",
+        "config", "exporters", "jharnet_monitor", "pyproject.toml", "requirements.lock",
         "tests",
     }  # fmt: skip
 
