@@ -163,7 +163,7 @@ async def test_an_agent_that_stops_half_way() -> None:
         while True:
             message = await channel.receive()
             if message["do"] == "download":
-                url = f"{context.hub}{message['path']}"
+                url = f"{context.hub}{message['paths'][0]}"
                 async with context.http.get(url, params={"office": OFFICE}) as response:
                     await response.content.readexactly(300_000)
                     await asyncio.sleep(1.5)
@@ -208,7 +208,7 @@ async def test_an_agent_that_does_not_stop_sending() -> None:
         while True:
             message = await channel.receive()
             if message["do"] == "upload":
-                over.append(await _pour(context, message["path"]))
+                over.append(await _pour(context, message["paths"][0]))
                 await channel.send({"sent": 10**15, "rtt": -1, "retransmitted": "no"})
             else:
                 await channel.send(await bandwidth_far._answer(message, _NO_SIDE, context))

@@ -15,6 +15,7 @@ from jharnet_monitor.judge.throughput import (
     estimate,
     ip_rate,
     loaded_round_trip,
+    same_bytes,
     stable,
 )
 from jharnet_monitor.judge.trains import Arrival, capacity
@@ -97,6 +98,24 @@ def test_the_loaded_round_trip_is_that_of_the_packets() -> None:
     assert found == pytest.approx(0.23, rel=0.1)  # the plain mean is 0.13
     assert loaded_round_trip([], samples, 2e6, 2.0) is None
     assert loaded_round_trip([Trip(5.0, 0.1)], samples, 2e6, 2.0) is None
+
+
+def test_two_counters_of_the_same_bytes() -> None:
+    """Held against each other whatever their clocks read; a liar's bytes or time show."""
+    told = transfer(4e6, 1.5)
+    seen = [Sample(s.seconds - 37, s.ip_bytes) for s in told[: len(told) * 9 // 10]]
+    both = same_bytes(told, seen, 100.6, 101.4)
+    assert both is not None
+    assert both == pytest.approx((4e6, 4e6), rel=1e-3)
+    assert same_bytes([Sample(s.seconds, 2 * s.ip_bytes) for s in told], seen, 101, 101.4) is None
+    half = same_bytes([Sample(s.seconds, s.ip_bytes / 2) for s in told], seen, 100.6, 101.4)
+    assert half is not None
+    assert half[0] == pytest.approx(2e6, rel=1e-3)
+    assert half[1] > 1.2 * half[0]
+    hasty = same_bytes([Sample(0.9 * s.seconds, s.ip_bytes) for s in told], seen, 90.6, 91.2)
+    assert hasty is not None
+    assert hasty[0] == pytest.approx(1.11 * hasty[1], rel=0.01)
+    assert same_bytes([], seen, 0, 1) is None
 
 
 @settings(deadline=None)

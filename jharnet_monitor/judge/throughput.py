@@ -37,7 +37,7 @@ class Sample:
     ip_bytes: float
 
 
-_moment = attrgetter("seconds")
+_moment, _bytes = attrgetter("seconds"), attrgetter("ip_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,32 @@ def _settled(samples: Sequence[Sample], start: float, end: float) -> Estimate:
     rate = slope(between(samples, start, end))
     spread = T95 * _standard_error(parts[first:])
     return Estimate(rate, spread / rate if rate > 0 else inf, True, start, end)
+
+
+def same_bytes(
+    told: Sequence[Sample], seen: Sequence[Sample], start: float, end: float
+) -> tuple[float, float] | None:
+    """Bit/s by two counters of the same bytes, each with its own clock: those of `start`..`end`.
+
+    The stretch is one of `told`, cut off at what `seen` has counted. None where the two have less
+    than half of it in common: then they have not counted the same stream.
+    """
+    if not told or not seen:
+        return None
+    first, last = _at(told, start), min(_at(told, end), seen[-1].ip_bytes)
+    spans = [_when(samples, last) - _when(samples, first) for samples in (told, seen)]
+    if 2 * (last - first) < _at(told, end) - first or min(spans) <= 0:
+        return None
+    return 8 * (last - first) / spans[0], 8 * (last - first) / spans[1]
+
+
+def _when(samples: Sequence[Sample], ip_bytes: float) -> float:
+    """The moment at which so many bytes had arrived, linear between the samples."""
+    after = min(bisect_left(samples, ip_bytes, key=_bytes), len(samples) - 1)
+    here, before = samples[after], samples[max(0, after - 1)]
+    span = here.ip_bytes - before.ip_bytes
+    share = 1.0 if span <= 0 else (ip_bytes - before.ip_bytes) / span
+    return before.seconds + max(0.0, min(1.0, share)) * (here.seconds - before.seconds)
 
 
 @dataclass(frozen=True, slots=True)

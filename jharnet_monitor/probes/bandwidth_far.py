@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import Any
+from http import HTTPStatus
+from statistics import fmean
+from typing import Any, TypeGuard
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
-from jharnet_monitor.clock import Clock
 from jharnet_monitor.probes.base import Channel, FarContext
-from jharnet_monitor.probes.connection import Connection, pour
+from jharnet_monitor.probes.connection import Connections, pour
 from jharnet_monitor.probes.series import Series
 from jharnet_monitor.probes.side_path_far import FarSidePath
 from jharnet_monitor.probes.tcpinfo import TcpInfo
@@ -25,6 +26,7 @@ from jharnet_monitor.probes.transfer import POLL_SECONDS
 
 LONGEST_SECONDS = 30.0
 TRANSFER_PREFIX = "/agent/transfer/"
+MOST_CONNECTIONS = 8
 
 
 async def far_side(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
@@ -44,9 +46,8 @@ async def _answer(
     what = message.get("do")
     if what == "ping":
         return {"pong": message.get("n")}
-    exchange = {"download": _download, "upload": _upload}.get(str(what))
-    if exchange is not None:
-        return await _exchange(exchange, message, context)
+    if what in ("download", "upload"):
+        return await _exchange(what, message, context)
     beside = {
         "udp": side.open,
         "listen": side.listen,
@@ -56,85 +57,127 @@ async def _answer(
     return {"error": "unknown request"} if beside is None else beside(message)
 
 
-async def _exchange(work: Any, message: Mapping[str, Any], context: FarContext) -> dict[str, Any]:
-    """Run one exchange; the end of the connection, by whomever, is its normal end."""
-    path, seconds = str(message.get("path", "")), message.get("seconds")
-    if not path.startswith(TRANSFER_PREFIX) or not isinstance(seconds, int | float):
-        return {"error": "a transfer needs its path and its time"}
-    report: dict[str, Any] = {}
+async def _exchange(name: str, message: Mapping[str, Any], context: FarContext) -> dict[str, Any]:
+    """Run one exchange; the end of its connections, by whomever, is its normal end."""
+    paths, seconds = message.get("paths"), message.get("seconds")
+    if not _are_paths(paths) or not isinstance(seconds, int | float):
+        return {"error": "a transfer needs its paths and its time"}
+    rate = float(message.get("rate", 1e9)) / len(paths)
+    transfer = _Download(context) if name == "download" else _Upload(context, rate)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(min(float(seconds), LONGEST_SECONDS)):
-            try:
-                await work(f"{context.hub}{path}", message, context, report)
-            except (aiohttp.ClientError, ConnectionError) as error:
-                report.setdefault("ended", f"{type(error).__name__}: {error}"[:200])
-    return report
+            await transfer.run([f"{context.hub}{path}" for path in paths])
+    return transfer.report()
 
 
-async def _download(
-    url: str, message: Mapping[str, Any], context: FarContext, report: dict[str, Any]
-) -> None:
-    arrivals = _Arrivals(context.clock)
-    try:
-        async with context.http.get(url, params={"office": context.office}) as response:
-            if response.status != 200:
-                report["error"] = f"the hub answered {response.status}"
-                return
-            await arrivals.take(response)
-    finally:
-        report["series"] = arrivals.series.to_json()
-        report["counted"] = "kernel" if arrivals.series.kernel_counted else "application"
+def _are_paths(paths: Any) -> TypeGuard[list[str]]:
+    return (
+        isinstance(paths, list)
+        and 0 < len(paths) <= MOST_CONNECTIONS
+        and all(isinstance(p, str) and p.startswith(TRANSFER_PREFIX) for p in paths)
+    )
 
 
-async def _upload(
-    url: str, message: Mapping[str, Any], context: FarContext, report: dict[str, Any]
-) -> None:
-    stream = _Stream(float(message.get("rate", 1e9)), context.clock)
-    try:
-        async with context.http.post(
-            url, params={"office": context.office}, data=stream
-        ) as response:
-            report["error"] = f"the hub answered {response.status}"
-    finally:
-        stream.stop()
-        report.update(stream.report())
+class _Transfer:
+    """One or more requests at once, whose connections are watched together."""
 
+    def __init__(self, context: FarContext) -> None:
+        self._context = context
+        self._connections = Connections()
+        self._error: str | None = None
 
-class _Arrivals:
-    """Reads a response without end, and notes what has arrived when."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._payload = 0
-        self.series = Series()
-
-    async def take(self, response: aiohttp.ClientResponse) -> None:
-        """Read until the connection ends or the request is cancelled."""
-        connection = Connection(response.connection and response.connection.transport)
-        watching = asyncio.create_task(self._watch(connection))
+    async def run(self, urls: list[str]) -> None:
+        """Until every connection has ended, or the caller's time is over."""
+        watching = asyncio.create_task(self._watch())
         try:
-            async for chunk in response.content.iter_any():
-                self._payload += len(chunk)
+            await asyncio.gather(*(self._guarded(url) for url in urls))
         finally:
             watching.cancel()
-            connection.cut()
+            self._connections.cut()
 
-    async def _watch(self, connection: Connection) -> None:
+    async def _guarded(self, url: str) -> None:
+        with contextlib.suppress(aiohttp.ClientError, ConnectionError):  # the hub has cut it
+            status = await self._request(url)
+            if status != HTTPStatus.OK:
+                self._error = f"the hub answered {status}"
+
+    async def _watch(self) -> None:
         while True:
-            self.series.arrived(self._clock.monotonic(), connection.info(), self._payload)
+            self._look(self._connections.infos())
             await asyncio.sleep(POLL_SECONDS)
 
+    async def _request(self, url: str) -> int:
+        """Move data until the connection ends, or give the status that the hub answered."""
+        raise NotImplementedError
 
-class _Stream(Payload):
-    """A request body without end, which watches the connection that it is written to."""
+    def _look(self, infos: list[TcpInfo]) -> None:
+        raise NotImplementedError
 
-    def __init__(self, rate: float, clock: Clock) -> None:
+    def report(self) -> dict[str, Any]:
+        """What this end has counted."""
+        return {} if self._error is None else {"error": self._error}
+
+
+class _Download(_Transfer):
+    def __init__(self, context: FarContext) -> None:
+        super().__init__(context)
+        self._payload = 0
+        self._series = Series()
+
+    async def _request(self, url: str) -> int:
+        async with self._context.http.get(url, params={"office": self._context.office}) as response:
+            if response.status == HTTPStatus.OK:
+                self._connections.add(response.connection and response.connection.transport)
+                async for chunk in response.content.iter_any():
+                    self._payload += len(chunk)
+            return int(response.status)
+
+    def _look(self, infos: list[TcpInfo]) -> None:
+        if infos or self._payload:
+            self._series.arrived(self._context.clock.monotonic(), infos, self._payload)
+
+    def report(self) -> dict[str, Any]:
+        """When how much had arrived."""
+        return {**super().report(), "series": self._series.to_json()}
+
+
+class _Upload(_Transfer):
+    def __init__(self, context: FarContext, rate: float) -> None:
+        """`rate` is that of one connection, in bit/s."""
+        super().__init__(context)
+        self._rate = rate
+        self._infos: list[TcpInfo] = []
+        self._round_trips: list[float] = []
+
+    async def _request(self, url: str) -> int:
+        body = _Noise(self._rate, self._connections)
+        params = {"office": self._context.office}
+        async with self._context.http.post(url, params=params, data=body) as response:
+            return HTTPStatus.BAD_GATEWAY if response.status == HTTPStatus.OK else response.status
+
+    def _look(self, infos: list[TcpInfo]) -> None:
+        self._infos = infos
+        self._round_trips += [fmean(info.rtt for info in infos)] if infos else []
+
+    def report(self) -> dict[str, Any]:
+        """What the sender knows: IP bytes put on the line, retransmissions, round trips."""
+        trips = self._round_trips
+        return {
+            **super().report(),
+            "sent": sum(info.ip_bytes_out for info in self._infos),
+            "payload_sent": sum(info.bytes_sent for info in self._infos),
+            "retransmitted": sum(info.bytes_retransmitted for info in self._infos),
+            "rtt": round(fmean(trips), 6) if trips else None,
+        }
+
+
+class _Noise(Payload):
+    """A request body without end, which makes its connection known and paces it."""
+
+    def __init__(self, rate: float, connections: Connections) -> None:
         super().__init__(None, content_type="application/octet-stream")
         self._rate = rate
-        self._clock = clock
-        self._connection = Connection(None)
-        self._info: TcpInfo | None = None
-        self._round_trips: list[float] = []
+        self._connections = connections
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Not text."""
@@ -142,33 +185,6 @@ class _Stream(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write until the connection ends or the request is cancelled."""
-        self._connection = Connection(getattr(writer, "transport", None))
-        self._connection.pace(self._rate)
-        watching = asyncio.create_task(self._watch())
-        try:
-            await pour(writer.write)
-        finally:
-            watching.cancel()
-
-    async def _watch(self) -> None:
-        while (info := self._connection.info()) is not None:
-            self._info = info
-            self._round_trips.append(info.rtt)
-            await asyncio.sleep(POLL_SECONDS)
-
-    def stop(self) -> None:
-        """Throw away what the kernel still holds."""
-        self._connection.cut()
-
-    def report(self) -> dict[str, Any]:
-        """What the sender knows: IP bytes put on the line, retransmissions, round trips."""
-        info = self._info
-        if info is None:
-            return {}
-        trips = self._round_trips
-        return {
-            "sent": info.bytes_sent + info.segments_out * info.header,
-            "payload_sent": info.bytes_sent,
-            "retransmitted": info.bytes_retransmitted,
-            "rtt": round(sum(trips) / len(trips), 6) if trips else None,
-        }
+        connection = self._connections.add(getattr(writer, "transport", None))
+        connection.pace(self._rate)
+        await pour(writer.write)

@@ -19,6 +19,8 @@ OVERHEAD_BYTES = 60_000
 TRAIN_BYTES = TRAIN_PACKETS * 1500
 UNSEEN_SHARE = 0.15
 """Of an upload's bytes, for those that are under way or lost when the hub has counted enough."""
+WINDOW_BYTES, MOST_CONNECTIONS = 750_000, 8
+"""One connection opens its window this far while a test lasts; more under way needs more."""
 ROUND_TRIPS = 8
 """Slow start takes so many on a long line, before there is anything to measure."""
 
@@ -44,9 +46,15 @@ class Plan:
         return cls(*(_limits(min(rate, granted), seconds) for rate in (down, up)))
 
     def for_line(self, idle_rtt: float) -> Plan:
-        """With time enough for a long line; the bytes stay as they were promised."""
+        """With time for a long line, and connections for a fat one; the bytes stay as promised."""
         seconds = max(self.download.seconds, 1.0 + ROUND_TRIPS * idle_rtt)
-        return Plan(replace(self.download, seconds=seconds), replace(self.upload, seconds=seconds))
+
+        def stretched(limits: Limits) -> Limits:
+            under_way = limits.rate * idle_rtt / 8
+            connections = min(MOST_CONNECTIONS, 1 + int(under_way / WINDOW_BYTES))
+            return replace(limits, seconds=seconds, connections=connections)
+
+        return Plan(stretched(self.download), stretched(self.upload))
 
     def of_direction(self, name: str) -> Limits:
         """The limits of `download` or `upload`."""

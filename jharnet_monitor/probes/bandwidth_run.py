@@ -17,10 +17,9 @@ from typing import Any
 from jharnet_monitor.judge.throughput import (
     Estimate,
     Trip,
-    between,
     estimate,
     loaded_round_trip,
-    slope,
+    same_bytes,
 )
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth_plan import PACE_REACHED, Plan
@@ -184,6 +183,8 @@ class FullTest(_Test):
         self._values[f"{name}_bits_per_second"] = rate
         self._conditions[f"{name}_uncertainty"] = round(measured.uncertainty, 4)
         self._conditions[f"{name}_ended"] = flow.ended.value
+        if limits.connections > 1:
+            self._conditions[f"{name}_connections"] = limits.connections
         self._conditions[f"{name}_seconds"] = round(flow.stopped - flow.begun, 3)
         loaded = _loaded(name, flow, report, trips, rate)
         if loaded is not None:
@@ -203,13 +204,13 @@ class FullTest(_Test):
         return flow, report, trips
 
     async def _transfer(self, name: str, exchange: Exchange) -> tuple[Flow, Mapping[str, Any]]:
-        path = self._agent.serve_transfer(exchange.handle)
         limits = self._plan.of_direction(name)
+        each = range(limits.connections)
+        paths = [self._agent.serve_transfer(exchange.handle) for _ in each]
         seconds = limits.seconds + REPORT_SECONDS
+        request = {"do": name, "paths": paths, "rate": limits.rate, "seconds": seconds}
         try:
-            await self._channel.send(
-                {"do": name, "path": path, "rate": limits.rate, "seconds": seconds}
-            )
+            await self._channel.send(request)
             flow = await exchange.finished()
             patience = QUIET_SECONDS if flow.ended is Ended.SILENCE else REPORT_SECONDS
             async with asyncio.timeout(patience):
@@ -240,16 +241,16 @@ class FullTest(_Test):
         except SeriesError as error:
             raise NoData(Cause.BAD_REPORT, str(error)) from error
         told = estimate(received)
-        if told is None or not acknowledged:
+        if told is None:
             raise NoData(Cause.BAD_REPORT, "the agent received too little to measure")
-        # the same stretch on the hub's clock: both series begin with the first data
-        shift = acknowledged[0].seconds - received[0].seconds
-        rate = slope(between(acknowledged, told.start + shift, told.end + shift))
+        both = same_bytes(received, acknowledged, told.start, told.end)
+        if both is None:
+            raise NoData(Cause.BAD_REPORT, "the agent counted what its kernel never acknowledged")
         margin = REPORT_MARGIN + min(told.uncertainty, MOST_UNCERTAIN)
-        if abs(told.rate - rate) > margin * rate:
+        if abs(both[0] - both[1]) > margin * both[1]:
             raise NoData(
                 Cause.BAD_REPORT,
-                f"the agent counted {told.rate:.0f} bit/s, its kernel acknowledged {rate:.0f}",
+                f"the agent counted {both[0]:.0f} bit/s, its kernel acknowledged {both[1]:.0f}",
             )
         return told
 
@@ -307,8 +308,8 @@ def _late(trips: list[Trip], flow: Flow) -> float | None:
 def _loss(name: str, flow: Flow, report: Mapping[str, Any]) -> float:
     """Share of the sender's payload that it had to send again."""
     if name == "download":
-        info = flow.info
-        again, sent = (0, 0) if info is None else (info.bytes_retransmitted, info.bytes_sent)
+        again = sum(info.bytes_retransmitted for info in flow.infos)
+        sent = sum(info.bytes_sent for info in flow.infos)
     else:
         again, sent = _count(report.get("retransmitted")), _count(report.get("payload_sent"))
     return min(1.0, again / sent) if sent else 0.0

@@ -58,12 +58,15 @@ class Connection:
     def __init__(self, transport: asyncio.BaseTransport | None) -> None:
         self._transport = transport
         self._socket: Any | None = None
+        self._last: TcpInfo | None = None
         if transport is not None and not transport.is_closing():
             self._socket = transport.get_extra_info("socket")
 
     def info(self) -> TcpInfo | None:
-        """What the kernel counts; None once the connection is gone, and where it does not count."""
-        return None if self._socket is None else tcp_info(self._socket)
+        """What the kernel has counted, the last of it when it is gone; None if it cannot count."""
+        if self._socket is not None:
+            self._last = tcp_info(self._socket) or self._last
+        return self._last
 
     def pace(self, rate: float) -> None:
         """Send at most `rate` bit/s, keep the send queue short, send full segments only."""
@@ -85,3 +88,25 @@ class Connection:
         except OSError:
             return False
         return self._socket is not None
+
+
+class Connections:
+    """The parallel connections of one stream, counted together."""
+
+    def __init__(self) -> None:
+        self._all: list[Connection] = []
+
+    def add(self, transport: asyncio.BaseTransport | None) -> Connection:
+        """One more."""
+        connection = Connection(transport)
+        self._all.append(connection)
+        return connection
+
+    def infos(self) -> list[TcpInfo]:
+        """What the kernel has counted for each, also for those that are gone."""
+        return [info for c in self._all if (info := c.info()) is not None]
+
+    def cut(self) -> None:
+        """Reset all of them."""
+        for connection in self._all:
+            connection.cut()

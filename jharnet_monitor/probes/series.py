@@ -8,7 +8,7 @@ count segments, the bytes that the application read stand in for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -45,19 +45,26 @@ class Series:
     header: int = MTU - MSS
     points: list[Point] = field(default_factory=list)
 
-    def arrived(self, moment: float, info: TcpInfo | None, payload: int) -> bool:
-        """The receiving end at `moment`; True when a point was added."""
-        if info is None and self.kernel_counted:
-            return False  # the connection is gone, and its counters with it
-        if info is None:
-            return self.add(moment, 0, payload)
-        self.mss, self.header = info.receive_mss, info.header
-        return self.add(moment, info.data_segments_in, info.bytes_received)
+    def arrived(self, moment: float, infos: Sequence[TcpInfo], payload: int) -> bool:
+        """The receiving end of one or more connections; True when a point was added.
 
-    def acknowledged(self, moment: float, info: TcpInfo) -> bool:
-        """The sending end at `moment`: what the other end has acknowledged by ACK or SACK."""
-        self.mss, self.header = info.send_mss, info.header
-        return self.add(moment, info.delivered, info.bytes_acked)
+        `payload` is what the application has read, for where the kernel does not count.
+        """
+        if not infos:
+            return self.add(moment, 0, payload)
+        most = max(infos, key=lambda info: info.bytes_received)
+        self.mss, self.header = max(1, most.receive_mss), most.header
+        segments = sum(info.data_segments_in for info in infos)
+        return self.add(moment, segments, sum(info.bytes_received for info in infos))
+
+    def acknowledged(self, moment: float, infos: Sequence[TcpInfo]) -> bool:
+        """The sending end: what the other end has acknowledged, by ACK or SACK."""
+        if not infos:
+            return False
+        most = max(infos, key=lambda info: info.bytes_acked)
+        self.mss, self.header = max(1, most.send_mss), most.header
+        segments = sum(info.delivered for info in infos)
+        return self.add(moment, segments, sum(info.bytes_acked for info in infos))
 
     def add(self, moment: float, segments: int, payload: int) -> bool:
         """Cumulative counts at a moment; True when they were worth keeping."""

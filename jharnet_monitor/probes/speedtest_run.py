@@ -34,7 +34,7 @@ from jharnet_monitor.probes.speedtest_client import (
     SpeedtestError,
     cause_of,
 )
-from jharnet_monitor.probes.tcpinfo import TcpInfo, tcp_info
+from jharnet_monitor.probes.tcpinfo import tcp_info
 
 POLL_SECONDS = 0.004
 SILENCE_SECONDS = 2.0
@@ -147,13 +147,16 @@ class Run:
             time.sleep(POLL_SECONDS)
             now = time.monotonic()
             infos = self._meter.read()
-            changed = _take(series, name, now, infos)
+            if name == "download":
+                changed = bool(infos) and series.arrived(now, infos, 0)
+            else:
+                changed = series.acknowledged(now, infos)
             last = series.points[-1].seconds if series.points else begun
             if changed and stable(series.samples()):
                 return "stable"
             if now - begun >= most_seconds:
                 return "time"
-            if sum(_down(i) + _up(i) for i in infos) >= most_bytes:
+            if sum(i.ip_bytes_in + i.ip_bytes_out for i in infos) >= most_bytes:
                 return "bytes"
             if now - last >= SILENCE_SECONDS or not worker.is_alive():
                 return "silence" if now - last >= SILENCE_SECONDS else "worker"
@@ -161,35 +164,9 @@ class Run:
     def _book(self, name: str) -> int:
         """Add what this direction put on the line; gives the payload that got through."""
         infos = self._meter.read()
-        self.result["bytes_down"] += sum(_down(i) for i in infos)
-        self.result["bytes_up"] += sum(_up(i) for i in infos)
+        self.result["bytes_down"] += sum(i.ip_bytes_in for i in infos)
+        self.result["bytes_up"] += sum(i.ip_bytes_out for i in infos)
         return sum(i.bytes_received if name == "download" else i.bytes_acked for i in infos)
-
-
-def _down(info: TcpInfo) -> int:
-    return info.bytes_received + info.segments_in * info.header
-
-
-def _up(info: TcpInfo) -> int:
-    return info.bytes_sent + info.segments_out * info.header
-
-
-def _take(series: Series, name: str, now: float, infos: list[TcpInfo]) -> bool:
-    """Add the sum over all sockets to the series; True when something new came."""
-    if not infos:
-        return False
-    biggest = max(infos, key=lambda i: i.bytes_received + i.bytes_acked)
-    series.header = biggest.header
-    if name == "download":
-        series.mss = max(biggest.receive_mss, 1)
-        segments, payload = (
-            sum(i.data_segments_in for i in infos),
-            sum(i.bytes_received for i in infos),
-        )
-    else:
-        series.mss = max(biggest.send_mss, 1)
-        segments, payload = sum(i.delivered for i in infos), sum(i.bytes_acked for i in infos)
-    return series.add(now, segments, payload)
 
 
 def main() -> None:

@@ -55,6 +55,16 @@ class TcpInfo:
     header: int
     """IP and TCP header of a data segment, in bytes."""
 
+    @property
+    def ip_bytes_out(self) -> int:
+        """What this end has put on the line, retransmissions and acknowledgements included."""
+        return self.bytes_sent + self.segments_out * self.header
+
+    @property
+    def ip_bytes_in(self) -> int:
+        """What of the other end has arrived here, each byte of payload once."""
+        return self.bytes_received + self.segments_in * self.header
+
 
 def tcp_info(sock: HasOptions) -> TcpInfo | None:
     """Ask the kernel; None where the socket is gone or the system has no such counters."""

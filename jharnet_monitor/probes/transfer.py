@@ -15,7 +15,7 @@ from aiohttp import web
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.throughput import stable
-from jharnet_monitor.probes.connection import Connection, pour
+from jharnet_monitor.probes.connection import Connection, Connections, pour
 from jharnet_monitor.probes.series import Series
 from jharnet_monitor.probes.tcpinfo import TcpInfo
 
@@ -43,11 +43,15 @@ class Ended(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a transfer may take: `rate` in bit/s, `seconds`, and IP bytes both ways."""
+    """What a transfer may take: `rate` in bit/s, `seconds`, and IP bytes both ways.
+
+    Over `connections` in parallel, which share the rate.
+    """
 
     rate: float
     seconds: float
     most_bytes: int
+    connections: int = 1
 
 
 @dataclass(slots=True)
@@ -59,7 +63,7 @@ class Flow:
 
     series: Series = field(default_factory=Series)
     ended: Ended = Ended.BROKEN_OFF
-    info: TcpInfo | None = None
+    infos: list[TcpInfo] = field(default_factory=list)
     payload: int = 0
     late: float = 0.0
     round_trips: list[float] = field(default_factory=list)
@@ -69,16 +73,12 @@ class Flow:
     @property
     def bytes_down(self) -> int:
         """IP bytes that the hub sent, headers and retransmissions included."""
-        if self.info is None:
-            return 0
-        return self.info.bytes_sent + self.info.segments_out * self.info.header
+        return sum(info.ip_bytes_out for info in self.infos)
 
     @property
     def bytes_up(self) -> int:
         """IP bytes that reached the hub."""
-        if self.info is None:
-            return self.payload
-        return self.info.bytes_received + self.info.segments_in * self.info.header
+        return sum(info.ip_bytes_in for info in self.infos) if self.infos else self.payload
 
     @property
     def own_rtt(self) -> float | None:
@@ -93,25 +93,28 @@ class Exchange:
         self._clock = clock
         self._limits = limits
         self._arrived = asyncio.Event()
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._connection = Connection(None)
+        self._over = asyncio.Event()
+        self._pumps: list[asyncio.Task[None]] = []
+        self._connections = Connections()
         self.flow = Flow()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Run the exchange for the first who comes; `AgentLink.serve_transfer` checks who."""
-        if self._arrived.is_set() or self._done.done():
+        """One connection of the transfer, until it is over; `serve_transfer` checks whose."""
+        if self._over.is_set() or len(self._pumps) >= self._limits.connections:
             raise web.HTTPGone(text="this transfer is over")
-        self._arrived.set()
-        self._connection = Connection(request.transport)
+        connection = self._connections.add(request.transport)
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+        pumping = asyncio.create_task(self._pump(request, response, connection))
+        over = asyncio.create_task(self._over.wait())
+        self._pumps.append(pumping)
+        self._arrived.set()
         try:
-            await self._run(request, response)
-        except ConnectionError:
-            self.flow.ended = Ended.BROKEN_OFF
+            await asyncio.wait({pumping, over}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._connection.cut()
-            if not self._done.done():
-                self._done.set_result(None)
+            connection.cut()
+            for task in (pumping, over):
+                task.cancel()
+            await asyncio.gather(pumping, over, return_exceptions=True)
         return response
 
     async def finished(self) -> Flow:
@@ -119,54 +122,42 @@ class Exchange:
         try:
             async with asyncio.timeout(ARRIVAL_SECONDS):
                 await self._arrived.wait()
-            # `_run` keeps its own time; this is for a hub whose loop is stuck elsewhere
-            async with asyncio.timeout(self._limits.seconds + ARRIVAL_SECONDS):
-                await asyncio.shield(self._done)
+            await self._watch()
             return self.flow
         finally:
             self.abandon()
 
     def abandon(self) -> None:
-        """Cut the connection, whoever is on it, and let nobody in any more."""
-        if not self._done.done():
-            self._done.set_result(None)
-        self._connection.cut()
+        """Cut every connection, whoever is on it, and let nobody in any more."""
+        self._over.set()
+        self._connections.cut()
 
-    async def _run(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Move the data in a task of its own, and watch the kernel's counters meanwhile."""
-        pumping = asyncio.create_task(self._pump(request, response))
-        try:
-            await self._watch(pumping)
-        finally:
-            self._connection.cut()
-            pumping.cancel()
-            await asyncio.gather(pumping, return_exceptions=True)
-
-    async def _pump(self, request: web.Request, response: web.StreamResponse) -> None:
+    async def _pump(
+        self, request: web.Request, response: web.StreamResponse, connection: Connection
+    ) -> None:
+        """Move the data of one connection, for ever."""
         raise NotImplementedError
 
-    def _count(self, moment: float, info: TcpInfo | None) -> bool:
+    def _count(self, moment: float, infos: list[TcpInfo]) -> bool:
         """Take the counters into the series; True when there is something new."""
         raise NotImplementedError
 
-    async def _watch(self, pumping: asyncio.Task[None]) -> None:
+    async def _watch(self) -> None:
+        """Look at the kernel's counters until it is time to stop."""
         flow, clock = self.flow, self._clock
         flow.begun = begun = moment = clock.monotonic()
         overslept = 0.0
-        while not pumping.done():
+        while not any(pump.done() for pump in self._pumps):
             await asyncio.sleep(POLL_SECONDS)
             before, moment = moment, clock.monotonic()
             flow.stopped = moment
             overslept += max(0.0, moment - before - POLL_SECONDS - LATE_SECONDS)
             flow.late = overslept / (moment - begun)
-            info = self._connection.info()
-            if info is not None:
-                flow.info = info
-            changed = self._count(moment, info)
-            if self._over(begun, moment, changed):
+            flow.infos = self._connections.infos()
+            if self._is_enough(moment, self._count(moment, flow.infos)):
                 return
 
-    def _over(self, begun: float, now: float, changed: bool) -> bool:
+    def _is_enough(self, now: float, changed: bool) -> bool:
         """Whether to stop now, and why."""
         flow, limits = self.flow, self._limits
         points = flow.series.points
@@ -174,40 +165,48 @@ class Exchange:
             flow.ended = Ended.BYTES
         elif changed and stable(flow.series.samples()):
             flow.ended = Ended.STABLE
-        elif now - begun >= limits.seconds:
+        elif now - flow.begun >= limits.seconds:
             flow.ended = Ended.TIME
-        elif now - (points[-1].seconds if points else begun) >= SILENCE_SECONDS:
+        elif now - (points[-1].seconds if points else flow.begun) >= SILENCE_SECONDS:
             flow.ended = Ended.SILENCE
         else:
             return False
         return True
 
+    @property
+    def _share(self) -> float:
+        """bit/s of one connection."""
+        return self._limits.rate / self._limits.connections
+
 
 class Download(Exchange):
     """Hub to agent: counted here by what the agent's kernel acknowledges, there by what came."""
 
-    async def _pump(self, request: web.Request, response: web.StreamResponse) -> None:
-        self._connection.pace(self._limits.rate)
+    async def _pump(
+        self, request: web.Request, response: web.StreamResponse, connection: Connection
+    ) -> None:
+        connection.pace(self._share)
         await response.prepare(request)
         await pour(response.write)
 
-    def _count(self, moment: float, info: TcpInfo | None) -> bool:
-        if info is None:
-            return False
-        self.flow.round_trips.append(info.rtt)
-        return self.flow.series.acknowledged(moment, info)
+    def _count(self, moment: float, infos: list[TcpInfo]) -> bool:
+        self.flow.round_trips += [fmean(info.rtt for info in infos)] if infos else []
+        return self.flow.series.acknowledged(moment, infos)
 
 
 class Upload(Exchange):
     """Agent to hub: counted here, where it arrives."""
 
-    async def _pump(self, request: web.Request, response: web.StreamResponse) -> None:
-        clock, begun = self._clock, self._clock.monotonic()
+    async def _pump(
+        self, request: web.Request, response: web.StreamResponse, connection: Connection
+    ) -> None:
+        clock, begun, taken = self._clock, self._clock.monotonic(), 0
         async for chunk in request.content.iter_any():
+            taken += len(chunk)
             self.flow.payload += len(chunk)
             # who sends faster than was agreed finds the window closed
-            due = (self.flow.payload - BURST_BYTES) * 8 / self._limits.rate
+            due = (taken - BURST_BYTES) * 8 / self._share
             await asyncio.sleep(max(0.0, begun + due - clock.monotonic()))
 
-    def _count(self, moment: float, info: TcpInfo | None) -> bool:
-        return self.flow.series.arrived(moment, info, self.flow.payload)
+    def _count(self, moment: float, infos: list[TcpInfo]) -> bool:
+        return self.flow.series.arrived(moment, infos, self.flow.payload)
