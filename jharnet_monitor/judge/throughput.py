@@ -16,6 +16,8 @@ from operator import attrgetter
 from statistics import fmean, stdev
 
 WINDOW_SECONDS = 0.5
+WINDOW_ROUND_TRIPS = 1.2
+"""A window spans more than a round trip: within one, slow start can look steady."""
 AGREEMENT = 0.03
 """Two windows agree when their rates differ by no more than this share of the larger one."""
 STEADY = 0.1
@@ -45,7 +47,7 @@ class Estimate:
     """IP rate in bit/s over `start`..`end` seconds; `uncertainty` is a share of the rate.
 
     The true mean rate of that window lies within `rate · (1 ± uncertainty)` at 95 %. `stable` is
-    False where the windows never agreed: the rate is then that of the last second.
+    False where no windows agreed: the rate is then that of the last two.
     """
 
     rate: float
@@ -86,9 +88,14 @@ def between(samples: Sequence[Sample], start: float, end: float) -> list[Sample]
     return list(samples[first : bisect_right(samples, end, key=_moment)])
 
 
-def agree(samples: Sequence[Sample], end: float) -> bool:
+def window_for(round_trip: float) -> float:
+    """Seconds of a window on a line with this idle round-trip time."""
+    return max(WINDOW_SECONDS, WINDOW_ROUND_TRIPS * round_trip)
+
+
+def agree(samples: Sequence[Sample], end: float, window: float = WINDOW_SECONDS) -> bool:
     """Whether the two windows before `end` carry the same rate, and steadily so."""
-    middle, start = end - WINDOW_SECONDS, end - 2 * WINDOW_SECONDS
+    middle, start = end - window, end - 2 * window
     if not samples or samples[0].seconds > start:
         return False
     early = slope(between(samples, start, middle))
@@ -98,22 +105,22 @@ def agree(samples: Sequence[Sample], end: float) -> bool:
     return _settled(samples, start, end).uncertainty <= STEADY
 
 
-def stable(samples: Sequence[Sample]) -> bool:
+def stable(samples: Sequence[Sample], window: float = WINDOW_SECONDS) -> bool:
     """Whether a running transfer may stop at its newest sample."""
-    return bool(samples) and agree(samples, samples[-1].seconds)
+    return bool(samples) and agree(samples, samples[-1].seconds, window)
 
 
-def estimate(samples: Sequence[Sample]) -> Estimate | None:
-    """The rate of the first pair of windows that agree, or of the last second; None if nothing.
+def estimate(samples: Sequence[Sample], window: float = WINDOW_SECONDS) -> Estimate | None:
+    """The rate of the first pair of windows that agree, or of the last two; None if nothing.
 
     What is left of slow start at its beginning is cut off. A transfer of less than one window is
     too short to say anything.
     """
-    if not samples or samples[-1].seconds - samples[0].seconds < WINDOW_SECONDS:
+    if not samples or samples[-1].seconds - samples[0].seconds < window:
         return None
-    end = next((s.seconds for s in samples if agree(samples, s.seconds)), None)
+    end = next((s.seconds for s in samples if agree(samples, s.seconds, window)), None)
     stop = samples[-1].seconds if end is None else end
-    found = _settled(samples, stop - 2 * WINDOW_SECONDS, stop)
+    found = _settled(samples, stop - 2 * window, stop)
     if found.rate <= 0:
         return None
     return replace(found, stable=end is not None)
@@ -133,21 +140,24 @@ def _settled(samples: Sequence[Sample], start: float, end: float) -> Estimate:
     return Estimate(rate, spread / rate if rate > 0 else inf, True, start, end)
 
 
-def same_bytes(
-    told: Sequence[Sample], seen: Sequence[Sample], start: float, end: float
-) -> tuple[float, float] | None:
-    """Bit/s by two counters of the same bytes, each with its own clock: those of `start`..`end`.
+def over_same_bytes(
+    told: Sequence[Sample], seen: Sequence[Sample], found: Estimate
+) -> Estimate | None:
+    """The estimate by another counter of the same stream, over the bytes on which `found` rests.
 
-    The stretch is one of `told`, cut off at what `seen` has counted. None where the two have less
-    than half of it in common: then they have not counted the same stream.
+    `seen` is what `found` was made of; `told` has a clock of its own. None where it does not hold
+    those bytes: then it has not counted this stream.
     """
-    if not told or not seen:
+    first, last = _at(seen, found.start), _at(seen, found.end)
+    if not told or told[-1].ip_bytes < last:
         return None
-    first, last = _at(told, start), min(_at(told, end), seen[-1].ip_bytes)
-    spans = [_when(samples, last) - _when(samples, first) for samples in (told, seen)]
-    if 2 * (last - first) < _at(told, end) - first or min(spans) <= 0:
+    start, end = _when(told, first), _when(told, last)
+    chosen = between(told, start, end)
+    rate = slope(chosen)
+    if rate <= 0:
         return None
-    return 8 * (last - first) / spans[0], 8 * (last - first) / spans[1]
+    spread = T95 * _standard_error(_rates(chosen))
+    return Estimate(rate, spread / rate, found.stable, start, end)
 
 
 def _when(samples: Sequence[Sample], ip_bytes: float) -> float:

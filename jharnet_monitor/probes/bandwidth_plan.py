@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from jharnet_monitor.judge.throughput import window_for
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.side_path import TRAIN_PACKETS
 from jharnet_monitor.probes.transfer import Limits
@@ -21,6 +22,9 @@ UNSEEN_SHARE = 0.15
 """Of an upload's bytes, for those that are under way or lost when the hub has counted enough."""
 WINDOW_BYTES, MOST_CONNECTIONS = 750_000, 8
 """One connection opens its window this far while a test lasts; more under way needs more."""
+SILENT_ROUND_TRIPS = 3
+LONGEST_SECONDS, SLOW_ROUND_TRIPS = 1.5, 2.5
+"""So much more of the line may a long one take: for what is under way, and for slow start."""
 ROUND_TRIPS = 8
 """Slow start takes so many on a long line, before there is anything to measure."""
 
@@ -46,13 +50,21 @@ class Plan:
         return cls(*(_limits(min(rate, granted), seconds) for rate in (down, up)))
 
     def for_line(self, idle_rtt: float) -> Plan:
-        """With time for a long line, and connections for a fat one; the bytes stay as promised."""
+        """With time for a long line, connections for a fat one, and no more bytes than promised."""
         seconds = max(self.download.seconds, 1.0 + ROUND_TRIPS * idle_rtt)
 
         def stretched(limits: Limits) -> Limits:
             under_way = limits.rate * idle_rtt / 8
             connections = min(MOST_CONNECTIONS, 1 + int(under_way / WINDOW_BYTES))
-            return replace(limits, seconds=seconds, connections=connections)
+            filled = limits.rate / HEADROOM * (limits.seconds + SLOW_ROUND_TRIPS * idle_rtt) / 8
+            return replace(
+                limits,
+                seconds=seconds,
+                most_bytes=min(limits.most_bytes, int(filled)),
+                connections=connections,
+                window=window_for(idle_rtt),
+                silence=max(limits.silence, SILENT_ROUND_TRIPS * idle_rtt),
+            )
 
         return Plan(stretched(self.download), stretched(self.upload))
 
@@ -73,7 +85,7 @@ class Plan:
 
 
 def _limits(rate: float, seconds: float) -> Limits:
-    return Limits(rate, seconds, int(rate / HEADROOM * seconds / 8))
+    return Limits(rate, seconds, int(rate / HEADROOM * (seconds + LONGEST_SECONDS) / 8))
 
 
 TRAINS_COST = OVERHEAD_BYTES // 4 + 2 * TRAIN_BYTES

@@ -19,7 +19,7 @@ from jharnet_monitor.judge.throughput import (
     Trip,
     estimate,
     loaded_round_trip,
-    same_bytes,
+    over_same_bytes,
 )
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth_plan import PACE_REACHED, Plan
@@ -46,7 +46,7 @@ LATE_SHARE = 0.1
 """A host that overslept more of the test than this was itself the bottleneck."""
 REPORT_MARGIN, MOST_UNCERTAIN = 0.05, 0.2
 """How far an agent's figure may be from what its own kernel acknowledged to the hub, beside the
-uncertainty that its series itself has; more than so much of that is no excuse."""
+uncertainty of that, of which no more than so much excuses anything."""
 LOSS_SEEN = 0.002
 """Retransmitted share from which on loss may be what holds TCP back."""
 QUEUE_STANDS, QUEUE_SECONDS = 1.25, 0.005
@@ -212,7 +212,8 @@ class FullTest(_Test):
         try:
             await self._channel.send(request)
             flow = await exchange.finished()
-            patience = QUIET_SECONDS if flow.ended is Ended.SILENCE else REPORT_SECONDS
+            quiet = max(QUIET_SECONDS, 2 * self._values["idle_rtt_seconds"])
+            patience = quiet if flow.ended is Ended.SILENCE else REPORT_SECONDS
             async with asyncio.timeout(patience):
                 report = await self._channel.receive()
         except TimeoutError:
@@ -230,27 +231,24 @@ class FullTest(_Test):
 
     def _rate(self, name: str, flow: Flow, report: Mapping[str, Any]) -> Estimate:
         """The receiver's estimate; a download's is held against what the hub saw acknowledged."""
-        acknowledged = flow.series.samples()
+        counted = flow.series.samples()
+        seen = estimate(counted, self._plan.of_direction(name).window)
+        if seen is None:
+            raise NoData(Cause.AGENT_LOST, f"the {name} was too short to measure")
         if name == "upload":
-            seen = estimate(acknowledged)
-            if seen is None:
-                raise NoData(Cause.AGENT_LOST, f"the {name} was too short to measure")
             return seen
         try:
             received = Series.from_json(report.get("series")).samples()
         except SeriesError as error:
             raise NoData(Cause.BAD_REPORT, str(error)) from error
-        told = estimate(received)
+        told = over_same_bytes(received, counted, seen)
         if told is None:
-            raise NoData(Cause.BAD_REPORT, "the agent received too little to measure")
-        both = same_bytes(received, acknowledged, told.start, told.end)
-        if both is None:
-            raise NoData(Cause.BAD_REPORT, "the agent counted what its kernel never acknowledged")
-        margin = REPORT_MARGIN + min(told.uncertainty, MOST_UNCERTAIN)
-        if abs(both[0] - both[1]) > margin * both[1]:
+            raise NoData(Cause.BAD_REPORT, "the agent has not counted what its kernel acknowledged")
+        margin = REPORT_MARGIN + min(seen.uncertainty, MOST_UNCERTAIN)
+        if abs(told.rate - seen.rate) > margin * seen.rate:
             raise NoData(
                 Cause.BAD_REPORT,
-                f"the agent counted {both[0]:.0f} bit/s, its kernel acknowledged {both[1]:.0f}",
+                f"the agent counted {told.rate:.0f} bit/s, its kernel acknowledged {seen.rate:.0f}",
             )
         return told
 

@@ -14,7 +14,7 @@ from statistics import fmean
 from aiohttp import web
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.judge.throughput import stable
+from jharnet_monitor.judge.throughput import WINDOW_SECONDS, stable
 from jharnet_monitor.probes.connection import Connection, Connections, pour
 from jharnet_monitor.probes.series import Series
 from jharnet_monitor.probes.tcpinfo import TcpInfo
@@ -45,13 +45,16 @@ class Ended(StrEnum):
 class Limits:
     """What a transfer may take: `rate` in bit/s, `seconds`, and IP bytes both ways.
 
-    Over `connections` in parallel, which share the rate.
+    Over `connections` in parallel, which share the rate; judged in windows of `window` seconds, and
+    given up after `silence` seconds without anything delivered.
     """
 
     rate: float
     seconds: float
     most_bytes: int
     connections: int = 1
+    window: float = WINDOW_SECONDS
+    silence: float = 1.0
 
 
 @dataclass(slots=True)
@@ -163,11 +166,11 @@ class Exchange:
         points = flow.series.points
         if flow.bytes_down + flow.bytes_up >= limits.most_bytes:
             flow.ended = Ended.BYTES
-        elif changed and stable(flow.series.samples()):
+        elif changed and stable(flow.series.samples(), limits.window):
             flow.ended = Ended.STABLE
         elif now - flow.begun >= limits.seconds:
             flow.ended = Ended.TIME
-        elif now - (points[-1].seconds if points else flow.begun) >= SILENCE_SECONDS:
+        elif now - (points[-1].seconds if points else flow.begun) >= limits.silence:
             flow.ended = Ended.SILENCE
         else:
             return False
