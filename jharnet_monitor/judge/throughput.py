@@ -22,6 +22,8 @@ AGREEMENT = 0.03
 """Two windows agree when their rates differ by no more than this share of the larger one."""
 STEADY = 0.1
 """Nor do they agree, but meet by chance, where the rate is less certain than this share of it."""
+MOSTLY = 0.8
+"""Of the bytes of a stretch, which a second counter must have seen of it."""
 PARTS = 20
 """The estimate's spread is judged over this many equal parts of its window."""
 T95 = 2.26
@@ -149,8 +151,10 @@ def over_same_bytes(
     those bytes: then it has not counted this stream.
     """
     first, last = _at(seen, found.start), _at(seen, found.end)
-    if not told or told[-1].ip_bytes < last:
+    held = min(last, told[-1].ip_bytes) - first if told else 0.0
+    if held < MOSTLY * (last - first):
         return None
+    last = first + held
     start, end = _when(told, first), _when(told, last)
     chosen = between(told, start, end)
     rate = slope(chosen)
