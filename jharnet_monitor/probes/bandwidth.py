@@ -9,7 +9,8 @@ from __future__ import annotations
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes import internet
 from jharnet_monitor.probes.bandwidth_plan import TRAINS_COST, TRAINS_RESERVE, Plan
-from jharnet_monitor.probes.bandwidth_run import FullTest, TrainsOnly
+from jharnet_monitor.probes.bandwidth_run import FullTest
+from jharnet_monitor.probes.bandwidth_trains import TrainsOnly
 from jharnet_monitor.probes.base import NoData, Probe, ProbeContext, Reading
 
 TRAINS_SECONDS = 30.0

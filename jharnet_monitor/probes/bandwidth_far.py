@@ -167,6 +167,7 @@ class _Upload(_Transfer):
             "sent": sum(info.ip_bytes_out for info in self._infos),
             "payload_sent": sum(info.bytes_sent for info in self._infos),
             "retransmitted": sum(info.bytes_retransmitted for info in self._infos),
+            "window": max((round(info.window_share, 3) for info in self._infos), default=0.0),
             "rtt": round(fmean(trips), 6) if trips else None,
         }
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 from jharnet_monitor.judge.throughput import (
@@ -23,25 +22,21 @@ from jharnet_monitor.judge.throughput import (
 )
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth_plan import PACE_REACHED, Plan
+from jharnet_monitor.probes.bandwidth_trains import FEWEST_TRIPS, Test
 from jharnet_monitor.probes.base import (
     AgentLink,
     Channel,
     Failed,
     NoData,
     ProbeContext,
-    ProbeError,
-    Reading,
 )
 from jharnet_monitor.probes.datagrams import SMALL_IP_BYTES
 from jharnet_monitor.probes.series import Series, SeriesError
-from jharnet_monitor.probes.side_path import SidePath, ping_spacing
+from jharnet_monitor.probes.side_path import ping_spacing
 from jharnet_monitor.probes.transfer import Download, Ended, Exchange, Flow, Upload
 
-PINGS, PING_SPACING_SECONDS = 7, 0.03
-PING_SECONDS = 5.0
 REPORT_SECONDS, QUIET_SECONDS = 10.0, 1.0
 """For the agent's report; after a transfer that fell silent it tells the line from the agent."""
-FEWEST_TRIPS = 3
 LATE_SHARE = 0.1
 """A host that overslept more of the test than this was itself the bottleneck."""
 REPORT_MARGIN, MOST_UNCERTAIN = 0.05, 0.2
@@ -51,109 +46,13 @@ LOSS_SEEN = 0.002
 """Retransmitted share from which on loss may be what holds TCP back."""
 QUEUE_STANDS, QUEUE_SECONDS = 1.25, 0.005
 """A queue stands when the round trip is longer than the idle one by this factor and this time."""
+WINDOW_SHARE = 0.3
+"""A stream that the receiver's window held back for more of its time has not filled the line."""
 LINE_FILLED = 0.9
 """Of the capacity that the trains show: with less, it was not the line."""
 
 
-class _Test:
-    """What both kinds of test share: the books, and what goes with an error."""
-
-    def __init__(self, context: ProbeContext, channel: Channel) -> None:
-        self._context = context
-        self._channel = channel
-        self._values: dict[str, float] = {}
-        self._conditions: dict[str, Any] = {}
-        self._spent = 0
-        self._side: SidePath | None = None
-
-    async def run(self) -> Reading:
-        """The test; raises `Failed` or `NoData` with what was measured until then."""
-        try:
-            async with AsyncExitStack() as stack:
-                hub = self._context.config.hub
-                await self._idle_by_session()
-                self._side = await stack.enter_async_context(
-                    SidePath.opened(self._channel, self._context.clock, hub.host, hub.udp_range)
-                )
-                await self._measure()
-        except ProbeError as error:
-            self._close_books()
-            values = self._values | error.values
-            conditions = self._conditions | error.conditions
-            raise type(error)(
-                error.cause, error.detail, values=values, conditions=conditions
-            ) from error
-        self._close_books()
-        return Reading(self._values, self._conditions)
-
-    async def _measure(self) -> None:
-        raise NotImplementedError
-
-    def _close_books(self) -> None:
-        side = 0 if self._side is None else self._side.bytes_down + self._side.bytes_up
-        if self._spent + side:
-            self._values["bytes_spent"] = float(self._spent + side)
-
-    async def _idle_by_session(self) -> None:
-        """Median over a few small messages, spaced so that none waits for another."""
-        clock = self._context.clock
-        sent: dict[int, float] = {}
-        trips: list[float] = []
-
-        async def ask() -> None:
-            for n in range(PINGS):
-                sent[n] = clock.monotonic()
-                await self._channel.send({"do": "ping", "n": n})
-                await asyncio.sleep(PING_SPACING_SECONDS)
-
-        asking = asyncio.create_task(ask())
-        try:
-            async with asyncio.timeout(PING_SECONDS):
-                while len(trips) < PINGS:
-                    answer = (await self._channel.receive()).get("pong")
-                    if answer not in sent:
-                        raise NoData(Cause.BAD_REPORT, "an answer to a ping that was not sent")
-                    trips.append(clock.monotonic() - sent.pop(answer))
-        except TimeoutError:
-            raise Failed(Cause.NO_REPLY, "the agent's session is silent") from None
-        finally:
-            asking.cancel()
-        self._values["idle_rtt_seconds"] = median(trips)
-
-    async def _idle_by_datagrams(self, side: SidePath) -> None:
-        """The same over UDP, where no acknowledgement and no other message is in the way."""
-        trips = await side.round_trips(PINGS, PING_SPACING_SECONDS)
-        if len(trips) >= FEWEST_TRIPS:
-            self._values["idle_rtt_seconds"] = median(trips)
-
-    async def _train(self, name: str, rate: float) -> float | None:
-        """Run a train and keep its figure; None without one."""
-        found = None if self._side is None else await self._side.train(name, rate)
-        if found is None:
-            return None
-        rate, uncertainty = found.capacity.rate, found.capacity.uncertainty
-        self._values[f"{name}_capacity_bits_per_second"] = rate
-        self._conditions[f"{name}_capacity_uncertainty"] = round(uncertainty, 4)
-        if found.at_least:
-            self._conditions[f"{name}_capacity_at_least"] = True
-        return rate
-
-
-class TrainsOnly(_Test):
-    """The cheap estimate: a train each way, tens of kB."""
-
-    async def _measure(self) -> None:
-        self._conditions |= {"path": "trains", "estimate": True}
-        if self._side is None:
-            raise Failed(Cause.UDP_BLOCKED, "no datagram of the agent came through")
-        await self._idle_by_datagrams(self._side)
-        plan = Plan.of(self._context)
-        found = [await self._train(n, plan.of_direction(n).rate) for n in ("download", "upload")]
-        if None in found:
-            raise NoData(Cause.NOT_SENT, "too few packets of a train came through to tell")
-
-
-class FullTest(_Test):
+class FullTest(Test):
     """The full test over HTTP, each way in turn."""
 
     def __init__(self, context: ProbeContext, agent: AgentLink, channel: Channel) -> None:
@@ -178,8 +77,8 @@ class FullTest(_Test):
         self._spent += flow.bytes_down + max(flow.bytes_up, claimed) + len(json.dumps(report))
         _check_end(name, flow)
         measured = self._rate(name, flow, report)
-        own_pings = SMALL_IP_BYTES * 8 / ping_spacing(limits.rate) if trips else 0.0
-        rate = measured.rate + own_pings
+        beside = [trip for trip in trips if flow.begun <= trip.sent <= flow.stopped]
+        rate = measured.rate + len(beside) * SMALL_IP_BYTES * 8 / (flow.stopped - flow.begun)
         self._values[f"{name}_bits_per_second"] = rate
         self._conditions[f"{name}_uncertainty"] = round(measured.uncertainty, 4)
         self._conditions[f"{name}_ended"] = flow.ended.value
@@ -190,7 +89,12 @@ class FullTest(_Test):
         if loaded is not None:
             self._values[f"{name}_loaded_rtt_seconds"] = loaded
         late = loaded if len(trips) < FEWEST_TRIPS else _late(trips, flow)
+        if _window(name, flow, report) > WINDOW_SHARE:
+            self._limited(name, "host")
         await self._what_limited(name, rate, _loss(name, flow, report), late)
+
+    def _limited(self, name: str, by: str) -> None:
+        self._conditions["limited_by"] = self._conditions[f"{name}_limited_by"] = by
 
     async def _beside_pings(
         self, name: str, exchange: Exchange
@@ -270,8 +174,7 @@ class FullTest(_Test):
             return
         capacity = await self._train(name, self._plan.of_direction(name).rate)
         if capacity is None or rate < LINE_FILLED * capacity:
-            self._conditions["limited_by"] = "loss"
-            self._conditions[f"{name}_limited_by"] = "loss"
+            self._limited(name, "loss")
 
 
 def _check_end(name: str, flow: Flow) -> None:
@@ -311,6 +214,14 @@ def _loss(name: str, flow: Flow, report: Mapping[str, Any]) -> float:
     else:
         again, sent = _count(report.get("retransmitted")), _count(report.get("payload_sent"))
     return min(1.0, again / sent) if sent else 0.0
+
+
+def _window(name: str, flow: Flow, report: Mapping[str, Any]) -> float:
+    """Share of the time in which the receiver's window held the sender back."""
+    if name == "download":
+        return max((info.window_share for info in flow.infos), default=0.0)
+    value = report.get("window")
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else 0.0
 
 
 def _count(value: Any) -> int:

@@ -56,6 +56,11 @@ class TcpInfo:
     """IP and TCP header of a data segment, in bytes."""
 
     @property
+    def window_share(self) -> float:
+        """Share of its busy time in which the other end's window held this sender back."""
+        return min(1.0, self.rwnd_limited / self.busy) if self.busy else 0.0
+
+    @property
     def ip_bytes_out(self) -> int:
         """What this end has put on the line, retransmissions and acknowledgements included."""
         return self.bytes_sent + self.segments_out * self.header
