@@ -226,7 +226,8 @@ class Runner:
             result = NoData(Cause.AGENT_LOST, str(error), conditions=lost)
         except Exception:
             log.exception("probe %s of %s failed in itself", probe.name, context.office.id)
-            result = NoData(Cause.INTERNAL_ERROR)
+            # It may have sent something before it broke: the budget must not be passed for that.
+            result = NoData(Cause.INTERNAL_ERROR, conditions=charge if probe.heavy else None)
         duration = self._clock.monotonic() - start
         return await self._keep(probe, context, result, started_at, duration)
 

@@ -114,7 +114,7 @@ def raising(error: Exception) -> Run:
         (raising(Failed(Cause.UDP_BLOCKED)), "failed", "udp_blocked", 0),
         (raising(NoData(Cause.HOST_OVERLOADED)), "no_data", "host_overloaded", 0),
         (raising(ChannelClosed("gone")), "no_data", "agent_lost", 5000),
-        (raising(ZeroDivisionError()), "no_data", "internal_error", 0),
+        (raising(ZeroDivisionError()), "no_data", "internal_error", 5000),
         (hang, "failed", "timeout", 5000),
     ],
 )

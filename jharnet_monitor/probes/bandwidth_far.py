@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from http import HTTPStatus
 from statistics import fmean
@@ -78,7 +79,7 @@ def _are_paths(paths: Any) -> TypeGuard[list[str]]:
     )
 
 
-class _Transfer:
+class _Transfer(ABC):
     """One or more requests at once, whose connections are watched together."""
 
     def __init__(self, context: FarContext) -> None:
@@ -106,12 +107,13 @@ class _Transfer:
             self._look(self._connections.infos())
             await asyncio.sleep(POLL_SECONDS)
 
+    @abstractmethod
     async def _request(self, url: str) -> int:
         """Move data until the connection ends, or give the status that the hub answered."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _look(self, infos: list[TcpInfo]) -> None:
-        raise NotImplementedError
+        """Take what the kernel counts now."""
 
     def report(self) -> dict[str, Any]:
         """What this end has counted."""

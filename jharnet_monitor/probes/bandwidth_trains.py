@@ -8,6 +8,7 @@ quantities of their own and are marked as an estimate.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from contextlib import AsyncExitStack
 from statistics import median
 from typing import Any
@@ -22,7 +23,7 @@ PING_SECONDS = 5.0
 FEWEST_TRIPS = 3
 
 
-class Test:
+class Test(ABC):
     """What both kinds of test share: the books, and what goes with an error."""
 
     def __init__(self, context: ProbeContext, channel: Channel) -> None:
@@ -53,8 +54,9 @@ class Test:
         self._close_books()
         return Reading(self._values, self._conditions)
 
+    @abstractmethod
     async def _measure(self) -> None:
-        raise NotImplementedError
+        """Fill values and conditions; raises `Failed` or `NoData`."""
 
     def _close_books(self) -> None:
         side = 0 if self._side is None else self._side.bytes_down + self._side.bytes_up

@@ -7,6 +7,7 @@ its bytes are spent. Nothing that the agent does or leaves undone can make it la
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import fmean
@@ -89,7 +90,7 @@ class Flow:
         return fmean(self.round_trips) if self.round_trips else None
 
 
-class Exchange:
+class Exchange(ABC):
     """A transfer that waits for its agent. `handle` is the aiohttp handler to offer."""
 
     def __init__(self, clock: Clock, limits: Limits) -> None:
@@ -135,15 +136,15 @@ class Exchange:
         self._over.set()
         self._connections.cut()
 
+    @abstractmethod
     async def _pump(
         self, request: web.Request, response: web.StreamResponse, connection: Connection
     ) -> None:
         """Move the data of one connection, for ever."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _count(self, moment: float, infos: list[TcpInfo]) -> bool:
         """Take the counters into the series; True when there is something new."""
-        raise NotImplementedError
 
     async def _watch(self) -> None:
         """Look at the kernel's counters until it is time to stop."""
