@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jharnet_monitor"
 
 LEVELS = (
-    {"model", "errors", "clock"},
+    {"quantities", "errors", "clock"},
+    {"model"},
     {"config", "judge", "tokens", "tls", "host"},
     {"rtc", "probes", "store", "metrics", "live", "spool", "session", "lab"},
     {"states", "record", "runner", "report", "dossier", "client", "asked"},
@@ -44,7 +45,8 @@ LEVELS = (
 """Rooms by level: a room imports from its own level (without a circle) and those before it."""
 
 NEVER = {
-    "model": {"*"},
+    "quantities": {"*"},
+    "model": {"errors", "clock"},
     "judge": {"clock"},
     "probes": {"store", "metrics"},
     "metrics": {"probes", "runner", "store"},

@@ -5,12 +5,14 @@ from types import ModuleType
 
 import pytest
 
-from jharnet_monitor import clock, model
+from jharnet_monitor import clock, model, quantities
 from jharnet_monitor.config import units
 from jharnet_monitor.judge import hours
 
 
-@pytest.mark.parametrize("module", [model, clock, units, hours], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [model, quantities, clock, units, hours], ids=lambda m: m.__name__
+)
 def test_examples_in_docstrings_hold(module: ModuleType) -> None:
     """Every `>>>` example gives what it says."""
     assert doctest.testmod(module).failed == 0

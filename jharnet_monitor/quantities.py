@@ -1,0 +1,147 @@
+"""What a probe measures: the one table of quantities, with their units and words.
+
+Metric names, CSV columns, report headings and the API come from it. This module imports nothing of
+ours; everyone else has its names by way of `model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One phrase in both languages of the office."""
+
+    en: str
+    hi: str
+
+    def in_(self, language: str) -> str:
+        """The phrase in `en` or `hi`."""
+        return self.hi if language == "hi" else self.en
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One thing a probe measures: the only place where its name, unit and words are spelled."""
+
+    probe: str
+    name: str
+    unit: str
+    help: str
+    label: Label
+
+
+def _ways(probe: str, name: str, unit: str, help_: str, label: Label) -> tuple[Quantity, Quantity]:
+    """The same quantity towards the office (`down_`) and from it (`up_`)."""
+    return (
+        Quantity(
+            probe,
+            f"down_{name}",
+            unit,
+            f"{help_}, towards the office",
+            Label(f"{label.en}, towards office", f"{label.hi}, कार्यालय की ओर"),
+        ),
+        Quantity(
+            probe,
+            f"up_{name}",
+            unit,
+            f"{help_}, from the office",
+            Label(f"{label.en}, from office", f"{label.hi}, कार्यालय से"),
+        ),
+    )
+
+
+QUANTITIES: tuple[Quantity, ...] = (
+    Quantity("latency", "sent", "packets", "Echo requests sent",
+             Label("Packets sent", "भेजे गए पैकेट")),
+    Quantity("latency", "received", "packets", "Echo replies received in time",
+             Label("Replies received", "प्राप्त उत्तर")),
+    Quantity("latency", "loss_ratio", "ratio", "Share of echo requests without a reply in time",
+             Label("Packet loss", "पैकेट हानि")),
+    Quantity("latency", "rtt_min_seconds", "seconds", "Smallest round-trip time",
+             Label("Latency, smallest", "न्यूनतम विलंबता (लेटेंसी)")),
+    Quantity("latency", "rtt_p50_seconds", "seconds", "Median round-trip time",
+             Label("Latency, median", "माध्यिका विलंबता (लेटेंसी)")),
+    Quantity("latency", "rtt_p95_seconds", "seconds", "95th percentile of the round-trip time",
+             Label("Latency, 95 % within", "विलंबता, 95 % इसके भीतर")),
+    Quantity("latency", "rtt_max_seconds", "seconds", "Largest round-trip time",
+             Label("Latency, largest", "अधिकतम विलंबता")),
+    Quantity("latency", "jitter_seconds", "seconds",
+             "Interarrival jitter (RFC 3550, 6.4.1) over round-trip times",
+             Label("Jitter", "जिटर (विलंबता में उतार-चढ़ाव)")),
+    Quantity("latency", "pdv_seconds", "seconds",
+             "Packet delay variation (RFC 5481): 95th percentile of RTT - smallest RTT",
+             Label("Delay variation", "विलंबता विचलन (PDV)")),
+    Quantity("bandwidth", "download_bits_per_second", "bits_per_second",
+             "IP rate delivered towards the office (goodput x 1500/1448)",
+             Label("Download speed", "डाउनलोड गति")),
+    Quantity("bandwidth", "upload_bits_per_second", "bits_per_second",
+             "IP rate delivered from the office (goodput x 1500/1448)",
+             Label("Upload speed", "अपलोड गति")),
+    Quantity("bandwidth", "idle_rtt_seconds", "seconds", "Median round-trip time before the test",
+             Label("Latency, idle", "विलंबता, खाली लिंक पर")),
+    Quantity("bandwidth", "download_loaded_rtt_seconds", "seconds",
+             "Mean round-trip time while the download ran",
+             Label("Latency during download", "डाउनलोड के समय विलंबता")),
+    Quantity("bandwidth", "upload_loaded_rtt_seconds", "seconds",
+             "Mean round-trip time while the upload ran",
+             Label("Latency during upload", "अपलोड के समय विलंबता")),
+    Quantity("bandwidth", "download_capacity_bits_per_second", "bits_per_second",
+             "What the line can carry towards the office, estimated by a packet train (IP rate)",
+             Label("Line capacity, towards office", "लिंक क्षमता, कार्यालय की ओर")),
+    Quantity("bandwidth", "upload_capacity_bits_per_second", "bits_per_second",
+             "What the line can carry from the office, estimated by a packet train (IP rate)",
+             Label("Line capacity, from office", "लिंक क्षमता, कार्यालय से")),
+    Quantity("bandwidth", "bytes_spent", "bytes", "Bytes the test put on the line, both ways",
+             Label("Test data used", "परीक्षण में प्रयुक्त डाटा")),
+    Quantity("conference", "grade", "grade",
+             "4 HD (720p), 3 SD (360p), 2 low video (180p), 1 audio only, 0 no conference",
+             Label("Conference grade", "कॉन्फ्रेंस श्रेणी")),
+    Quantity("conference", "setup_seconds", "seconds", "From the offer to the first media packet",
+             Label("Call set-up time", "कॉल जुड़ने का समय")),
+    Quantity("conference", "rtt_p95_seconds", "seconds",
+             "95th percentile of the round-trip time in the call (RTCP)",
+             Label("Latency in the call, 95 % within", "कॉल में विलंबता, 95 % इसके भीतर")),
+    *_ways("conference", "video_loss_ratio", "ratio",
+           "Share of video packets whose first transmission never arrived",
+           Label("Video loss", "वीडियो हानि")),
+    *_ways("conference", "audio_loss_ratio", "ratio", "Share of audio packets that never arrived",
+           Label("Audio loss", "ऑडियो हानि")),
+    *_ways("conference", "frames_per_second", "frames_per_second", "Presentable frames a second",
+           Label("Frames per second", "फ्रेम प्रति सेकंड")),
+    *_ways("conference", "freeze_ratio", "ratio", "Share of the call with the picture frozen",
+           Label("Picture frozen", "चित्र जमा रहा")),
+    *_ways("conference", "audio_mos", "mos", "Voice quality MOS (ITU-T G.107), 1 to 4.5",
+           Label("Voice quality (MOS)", "ध्वनि गुणवत्ता (MOS)")),
+    *_ways("conference", "video_mos", "mos",
+           "Video quality (ITU-T G.1070), 1 to 5; only where the model holds",
+           Label("Video quality", "वीडियो गुणवत्ता")),
+    *_ways("conference", "bits_per_second", "bits_per_second", "Media delivered, as IP rate",
+           Label("Media rate", "मीडिया दर")),
+    *_ways("conference", "height", "pixels", "Height of the picture that the link held",
+           Label("Picture height", "चित्र की ऊँचाई")),
+)  # fmt: skip
+"""Every quantity. Metric names, CSV columns, report headings and the API come from it."""
+
+QUANTITY_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        probe: tuple(q.name for q in QUANTITIES if q.probe == probe)
+        for probe in dict.fromkeys(q.probe for q in QUANTITIES)
+    }
+)
+"""Names of the quantities, by probe, in the order of the table."""
+
+
+def quantity(probe: str, name: str) -> Quantity:
+    """The entry of `QUANTITIES`; raises `KeyError` where there is none.
+
+    >>> quantity("latency", "loss_ratio").unit
+    'ratio'
+    """
+    for entry in QUANTITIES:
+        if (entry.probe, entry.name) == (probe, name):
+            return entry
+    raise KeyError(f"{probe} has no quantity {name}")
