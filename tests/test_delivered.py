@@ -8,7 +8,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from jharnet_monitor.judge.delivered import RateTest, Slot, busy_hour, by_slot
+from jharnet_monitor.config.schema import Link
+from jharnet_monitor.judge.delivered import RateTest, Slot, by_slot, falls_short
+from jharnet_monitor.model import Measurement, Outcome
 from tests.support import make_config
 
 IST = ZoneInfo("Asia/Kolkata")
@@ -32,7 +34,6 @@ def rates_of(days: int, hours: tuple[int, ...], *, busy: float = 1.0) -> list[Ra
 def test_each_slot_by_itself() -> None:
     """Nights speak for the line, noon for what is left of it; Sundays are no office hours."""
     found = by_slot(rates_of(28, (2, 11, 12, 15), busy=0.5), DISTRICT, 4e6, 0.8)
-    assert busy_hour(rates_of(28, (2, 11, 12, 15), busy=0.5), DISTRICT) == 12
     assert found[Slot.BUSY_HOUR].median.value == pytest.approx(1.95e6, rel=0.03)
     assert found[Slot.OFFICE_HOURS].days == found[Slot.BUSY_HOUR].days < 25
     assert found[Slot.OFF_HOURS].tests == 28 + 3 * (28 - found[Slot.OFFICE_HOURS].days)
@@ -61,7 +62,41 @@ def test_the_low_quantile_only_where_it_can_be_known() -> None:
 def test_without_tests_or_contract_nothing_is_claimed() -> None:
     """No test, no slot; no contract, no share below it."""
     assert by_slot([], DISTRICT, 4e6, 0.8) == {}
-    assert busy_hour(rates_of(4, (12,)), DISTRICT) is None
     found = by_slot(rates_of(6, (2,)), DISTRICT, None, 0.8)
     assert set(found) == {Slot.OFF_HOURS}
     assert found[Slot.OFF_HOURS].below is None
+
+
+def test_the_busy_hour_is_the_configured_one() -> None:
+    """It is named beforehand: a slower hour that the tests show afterwards is not taken for it."""
+    hours = {"busy_hour": "15:00"}
+    district = make_config(district={"office_hours": hours}).district
+    found = by_slot(rates_of(28, (2, 11, 12, 15), busy=0.5), district, 4e6, 0.8)
+    assert found[Slot.BUSY_HOUR].median.value == pytest.approx(3.9e6, rel=0.03)
+    assert found[Slot.BUSY_HOUR].days == found[Slot.OFFICE_HOURS].days
+    below = found[Slot.BUSY_HOUR].below
+    assert below is not None
+    assert below.value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "conditions", "short"),
+    [
+        (3.3e6, 0.9e6, {}, False),
+        (3.1e6, 0.9e6, {}, True),
+        (3.3e6, 0.7e6, {}, True),
+        (3.1e6, 0.9e6, {"download_at_least": True}, False),
+        (3.1e6, 0.7e6, {"download_at_least": True}, True),
+        (3.3e6, None, {}, False),
+    ],
+)
+def test_what_falls_short(
+    down: float, up: float | None, conditions: dict[str, bool], short: bool
+) -> None:
+    """Either direction under the mark of its own contract; not what the test's pace held back."""
+    link = Link.model_validate({"contracted": "4 Mbit/s", "contracted_up": "1 Mbit/s"})
+    rates = {"download_bits_per_second": down, "upload_bits_per_second": up}
+    values = {name: rate for name, rate in rates.items() if rate is not None}
+    test = Measurement("potka", "bandwidth", MONDAY, 6.0, Outcome.OK, None, conditions, values)
+    assert falls_short(test, link, 0.8) is short
+    assert not falls_short(test, None, 0.8)

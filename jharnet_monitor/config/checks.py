@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from jharnet_monitor.config.document import KeyPath, spell
 from jharnet_monitor.config.schema import Config
+from jharnet_monitor.model import HEADQUARTERS
 
 Problem = tuple[KeyPath, str]
 
@@ -23,6 +24,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
         yield ("hub", "listen"), "must name a port that agents can be told, such as 9797, not 0"
     yield from _office_twice(config)
     yield from _address_twice(config)
+    yield from _hours(config)
     yield from _times(config)
     yield from _thresholds(config)
     yield from _report(config)
@@ -31,6 +33,8 @@ def contradictions(config: Config) -> Iterator[Problem]:
 def _office_twice(config: Config) -> Iterator[Problem]:
     first: dict[str, int] = {}
     for number, office in enumerate(config.offices):
+        if office.id == HEADQUARTERS:
+            yield ("offices", number, "id"), f"`{office.id}` is kept for headquarters' own tests"
         if office.id in first:
             message = f"`{office.id}` is the id of offices[{first[office.id]}] already; change one"
             yield ("offices", number, "id"), message
@@ -64,11 +68,21 @@ def _canonical(address: str) -> str:
         return address.lower().rstrip(".")
 
 
-def _times(config: Config) -> Iterator[Problem]:
+def _hours(config: Config) -> Iterator[Problem]:
     hours = config.district.office_hours
     if hours.to <= hours.from_:
         message = f'must be later than `from` ("{hours.from_}")'
         yield ("district", "office_hours", "to"), message
+    elif not hours.from_ <= hours.busy_hour < hours.to:
+        message = f'must lie within the office hours, "{hours.from_}" to "{hours.to}"'
+        yield ("district", "office_hours", "busy_hour"), message
+    for number, conference in enumerate(config.district.conferences):
+        if conference.to <= conference.from_:
+            message = f'must be later than `from` ("{conference.from_}")'
+            yield ("district", "conferences", number, "to"), message
+
+
+def _times(config: Config) -> Iterator[Problem]:
     latency, bandwidth = config.probes.latency, config.probes.bandwidth
     if latency.packets * PACKET_SPACING > latency.every:
         most = int(latency.every / PACKET_SPACING)

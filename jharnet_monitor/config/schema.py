@@ -20,13 +20,13 @@ from pydantic import (
 )
 
 from jharnet_monitor.config.case import Capacity, Letter
+from jharnet_monitor.config.district import District
 from jharnet_monitor.config.fields import (
     Address,
     ContractedRate,
     Count,
     DatabaseUrl,
     FilePath,
-    HolidayCalendar,
     Identifier,
     ListenAddress,
     MailAddress,
@@ -34,44 +34,13 @@ from jharnet_monitor.config.fields import (
     PortRange,
     Text,
     TimeOfDay,
-    TimeZone,
-    Weekdays,
     at_least,
-    parse_weekdays,
     split_listen,
     split_ports,
 )
+from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Rate, Ratio, Size
-
-
-class OfficeHours(Section):
-    """When people work; breaches and breach alerts are judged inside of it."""
-
-    days: Weekdays = "mon-sat"
-    """Such as `mon-sat` or `mon,wed,fri`."""
-    from_: TimeOfDay = Field(default="10:00", alias="from")
-    """Opening time, in quotes."""
-    to: TimeOfDay = "17:30"
-    """Closing time, in quotes."""
-    holidays: HolidayCalendar | None = "IN-JH"
-    """Public holidays of a country or state; leave it empty (null) for none."""
-
-    @property
-    def weekdays(self) -> frozenset[int]:
-        """The working days, 0 for Monday."""
-        return parse_weekdays(self.days)
-
-
-class District(Section):
-    """The district that the hub serves."""
-
-    id: Identifier = Field(examples=["east-singhbhum"])
-    """Label of every metric beyond the district."""
-    name: Text = Field(examples=["East Singhbhum"])
-    name_hi: Text = Field(examples=["पूर्वी सिंहभूम"])
-    timezone: TimeZone = "Asia/Kolkata"
-    office_hours: OfficeHours = OfficeHours()
 
 
 class Tls(Section):
@@ -90,6 +59,8 @@ class Uplink(Section):
     """What headquarters' line is contracted for, each way."""
     gateway: Address | None = None
     """First router of headquarters: answers when only what lies behind it is down."""
+    snmp: Snmp | None = None
+    """How that router is asked what the uplink carries."""
 
 
 def _section_or_off(value: object) -> object:
@@ -160,11 +131,17 @@ class BandwidthProbe(Section):
     """How often the line between office and headquarters is filled."""
     seconds: Annotated[Number, Field(gt=0, le=60)] = 2.5
     """Longest time that one direction of a test may take."""
+    retest_after: Annotated[Duration, AfterValidator(at_least(1, "1s"))] | None = 60.0
+    """A test below `thresholds.delivered` is repeated after so long, and only the repetition
+    counts; null for never, then the first counts."""
     trains_every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] | None = 1200.0
     """How often two short packet trains (50 kB each) estimate what the line can carry, so that a
     drop shows between full tests; null for never."""
     internet_every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] | None = 86400.0
-    """How often the path to the Internet is tested; null for never."""
+    """How often an office's path to the Internet is tested; null for never."""
+    headquarters_every: Annotated[Duration, AfterValidator(at_least(60, "60s"))] | None = 86400.0
+    """How often headquarters' own path to the Internet is tested, which fills the uplink for some
+    seconds; null for never."""
     internet_server: Text | None = None
     """Address of a speed-test server of your own; null for a public one nearby."""
 
@@ -178,8 +155,17 @@ class ConferenceProbe(Section):
     """Beside the times of day, or instead of them."""
     profile: Literal["audio", "180p", "360p", "540p", "720p"] = "720p"
     """The highest quality that is tried."""
+    codec: Literal["vp8", "h264"] = "vp8"
+    """Of the picture: what browsers use by themselves, or what room systems speak."""
     seconds: Annotated[Number, Field(ge=3, le=600)] = 30.0
     """Length of a call."""
+
+
+class UtilisationProbe(Section):
+    """What the routers' interfaces carried, of every office (and uplink) with `snmp:`."""
+
+    every: Annotated[Duration, AfterValidator(at_least(60, "60s"))] = 300.0
+    """How often the counters are read; a rate is the mean over the time between two readings."""
 
 
 class Probes(Section):
@@ -188,6 +174,7 @@ class Probes(Section):
     latency: LatencyProbe = LatencyProbe()
     bandwidth: BandwidthProbe = BandwidthProbe()
     conference: ConferenceProbe = ConferenceProbe()
+    utilisation: UtilisationProbe = UtilisationProbe()
 
 
 class CallCriteria(Section):
@@ -271,6 +258,8 @@ class Office(Section):
     """The office's JharNet router: answers as long as line and power are there."""
     pc: Address | None = None
     """A machine behind the router: tells a fault of the office's own network."""
+    snmp: Snmp | None = None
+    """How the router is asked what the line carries, and for how long it has been running."""
     link: Link | None = None
     agent: AgentAccess | None = None
     seats: Annotated[Count, Field(ge=0, le=10_000)] | None = None

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from statistics import median
+from math import inf
 from zoneinfo import ZoneInfo
 
-from jharnet_monitor.config.schema import District
+from jharnet_monitor.config.district import District
+from jharnet_monitor.config.schema import Link
 from jharnet_monitor.judge import stats
-from jharnet_monitor.judge.hours import in_office_hours
+from jharnet_monitor.judge.hours import in_busy_hour, in_office_hours
 from jharnet_monitor.judge.stats import P5_DAYS, P5_SAMPLES, Interval
+from jharnet_monitor.model import Measurement
 
-BUSY_TESTS = 5
-"""An hour of the day with fewer tests is not compared with the others."""
 LOW = 0.05
 
 
@@ -55,34 +55,39 @@ class Delivered:
     below: Interval | None
 
 
-def busy_hour(tests: Sequence[RateTest], district: District) -> int | None:
-    """The clock hour within office hours whose median rate is the lowest; None with too few tests.
-
-    It is the line's own busy hour, found in the tests: quote it with the hour it is.
-    """
-    zone = ZoneInfo(district.timezone)
-    hours: dict[int, list[float]] = {}
-    for test in tests:
-        if in_office_hours(district, test.at):
-            hours.setdefault(test.at.astimezone(zone).hour, []).append(test.rate)
-    medians = {hour: median(rates) for hour, rates in hours.items() if len(rates) >= BUSY_TESTS}
-    return min(medians, key=lambda hour: (medians[hour], hour), default=None)
-
-
 def by_slot(
     tests: Sequence[RateTest], district: District, contracted: float | None, mark: float
 ) -> dict[Slot, Delivered]:
-    """Each slot in which there was a test; `mark` is the share of the contract that must arrive."""
-    zone, busiest = ZoneInfo(district.timezone), busy_hour(tests, district)
-    inside = [test for test in tests if in_office_hours(district, test.at)]
+    """Each slot in which there was a test; `mark` is the share of the contract that must arrive.
+
+    `tests` are those of one direction that count: of a test that was repeated only the repetition
+    (`Measurement.counts`). The busy hour is the configured one, named before anything was
+    measured: the slowest of many hours, picked afterwards, would be slow by chance alone.
+    """
+    zone = ZoneInfo(district.timezone)
     slots = {
-        Slot.OFFICE_HOURS: inside,
-        Slot.BUSY_HOUR: [t for t in inside if t.at.astimezone(zone).hour == busiest],
+        Slot.OFFICE_HOURS: [test for test in tests if in_office_hours(district, test.at)],
+        Slot.BUSY_HOUR: [test for test in tests if in_busy_hour(district, test.at)],
         Slot.OFF_HOURS: [test for test in tests if not in_office_hours(district, test.at)],
     }
     limit = None if contracted is None else mark * contracted
     found = {slot: _delivered(held, zone, limit) for slot, held in slots.items()}
     return {slot: one for slot, one in found.items() if one is not None}
+
+
+def falls_short(measurement: Measurement, link: Link | None, mark: float) -> bool:
+    """Whether a speed test, in either direction, gave less than `mark` of what was contracted.
+
+    A test that its own pace held back gives only "at least", and falls short of nothing.
+    """
+    if link is None:
+        return False
+    contracts = {"download": link.contracted, "upload": link.contracted_up or link.contracted}
+    return any(
+        measurement.values.get(f"{way}_bits_per_second", inf) < mark * contracted
+        and not measurement.conditions.get(f"{way}_at_least")
+        for way, contracted in contracts.items()
+    )
 
 
 def _delivered(tests: Sequence[RateTest], zone: ZoneInfo, limit: float | None) -> Delivered | None:

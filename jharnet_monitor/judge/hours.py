@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import holidays
 
-from jharnet_monitor.config.schema import District, OfficeHours
+from jharnet_monitor.config.district import District, OfficeHours
 
 
 @lru_cache(maxsize=16)
@@ -38,3 +38,30 @@ def in_office_hours(district: District, moment: datetime) -> bool:
     hours = district.office_hours
     inside = time.fromisoformat(hours.from_) <= local.time() < time.fromisoformat(hours.to)
     return inside and is_working_day(hours, local.date())
+
+
+def in_busy_hour(district: District, moment: datetime) -> bool:
+    """Whether a moment lies in the hour in which most people work, which is part of office hours.
+
+    >>> district = District(id="d", name="D", name_hi="द")
+    >>> in_busy_hour(district, datetime(2026, 11, 25, 12, 59, tzinfo=ZoneInfo("Asia/Kolkata")))
+    True
+    >>> in_busy_hour(district, datetime(2026, 11, 25, 13, 0, tzinfo=ZoneInfo("Asia/Kolkata")))
+    False
+    """
+    local = moment.astimezone(ZoneInfo(district.timezone)).replace(tzinfo=None)
+    begin = datetime.combine(local, time.fromisoformat(district.office_hours.busy_hour))
+    return begin <= local < begin + timedelta(hours=1) and in_office_hours(district, moment)
+
+
+def in_conference(district: District, moment: datetime) -> bool:
+    """Whether one of the district's own video conferences is planned for a moment."""
+    local = moment.astimezone(ZoneInfo(district.timezone))
+    calendar = district.office_hours.holidays
+    if calendar is not None and local.date() in _calendar(calendar):
+        return False
+    return any(
+        local.weekday() in planned.weekdays
+        and time.fromisoformat(planned.from_) <= local.time() < time.fromisoformat(planned.to)
+        for planned in district.conferences
+    )

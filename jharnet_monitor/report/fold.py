@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import date, datetime, tzinfo
 from statistics import median, median_low
 
-from jharnet_monitor.config.schema import District
+from jharnet_monitor.config.district import District
 from jharnet_monitor.judge.hours import in_office_hours
 from jharnet_monitor.judge.signs import median_reaches
 from jharnet_monitor.judge.timeline import Span

@@ -1,0 +1,66 @@
+"""The district, and when its people work: hours, holidays, the busy hour, the real conferences."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from jharnet_monitor.config.fields import (
+    HolidayCalendar,
+    Identifier,
+    Text,
+    TimeOfDay,
+    TimeZone,
+    Weekdays,
+    parse_weekdays,
+)
+from jharnet_monitor.config.section import Section
+
+
+class OfficeHours(Section):
+    """When people work; breaches and breach alerts are judged inside of it."""
+
+    days: Weekdays = "mon-sat"
+    """Such as `mon-sat` or `mon,wed,fri`."""
+    from_: TimeOfDay = Field(default="10:00", alias="from")
+    """Opening time, in quotes."""
+    to: TimeOfDay = "17:30"
+    """Closing time, in quotes."""
+    busy_hour: TimeOfDay = "12:00"
+    """When the hour begins in which most people work, in quotes: every line is tested in it, and
+    judged in it by itself."""
+    holidays: HolidayCalendar | None = "IN-JH"
+    """Public holidays of a country or state; leave it empty (null) for none."""
+
+    @property
+    def weekdays(self) -> frozenset[int]:
+        """The working days, 0 for Monday."""
+        return parse_weekdays(self.days)
+
+
+class ConferenceTime(Section):
+    """A real video conference that is held every week: no test disturbs it."""
+
+    days: Weekdays = Field(examples=["tue"])
+    """Such as `tue` or `mon-fri`; none is held on a public holiday."""
+    from_: TimeOfDay = Field(alias="from", examples=["11:00"])
+    """Its beginning, in quotes."""
+    to: TimeOfDay = Field(examples=["13:00"])
+    """Its end, in quotes."""
+
+    @property
+    def weekdays(self) -> frozenset[int]:
+        """Its days, 0 for Monday."""
+        return parse_weekdays(self.days)
+
+
+class District(Section):
+    """The district that the hub serves."""
+
+    id: Identifier = Field(examples=["east-singhbhum"])
+    """Label of every metric beyond the district."""
+    name: Text = Field(examples=["East Singhbhum"])
+    name_hi: Text = Field(examples=["पूर्वी सिंहभूम"])
+    timezone: TimeZone = "Asia/Kolkata"
+    office_hours: OfficeHours = OfficeHours()
+    conferences: tuple[ConferenceTime, ...] = ()
+    """When the Deputy Commissioner's own conferences are held: no heavy test is made then."""

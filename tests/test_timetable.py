@@ -1,0 +1,84 @@
+"""When speed tests are due: every slot gets its evidence, whatever the interval."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from jharnet_monitor.judge.hours import in_busy_hour, in_conference, in_office_hours
+from jharnet_monitor.judge.timetable import due
+from tests.support import make_config
+
+IST = ZoneInfo("Asia/Kolkata")
+DISTRICT = make_config().district
+MONDAY = datetime(2026, 11, 2, tzinfo=IST)
+
+
+def moments_of(every: float, part: float, days: int) -> Iterator[datetime]:
+    """All moments at which a test is due, from a Monday's midnight on."""
+    moment = due(DISTRICT, every, part, MONDAY)
+    while moment < MONDAY + timedelta(days=days):
+        yield moment
+        moment = due(DISTRICT, every, part, moment + timedelta(microseconds=1))
+
+
+@pytest.mark.parametrize("every", [600, 3600, 7200, 5 * 3600, 12 * 3600])
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+def test_every_working_day_has_its_busy_hour(every: float, part: float) -> None:
+    """Four weeks: each working day is tested in the busy hour, and each day off it; never are two
+    tests further apart than the interval."""
+    moments = list(moments_of(every, part, 28))
+    busy = Counter(at.date() for at in moments if in_busy_hour(DISTRICT, at))
+    off = Counter(at.date() for at in moments if not in_office_hours(DISTRICT, at))
+    working = {at.date() for at in moments if in_office_hours(DISTRICT, at)}
+    assert set(busy) == working
+    assert len(working) >= 22
+    assert len(off) >= 27
+    assert max(b - a for a, b in pairwise(moments)) <= timedelta(seconds=every)
+    if every == 7200:
+        assert set(busy.values()) == {1}
+        assert len(moments) == 28 * 12
+
+
+@pytest.mark.parametrize("every", [86400, 2 * 86400, 7 * 86400])
+def test_rare_tests_take_turns(every: float) -> None:
+    """Half of them in the busy hour of a working day, half of them outside of office hours."""
+    moments = list(moments_of(every, 0.5, 140))
+    busy = sum(in_busy_hour(DISTRICT, at) for at in moments)
+    off = sum(not in_office_hours(DISTRICT, at) for at in moments)
+    assert busy + off == len(moments)
+    assert abs(busy - off) <= 2
+    assert len(moments) >= 140 * 86400 / every - 8  # a long festival moves a few to one day
+
+
+def test_offices_are_spread_over_the_busy_hour() -> None:
+    """Eleven offices, eleven moments in the same hour; their lines share headquarters' uplink."""
+    starts = [due(DISTRICT, 7200, n / 11, MONDAY + timedelta(hours=11.5)) for n in range(11)]
+    assert all(in_busy_hour(DISTRICT, at) for at in starts)
+    assert min(b - a for a, b in pairwise(starts)) > timedelta(minutes=5)
+
+
+def test_the_start_of_the_hub_changes_nothing() -> None:
+    """Asked at any moment, in whatever zone, the answer is the first of the same moments."""
+    moments = list(moments_of(7200, 0.25, 2))
+    for number in range(100):
+        asked = MONDAY + timedelta(minutes=17 * number)
+        expected = min(at for at in moments if at >= asked)
+        assert due(DISTRICT, 7200, 0.25, asked.astimezone(UTC)) == expected
+
+
+def test_planned_conferences() -> None:
+    """On its days and hours, not on a public holiday."""
+    conferences = [{"days": "tue", "from": "11:00", "to": "13:00"}]
+    district = make_config(district={"conferences": conferences}).district
+    tuesday = MONDAY + timedelta(days=1, hours=12)
+    assert in_conference(district, tuesday)
+    assert not in_conference(district, tuesday + timedelta(hours=1))
+    assert not in_conference(district, tuesday + timedelta(days=1))
+    assert not in_conference(district, datetime(2027, 1, 26, 12, tzinfo=IST)), "Republic Day"
+    assert not in_conference(DISTRICT, tuesday)
