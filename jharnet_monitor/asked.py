@@ -27,10 +27,11 @@ class AskedBandwidth(_Asked):
 
 
 class AskedConference(_Asked):
-    """How good a picture at most, and for how long."""
+    """How good a picture at most, for how long, and by which codec."""
 
     profile: Literal["audio", "180p", "360p", "540p", "720p"] | None = None
     seconds: Annotated[float, Field(ge=3, le=600)] | None = None
+    codec: Literal["vp8", "h264"] | None = None
 
 
 _ASKED: dict[str, type[_Asked]] = {

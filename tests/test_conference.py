@@ -20,9 +20,10 @@ from jharnet_monitor.probes.conference_far import far_side
 from jharnet_monitor.rtc import aiortc_private, clips
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
 from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.codecs import parse_vp8
 from jharnet_monitor.rtc.host_watch import HostWatch, Load
 from jharnet_monitor.rtc.profiles import RUNGS, rung
-from jharnet_monitor.rtc.rtp import parse_header, parse_vp8, retransmission, unwrap
+from jharnet_monitor.rtc.rtp import parse_header, retransmission, unwrap
 from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, streams, vetted
 from tests.call_support import LabCall, LoopbackAgent, call
 

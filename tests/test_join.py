@@ -170,6 +170,20 @@ async def test_a_click_and_the_office_is_tested(
 
 
 @pytest.mark.browser
+async def test_a_browser_speaks_h264_too(door: Door, browser: Browser) -> None:
+    """Asked for H.264, Chromium offers it in our one form, and its frames are counted."""
+    await join(await open_link(browser, door.link))
+    result = await door.hub.run_probe("potka", "conference", {**CALL, "codec": "h264"})
+    assert (result.outcome, result.cause) == (Outcome.OK, None), result.conditions
+    assert result.conditions["codecs"] == "opus, h264"
+    assert result.values["grade"] >= 3
+    for way in ("up", "down"):
+        assert result.values[f"{way}_height"] == 360
+        assert result.values[f"{way}_frames_per_second"] > 12
+        assert 1 < result.values[f"{way}_video_mos"] < 5
+
+
+@pytest.mark.browser
 async def test_a_page_proves_nothing_about_power_and_says_goodbye(
     door: Door, browser: Browser
 ) -> None:

@@ -1,7 +1,8 @@
 """Conference readiness: a real two-way WebRTC call between headquarters and the office's agent.
 
-Opus and VP8 both ways, judged on what arrived. The call starts at the configured profile; a rung
-that overloads the link is aborted at once, and the judged window is the rung that was held.
+Opus and VP8 (or H.264) both ways, judged on what arrived. The call starts at the configured
+profile; a rung that overloads the link is aborted at once, and the judged window is the rung that
+was held.
 
 Values are of that window. `…_loss_ratio` is the first-pass loss: the share of media packets whose
 first transmission never arrived. In the conditions, `…_residual_loss_ratio` is what was still
@@ -29,16 +30,22 @@ from jharnet_monitor.probes.base import (
     ProbeError,
     Reading,
 )
-from jharnet_monitor.probes.conference_dialogue import Dialogue
+from jharnet_monitor.probes.conference_dialogue import Dialogue, sent_of
 from jharnet_monitor.probes.conference_reading import Both, reading
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.browser import BROWSER, BrowserAccount, BrowserSent
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.clips import ClipsMissing
+from jharnet_monitor.rtc.codecs import Codec
 from jharnet_monitor.rtc.failure import CallFailed, route_address
 from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung, rungs_below
 from jharnet_monitor.rtc.report import BadReport, Seen, Sent
-from jharnet_monitor.rtc.sdp import MAX_CANDIDATES, BadDescription, candidate_addresses
+from jharnet_monitor.rtc.sdp import (
+    MAX_CANDIDATES,
+    BadDescription,
+    candidate_addresses,
+    offered_codec,
+)
 
 OVERHEAD_SECONDS = 45.0
 """Set-up, overtime of a call that changed its rung, and the exchange of reports."""
@@ -65,6 +72,11 @@ def _seconds(context: ProbeContext) -> float:
     return float(context.options.get("seconds", context.config.probes.conference.seconds))
 
 
+def _codec(context: ProbeContext) -> Codec:
+    codec: Codec = context.options.get("codec", context.config.probes.conference.codec)
+    return codec
+
+
 def cost(context: ProbeContext) -> int:
     """Bytes that one call puts on the office's line, both ways together."""
     return int(2 * _profile(context).line_rate * _seconds(context) * 1.05 / 8)
@@ -86,7 +98,7 @@ async def run(context: ProbeContext) -> Reading:
         raise NoData(Cause.NO_AGENT)
     top, seconds = _granted(context), _seconds(context)
     try:
-        channel = await context.agent.open("conference", _asked(top, seconds))
+        channel = await context.agent.open("conference", _asked(context, top, seconds))
     except ChannelClosed as error:
         raise NoData(Cause.AGENT_LOST, str(error)) from error
     dialogue, meter = Dialogue(channel), Meter()
@@ -118,10 +130,10 @@ class Meter:
         return error
 
 
-def _asked(top: Rung, seconds: float) -> Mapping[str, Any]:
+def _asked(context: ProbeContext, top: Rung, seconds: float) -> Mapping[str, Any]:
     """What the far half is told; a page has no table of rungs, so that it is told their figures."""
     figures = {"width": top.width, "height": top.height, "video": top.video}
-    return {"profile": top.name, "seconds": seconds, **figures}
+    return {"profile": top.name, "seconds": seconds, "codec": _codec(context), **figures}
 
 
 def _as_probe_error(error: CallFailed) -> ProbeError:
@@ -136,8 +148,9 @@ async def _hold(
     message = await dialogue.hear("offer")
     offer, browser = message.get("sdp"), message.get("client") == BROWSER
     address = await _own_address(context, offer)
+    codec = offered_codec(offer, _codec(context))
     async with (
-        await Call.new(address, top, context.config.hub.udp_range) as call,
+        await Call.new(address, top, context.config.hub.udp_range, codec) as call,
         metered(call, meter),
     ):
         if browser:
@@ -152,7 +165,8 @@ async def _hold(
             await dialogue.unless_broken(call.talk(seconds))
             ours = call.sent()
             await dialogue.say("sent", **ours.to_json())
-            told = (BrowserSent if browser else Sent).from_json(await hearing)
+            message = await hearing
+            told = BrowserSent.from_json(message) if browser else sent_of(message)
         finally:
             hearing.cancel()
             await asyncio.wait({hearing})
@@ -162,7 +176,7 @@ async def _hold(
         up = replace(up, datagrams_received=call.datagrams[1])  # the last came while we waited
     client = {} if isinstance(told, Sent) else told.conditions()
     criteria = Criteria(**context.config.thresholds.call.model_dump())
-    return reading(top, Both(ours, theirs, down, up), criteria, client)
+    return reading(top, Both(ours, theirs, down, up), criteria, client, codec)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Channel, ChannelClosed
 from jharnet_monitor.rtc.failure import CallFailed
-from jharnet_monitor.rtc.report import BadReport
+from jharnet_monitor.rtc.report import BadReport, Sent
 
 REPLY = 10.0
 """Seconds for a message that must come at once; a full link delays it."""
@@ -106,6 +106,14 @@ class Dialogue:
     def _break(self, why: CallFailed) -> None:
         if not self._broken.done():
             self._broken.set_exception(why)
+
+
+def sent_of(message: Mapping[str, Any]) -> Sent:
+    """What the other end says it sent; raises `BadReport`, also where nothing is left to judge."""
+    sent = Sent.from_json(message)
+    if not sent.seconds:
+        raise BadReport("seconds must be more than 0")
+    return sent
 
 
 def _lost(error: ChannelClosed) -> CallFailed:

@@ -9,25 +9,29 @@ from urllib.parse import urlsplit
 
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Channel, FarContext
-from jharnet_monitor.probes.conference_dialogue import Dialogue
+from jharnet_monitor.probes.conference_dialogue import Dialogue, sent_of
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.clips import ClipsMissing
+from jharnet_monitor.rtc.codecs import CODECS, DEFAULT, Codec
 from jharnet_monitor.rtc.failure import CallFailed, route_address
 from jharnet_monitor.rtc.profiles import RUNGS, Rung, rung
-from jharnet_monitor.rtc.report import BadReport, Sent
+from jharnet_monitor.rtc.report import BadReport
 
 MOST_SECONDS = 900.0
 """An agent talks no longer than this, whatever it is asked for."""
 
 
 async def far_side(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
-    """Join the hub's call `params` (`profile`, `seconds`); ends when the hub closes the channel."""
+    """Join the hub's call `params` (`profile`, `seconds`, `codec`).
+
+    Ends when the hub closes the channel.
+    """
     dialogue = Dialogue(channel)
     try:
-        profile, seconds = _asked(params)
+        profile, seconds, codec = _asked(params)
         address = await asyncio.to_thread(route_address, urlsplit(context.hub).hostname or "")
-        async with await Call.new(address, profile) as call:
+        async with await Call.new(address, profile, codec=codec) as call:
             await _take_part(dialogue, call, seconds)
     except CallFailed as error:
         if error.cause is not Cause.AGENT_LOST:
@@ -38,14 +42,20 @@ async def far_side(channel: Channel, params: Mapping[str, Any], context: FarCont
         await dialogue.end()
 
 
-def _asked(params: Mapping[str, Any]) -> tuple[Rung, float]:
+def _asked(params: Mapping[str, Any]) -> tuple[Rung, float, Codec]:
     profile, seconds = params.get("profile"), params.get("seconds")
+    codec = params.get("codec", DEFAULT)
     known = {step.name for step in RUNGS}
-    if profile not in known or not isinstance(seconds, int | float) or seconds < 1:
+    if (
+        profile not in known
+        or not isinstance(seconds, int | float)
+        or seconds < 1
+        or codec not in CODECS
+    ):
         raise CallFailed(
             Cause.SIGNALLING_FAILED, "the hub asks for a call that there is not", by_network=False
         )
-    return rung(str(profile)), min(float(seconds), MOST_SECONDS)
+    return rung(str(profile)), min(float(seconds), MOST_SECONDS), codec
 
 
 async def _take_part(dialogue: Dialogue, call: Call, seconds: float) -> None:
@@ -58,7 +68,7 @@ async def _take_part(dialogue: Dialogue, call: Call, seconds: float) -> None:
     try:
         await dialogue.unless_broken(call.talk(seconds))
         await dialogue.say("sent", **call.sent().to_json())
-        theirs = Sent.from_json(await hearing)
+        theirs = sent_of(await hearing)
     except BadReport as error:
         raise CallFailed(Cause.SIGNALLING_FAILED, str(error), by_network=False) from error
     finally:

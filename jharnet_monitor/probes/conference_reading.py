@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from jharnet_monitor.judge.grade import Criteria, Limit, Way, verdict
+from jharnet_monitor.judge.video import video_mos
 from jharnet_monitor.judge.voice import mos, one_way_delay, r_factor
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData, Reading
+from jharnet_monitor.rtc.codecs import DEFAULT, Codec
 from jharnet_monitor.rtc.profiles import AUDIO_FRAMES_PER_SECOND, Rung
 from jharnet_monitor.rtc.report import Seen, Sent
 
@@ -18,6 +20,8 @@ STALLED = 0.03
 KEPT_UP = 0.9
 """Share of its packets that a sender must have sent in time: it leaves out what is too late."""
 SOCKET_DROPS = 0.001
+VIDEO_HEADERS = 70
+"""Bytes a packet that are no picture: IPv4, UDP, RTP with its extensions, payload, SRTP tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +34,26 @@ class Both:
     up: Seen
 
 
-def reading(top: Rung, both: Both, criteria: Criteria, client: Mapping[str, Any]) -> Reading:
+def reading(
+    top: Rung,
+    both: Both,
+    criteria: Criteria,
+    client: Mapping[str, Any],
+    codec: Codec = DEFAULT,
+) -> Reading:
     """Values and conditions; raises `NoData` where a host was the limit, not the network.
 
     `client` is what the office took part with, where that was not our own agent.
     """
     ours, theirs, down, up = both.ours, both.theirs, both.down, both.up
+    if min(ours.seconds, theirs.seconds) <= 0:
+        raise NoData(Cause.BAD_REPORT, "nothing was sent for long enough to be judged")
     round_trip = ours.round_trip_p50 or theirs.round_trip_p50 or 0.0
     ways = {"down": _way(ours, down, round_trip), "up": _way(theirs, up, round_trip)}
     result = verdict(ways["down"], ways["up"], criteria)
     conditions: dict[str, Any] = {
         "profile": top.name,
-        "codecs": "opus, vp8",
+        "codecs": f"opus, {codec}",
         "limited_by": result.limited_by.value,
         "worse_way": result.worse,
         "rtt_p50_seconds": _rounded(round_trip),
@@ -62,6 +74,7 @@ def reading(top: Rung, both: Both, criteria: Criteria, client: Mapping[str, Any]
         conditions |= _way_conditions(way, sent, got)
         conditions |= _wire(way, other.datagrams_sent, got.datagrams_received)
         values |= _way_values(way, sent, got, round_trip)
+        _put(values, f"{way}_video_mos", _video_mos(codec, sent, got))
     overloaded = _overloaded(ours, up) or _overloaded(theirs, down)
     if overloaded:
         conditions["limited_by"] = Limit.HOST.value
@@ -98,6 +111,17 @@ def _way_values(way: str, sent: Sent, got: Seen, round_trip: float) -> Mapping[s
         _put(values, f"{way}_frames_per_second", got.frames_per_second)
         _put(values, f"{way}_freeze_ratio", got.freeze_seconds / sent.seconds)
     return values
+
+
+def _video_mos(codec: Codec, sent: Sent, got: Seen) -> float | None:
+    """G.1070 of what a decoder would get: the coded rate, and the loss that repeats left."""
+    missing = got.video_lost if got.video_missing is None else got.video_missing
+    loss = _share(missing, got.video_sent)
+    if loss is None:
+        return None
+    headers = 8 * VIDEO_HEADERS * (got.video_sent - missing) / sent.seconds
+    coded = (got.video_bits_per_second - headers) / 1000
+    return video_mos(codec, got.height, coded, got.frames_per_second, loss) if coded > 0 else None
 
 
 def _way_conditions(way: str, sent: Sent, got: Seen) -> Mapping[str, Any]:

@@ -27,6 +27,7 @@ from jharnet_monitor.judge.video import play_out_delay
 from jharnet_monitor.model import Cause
 from jharnet_monitor.rtc.browser import BrowserAccount, BrowserSent, numbered
 from jharnet_monitor.rtc.clips import prepare
+from jharnet_monitor.rtc.codecs import DEFAULT, Codec
 from jharnet_monitor.rtc.connection import SILENCE, Connection, settled
 from jharnet_monitor.rtc.failure import CallFailed
 from jharnet_monitor.rtc.host_watch import HostWatch
@@ -52,23 +53,35 @@ _WINDOW = 0.4
 class Call:
     """One end. Use as an async context manager: leaving it closes everything."""
 
-    def __init__(self, address: str, top: Rung, ports: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        top: Rung,
+        ports: tuple[int, int] | None = None,
+        codec: Codec = DEFAULT,
+    ) -> None:
         """`address` is our own, `ports` the range to take a UDP port from (None: any)."""
         self._begun = time.monotonic()
-        self.sender = Sender(top)
+        self.sender = Sender(top, codec)
         self.receiver = Receiver(lambda: self.sender.round_trip)
         self._watch = HostWatch()
         tracks = (self.sender.audio_track, self.sender.video_track)
-        self._connection = Connection(address, ports, tracks, self)
+        self._connection = Connection(address, ports, tracks, self, codec)
         self._tasks = [asyncio.create_task(self._watch.run())]
         self._peer_finished = False
         self._rate_advice: RateAdvice | None = None
 
     @classmethod
-    async def new(cls, address: str, top: Rung, ports: tuple[int, int] | None = None) -> Call:
+    async def new(
+        cls,
+        address: str,
+        top: Rung,
+        ports: tuple[int, int] | None = None,
+        codec: Codec = DEFAULT,
+    ) -> Call:
         """A call end with the clips at hand that it may need; makes them the first time."""
-        await asyncio.to_thread(prepare)
-        return cls(address, top, ports)
+        await asyncio.to_thread(prepare, codec)
+        return cls(address, top, ports, codec)
 
     async def __aenter__(self) -> Call:
         return self

@@ -1,4 +1,4 @@
-"""Makes the clips: `python -m jharnet_monitor.rtc.clip_maker DIRECTORY` writes what is missing.
+"""Makes clips: `python -m jharnet_monitor.rtc.clip_maker DIRECTORY CODEC` writes what is missing.
 
 A program of its own: encoding takes seconds and a hundred megabytes, which the daemon whose
 event loop measures arrivals should not spend.
@@ -10,13 +10,14 @@ import io
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
 import numpy.typing as npt
 
 from jharnet_monitor.rtc.clips import AUDIO_CLIP, LOOP_FRAMES, LOOP_SECONDS, video_name
+from jharnet_monitor.rtc.codecs import Codec
 from jharnet_monitor.rtc.profiles import (
     AUDIO_BITS_PER_SECOND,
     AUDIO_FRAMES_PER_SECOND,
@@ -31,15 +32,15 @@ _SAMPLES = SAMPLE_RATE // AUDIO_FRAMES_PER_SECOND
 Picture = npt.NDArray[np.uint8]
 
 
-def make_all(directory: Path) -> None:
+def make_all(directory: Path, codec: Codec) -> None:
     """Write every clip that is not there; each appears whole or not at all."""
     for step in RUNGS:
-        name = video_name(step) if step.video else AUDIO_CLIP
+        name = video_name(step, codec) if step.video else AUDIO_CLIP
         if (directory / name).exists():
             continue
         sink = io.BytesIO()
         if step.video:
-            encode_video(sink, step)
+            encode_video(sink, step, codec)
         else:
             encode_audio(sink)
         unfinished = (directory / name).with_suffix(".part")
@@ -47,21 +48,42 @@ def make_all(directory: Path) -> None:
         unfinished.replace(directory / name)
 
 
-def encode_video(sink: BinaryIO, step: Rung) -> None:
-    """VP8 at a constant rate, a keyframe every second, as a real-time sender would encode."""
-    rate = step.video
-    options = {
+def _vp8_options(rate: int) -> dict[str, str]:
+    return {
         "deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0", "error-resilient": "1",
         "bufsize": str(rate // 2), "minrate": str(rate), "maxrate": str(rate),
         "undershoot-pct": "100", "overshoot-pct": "15", "keyint_min": str(FRAMES_PER_SECOND),
         "max-intra-rate": "300",  # per cent of a mean frame: keyframes make no bursts
+        "qmin": "2", "qmax": "63",
     }  # fmt: skip
-    with av.open(sink, "w", format="webm") as container:
-        stream: Any = container.add_stream("libvpx", FRAMES_PER_SECOND, options=options)
+
+
+def _h264_options(rate: int) -> dict[str, str]:
+    """One slice a frame; a short buffer keeps a keyframe under three mean frames."""
+    ours = {
+        "keyint": FRAMES_PER_SECOND, "min-keyint": FRAMES_PER_SECOND, "scenecut": 0, "bframes": 0,
+        "ref": 1, "threads": 1, "slices": 1, "repeat-headers": 1, "qcomp": 0.0, "ipratio": 1.1,
+        "vbv-maxrate": rate // 1000, "vbv-bufsize": rate // 5000,
+        "filler": 1,  # a constant rate, without a message in each frame as HRD would put there
+    }  # fmt: skip
+    tuned = ":".join(f"{name}={value}" for name, value in ours.items())
+    return {
+        "profile": "baseline", "level": "31", "preset": "veryfast", "tune": "zerolatency",
+        "x264-params": tuned,
+    }  # fmt: skip
+
+
+def encode_video(sink: BinaryIO, step: Rung, codec: Codec) -> None:
+    """A constant rate and a keyframe every second, as a real-time sender would encode."""
+    if codec == "vp8":
+        form, encoder, options = "webm", "libvpx", _vp8_options(step.video)
+    else:
+        form, encoder, options = "h264", "libx264", _h264_options(step.video)
+    with av.open(sink, "w", format=form) as container:
+        stream: Any = container.add_stream(encoder, FRAMES_PER_SECOND, options=options)
         stream.width, stream.height, stream.pix_fmt = step.width, step.height, "yuv420p"
-        stream.bit_rate = rate
+        stream.bit_rate = step.video
         stream.gop_size = FRAMES_PER_SECOND
-        stream.codec_context.qmin, stream.codec_context.qmax = 2, 63
         stream.codec_context.thread_count = 1
         chroma = np.full((step.height // 2, step.width), 128, np.uint8)
         for index in range(2 * LOOP_FRAMES):
@@ -121,4 +143,4 @@ def _speech(seconds: int) -> npt.NDArray[np.int16]:
 
 
 if __name__ == "__main__":
-    make_all(Path(sys.argv[1]))
+    make_all(Path(sys.argv[1]), cast(Codec, sys.argv[2]))

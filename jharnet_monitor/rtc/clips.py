@@ -1,9 +1,9 @@
 """Clips made by the project: a moving pattern and a speech-like sound, encoded once.
 
 A call sends a clip again and again without encoding, so that eleven calls cost a quarter of a
-core and the sender's own encoder never limits what is measured. Clips are ordinary WebM files
-in the user's cache (`clip_directory`), made at first use by `clip_maker`; without a writable
-cache they are made for this process alone.
+core and the sender's own encoder never limits what is measured. Clips are ordinary files (WebM
+for VP8 and Opus, a plain byte stream for H.264) in the user's cache (`clip_directory`), made at
+first use by `clip_maker`; without a writable cache they are made for this process alone.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 
+from jharnet_monitor.rtc.codecs import DEFAULT, Codec
 from jharnet_monitor.rtc.profiles import (
     AUDIO_BITS_PER_SECOND,
     AUDIO_FRAMES_PER_SECOND,
@@ -61,37 +63,45 @@ _clips: dict[str, Clip] = {}
 _loading = threading.Lock()
 
 
-def video_name(step: Rung) -> str:
+def video_name(step: Rung, codec: Codec = DEFAULT) -> str:
     """The file name of a rung's clip."""
-    return f"{step.height}p-{step.video // 1000}k-{EDITION}.webm"
+    kind = "webm" if codec == "vp8" else codec
+    return f"{step.height}p-{step.video // 1000}k-{EDITION}.{kind}"
 
 
-def video_clip(step: Rung) -> Clip:
-    """The VP8 clip of a rung. Blocks for seconds the first time, so `prepare` off the loop."""
-    prepare()
-    return _clips[video_name(step)]
+def clip_names(codec: Codec) -> list[str]:
+    """The files of all clips that a call with this codec may send."""
+    return [*(video_name(step, codec) for step in RUNGS if step.video), AUDIO_CLIP]
+
+
+def video_clip(step: Rung, codec: Codec = DEFAULT) -> Clip:
+    """The clip of a rung. Blocks for seconds the first time, so `prepare` off the loop."""
+    prepare(codec)
+    return _clips[video_name(step, codec)]
 
 
 def audio_clip() -> Clip:
     """The Opus clip: 20 ms a frame."""
-    prepare()
+    if AUDIO_CLIP not in _clips:
+        prepare()
     return _clips[AUDIO_CLIP]
 
 
-def prepare() -> None:
-    """Have every clip at hand; makes them the first time. Raises `ClipsMissing`."""
+def prepare(codec: Codec = DEFAULT) -> None:
+    """Have every clip of a codec at hand; makes them the first time. Raises `ClipsMissing`."""
+    names = clip_names(codec)
     with _loading:
-        if _clips:
+        if all(name in _clips for name in names):
             return
         directory = clip_directory()
         if directory is not None:
             try:
-                _clips.update(_load(directory))
+                _clips.update(_load(directory, codec))
             except OSError as error:
                 _log.info("no clip cache in %s (%s)", directory, error)
-        if not _clips:
+        if not all(name in _clips for name in names):
             with tempfile.TemporaryDirectory(prefix="jharnet-clips-") as scratch:
-                _clips.update(_load(Path(scratch)))
+                _clips.update(_load(Path(scratch), codec))
 
 
 def clip_directory() -> Path | None:
@@ -106,15 +116,15 @@ def clip_directory() -> Path | None:
         return None
 
 
-def _load(directory: Path) -> dict[str, Clip]:
+def _load(directory: Path, codec: Codec) -> dict[str, Clip]:
     """Read all clips; what is missing is made while every other process waits for it."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    names = [video_name(step) for step in RUNGS if step.video] + [AUDIO_CLIP]
+    names = clip_names(codec)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = {name: clip for name in names if (clip := _read(directory / name))}
         if len(found) < len(names):
-            _make(directory)
+            _make(directory, codec)
             found = {name: clip for name in names if (clip := _read(directory / name))}
     missing = set(names) - set(found)
     if missing:
@@ -122,10 +132,12 @@ def _load(directory: Path) -> dict[str, Clip]:
     return found
 
 
-def _make(directory: Path) -> None:
+def _make(directory: Path, codec: Codec) -> None:
+    begun = time.monotonic()
+    _log.info("making the %s clips in %s, which takes some seconds", codec, directory)
     try:
         subprocess.run(  # noqa: S603 - our own module
-            [sys.executable, "-m", "jharnet_monitor.rtc.clip_maker", str(directory)],
+            [sys.executable, "-m", "jharnet_monitor.rtc.clip_maker", str(directory), codec],
             check=True,
             capture_output=True,
             timeout=_MAKING_SECONDS,
@@ -136,10 +148,11 @@ def _make(directory: Path) -> None:
     except subprocess.CalledProcessError as error:
         last = (error.stderr or "").strip().splitlines()[-1:]
         raise ClipsMissing(f"encoding failed: {''.join(last)}") from error
+    _log.info("the %s clips are made, in %.0f s", codec, time.monotonic() - begun)
 
 
 def _read(path: Path) -> Clip | None:
-    """The frames of a WebM file; None where there is none, and a damaged one is taken away."""
+    """The frames of a file; None where there is none, and a damaged one is taken away."""
     if not path.exists():
         return None
     frames: list[bytes] = []

@@ -20,6 +20,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.exceptions import InternalError, InvalidStateError, OperationError
+from aiortc.rtcrtpparameters import RTCRtpCodecCapability
 from aiortc.rtcrtpsender import RTCRtpSender
 
 from jharnet_monitor.model import Cause
@@ -33,6 +34,7 @@ from jharnet_monitor.rtc.aiortc_private import (
     self_test,
     transport_of,
 )
+from jharnet_monitor.rtc.codecs import Codec
 from jharnet_monitor.rtc.failure import CallFailed
 from jharnet_monitor.rtc.sdp import BadDescription, Streams, streams, vetted
 
@@ -41,7 +43,8 @@ SILENCE = 4.0
 HANDSHAKE = 8.0
 """Seconds for ICE, and again for DTLS, once something comes through."""
 POLL = 0.02
-_CODECS = ("opus", "vp8", "rtx")
+_BASELINE = "42e01f"
+"""Constrained baseline, level 3.1 (RFC 6184, 8.1): 720p at 30 frames/s, which everybody decodes."""
 
 
 async def settled(done: Callable[[], bool], seconds: float) -> bool:
@@ -54,6 +57,11 @@ async def settled(done: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+def _is_ours(offered: RTCRtpCodecCapability, codec: Codec) -> bool:
+    profile = offered.parameters.get("profile-level-id", _BASELINE)
+    return offered.name.lower() in ("opus", codec, "rtx") and profile == _BASELINE
+
+
 class Connection:
     """Sends the tracks, and gives what passes to the tap."""
 
@@ -63,17 +71,19 @@ class Connection:
         ports: tuple[int, int] | None,
         tracks: Sequence[MediaStreamTrack],
         tap: Tap,
+        codec: Codec,
     ) -> None:
         """`address` is our own, `ports` the range to take a UDP port from (None: any)."""
         self_test()
         self._address = address
+        self._codec = codec
         self._peer = RTCPeerConnection(
             RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         )
         for track in tracks:
             capabilities = RTCRtpSender.getCapabilities(track.kind).codecs
             self._peer.addTransceiver(track).setCodecPreferences(
-                [codec for codec in capabilities if codec.name.lower() in _CODECS]
+                [one for one in capabilities if _is_ours(one, codec)]
             )
         bind(self._peer, address, ports)
         self._transport = transport_of(self._peer)
@@ -103,7 +113,7 @@ class Connection:
     async def _take(self, text: object, kind: str) -> None:
         try:
             description = vetted(text, self._address)
-            streams(description)
+            streams(description, self._codec)
         except BadDescription as error:
             raise CallFailed(
                 Cause.SIGNALLING_FAILED, f"the other end's {kind} {error}", by_network=False
@@ -131,12 +141,12 @@ class Connection:
     @property
     def own(self) -> Streams:
         """What we send, once described."""
-        return streams(self._peer.localDescription.sdp)
+        return streams(self._peer.localDescription.sdp, self._codec)
 
     @property
     def theirs(self) -> Streams:
         """What the other end sends, once described."""
-        return streams(self._peer.remoteDescription.sdp)
+        return streams(self._peer.remoteDescription.sdp, self._codec)
 
     # Set-up
 

@@ -20,8 +20,9 @@ from aiortc.rtp import (
 )
 
 from jharnet_monitor.rtc.arrivals import ENDS, KEY, STARTS, Arrivals
+from jharnet_monitor.rtc.codecs import DEFAULT, PARSERS
 from jharnet_monitor.rtc.progress import Account
-from jharnet_monitor.rtc.rtp import Header, original_sequence, parse_header, parse_vp8
+from jharnet_monitor.rtc.rtp import Header, original_sequence, parse_header
 from jharnet_monitor.rtc.sdp import Stream, Streams
 
 REPORT_INTERVAL = 0.25
@@ -55,6 +56,7 @@ class Receiver:
         self._round_trip = round_trip
         self._streams: Streams | None = None
         self._own: Streams | None = None
+        self._parse = PARSERS[DEFAULT]
         self._missing: dict[int, tuple[int, float, float]] = {}
         self._sender_reports: dict[int, tuple[int, float]] = {}
         self._last_counts: dict[int, tuple[int, int]] = {}
@@ -65,6 +67,7 @@ class Receiver:
     def start(self, theirs: Streams, own: Streams) -> None:
         """Learn the peer's stream numbers, and ours, under which we report."""
         self._streams, self._own = theirs, own
+        self._parse = PARSERS[theirs.codec]
 
     @property
     def first_at(self) -> float | None:
@@ -104,7 +107,7 @@ class Receiver:
     def _video(
         self, data: bytes, header: Header, at: float, payload: int, original: int | None
     ) -> None:
-        frame = parse_vp8(data, payload)
+        frame = self._parse(data, payload)
         flags = STARTS * frame.starts_frame | ENDS * header.marker | KEY * frame.is_key
         before = self.video.highest if self.video.at else None
         if not self.video.add(header, len(data), at, flags, original):

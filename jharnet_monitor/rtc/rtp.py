@@ -1,4 +1,4 @@
-"""Reading RTP headers (RFC 3550), VP8 descriptors (RFC 7741) and retransmissions (RFC 4588).
+"""Reading RTP headers (RFC 3550) and retransmissions (RFC 4588).
 
 Only what a count of arrivals needs, without building an object a packet: a call sees 500 a second.
 """
@@ -66,41 +66,6 @@ def unwrap(value: int, near: int, bits: int = 16) -> int:
     """
     span = 1 << bits
     return near + (value - near + span // 2) % span - span // 2
-
-
-class Vp8(NamedTuple):
-    """What the start of a VP8 payload tells; `height` is 0 unless it starts a keyframe."""
-
-    starts_frame: bool
-    is_key: bool
-    height: int
-
-
-_CONTINUES = Vp8(False, False, 0)
-
-
-def parse_vp8(data: bytes, at: int) -> Vp8:
-    """Read the descriptor and, at a frame's start, the frame header (RFC 6386, 9.1)."""
-    end = len(data)
-    if at >= end or not data[at] & 0x10 or data[at] & 0x07:
-        return _CONTINUES
-    extended = data[at] & 0x80
-    at += 1
-    if extended:
-        if at >= end:
-            return _CONTINUES
-        flags = data[at]
-        at += 1
-        if flags & 0x80:
-            at += 2 if at < end and data[at] & 0x80 else 1
-        at += bool(flags & 0x40) + bool(flags & 0x30)
-    if at >= end:
-        return _CONTINUES
-    if data[at] & 0x01:
-        return Vp8(True, False, 0)
-    if at + 10 > end or data[at + 3 : at + 6] != b"\x9d\x01\x2a":
-        return Vp8(True, False, 0)
-    return Vp8(True, True, (data[at + 8] | data[at + 9] << 8) & 0x3FFF)
 
 
 def original_sequence(data: bytes, header: Header) -> int | None:

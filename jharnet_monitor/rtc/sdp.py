@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from aiortc.sdp import MediaDescription, SessionDescription
 
+from jharnet_monitor.rtc.codecs import CODECS, DEFAULT, Codec
+
 MAX_BYTES = 20_000
 MAX_CANDIDATES = 4
 _SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
@@ -40,6 +42,8 @@ class Streams:
 
     audio: Stream
     video: Stream
+    codec: Codec
+    """Of the video."""
     send_time: int | None = None
     """Number of the header extension that says when a video packet left (abs-send-time)."""
 
@@ -102,8 +106,21 @@ def candidate_addresses(text: str) -> list[str]:
     return found
 
 
-def streams(text: str) -> Streams:
-    """The audio (Opus) and video (VP8) stream that a description promises to send."""
+def offered_codec(text: object, wanted: Codec) -> Codec:
+    """The video codec of a call that is offered: the one wanted, else another of ours.
+
+    Whoever cannot speak the one wanted would not in a real conference either; the measurement
+    says which it was. What is offered at all is for `streams` to judge.
+    """
+    if not isinstance(text, str) or len(text) > MAX_BYTES:
+        return wanted
+    names = re.findall(r"(?m)^a=rtpmap:\d+ ([\w-]+)/90000", text)
+    known = {name.lower() for name in names}
+    return next((codec for codec in (wanted, *CODECS) if codec in known), wanted)
+
+
+def streams(text: str, codec: Codec = DEFAULT) -> Streams:
+    """The audio (Opus) and video stream that a description promises to send."""
     try:
         description = SessionDescription.parse(text)
     except Exception as error:  # aiortc's parser raises whatever its lines run into
@@ -114,12 +131,20 @@ def streams(text: str) -> Streams:
     media = {m.kind: m for m in description.media}
     extensions = {e.uri: e.id for e in media["video"].rtp.headerExtensions}
     return Streams(
-        _stream(media["audio"], "opus"), _stream(media["video"], "vp8"), extensions.get(_SEND_TIME)
+        _stream(media["audio"], "opus"),
+        _stream(media["video"], codec),
+        codec,
+        extensions.get(_SEND_TIME),
     )
 
 
 def _stream(media: MediaDescription, codec: str) -> Stream:
-    types = [c.payloadType for c in media.rtp.codecs if c.name.lower() == codec]
+    types = [
+        c.payloadType
+        for c in media.rtp.codecs
+        if c.name.lower() == codec
+        and (codec != "h264" or str(c.parameters.get("packetization-mode")) == "1")
+    ]
     if not types:
         raise BadDescription(f"does not offer {codec}")
     if not media.ssrc or media.direction not in ("sendrecv", None):

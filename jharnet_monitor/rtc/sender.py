@@ -20,6 +20,7 @@ from aiortc.rtp import RtcpReceiverInfo
 from jharnet_monitor.rtc.arrivals import LINE_OVERHEAD
 from jharnet_monitor.rtc.browser import BrowserAccount
 from jharnet_monitor.rtc.clips import audio_clip, video_clip
+from jharnet_monitor.rtc.codecs import DEFAULT, Codec
 from jharnet_monitor.rtc.ladder import Ladder, Progress
 from jharnet_monitor.rtc.profiles import (
     AUDIO_FRAMES_PER_SECOND,
@@ -111,7 +112,8 @@ class Queue:
 class Sender:
     """Gives the tracks to add to a connection, and takes the packets that aiortc makes of them."""
 
-    def __init__(self, top: Rung) -> None:
+    def __init__(self, top: Rung, codec: Codec = DEFAULT) -> None:
+        self._codec = codec
         self.audio_track = ClipTrack("audio", audio_clip(), AUDIO_FRAMES_PER_SECOND, 48_000)
         self.video_track = ClipTrack("video", None, FRAMES_PER_SECOND, 90_000)
         self.ladder = Ladder(top)
@@ -214,7 +216,7 @@ class Sender:
     def begin_video(self) -> None:
         """Send video from now on, if that has not begun and the rung has any."""
         if self._rung.video and self.video_track.rung is None and self._changing is None:
-            self.video_track.play(video_clip(self._rung), self._rung)
+            self.video_track.play(video_clip(self._rung, self._codec), self._rung)
 
     def _take(self, progress: Progress, is_audio: bool) -> None:
         """Let the ladder know, by the stream that it watches, and the queue, by the audio."""
@@ -262,7 +264,7 @@ class Sender:
         await self._queue.drained()
         if step.video:
             self.ladder.switched(len(self.video))
-            self.video_track.play(video_clip(step), step)
+            self.video_track.play(video_clip(step, self._codec), step)
         else:
             self.video_track.rung = step
             self._begin_segment(step, time.monotonic())

@@ -71,7 +71,7 @@ class Call {
     const { video } = this.wanted;
     const encoding = video ? { maxBitrate: video, maxFramerate: 30 } : { active: false };
     this.#send(this.source.audio, [{}], ["audio/opus"]);
-    this.#send(this.source.video, [encoding], ["video/VP8", "video/rtx"]);
+    this.#send(this.source.video, [encoding], videoCodecs(this.wanted.codec));
     await this.#prefer("maintain-resolution");
     await this.peer.setLocalDescription();
     await this.#gathered();
@@ -84,8 +84,7 @@ class Call {
 
   #send(track, sendEncodings, codecs) {
     const transceiver = this.peer.addTransceiver(track, { direction: "sendrecv", sendEncodings });
-    const { codecs: known } = RTCRtpReceiver.getCapabilities(track.kind);
-    transceiver.setCodecPreferences(known.filter(({ mimeType }) => codecs.includes(mimeType)));
+    transceiver.setCodecPreferences(known(track.kind).filter((codec) => is(codec, codecs)));
   }
 
   // Chromium makes its first pictures smaller than the rate allows, and takes half a minute to make
@@ -181,13 +180,31 @@ class Call {
   }
 }
 
+function known(kind) {
+  return RTCRtpReceiver.getCapabilities(kind).codecs;
+}
+
+// H.264 in the one form that the hub sends, too: constrained baseline, packetization mode 1.
+function is({ mimeType, sdpFmtpLine = "" }, names) {
+  const ours = sdpFmtpLine.includes("packetization-mode=1") && sdpFmtpLine.includes("42e01f");
+  return names.includes(mimeType) && (mimeType !== "video/H264" || ours);
+}
+
+// The codec that the hub asks for; VP8 in a browser that was built without it.
+function videoCodecs(wanted) {
+  const wished = ["video/H264", "video/rtx"];
+  const there = known("video").some((codec) => is(codec, wished.slice(0, 1)));
+  return wanted === "h264" && there ? wished : ["video/VP8", "video/rtx"];
+}
+
 // Begin at the wanted rate, as the hub does, rather than at Chromium's 300 kbit/s: a link that
 // cannot bear it shows so at once.
 function startAt(sdp, bitsPerSecond) {
   const kilobits = Math.round(bitsPerSecond / 1000);
   if (!kilobits) return sdp;
-  return sdp.replace(
-    /^a=rtpmap:(\d+) VP8\/90000\r\n/im,
-    (line, type) => `${line}a=fmtp:${type} x-google-start-bitrate=${kilobits}\r\n`,
-  );
+  const [, type] = sdp.match(/^a=rtpmap:(\d+) (?:VP8|H264)\/90000/im) ?? [];
+  const start = `x-google-start-bitrate=${kilobits}`;
+  const has = new RegExp(`^a=fmtp:${type} .*`, "m");
+  if (has.test(sdp)) return sdp.replace(has, (line) => `${line};${start}`);
+  return sdp.replace(/^a=rtpmap:\d+ VP8\/90000\r\n/im, `$&a=fmtp:${type} ${start}\r\n`);
 }
