@@ -87,7 +87,7 @@ def encode_video(sink: BinaryIO, step: Rung, codec: Codec) -> None:
         stream.codec_context.thread_count = 1
         chroma = np.full((step.height // 2, step.width), 128, np.uint8)
         for index in range(2 * LOOP_FRAMES):
-            luma = _picture(step.height, step.width, index)
+            luma = picture(step.height, step.width, index)
             frame = av.VideoFrame.from_ndarray(np.vstack([luma, chroma]), format="yuv420p")
             frame.pts, frame.time_base = index, Fraction(1, FRAMES_PER_SECOND)
             for packet in stream.encode(frame):
@@ -95,7 +95,7 @@ def encode_video(sink: BinaryIO, step: Rung, codec: Codec) -> None:
                     container.mux(packet)
 
 
-def _picture(height: int, width: int, index: int) -> Picture:
+def picture(height: int, width: int, index: int) -> Picture:
     """A slowly drifting backdrop, and a textured head and hand that move before it."""
     rows = np.arange(height, dtype=np.float32)[:, None] / height
     columns = np.arange(width, dtype=np.float32)[None, :] / height
@@ -106,8 +106,8 @@ def _picture(height: int, width: int, index: int) -> Picture:
         top = int((height - size) * (depth + 0.15 * np.sin(speed * turn)))
         left = int((width - size) * (0.5 + 0.4 * np.sin(speed * turn + depth)))
         luma[top : top + size, left : left + size] += np.roll(grain, index, 1)[:size, :size]
-    picture: Picture = np.clip(luma, 16, 235).astype(np.uint8)
-    return picture
+    bounded: Picture = np.clip(luma, 16, 235).astype(np.uint8)
+    return bounded
 
 
 def encode_audio(sink: BinaryIO) -> None:

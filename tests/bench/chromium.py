@@ -1,0 +1,211 @@
+"""The product's grade against what Chromium really showed, over a hundred links.
+
+    python tests/bench/chromium.py [--quick] [--json FILE] [--held | --tuning] [--table FILE]
+
+The truth is `chromium_truth.json`, gathered by `chromium_collect.py` on the same links; this holds
+the product's own call over each of them. The marks are for the conditions that were not looked at
+while the product was tuned. Needs root (for the lab).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from jharnet_monitor.lab import Lab
+from tests.bench.chromium_collect import TRUTH, WINDOW, disturbed, shape
+from tests.bench.chromium_conditions import Condition, conditions
+from tests.bench.chromium_truth import Run, Truths, acceptable
+from tests.bench.marks import Row, at_most, finish, note, within
+from tests.call_support import LabCall, Result
+
+PREFIX = "jhnprd"
+AT_ONCE = 4
+SECONDS = 30.0
+READY = 3
+TOO_FROZEN = 0.10
+QUICK = 8
+HEAD = (
+    "| link | Chromium | product | Chromium frozen, down / up "
+    "| product frozen, down / up | limited by |"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One condition: what Chromium showed and what the product says."""
+
+    name: str
+    held: bool
+    truth: tuple[int, ...]
+    """Grades that are right."""
+    grade: int | None
+    """The product's; None if it gave none."""
+    limited_by: str
+    truth_frozen: tuple[float, float]
+    """Chromium's share of frozen time, down and up, the mean of its runs."""
+    frozen: tuple[float, float]
+    runs: int
+
+    @property
+    def right(self) -> bool:
+        """Within what Chromium showed."""
+        return self.grade in self.truth
+
+    @property
+    def near(self) -> bool:
+        """At most one grade off."""
+        return self.grade is not None and min(abs(self.grade - t) for t in self.truth) <= 1
+
+    @property
+    def false_ready(self) -> bool:
+        """Called ready where Chromium's picture stood still too often."""
+        ready = self.grade is not None and self.grade >= READY
+        return ready and max(self.truth_frozen) > TOO_FROZEN
+
+
+def compared(condition: Condition, runs: Sequence[Run], result: Result) -> Compared:
+    """Put both side by side."""
+    grade = result.values.get("grade")
+
+    def shown(end: str) -> float:
+        ways = [getattr(run, end) for run in runs]
+        return sum(way.frozen if way else 1.0 for way in ways) / len(ways)
+
+    def ours(end: str) -> float:
+        return float(result.values.get(f"{end}_freeze_ratio", 1.0))
+
+    return Compared(
+        name=condition.name,
+        held=condition.held,
+        truth=tuple(sorted(acceptable(runs))),
+        grade=None if grade is None else int(grade),
+        limited_by=str(result.conditions.get("limited_by", result.error)),
+        truth_frozen=(shown("down"), shown("up")),
+        frozen=(ours("down"), ours("up")),
+        runs=len(runs),
+    )
+
+
+async def lane(
+    lab: Lab, office: str, work: list[Condition], truths: Truths, found: list[Compared]
+) -> None:
+    """Hold the product's call on one condition after the other."""
+    while work:
+        condition = work.pop(0)
+        shape(lab, office, condition)
+        async with disturbed(lab, office, condition, SECONDS + 40):
+            call = LabCall(lab, office, seconds=SECONDS)
+            result = await asyncio.to_thread(call.join)
+        each = compared(condition, truths.runs[condition.name], result)
+        found.append(each)
+        mark = "  " if each.right else "! "
+        print(
+            f"{mark}{each.name}: {each.grade}, Chromium {each.truth}, {each.limited_by}", flush=True
+        )
+
+
+async def compare(chosen: Sequence[Condition], truths: Truths) -> list[Compared]:
+    """All of them, some at a time."""
+    work = list(chosen)
+    found: list[Compared] = []
+    lanes = [f"p{number}" for number in range(AT_ONCE)]
+    with Lab.start({"offices": {office: {} for office in lanes}}, PREFIX) as lab:
+        await asyncio.gather(*(lane(lab, office, work, truths, found) for office in lanes))
+    order = [condition.name for condition in chosen]
+    return sorted(found, key=lambda each: order.index(each.name))
+
+
+def judged(found: Sequence[Compared], which: str) -> Iterator[Row]:
+    """The marks over one half."""
+    count = len(found)
+    right = sum(each.right for each in found)
+    ours = WINDOW * sum(sum(each.frozen) for each in found if each.grade is not None)
+    truth = WINDOW * sum(sum(each.truth_frozen) for each in found if each.grade is not None)
+    yield Row(f"{which}: grade is Chromium's", 100 * right / count, ">= 90", "%",
+              right >= 0.9 * count, f"{right} of {count}")  # fmt: skip
+    yield at_most(f"{which}: off by more than one", sum(not e.near for e in found), 0, "links")
+    yield at_most(f"{which}: ready, but frozen", sum(e.false_ready for e in found), 0, "links")
+    if truth:
+        yield within(f"{which}: freeze seconds, pooled", ours, 0.75 * truth, 1.25 * truth, "s",
+                     f"Chromium {truth:.0f} s")  # fmt: skip
+
+
+def table(found: Sequence[Compared], chromium: str) -> str:
+    """Markdown for the docs."""
+    lines = [f"Chromium {chromium}.", ""]
+    for held, title in ((True, "Untouched"), (False, "Tuned on")):
+        lines += [f"### {title}", "", HEAD, "|---|---|---|---|---|---|"]
+        for each in found:
+            if each.held == held:
+                truth = " or ".join(map(str, each.truth))
+                grade = "none" if each.grade is None else str(each.grade)
+                shares = [f"{a:.1%} / {b:.1%}" for a, b in (each.truth_frozen, each.frozen)]
+                mark = "" if each.right else " **!**"
+                lines.append(
+                    f"| {each.name} | {truth} | {grade}{mark} | {shares[0]} | {shares[1]} |"
+                    f" {each.limited_by} |"
+                )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    parser.add_argument("--quick", action="store_true", help="at most a minute, less exact")
+    parser.add_argument("--seed", type=int, default=1, help="of every random draw")
+    parser.add_argument("--truth", type=Path, default=TRUTH, metavar="FILE")
+    parser.add_argument("--held", action="store_true", help="only the untouched half")
+    parser.add_argument("--tuning", action="store_true", help="only the half for tuning")
+    parser.add_argument("--only", default="", metavar="TEXT", help="conditions named like this")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="write the table there")
+    parser.add_argument("--detail", type=Path, metavar="FILE", help="write every comparison there")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """All conditions of which there is truth, or every twelfth."""
+    options = parsed()
+    truths = Truths(options.truth)
+    chosen = [
+        c
+        for c in conditions()
+        if c.name in truths.runs
+        and options.only in c.name
+        and (c.held or not options.held)
+        and not (c.held and options.tuning)
+    ]
+    if options.quick:
+        chosen = chosen[:: max(1, len(chosen) // QUICK)][:QUICK]
+    begun = time.monotonic()
+    found = asyncio.run(compare(chosen, truths))
+    rows: list[Row] = []
+    for held, which in ((True, "untouched"), (False, "tuning")):
+        half = [each for each in found if each.held == held]
+        if half:
+            rows += judged(half, which)
+    disagree = sum(len({run.grade() for run in truths.runs[c.name]}) > 1 for c in chosen)
+    repeated = sum(len(truths.runs[c.name]) > 1 for c in chosen)
+    rows.append(note("Chromium's own repeats that disagree", disagree, f"of {repeated}"))
+    rows.append(note("time", time.monotonic() - begun, "s"))
+    if options.table:
+        options.table.write_text(table(found, truths.chromium))
+    if options.detail:
+        details: list[dict[str, Any]] = [asdict(each) for each in found]
+        options.detail.write_text(json.dumps(details, indent=1))
+    return finish("Conference grades against a real Chromium", rows, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""A real call between two Chromiums over a link of the lab: the truth for a condition.
+
+Each runs without a screen in its own namespace and sends the product's moving picture (720p30,
+VP8, at most 1.7 Mbit/s, frame rate before size) and a beep; nothing but the picture's decoding is
+left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from playwright.async_api import Browser, Page, async_playwright
+
+from jharnet_monitor.lab import HEADQUARTERS, Lab
+from jharnet_monitor.rtc.clip_maker import picture
+from jharnet_monitor.rtc.clips import LOOP_FRAMES
+from jharnet_monitor.rtc.profiles import FRAMES_PER_SECOND
+from tests.conftest import find_program
+
+WIDTH, HEIGHT = 1280, 720
+SCRIPT = Path(__file__).with_name("chromium_page.js")
+ADDRESS = "https://call.invalid/"
+"""Never looked up: the page is given by the benchmark. Only https may use a camera."""
+PATIENCE = 15.0
+"""Seconds within which a call must come about."""
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-background-timer-throttling",
+    "--disable-renderer-backgrounding",
+    "--disable-backgrounding-occluded-windows",
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+)
+
+
+def write_picture(path: Path) -> None:
+    """The product's clip as YUV4MPEG2, which Chromium takes for its camera's."""
+    chroma = bytes([128]) * (WIDTH * HEIGHT // 2)
+    with path.open("wb") as file:
+        file.write(f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{FRAMES_PER_SECOND}:1 Ip C420jpeg\n".encode())
+        for index in range(LOOP_FRAMES):
+            luma = np.ascontiguousarray(picture(HEIGHT, WIDTH, index))
+            file.write(b"FRAME\n" + luma.tobytes() + chroma)
+
+
+class Pair:
+    """Two Chromiums, at headquarters and at an office."""
+
+    def __init__(self, here: Browser, there: Browser) -> None:
+        self.here, self.there = here, there
+
+    async def call(self, warm_up: float, window: float) -> dict[str, Any]:
+        """What both ends saw in the window, `down` being what arrived at the office.
+
+        `{"connected": False}` where no call came about.
+        """
+        async with AsyncExitStack() as stack:
+            ends = [await stack.enter_async_context(_page(b)) for b in (self.here, self.there)]
+            offer = await ends[1].evaluate("make_offer()")
+            answer = await ends[0].evaluate("sdp => make_answer(sdp)", offer)
+            await ends[1].evaluate("sdp => accept(sdp)", answer)
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    while any([await e.evaluate(CONNECTED) != "connected" for e in ends]):
+                        await asyncio.sleep(0.1)
+            except TimeoutError:
+                return {"connected": False}
+            await asyncio.sleep(warm_up)
+            for end in ends:
+                await end.evaluate("watch()")
+            await asyncio.sleep(window)
+            up, down = [await end.evaluate("watched()") for end in ends]
+        return {"connected": True, "down": down, "up": up}
+
+
+CONNECTED = "call.connection.connectionState"
+
+
+@asynccontextmanager
+async def _page(browser: Browser) -> AsyncIterator[Page]:
+    context = await browser.new_context()
+    page = await context.new_page()
+    await page.route("**/*", lambda r: r.fulfill(content_type="text/html", body="<title>c</title>"))
+    await page.goto(ADDRESS)
+    await page.add_script_tag(content=SCRIPT.read_text())
+    try:
+        yield page
+    finally:
+        await context.close()
+
+
+@asynccontextmanager
+async def pair(lab: Lab, office: str, scratch: Path, nice: int = 0) -> AsyncIterator[Pair]:
+    """Both browsers, each born in its own namespace."""
+    picture = scratch / "picture.y4m"
+    if not picture.exists():
+        write_picture(picture)
+    chromium = find_program("chromium")
+    async with async_playwright() as playwright, AsyncExitStack() as stack:
+        browsers = []
+        for where in (HEADQUARTERS, office):
+            wrapper = scratch / f"chromium-{office}-{where}"
+            wrapper.write_text(
+                f"#!/bin/sh\nexec nice -n {nice} ip netns exec {lab.namespace(where)} "
+                f'{chromium} "$@"\n'
+            )
+            wrapper.chmod(0o755)
+            browser = await playwright.chromium.launch(
+                executable_path=wrapper,
+                args=[*ARGUMENTS, f"--use-file-for-fake-video-capture={picture}"],
+                env={**os.environ, "HOME": str(scratch)},
+            )
+            stack.push_async_callback(browser.close)
+            browsers.append(browser)
+        yield Pair(*browsers)

@@ -1,0 +1,117 @@
+// One end of a call between two Chromiums. The SDP is carried by the benchmark; all candidates
+// are gathered first. Every half second the statistics of what arrives are noted.
+const call = {samples: [], stale: 0};
+
+async function open_call() {
+  const connection = new RTCPeerConnection();
+  call.connection = connection;
+  const stream = await navigator.mediaDevices.getUserMedia({
+    audio: {echoCancellation: false, noiseSuppression: false, autoGainControl: false},
+    video: {width: 1280, height: 720, frameRate: 30},
+  });
+  for (const track of stream.getTracks()) connection.addTrack(track, stream);
+  connection.ontrack = ({track}) => {
+    call[track.kind] = connection.getReceivers().find((r) => r.track === track);
+    if (track.kind !== 'audio') return;
+    // Sound is only decoded if somebody listens; a picture is decoded all the same.
+    call.element = new Audio();
+    call.element.srcObject = new MediaStream([track]);
+    call.element.play();
+  };
+}
+
+function prefer_vp8() {
+  const {codecs} = RTCRtpReceiver.getCapabilities('video');
+  const rank = (codec) => (codec.mimeType === 'video/VP8' ? 0 : 1);
+  const order = codecs.filter((c) => !/VP9|AV1|H26/.test(c.mimeType)).sort((a, b) => rank(a) - rank(b));
+  for (const transceiver of call.connection.getTransceivers()) {
+    if (transceiver.receiver.track.kind === 'video') transceiver.setCodecPreferences(order);
+  }
+}
+
+async function limit_rate() {
+  for (const sender of call.connection.getSenders()) {
+    if (sender.track.kind !== 'video') continue;
+    const parameters = sender.getParameters();
+    parameters.degradationPreference = 'maintain-framerate';
+    parameters.encodings[0].maxBitrate = 1_700_000;
+    await sender.setParameters(parameters);
+  }
+}
+
+async function described() {
+  const connection = call.connection;
+  while (connection.iceGatheringState !== 'complete') await new Promise((r) => setTimeout(r, 20));
+  return connection.localDescription.sdp;
+}
+
+async function make_offer() {
+  await open_call();
+  prefer_vp8();
+  await call.connection.setLocalDescription();
+  return described();
+}
+
+async function make_answer(sdp) {
+  await open_call();
+  await call.connection.setRemoteDescription({type: 'offer', sdp});
+  prefer_vp8();
+  await call.connection.setLocalDescription();
+  await limit_rate();
+  return described();
+}
+
+async function accept(sdp) {
+  await call.connection.setRemoteDescription({type: 'answer', sdp});
+  await limit_rate();
+}
+
+async function note() {
+  const sample = {at: performance.now() / 1000};
+  for (const kind of ['audio', 'video']) {
+    if (!call[kind]) return;
+    for (const entry of (await call[kind].getStats()).values()) {
+      if (entry.type === 'inbound-rtp') sample[kind] = entry;
+    }
+  }
+  call.samples.push(sample);
+}
+
+function watch() {
+  call.samples = [];
+  note();
+  call.timer = setInterval(note, 500);
+}
+
+async function watched() {
+  clearInterval(call.timer);
+  await note();
+  const keep = {
+    audio: ['concealedSamples', 'totalSamplesReceived', 'packetsReceived', 'packetsLost',
+            'insertedSamplesForDeceleration', 'jitterBufferDelay', 'jitterBufferEmittedCount'],
+    video: ['framesDecoded', 'framesDropped', 'frameHeight', 'bytesReceived', 'headerBytesReceived',
+            'retransmittedBytesReceived', 'fecBytesReceived', 'freezeCount',
+            'totalFreezesDuration', 'packetsReceived', 'packetsLost', 'retransmittedPacketsReceived',
+            'jitterBufferDelay', 'jitterBufferEmittedCount', 'nackCount', 'pliCount'],
+  };
+  const samples = call.samples.map((sample) => {
+    const row = {at: sample.at};
+    for (const kind of ['audio', 'video']) {
+      for (const name of keep[kind]) row[`${kind}.${name}`] = sample[kind]?.[name] ?? null;
+    }
+    return row;
+  });
+  const sender = {};
+  for (const entry of (await call.connection.getStats()).values()) {
+    if (entry.type === 'outbound-rtp' && entry.kind === 'video') {
+      sender.cpu_limited = entry.qualityLimitationDurations?.cpu ?? null;
+      sender.codec = entry.codecId;
+      sender.height = entry.frameHeight ?? null;
+    }
+    if (entry.type === 'candidate-pair' && entry.nominated) {
+      sender.available = entry.availableOutgoingBitrate ?? null;
+      sender.round_trip = entry.currentRoundTripTime ?? null;
+    }
+  }
+  return {state: call.connection.connectionState, samples, sender};
+}

@@ -1,0 +1,146 @@
+"""What a call between two Chromiums showed, and the grade that it earns. Pure but for the file.
+
+The grade is that of the product's method page (`jharnet_monitor/rtc/README.md`): a window of 30 s
+after the warm-up; the worse way decides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+OPEN_GAP = 0.75
+"""Seconds without a new picture at the end of the window, from which it counts as frozen."""
+SETTLED = 12.0
+"""Seconds at the end over which the height is taken."""
+MARGIN = 0.015
+"""So near to a threshold of a share, the grade on either side of it counts."""
+CPU_LIMITED = 0.5
+"""Seconds: a call in which Chromium held back for the CPU so long is no truth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One direction, as its receiver's statistics have it."""
+
+    concealed: float
+    """Share of the audio samples that were made up."""
+    frozen: float
+    """Share of the window in which the picture stood still, with the gap open at the end."""
+    frames: float
+    """Decoded frames a second."""
+    height: float
+    """The larger of the last and the median of the last 12 s; 0 without a picture."""
+    rate: float
+    """kbit/s of video that arrived, without RTP headers."""
+
+    def grade(self, slack: float = 0.0) -> int:
+        """0 to 4; with all shares moved by `slack`."""
+        if self.concealed + slack > 0.07:
+            return 0
+        if self.frozen + slack > 0.05 or self.frames < 8 or self.height < 180:
+            return 1
+        if self.height >= 720 and self.frames >= 20 and self.rate >= 650:
+            return 4
+        return 3 if self.height >= 360 and self.frames >= 12 else 2
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One call: what arrived at the office (`down`) and at headquarters (`up`)."""
+
+    down: Way | None
+    up: Way | None
+    cpu_limited: float = 0.0
+
+    @property
+    def ways(self) -> Sequence[Way]:
+        """Both, if a call came about."""
+        return [way for way in (self.down, self.up) if way is not None]
+
+    def grade(self, slack: float = 0.0) -> int:
+        """Of the worse way; 0 without a call."""
+        return min((way.grade(slack) for way in self.ways), default=0)
+
+    @property
+    def frozen(self) -> float:
+        """Share of the worse way; 1 without a call."""
+        return max((way.frozen for way in self.ways), default=1.0)
+
+
+def acceptable(runs: Sequence[Run]) -> set[int]:
+    """The grades that are right: those of all runs, and of those near a threshold both."""
+    return {run.grade(slack) for run in runs for slack in (-MARGIN, 0.0, MARGIN)}
+
+
+def read_way(samples: Sequence[Mapping[str, Any]]) -> Way:
+    """From the statistics of every half second, the first and the last bounding the window."""
+
+    def grown(name: str) -> float:
+        return float((samples[-1][name] or 0) - (samples[0][name] or 0))
+
+    seconds = samples[-1]["at"] - samples[0]["at"]
+    moved = [
+        after["at"]
+        for before, after in pairwise(samples)
+        if (after["video.framesDecoded"] or 0) > (before["video.framesDecoded"] or 0)
+    ]
+    still = samples[-1]["at"] - (moved[-1] if moved else samples[0]["at"])
+    frozen = grown("video.totalFreezesDuration") + (still if still >= OPEN_GAP else 0.0)
+    last = [s["video.frameHeight"] or 0 for s in samples if s["at"] >= samples[-1]["at"] - SETTLED]
+    heard = grown("audio.totalSamplesReceived")
+    return Way(
+        concealed=round(grown("audio.concealedSamples") / heard, 5) if heard else 1.0,
+        frozen=round(min(1.0, frozen / seconds), 5),
+        frames=round(grown("video.framesDecoded") / seconds, 3),
+        height=max(last[-1], median(last)),
+        rate=round(grown("video.bytesReceived") * 8 / seconds / 1000, 1),
+    )
+
+
+def read_run(told: Mapping[str, Any]) -> Run:
+    """From what `Pair.call` gives."""
+    if not told["connected"]:
+        return Run(None, None)
+    limited = max(told[end]["sender"].get("cpu_limited") or 0.0 for end in ("down", "up"))
+    ways = [
+        read_way(told[end]["samples"]) if len(told[end]["samples"]) > 1 else None
+        for end in ("down", "up")
+    ]
+    return Run(ways[0], ways[1], round(limited, 2))
+
+
+class Truths:
+    """The runs by the name of their condition, kept in a file that grows with every call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.chromium = ""
+        self.runs: dict[str, list[Run]] = {}
+        if path.exists():
+            data = json.loads(path.read_text())
+            self.chromium = data["chromium"]
+            for name, runs in data["runs"].items():
+                self.runs[name] = [_run(run) for run in runs]
+
+    def add(self, name: str, run: Run) -> None:
+        """Keep one more call."""
+        self.runs.setdefault(name, []).append(run)
+        lines = ",\n".join(
+            f"{json.dumps(key)}: {json.dumps([asdict(run) for run in runs])}"
+            for key, runs in self.runs.items()
+        )
+        text = f'{{"chromium": {json.dumps(self.chromium)}, "runs": {{\n{lines}\n}}}}\n'
+        unfinished = self.path.with_suffix(".part")
+        unfinished.write_text(text)
+        unfinished.replace(self.path)
+
+
+def _run(data: Mapping[str, Any]) -> Run:
+    ways = [Way(**data[end]) if data[end] else None for end in ("down", "up")]
+    return Run(ways[0], ways[1], data["cpu_limited"])
