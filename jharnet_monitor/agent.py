@@ -168,7 +168,8 @@ class Agent:
     ) -> None:
         channels = Channels(socket)
         context = FarContext(self._settings.office, self._clock, self._settings.base, http)
-        sides = FarSides(FAR_SIDES, channels, context)
+        heavy = {name: self._watch.beside(side) for name, side in FAR_SIDES.items()}
+        sides = FarSides(heavy, channels, context)
         await channels.send(self._hello())
         self._watch.hub_reached(True)
         log.info("connected to the hub as %s", self._settings.office)

@@ -8,13 +8,14 @@ the minute, and take the way of every measurement: the spool, the hub, the store
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 from jharnet_monitor import host
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import Measurement, Outcome
-from jharnet_monitor.probes.base import Failed, NoData, Reading
+from jharnet_monitor.probes.base import Channel, Failed, FarContext, FarSide, NoData, Reading
 from jharnet_monitor.probes.icmp import PingNotAllowed, SocketAddress
 from jharnet_monitor.probes.names import resolve
 from jharnet_monitor.probes.pinger import Pinger
@@ -42,6 +43,8 @@ class AgentWatch:
         self._fold_now = False
         self._alone = True
         self._stopped = False
+        self._loads = 0
+        self._loaded = False
 
     def hub_reached(self, reached: bool) -> None:
         """The session began, or ended: what runs is closed, so that each minute is of one kind."""
@@ -50,6 +53,19 @@ class AgentWatch:
     def stopped(self) -> None:
         """The agent is being stopped in order: its absence afterwards means nothing."""
         self._stopped = True
+
+    def beside(self, side: FarSide) -> FarSide:
+        """The agent's half of a test, which loads the line: what is measured meanwhile says so."""
+
+        async def run(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+            self._loads += 1
+            self._loaded = True
+            try:
+                await side(channel, params, context)
+            finally:
+                self._loads -= 1
+
+        return run
 
     async def run(self) -> None:
         """Measure for ever; a machine that may not ping does without, and says so once."""
@@ -65,6 +81,7 @@ class AgentWatch:
     async def _period(self, pinger: Pinger) -> None:
         """One minute, cut off by a cancellation: then what was sent until then is recorded."""
         started_at, started = self._clock.now(), self._clock.monotonic()
+        self._loaded = self._loads > 0
         addresses = await self._addresses()
         tallies = {path: Tally() for path in addresses}
         try:
@@ -102,6 +119,8 @@ class AgentWatch:
         conditions: dict[str, object] = {"path": path, "boot_id": host.boot_id()}
         if self._stopped:
             conditions["stopped"] = True
+        if self._loaded:
+            conditions["under_load"] = True
         result: Reading | Failed | NoData
         try:
             result, outcome, cause = tally.reading(conditions), Outcome.OK, None

@@ -26,6 +26,7 @@ from jharnet_monitor.health import Health
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement, format_utc
+from jharnet_monitor.policy import Policy
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.record import Recorder
 from jharnet_monitor.report.courier import Courier
@@ -59,7 +60,10 @@ class Hub(AgentEvents):
             config, clock, self.agents.get, self.recorder.spent_today, self.recorder.record
         )
         self.drills = Drills(config, clock, self.runner, self._keep_drill)
-        self.schedule = Schedule(config, clock, self.run_probe, self.live.self_)
+        self.policy = Policy(config, clock, self.live, self.runner, self.recorder.spent_today)
+        self.schedule = Schedule(
+            config, clock, self.policy.due, self.policy.due_at_headquarters, self.live.self_
+        )
         self.vigil = Vigil(config, clock, self.live, self.recorder, self.store, self.runner)
         self.health = Health(self.live.self_, config, clock, self.store)
         self.courier = Courier(config, self.store, clock, self.live.self_)
@@ -159,6 +163,7 @@ class Hub(AgentEvents):
         self, listener: web.AppRunner, workers: Sequence[asyncio.Task[Any]]
     ) -> None:
         self.schedule.stop()
+        await self.policy.stop()
         await self.drills.stop()
         await self.agents.close()
         await listener.cleanup()
@@ -220,7 +225,7 @@ class Hub(AgentEvents):
         self, office_id: str, probe: str, options: Mapping[str, Any]
     ) -> Measurement:
         """Run a probe now, in its turn; raises `UserError` for options it does not take."""
-        return await self.runner.run(office_id, probe, checked(probe, options))
+        return await self.policy.asked(office_id, probe, checked(probe, options))
 
     async def start_drill(self, profile: str, minutes: float) -> dict[str, Any]:
         """Start a drill of all offices."""
@@ -259,7 +264,7 @@ class Hub(AgentEvents):
         except UserError:
             self.live.self_.reload_success = False
             raise
-        self.config = self.live.config = self.runner.config = config
+        self.config = self.live.config = self.runner.config = self.policy.config = config
         self.vigil.reload(config)
         self.health.reload(config)
         self.courier.reload(config)

@@ -10,8 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome
 
+UPLINK = "uplink"
+"""In place of a slot's key: headquarters' own test."""
 RTT_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds in seconds of the round-trip time's histogram; beyond the last is one more."""
 
@@ -69,8 +71,8 @@ class PastOutage:
 @dataclass(slots=True)
 class OfficeLive:
     """One office now. `latest` holds the last run of a probe whatever its outcome, `measured` the
-    last that was `ok` or `failed`, `good` the last that was `ok`; for bandwidth the key is
-    `bandwidth` (JharNet) or `bandwidth/internet`."""
+    last that was `ok` or `failed`, `good` the last that was `ok`, both without speed tests that
+    are to be repeated; for bandwidth the key is `bandwidth` (JharNet) or `bandwidth/internet`."""
 
     state: OfficeState = OfficeState.UNKNOWN
     since: datetime | None = None
@@ -124,13 +126,19 @@ class Live:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.offices: dict[str, OfficeLive] = {o.id: OfficeLive() for o in config.offices}
+        self.headquarters = OfficeLive()
+        """What headquarters measured of its own line; it is no office and stands in no table."""
         self.uplink_up: bool | None = None
         """None while not known: no gateway is configured, or it was not asked yet."""
         self.self_ = SelfLive()
 
+    def of(self, office_id: str) -> OfficeLive | None:
+        """An office, or headquarters; None for one that is not configured."""
+        return self.headquarters if office_id == HEADQUARTERS else self.offices.get(office_id)
+
     def take(self, measurement: Measurement) -> None:
         """Let a measurement become the latest of its office and probe, unless an older one."""
-        office = self.offices.get(measurement.office)
+        office = self.of(measurement.office)
         if office is None:
             return
         values = measurement.values
@@ -154,22 +162,22 @@ class Live:
 
     def recall(self, measurement: Measurement) -> None:
         """As `take`, for one that was counted before a restart."""
-        office = self.offices.get(measurement.office)
+        office = self.of(measurement.office)
         if office is None:
             return
         key = slot(measurement)
         _newer(office.latest, key, measurement)
+        if not measurement.counts:
+            return
         if measurement.outcome is not Outcome.NO_DATA:
             _newer(office.measured, key, measurement)
         if measurement.outcome is Outcome.OK:
             _newer(office.good, key, measurement)
 
-    def current(self, office_id: str, key: str, now: datetime) -> Measurement | None:
-        """The newest run that measured, while it may still speak for now; else None."""
-        measurement = self.offices[office_id].measured.get(key)
-        if measurement is None or not fresh(self.config, key, measurement, now):
-            return None
-        return measurement
+    def uplink_test(self, now: datetime) -> Measurement | None:
+        """Headquarters' own newest test, while it may still speak for now; else None."""
+        newest = self.headquarters.measured.get("bandwidth/internet")
+        return newest if newest and fresh(self.config, UPLINK, newest, now) else None
 
     def set_state(self, office_id: str, state: OfficeState, at: datetime) -> bool:
         """Set an office's state; True when it changed."""
@@ -231,8 +239,12 @@ def valid_for(config: Config, key: str) -> float:
     if key == "conference":
         # Twice a day leaves up to 20 h between two tests.
         return 2.5 * probes.conference.every if probes.conference.every else 26 * 3600.0
+    if key == "utilisation":
+        return 2.5 * probes.utilisation.every
     every = probes.bandwidth.every
-    if key == "bandwidth/internet":
+    if key == UPLINK:
+        every = probes.bandwidth.headquarters_every or 86400.0
+    elif key == "bandwidth/internet":
         every = probes.bandwidth.internet_every or every
     elif key == "bandwidth/trains":
         every = probes.bandwidth.trains_every or every

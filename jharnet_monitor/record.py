@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.live import Live
-from jharnet_monitor.model import Measurement
+from jharnet_monitor.model import HEADQUARTERS, Measurement
 from jharnet_monitor.store import Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -48,31 +48,33 @@ class Recorder:
 
     def spent_today(self, office: str) -> int:
         """Bytes that heavy probes took of the office's budget since the district's midnight."""
-        self._turn_the_day()
+        self.turn_the_day()
         return self._spent.get(office, 0)
 
     def restore_spent(self) -> None:
         """After a restart: what today's tests took before it."""
-        day, midnight = self.today()
-        self._day = day
+        self._day, midnight = self.today()
         until = midnight + timedelta(days=1)
-        self._spent = {
-            office: self._store.spent(office, midnight, until) for office in self._live.offices
-        }
+        places = (HEADQUARTERS, *self._live.offices)
+        self._spent = {place: self._store.spent(place, midnight, until) for place in places}
+        self._show_spent()
 
-    def _turn_the_day(self) -> None:
+    def turn_the_day(self) -> None:
+        """At the district's midnight the budget is whole again: to be called often."""
         day, _ = self.today()
         if self._day != day:
             self._day, self._spent = day, {}
-            for office in self._live.offices.values():
-                office.bytes_spent_today = 0
+            self._show_spent()
 
     def _spend(self, measurement: Measurement) -> None:
-        self._turn_the_day()
+        self.turn_the_day()
         amount = measurement.bytes_spent
         started = measurement.started_at.astimezone(self._zone).date()
         if amount and started == self._day:
-            total = self._spent.get(measurement.office, 0) + amount
-            self._spent[measurement.office] = total
-            if measurement.office in self._live.offices:
-                self._live.offices[measurement.office].bytes_spent_today = total
+            self._spent[measurement.office] = self._spent.get(measurement.office, 0) + amount
+            self._show_spent()
+
+    def _show_spent(self) -> None:
+        self._live.headquarters.bytes_spent_today = self._spent.get(HEADQUARTERS, 0)
+        for office, live in self._live.offices.items():
+            live.bytes_spent_today = self._spent.get(office, 0)

@@ -1,24 +1,25 @@
 """Runs probes: who may run when, for how many bytes, and what becomes of every failure.
 
 DESIGN.md's rules of honest measurement 1 and 2: one heavy probe at a time on an office, at most
-half of the headquarters uplink for all of them together, and a byte budget checked before the
-start.
+half of the headquarters uplink for all of them together (a drill, or headquarters' own test, has
+it alone), and a byte budget checked before the start.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config
-from jharnet_monitor.model import Cause, Measurement, Outcome
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.delivered import falls_short
+from jharnet_monitor.load import Load, Running
+from jharnet_monitor.model import HEADQUARTERS, RETEST, Cause, Measurement, Outcome
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.base import (
     AgentLink,
@@ -30,6 +31,8 @@ from jharnet_monitor.probes.base import (
     ProbeError,
     Reading,
 )
+from jharnet_monitor.probes.internet import AT_HEADQUARTERS, headquarters
+from jharnet_monitor.uplink import UplinkShare
 
 log = logging.getLogger(__name__)
 
@@ -38,55 +41,8 @@ UPLINK_SHARE = 0.5
 QUEUE_SECONDS = 1800.0
 """How long a heavy probe waits for its turn before it says that the uplink was busy."""
 
-
-class UplinkShare:
-    """The part of the headquarters uplink that heavy probes may take, first come first served."""
-
-    def __init__(self, limit: float) -> None:
-        """`limit` is in bit/s."""
-        self.limit = limit
-        self.reserved = 0.0
-        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
-
-    @asynccontextmanager
-    async def reserve(self, rate: float) -> AsyncIterator[float]:
-        """Hold `rate` bit/s; gives what was granted, which never exceeds the limit."""
-        rate = min(rate, self.limit)
-        if self._waiting or self.reserved + rate > self.limit:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            entry = (rate, turn)
-            self._waiting.append(entry)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._release(rate)  # granted in the same moment
-                else:
-                    self._waiting.remove(entry)
-                raise
-        else:
-            self.reserved += rate
-        try:
-            yield rate
-        finally:
-            self._release(rate)
-
-    def _release(self, rate: float) -> None:
-        self.reserved -= rate
-        while self._waiting and self.reserved + self._waiting[0][0] <= self.limit:
-            granted, turn = self._waiting.popleft()
-            if not turn.cancelled():
-                self.reserved += granted
-                turn.set_result(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A probe under way."""
-
-    office: str
-    probe: str
-    heavy: bool
+Objection = Callable[[], NoData | None]
+"""Why a heavy probe must not start just now, or None; asked until the very moment it does."""
 
 
 class Runner:
@@ -107,29 +63,35 @@ class Runner:
         self._record = record
         self.share = UplinkShare(config.hub.uplink.contracted * UPLINK_SHARE)
         self._turns: dict[str, asyncio.Lock] = {}
-        self._running: list[Running] = []
-        self._last_heavy: dict[str, float] = {}
+        self._memories: dict[tuple[str, str], dict[str, Any]] = {}
+        self.load = Load(clock)
 
-    def running(self, office: str) -> tuple[str, ...]:
-        """Names of the probes under way on an office."""
-        return tuple(r.probe for r in self._running if r.office == office)
-
-    def heavy_since(self, office: str, moment: float) -> bool:
-        """Whether a heavy probe ran on the office at or after `moment` (monotonic seconds)."""
-        if any(r.heavy for r in self._running if r.office == office):
-            return True
-        return self._last_heavy.get(office, float("-inf")) >= moment
+    def _place(self, office_id: str) -> Office:
+        """An office, or headquarters in the place of one; raises `KeyError`."""
+        at_home = office_id == HEADQUARTERS
+        return headquarters(self.config) if at_home else self.config.office(office_id)
 
     async def run(
-        self, office_id: str, probe_name: str, options: Mapping[str, Any] | None = None
+        self,
+        office_id: str,
+        probe_name: str,
+        options: Mapping[str, Any] | None = None,
+        unless: Objection | None = None,
     ) -> Measurement:
-        """Run a probe and record it; raises `KeyError` for an office or probe that is not."""
-        office, probe = self.config.office(office_id), PROBES[probe_name]
+        """Run a probe and record it; raises `KeyError` for an office or probe that is not.
+
+        A heavy one that meets an objection is not run; that is recorded with its cause.
+        """
+        probe, office = PROBES[probe_name], self._place(office_id)
         context = ProbeContext(
-            self.config, office, self._clock, self._agent_of(office_id), dict(options or {})
-        )
+            self.config, office, self._clock, self._agent_of(office_id), dict(options or {}),
+            memory=self._memories.setdefault((office_id, probe_name), {}),
+        )  # fmt: skip
         if not probe.heavy:
             return await self._measure(probe, context)
+        objection = unless() if unless is not None else None
+        if objection is not None:
+            return await self._refuse(probe, context, objection)
         turn = self._turns.setdefault(office_id, asyncio.Lock())
         try:
             async with asyncio.timeout(QUEUE_SECONDS):
@@ -137,15 +99,36 @@ class Runner:
         except TimeoutError:
             return await self._refuse(probe, context, NoData(Cause.AGENT_BUSY))
         try:
-            return await self._heavy(probe, context)
+            return await self._heavy(probe, context, unless)
         finally:
             turn.release()
+
+    async def run_at_headquarters(self, unless: Objection) -> Measurement:
+        """Test headquarters' own way to the Internet, with the uplink to itself, and record it."""
+        config = self.config
+        context = ProbeContext(
+            config, headquarters(config), self._clock, None, {"path": "internet"}
+        )
+        objection = unless()
+        if objection is not None:
+            return await self._refuse(AT_HEADQUARTERS, context, objection)
+        try:
+            async with asyncio.timeout(QUEUE_SECONDS) as waiting:
+                async with self.share.reserve(self.share.limit):
+                    waiting.reschedule(None)
+                    refusal = self._refusal(AT_HEADQUARTERS, context, unless)
+                    if refusal is not None:
+                        return await self._refuse(AT_HEADQUARTERS, context, refusal)
+                    return await self._measure(AT_HEADQUARTERS, context)
+        except TimeoutError:
+            return await self._refuse(AT_HEADQUARTERS, context, NoData(Cause.UPLINK_BUSY))
 
     @asynccontextmanager
     async def own_uplink(self) -> AsyncIterator[None]:
         """Hold all of the share: for a drill, which then runs its calls by `run_in_drill`."""
-        async with self.share.reserve(self.share.limit):
-            yield
+        with self.load.drill():
+            async with self.share.reserve(self.share.limit):
+                yield
 
     async def run_in_drill(
         self, office_id: str, probe_name: str, options: Mapping[str, Any]
@@ -161,23 +144,33 @@ class Runner:
                 return await self._refuse(probe, context, refusal)
             return await self._measure(probe, self._renewed(context))
 
-    async def _heavy(self, probe: Probe, context: ProbeContext) -> Measurement:
+    async def _heavy(
+        self, probe: Probe, context: ProbeContext, unless: Objection | None
+    ) -> Measurement:
         # the agent may have come or gone while this probe waited for its turn
         context = self._renewed(context)
-        refusal = self._refusal(probe, context)
+        refusal = self._refusal(probe, context, unless)
         if refusal is not None:
             return await self._refuse(probe, context, refusal)
         try:
             async with asyncio.timeout(QUEUE_SECONDS) as waiting:
                 async with self.share.reserve(probe.reserve(context)) as granted:
                     waiting.reschedule(None)
-                    options = {**context.options, "granted": granted}
-                    return await self._measure(probe, self._renewed(context, options))
+                    context = self._renewed(context, {**context.options, "granted": granted})
+                    refusal = self._refusal(probe, context, unless)
+                    if refusal is not None:
+                        return await self._refuse(probe, context, refusal)
+                    return await self._measure(probe, context)
         except TimeoutError:
             return await self._refuse(probe, context, NoData(Cause.UPLINK_BUSY))
 
-    def _refusal(self, probe: Probe, context: ProbeContext) -> NoData | None:
-        """Why a heavy probe must not start, or None: nobody there, or the day's bytes are spent."""
+    def _refusal(
+        self, probe: Probe, context: ProbeContext, unless: Objection | None = None
+    ) -> NoData | None:
+        """Why a heavy probe must not start, or None: an objection, nobody there, no bytes left."""
+        objection = unless() if unless is not None else None
+        if objection is not None:
+            return objection
         if probe.needs_agent and context.agent is None:
             return NoData(Cause.NO_AGENT)
         budget, spent = self.config.budget, self._spent_today(context.office.id)
@@ -195,18 +188,13 @@ class Runner:
             context.clock,
             self._agent_of(office),
             context.options if options is None else options,
-            self.running(office),
+            self.load.running(office),
         )
 
     async def _measure(self, probe: Probe, context: ProbeContext) -> Measurement:
-        mark = Running(context.office.id, probe.name, probe.heavy)
-        self._running.append(mark)
-        try:
+        full = probe.heavy and context.options.get("path") != "trains"
+        with self.load.by(Running(context.office.id, probe.name, probe.heavy, full)):
             return await self._guarded(probe, context)
-        finally:
-            self._running.remove(mark)
-            if probe.heavy:
-                self._last_heavy[mark.office] = self._clock.monotonic()
 
     async def _guarded(self, probe: Probe, context: ProbeContext) -> Measurement:
         if probe.needs_agent and context.agent is None:
@@ -244,9 +232,35 @@ class Runner:
         duration: float,
     ) -> Measurement:
         office, conditions = context.office.id, _conditions(probe, context)
+        if self._under_load(probe, office, result, duration):
+            conditions["under_load"] = True
         measurement = measurement_of(office, probe.name, result, started_at, duration, conditions)
+        if self._needs_retest(measurement):
+            conditions = {**measurement.conditions, RETEST: "due"}
+            measurement = replace(measurement, conditions=conditions)
         await self._record(measurement)
         return measurement
+
+    def _under_load(
+        self, probe: Probe, office: str, result: Reading | ProbeError, duration: float
+    ) -> bool:
+        """Whether our own tests had a part in what a light probe measured."""
+        begin = self._clock.monotonic() - duration
+        if probe.name == "utilisation":  # of the time before it; trains are no traffic to speak of
+            window = result.values.get("window_seconds")
+            return window is not None and self.load.full_since(office, begin - window)
+        return probe.name == "latency" and self.load.heavy_since(office, begin)
+
+    def _needs_retest(self, measurement: Measurement) -> bool:
+        """Whether a speed test came out so low that it has to be repeated before it counts."""
+        config = self.config
+        if measurement.probe != "bandwidth" or measurement.outcome is not Outcome.OK:
+            return False
+        if measurement.path != "jharnet" or "retest_of" in measurement.conditions:
+            return False
+        link = config.office(measurement.office).link
+        never = config.probes.bandwidth.retest_after is None
+        return not never and falls_short(measurement, link, config.thresholds.delivered)
 
 
 def measurement_of(
@@ -275,10 +289,11 @@ def measurement_of(
 def _conditions(probe: Probe, context: ProbeContext) -> dict[str, Any]:
     """What holds for a run whatever becomes of it."""
     conditions: dict[str, Any] = {}
-    if probe.name == "bandwidth":
+    if probe.name == "bandwidth" or "path" in context.options:
         conditions["path"] = context.options.get("path", "jharnet")
-    if "drill" in context.options:
-        conditions["drill"] = context.options["drill"]
+    for name in ("drill", "retest_of"):
+        if name in context.options:
+            conditions[name] = context.options[name]
     if context.others:
         conditions["others"] = list(context.others)
     return conditions

@@ -1,5 +1,7 @@
 """When what runs: the config's intervals and hours as APScheduler jobs.
 
+Speed tests go by `judge/timetable`, so that each working day has one in the busy hour.
+
 Every job has a fixed id, its own grace and a coalesced catch-up, and a missed run is counted
 (APScheduler's defaults skip a job in silence that wakes a second late). A step of the wall clock
 would stall the jobs (set back) or make it enumerate years of runs (set forward): the watch rebuilds
@@ -9,7 +11,7 @@ the schedule from the new time instead.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,31 +24,59 @@ from apscheduler.events import (
     JobSubmissionEvent,
 )
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.judge.timetable import due
 from jharnet_monitor.live import SelfLive
+from jharnet_monitor.model import HEADQUARTERS
 
 log = logging.getLogger(__name__)
 
 STEP_SECONDS = 30.0
 """A wall clock that moved by more than this against the monotonic one was stepped."""
 GRACE_SECONDS = 600
-SETTLE_SECONDS = 20.0
+SETTLE = timedelta(seconds=20)
 """After a start the agents get this long to come back before the first heavy probes."""
+LAST_PART = 0.99
+"""Headquarters' own test comes at the end of the busy hour, when every office's is over."""
+_NEXT = timedelta(milliseconds=1)
 
 RunProbe = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
+TestHeadquarters = Callable[[], Awaitable[Any]]
+
+
+class Timetable(BaseTrigger):  # type: ignore[misc]
+    """When a speed test is due; what was missed is not caught up."""
+
+    def __init__(self, due: Callable[[datetime], datetime]) -> None:
+        """`due` gives the first moment at or after another."""
+        self._due = due
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """The first moment from now on, and after the one before."""
+        return self._due(now if previous is None else max(now, previous) + _NEXT)
 
 
 class Schedule:
-    """The jobs of one hub. `run_probe(office, probe, options)` measures and records."""
+    """The jobs of one hub. `run_probe(office, probe, options)` measures and records, and so does
+    `test_headquarters()`."""
 
-    def __init__(self, config: Config, clock: Clock, run_probe: RunProbe, health: SelfLive) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        run_probe: RunProbe,
+        test_headquarters: TestHeadquarters,
+        health: SelfLive,
+    ) -> None:
         self._config = config
         self._clock = clock
         self._run_probe = run_probe
+        self._test_headquarters = test_headquarters
         self._health = health
         self._zone = ZoneInfo(config.district.timezone)
         self._extra: list[tuple[str, Any, Callable[[], Awaitable[None]]]] = []
@@ -101,51 +131,61 @@ class Schedule:
             self.start()
 
     def _plan(self) -> None:
-        probes, offices = self._config.probes, self._config.offices
-        for index, office in enumerate(offices):
-            part = index / len(offices)  # spread over the interval, so that no two start at once
-            self._every("bandwidth", office.id, probes.bandwidth.every, part, {})
-            for path, every in (
-                ("trains", probes.bandwidth.trains_every),
-                ("internet", probes.bandwidth.internet_every),
-            ):
-                if every is not None:
-                    self._every("bandwidth", office.id, every, part, {"path": path})
-            if probes.conference.every is not None:
-                self._every("conference", office.id, probes.conference.every, part, {})
-            for at in probes.conference.at:
-                hour, minute = at.split(":")[:2]
-                trigger = CronTrigger(hour=hour, minute=minute, timezone=self._zone)
-                self._add(f"conference {office.id} at {at}", trigger, "conference", office.id, {})
+        for index, office in enumerate(self._config.offices):
+            part = index / len(self._config.offices)  # spread, so that no two begin at once
+            self._plan_bandwidth(office.id, part, 0.5 / len(self._config.offices))
+            self._plan_conference(office.id, part)
+        every = self._config.probes.bandwidth.headquarters_every
+        if every is not None:
+            name = "bandwidth headquarters internet"
+            self._add(name, self._timetable(every, LAST_PART), self._test_headquarters)
         for name, trigger, job in self._extra:
-            self._scheduler.add_job(
-                job, trigger, id=name, replace_existing=True, coalesce=True, max_instances=1,
-                misfire_grace_time=GRACE_SECONDS,
-            )  # fmt: skip
+            self._add(name, trigger, job)
 
-    def _every(
-        self, probe: str, office: str, seconds: float, part: float, options: dict[str, Any]
-    ) -> None:
-        first = self._clock.now() + timedelta(seconds=SETTLE_SECONDS + part * seconds)
-        trigger = IntervalTrigger(
-            seconds=max(1, round(seconds)), start_date=first, timezone=self._zone
-        )
-        suffix = f" {options['path']}" if options else ""
-        self._add(f"{probe} {office}{suffix}", trigger, probe, office, options)
+    def _plan_bandwidth(self, office: str, part: float, beside: float) -> None:
+        """Full tests, and half a place beside them trains and the way to the Internet."""
+        bandwidth = self._config.probes.bandwidth
+        for path, every, place in (
+            (None, bandwidth.every, part),
+            ("trains", bandwidth.trains_every, part + beside),
+            ("internet", bandwidth.internet_every, part + beside),
+        ):
+            if every is not None:
+                options = {"path": path} if path else {}
+                name = f"bandwidth {office} {path}" if path else f"bandwidth {office}"
+                args = (office, "bandwidth", options)
+                self._add(name, self._timetable(every, place), self._run_probe, args)
+
+    def _plan_conference(self, office: str, part: float) -> None:
+        conference = self._config.probes.conference
+        args: Sequence[Any] = (office, "conference", {})
+        if conference.every is not None:
+            first = self._clock.now() + SETTLE + timedelta(seconds=part * conference.every)
+            trigger = IntervalTrigger(
+                seconds=max(1, round(conference.every)), start_date=first, timezone=self._zone
+            )
+            self._add(f"conference {office}", trigger, self._run_probe, args)
+        for at in conference.at:
+            hour, minute = at.split(":")[:2]
+            trigger = CronTrigger(hour=hour, minute=minute, timezone=self._zone)
+            self._add(f"conference {office} at {at}", trigger, self._run_probe, args)
+
+    def _timetable(self, every: float, part: float) -> Timetable:
+        district, settled = self._config.district, self._clock.now() + SETTLE
+        return Timetable(lambda moment: due(district, every, part, max(moment, settled)))
 
     def _add(
-        self, name: str, trigger: Any, probe: str, office: str, options: dict[str, Any]
+        self, name: str, trigger: Any, job: Callable[..., Awaitable[Any]], args: Sequence[Any] = ()
     ) -> None:
         self._scheduler.add_job(
-            self._run_probe, trigger, args=[office, probe, options], id=name,
-            replace_existing=True, coalesce=True, max_instances=1,
-            misfire_grace_time=GRACE_SECONDS,
+            job, trigger, args=args, id=name, replace_existing=True, coalesce=True,
+            max_instances=1, misfire_grace_time=GRACE_SECONDS,
         )  # fmt: skip
 
     def _submitted(self, event: JobSubmissionEvent) -> None:
         now = self._clock.now()
-        due: datetime = event.scheduled_run_times[0]
-        self._health.schedule_lag = max(0.0, (now - due).total_seconds())
+        planned: datetime = event.scheduled_run_times[0]
+        self._health.schedule_lag = max(0.0, (now - planned).total_seconds())
         self._health.schedule_last_run = now
 
     def _missed(self, event: JobExecutionEvent) -> None:

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 SPOOL_SECONDS = 900.0
 """How long after an outage an agent may still be handing in what it recorded."""
+ROUTER_PAUSES = (1.0, 5.0, 10.0, 20.0)
+"""Before each time that a router which came back is asked; the cause is to be told in a minute."""
 
 
 class Vigil:
@@ -122,8 +124,8 @@ class Vigil:
     # --- what the latency monitor tells
 
     def _folded(self, fold: Fold) -> None:
-        begin = self._clock.monotonic() - fold.duration - self._config.probes.latency.timeout
-        conditions = {"under_load": True} if self._runner.heavy_since(fold.office, begin) else {}
+        loaded = self._runner.load.heavy_since(fold.office, fold.begun)
+        conditions = {"under_load": True} if loaded else {}
         measurement = measurement_of(
             fold.office, "latency", fold.outcome, fold.started_at, fold.duration, conditions
         )
@@ -188,6 +190,7 @@ class Vigil:
     async def _tick_for_ever(self) -> None:
         while True:
             await self._clock.sleep(TICK_SECONDS)
+            self._recorder.turn_the_day()
             await self._look_for_windows()
             await self._judge()
             await self._notes.beat()
@@ -211,7 +214,7 @@ class Vigil:
             await self._notes.event(HUB, "uplink", {"works": self._uplink})
         for office, seen in self._states.offices.items():
             live = self._live.offices[office]
-            live.running = self._runner.running(office)
+            live.running = self._runner.load.running(office)
             if seen.router or seen.pc or self._states.hears(seen):
                 live.last_seen = now
         for change in list(self._states.changes()):
@@ -224,6 +227,17 @@ class Vigil:
             if before is OfficeState.UNREACHABLE:
                 self._returned[change.office] = self._clock.monotonic()
                 self._reviews.ask(change.office)
+                if self._config.office(change.office).snmp is not None:
+                    self._soon(self._ask_router(change.office))
+
+    async def _ask_router(self, office: str) -> None:
+        """After an outage: how long the router has been running tells line from power."""
+        for seconds in ROUTER_PAUSES:
+            await self._clock.sleep(seconds)  # it may answer echo requests before it answers SNMP
+            told = await self._runner.run(office, "utilisation")
+            if "router_uptime_seconds" in told.values:
+                self._reviews.ask(office)
+                return
 
     def _soon(self, work: Coroutine[Any, Any, Any]) -> None:
         """Do it on the loop, without losing it or its error."""

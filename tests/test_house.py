@@ -26,9 +26,10 @@ LEVELS = (
     {"model"},
     {"config", "judge", "tokens", "tls", "host"},
     {"rtc", "probes", "store", "metrics", "live", "spool", "session", "lab"},
-    {"states", "record", "runner", "report", "dossier", "client", "asked"},
+    {"states", "record", "uplink", "load", "runner", "report", "dossier", "client", "asked"},
     {
         "schedule",
+        "policy",
         "drills",
         "health",
         "vigil",

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer
-from jharnet_monitor.model import Cause
+from jharnet_monitor.model import HEADQUARTERS, Cause
 from jharnet_monitor.probes import internet
-from jharnet_monitor.probes.base import Channel, Failed, FarContext, NoData
+from jharnet_monitor.probes.base import Channel, Failed, FarContext, NoData, ProbeContext
 from tests.bandwidth_support import measure, misbehaving, on_loopback, settings
 
 
@@ -59,11 +60,16 @@ async def test_both_ways_by_the_agent() -> None:
 
 
 async def test_at_headquarters() -> None:
-    """The hub measures its own way out with the same code, and says where it was."""
+    """The hub measures its own way out with the same code; its line is the uplink."""
     async with serving(SpeedtestServer().app()) as url:
-        reading = await internet.at_headquarters(settings("4 Mbit/s", internet_server=url))
-    assert reading.conditions["at"] == "headquarters"
+        config = settings("4 Mbit/s", internet_server=url)
+        place = internet.headquarters(config)
+        context = ProbeContext(config, place, SystemClock(), None)
+        reading = await internet.at_headquarters(context)
+    assert place.id == HEADQUARTERS
+    assert reading.conditions["held_against_server"] is True
     assert reading.values["download_bits_per_second"] > 0
+    assert reading.values["bytes_spent"] <= internet.cost(context)
 
 
 @pytest.mark.parametrize(

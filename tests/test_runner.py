@@ -21,7 +21,8 @@ from jharnet_monitor.probes.base import (
     ProbeContext,
     Reading,
 )
-from jharnet_monitor.runner import Runner, UplinkShare
+from jharnet_monitor.runner import Runner
+from jharnet_monitor.uplink import UplinkShare
 from tests.support import OFFICES, make_config
 
 Run = Callable[[ProbeContext], Awaitable[Reading]]
@@ -131,7 +132,7 @@ async def test_every_failure_becomes_a_measurement(
     assert measurement.bytes_spent == spent
     assert dict(measurement.values) == {}
     assert bench.recorded == [measurement]
-    assert bench.runner.running("potka") == ()
+    assert bench.runner.load.running("potka") == ()
     assert bench.runner.share.reserved == 0
 
 
@@ -171,9 +172,9 @@ async def test_latency_knows_when_a_heavy_probe_ran(monkeypatch: pytest.MonkeyPa
     bench = Bench(monkeypatch, run)
     task = asyncio.create_task(bench.runner.run("potka", "bandwidth"))
     await bench.clock.advance(5)
-    assert bench.runner.heavy_since("potka", bench.clock.monotonic())
-    assert not bench.runner.heavy_since("boram", 0)
+    assert bench.runner.load.heavy_since("potka", bench.clock.monotonic())
+    assert not bench.runner.load.heavy_since("boram", 0)
     await bench.clock.advance(10)
     await task
-    assert bench.runner.heavy_since("potka", 5.0)
-    assert not bench.runner.heavy_since("potka", 12.0)
+    assert bench.runner.load.heavy_since("potka", 5.0)
+    assert not bench.runner.load.heavy_since("potka", 12.0)

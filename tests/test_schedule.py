@@ -52,6 +52,10 @@ async def _nothing(office: str, probe: str, options: dict[str, Any]) -> None:
     """A probe that is never due in these tests."""
 
 
+async def _nowhere() -> None:
+    """Headquarters' own test, which is not, either."""
+
+
 @pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(hours=1), timedelta(days=3653)])
 async def test_a_clock_step_stalls_no_job(clock: SteppedClock, step: timedelta) -> None:
     """Set back an hour, forward an hour, forward ten years: the job of every second goes on."""
@@ -60,7 +64,7 @@ async def test_a_clock_step_stalls_no_job(clock: SteppedClock, step: timedelta) 
     async def tick() -> None:
         runs.append(time.monotonic())
 
-    schedule = Schedule(make_config(), clock, _nothing, SelfLive())
+    schedule = Schedule(make_config(), clock, _nothing, _nowhere, SelfLive())
     schedule.also("tick", {"second": "*"}, tick)
     schedule.start()
     try:
@@ -82,7 +86,7 @@ async def test_everything_of_the_configuration_is_planned(clock: SteppedClock) -
     """Each office has its bandwidth, Internet and conference jobs, spread over the interval."""
     probes = {"bandwidth": {"every": "2h"}, "conference": {"at": ["11:00", "15:00"]}}
     health = SelfLive()
-    schedule = Schedule(make_config(probes=probes), clock, _nothing, health)
+    schedule = Schedule(make_config(probes=probes), clock, _nothing, _nowhere, health)
     schedule.start()
     try:
         jobs = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 
 from jharnet_monitor.live import RTT_BOUNDS, PastOutage
 from jharnet_monitor.metrics.family import OfficeFamily, OfficeView, Point
+from jharnet_monitor.metrics.traffic import TRAFFIC_OFFICE_FAMILIES
 from jharnet_monitor.model import LIVE_STATES, Measurement, Outcome, quantity
 
 PROFILE_GRADES = (("audio", 1), ("180p", 2), ("360p", 3), ("720p", 4))
 """The least grade with which a conference of a profile can be held."""
 
-_WAYS = (("down", "download"), ("up", "upload"))
+WAYS = (("down", "download"), ("up", "upload"))
 _PATHS = (("jharnet", "bandwidth"), ("internet", "bandwidth/internet"))
 _CAPACITY = ("bandwidth", "bandwidth/trains")
-_SHOWN = ("latency", "bandwidth", "bandwidth/internet", "bandwidth/trains", "conference")
+_SHOWN = (
+    "latency", "bandwidth", "bandwidth/internet", "bandwidth/trains", "conference", "utilisation",
+)  # fmt: skip
 """Runs that have series of their own; the agent's own view of the link is for the outages."""
 _BUCKETS = (*(repr(bound) for bound in RTT_BOUNDS), "+Inf")
 
@@ -115,7 +118,7 @@ def _bandwidth(way_name: str, scale: float) -> Callable[[OfficeView], Iterator[P
     def read(view: OfficeView) -> Iterator[Point]:
         for path, key in _PATHS:
             measurement = view.current.get(key)
-            for way, long in _WAYS:
+            for way, long in WAYS:
                 name = way_name.format(way=long)
                 if measurement is not None and name in measurement.values:
                     yield (path, way), measurement.values[name] * scale
@@ -125,7 +128,7 @@ def _bandwidth(way_name: str, scale: float) -> Callable[[OfficeView], Iterator[P
 
 def _capacity(view: OfficeView) -> Iterable[Point]:
     """The newest estimate of each direction, whether a full test or the trains alone made it."""
-    for way, long in _WAYS:
+    for way, long in WAYS:
         name = f"{long}_capacity_bits_per_second"
         found = [m for key in _CAPACITY if (m := view.current.get(key)) and name in m.values]
         if found:
@@ -262,6 +265,7 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  _by_way_and_media("loss_ratio"), ("direction", "media")),
     OfficeFamily("conference_freeze_ratio", "gauge", "Share of the call with the picture frozen",
                  _by_way("freeze_ratio"), ("direction",)),
+    *TRAFFIC_OFFICE_FAMILIES,
     OfficeFamily("budget_spent_bytes", "gauge", "Bytes that heavy probes spent today",
                  lambda view: [((), view.live.bytes_spent_today)]),
 )  # fmt: skip

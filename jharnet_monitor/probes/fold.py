@@ -16,11 +16,13 @@ class Fold:
     """What one period of an office amounts to.
 
     `outcome` is the `Reading`, or the `Failed` or `NoData` that a probe would have raised.
-    `rtts` are all round-trip times in seconds, for histograms. `duration` is in seconds.
+    `rtts` are all round-trip times in seconds, for histograms. `duration` is in seconds, `begun`
+    on the monotonic clock.
     """
 
     office: str
     started_at: datetime
+    begun: float
     duration: float
     outcome: Reading | ProbeError
     rtts: tuple[float, ...]
@@ -70,7 +72,14 @@ class Period(Tally):
             outcome = self.reading(conditions)
         except ProbeError as error:
             outcome = error
-        return Fold(office, self.started_at, self.duration or 0.0, outcome, tuple(self.rtts))
+        return Fold(
+            office=office,
+            started_at=self.started_at,
+            begun=self.started,
+            duration=self.duration or 0.0,
+            outcome=outcome,
+            rtts=tuple(self.rtts),
+        )
 
     def _finish_if_done(self) -> None:
         if self.duration is not None and not self.waiting:

@@ -17,14 +17,16 @@ from typing import Any
 
 import aiohttp
 
-from jharnet_monitor.config import Config
-from jharnet_monitor.model import Cause
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.config.schema import Link
+from jharnet_monitor.model import HEADQUARTERS, Cause
 from jharnet_monitor.probes.bandwidth_plan import HEADROOM
 from jharnet_monitor.probes.base import (
     Channel,
     Failed,
     FarContext,
     NoData,
+    Probe,
     ProbeContext,
     ProbeError,
     Reading,
@@ -102,12 +104,29 @@ async def run(context: ProbeContext) -> Reading:
     return await judge(asked, result)
 
 
-async def at_headquarters(config: Config) -> Reading:
+def headquarters(config: Config) -> Office:
+    """Headquarters in the place of an office: its line is the uplink."""
+    uplink = config.hub.uplink
+    return Office(
+        id=HEADQUARTERS,
+        name="Headquarters",
+        name_hi="मुख्यालय",
+        router=uplink.gateway or "127.0.0.1",
+        link=Link.model_construct(contracted=uplink.contracted),
+        snmp=uplink.snmp,
+    )
+
+
+async def at_headquarters(context: ProbeContext) -> Reading:
     """Measure headquarters' own way to the Internet; raises `Failed` or `NoData`."""
-    rate = config.hub.uplink.contracted
-    asked = order(config.probes.bandwidth.internet_server, (rate, rate))
-    reading = await judge(asked, await perform(asked))
-    return Reading(reading.values, {**reading.conditions, "at": "headquarters"})
+    asked = order(context.config.probes.bandwidth.internet_server, _rates(context))
+    return await judge(asked, await perform(asked))
+
+
+AT_HEADQUARTERS = Probe(
+    "bandwidth", at_headquarters, lambda context: TIME_LIMIT_SECONDS, heavy=True, cost=cost
+)
+"""Run by no agent and on no office, so it is not one of `PROBES`."""
 
 
 async def far_side(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:

@@ -1,0 +1,287 @@
+"""The policy of hours: what gives way to a conference, an outage or the busy hour, and says so;
+and what is measured twice before it counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from jharnet_monitor import policy as policy_module
+from jharnet_monitor import runner as runner_module
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.live import Live
+from jharnet_monitor.metrics.reading import read_families
+from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
+from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, OfficeState, Outcome
+from jharnet_monitor.policy import Policy
+from jharnet_monitor.probes.base import Failed, Probe, ProbeContext, Reading
+from jharnet_monitor.runner import Runner
+from tests.support import make_config
+
+MORNING = datetime(2026, 11, 25, 5, 0, tzinfo=UTC)
+"""Half past ten on a Wednesday, in India."""
+IST = ZoneInfo("Asia/Kolkata")
+SECONDS = 10.0
+
+
+class Hub:
+    """A policy and all below it, with probes whose results the test sets; no network."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, start: datetime = MORNING, **sections: Any):
+        self.config: Config = make_config(**sections)
+        self.clock = ManualClock(start)
+        self.live = Live(self.config)
+        self.recorded: list[Measurement] = []
+        self.rates: list[float | Exception] = []
+        self.cost = 1_000_000
+        probe = Probe(
+            "bandwidth", self._test, lambda _: 60.0, heavy=True, cost=self._cost,
+            reserve=lambda _: 5e6,
+        )  # fmt: skip
+        call = Probe("conference", self._call, lambda _: 60.0, heavy=True)
+        latency = Probe("latency", self._call, lambda _: 60.0)
+        probes = {"bandwidth": probe, "conference": call, "latency": latency}
+        for module in (policy_module, runner_module):
+            monkeypatch.setattr(module, "PROBES", probes)
+        monkeypatch.setattr(runner_module, "AT_HEADQUARTERS", probe)
+        agent: Any = object()
+        self.runner = Runner(self.config, self.clock, lambda _: agent, self.spent, self._record)
+        self.policy = Policy(self.config, self.clock, self.live, self.runner, self.spent)
+
+    def _cost(self, context: ProbeContext) -> int:
+        return 1000 if context.options.get("path") == "trains" else self.cost
+
+    async def _test(self, context: ProbeContext) -> Reading:
+        await self.clock.sleep(SECONDS)
+        result = self.rates.pop(0) if self.rates else 4e6
+        if isinstance(result, Exception):
+            raise result
+        rates = dict.fromkeys(("download_bits_per_second", "upload_bits_per_second"), result)
+        return Reading({**rates, "bytes_spent": 0.6 * self._cost(context)})
+
+    async def _call(self, context: ProbeContext) -> Reading:
+        await self.clock.sleep(SECONDS)
+        return Reading({})
+
+    def spent(self, office: str) -> int:
+        day = self.clock.now().date()
+        mine = (m for m in self.recorded if m.office == office and m.started_at.date() == day)
+        return sum(m.bytes_spent for m in mine)
+
+    async def _record(self, measurement: Measurement) -> None:
+        self.recorded.append(measurement)
+        self.live.take(measurement)
+
+    async def due(self, office: str = "potka", **options: Any) -> Measurement:
+        """What the schedule gets when a test is due."""
+        running = asyncio.create_task(self.policy.due(office, "bandwidth", options))
+        await self.clock.advance(SECONDS)
+        return await asyncio.wait_for(running, 5)
+
+    def metrics(self, name: str) -> Mapping[tuple[str, ...], float]:
+        """The samples of one metric, by their labels."""
+        readings, _ = read_families(self.live, self.clock.now(), OFFICE_FAMILIES)
+        [found] = [r for r in readings if r.family.name == name]
+        return {labels: value for _, labels, value in found.rows}
+
+
+async def test_a_test_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in the way and all as contracted: one measurement, which counts."""
+    hub = Hub(monkeypatch)
+    measurement = await hub.due()
+    await hub.clock.advance(600)
+    assert measurement.outcome is Outcome.OK
+    assert measurement.counts
+    assert hub.recorded == [measurement]
+
+
+@pytest.mark.parametrize("path", ["jharnet", "trains", "internet"])
+async def test_nothing_disturbs_a_drill(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Neither a test that is due meanwhile nor one that waited for the line when it began; both
+    are recorded as not made, with the cause."""
+    hub = Hub(monkeypatch)
+    async with hub.runner.own_uplink():
+        due = await hub.due(path=path)
+        away = await asyncio.wait_for(hub.policy.due_at_headquarters(), 5)
+    assert [m.cause for m in (due, away)] == [Cause.CONFERENCE_ON] * 2
+    assert [m.outcome for m in hub.recorded] == [Outcome.NO_DATA] * 2
+    assert (due.path, due.bytes_spent) == (path, 0)
+    assert (await hub.due()).outcome is Outcome.OK
+
+
+async def test_a_call_is_not_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a call with an office is on its line is left alone; the neighbour's is tested."""
+    hub = Hub(monkeypatch)
+    call = asyncio.create_task(hub.policy.asked("potka", "conference", {}))
+    await hub.clock.advance(1)
+    busy = await asyncio.wait_for(hub.policy.due("potka", "bandwidth", {}), 5)
+    free = await hub.due("boram")
+    await call
+    assert (busy.outcome, busy.cause) == (Outcome.NO_DATA, Cause.CONFERENCE_ON)
+    assert free.outcome is Outcome.OK
+
+
+async def test_what_waited_gives_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test whose turn comes only when the planned conference has begun is not made any more."""
+    conferences = [{"days": "wed", "from": "10:31", "to": "12:00"}]
+    hub = Hub(monkeypatch, district={"conferences": conferences})
+    first = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
+    second = asyncio.create_task(hub.policy.due("potka", "bandwidth", {"path": "internet"}))
+    await hub.clock.advance(5)
+    hub.clock.step(60)
+    await hub.clock.advance(SECONDS)
+    assert (await asyncio.wait_for(first, 5)).outcome is Outcome.OK
+    assert (await asyncio.wait_for(second, 5)).cause == Cause.CONFERENCE_ON
+
+
+async def test_a_line_that_is_down_is_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The office does not answer, or headquarters' own line is down: said, not tried."""
+    hub = Hub(monkeypatch)
+    hub.live.offices["potka"].state = OfficeState.UNREACHABLE
+    assert (await hub.due("potka")).cause == Cause.UNREACHABLE
+    assert (await hub.due("boram")).outcome is Outcome.OK
+    hub.live.uplink_up = False
+    assert (await hub.due("boram")).cause == Cause.UPLINK_DOWN
+    assert (await hub.policy.due_at_headquarters()).cause == Cause.UPLINK_DOWN
+    asked = asyncio.create_task(hub.policy.asked("boram", "bandwidth", {}))
+    await hub.clock.advance(SECONDS)
+    assert (await asked).outcome is Outcome.OK, "whoever asks by hand wants to see it tried"
+
+
+@pytest.mark.parametrize("second", [4e6, 3e6])
+async def test_a_breach_is_measured_twice(monkeypatch: pytest.MonkeyPatch, second: float) -> None:
+    """Under 80 % of the contract: repeated a minute later, both recorded, and only the second
+    reaches the metrics, good or bad; it is not repeated again."""
+    hub = Hub(monkeypatch)
+    hub.rates = [3e6, second]
+    first = await hub.due()
+    assert (first.outcome, first.conditions["retest"], first.counts) == (Outcome.OK, "due", False)
+    assert not hub.metrics("bandwidth_bytes_per_second")
+    await hub.clock.advance(55)
+    assert len(hub.recorded) == 1
+    await hub.clock.advance(5 + SECONDS)
+    assert len(hub.recorded) == 2
+    retest = hub.recorded[1]
+    assert retest.conditions["retest_of"] == first.id
+    assert retest.counts
+    assert (retest.started_at - first.started_at).total_seconds() == 60 + SECONDS
+    shown = hub.metrics("bandwidth_bytes_per_second")
+    assert shown["potka", "jharnet", "down"] == second / 8
+    assert hub.spent("potka") == 2 * 600_000
+    await hub.clock.advance(600)
+    assert len(hub.recorded) == 2
+
+
+async def test_a_retest_that_cannot_be_made_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drill began in between: nothing counts as a breach that was seen only once."""
+    hub = Hub(monkeypatch)
+    hub.rates = [3e6]
+    await hub.due()
+    async with hub.runner.own_uplink():
+        await hub.clock.advance(60)
+    assert [m.cause for m in hub.recorded] == [None, Cause.CONFERENCE_ON]
+    assert not hub.metrics("bandwidth_bytes_per_second")
+
+
+async def test_a_retest_that_fails_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network broke the repetition: that is what is known of the line now."""
+    hub = Hub(monkeypatch)
+    hub.rates = [3e6, Failed(Cause.INTERRUPTED)]
+    await hub.due()
+    await hub.clock.advance(60 + SECONDS)
+    assert hub.metrics("probe_success")["potka", "bandwidth"] == 0
+
+
+async def test_without_retests_the_first_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`retest_after: null` is for those who want every test to stand as it is."""
+    hub = Hub(monkeypatch, probes={"bandwidth": {"retest_after": None}})
+    hub.rates = [3e6]
+    assert (await hub.due()).counts
+    await hub.clock.advance(600)
+    assert len(hub.recorded) == 1
+
+
+async def test_stopping_leaves_no_retest_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `stop` nothing is measured any more."""
+    hub = Hub(monkeypatch)
+    hub.rates = [3e6]
+    await hub.due()
+    await hub.policy.stop()
+    await hub.clock.advance(600)
+    assert len(hub.recorded) == 1
+
+
+async def test_a_small_budget_is_kept_for_each_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes for two pairs of tests a day, asked for every hour: neither the night before nor the
+    afternoon takes what the busy hour and the next evening need."""
+    midnight = datetime(2026, 11, 24, 18, 30, tzinfo=UTC)
+    hub = Hub(monkeypatch, midnight, budget="3 MB")
+    hub.spent = lambda office: sum(m.bytes_spent for m in hub.recorded)  # type: ignore[method-assign]
+    hub.policy._spent_today = hub.spent
+    for _ in range(24):
+        await hub.due()
+        await hub.clock.advance(3600 - SECONDS)
+    ok = [m.started_at for m in hub.recorded if m.outcome is Outcome.OK]
+    assert [at.astimezone(IST).hour for at in ok] == [12, 18]
+    assert all(m.cause == Cause.BUDGET_SPENT for m in hub.recorded if m.outcome is not Outcome.OK)
+
+
+async def test_headquarters_is_no_office(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its test is recorded by its own id, with the uplink to itself; the metrics show it in series
+    of their own, and no office more."""
+    hub = Hub(monkeypatch)
+    hub.rates = [4e6, 30e6]
+    office = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
+    await hub.clock.advance(1)
+    own = asyncio.create_task(hub.policy.due_at_headquarters())
+    await hub.clock.advance(SECONDS - 1)
+    assert (await office).outcome is Outcome.OK
+    late = asyncio.create_task(hub.policy.due("boram", "bandwidth", {}))
+    await hub.clock.advance(SECONDS)
+    measurement = await asyncio.wait_for(own, 5)
+    assert (measurement.office, measurement.path) == (HEADQUARTERS, "internet")
+    await hub.clock.advance(SECONDS)
+    starts = [m.started_at for m in (office.result(), measurement, await late)]
+    assert [(at - starts[0]).total_seconds() for at in starts] == [0, SECONDS, 2 * SECONDS]
+    assert hub.metrics("uplink_internet_bytes_per_second") == {
+        ("down",): 30e6 / 8, ("up",): 30e6 / 8,
+    }  # fmt: skip
+    assert hub.metrics("uplink_internet_success") == {(): 1}
+    assert set(hub.metrics("office_info")) == {
+        labels for labels in hub.metrics("office_info") if labels[0] != HEADQUARTERS
+    }
+
+
+async def test_no_latency_is_unmarked_while_a_test_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured by hand beside a test of its own office, or of headquarters' test or a
+    drill, which fill the line of all, says that it was loaded; the neighbour's does not."""
+    hub = Hub(monkeypatch)
+
+    async def beside(office: str) -> bool:
+        running = asyncio.create_task(hub.policy.asked(office, "latency", {}))
+        await hub.clock.advance(SECONDS)
+        return bool((await running).conditions.get("under_load"))
+
+    assert not await beside("potka")
+    test = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
+    await hub.clock.advance(SECONDS / 2)
+    assert not await beside("boram")
+    await test
+    test = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
+    await hub.clock.advance(SECONDS / 2)
+    assert await beside("potka")
+    await test
+    test = asyncio.create_task(hub.policy.due_at_headquarters())
+    await hub.clock.advance(SECONDS / 2)
+    assert await beside("boram")
+    await test
+    async with hub.runner.own_uplink():
+        assert await beside("boram")
+    await hub.clock.advance(1)
+    assert not await beside("boram")
