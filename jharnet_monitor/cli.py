@@ -23,7 +23,7 @@ class Commands(LazyGroup):
         "token": "setup:token",
         "reload": "hand:reload",
         "probe": "hand:probe",
-        "drill": "hand:drill",
+        "drill": "drill:drill",
         "maintenance": "hand:maintenance",
         "doctor": "doctor:doctor",
         "demo": "demo:demo",

@@ -59,11 +59,14 @@ class Hub(AgentEvents):
         self.runner = Runner(
             config, clock, self.agents.get, self.recorder.spent_today, self.recorder.record
         )
-        self.drills = Drills(config, clock, self.runner, self._keep_drill)
+        self.drills = Drills(
+            lambda: self.config, clock, self.runner, self._keep_drill, self._speed_alone
+        )
         self.policy = Policy(config, clock, self.live, self.runner, self.recorder.spent_today)
         self.schedule = Schedule(
-            config, clock, self.policy.due, self.policy.due_at_headquarters, self.live.self_
-        )
+            config, clock, self.policy.due, self.policy.due_at_headquarters, self.live.self_,
+            self.drills.hold_planned,
+        )  # fmt: skip
         self.vigil = Vigil(config, clock, self.live, self.recorder, self.store, self.runner)
         self.health = Health(self.live.self_, config, clock, self.store)
         self.courier = Courier(config, self.store, clock, self.live.self_)
@@ -247,6 +250,12 @@ class Hub(AgentEvents):
             "to": format_utc(end),
             "reason": reason,
         }
+
+    def _speed_alone(self, office: str) -> tuple[float | None, float | None]:
+        """What the office's line carried in its newest speed test: bit/s towards it, from it."""
+        test = self.live.offices[office].good.get("bandwidth")
+        values = {} if test is None else test.values
+        return values.get("download_bits_per_second"), values.get("upload_bits_per_second")
 
     async def _keep_drill(self, drill: dict[str, Any]) -> None:
         await asyncio.to_thread(self.store.diary.add_drill, drill)

@@ -47,6 +47,7 @@ _NEXT = timedelta(milliseconds=1)
 
 RunProbe = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
 TestHeadquarters = Callable[[], Awaitable[Any]]
+HoldDrill = Callable[[], Awaitable[Any]]
 
 
 class Timetable(BaseTrigger):  # type: ignore[misc]
@@ -63,7 +64,7 @@ class Timetable(BaseTrigger):  # type: ignore[misc]
 
 class Schedule:
     """The jobs of one hub. `run_probe(office, probe, options)` measures and records, and so does
-    `test_headquarters()`."""
+    `test_headquarters()`; `hold_drill()` starts a drill."""
 
     def __init__(
         self,
@@ -72,11 +73,13 @@ class Schedule:
         run_probe: RunProbe,
         test_headquarters: TestHeadquarters,
         health: SelfLive,
+        hold_drill: HoldDrill | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._run_probe = run_probe
         self._test_headquarters = test_headquarters
+        self._hold_drill = hold_drill
         self._health = health
         self._zone = ZoneInfo(config.district.timezone)
         self._extra: list[tuple[str, Any, Callable[[], Awaitable[None]]]] = []
@@ -143,6 +146,7 @@ class Schedule:
             self._add(name, trigger, job)
 
     def _plan_bandwidth(self, office: str, part: float, beside: float) -> None:
+        self._plan_drills()
         """Full tests, and half a place beside them trains and the way to the Internet."""
         bandwidth = self._config.probes.bandwidth
         for path, every, place in (
@@ -171,6 +175,27 @@ class Schedule:
             self._add(f"conference {office} at {at}", trigger, self._run_probe, args)
 
     def _timetable(self, every: float, part: float) -> Timetable:
+    def _plan_drills(self) -> None:
+        plan = self._config.probes.drill
+        if self._hold_drill is None:
+            return
+        for at in plan.at:
+            hour, minute = at.split(":")[:2]
+            trigger = CronTrigger(
+                day_of_week=plan.days, hour=hour, minute=minute, timezone=self._zone
+            )
+            self._add(f"drill at {at}", trigger, self._hold_drill)
+
+    def _plan_utilisation(self, office: str, part: float) -> None:
+        trigger = self._interval(self._config.probes.utilisation.every, part)
+        args: Sequence[Any] = (office, "utilisation", {})
+        self._add(f"utilisation {office}", trigger, self._run_probe, args)
+
+    def _interval(self, every: float, part: float) -> IntervalTrigger:
+        """By day and night alike; begins when `part` of the first interval is over."""
+        first = self._clock.now() + SETTLE + timedelta(seconds=part * every)
+        return IntervalTrigger(seconds=max(1, round(every)), start_date=first, timezone=self._zone)
+
         district, settled = self._config.district, self._clock.now() + SETTLE
         return Timetable(lambda moment: due(district, every, part, max(moment, settled)))
 

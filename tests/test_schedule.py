@@ -100,3 +100,29 @@ async def test_everything_of_the_configuration_is_planned(clock: SteppedClock) -
     starts = [jobs[f"bandwidth {office}"] for office in OFFICES]
     assert len(set(starts)) == len(OFFICES)
     assert jobs["conference potka at 11:00"].strftime("%H:%M %z") == "11:00 +0530"
+
+
+async def test_drills_are_held_at_their_times_on_their_days(clock: SteppedClock) -> None:
+    """`probes.drill` is a job a time of day; a reload without it takes it away."""
+    held: list[str] = []
+
+    async def hold() -> None:
+        held.append("drill")
+
+    config = make_config(probes={"drill": {"at": ["16:00", "17:00"], "days": "mon,thu"}})
+    schedule = Schedule(config, clock, _nothing, _nowhere, SelfLive(), hold)
+    schedule.start()
+    try:
+        jobs = [j for j in schedule._scheduler.get_jobs() if j.id.startswith("drill")]
+        assert [j.id for j in jobs] == ["drill at 16:00", "drill at 17:00"]
+        assert {j.next_run_time.weekday() for j in jobs} <= {0, 3}
+        assert {j.next_run_time.strftime("%H:%M") for j in jobs} == {"16:00", "17:00"}
+        clock.offset = jobs[0].next_run_time - datetime.now(UTC) - timedelta(seconds=0.5)
+        schedule.watch()
+        async with asyncio.timeout(10):
+            while not held:
+                await asyncio.sleep(0.05)
+        schedule.reload(make_config())
+        assert not [j for j in schedule._scheduler.get_jobs() if j.id.startswith("drill")]
+    finally:
+        schedule.stop()

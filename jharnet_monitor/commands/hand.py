@@ -1,19 +1,15 @@
-"""What a person asks of a running hub by hand: `probe`, `drill`, `maintenance`, `reload`."""
+"""What a person asks of a running hub by hand: `probe`, `maintenance`, `reload`."""
 
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
-from rich.live import Live as Display
 from rich.table import Table
 
 from jharnet_monitor.client import HubClient
@@ -69,50 +65,6 @@ def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:
     loaded = load_config(config)
     HubClient.from_config(loaded).post("/-/reload")
     console.print(f"reloaded: {len(loaded.offices)} offices")
-
-
-def drill(
-    profile: Annotated[str, typer.Option(help="audio, 180p, 360p, 540p or 720p")] = "720p",
-    minutes: Annotated[float, typer.Option(min=0.1, max=60, help="How long.")] = 5.0,
-    report: Annotated[
-        bool, typer.Option("--report", help="Then write the page to be signed.")
-    ] = False,
-    config: ConfigFile = DEFAULT_CONFIG,
-    as_json: AsJson = False,
-) -> None:
-    """Hold a conference with every office at the same time, as the DC does; live table."""
-    hub = HubClient.from_config(load_config(config))
-    state = hub.post("/api/v1/drills", {"profile": profile, "minutes": minutes})
-    with Display(_drill_table(state), console=console, transient=as_json) as display:
-        while state["state"] == "running":
-            time.sleep(1)
-            state = hub.get(f"/api/v1/drills/{state['id']}")
-            display.update(_drill_table(state))
-    if as_json:
-        print(json.dumps(state, ensure_ascii=False, indent=2))
-    if report:
-        from jharnet_monitor.commands.report import drill as write_page  # noqa: PLC0415 - slow
-
-        with redirect_stdout(sys.stderr if as_json else sys.stdout):
-            write_page(state["id"], config=config)
-    raise typer.Exit(0 if all(o["outcome"] == "ok" for o in state["offices"]) else 1)
-
-
-def _drill_table(state: Mapping[str, Any]) -> Table:
-    table = Table(title=f"Drill {state['id']} · {state['profile']} · {state['state']}")
-    for heading in ("office", "joined", "outcome", "grade", "limited by", "cause"):
-        table.add_column(heading)
-    for row in state["offices"]:
-        grade = row.get("grade")
-        table.add_row(
-            row["office"],
-            "yes" if row["joined"] else "no",
-            row["outcome"] or "…",
-            "–" if grade is None else str(int(grade)),
-            row.get("limited_by") or "",
-            row.get("cause") or "",
-        )
-    return table
 
 
 def maintenance(

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from jharnet_monitor.config.calls import CallCriteria, ConferenceProbe, PlannedDrill
 from jharnet_monitor.config.case import Capacity, Letter
 from jharnet_monitor.config.district import District
 from jharnet_monitor.config.fields import (
@@ -40,7 +41,7 @@ from jharnet_monitor.config.fields import (
 )
 from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.section import Section
-from jharnet_monitor.config.units import Duration, Rate, Ratio, Size
+from jharnet_monitor.config.units import Duration, Ratio, Size
 
 
 class Tls(Section):
@@ -146,21 +147,6 @@ class BandwidthProbe(Section):
     """Address of a speed-test server of your own; null for a public one nearby."""
 
 
-class ConferenceProbe(Section):
-    """Two-way WebRTC calls between hub and agent."""
-
-    at: tuple[TimeOfDay, ...] = ("11:00", "15:00")
-    """Times of day, each in quotes."""
-    every: Annotated[Duration, AfterValidator(at_least(30, "30s"))] | None = None
-    """Beside the times of day, or instead of them."""
-    profile: Literal["audio", "180p", "360p", "540p", "720p"] = "720p"
-    """The highest quality that is tried."""
-    codec: Literal["vp8", "h264"] = "vp8"
-    """Of the picture: what browsers use by themselves, or what room systems speak."""
-    seconds: Annotated[Number, Field(ge=3, le=600)] = 30.0
-    """Length of a call."""
-
-
 class UtilisationProbe(Section):
     """What the routers' interfaces carried, of every office (and uplink) with `snmp:`."""
 
@@ -174,34 +160,8 @@ class Probes(Section):
     latency: LatencyProbe = LatencyProbe()
     bandwidth: BandwidthProbe = BandwidthProbe()
     conference: ConferenceProbe = ConferenceProbe()
+    drill: PlannedDrill = PlannedDrill()
     utilisation: UtilisationProbe = UtilisationProbe()
-
-
-class CallCriteria(Section):
-    """When a conference call counts as which grade, in its worse direction.
-
-    The defaults are those under which Chromium (VP8) really shows that picture; concealed audio
-    is what Microsoft's call quality dashboard calls poor.
-    """
-
-    concealed: Ratio = 0.07
-    """More audio made up than this is no conference (grade 0)."""
-    frozen: Ratio = 0.05
-    """A picture that stands still for more of the time than this does not count (grade 1)."""
-    frames: Annotated[Number, Field(ge=1, le=30)] = 8.0
-    """Frames a second that a picture needs to count at all."""
-    sd_frames: Annotated[Number, Field(ge=1, le=30)] = 12.0
-    """Frames a second of SD (360 lines, grade 3)."""
-    hd_frames: Annotated[Number, Field(ge=1, le=30)] = 20.0
-    """Frames a second of HD (720 lines, grade 4)."""
-    hd_rate: Rate = 650_000.0
-    """Video that has to arrive for HD."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> CallCriteria:
-        if not self.frames <= self.sd_frames <= self.hd_frames:
-            raise ValueError("`frames`, `sd_frames` and `hd_frames` must rise in this order")
-        return self
 
 
 class Thresholds(Section):

@@ -69,7 +69,9 @@ def _daily_bytes(config: Config, office: Office) -> float:
     tests = 86400 / bandwidth.every * rate * 2 * bandwidth.seconds
     calls = len(conference.at) + (86400 / conference.every if conference.every else 0)
     media = calls * 2 * MEDIA_RATE[conference.profile] * conference.seconds
-    return (tests + media) / 8
+    plan = config.probes.drill
+    drills = len(plan.at) * 2 * MEDIA_RATE[plan.profile] * plan.minutes * 60
+    return (tests + media + drills) / 8
 
 
 def _list(ids: list[str]) -> str:

@@ -14,7 +14,7 @@ counter on the way sees of the UDP flow between `hub_port` and `agent_port`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +39,7 @@ from jharnet_monitor.rtc.clips import ClipsMissing
 from jharnet_monitor.rtc.codecs import Codec
 from jharnet_monitor.rtc.failure import CallFailed, route_address
 from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung, rungs_below
+from jharnet_monitor.rtc.pulse import Beat, Pulse
 from jharnet_monitor.rtc.report import BadReport, Seen, Sent
 from jharnet_monitor.rtc.sdp import (
     MAX_CANDIDATES,
@@ -49,6 +50,7 @@ from jharnet_monitor.rtc.sdp import (
 
 OVERHEAD_SECONDS = 45.0
 """Set-up, overtime of a call that changed its rung, and the exchange of reports."""
+BEAT_SECONDS = 1.0
 NO_CONFERENCE = {"grade": 0.0}
 
 
@@ -72,6 +74,12 @@ def _seconds(context: ProbeContext) -> float:
     return float(context.options.get("seconds", context.config.probes.conference.seconds))
 
 
+def _upward(context: ProbeContext, top: Rung) -> Rung:
+    """What the office sends: as much as it is sent, unless it is told to send less."""
+    own = rung(str(context.options.get("up", top.name)))
+    return min(own, top, key=lambda step: step.line_rate)
+
+
 def _codec(context: ProbeContext) -> Codec:
     codec: Codec = context.options.get("codec", context.config.probes.conference.codec)
     return codec
@@ -79,7 +87,13 @@ def _codec(context: ProbeContext) -> Codec:
 
 def cost(context: ProbeContext) -> int:
     """Bytes that one call puts on the office's line, both ways together."""
-    return int(2 * _profile(context).line_rate * _seconds(context) * 1.05 / 8)
+    top = _profile(context)
+    return call_bytes(top, _upward(context, top), _seconds(context))
+
+
+def call_bytes(down: Rung, up: Rung, seconds: float) -> int:
+    """As `cost`, of a call of these rungs."""
+    return int((down.line_rate + up.line_rate) * seconds * 1.05 / 8)
 
 
 def reserve(context: ProbeContext) -> float:
@@ -98,7 +112,9 @@ async def run(context: ProbeContext) -> Reading:
         raise NoData(Cause.NO_AGENT)
     top, seconds = _granted(context), _seconds(context)
     try:
-        channel = await context.agent.open("conference", _asked(context, top, seconds))
+        channel = await context.agent.open(
+            "conference", _asked(context, _upward(context, top), seconds)
+        )
     except ChannelClosed as error:
         raise NoData(Cause.AGENT_LOST, str(error)) from error
     dialogue, meter = Dialogue(channel), Meter()
@@ -157,8 +173,9 @@ async def _hold(
             dialogue.on_account = lambda told: call.accounted(BrowserAccount.from_json(told))
         await dialogue.say("answer", sdp=await call.answer(offer))
         if browser:
-            call.advise_rate()
+            call.advise_rate(_upward(context, top))
         await dialogue.unless_broken(call.connect())
+        watching = asyncio.create_task(_watched(call, context.options.get("watch")))
         hearing = asyncio.create_task(dialogue.hear("sent", 2 * seconds + 20))
         hearing.add_done_callback(lambda _: call.peer_finished())
         try:
@@ -169,14 +186,25 @@ async def _hold(
             told = BrowserSent.from_json(message) if browser else sent_of(message)
         finally:
             hearing.cancel()
-            await asyncio.wait({hearing})
+            watching.cancel()
+            await asyncio.wait({hearing, watching})
         theirs = told if isinstance(told, Sent) else await call.numbered(told)
         up = await call.seen(theirs)
         down = Seen.from_json(await dialogue.hear("seen", 20.0))
         up = replace(up, datagrams_received=call.datagrams[1])  # the last came while we waited
     client = {} if isinstance(told, Sent) else told.conditions()
+    if (upward := _upward(context, top)) != top:
+        client["up_profile"] = upward.name
     criteria = Criteria(**context.config.thresholds.call.model_dump())
     return reading(top, Both(ours, theirs, down, up), criteria, client, codec)
+
+
+async def _watched(call: Call, watch: Callable[[Beat], None] | None) -> None:
+    """Tell whoever watches how the call stands, once a second."""
+    pulse = Pulse(call)
+    while watch is not None:
+        watch(pulse.beat())
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 @asynccontextmanager

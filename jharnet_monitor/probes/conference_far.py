@@ -18,7 +18,7 @@ from jharnet_monitor.rtc.failure import CallFailed, route_address
 from jharnet_monitor.rtc.profiles import RUNGS, Rung, rung
 from jharnet_monitor.rtc.report import BadReport
 
-MOST_SECONDS = 900.0
+MOST_SECONDS = 3600.0
 """An agent talks no longer than this, whatever it is asked for."""
 
 

@@ -124,11 +124,14 @@ class Call:
         self.sender.start(self._connection.own)
         self.receiver.start(self._connection.theirs, self._connection.own)
 
-    def advise_rate(self) -> None:
-        """Tell the other end, a browser, what rate it may send; call once it is described."""
+    def advise_rate(self, top: Rung) -> None:
+        """Tell the other end, a browser that is to send up to `top`, what rate it may send.
+
+        Call once it is described.
+        """
         number = self._connection.theirs.send_time
         if number is not None:
-            most = _ABOVE * self.sender.ladder.rung.line_rate
+            most = _ABOVE * top.line_rate
             self._rate_advice = RateAdvice(number, self._connection.own.video.ssrc, most)
 
     async def connect(self) -> None:

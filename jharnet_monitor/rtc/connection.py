@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,6 +38,8 @@ from jharnet_monitor.rtc.aiortc_private import (
 from jharnet_monitor.rtc.codecs import Codec
 from jharnet_monitor.rtc.failure import CallFailed
 from jharnet_monitor.rtc.sdp import BadDescription, Streams, streams, vetted
+
+_log = logging.getLogger(__name__)
 
 SILENCE = 4.0
 """Seconds without a datagram or a media packet after which a path is dead."""
@@ -223,4 +226,9 @@ class Connection:
 
     async def close(self) -> None:
         """Free the port and the threads; bounded, and idempotent."""
-        await asyncio.wait_for(self._peer.close(), SILENCE)
+        try:
+            await asyncio.wait_for(self._peer.close(), SILENCE)
+        except TimeoutError:  # what the call came to is known, and must not become a time-out
+            _log.warning("aiortc did not close its connection within %g s", SILENCE)
+            if self._port is not None:
+                self._port.transport.close()

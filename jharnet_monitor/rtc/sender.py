@@ -128,6 +128,8 @@ class Sender:
         self.finished_at: float | None = None
         self._rung = top
         self._streams: Streams | None = None
+        self.arrived: tuple[float, int] | None = None
+        """Bytes on the line that the receiver has counted so far, and when by its own clock."""
         self._sender_reports: OrderedDict[int, float] = OrderedDict()
         self._history: OrderedDict[int, bytes] = OrderedDict()
         self._repeated_at: dict[int, float] = {}
@@ -241,6 +243,7 @@ class Sender:
                 transit = newest - log.at[packets - 1]
                 self._take(
                     Progress(told.written, packets, lost, told.line_bytes, transit), is_audio
+        self.arrived = told.written, told.line_bytes
                 )
 
     def _progress(self, report: RtcpReceiverInfo, is_audio: bool) -> Progress | None:
@@ -256,6 +259,7 @@ class Sender:
             transit=(account.newest_audio if is_audio else account.newest_video) - log.at[offset],
             gap=account.longest_gap,
         )
+        self.arrived = account.written, account.line_bytes
 
     async def _change(self, step: Rung) -> None:
         """Let the queue drain, which the audio shows, then go on with the lower rung."""

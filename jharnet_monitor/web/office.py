@@ -16,7 +16,7 @@ from jharnet_monitor.web.formats import Formats, milliseconds, percent, rate, si
 from jharnet_monitor.web.status import OfficeRow, office_row
 
 HEAVY_PROBES = ("bandwidth", "conference")
-HEAVY_TESTS = (("bandwidth", "jharnet"), ("bandwidth", "internet"), ("conference", None))
+HEAVY_TESTS = (("bandwidth", "jharnet"), ("bandwidth", "internet"), ("conference", "jharnet"))
 HEAVY_DAYS = 7
 HEAVY_SHOWN = 12
 CHANGES_DAYS = 30

@@ -8,7 +8,7 @@ const SILENCE_SECONDS = 4;
 const WINDOW = 0.4; // share of the call that is judged at least
 const DRAIN_MS = 1200;
 const KEEP_SIZE_MS = 1000;
-const MOST_SECONDS = 900;
+const MOST_SECONDS = 3600;
 
 class CallFailed extends Error {
   constructor(cause, detail) {

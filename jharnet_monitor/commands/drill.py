@@ -1,0 +1,145 @@
+"""`drill`: a conference with every office at the same time, followed live in a table."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as Display
+from rich.table import Table
+from rich.text import Text
+
+from jharnet_monitor.client import HubClient
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.load import load_config
+
+console = Console()
+GRADES = ("no conference", "audio only", "low video", "SD", "HD")
+_COLOURS = ("red", "red", "yellow", "green", "green")
+_PHASES = {"waiting": "waiting for the line", "conference": "conference", "gallery": "gallery"}
+
+
+def drill(
+    profile: Annotated[str, typer.Option(help="audio, 180p, 360p, 540p or 720p")] = "720p",
+    minutes: Annotated[float, typer.Option(min=0.1, max=60, help="How long.")] = 5.0,
+    report: Annotated[
+        bool, typer.Option("--report", help="Then write the page to be signed.")
+    ] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a conference with every office at the same time, as the DC does; live table.
+
+    Headquarters sends to all and receives from all; then comes a gallery of small pictures. Exit
+    code 1 when an office did not take part, or came below the grade that is asked for.
+    """
+    loaded = load_config(config)
+    hub = HubClient.from_config(loaded)
+    state = hub.post("/api/v1/drills", {"profile": profile, "minutes": minutes})
+    state = _followed(hub, state, loaded, quiet=as_json)
+    if as_json:
+        print(json.dumps(state, ensure_ascii=False, indent=2))
+    if report:
+        from jharnet_monitor.commands.report import drill as write_page  # noqa: PLC0415 - slow
+
+        with redirect_stdout(sys.stderr if as_json else sys.stdout):
+            write_page(state["id"], config=config)
+    raise typer.Exit(0 if _passed(state, loaded) else 1)
+
+
+def _followed(
+    hub: HubClient, state: dict[str, Any], config: Config, *, quiet: bool
+) -> dict[str, Any]:
+    """Show the drill until it has ended; gives its last state."""
+    with Display(view(state, config), console=console, transient=quiet) as display:
+        try:
+            while state["state"] == "running":
+                time.sleep(1)
+                state = hub.get(f"/api/v1/drills/{state['id']}")
+                display.update(view(state, config))
+        except KeyboardInterrupt:
+            display.update(Text(f"The drill goes on at the hub: /api/v1/drills/{state['id']}"))
+            raise typer.Exit(130) from None
+    return state
+
+
+def _passed(state: Mapping[str, Any], config: Config) -> bool:
+    """Whether every office held what the district asks for, as far as the profile allows it."""
+    most = {"audio": 1, "180p": 2, "360p": 3, "540p": 3}.get(state["profile"], 4)
+    wanted = min(config.thresholds.grade, most)
+    return all(row["outcome"] == "ok" and row["grade"] >= wanted for row in state["offices"])
+
+
+def view(state: Mapping[str, Any], config: Config) -> RenderableType:
+    """The whole screen: a row an office, and once it is over what there is to say."""
+    phase = _PHASES.get(state.get("phase", ""), state["state"])
+    table = Table(title=f"Drill {state['id']} · {state['profile']} · {phase}")
+    names = {office.id: office.name for office in config.offices}
+    for heading in ("office", "to the office", "from the office", "round trip"):
+        table.add_column(heading, justify="left" if heading == "office" else "right")
+    for heading in ("conference", "gallery", "why"):
+        table.add_column(heading)
+    for row in state["offices"]:
+        table.add_row(names.get(row["office"], row["office"]), *_cells(row, state))
+    return Group(table, *(Text(line) for line in _summary(state, names)))
+
+
+def _cells(row: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[RenderableType]:
+    live = row.get("live")
+    ways = live or row
+    for way in ("down", "up"):
+        yield _way(ways[way])
+    trip = live and live["rtt_seconds"]
+    yield f"{1000 * trip:.0f} ms" if trip else ""
+    yield _grade(row, waiting=state.get("phase") in ("waiting", "conference"), live=bool(live))
+    yield _grade(
+        row["gallery"] or {}, waiting=state.get("phase") == "gallery" and row["joined"],
+        live=bool(live),
+    )  # fmt: skip
+    limit = row["limited_by"]
+    yield row["cause"] or ("" if limit in (None, "none") else f"limited by {limit}")
+
+
+def _way(figures: Mapping[str, Any]) -> str:
+    rate, height = figures.get("bits_per_second"), figures.get("height")
+    picture = f"{height:.0f}p " if height else ""
+    return "" if rate is None else f"{picture}{rate / 1e6:.2f} Mbit/s"
+
+
+def _grade(result: Mapping[str, Any], *, waiting: bool, live: bool) -> RenderableType:
+    grade, outcome = result.get("grade"), result.get("outcome")
+    if grade is not None:
+        number = int(grade)
+        return Text(f"{number} {GRADES[number]}", style=_COLOURS[number])
+    if outcome is not None:
+        return Text(outcome, style="yellow")
+    return Text(("talking" if live else "…") if waiting else "", style="dim")
+
+
+def _summary(state: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+    """Once it is over: who was absent, and what headquarters' line bore."""
+    if state["state"] == "running":
+        return
+    absent = state["absent"]
+    yield (
+        "Did not take part: " + ", ".join(names.get(office, office) for office in absent)
+        if absent
+        else "Every office took part."
+    )
+    uplink = state["uplink"]
+    for way, words in (("down", "to all offices"), ("up", "from all offices")):
+        most, calls = uplink[f"{way}_most_bits_per_second"], uplink[f"{way}_calls"]
+        bears = "at most" if uplink[f"{way}_full"] else "at least"
+        yield (
+            f"Headquarters' line, {words} together: {most / 1e6:.1f} Mbit/s; "
+            f"it bears {bears} {calls} such calls at once."
+        )
+        if held := uplink[f"{way}_held_back"]:
+            yield f"  It held back {len(held)} offices whose own lines carry more."
