@@ -17,12 +17,11 @@ from jharnet_monitor.model import QUANTITY_NAMES, Cause
 from jharnet_monitor.probes import FAR_SIDES, PROBES
 from jharnet_monitor.probes.base import Channel, Failed, FarContext, NoData
 from jharnet_monitor.probes.conference_far import far_side
-from jharnet_monitor.rtc import aiortc_private, clips
+from jharnet_monitor.rtc import aiortc_private
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
 from jharnet_monitor.rtc.call import Call
-from jharnet_monitor.rtc.codecs import parse_vp8
 from jharnet_monitor.rtc.host_watch import HostWatch, Load
-from jharnet_monitor.rtc.profiles import RUNGS, rung
+from jharnet_monitor.rtc.profiles import rung
 from jharnet_monitor.rtc.rtp import parse_header, retransmission, unwrap
 from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, streams, vetted
 from tests.call_support import LabCall, LoopbackAgent, call
@@ -314,34 +313,6 @@ def test_rtp_round_trip() -> None:
     assert parse_header(b"\x80" * 11) is None
     assert parse_header(b"\x9f" + b"\xff" * 20) is None
     assert unwrap(0, 65535) == 65536
-
-
-def test_clips() -> None:
-    """Every rung has its clip: a keyframe a second, of its height, at its rate, with motion."""
-    for step in RUNGS[1:]:
-        clip = clips.video_clip(step)
-        assert clip.keyframes == (0, 30, 60, 90)
-        rate = sum(map(len, clip.frames)) * 8 / clips.LOOP_SECONDS
-        assert rate == pytest.approx(step.video, rel=0.1)
-        found = parse_vp8(b"\x10" + clip.frames[0], 0)
-        assert (found.starts_frame, found.is_key, found.height) == (True, True, step.height)
-        assert len(set(clip.frames)) > 100
-    assert {len(frame) for frame in clips.audio_clip().frames} == {100}
-
-
-def test_clips_are_made_once_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache is filled at first use; a damaged clip is replaced, the others are left alone."""
-    monkeypatch.setenv("JHARNET_MONITOR_CACHE", str(tmp_path))
-    monkeypatch.setattr(clips, "_clips", {})
-    clips.prepare()
-    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.webm")}
-    assert len(made) == len(RUNGS)
-    damaged = tmp_path / clips.video_name(RUNGS[1])
-    damaged.write_bytes(damaged.read_bytes()[:3000])
-    monkeypatch.setattr(clips, "_clips", {})
-    clips.prepare()
-    changed = [path for path, moment in made.items() if path.stat().st_mtime_ns != moment]
-    assert changed == [damaged]
 
 
 def test_a_changed_library_is_told_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ LOOP_FRAMES = LOOP_SECONDS * FRAMES_PER_SECOND
 EDITION = 3
 """Part of the file name: raise it when the pattern or the encoding changes."""
 AUDIO_CLIP = f"speech-{AUDIO_BITS_PER_SECOND // 1000}k-{EDITION}.webm"
-_MAKING_SECONDS = 120.0
+_MAKING_SECONDS = 300.0
 
 
 class ClipsMissing(RuntimeError):
@@ -104,6 +104,20 @@ def prepare(codec: Codec = DEFAULT) -> None:
                 _clips.update(_load(Path(scratch), codec))
 
 
+def prepare_ahead(*codecs: Codec) -> None:
+    """Prepare in the background, so that the first call need not wait; trouble is logged."""
+
+    def work() -> None:
+        try:
+            for codec in codecs:
+                prepare(codec)
+        except ClipsMissing as error:
+            _log.error("conference tests will not be possible: %s", error)
+
+    # Not the loop's own executor: ending would wait for it.
+    threading.Thread(target=work, name="clips", daemon=True).start()
+
+
 def clip_directory() -> Path | None:
     """Where clips are kept: `$JHARNET_MONITOR_CACHE`, else the user's XDG cache; None: nowhere."""
     named = os.environ.get("JHARNET_MONITOR_CACHE")
@@ -133,21 +147,24 @@ def _load(directory: Path, codec: Codec) -> dict[str, Clip]:
 
 
 def _make(directory: Path, codec: Codec) -> None:
+    """Encode what is missing, in a program of its own that tells the name of each clip made."""
     begun = time.monotonic()
     _log.info("making the %s clips in %s, which takes some seconds", codec, directory)
-    try:
-        subprocess.run(  # noqa: S603 - our own module
-            [sys.executable, "-m", "jharnet_monitor.rtc.clip_maker", str(directory), codec],
-            check=True,
-            capture_output=True,
-            timeout=_MAKING_SECONDS,
-            text=True,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ClipsMissing(f"encoding took more than {_MAKING_SECONDS:g} s") from error
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr or "").strip().splitlines()[-1:]
-        raise ClipsMissing(f"encoding failed: {''.join(last)}") from error
+    argv = [sys.executable, "-m", "jharnet_monitor.rtc.clip_maker", str(directory), codec]
+    told = ""
+    with subprocess.Popen(  # noqa: S603 - our own module
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as maker:
+        guard = threading.Timer(_MAKING_SECONDS, maker.kill)
+        guard.start()
+        for line in maker.stdout or ():
+            told = line.strip()
+            _log.info("clip %s", told)
+        guard.cancel()
+    if maker.returncode:
+        late = time.monotonic() - begun >= _MAKING_SECONDS
+        why = f"took more than {_MAKING_SECONDS:g} s" if late else f"failed: {told}"
+        raise ClipsMissing(f"encoding {why}")
     _log.info("the %s clips are made, in %.0f s", codec, time.monotonic() - begun)
 
 

@@ -1,0 +1,68 @@
+"""What calls send: made once, kept, made anew when damaged, and at hand before the first call."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from jharnet_monitor.rtc import clips
+from jharnet_monitor.rtc.codecs import parse_vp8
+from jharnet_monitor.rtc.profiles import RUNGS
+
+
+def test_clips() -> None:
+    """Every rung has its clip: a keyframe a second, of its height, at its rate, with motion."""
+    for step in RUNGS[1:]:
+        clip = clips.video_clip(step)
+        assert clip.keyframes == (0, 30, 60, 90)
+        rate = sum(map(len, clip.frames)) * 8 / clips.LOOP_SECONDS
+        assert rate == pytest.approx(step.video, rel=0.1)
+        found = parse_vp8(b"\x10" + clip.frames[0], 0)
+        assert (found.starts_frame, found.is_key, found.height) == (True, True, step.height)
+        assert len(set(clip.frames)) > 100
+    assert {len(frame) for frame in clips.audio_clip().frames} == {100}
+
+
+def test_clips_are_made_once_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache is filled at first use; a damaged clip is replaced, the others are left alone."""
+    monkeypatch.setenv("JHARNET_MONITOR_CACHE", str(tmp_path))
+    monkeypatch.setattr(clips, "_clips", {})
+    clips.prepare()
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.webm")}
+    assert len(made) == len(RUNGS)
+    damaged = tmp_path / clips.video_name(RUNGS[1])
+    damaged.write_bytes(damaged.read_bytes()[:3000])
+    monkeypatch.setattr(clips, "_clips", {})
+    clips.prepare()
+    changed = [path for path, moment in made.items() if path.stat().st_mtime_ns != moment]
+    assert changed == [damaged]
+
+
+def _clip_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "clips"]
+
+
+def test_they_are_prepared_beside_the_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the start of hub and agent, in a thread; the log tells each clip as it is made."""
+    monkeypatch.setenv("JHARNET_MONITOR_CACHE", str(tmp_path))
+    monkeypatch.setattr(clips, "_clips", {})
+    monkeypatch.setattr(clips, "RUNGS", RUNGS[:2])
+    # Of the maker only what it prints counts here: one clip, and that is all.
+    (tmp_path / "maker").write_text("#!/bin/sh\necho 180p-40k.webm\n")
+    (tmp_path / "maker").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "maker"))
+    with caplog.at_level(logging.INFO):
+        clips.prepare_ahead("vp8")
+        for thread in _clip_threads():
+            thread.join(20)
+    assert "making the vp8 clips" in caplog.text and "clip 180p-40k.webm" in caplog.text
+    assert "conference tests will not be possible" in caplog.text, "nothing was really made"
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(clips.ClipsMissing, match="encoding failed"):
+        clips.prepare()
