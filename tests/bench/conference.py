@@ -213,7 +213,7 @@ def dead_path() -> Iterator[Row]:
         result = LabCall(lab, "potka", seconds=5.0).join()
         took = time.monotonic() - begun
         known = result.error is not None and result.error.cause is Cause.UDP_BLOCKED
-        yield Row("dead path known within", took, "<= 5", "s", known and took <= 5, "aiortc: 27")
+        yield Row("dead path known within", took, "<= 4", "s", known and took <= 4, "aiortc: 27")
 
 
 def main() -> int:
