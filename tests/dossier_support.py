@@ -7,7 +7,7 @@ import json
 import random
 import sqlite3
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.dossier import form, raw, sealed
 from jharnet_monitor.dossier.archive import json_bytes
 from jharnet_monitor.dossier.build import build, sums
+from jharnet_monitor.model import Measurement
 from jharnet_monitor.report.period import Period, between
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import GENESIS, Part, chunk_text, link
@@ -42,10 +43,21 @@ class Filed:
         return build(self.store, self.config, self.period, out, MADE_AT, lambda _: None)
 
 
-def filed(directory: Path, offices: int, days: int, seats: int = 20) -> Filed:
-    """The last `days` before the made-up week's end, sealed hour by hour as a hub does."""
+def filed(
+    directory: Path,
+    offices: int,
+    days: int,
+    seats: int = 20,
+    more: Iterable[Measurement] = (),
+) -> Filed:
+    """The last `days` before the made-up week's end, sealed hour by hour as a hub does; `more`
+    was measured beside.
+    """
     database = directory / f"{offices}-{days}.db"
     fill(database, offices, days, random.Random(1))
+    beside = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
+    beside.add(more)
+    beside.close()
     _in_order(database)
     store = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
     config = made_up.config(offices, database=f"sqlite:///{database}")

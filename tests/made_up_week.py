@@ -58,10 +58,15 @@ def config(database: str, **report: Any) -> Config:
     """The eleven offices with their contracts."""
     base = made_up.config(database=database)
     settings = {"directive": "Test all blocks.", "directive_hi": "सभी प्रखण्डों की जाँच करें।"}
-    return base.model_copy(update={"report": base.report.model_copy(update=settings | report)})
+    offices = tuple(
+        office.model_copy(update={"seats": 40}) if trouble == "narrow" else office
+        for office, trouble in zip(base.offices, TROUBLES, strict=True)
+    )
+    report_settings = base.report.model_copy(update=settings | report)
+    return base.model_copy(update={"report": report_settings, "offices": offices})
 
 
-def make(directory: Path, *, weeks: int = 2, every_minutes: int = 30) -> Made:
+def make(directory: Path, *, weeks: int = 4, every_minutes: int = 60) -> Made:
     """Fill a database in `directory` with the week and those before it."""
     database = f"sqlite:///{directory / 'week.db'}"
     made = Made(Store(database, ManualClock(MADE_AT)), config(database), database)
@@ -91,14 +96,14 @@ def _measured(
         far = 0.4 if trouble == "far" else 0.03
         yield made_up.latency(office, at, far + chance.random() / 100, lost)
         at += timedelta(minutes=minutes)
-    for hour in range(1, 168, 4):
+    for hour in range(0, 168, 4):
         at = period.start + timedelta(hours=hour, minutes=7)
         rate = CONTRACT * _SPEED.get(trouble, 0.96) * (1 - chance.random() / 50)
         if trouble == "absent":
             yield made_up.no_data(office, "bandwidth", at)
             continue
         yield made_up.bandwidth(office, at, rate, rate * 0.98)
-        if hour % 24 == 1:
+        if hour % 24 == 0:
             yield made_up.bandwidth(office, at, rate * 0.7, rate * 0.6, "internet")
         yield _beside_a_test(office, at)
     for day in range(6):

@@ -128,6 +128,25 @@ def test_blocks_hold_what_measurements_hold(bench: Bench) -> None:
     assert (plain.first, plain.last) == (START + timedelta(minutes=1), START + timedelta(minutes=8))
 
 
+def test_packets_are_added_up_by_day_whatever_else_was_measured(bench: Bench) -> None:
+    """Only minutes with a reply count, and the place of a figure may differ from run to run."""
+    plain = {"sent": 60.0, "received": 57.0}
+    bench.store.add([
+        one("a", 1, values=plain),
+        one("b", 2, values=plain | {"jitter_seconds": 0.001, "rtt_p50_seconds": 0.04}),
+        one("c", 3, values={"sent": 60.0, "received": 0.0}),
+        one("d", 4, values=plain, conditions={"path": "agent_gateway"}),
+        one("e", 90, values=plain),
+    ])  # fmt: skip
+    bounds = [START + timedelta(hours=hour) for hour in range(4)]
+    first, second, third = bench.store.figures.packets("potka", bounds)
+    found = {part.path: (part.count, part.minutes, part.sent, part.received) for part in first}
+    assert found == {"jharnet": (3, 2, 120.0, 114.0), "agent_gateway": (1, 1, 60.0, 57.0)}
+    assert [part.sent for part in second] == [60.0] and third == []
+    extents = list(bench.store.figures.extents("potka", "latency", bounds))
+    assert extents[0] is not None and extents[0].count == 4 and extents[2] is None
+
+
 def test_the_diary_keeps_states_and_what_was_learnt_later(bench: Bench) -> None:
     """The state in force at the start of a period belongs to it; a later finding supersedes."""
     diary, hour = bench.store.diary, timedelta(hours=1)

@@ -100,13 +100,13 @@ def _zone(value: str) -> str:
 
 
 def _holidays(value: str) -> str:
-    from holidays import list_supported_countries  # noqa: PLC0415 - slow, and only needed here
+    from jharnet_monitor.config.calendars import subdivisions  # noqa: PLC0415 - slow, only for this
 
     country, _, state = value.partition("-")
-    known = list_supported_countries()
-    if country not in known:
+    known = subdivisions(country)
+    if known is None:
         raise ValueError(f"unknown holidays `{value}`; for Jharkhand it is IN-JH")
-    if state and state not in known[country]:
+    if state and state not in known:
         raise ValueError(f"unknown part `{state}` of {country}; for Jharkhand it is IN-JH")
     return value
 

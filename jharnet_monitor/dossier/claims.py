@@ -1,8 +1,7 @@
 """Every figure that the letter and the sheets may state, derived from the raw data alone.
 
 Papers are set from these claims and from nothing else. Building derives them; verifying derives
-them again and compares. Figures are SI base units, to nine digits, so that they are the same on
-every machine.
+them again and compares.
 """
 
 from __future__ import annotations
@@ -17,16 +16,14 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.dossier.evidence import Evidence
 from jharnet_monitor.judge import capacity, stats
+from jharnet_monitor.judge.assess import Seen, assess
 from jharnet_monitor.judge.availability import Account, account
-from jharnet_monitor.judge.hours import in_office_hours
-from jharnet_monitor.model import Measurement, OfficeState, format_utc
+from jharnet_monitor.model import OfficeState, format_utc
+from jharnet_monitor.report.claims import interval, judged, rounded
 from jharnet_monitor.report.fold import OUT, clipped, conference, outages
 from jharnet_monitor.report.states import spans
 from jharnet_monitor.report.summary import Conference, Outage
 
-WAYS = ("down", "up")
-_NAMES = {"down": "download", "up": "upload"}
-_DIGITS = 9
 TOLERANCE = 1e-6
 """Relative difference that two machines' arithmetic may have; a paper shows four digits at most."""
 
@@ -71,109 +68,22 @@ def _district(
 def _office(evidence: Evidence, office: Office, until: datetime) -> dict[str, Any]:
     calls = conference(evidence.calls(office.id), evidence.config.district)
     available, down = _states(evidence, office.id, until)
-    line, basis = _line(evidence, office, available)
-    policy = _policy(evidence.config, office)
-    found = capacity.judge(line, policy, _marks(evidence.config, office),
-                           evidence.config.capacity.tariff)  # fmt: skip
-    return {
-        "measurements": sum(n for (name, _), n in evidence.counts.items() if name == office.id),
-        "days": line.days,
-        "conference": _conference(evidence, calls),
-        "delivered": {
-            way: {
-                "basis": basis[way],
-                **_interval(line.delivered[n]),
-                "contracted": line.contracted[n],
-                "p5": _interval(stats.fifth_percentile(_rates(evidence, office.id, way)[0])),
-            }
-            for n, way in enumerate(WAYS)
-        },
-        "latency": _latency(evidence, office.id),
-        "loss": _interval(line.loss),
-        "availability": _availability(available, down),
-        "need": _rounded(policy.need),
-        "verdict": found.main.value,
-        "verdicts": [verdict.value for verdict in found.verdicts],
-        "doubts": [doubt.value for doubt in found.doubts],
-        "slab": found.slab,
-    }
-
-
-def _line(
-    evidence: Evidence, office: Office, available: Account
-) -> tuple[capacity.Line, dict[str, str | None]]:
-    rates = {way: _rates(evidence, office.id, way) for way in WAYS}
     lost, sent, minutes = evidence.minutes[office.id].packets(len(evidence.period.days))
-    known = available.up + available.down
-
-    def part(state: OfficeState) -> float:
-        return available.of(state) / known if known else 0.0
-
-    link = office.link
-    down = link.contracted if link else None
-    line = capacity.Line(
-        delivered=(stats.median(rates["down"][0]), stats.median(rates["up"][0])),
-        contracted=(down, (link.contracted_up or down) if link else None),
-        loss=stats.ratio(lost, sent, n=minutes),
-        link_down=part(OfficeState.LINK_DOWN),
-        power_down=part(OfficeState.POWER_DOWN),
-        lan_down=part(OfficeState.LAN_DOWN),
+    seen = Seen(
+        account=available,
+        tests=evidence.tests(office.id),
+        lost=lost.tolist(),
+        sent=sent.tolist(),
+        minutes=minutes,
         days=len(evidence.days[office.id]),
     )
-    return line, {way: rates[way][1] for way in WAYS}
-
-
-def _rates(evidence: Evidence, office: str, way: str) -> tuple[stats.Days, str | None]:
-    """What speaks for the line itself, and which it was (DESIGN.md, rule 8).
-
-    Tests outside office hours, when the office itself is quiet; packet trains where there are too
-    few such tests.
-    """
-    district = evidence.config.district
-    name = _NAMES[way]
-    tests = evidence.tests(office)
-    quiet = [test for test in tests if not in_office_hours(district, test.started_at)]
-    trains = [test for test in tests if not test.conditions.get(f"{name}_capacity_at_least")]
-    found = {
-        "off_hours": _by_day(evidence, quiet, f"{name}_bits_per_second"),
-        "trains": _by_day(evidence, trains, f"{name}_capacity_bits_per_second"),
+    return {
+        "measurements": sum(n for (name, _), n in evidence.counts.items() if name == office.id),
+        "conference": _conference(evidence, calls),
+        "latency": _latency(evidence, office.id),
+        "availability": _availability(available, down),
+        **judged(assess(evidence.config, office, seen)),
     }
-    wanted = evidence.config.capacity.days
-    basis = max(found, key=lambda b: (min(len(found[b].by_day), wanted), b == "off_hours"))
-    return found[basis], basis if found[basis].n else None
-
-
-def _by_day(evidence: Evidence, tests: Sequence[Measurement], name: str) -> stats.Days:
-    held = [test for test in tests if name in test.values]
-    return stats.grouped(
-        [evidence.day(test.started_at) for test in held], [test.values[name] for test in held]
-    )
-
-
-def _policy(config: Config, office: Office) -> capacity.Policy:
-    policy = config.capacity
-    return capacity.Policy(
-        conferences=policy.conferences,
-        video=policy.video,
-        audio=policy.audio,
-        overhead=policy.overhead,
-        other=policy.other,
-        seats=policy.seats if office.seats is None else office.seats,
-        per_seat=policy.per_seat,
-        services=policy.services,
-        utilisation=policy.utilisation,
-    )
-
-
-def _marks(config: Config, office: Office) -> capacity.Marks:
-    marks = config.thresholds
-    promised = office.link.sla if office.link and office.link.sla is not None else None
-    return capacity.Marks(
-        delivered=marks.delivered,
-        loss=marks.loss,
-        available=marks.availability if promised is None else promised,
-        days=config.capacity.days,
-    )
 
 
 def _conference(evidence: Evidence, calls: Conference) -> dict[str, Any]:
@@ -188,7 +98,7 @@ def _conference(evidence: Evidence, calls: Conference) -> dict[str, Any]:
         "outside_hours": calls.outside_hours,
         "limited_by": calls.limited_by,
         "cause": calls.cause,
-        "able": _interval(share),
+        "able": interval(share),
     }
 
 
@@ -197,9 +107,9 @@ def _latency(evidence: Evidence, office: str) -> dict[str, Any]:
     p50 = stats.grouped(*_lists(minutes.of("rtt_p50_seconds")))
     jitter = stats.grouped(*_lists(minutes.of("jitter_seconds")))
     return {
-        "p50": _interval(stats.median(p50)),
-        "p95": _interval(stats.quantile(p50, 0.95)),
-        "jitter": _interval(stats.median(jitter)),
+        "p50": interval(stats.median(p50)),
+        "p95": interval(stats.quantile(p50, 0.95)),
+        "jitter": interval(stats.median(jitter)),
     }
 
 
@@ -235,13 +145,13 @@ def every_outage(evidence: Evidence, until: datetime) -> Iterator[Outage]:
 def _availability(available: Account, down: Sequence[Outage]) -> dict[str, Any]:
     bounds = available.bounds
     return {
-        "ratio": _rounded(available.availability),
-        "without_power": _rounded(available.availability_without_power),
-        "coverage": _rounded(available.coverage),
-        "worst": None if bounds is None else _rounded(bounds[0]),
-        "best": None if bounds is None else _rounded(bounds[1]),
+        "ratio": rounded(available.availability),
+        "without_power": rounded(available.availability_without_power),
+        "coverage": rounded(available.coverage),
+        "worst": None if bounds is None else rounded(bounds[0]),
+        "best": None if bounds is None else rounded(bounds[1]),
         "seconds": {
-            state.value: _rounded(available.of(state).total_seconds()) for state in OfficeState
+            state.value: rounded(available.of(state).total_seconds()) for state in OfficeState
         },
         "outages": {state.value: sum(one.state is state for one in down) for state in OUT},
     }
@@ -258,24 +168,8 @@ def _drill(drill: Mapping[str, Any], config: Config) -> dict[str, Any]:
         "offices": len(rows),
         "joined": len(joined),
         "able": able,
-        "share": _interval(stats.wilson(able, len(joined))),
+        "share": interval(stats.wilson(able, len(joined))),
     }
-
-
-def _interval(found: stats.Interval | None) -> dict[str, Any]:
-    if found is None:
-        return {"value": None, "low": None, "high": None, "n": 0, "days": 0}
-    return {
-        "value": _rounded(found.value),
-        "low": _rounded(found.low),
-        "high": _rounded(found.high),
-        "n": found.n,
-        "days": found.days,
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{_DIGITS}g}")
 
 
 def differences(claimed: Any, found: Any, where: str = "") -> Iterator[str]:

@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.report.collect import LINE
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.store import Transition
 from jharnet_monitor.store.tables import from_ms, to_ms
 
 Numbers = NDArray[np.float64]
+OF_THE_LINE = ("latency", "bandwidth", "conference")
+"""A day on which none of these was measured tells nothing of the line."""
 _COLUMNS = ("sent", "received", "rtt_p50_seconds", "jitter_seconds")
 
 
@@ -101,19 +104,21 @@ class Evidence:
         for code, office in enumerate(offices.dictionary.to_pylist()):
             mine = offices.indices.to_numpy() == code
             self.counts[office, probe] += int(mine.sum())
-            self.days[office].update(np.unique(day[mine]).tolist())
+            if probe in OF_THE_LINE:
+                self.days[office].update(np.unique(day[mine]).tolist())
             if probe == "latency":
                 self._add_minutes(office, table.filter(pa.array(mine)), day[mine])
             else:
                 self.runs[office, probe] += _measurements(table.filter(pa.array(mine)), probe)
 
     def _add_minutes(self, office: str, table: pa.Table, day: NDArray[np.int64]) -> None:
-        """Minutes beside a test of our own count nowhere."""
+        """Minutes beside a test of our own count nowhere, and what an agent sees of its own
+        gateway is another matter.
+        """
         conditions = table["conditions"].combine_chunks().dictionary_encode()
-        free = np.array(
-            [not json.loads(text).get("under_load") for text in conditions.dictionary.to_pylist()]
-        )
-        kept = free[conditions.indices.to_numpy()]
+        told = [json.loads(text) for text in conditions.dictionary.to_pylist()]
+        of_line = [c.get("path", "jharnet") == "jharnet" and not c.get("under_load") for c in told]
+        kept = np.array(of_line, dtype=bool)[conditions.indices.to_numpy()]
         held = self.minutes[office]
         held.day.append(day[kept])
         for name in _COLUMNS:
@@ -155,16 +160,15 @@ class Evidence:
                 self.drills[row["id"]] = body
 
     def calls(self, office: str) -> Sequence[Measurement]:
-        """The conferences of an office."""
-        return self.runs.get((office, "conference"), ())
+        """The conferences of an office; the galleries of drills have no grade of their own."""
+        runs = self.runs.get((office, "conference"), ())
+        return [run for run in runs if run.path == "jharnet"]
 
     def tests(self, office: str) -> Sequence[Measurement]:
-        """The speed tests of an office over JharNet that gave a result."""
-        return [
-            run
-            for run in self.runs.get((office, "bandwidth"), ())
-            if run.outcome is Outcome.OK and run.path == "jharnet"
-        ]
+        """The speed tests of an office's line that gave a result, by their beginning."""
+        runs = self.runs.get((office, "bandwidth"), ())
+        tests = [run for run in runs if run.outcome is Outcome.OK and run.path in LINE]
+        return sorted(tests, key=lambda run: run.started_at)
 
     def day(self, moment: datetime) -> int:
         """The number of a moment's day in the period."""

@@ -12,10 +12,10 @@ from typing import Any
 from jharnet_monitor.config import Office
 from jharnet_monitor.config.case import LetterTexts
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.phrases import contract, interval, reason, verdict_name
 from jharnet_monitor.judge.capacity import Verdict
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.page_one import grade_text
+from jharnet_monitor.report.phrases import contract, interval, reason, slab_text, verdict_name
 from jharnet_monitor.report.words import Words
 
 BLANK = "…………………"
@@ -116,23 +116,12 @@ def _verdicts(case: Case, words: Words) -> Iterator[str]:
         offices = [by_id[name] for name in case.claims["district"]["verdicts"][verdict]]
         if offices:
             names = (texts.office_name(office, words) for office in offices)
-            slabs = (_slab(case, office, words) for office in offices)
+            slabs = (slab_text(case.of(office), office, words) for office in offices)
             yield words(
                 f"dossier.letter.{verdict}",
                 names=texts.listed(names, words),
                 slabs=texts.listed(slabs, words),
             )
-
-
-def _slab(case: Case, office: Office, words: Words) -> str:
-    found = case.of(office)
-    key = "slab_beyond" if found["slab"] is None else "slab"
-    return words(
-        f"dossier.letter.{key}",
-        office=texts.office_name(office, words),
-        slab="" if found["slab"] is None else texts.rate(found["slab"]),
-        need=texts.rate(found["need"]),
-    )
 
 
 def _ending(case: Case, words: Words) -> Iterator[str]:

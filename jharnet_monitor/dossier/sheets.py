@@ -7,11 +7,11 @@ from typing import Any
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.claims import WAYS
-from jharnet_monitor.dossier.phrases import Claim, contract, interval, reason, rests, verdict_name
+from jharnet_monitor.judge.assess import WAYS
 from jharnet_monitor.judge.stats import P5_DAYS, P5_SAMPLES
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.page_one import grade_text
+from jharnet_monitor.report.phrases import Claim, contract, interval, reason, rests, verdict_name
 from jharnet_monitor.report.words import Words
 
 Row = list[str]

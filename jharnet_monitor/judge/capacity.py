@@ -46,6 +46,9 @@ class Doubt(StrEnum):
     NEED_UNDECIDED = "need_undecided"
     """The interval holds the need."""
     LOSS_UNDECIDED = "loss_undecided"
+    OUTAGES_UNEXPLAINED = "outages_unexplained"
+    """It was out of reach for longer than promised, and whether line or power failed is not known.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,8 @@ class Line:
     link_down: float = 0.0
     power_down: float = 0.0
     lan_down: float = 0.0
+    unexplained: float = 0.0
+    """Out of reach, and whether line or power failed is not known."""
     days: int = 0
     """Days on which anything was measured."""
 
@@ -136,7 +141,8 @@ def judge(line: Line, policy: Policy, marks: Marks, tariff: Sequence[float]) -> 
     """What would help this office.
 
     Faults come before capacity: more speed on a line that breaks the contract or loses packets
-    helps nobody. Power and LAN stand beside an upgrade, since they keep no packet slow.
+    helps nobody. Power, LAN and outages that nobody can explain stand beside an upgrade, since
+    they keep no packet slow.
     """
     need = policy.need
     if line.days < marks.days:
@@ -148,9 +154,11 @@ def judge(line: Line, policy: Policy, marks: Marks, tariff: Sequence[float]) -> 
         for verdict, down in ((Verdict.POWER, line.power_down), (Verdict.LAN, line.lan_down))
         if down > 1 - marks.available
     ]
+    outages = (Doubt.OUTAGES_UNEXPLAINED,) if line.unexplained > 1 - marks.available else ()
     if not faults and not doubts and _short(line, need):
         slab = next_slab(need, tariff)
-        return Judgement((Verdict.UPGRADE, *others), need, (), slab)
+        return Judgement((Verdict.UPGRADE, *others), need, outages, slab)
+    doubts = (*doubts, *outages)
     found = (*faults, *others)
     if doubts:
         return Judgement((*found, Verdict.NOT_ENOUGH_EVIDENCE), need, doubts)

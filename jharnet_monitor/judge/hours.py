@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
-from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-import holidays
-
+from jharnet_monitor.config.calendars import calendar
 from jharnet_monitor.config.district import District, OfficeHours
-
-
-@lru_cache(maxsize=16)
-def _calendar(name: str) -> holidays.HolidayBase:
-    country, _, state = name.partition("-")
-    return holidays.country_holidays(country, subdiv=state or None)
 
 
 def is_working_day(hours: OfficeHours, day: date) -> bool:
@@ -29,7 +21,7 @@ def is_working_day(hours: OfficeHours, day: date) -> bool:
     """
     if day.weekday() not in hours.weekdays:
         return False
-    return hours.holidays is None or day not in _calendar(hours.holidays)
+    return hours.holidays is None or day not in calendar(hours.holidays)
 
 
 def in_office_hours(district: District, moment: datetime) -> bool:
@@ -57,8 +49,8 @@ def in_busy_hour(district: District, moment: datetime) -> bool:
 def in_conference(district: District, moment: datetime) -> bool:
     """Whether one of the district's own video conferences is planned for a moment."""
     local = moment.astimezone(ZoneInfo(district.timezone))
-    calendar = district.office_hours.holidays
-    if calendar is not None and local.date() in _calendar(calendar):
+    named = district.office_hours.holidays
+    if named is not None and local.date() in calendar(named):
         return False
     return any(
         local.weekday() in planned.weekdays

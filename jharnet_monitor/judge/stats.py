@@ -17,10 +17,12 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, ndtr, ndtri, stdtrit
+
+from jharnet_monitor.judge.beta import betainc, student_t
 
 LEVEL = 0.95
 DRAWS = 2000
@@ -31,6 +33,8 @@ P5_SAMPLES, P5_DAYS = 72, 20
 """The 5 % quantile has a lower bound at 95 % from 72 samples on, and speaks of days from 20 on."""
 
 Vector = NDArray[np.float64]
+_NORMAL = NormalDist()
+_EXACT, _TINY = 1e-10, 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +214,7 @@ def wilson(hits: int, n: int) -> Interval | None:
     """
     if n == 0:
         return None
-    z = float(ndtri((1 + LEVEL) / 2))
+    z = _NORMAL.inv_cdf((1 + LEVEL) / 2)
     p = hits / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
@@ -240,8 +244,8 @@ def _ranks(
     alpha = (1 - LEVEL) / 2
     effective = n / effect
     if effect > 1:  # the effect itself is estimated, from `days` days (Korn and Graubard)
-        z, t = ndtri(1 - alpha), stdtrit(days - 1, 1 - alpha)
-        effective *= float((z / t) ** 2)
+        z, t = _NORMAL.inv_cdf(1 - alpha), student_t(days - 1, 1 - alpha)
+        effective *= (z / t) ** 2
     low = _rank(effective, q, alpha)
     high = _rank(effective, 1 - q, alpha)
     if low is None or high is None:
@@ -249,7 +253,7 @@ def _ranks(
     places = np.arange(n, dtype=np.float64)
     scale = n / effective
     first, last = np.interp([low * scale, n - 1 - high * scale], places, ordered)
-    return float(first), float(last)
+    return float(first), math.inf if np.isnan(last) else float(last)  # beside an infinite value
 
 
 def _rank(n: float, q: float, alpha: float) -> float | None:
@@ -260,14 +264,24 @@ def _rank(n: float, q: float, alpha: float) -> float | None:
     """
     if n < 1 or (1 - q) ** n > alpha:
         return None
+    wanted = _NORMAL.inv_cdf(alpha)
     low, high = 0.0, n
-    for _ in range(60):
-        middle = (low + high) / 2
-        if betainc(n - middle, middle + 1, 1 - q) <= alpha:
-            low = middle
-        else:
-            high = middle
-    return low
+    place = n * q + wanted * math.sqrt(n * q * (1 - q))  # nearly there: the normal approximation
+    while high - low > n * _EXACT:
+        if not low < place < high:
+            place = (low + high) / 2
+        share = betainc(n - place, place + 1, 1 - q)
+        low, high = (place, high) if share <= alpha else (low, place)
+        if not _TINY < share < 1 - _TINY:
+            place = (low + high) / 2
+            continue
+        # Newton's step for the normal score of the share, which is nearly linear in the rank
+        slope = 1 / math.sqrt(n * q * (1 - q))
+        step = (wanted - _NORMAL.inv_cdf(share)) / slope
+        if abs(step) < n * _EXACT:
+            break
+        place += step
+    return place
 
 
 def _resampled(samples: Days, seed: int) -> tuple[Vector, Vector]:
@@ -299,8 +313,8 @@ def _bca(drawn: Vector, value: float, left_out: Sequence[Vector]) -> tuple[float
     ordered = np.sort(drawn)
     if ordered[0] == ordered[-1]:
         return float(ordered[0]), float(ordered[0])
-    below = (np.sum(drawn < value) + np.sum(drawn == value) / 2) / len(drawn)
-    bias = float(ndtri(min(max(below, 1 / len(drawn)), 1 - 1 / len(drawn))))
+    below = float(np.sum(drawn < value) + np.sum(drawn == value) / 2) / len(drawn)
+    bias = _NORMAL.inv_cdf(min(max(below, 1 / len(drawn)), 1 - 1 / len(drawn)))
     cubes = squares = 0.0
     for without in left_out:
         size = len(without)
@@ -309,10 +323,10 @@ def _bca(drawn: Vector, value: float, left_out: Sequence[Vector]) -> tuple[float
         squares += float((pull**2).sum()) / size**2
     acceleration = cubes / (6 * squares**1.5) if squares > 0 else 0.0
     fewest = min(len(without) for without in left_out)
-    edge_z = math.sqrt(fewest / (fewest - 1)) * float(stdtrit(fewest - 1, (1 + LEVEL) / 2))
+    edge_z = math.sqrt(fewest / (fewest - 1)) * student_t(fewest - 1, (1 + LEVEL) / 2)
 
     def bound(edge: float) -> float:
         moved = bias + (bias + edge) / (1 - acceleration * (bias + edge))
-        return float(np.quantile(ordered, float(ndtr(moved))))
+        return float(np.quantile(ordered, _NORMAL.cdf(moved)))
 
     return bound(-edge_z), bound(edge_z)

@@ -98,11 +98,10 @@ _OFFICE: dict[str, _Getter] = {
 
 
 def _offices(summary: Summary) -> Table:
-    marks = summary.config.thresholds
     rows = (
         (
             *(get(office) for get in _OFFICE.values()),
-            " ".join(finding.kind.value for finding in findings(office, marks)),
+            " ".join(finding.kind.value for finding in findings(office, summary.config)),
         )
         for office in summary.offices
     )

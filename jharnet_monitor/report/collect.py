@@ -4,28 +4,36 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
-from statistics import median
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge import stats
+from jharnet_monitor.judge.assess import Seen, assess
 from jharnet_monitor.judge.availability import account
-from jharnet_monitor.judge.latency import percentile
+from jharnet_monitor.judge.stats import Days
 from jharnet_monitor.judge.timeline import Span
 from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.report.claims import judged
 from jharnet_monitor.report.fold import by_day, clipped, conference, outages, speed
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.summary import Latency, OfficeSummary, Point, SpeedTest
-from jharnet_monitor.store.figures import Block
+from jharnet_monitor.store.figures import Block, Extent, Packets
 
 DOWN, UP = "download_bits_per_second", "upload_bits_per_second"
+LINE = ("jharnet", "trains")
+"""The paths of tests that speak of the JharNet line; the second are estimates by packet trains."""
 
 
 @dataclass(slots=True)
 class LatencyTally:
     """The always-on measurement, folded: a row a minute."""
 
+    answered: int = 0
     sent: int = 0
     received: int = 0
     p50: array[float] = field(default_factory=lambda: array("d"))
@@ -35,6 +43,7 @@ class LatencyTally:
         """Count minutes, a column a quantity; those without a reply are the availability's."""
         received = columns.get("received", ())
         self.received += int(sum(received))
+        self.answered += sum(replies > 0 for replies in received)
         sent = zip(columns.get("sent", ()), received, strict=bool(received))
         self.sent += int(sum(packets for packets, replies in sent if replies))
         self.p50.extend(columns.get("rtt_p50_seconds", ()))
@@ -42,6 +51,7 @@ class LatencyTally:
 
     def join(self, other: LatencyTally) -> None:
         """Count what another tally holds, too."""
+        self.answered += other.answered
         self.sent += other.sent
         self.received += other.received
         self.p50.extend(other.p50)
@@ -49,11 +59,11 @@ class LatencyTally:
 
     def result(self) -> Latency:
         """The figures."""
-        ordered = sorted(self.p50)
+        ordered = np.asarray(self.p50)
         return Latency(
-            p50=percentile(ordered, 0.5) if ordered else None,
-            p95=percentile(ordered, 0.95) if ordered else None,
-            jitter=median(self.jitter) if self.jitter else None,
+            p50=float(np.quantile(ordered, 0.5)) if len(ordered) else None,
+            p95=float(np.quantile(ordered, 0.95)) if len(ordered) else None,
+            jitter=float(np.median(np.asarray(self.jitter))) if self.jitter else None,
             minutes=len(ordered),
             sent=self.sent,
             lost=self.sent - self.received,
@@ -61,50 +71,78 @@ class LatencyTally:
 
 
 class Collector:
-    """Takes what was measured of one office in a period, in any order, and gives its summary."""
+    """Takes what was measured of one office in a period, in any order, and gives its summary.
 
-    def __init__(self, config: Config, office: Office, period: Period, until: datetime) -> None:
+    The line is judged over the stretch from `judged_from` on, which may begin before the period.
+    """
+
+    def __init__(
+        self, config: Config, office: Office, period: Period, judged_from: date, until: datetime
+    ) -> None:
         self.config = config
         self.office = office
         self.period = period
+        self.judged_from = judged_from
         self.until = until
         self.count = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
-        self._latency: dict[int, LatencyTally] = {}  # by the number of the day in the period
+        self._zone = ZoneInfo(config.district.timezone)
+        self._latency: dict[date, LatencyTally] = {}
+        self._days: set[date] = set()
         self._calls: list[Measurement] = []
-        self._tests: list[SpeedTest] = []
+        self._tests: list[Measurement] = []
         self._internet: list[SpeedTest] = []
 
-    def add(self, measurement: Measurement) -> None:
-        """Count a speed test or a conference; minutes of latency come by `add_minutes`."""
-        self._see(measurement.started_at, measurement.started_at, 1)
-        if measurement.probe == "bandwidth":
-            self._add_speed(measurement)
-        elif measurement.probe == "conference":
+    def see(self, extent: Extent | None) -> None:
+        """Count runs of the period that are not read one by one."""
+        if extent is None:
+            return
+        self.count += extent.count
+        self.first = extent.first if self.first is None else min(self.first, extent.first)
+        self.last = extent.last if self.last is None else max(self.last, extent.last)
+
+    def add_call(self, measurement: Measurement) -> None:
+        """Count a conference: for its grade within the period, for its day before.
+
+        A drill's gallery is another matter: its office sends a small picture, and no more is asked.
+        """
+        if measurement.path != "jharnet":
+            return
+        self._days.add(measurement.started_at.astimezone(self._zone).date())
+        if measurement.started_at >= self.period.start:
             self._calls.append(measurement)
+
+    def add_test(self, measurement: Measurement) -> None:
+        """Count a speed test of any path."""
+        self._days.add(measurement.started_at.astimezone(self._zone).date())
+        down, up = measurement.values.get(DOWN), measurement.values.get(UP)
+        if measurement.outcome is not Outcome.OK or not measurement.counts:
+            return
+        if measurement.path in LINE:
+            self._tests.append(measurement)
+        elif measurement.path == "internet" and measurement.started_at >= self.period.start:
+            self._internet.append(SpeedTest(measurement.started_at, down, up))
 
     def add_minutes(self, block: Block) -> None:
         """Count minutes of latency; the block's piece is the number of its day."""
+        day = self.period.days[block.piece]
+        self._days.add(day)
         if block.path != "jharnet":  # an agent's own view of its gateway is another matter
             return
-        self._see(block.first, block.last, block.count)
+        self.see(Extent(block.count, block.first, block.last))
         if not block.conditions.get("under_load"):
-            self._latency.setdefault(block.piece, LatencyTally()).add(block.values)
+            self._latency.setdefault(day, LatencyTally()).add(block.values)
 
-    def _add_speed(self, measurement: Measurement) -> None:
-        down, up = measurement.values.get(DOWN), measurement.values.get(UP)
-        if measurement.outcome is not Outcome.OK or (down is None and up is None):
-            return
-        tests = {"jharnet": self._tests, "internet": self._internet}.get(measurement.path)
-        if tests is None:  # a packet train is an estimate, no test of what is delivered
-            return
-        tests.append(SpeedTest(measurement.started_at, down, up))
-
-    def _see(self, first: datetime, last: datetime, count: int) -> None:
-        self.count += count
-        self.first = first if self.first is None else min(self.first, first)
-        self.last = last if self.last is None else max(self.last, last)
+    def add_packets(self, day: date, packets: Iterable[Packets]) -> None:
+        """Count a day before the period: it tells of the line's loss."""
+        for part in packets:
+            self._days.add(day)
+            if part.path == "jharnet" and not part.conditions.get("under_load"):
+                tally = self._latency.setdefault(day, LatencyTally())
+                tally.sent += int(part.sent)
+                tally.received += int(part.received)
+                tally.answered += part.minutes
 
     def summary(self, spans: Sequence[Span], history: Sequence[Point]) -> OfficeSummary:
         """The office over the period; `spans` are its states, `history` earlier periods."""
@@ -112,7 +150,7 @@ class Collector:
         link = self.office.link
         down = link.contracted if link else None
         up = (link.contracted_up or down) if link else None
-        tests = sorted(self._tests, key=lambda test: test.at)
+        tests = self._speed_tests()
         held = clipped(spans, self.period.start, self.until)
         return OfficeSummary(
             office=self.office,
@@ -123,24 +161,56 @@ class Collector:
             up=speed(self._by_day(tests, "up"), up, share),
             internet_down=speed(self._by_day(self._internet, "down"), None, share),
             internet_up=speed(self._by_day(self._internet, "up"), None, share),
-            latency=_joined(self._latency.values()),
-            days=tuple(self._days()),
+            latency=self._whole_latency(),
+            days=tuple((day, tally.result()) for day, tally in self._inside()),
             spans=tuple(held),
             speed_tests=tuple(tests),
             history=tuple(history),
+            judged=self._judged(spans),
             measurements=self.count,
             first=self.first,
             last=self.last,
         )
 
-    def _by_day(self, tests: Iterable[SpeedTest], way: str) -> list[list[float]]:
-        zone = ZoneInfo(self.config.district.timezone)
-        return by_day(((test.at, getattr(test, way)) for test in tests), zone)
+    def _judged(self, spans: Sequence[Span]) -> dict[str, Any]:
+        """The judgement on the line, by the way that the dossier goes, too."""
+        start = datetime.combine(self.judged_from, time(), self._zone)
+        known = [(day, tally) for day, tally in sorted(self._latency.items()) if tally.sent]
+        seen = Seen(
+            account=account(clipped(spans, start, self.until), start, self.until),
+            tests=sorted(self._tests, key=lambda test: test.started_at),
+            lost=[tally.sent - tally.received for _, tally in known],
+            sent=[tally.sent for _, tally in known],
+            minutes=sum(tally.answered for _, tally in known),
+            days=len(self._days),
+        )
+        return judged(assess(self.config, self.office, seen))
 
-    def _days(self) -> Iterable[tuple[date, Latency]]:
-        for number, day in enumerate(self.period.days):
-            if number in self._latency:
-                yield day, self._latency[number].result()
+    def _speed_tests(self) -> list[SpeedTest]:
+        """The tests of the period, a rate each way, by their beginning."""
+        tests = (
+            SpeedTest(test.started_at, test.values.get(DOWN), test.values.get(UP))
+            for test in self._tests
+            if test.path == "jharnet" and test.started_at >= self.period.start
+        )
+        return sorted(tests, key=lambda test: test.at)
+
+    def _whole_latency(self) -> Latency:
+        """All days of the period together; an interval only where a claim may hang on it."""
+        days = [tally for _, tally in self._inside()]
+        found = _joined(days)
+        if found.p50 is None or found.p50 <= self.config.thresholds.rtt:
+            return found
+        samples = Days(tuple(np.asarray(tally.p50) for tally in days if tally.p50))
+        return replace(found, median=stats.median(samples))
+
+    def _by_day(self, tests: Iterable[SpeedTest], way: str) -> list[list[float]]:
+        return by_day(((test.at, getattr(test, way)) for test in tests), self._zone)
+
+    def _inside(self) -> list[tuple[date, LatencyTally]]:
+        """The days of the period, one after the other."""
+        first = self.period.days[0]
+        return sorted((day, tally) for day, tally in self._latency.items() if day >= first)
 
 
 def _joined(days: Iterable[LatencyTally]) -> Latency:

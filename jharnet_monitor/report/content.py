@@ -7,11 +7,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.report import texts
+from jharnet_monitor.report.changes import changes
 from jharnet_monitor.report.details import measured, speed_chart, states, trend
 from jharnet_monitor.report.drills import drills
 from jharnet_monitor.report.finding import Finding, Kind
+from jharnet_monitor.report.lines import lines
 from jharnet_monitor.report.office_page import office_page
 from jharnet_monitor.report.page_one import Judged, grade_text, judge, page_one
+from jharnet_monitor.report.phrases import slab_text
+from jharnet_monitor.report.slots import slots
 from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import Words
 
@@ -40,9 +44,12 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         "front": page_one(summary, judged, words),
         "key": {"title": words("report.key"), "text": words("report.key_text")},
         "directive": _directive(summary, judged, words),
+        "lines": lines(summary, words),
         "drills": drills(summary, words),
         "trend": trend(summary, words),
+        "changes": changes(summary, words),
         "speed": speed_chart(summary, words),
+        "slots": slots(summary, words),
         "states": states(summary, words),
         "measured": measured(summary, words),
         "offices": {
@@ -66,7 +73,7 @@ def _directive(summary: Summary, judged: Sequence[Judged], words: Words) -> dict
         return None
     tested = sum(one.group != "untested" for one in judged)
     wanting = [
-        texts.office_name(one.summary.office, words)
+        slab_text(one.summary.judged, one.summary.office, words)
         for one in judged
         if Finding(Kind.UPGRADE) in one.found
     ]
@@ -103,8 +110,15 @@ def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
         extent,
         *(
             words(f"report.method_text.{part}")
-            for part in ("conference", "availability", "speed", "latency", "certain", "unknown")
+            for part in ("conference", "availability", "speed", "slots", "latency", "unknown")
         ),
+        words(
+            "report.method_text.judgement",
+            first=texts.day(summary.judged_from, words),
+            last=texts.day(summary.period.days[-1], words),
+            wanted=summary.config.capacity.days,
+        ),
+        *_pruned(summary, words),
         words(
             "report.method_text.marks",
             grade=grade_text(marks.grade, words),
@@ -114,3 +128,9 @@ def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
             availability=texts.share_down(marks.availability),
         ),
     ]
+
+
+def _pruned(summary: Summary, words: Words) -> list[str]:
+    """Of which days only the spread is left; empty where every minute is."""
+    days = max((office.latency.pruned for office in summary.offices), default=0)
+    return [words("report.method_text.pruned", n=days)] if days else []

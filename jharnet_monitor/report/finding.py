@@ -1,7 +1,8 @@
-"""Why an office's line falls short, and who has to act: from the summary, by the thresholds.
+"""Why an office's line falls short, and who has to act.
 
-The order is that in which a reviewer asks: first what keeps the conference from its grade, then
-what keeps the office from its availability, then what is owed by the contract all the same.
+What is claimed of the line is what the judgement says (`judge.capacity`), which the dossier says,
+too. Beside it stands what the conference tests themselves told; that describes them and claims
+nothing of the line.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jharnet_monitor.config.schema import Thresholds
-from jharnet_monitor.model import OfficeState
+from jharnet_monitor.config.schema import Config, Thresholds
+from jharnet_monitor.judge.capacity import Doubt, Verdict
+from jharnet_monitor.report.phrases import falls_short
 from jharnet_monitor.report.summary import OfficeSummary
 
 
@@ -19,29 +21,39 @@ class Kind(StrEnum):
     """What is wrong with an office's line; words for people stand under `finding` and `act`."""
 
     UPGRADE = "upgrade"
-    """It delivers what was contracted, and that is too little for the conference."""
+    """It delivers what was contracted, and that is less than is needed."""
     REPAIR = "repair"
     """It delivers less than was contracted."""
-    RATE = "rate"
-    """Its speed is too small for the conference; what was contracted is not known."""
-    FEW = "few"
-    """Its speed is too small for the conference; too few days to judge the contract by."""
+    LINE = "line"
+    """The line was down for longer than was promised."""
     LOSS = "loss"
+    POWER = "power"
+    LAN = "lan"
+    OUTAGE = "outage"
+    """Out of reach for longer than is allowed, and whether line or power is not known."""
+    EVIDENCE = "evidence"
+    """Not enough evidence; `detail` is the doubt."""
+    LIMITED = "limited"
+    """The conference fell short, and its tests say what held them back; `detail` is that."""
     DELAY = "delay"
     CALL = "call"
     """The call could not be set up; `detail` is the cause."""
     HOST = "host"
     """The measuring computer, not the line, was the limit."""
-    LINE = "line"
-    """The line was down for longer than is allowed."""
-    POWER = "power"
-    OUTAGE = "outage"
-    """Down for longer than is allowed, and whether line or power is not known."""
-    LAN = "lan"
     NOT_TESTED = "not_tested"
     """No conference test gave a result; `detail` is the cause, where there is one."""
     UNEXPLAINED = "unexplained"
     """The conference fell short, and no measurement says why."""
+
+
+_VERDICTS = {
+    Verdict.UPGRADE: Kind.UPGRADE,
+    Verdict.LINE_QUALITY: Kind.LOSS,
+    Verdict.POWER: Kind.POWER,
+    Verdict.LAN: Kind.LAN,
+}
+_OF_THE_LINE = frozenset({Kind.UPGRADE, Kind.REPAIR, Kind.LINE, Kind.LOSS})
+"""What may be the reason why a conference fell short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,67 +64,57 @@ class Finding:
     detail: str | None = None
 
 
-def findings(summary: OfficeSummary, thresholds: Thresholds) -> tuple[Finding, ...]:
+def findings(summary: OfficeSummary, config: Config) -> tuple[Finding, ...]:
     """All reasons, the main one first; empty where nothing has to be done."""
-    found = [*_conference(summary, thresholds), *_availability(summary, thresholds)]
-    if _breaks_contract(summary):
-        found.append(Finding(Kind.REPAIR))
-    if summary.latency.loss is not None and summary.latency.loss > thresholds.loss:
-        found.append(Finding(Kind.LOSS))
-    if summary.latency.p50 is not None and summary.latency.p50 > thresholds.rtt:
-        found.append(Finding(Kind.DELAY))
-    return tuple(dict.fromkeys(found))
+    line = list(_judged(summary, config))
+    claims = [finding for finding in line if finding.kind is not Kind.EVIDENCE]
+    explained = any(finding.kind in _OF_THE_LINE for finding in claims)
+    call = list(_conference(summary, config.thresholds, explained=explained))
+    doubts = [finding for finding in line if finding.kind is Kind.EVIDENCE]
+    first, then = (claims, call) if explained else (call, claims)
+    return tuple(dict.fromkeys([*first, *then, *doubts, *_delay(summary, config.thresholds)]))
 
 
-def _conference(summary: OfficeSummary, thresholds: Thresholds) -> Iterator[Finding]:
+def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:
+    """What the judgement on the line says."""
+    claims = summary.judged
+    for name in claims["verdicts"]:
+        verdict = Verdict(name)
+        if verdict in _VERDICTS:
+            yield Finding(_VERDICTS[verdict])
+        elif verdict is Verdict.REPAIR:
+            short = any(falls_short(way, config) for way in claims["delivered"].values())
+            yield Finding(Kind.REPAIR if short else Kind.LINE)
+    doubts = list(claims["doubts"])
+    if Doubt.OUTAGES_UNEXPLAINED in doubts:
+        doubts.remove(Doubt.OUTAGES_UNEXPLAINED)
+        yield Finding(Kind.OUTAGE)
+    if doubts:
+        yield Finding(Kind.EVIDENCE, doubts[0])
+
+
+def _conference(
+    summary: OfficeSummary, thresholds: Thresholds, *, explained: bool
+) -> Iterator[Finding]:
+    """What the conference tests told, where the judgement on the line does not say it already."""
     call = summary.conference
     if call.grade is None:
         yield Finding(Kind.NOT_TESTED, call.cause)
+    elif call.grade >= thresholds.grade:
         return
-    if call.grade >= thresholds.grade:
-        return
-    if call.cause is not None:
+    elif call.cause is not None:
         yield Finding(Kind.CALL, call.cause)
-    elif call.limited_by == "rate":
-        yield Finding(_too_slow(summary))
-    elif call.limited_by in ("loss", "delay", "host"):
-        yield Finding(Kind(call.limited_by))
-    elif _breaks_contract(summary):
-        yield Finding(Kind.REPAIR)
-    else:
+    elif call.limited_by == "host":
+        yield Finding(Kind.HOST)
+    elif call.limited_by in ("rate", "loss", "delay"):
+        if not explained:
+            yield Finding(Kind.LIMITED, call.limited_by)
+    elif not explained:
         yield Finding(Kind.UNEXPLAINED)
 
 
-def _too_slow(summary: OfficeSummary) -> Kind:
-    if _breaks_contract(summary):
-        return Kind.REPAIR
-    kept = [way.kept for way in (summary.down, summary.up) if way.contracted is not None]
-    if not kept:
-        return Kind.RATE
-    return Kind.UPGRADE if all(kept) else Kind.FEW
-
-
-def _breaks_contract(summary: OfficeSummary) -> bool:
-    return summary.down.kept is False or summary.up.kept is False
-
-
-def _availability(summary: OfficeSummary, thresholds: Thresholds) -> Iterator[Finding]:
-    account = summary.account
-    target = promised(summary, thresholds)
-    if account.availability is None:
-        return
-    if account.availability < target:
-        times = {
-            Kind.LINE: account.of(OfficeState.LINK_DOWN),
-            Kind.POWER: account.of(OfficeState.POWER_DOWN),
-            Kind.OUTAGE: account.of(OfficeState.UNREACHABLE),
-        }
-        yield Finding(max(times, key=lambda kind: times[kind]))
-    if account.of(OfficeState.LAN_DOWN) > (1 - target) * (account.up + account.down):
-        yield Finding(Kind.LAN)
-
-
-def promised(summary: OfficeSummary, thresholds: Thresholds) -> float:
-    """The availability that the office's contract promises, else the district's own mark."""
-    link = summary.office.link
-    return link.sla if link and link.sla is not None else thresholds.availability
+def _delay(summary: OfficeSummary, thresholds: Thresholds) -> Iterator[Finding]:
+    """The median latency, where its whole interval lies over the mark."""
+    found = summary.latency.median
+    if found is not None and found.above(thresholds.rtt):
+        yield Finding(Kind.DELAY)

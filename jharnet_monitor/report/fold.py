@@ -10,7 +10,6 @@ from statistics import median, median_low
 
 from jharnet_monitor.config.district import District
 from jharnet_monitor.judge.hours import in_office_hours
-from jharnet_monitor.judge.signs import median_reaches
 from jharnet_monitor.judge.timeline import Span
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from jharnet_monitor.report.summary import Conference, Outage, Speed
@@ -62,23 +61,20 @@ def _most(names: Iterable[str | None]) -> str | None:
 
 
 def speed(days: Iterable[Sequence[float]], contracted: float | None, share: float) -> Speed:
-    """Median rate over all tests, and whether `share` of the contracted one is reached.
+    """Median rate over all tests, and how many lie below `share` of the contracted one.
 
-    `days` holds the rates of each day. A day's tests hang together: `kept` counts days.
+    `days` holds the rates of each day.
 
     >>> found = speed([[2e6], [4e6, 3e6]], 4e6, 0.8)
-    >>> found.median, found.tests, found.below, found.low, found.high, found.kept
-    (3000000.0, 3, 2, 2000000.0, 4000000.0, None)
+    >>> found.median, found.tests, found.below, found.low, found.high
+    (3000000.0, 3, 2, 2000000.0, 4000000.0)
     """
-    held = [day for day in days if day]
+    held = tuple(tuple(day) for day in days if day)
     rates = [rate for day in held for rate in day]
     if not rates:
         return Speed(contracted=contracted)
-    below, kept = 0, None
-    if contracted is not None:
-        below = sum(rate < share * contracted for rate in rates)
-        kept = median_reaches(held, share * contracted)
-    return Speed(median(rates), len(rates), contracted, below, min(rates), max(rates), kept)
+    below = 0 if contracted is None else sum(rate < share * contracted for rate in rates)
+    return Speed(median(rates), len(rates), contracted, below, min(rates), max(rates), held)
 
 
 def by_day(tests: Iterable[tuple[datetime, float | None]], zone: tzinfo) -> list[list[float]]:

@@ -26,7 +26,9 @@ def office_page(judged: Judged, summary: Summary, words: Words) -> dict[str, Any
         "limited": None
         if limited is None or office.conference.grade == 4
         else words("report.office.limited", what=words.either(f"limited_by.{limited}", limited)),
-        "findings": [finding_texts(finding, words) for finding in judged.found],
+        "findings": [
+            finding_texts(finding, office, summary.config, words) for finding in judged.found
+        ],
         "pieces": charts.timeline(office.spans, summary.period),
         "grades": charts.grade_dots(office.conference, summary.period),
         "speeds": _speeds(office, summary.period),

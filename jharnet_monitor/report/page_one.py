@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from jharnet_monitor.judge.signs import changed
+from jharnet_monitor.config import Config
 from jharnet_monitor.report import texts
+from jharnet_monitor.report.changes import grade_change, speed_change, verdict
 from jharnet_monitor.report.finding import Finding, Kind, findings
-from jharnet_monitor.report.fold import by_day
 from jharnet_monitor.report.summary import Conference, OfficeSummary, Speed, Summary
 from jharnet_monitor.report.words import Words
 
@@ -26,14 +26,16 @@ class Judged:
     """able, partly, unable, untested."""
 
 
+SHOWN = 2
+"""Findings of an office on page one; its own page has all."""
 _ORDER = ("unable", "partly", "untested", "able")
 
 
 def judge(summary: Summary) -> list[Judged]:
     """Every office with its findings, the worst first."""
-    thresholds = summary.config.thresholds
+    config = summary.config
     judged = [
-        Judged(office, findings(office, thresholds), _group(office.conference, thresholds.grade))
+        Judged(office, findings(office, config), _group(office.conference, config.thresholds.grade))
         for office in summary.offices
     ]
     return sorted(judged, key=_severity)
@@ -69,7 +71,7 @@ def page_one(summary: Summary, judged: Sequence[Judged], words: Words) -> dict[s
             words("report.head.change", before=words(f"period.before_{summary.period.kind}")),
             words("report.head.cause"),
         ],
-        "rows": [row(one, summary.zone, words) for one in judged],
+        "rows": [row(one, summary, words) for one in judged],
     }
 
 
@@ -128,7 +130,7 @@ def _phrases(group: str, found: Mapping[Kind, list[str]], words: Words) -> list[
     ]
 
 
-def row(judged: Judged, zone: ZoneInfo, words: Words) -> dict[str, Any]:
+def row(judged: Judged, summary: Summary, words: Words) -> dict[str, Any]:
     """One block office in the table of page one."""
     office = judged.summary
     return {
@@ -139,10 +141,18 @@ def row(judged: Judged, zone: ZoneInfo, words: Words) -> dict[str, Any]:
         "tests": tests_text(office.conference, words),
         **availability_texts(office, words),
         **speed_texts(office.down, office.up, words),
-        **_change(office, zone, words),
-        "findings": [finding_texts(finding, words) for finding in judged.found],
+        **_change(office, summary.zone, words),
+        "findings": [
+            finding_texts(finding, office, summary.config, words) for finding in _first(judged)
+        ],
         "nothing": words("act.nothing"),
     }
+
+
+def _first(judged: Judged) -> list[Finding]:
+    """What page one has room for; a doubt only where nothing else is found."""
+    certain = [finding for finding in judged.found if finding.kind is not Kind.EVIDENCE]
+    return (certain or list(judged.found))[:SHOWN]
 
 
 def grade_text(grade: int | None, words: Words) -> str:
@@ -198,26 +208,41 @@ def _contract(down: Speed, up: Speed, words: Words) -> str:
 
 
 def _change(office: OfficeSummary, zone: ZoneInfo, words: Words) -> dict[str, str]:
-    """Better or worse than before, where the days of both periods tell it from chance."""
+    """Better or worse than before, only where the interval of the change says so."""
     now = office.conference
     before = office.before.conference if office.before else None
     if before is None or now.grade is None or before.grade is None:
-        return {"change": words("report.change.new"), "was": ""}
-    if now.grade == before.grade:
-        return {"change": words("report.change.same"), "was": ""}
-    key = "better" if now.grade > before.grade else "worse"
-    if not changed(by_day(before.grades, zone), by_day(now.grades, zone)):
-        key = "unsure"
-    return {
-        "change": words(f"report.change.{key}"),
-        "was": words("report.change.was", grade=grade_text(before.grade, words)),
-    }
+        return {"change": words("report.change.new"), "was": "", "faster": ""}
+    word = verdict(grade_change(office, zone))
+    if now.grade == before.grade and word in ("none", "few"):
+        told = {"change": words("report.change.same"), "was": ""}
+    else:
+        told = {
+            "change": words(f"report.change.{word}"),
+            "was": words("report.change.was", grade=grade_text(before.grade, words)),
+        }
+    speed = verdict(speed_change(office))
+    faster = words(f"report.change.speed_{speed}") if speed in ("better", "worse") else ""
+    return told | {"faster": faster}
 
 
-def finding_texts(finding: Finding, words: Words) -> dict[str, str]:
+def finding_texts(
+    finding: Finding, office: OfficeSummary, config: Config, words: Words
+) -> dict[str, str]:
     """A reason and who acts, for the table."""
-    detail = words.either(f"cause.{finding.detail}", finding.detail) if finding.detail else ""
-    key = f"finding.{finding.kind}"
+    key, detail = f"finding.{finding.kind}", ""
+    if finding.kind is Kind.EVIDENCE:
+        days, wanted = office.judged["days"], config.capacity.days
+        detail = words(f"capacity.doubt_short.{finding.detail}", days=days, wanted=wanted)
+    elif finding.kind is Kind.LIMITED:
+        detail = words.either(f"limited_by.{finding.detail}", str(finding.detail))
+    elif finding.kind is Kind.UPGRADE:
+        slab = office.judged["slab"]
+        detail = words("finding.beyond_tariff") if slab is None else texts.rate(slab)
+    elif finding.detail:
+        detail = words.either(f"cause.{finding.detail}", finding.detail)
     if detail and f"{key}_detail" in words:
         key += "_detail"
-    return {"cause": words(key, detail=detail), "act": words(f"act.{finding.kind}")}
+    acts = f"act.{finding.kind}_{finding.detail}"
+    act = words(acts if acts in words else f"act.{finding.kind}", detail=detail)
+    return {"cause": words(key, detail=detail), "act": act}

@@ -5,13 +5,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from math import ceil
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.judge.assess import enough_off_hours
 from jharnet_monitor.judge.availability import account
 from jharnet_monitor.judge.timeline import Span
-from jharnet_monitor.model import Outcome, parse_utc
+from jharnet_monitor.model import RETEST, Measurement, Outcome, parse_utc
 from jharnet_monitor.report.collect import DOWN, Collector
 from jharnet_monitor.report.fold import clipped, conference, speed
 from jharnet_monitor.report.period import Period
@@ -31,11 +33,12 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     if now <= period.start:
         raise UserError(f"{period.name} has not begun yet; it begins on {period.start:%Y-%m-%d}")
     until = min(now, period.end)
+    judged_from = judged_over(period, config)
     earlier = _earlier(store, period)
     known_until = _known_until(store, config, until)
 
     def read(office: Office) -> OfficeSummary:
-        collector = Collector(config, office, period, until)
+        collector = Collector(config, office, period, judged_from, until)
         return _office(store, collector, earlier, known_until)
 
     with ThreadPoolExecutor(READERS) as pool:
@@ -47,26 +50,72 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
         until=until,
         made_at=now,
         offices=offices,
+        judged_from=judged_from,
         drills=tuple(store.diary.drills(period.start, period.end)),
         root=links[-1].root if links else None,
     )
+
+
+def judged_over(period: Period, config: Config) -> date:
+    """The first day of what a report judges the lines by: its period, or longer.
+
+    A week alone never holds the days without which nothing is concluded (`capacity.days`); whole
+    weeks up to the period's end do, and one more for days that are missing.
+    """
+    weeks = ceil(config.capacity.days / 7) + 1
+    return min(period.days[0], period.days[-1] - timedelta(days=7 * weeks - 1))
 
 
 def _office(
     store: Store, collector: Collector, earlier: list[Period], known_until: datetime
 ) -> OfficeSummary:
     office, period = collector.office, collector.period
+    midnights = _midnights(collector.judged_from, period)
+    days = (moment.date() for moment in midnights)
+    for day, packets in zip(days, store.figures.packets(office.id, midnights), strict=False):
+        collector.add_packets(day, packets)
     for block in store.figures.blocks(office.id, "latency", period.start, period.end, DAY):
         collector.add_minutes(block)
     for probe in ("bandwidth", "conference"):
-        for measurement in store.measurements(
-            office=office.id, probe=probe, since=period.start, until=period.end
-        ):
-            collector.add(measurement)
-    begin = earlier[0].start if earlier else period.start
+        for extent in store.figures.extents(office.id, probe, (period.start, period.end)):
+            collector.see(extent)
+    for test in _tests(store, collector, midnights[0]):
+        collector.add_test(test)
+    calls = store.measurements(
+        office=office.id, probe="conference", since=midnights[0], until=period.end
+    )
+    for call in calls:
+        collector.add_call(call)
+    begin = min(midnights[0], earlier[0].start) if earlier else midnights[0]
     states = spans(store.diary.transitions(office.id, begin, period.end), known_until)
     history = _history(store, collector.config, office, earlier, states)
     return collector.summary(states, list(history))
+
+
+def _midnights(first: date, period: Period) -> list[datetime]:
+    """From the beginning of the stretch that is judged to the beginning of the period."""
+    zone = period.start.tzinfo
+    days = (period.days[0] - first).days
+    return [datetime.combine(first + timedelta(days=n), time(), zone) for n in range(days + 1)]
+
+
+def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Measurement]:
+    """Speed tests of the stretch that is judged, and of the period those to the Internet.
+
+    Packet trains, which are many, only where the judgement may have to rest on them.
+    """
+    office, period = collector.office.id, collector.period
+
+    def of(path: str, begin: datetime) -> list[Measurement]:
+        return store.measurements(
+            office=office, probe="bandwidth", path=path, since=begin, until=period.end
+        )
+
+    tests = of("jharnet", since)
+    yield from tests
+    yield from of("internet", period.start)
+    if not enough_off_hours(collector.config, tests):
+        yield from of("trains", since)
 
 
 def _earlier(store: Store, period: Period) -> list[Period]:
@@ -87,7 +136,11 @@ def _history(
     if not earlier:
         return
     calls = store.measurements(
-        office=office.id, probe="conference", since=earlier[0].start, until=earlier[-1].end
+        office=office.id,
+        probe="conference",
+        path="jharnet",
+        since=earlier[0].start,
+        until=earlier[-1].end,
     )
     starts = [call.started_at for call in calls]
     contracted = office.link.contracted if office.link else None
@@ -107,9 +160,10 @@ def _rates(store: Store, office: Office, period: Period) -> Iterable[Sequence[fl
     """The rates of each day that were measured towards the office over JharNet."""
     days: dict[int, list[float]] = {}
     for block in store.figures.blocks(office.id, "bandwidth", period.start, period.end, DAY):
-        if block.path == "jharnet" and block.outcome is Outcome.OK:
+        counts = block.path == "jharnet" and block.outcome is Outcome.OK
+        if counts and block.conditions.get(RETEST) != "due":
             days.setdefault(block.piece, []).extend(block.values.get(DOWN, ()))
-    return days.values()
+    return [days[day] for day in sorted(days)]
 
 
 def _known_until(store: Store, config: Config, until: datetime) -> datetime:

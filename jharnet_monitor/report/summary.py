@@ -6,13 +6,14 @@ Every figure stands with the number of runs behind it. What was not measured is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.availability import Account
+from jharnet_monitor.judge.stats import Interval
 from jharnet_monitor.judge.timeline import Span
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.period import Period
@@ -71,8 +72,8 @@ class Speed:
     """Tests under the configured share of the contracted rate."""
     low: float | None = None
     high: float | None = None
-    kept: bool | None = None
-    """Whether the share of the contract is reached for certain; None where the days do not tell."""
+    days: tuple[tuple[float, ...], ...] = ()
+    """The rates of each day that has any."""
 
     @property
     def ratio(self) -> float | None:
@@ -108,6 +109,10 @@ class Latency:
     minutes: int = 0
     sent: int = 0
     lost: int = 0
+    median: Interval | None = None
+    """The same as `p50` with its 95 % interval, for a period of days."""
+    pruned: int = 0
+    """Days of which the store has kept only how they were spread; they are not in here."""
 
     @property
     def loss(self) -> float | None:
@@ -146,6 +151,8 @@ class OfficeSummary:
     speed_tests: tuple[SpeedTest, ...] = ()
     history: tuple[Point, ...] = ()
     """Earlier periods, the oldest first; the last is the one just before."""
+    judged: Mapping[str, Any] = field(default_factory=dict)
+    """The judgement on the line and what it rests on (`report.claims.judged`)."""
     measurements: int = 0
     """How many runs of all probes the figures rest on."""
     first: datetime | None = None
@@ -173,6 +180,8 @@ class Summary:
     until: datetime
     made_at: datetime
     offices: tuple[OfficeSummary, ...]
+    judged_from: date
+    """First day of the stretch, up to the period's end, over which the lines are judged."""
     drills: tuple[Mapping[str, Any], ...] = ()
     """The drills of the period, in the form of the contract."""
     root: str | None = None

@@ -6,7 +6,7 @@ Digits are 0-9 in both languages, and units stand with every figure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -15,6 +15,10 @@ from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.words import Words
 
 NAMES_IN_A_SENTENCE = 11
+Form = Callable[[float], str]
+"""How a figure of one kind is written."""
+ChangeForm = Callable[[Sequence[float]], tuple[list[str], str]]
+_UNITS = ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"))
 
 
 def rate(bits_per_second: float) -> str:
@@ -23,10 +27,36 @@ def rate(bits_per_second: float) -> str:
     >>> rate(3_921_000), rate(640_300), rate(34e6), rate(4e6)
     ('3.92 Mbit/s', '640 kbit/s', '34 Mbit/s', '4 Mbit/s')
     """
-    for size, unit in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
+    for size, unit in _UNITS:
         if bits_per_second >= size * 0.9995:
             return f"{_three(bits_per_second / size)} {unit}"
     return f"{bits_per_second:.0f} bit/s"
+
+
+def rate_changes(changes: Sequence[float]) -> tuple[list[str], str]:
+    """Changes of a rate in bit/s with their sign, and the unit of them all.
+
+    >>> rate_changes([-20_000, -1.5e6, 0.0])
+    (['−0.02', '−1.5', '±0'], ' Mbit/s')
+    """
+    largest = max(abs(change) for change in changes)
+    size, unit = next(
+        ((size, unit) for size, unit in _UNITS if largest >= size * 0.9995), (1.0, "bit/s")
+    )
+    return [f"{_sign(c)}{_three(round(abs(c) / size, 2))}" for c in changes], f" {unit}"
+
+
+def grade_changes(changes: Sequence[float]) -> tuple[list[str], str]:
+    """Changes of the mean grade with their sign.
+
+    >>> grade_changes([0.5, -1.333])
+    (['+0.5', '−1.33'], '')
+    """
+    return [f"{_sign(c)}{_three(round(abs(c), 2))}" for c in changes], ""
+
+
+def _sign(value: float) -> str:
+    return "±" if value == 0 else "+" if value > 0 else "−"
 
 
 def both_rates(down: float | None, up: float | None) -> str:
@@ -66,6 +96,15 @@ def share_down(ratio: float) -> str:
     """
     cut = math.floor(round(ratio * 1e4, 6)) / 100
     return f"{cut:.2f}".rstrip("0").rstrip(".") + " %"
+
+
+def share_up(ratio: float) -> str:
+    """A share that must not look smaller than it is: to the next whole per cent above.
+
+    >>> share_up(0.0), share_up(0.031), share_up(1.0)
+    ('0 %', '4 %', '100 %')
+    """
+    return f"{math.ceil(round(ratio * 100, 6))} %"
 
 
 def share_short(ratio: float) -> str:

@@ -6,9 +6,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, func, select
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+)
 
 from jharnet_monitor.model import Outcome
 from jharnet_monitor.store import tables as t
@@ -35,6 +47,29 @@ class Block:
     piece: int
     """Which piece of the stretch, where it was asked for in pieces; else 0."""
     values: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Packets:
+    """Echo requests of an office over one stretch, by path and conditions: only the minutes that
+    had a reply are in `minutes`, `sent` and `received`; `count` is how many there were at all.
+    """
+
+    path: str
+    conditions: Mapping[str, Any]
+    count: int
+    minutes: int
+    sent: float
+    received: float
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many runs there were, and when the first and the last of them began."""
+
+    count: int
+    first: datetime
+    last: datetime
 
 
 class Figures:
@@ -78,6 +113,72 @@ class Figures:
                 names = self._texts.parsed(connection, row.names)
                 conditions = self._texts.parsed(connection, row.conditions)
                 yield _block(office, probe, row, names, conditions)
+
+    def packets(self, office: str, bounds: Sequence[datetime]) -> Iterator[list[Packets]]:
+        """The echo requests from each bound to the next, added up within the database."""
+        m = t.measurements
+        with reading(self._engine) as connection:
+            sent, received = self._packet_columns(connection)
+            alike = (m.c.path, m.c.conditions)
+            answered = received > 0
+            query = (
+                select(
+                    *alike,
+                    func.count().label("rows"),
+                    func.sum(case((answered, 1), else_=0)).label("minutes"),
+                    func.sum(case((answered, sent), else_=0)).label("sent"),
+                    func.sum(case((answered, received), else_=0)).label("received"),
+                )
+                .where(m.c.office == office, m.c.probe == "latency")
+                .group_by(*alike)
+            )
+            for since, until in pairwise(bounds):
+                within = (m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
+                rows = connection.execute(query.where(*within)).all()
+                yield [
+                    Packets(row.path, self._texts.parsed(connection, row.conditions), row.rows,
+                            row.minutes, float(row.sent), float(row.received))
+                    for row in rows
+                ]  # fmt: skip
+
+    def extents(
+        self, office: str, probe: str, bounds: Sequence[datetime]
+    ) -> Iterator[Extent | None]:
+        """The runs of a probe from each bound to the next; None where there was none."""
+        at = t.measurements.c.started_at
+        query = select(func.count(), func.min(at), func.max(at)).where(
+            t.measurements.c.office == office, t.measurements.c.probe == probe
+        )
+        with reading(self._engine) as connection:
+            for since, until in pairwise(bounds):
+                within = (at >= t.to_ms(since), at < t.to_ms(until))
+                count, first, last = connection.execute(query.where(*within)).one()
+                yield Extent(count, t.from_ms(first), t.from_ms(last)) if count else None
+
+    def _packet_columns(self, connection: Connection) -> tuple[ColumnElement[Any], ...]:
+        """Where `sent` and `received` stand among the values, whatever else was measured."""
+        m = t.measurements
+        lists = select(t.texts.c.number).where(t.texts.c.body.like('[%"received"%"sent"%]'))
+        places = {
+            number: self._texts.parsed(connection, number)
+            for number in connection.execute(lists).scalars()
+        }
+        return tuple(
+            case(
+                *((m.c.names == number, self._value(names.index(name)))
+                  for number, names in places.items()),
+                else_=0,
+            ) if places else literal(0)
+            for name in ("sent", "received")
+        )  # fmt: skip
+
+    def _value(self, place: int) -> ColumnElement[Any]:
+        """The figure at one place of the row's list."""
+        column = t.measurements.c["values"]
+        if self._engine.dialect.name == "sqlite":
+            return func.json_extract(column, f"$[{place}]")
+        figure: ColumnElement[Any] = cast(column, JSON)[place].as_float()
+        return figure
 
 
 def _block(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.dossier.claims import WAYS
+from jharnet_monitor.judge.assess import WAYS, promised
 from jharnet_monitor.judge.capacity import Verdict
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.words import Words
@@ -22,6 +22,8 @@ def interval(claim: Claim, form: Format, words: Words) -> str:
     value = form(claim["value"])
     if claim["low"] is None:
         return words("dossier.no_interval", value=value)
+    if claim["high"] is None:
+        return words("dossier.at_least", value=value, low=form(claim["low"]))
     parts = [value, form(claim["low"]), form(claim["high"])]
     units = {text.partition(" ")[2] for text in parts}
     unit = ""
@@ -49,34 +51,38 @@ def contract(claims: Claim, words: Words) -> str:
 def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
     """Why the verdict is what it is, in one sentence."""
     verdict = claims["verdict"]
-    way = _deciding(claims, verdict)
-    delivered = claims["delivered"][way]
+    delivered = claims["delivered"][_deciding(claims, config, verdict)]
     contracted = delivered["contracted"]
-    available = claims["availability"]
-    key = f"capacity.reason.{verdict}"
-    if verdict == Verdict.UPGRADE and claims["slab"] is None:
-        key = "capacity.reason.upgrade_beyond"
-    short = delivered["high"] is not None and contracted is not None
-    if verdict == Verdict.REPAIR and not (
-        short and delivered["high"] < config.thresholds.delivered * contracted
-    ):
-        key = "capacity.reason.repair_down"
+    mark = config.thresholds.loss if verdict == Verdict.LINE_QUALITY else None
     state = {Verdict.POWER: "power_down", Verdict.LAN: "lan_down"}.get(verdict, "link_down")
-    marks = {
-        Verdict.LINE_QUALITY: texts.loss(config.thresholds.loss),
-    }
     return words(
-        key,
+        f"capacity.reason.{_kind_of_reason(claims, config, verdict, delivered)}",
         contracted=words("not_measured") if contracted is None else texts.rate(contracted),
         delivered=interval(delivered, texts.rate, words),
         need=texts.rate(claims["need"]),
         slab="" if claims["slab"] is None else texts.rate(claims["slab"]),
-        mark=marks.get(verdict, texts.percent(config.thresholds.delivered)),
-        share=texts.loss(share_of(available, state)),
+        mark=texts.percent(config.thresholds.delivered) if mark is None else texts.loss(mark),
+        share=texts.loss(claims["down"][state] or 0.0),
         promised=texts.share_down(promised(config, office)),
         loss=interval(claims["loss"], texts.loss, words),
         doubt=doubt(claims, config, words),
     )
+
+
+def _kind_of_reason(claims: Claim, config: Config, verdict: str, delivered: Claim) -> str:
+    """A verdict may rest on one thing or another."""
+    if verdict == Verdict.UPGRADE and claims["slab"] is None:
+        return "upgrade_beyond"
+    if verdict == Verdict.REPAIR and not falls_short(delivered, config):
+        return "repair_down"
+    return verdict
+
+
+def falls_short(delivered: Claim, config: Config) -> bool:
+    """Whether a way certainly carries less than the contract asks for."""
+    if delivered["high"] is None or delivered["contracted"] is None:
+        return False
+    return bool(delivered["high"] < config.thresholds.delivered * delivered["contracted"])
 
 
 def doubt(claims: Claim, config: Config, words: Words) -> str:
@@ -88,33 +94,33 @@ def doubt(claims: Claim, config: Config, words: Words) -> str:
     )
 
 
+def slab_text(claims: Claim, office: Office, words: Words) -> str:
+    """An office with the speed to order for it: `Potka 8 Mbit/s`."""
+    key = "slab_beyond" if claims["slab"] is None else "slab"
+    return words(
+        f"dossier.letter.{key}",
+        office=texts.office_name(office, words),
+        slab="" if claims["slab"] is None else texts.rate(claims["slab"]),
+        need=texts.rate(claims["need"]),
+    )
+
+
 def verdict_name(name: str, words: Words) -> str:
     """A verdict in a word or two."""
     return words(f"capacity.verdict.{name}")
 
 
-def promised(config: Config, office: Office) -> float:
-    """The availability that the contract promises, else the district's mark."""
-    link = office.link
-    return link.sla if link and link.sla is not None else config.thresholds.availability
+def _deciding(claims: Claim, config: Config, verdict: str) -> str:
+    """The direction that a verdict rests on, and if it is both, the one that falls shorter."""
 
-
-def share_of(available: Claim, state: str) -> float:
-    """A state's share of the time that is known."""
-    seconds = available["seconds"]
-    up = sum(seconds[name] for name in ("up", "lan_down", "agent_off"))
-    down = sum(seconds[name] for name in ("link_down", "power_down", "unreachable"))
-    return float(seconds[state] / (up + down)) if up + down > 0 else 0.0
-
-
-def _deciding(claims: Claim, verdict: str) -> str:
-    """The direction that a verdict rests on: the one that falls shorter of its contract."""
-
-    def ratio(way: str) -> float:
+    def shortness(way: str) -> tuple[bool, float]:
         one = claims["delivered"][way]
         if one["value"] is None or not one["contracted"]:
-            return 0.0 if verdict == Verdict.NOT_ENOUGH_EVIDENCE else 2.0
-        reference = claims["need"] if verdict == Verdict.UPGRADE else one["contracted"]
-        return float(one["value"] / reference)
+            return False, 0.0 if verdict == Verdict.NOT_ENOUGH_EVIDENCE else 2.0
+        if verdict == Verdict.UPGRADE:
+            below = one["high"] is not None and one["high"] < claims["need"] > one["contracted"]
+            return not below, float(one["value"] / claims["need"])
+        short = verdict == Verdict.REPAIR and falls_short(one, config)
+        return not short, float(one["value"] / one["contracted"])
 
-    return min(WAYS, key=ratio)
+    return min(WAYS, key=shortness)

@@ -1,0 +1,159 @@
+"""One judgement: report and dossier say the same of the same measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from scipy import special
+
+from jharnet_monitor.judge import beta
+from jharnet_monitor.judge.assess import Basis, Seen, assess
+from jharnet_monitor.judge.availability import account
+from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.report.claims import judged
+from jharnet_monitor.report.content import content
+from jharnet_monitor.report.phrases import reason, verdict_name
+from jharnet_monitor.report.source import judged_over, summarise
+from jharnet_monitor.report.words import LANGUAGES, words
+from tests import made_up
+from tests.dossier_support import MADE_AT, Filed, Forger, filed
+from tests.made_up_week import WEEK
+
+DAYS = 28
+OFFICES = [office.id for office in made_up.config(2).offices]
+
+
+def _odd() -> Iterator[Measurement]:
+    """What must count in neither: repeated tests, an agent's view of its gateway, loaded minutes;
+    and estimates by packet trains.
+    """
+    for day in range(DAYS):
+        begin = WEEK.end - timedelta(days=DAYS - day)
+        for office in OFFICES:
+            low = made_up.bandwidth(office, begin + timedelta(hours=3, minutes=1), 2e5, 2e5)
+            yield replace(low, conditions={"path": "jharnet", "retest": "due"})
+            at = begin + timedelta(hours=4, seconds=7)
+            values = {"sent": 60.0, "received": 20.0, "rtt_p50_seconds": 0.9}
+            for conditions in ({"path": "agent_gateway"}, {"under_load": ["bandwidth"]}):
+                yield Measurement(
+                    office, "latency", at, 60.0, Outcome.OK, None, conditions, values,
+                    f"{conditions}-{office}-{at}",
+                )  # fmt: skip
+            trains = {"download_capacity_bits_per_second": 3.7e6}
+            yield Measurement(
+                office, "bandwidth", at, 1.0, Outcome.OK, None, {"path": "trains"}, trains,
+                f"t-{office}-{at}",
+            )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filed]:
+    """Two offices over the stretch by which a weekly report judges."""
+    found = filed(tmp_path_factory.mktemp("judged"), 2, DAYS, more=_odd())
+    yield found
+    found.store.close()
+
+
+@pytest.fixture(scope="module")
+def claims(place: Filed, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the dossier over that stretch claims."""
+    path = tmp_path_factory.mktemp("dossier") / "d.zip"
+    place.build(path)
+    found: dict[str, Any] = Forger.of(path).json("claims.json")
+    return found
+
+
+def test_the_weekly_report_and_the_dossier_say_the_same(
+    place: Filed, claims: dict[str, Any]
+) -> None:
+    """Verdict, reason, need, slab and every figure behind them, of the same four weeks."""
+    assert judged_over(WEEK, place.config) == place.period.days[0]
+    for period in (WEEK, place.period):
+        summary = summarise(place.store, place.config, period, MADE_AT)
+        for office in summary.offices:
+            claimed = claims["offices"][office.office.id]
+            assert dict(office.judged) == {name: claimed[name] for name in office.judged}
+    assert claims["offices"][OFFICES[0]]["verdict"] == "upgrade"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_their_sentences_are_the_same(place: Filed, claims: dict[str, Any], language: str) -> None:
+    """The report's table of judgements is worded from the dossier's claims."""
+    said = words(language)
+    summary = summarise(place.store, place.config, WEEK, MADE_AT)
+    rows = content(summary, said)["lines"]["rows"]
+    for office, row in zip(place.config.offices, rows, strict=True):
+        claimed = claims["offices"][office.id]
+        assert row["reason"] == reason(claimed, place.config, office, said)
+        assert row["verdict"] == verdict_name(claimed["verdict"], said)
+
+
+def test_what_does_not_count_counts_in_neither(claims: dict[str, Any]) -> None:
+    """Tests that were repeated, loaded minutes and an agent's gateway leave no trace."""
+    for office in claims["offices"].values():
+        assert office["delivered"]["down"]["low"] > 3.6e6
+        assert office["loss"]["value"] == 0.0
+        assert office["delivered"]["down"]["basis"] == "off_hours"
+
+
+def _tests(rate: float, count: int = 25, **conditions: Any) -> list[Measurement]:
+    """A test a night, all alike in what they were made under."""
+    office = OFFICES[0]
+    return [
+        replace(
+            made_up.bandwidth(
+                office, WEEK.end - timedelta(days=n, hours=2), rate * (1 + n / 1e3), rate
+            ),
+            conditions={"path": "jharnet", **conditions},
+        )
+        for n in range(count, 0, -1)
+    ]
+
+
+def _assessed(tests: list[Measurement]) -> dict[str, Any]:
+    config = made_up.config(2)
+    known = account([], WEEK.start, WEEK.end)
+    seen = Seen(known, tests, [0.0] * 25, [86400.0] * 25, 25 * 1440, 25)
+    return judged(assess(config, config.offices[0], seen))
+
+
+def test_a_test_that_its_own_pace_held_back_proves_no_slow_line() -> None:
+    """It tells what the line carries at least: then there is no upper bound, and no claim."""
+    slow = _assessed(_tests(1e6))
+    assert slow["verdict"] == "repair"
+    held = _assessed(_tests(1e6, download_at_least=True, upload_at_least=True))
+    assert held["delivered"]["down"]["low"] is not None
+    assert held["delivered"]["down"]["high"] is None
+    assert held["verdict"] == "not_enough_evidence"
+
+
+def test_packet_trains_speak_where_there_are_too_few_tests() -> None:
+    """A line that is tested in office hours alone is judged by its trains."""
+    office = OFFICES[0]
+    trains = [
+        Measurement(
+            office, "bandwidth", WEEK.end - timedelta(days=n, hours=11), 1.0, Outcome.OK, None,
+            {"path": "trains"},
+            {f"{way}_capacity_bits_per_second": 3.9e6 for way in ("download", "upload")}, f"t{n}",
+        )
+        for n in range(25, 0, -1)
+    ]  # fmt: skip
+    found = _assessed([*_tests(1e6, 3), *trains])
+    assert found["delivered"]["down"]["basis"] == Basis.TRAINS
+    assert found["delivered"]["down"]["value"] == 3.9e6
+    assert found["verdict"] == "nothing"
+
+
+def test_the_beta_function_is_scipys() -> None:
+    """What stands in for SciPy gives what SciPy gives, over all that is asked of it."""
+    for a in (0.5, 3.0, 40.7, 900.0, 60_000.0):
+        for b in (0.5, 2.0, 51.3, 1200.0, 70_000.0):
+            for shift in (-0.02, 0.0, 0.02):
+                x = min(max(a / (a + b) * (1 + shift), 1e-9), 1 - 1e-9)
+                assert beta.betainc(a, b, x) == pytest.approx(special.betainc(a, b, x), abs=1e-9)
+    for df in (4, 6, 23, 89):
+        assert beta.student_t(df, 0.975) == pytest.approx(special.stdtrit(df, 0.975), rel=1e-12)
