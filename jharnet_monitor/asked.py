@@ -34,10 +34,15 @@ class AskedConference(_Asked):
     codec: Literal["vp8", "h264"] | None = None
 
 
+class AskedUtilisation(_Asked):
+    """What the line carried since the router was last asked; nothing to choose."""
+
+
 _ASKED: dict[str, type[_Asked]] = {
     "latency": AskedLatency,
     "bandwidth": AskedBandwidth,
     "conference": AskedConference,
+    "utilisation": AskedUtilisation,
 }
 
 

@@ -23,6 +23,7 @@ from jharnet_monitor.judge.facts import (
     HubRan,
     Maintenance,
     Reached,
+    RouterSaid,
     UplinkSeen,
 )
 from jharnet_monitor.judge.outages import AgentPresence
@@ -124,7 +125,10 @@ class Hindsight:
         facts = [fact for event in events for fact in _fact(event)]
         for window in diary.windows(since, until, office):
             facts += [Maintenance(window.begin, True), Maintenance(window.end, False)]
-        return facts
+        readings = self._store.measurements(
+            office=office, probe="utilisation", since=since, until=until
+        )
+        return facts + [fact for reading in readings for fact in _router_said(reading)]
 
     def _stretches(self, office: str, since: datetime, until: datetime) -> list[Stretch]:
         return [
@@ -149,6 +153,13 @@ def _fact(event: Event) -> Iterator[Fact]:
             yield AgentGone(event.at, event.kind == "goodbye")
         case "hub_started" | "hub_stopped":
             yield HubRan(event.at, event.kind == "hub_started")
+
+
+def _router_said(reading: Measurement) -> Iterator[RouterSaid]:
+    """What the router told of itself when its counters were read, at the reading's end."""
+    uptime = reading.values.get("router_uptime_seconds")
+    if uptime is not None:
+        yield RouterSaid(reading.started_at + timedelta(seconds=reading.duration), uptime)
 
 
 def _stretch(measurement: Measurement) -> Iterator[Stretch]:

@@ -89,6 +89,8 @@ class Cause(StrEnum):
     NOT_SENT = "not_sent"
     NAME_NOT_RESOLVED = "name_not_resolved"
     NOT_CONFIGURED = "not_configured"
+    ROUTER_SILENT = "router_silent"
+    SNMP_REFUSED = "snmp_refused"
     INTERNAL_ERROR = "internal_error"
     BAD_REPORT = "bad_report"
     # failed: the network did it

@@ -123,6 +123,18 @@ QUANTITIES: tuple[Quantity, ...] = (
            Label("Media rate", "मीडिया दर")),
     *_ways("conference", "height", "pixels", "Height of the picture that the link held",
            Label("Picture height", "चित्र की ऊँचाई")),
+    Quantity("utilisation", "download_bits_per_second", "bits_per_second",
+             "Mean IP rate of all traffic on the router's interface, towards the office",
+             Label("Traffic towards office", "कार्यालय की ओर ट्रैफिक")),
+    Quantity("utilisation", "upload_bits_per_second", "bits_per_second",
+             "Mean IP rate of all traffic on the router's interface, from the office",
+             Label("Traffic from office", "कार्यालय से ट्रैफिक")),
+    Quantity("utilisation", "window_seconds", "seconds",
+             "Time up to the reading over which the rates are the mean",
+             Label("Measured over", "माप की अवधि")),
+    Quantity("utilisation", "router_uptime_seconds", "seconds",
+             "Time for which the router has been running, at least",
+             Label("Router running for", "राउटर चालू रहने की अवधि")),
 )  # fmt: skip
 """Every quantity. Metric names, CSV columns, report headings and the API come from it."""
 

@@ -138,15 +138,19 @@ class Schedule:
             part = index / len(self._config.offices)  # spread, so that no two begin at once
             self._plan_bandwidth(office.id, part, 0.5 / len(self._config.offices))
             self._plan_conference(office.id, part)
+            if office.snmp is not None:
+                self._plan_utilisation(office.id, part)
+        if self._config.hub.uplink.snmp is not None:
+            self._plan_utilisation(HEADQUARTERS, LAST_PART)
         every = self._config.probes.bandwidth.headquarters_every
         if every is not None:
             name = "bandwidth headquarters internet"
             self._add(name, self._timetable(every, LAST_PART), self._test_headquarters)
+        self._plan_drills()
         for name, trigger, job in self._extra:
             self._add(name, trigger, job)
 
     def _plan_bandwidth(self, office: str, part: float, beside: float) -> None:
-        self._plan_drills()
         """Full tests, and half a place beside them trains and the way to the Internet."""
         bandwidth = self._config.probes.bandwidth
         for path, every, place in (
@@ -164,17 +168,13 @@ class Schedule:
         conference = self._config.probes.conference
         args: Sequence[Any] = (office, "conference", {})
         if conference.every is not None:
-            first = self._clock.now() + SETTLE + timedelta(seconds=part * conference.every)
-            trigger = IntervalTrigger(
-                seconds=max(1, round(conference.every)), start_date=first, timezone=self._zone
-            )
+            trigger = self._interval(conference.every, part)
             self._add(f"conference {office}", trigger, self._run_probe, args)
         for at in conference.at:
             hour, minute = at.split(":")[:2]
             trigger = CronTrigger(hour=hour, minute=minute, timezone=self._zone)
             self._add(f"conference {office} at {at}", trigger, self._run_probe, args)
 
-    def _timetable(self, every: float, part: float) -> Timetable:
     def _plan_drills(self) -> None:
         plan = self._config.probes.drill
         if self._hold_drill is None:
@@ -196,6 +196,7 @@ class Schedule:
         first = self._clock.now() + SETTLE + timedelta(seconds=part * every)
         return IntervalTrigger(seconds=max(1, round(every)), start_date=first, timezone=self._zone)
 
+    def _timetable(self, every: float, part: float) -> Timetable:
         district, settled = self._config.district, self._clock.now() + SETTLE
         return Timetable(lambda moment: due(district, every, part, max(moment, settled)))
 

@@ -178,6 +178,16 @@ def test_the_routers_uptime_decides_where_it_is_known() -> None:
     assert causes(restarted) == [("power_down", Reason.ROUTER_RESTARTED)]
 
 
+def test_what_the_routers_uptime_does_not_decide() -> None:
+    """A start after the outage tells nothing of it; and while an agent reached the router, it had
+    power, whoever started it anew in between."""
+    later = Circumstances("a", True, Boot("a", minute(-60)), router_start=minute(45))
+    assert causes(later) == [("link_down", Reason.SAME_BOOT)]
+    record = [ran("a", 9, 14), ran("a", 16, 21)]
+    by_hand = Circumstances("a", True, Boot("a", minute(-60)), record, router_start=minute(15))
+    assert [state for state, _ in causes(by_hand)] == ["link_down", "power_down", "link_down"]
+
+
 @settings(deadline=None)  # others use this machine, too
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40), st.booleans()), max_size=6),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from jharnet_monitor.config.document import KeyPath, spell
+from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.model import HEADQUARTERS
 
@@ -24,6 +25,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
         yield ("hub", "listen"), "must name a port that agents can be told, such as 9797, not 0"
     yield from _office_twice(config)
     yield from _address_twice(config)
+    yield from _router_without_address(config)
     yield from _hours(config)
     yield from _times(config)
     yield from _thresholds(config)
@@ -59,6 +61,18 @@ def _addresses(config: Config) -> Iterator[tuple[KeyPath, str]]:
             address = getattr(office, key)
             if address is not None:
                 yield ("offices", number, key), address
+
+
+def _router_without_address(config: Config) -> Iterator[Problem]:
+    asked: list[tuple[KeyPath, Snmp | None, str | None, str]] = [
+        (("offices", number, "snmp"), office.snmp, office.router, "router")
+        for number, office in enumerate(config.offices)
+    ]
+    uplink = config.hub.uplink
+    asked.append((("hub", "uplink", "snmp"), uplink.snmp, uplink.gateway, "gateway"))
+    for where, snmp, address, key in asked:
+        if snmp is not None and snmp.address is None and address is None:
+            yield where, f"needs the router's address: add `{key}:`, or `address:` in here"
 
 
 def _canonical(address: str) -> str:

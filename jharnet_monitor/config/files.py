@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jharnet_monitor.config.checks import Problem
 from jharnet_monitor.config.document import KeyPath
+from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.tls import check_pair
@@ -17,6 +18,8 @@ from jharnet_monitor.tokens import read_secret, read_token_hash
 
 MIN_API_TOKEN = 16
 """Characters: enough that nobody guesses it over the network."""
+MIN_SNMP_PASSWORD = 8
+"""RFC 3414, 11.2: no router takes a shorter one."""
 
 
 def faulty_files(config: Config, path: Path) -> Iterator[Problem]:
@@ -30,6 +33,9 @@ def faulty_files(config: Config, path: Path) -> Iterator[Problem]:
             make = f"make it with `jharnet-monitor token {office.id} --config {path}`"
             where = ("offices", number, "agent", "token_hash_file")
             yield from _fault(where, office.agent.token_hash_file, read_token_hash, make)
+    yield from _snmp(("hub", "uplink", "snmp"), config.hub.uplink.snmp)
+    for number, office in enumerate(config.offices):
+        yield from _snmp(("offices", number, "snmp"), office.snmp)
     smtp = config.report.smtp
     if smtp is not None and (password := smtp.password_file) is not None:
         make = "write the mail account's password into it"
@@ -52,6 +58,25 @@ def _tls(config: Config) -> Iterator[Problem]:
     except UserError as error:
         key = "certificate" if str(error).startswith(f"{tls.certificate}:") else "key"
         yield ("hub", "tls", key), str(error)
+
+
+def _snmp(where: KeyPath, snmp: Snmp | None) -> Iterator[Problem]:
+    if snmp is None:
+        return
+    if snmp.community_file is not None:
+        make = "write the router's read-only community into it, mode 600"
+        yield from _fault((*where, "community_file"), snmp.community_file, read_secret, make)
+    user = snmp.user
+    if user is not None:
+        for key, file in (("auth_file", user.auth_file), ("privacy_file", user.privacy_file)):
+            if file is not None:
+                make = "write the user's password into it, mode 600"
+                yield from _fault((*where, "user", key), file, _snmp_password, make)
+
+
+def _snmp_password(path: Path) -> None:
+    if len(read_secret(path)) < MIN_SNMP_PASSWORD:
+        raise UserError(f"{path}: is shorter than {MIN_SNMP_PASSWORD} characters")
 
 
 def _api_token(path: Path) -> None:

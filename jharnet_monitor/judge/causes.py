@@ -110,16 +110,17 @@ def attribute(start: datetime, end: datetime, known: Circumstances) -> list[Part
     ['power_down']
     """
     whole = Part(OfficeState.UNREACHABLE, start, end, Reason.NO_WITNESS)
-    if known.router_start is not None:
-        return [_by_the_router(whole, known.router_start)]
-    parts = [whole]
-    for claim in _claims(whole, known):
+    parts, claims = [whole], list(_claims(whole, known))
+    if known.router_start is not None and known.router_start < end + SHORTEST_PART:
+        parts = [_by_the_router(whole, known.router_start)]
+        claims = [claim for claim in claims if claim.reason is Reason.AGENT_RAN]
+    for claim in claims:
         parts = _overlay(parts, claim)
     return _coarsen(parts)
 
 
 def _by_the_router(whole: Part, started: datetime) -> Part:
-    """The router is the end of the line: no better witness can be had."""
+    """The router is the end of the line; only who reached it meanwhile is a better witness."""
     if started < whole.start - SHORTEST_PART:
         return replace(whole, state=OfficeState.LINK_DOWN, reason=Reason.ROUTER_RAN)
     return replace(whole, state=OfficeState.POWER_DOWN, reason=Reason.ROUTER_RESTARTED)

@@ -65,7 +65,8 @@ def _label_values() -> list[str]:
     return [
         f"- `state`: {_code(LIVE_STATES)}",
         "- `probe`: `latency`, `bandwidth`, `bandwidth/internet`, `bandwidth/trains`, "
-        "`conference`; in `jharnet_probe_runs_total` all paths of `bandwidth` count as one",
+        "`conference`, `utilisation`; in `jharnet_probe_runs_total` all paths of `bandwidth` count "
+        "as one",
         f"- `outcome`: {_code(Outcome)}",
         "- `cause`: `link_down`, `power_down`, or `unreachable` where it could not be told",
         "- `path`: `jharnet` (between office and headquarters), `internet`",

@@ -22,6 +22,7 @@ from jharnet_monitor.probes.conference import CONFERENCE
 from jharnet_monitor.probes.conference_far import far_side as conference_far_side
 from jharnet_monitor.probes.internet import far_side as internet_far_side
 from jharnet_monitor.probes.latency import LATENCY
+from jharnet_monitor.probes.utilisation import UTILISATION
 
 __all__ = [
     "FAR_SIDES",
@@ -41,6 +42,7 @@ PROBES: dict[str, Probe] = {
     "latency": LATENCY,
     "bandwidth": BANDWIDTH,
     "conference": CONFERENCE,
+    "utilisation": UTILISATION,
 }
 """What `jharnet-monitor probe NAME OFFICE`, the schedule and the API can run."""
 

@@ -112,7 +112,8 @@ class ProbeContext:
     """What the hub's half of a probe is given.
 
     `agent` is None when no agent of the office is connected. `others` names what else was
-    running on the office or the uplink; it goes into the conditions.
+    running on the office or the uplink; it goes into the conditions. `memory` is what the probe
+    keeps of this office from one run to the next, while the hub runs.
     """
 
     config: Config
@@ -121,6 +122,7 @@ class ProbeContext:
     agent: AgentLink | None
     options: Mapping[str, Any] = field(default_factory=dict)
     others: tuple[str, ...] = ()
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,190 @@
+"""What our own tests put on a line: marked in whatever latency is measured beside them, and counted
+against the day's bytes where everybody can see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jharnet_monitor import agent_watch
+from jharnet_monitor.agent_watch import AgentWatch
+from jharnet_monitor.clock import ManualClock, SystemClock
+from jharnet_monitor.live import Live
+from jharnet_monitor.load import Load, Running
+from jharnet_monitor.metrics import MetricsRegistry
+from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome
+from jharnet_monitor.probes.base import Reading
+from jharnet_monitor.probes.fold import Fold
+from jharnet_monitor.probes.names import resolve
+from jharnet_monitor.record import Recorder
+from jharnet_monitor.runner import Runner
+from jharnet_monitor.store import Store
+from jharnet_monitor.vigil import Vigil
+from tests.support import make_config
+
+EVENING = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
+"""Half an hour before midnight in India."""
+
+
+class Hub:
+    """Watch, runner, recorder and a real store; the latency monitor's folds come from the test."""
+
+    def __init__(self, directory: Path) -> None:
+        config = make_config(budget="20 MB")
+        self.clock = ManualClock(EVENING)
+        self.live = Live(config)
+        self.store = Store(f"sqlite:///{directory}/monitor.db", self.clock)
+        self.store.migrate()
+        self.recorder = Recorder(config, self.store, self.live, self.clock)
+        self.runner = Runner(
+            config, self.clock, lambda _: None, self.recorder.spent_today, self.recorder.record
+        )
+        self.vigil = Vigil(config, self.clock, self.live, self.recorder, self.store, self.runner)
+
+    async def fold(self, seconds: float, office: str = "potka") -> Measurement:
+        """What becomes of a minute of echo requests that ended just now."""
+        clock, reading = self.clock, Reading({"sent": 60, "received": 60, "rtt_p50_seconds": 0.03})
+        begun = clock.monotonic() - seconds
+        self.vigil._folded(Fold(office, clock.now(), begun, seconds, reading, ()))
+        await asyncio.gather(*self.vigil._pending)
+        return self.live.offices[office].latest["latency"]
+
+    async def marked(self, seconds: float, office: str = "potka") -> bool:
+        """Whether that minute says that it was loaded."""
+        return bool((await self.fold(seconds, office)).conditions.get("under_load"))
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """A sample now; None when it is absent."""
+        return MetricsRegistry(self.live, self.clock).get_sample_value(f"jharnet_{name}", labels)
+
+    async def spend(self, place: str, amount: float, at: datetime | None = None) -> None:
+        """Record a test that took so many bytes."""
+        values = {"bytes_spent": amount}
+        conditions = {"path": "internet"}
+        await self.recorder.record(
+            Measurement(
+                place,
+                "bandwidth",
+                at or self.clock.now(),
+                5.0,
+                Outcome.OK,
+                None,
+                conditions,
+                values,
+            )
+        )
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """A hub on the evening before a new budget."""
+    one = Hub(tmp_path)
+    yield one
+    one.store.close()
+
+
+def _test_of(
+    office: str, probe: str = "bandwidth"
+) -> Callable[[Load], AbstractContextManager[None]]:
+    return lambda load: load.by(Running(office, probe, heavy=True, full=True))
+
+
+@pytest.mark.parametrize(
+    ("load", "marked"),
+    [
+        (_test_of("potka"), {"potka": True, "boram": False}),
+        (_test_of("potka", "conference"), {"potka": True, "boram": False}),
+        (_test_of(HEADQUARTERS), {"potka": True, "boram": True}),
+        (Load.drill, {"potka": True, "boram": True}),
+    ],
+    ids=["speed test", "call", "headquarters' test", "drill"],
+)
+async def test_every_minute_that_touches_a_test_is_marked(
+    hub: Hub, load: Callable[[Load], AbstractContextManager[None]], marked: dict[str, bool]
+) -> None:
+    """Whether the test covers the minute, ends or begins in it, or lies within; the uplink is
+    everybody's. The minutes before and after are clean."""
+    await hub.clock.advance(1000)
+    assert not await hub.marked(60)
+    with load(hub.runner.load):
+        await hub.clock.advance(5)
+        for office, expected in marked.items():
+            assert await hub.marked(60, office) is expected, "begins in it"
+        await hub.clock.advance(60)
+        assert await hub.marked(60), "covers it"
+    await hub.clock.advance(3)
+    for office, expected in marked.items():
+        assert await hub.marked(60, office) is expected, "ends in it"
+    await hub.clock.advance(60)
+    assert not await hub.marked(60)
+    with load(hub.runner.load):
+        await hub.clock.advance(1)
+    await hub.clock.advance(30)
+    assert await hub.marked(60), "lies within"
+
+
+async def test_the_agents_own_view_is_marked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an agent measures beside its half of a test says so; the period after it does not."""
+    monkeypatch.setattr(agent_watch, "SPACING_SECONDS", 0.02)
+
+    async def loopback(self: AgentWatch) -> dict[str, Any]:
+        return {"agent_hub": await resolve("127.0.0.1")}
+
+    monkeypatch.setattr(AgentWatch, "_addresses", loopback)
+    recorded: list[Measurement] = []
+    watch = AgentWatch("potka", "127.0.0.1", SystemClock(), recorded.append)
+    work: Coroutine[Any, Any, None] = asyncio.sleep(0.05)
+
+    async def side(*_: Any) -> None:
+        await work
+
+    watching = asyncio.create_task(watch.run())
+    for job in (None, watch.beside(side), None):
+        await asyncio.sleep(0.1)
+        if job is not None:
+            none: Any = None
+            await job(none, {}, none)
+        watch.hub_reached(True)
+        await asyncio.sleep(0.2)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert [m.conditions.get("under_load", False) for m in recorded[:3]] == [False, True, False]
+
+
+async def test_the_budget_as_a_metric(hub: Hub, tmp_path: Path) -> None:
+    """Bytes of today, of each office and of headquarters, beside the allowance; a restart forgets
+    none of them, and midnight in India all, also when nothing is measured afterwards."""
+    assert hub.metric("budget_bytes") == 20e6
+    await hub.spend("potka", 3e6)
+    await hub.spend("potka", 4e6)
+    await hub.spend(HEADQUARTERS, 5e6)
+    spent = {"potka": 7e6, "boram": 0}
+    for office, amount in spent.items():
+        assert hub.metric("budget_spent_bytes", office=office) == amount
+        assert hub.recorder.spent_today(office) == amount
+    assert hub.metric("uplink_budget_spent_bytes") == 5e6
+
+    restarted = Hub(tmp_path)
+    restarted.recorder.restore_spent()
+    assert restarted.metric("budget_spent_bytes", office="potka") == 7e6
+    assert restarted.metric("uplink_budget_spent_bytes") == 5e6
+    before = restarted.clock.now()
+    ticking = asyncio.create_task(restarted.vigil._tick_for_ever())
+    await restarted.clock.advance(1799)
+    assert restarted.metric("budget_spent_bytes", office="potka") == 7e6
+    for _ in range(50):
+        await restarted.clock.advance(1)
+        await asyncio.sleep(0.01)
+    ticking.cancel()
+    await asyncio.gather(ticking, return_exceptions=True)
+    assert restarted.metric("budget_spent_bytes", office="potka") == 0
+    assert restarted.metric("uplink_budget_spent_bytes") == 0
+    await restarted.spend("potka", 1e6, before)
+    assert restarted.recorder.spent_today("potka") == 0, "yesterday's, handed in late"
+    restarted.store.close()
