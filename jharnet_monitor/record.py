@@ -68,9 +68,11 @@ class Recorder:
 
     def _spend(self, measurement: Measurement) -> None:
         self.turn_the_day()
-        amount = measurement.bytes_spent
-        started = measurement.started_at.astimezone(self._zone).date()
-        if amount and started == self._day:
+        amount, begun = measurement.bytes_spent, measurement.started_at
+        ended = begun + timedelta(seconds=measurement.duration)
+        # over midnight it counts for both days, so that neither can be overspent
+        days = {moment.astimezone(self._zone).date() for moment in (begun, ended)}
+        if amount and self._day in days:
             self._spent[measurement.office] = self._spent.get(measurement.office, 0) + amount
             self._show_spent()
 

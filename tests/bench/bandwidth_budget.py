@@ -1,28 +1,42 @@
-"""Simulated days of tests through the real runner: is a day's byte budget ever exceeded?"""
+"""Simulated days of tests through the real policy, runner and books: is a day's byte budget ever
+exceeded? What a test put on the line is counted here when it did, beside those books."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, cast
 from unittest import mock
+from zoneinfo import ZoneInfo
 
+from jharnet_monitor import policy as policy_module
 from jharnet_monitor import runner as runner_module
 from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.live import Live
 from jharnet_monitor.model import Cause, Measurement
+from jharnet_monitor.policy import Policy
 from jharnet_monitor.probes.bandwidth import BANDWIDTH
-from jharnet_monitor.probes.base import Channel, NoData, ProbeContext, Reading
+from jharnet_monitor.probes.base import Channel, ChannelClosed, NoData, Probe, ProbeContext, Reading
+from jharnet_monitor.record import Recorder
 from jharnet_monitor.runner import Runner
+from jharnet_monitor.store import Store
 from tests.bandwidth_support import OFFICE, settings
 
-BUDGET = 30_000_000
-RATE = "10 Mbit/s"
-EVERY_SECONDS = 3600.0
-PATHS = ("jharnet", "jharnet", "trains", "internet")
+BUDGET = 60_000_000
+LINE = 10e6
+STEP_SECONDS = 1200.0
+STEPS = int(86400 / STEP_SECONDS)
+IST = ZoneInfo("Asia/Kolkata")
+START = datetime(2026, 3, 31, 18, 29, 57, tzinfo=UTC)
+"""Three seconds before midnight in India: every day begins with a test that lasts into it."""
+CALL_BYTES = 8_000_000
+PARTS, PART_SECONDS = 2, 3.0
 
 
 class _Agent:
@@ -45,38 +59,102 @@ class _Agent:
         raise NotImplementedError
 
 
-def overspending(days: int, seed: int) -> float:
-    """The worst day's spending over the budget, as a share of it; 0 when it always held.
+class _Everything:
+    """A store that finds all of it new and keeps none."""
 
-    Tests are asked for every hour, more than the budget allows. Each spends up to all that its
-    limits let it, and one in ten fails halfway.
-    """
-    return asyncio.run(_simulate(days, random.Random(seed)))
+    def add(self, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
+        return measurements
 
 
-async def _simulate(days: int, chance: random.Random) -> float:
-    clock = ManualClock(datetime(2026, 4, 1, tzinfo=UTC))
-    spent: Counter[str] = Counter()
+class _District:
+    """One office's line, on which tests come out low or high, fail, break off or hang."""
 
-    def today() -> str:
-        return clock.now().date().isoformat()
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.clock = ManualClock(START)
+        self.on_the_line: Counter[date] = Counter()
+        self.ends: Counter[str] = Counter()
+        config: Config = settings("10 Mbit/s").model_copy(update={"budget": BUDGET})
+        live = Live(config)
+        books = Recorder(config, cast(Store, _Everything()), live, self.clock)
 
-    async def record(measurement: Measurement) -> None:
-        spent[today()] += measurement.bytes_spent
+        async def record(measurement: Measurement) -> None:
+            again = " again" if "retest_of" in measurement.conditions else ""
+            self.ends[f"{measurement.cause or 'ok'}{again}"] += 1
+            await books.record(measurement)
 
-    async def run(context: ProbeContext) -> Reading:
-        used = BANDWIDTH.cost(context) * chance.uniform(0.4, 1.0)
-        if chance.random() < 0.1:
+        runner = Runner(config, self.clock, lambda _: _Agent(), books.spent_today, record)
+        self.runner = runner
+        self.policy = Policy(config, self.clock, live, runner, books.spent_today)
+
+    @contextlib.contextmanager
+    def probes(self) -> Iterator[None]:
+        """The real costs and reserves, with this line in place of the real one."""
+        test = replace(BANDWIDTH, run=self._run)
+        call = Probe("conference", self._run, lambda _: 60.0, heavy=True, cost=lambda _: CALL_BYTES)
+        probes = {"bandwidth": test, "conference": call}
+        with (
+            mock.patch.object(runner_module, "PROBES", probes),
+            mock.patch.object(policy_module, "PROBES", probes),
+        ):
+            yield
+
+    async def _run(self, context: ProbeContext) -> Reading:
+        """Up to all that the limits allow, spread over its time."""
+        chance, call = self.chance, "profile" in context.options
+        cost = CALL_BYTES if call else BANDWIDTH.cost(context)
+        used = cost * chance.uniform(0.4, 1.0)
+        for _ in range(PARTS):
+            await self.clock.sleep(PART_SECONDS)
+            self.on_the_line[self.clock.now().astimezone(IST).date()] += int(used / PARTS)
+        end = chance.random()
+        if end < 0.05:
             raise NoData(Cause.AGENT_LOST, values={"bytes_spent": used})
-        return Reading({"bytes_spent": used})
+        if end < 0.1:
+            raise ChannelClosed("gone")
+        if end < 0.12:
+            raise ZeroDivisionError
+        if call:
+            return Reading({}, {"bytes_spent": int(used)})
+        rate = LINE * chance.choice((0.5, 1.0))
+        rates = dict.fromkeys(("download_bits_per_second", "upload_bits_per_second"), rate)
+        return Reading({**rates, "bytes_spent": used})
 
-    config = settings(RATE).model_copy(update={"budget": BUDGET})
-    probes = {"bandwidth": replace(BANDWIDTH, run=run)}
-    with mock.patch.object(runner_module, "PROBES", probes):
-        runner = Runner(config, clock, lambda _: _Agent(), lambda _: spent[today()], record)
-        for _ in range(int(days * 86400 / EVERY_SECONDS)):
-            await runner.run(OFFICE, "bandwidth", {"path": chance.choice(PATHS)})
-            await clock.advance(EVERY_SECONDS)
-    if min(Counter(spent).values()) < BUDGET * 0.5:
+    async def day(self) -> None:
+        """Trains every 20 minutes, a full test every hour, and more by hand than is good."""
+        for step in range(STEPS):
+            asked = [self.policy.due(OFFICE, "bandwidth", {"path": "trains"})]
+            if step % 3 == 0:
+                asked.append(self.policy.due(OFFICE, "bandwidth", {}))
+            if step in (10, 40):
+                asked.append(self.policy.due(OFFICE, "bandwidth", {"path": "internet"}))
+            if step in (33, 45):
+                asked.append(self.policy.due(OFFICE, "conference", {"profile": "720p"}))
+            if self.chance.random() < 0.05:
+                asked.append(self.policy.asked(OFFICE, "bandwidth", {}))
+            self.chance.shuffle(asked)
+            running = asyncio.gather(*asked)
+            await self.clock.advance(STEP_SECONDS)
+            await running
+
+
+def overspending(days: int, seed: int) -> float:
+    """The worst day's bytes on the line over the budget, as a share of it; 0 when it always held.
+
+    Raises `RuntimeError` where the simulation missed what it is for.
+    """
+    return asyncio.run(_simulate(days, seed))
+
+
+async def _simulate(days: int, seed: int) -> float:
+    district = _District(seed)
+    with district.probes(), mock.patch.object(runner_module.log, "exception"):
+        for _ in range(days):
+            await district.day()
+    spent = district.on_the_line
+    del spent[min(spent)], spent[max(spent)]  # three seconds of the first day, most of the last
+    if min(spent.values()) < BUDGET * 0.5 or not district.ends["budget_spent"]:
         raise RuntimeError("the simulation did not press against the budget")
+    if not district.ends["ok again"]:
+        raise RuntimeError("no test was repeated")
     return max(0.0, max(spent.values()) / BUDGET - 1)
