@@ -8,11 +8,13 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from statistics import median, median_low
 from typing import Any
 
 import pytest
 
+from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import OfficeState
@@ -254,3 +256,23 @@ def test_page_one_answers_in_three_sentences(summary: Summary) -> None:
     assert [tile["value"] for tile in front["tiles"]] == [
         str(groups.count(group)) for group in ("able", "partly", "unable", "untested")
     ]
+
+
+def test_pruned_weeks_are_told_from_what_was_kept_of_them(tmp_path: Path) -> None:
+    """Speed tests are there as ever; of latency the days' spreads, and no loss is made up."""
+    week = made_up_week.make(tmp_path, weeks=1)
+    before = summarise(week.store, week.config, WEEK, MADE_AT)
+    clock = week.store._clock
+    assert isinstance(clock, ManualClock)
+    clock.step(2 * 86400)
+    week.store.chain.seal()
+    assert week.store.retention.prune(MADE_AT + timedelta(days=1), ZONE) > 0
+    after = summarise(week.store, week.config, WEEK, MADE_AT)
+    was, found = before.offices[0], after.offices[0]
+    assert found.down == was.down and found.conference == was.conference
+    assert found.latency.pruned == 7 and found.latency.loss is None
+    assert found.latency.p50 == pytest.approx(was.latency.p50, rel=0.2)
+    assert [day for day, _ in found.days] == [day for day, _ in was.days]
+    text = plain(words("en")("report.method_text.pruned", n=7))
+    assert text in text_of(next(make(after, ["en"], ["pdf"])).content)
+    week.store.close()

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
+from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,7 @@ from jharnet_monitor.report.fold import by_day, clipped, conference, outages, sp
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.summary import Latency, OfficeSummary, Point, SpeedTest
 from jharnet_monitor.store.figures import Block, Extent, Packets
+from jharnet_monitor.store.retention import Day
 
 DOWN, UP = "download_bits_per_second", "upload_bits_per_second"
 LINE = ("jharnet", "trains")
@@ -89,6 +91,7 @@ class Collector:
         self.last: datetime | None = None
         self._zone = ZoneInfo(config.district.timezone)
         self._latency: dict[date, LatencyTally] = {}
+        self._kept: dict[date, Mapping[str, Mapping[str, float]]] = {}
         self._days: set[date] = set()
         self._calls: list[Measurement] = []
         self._tests: list[Measurement] = []
@@ -144,6 +147,11 @@ class Collector:
                 tally.received += int(part.received)
                 tally.answered += part.minutes
 
+    def add_kept(self, kept: Day) -> None:
+        """Count a day whose minutes were pruned: only how they were spread is left of it."""
+        if kept.path == "jharnet":
+            self._kept[kept.day] = kept.values
+
     def summary(self, spans: Sequence[Span], history: Sequence[Point]) -> OfficeSummary:
         """The office over the period; `spans` are its states, `history` earlier periods."""
         share = self.config.thresholds.delivered
@@ -162,7 +170,7 @@ class Collector:
             internet_down=speed(self._by_day(self._internet, "down"), None, share),
             internet_up=speed(self._by_day(self._internet, "up"), None, share),
             latency=self._whole_latency(),
-            days=tuple((day, tally.result()) for day, tally in self._inside()),
+            days=tuple(sorted(self._daily().items())),
             spans=tuple(held),
             speed_tests=tuple(tests),
             history=tuple(history),
@@ -199,6 +207,8 @@ class Collector:
         """All days of the period together; an interval only where a claim may hang on it."""
         days = [tally for _, tally in self._inside()]
         found = _joined(days)
+        if self._kept.keys() - self._latency.keys():
+            return _of_days(found, list(self._daily().values()))
         if found.p50 is None or found.p50 <= self.config.thresholds.rtt:
             return found
         samples = Days(tuple(np.asarray(tally.p50) for tally in days if tally.p50))
@@ -207,10 +217,42 @@ class Collector:
     def _by_day(self, tests: Iterable[SpeedTest], way: str) -> list[list[float]]:
         return by_day(((test.at, getattr(test, way)) for test in tests), self._zone)
 
+    def _daily(self) -> dict[date, Latency]:
+        """The latency of each day of the period."""
+        pruned = {day: _spread(values) for day, values in self._kept.items()}
+        return pruned | {day: tally.result() for day, tally in self._inside()}
+
     def _inside(self) -> list[tuple[date, LatencyTally]]:
         """The days of the period, one after the other."""
         first = self.period.days[0]
         return sorted((day, tally) for day, tally in self._latency.items() if day >= first)
+
+
+def _spread(values: Mapping[str, Mapping[str, float]]) -> Latency:
+    """A day of which its spread is left. Its packets include minutes without any reply, so they
+    tell no loss.
+    """
+    rtt, jitter = values.get("rtt_p50_seconds", {}), values.get("jitter_seconds", {})
+    return Latency(
+        rtt.get("p50"), rtt.get("p95"), jitter.get("p50"), int(rtt.get("n", 0)), pruned=1
+    )
+
+
+def _of_days(found: Latency, days: Sequence[Latency]) -> Latency:
+    """A period with pruned days: the median of the days' medians; packets of the other days."""
+
+    def middle(figures: Iterable[float | None]) -> float | None:
+        known = [figure for figure in figures if figure is not None]
+        return median(known) if known else None
+
+    return Latency(
+        p50=middle(day.p50 for day in days),
+        jitter=middle(day.jitter for day in days),
+        minutes=sum(day.minutes for day in days),
+        sent=found.sent,
+        lost=found.lost,
+        pruned=sum(day.pruned for day in days),
+    )
 
 
 def _joined(days: Iterable[LatencyTally]) -> Latency:

@@ -30,8 +30,9 @@ def measured_row(office: OfficeSummary, words: Words) -> list[str]:
     latency = office.latency
     missing = words("not_measured")
     rtt = missing
-    if latency.p50 is not None and latency.p95 is not None:
-        rtt = f"{texts.milliseconds(latency.p50)}; {texts.milliseconds(latency.p95)}"
+    if latency.p50 is not None:
+        figures = [latency.p50] if latency.p95 is None else [latency.p50, latency.p95]
+        rtt = "; ".join(map(texts.milliseconds, figures))
     loss = missing
     if latency.loss is not None:
         loss = words(
@@ -47,7 +48,9 @@ def measured_row(office: OfficeSummary, words: Words) -> list[str]:
         rtt,
         missing if latency.jitter is None else texts.milliseconds(latency.jitter),
         loss,
-        str(latency.minutes),
+        str(latency.minutes)
+        if not latency.pruned
+        else words("report.minutes_pruned", minutes=latency.minutes, n=latency.pruned),
         internet,
     ]
 

@@ -37,8 +37,13 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     earlier = _earlier(store, period)
     known_until = _known_until(store, config, until)
 
+    kept = store.retention.days(period.days[0], period.days[-1] + DAY, probe="latency")
+
     def read(office: Office) -> OfficeSummary:
         collector = Collector(config, office, period, judged_from, until)
+        for day in kept:
+            if day.office == office.id:
+                collector.add_kept(day)
         return _office(store, collector, earlier, known_until)
 
     with ThreadPoolExecutor(READERS) as pool:
