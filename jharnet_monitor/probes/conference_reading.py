@@ -12,7 +12,7 @@ from jharnet_monitor.judge.voice import mos, one_way_delay, r_factor
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData, Reading
 from jharnet_monitor.rtc.codecs import DEFAULT, Codec
-from jharnet_monitor.rtc.profiles import AUDIO_FRAMES_PER_SECOND, Rung
+from jharnet_monitor.rtc.profiles import AUDIO_FRAMES_PER_SECOND, FRAMES_PER_SECOND, Rung
 from jharnet_monitor.rtc.report import Seen, Sent
 
 STALLED = 0.03
@@ -156,6 +156,9 @@ def _overloaded(host: Sent, got: Seen) -> str | None:
     due = AUDIO_FRAMES_PER_SECOND * host.seconds
     if host.audio_packets - host.audio_window < KEPT_UP * due:
         return f"fewer than {KEPT_UP:.0%} of {due:.0f} audio packets were sent in time"
+    frames = FRAMES_PER_SECOND * host.seconds
+    if (host.frames_left_out or 0) > (1 - KEPT_UP) * frames:
+        return f"{host.frames_left_out} of {frames:.0f} frames could not be sent in time"
     if (host.socket_drops or 0) > SOCKET_DROPS * max(1, got.datagrams_received or 0):
         return f"{host.socket_drops} datagrams were dropped at the socket"
     return None

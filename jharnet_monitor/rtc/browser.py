@@ -88,6 +88,7 @@ def numbered(told: BrowserSent, audio: Arrivals, video: Arrivals, ports: tuple[i
         video_window=_window(video, begin),
         retransmitted=told.retransmitted,
         refused=None,
+        frames_left_out=None,
         stepped_down=told.stepped_down,
         loss_stays=False,
         capacity=told.capacity,

@@ -219,6 +219,7 @@ class Call:
             video_window=last.video,
             retransmitted=sender.retransmitted,
             refused=sender.refused,
+            frames_left_out=sender.left_out,
             stepped_down=sender.ladder.capacity is not None,
             loss_stays=sender.ladder.loss_stays,
             capacity=sender.ladder.capacity,

@@ -97,17 +97,20 @@ def encode_video(sink: BinaryIO, step: Rung, codec: Codec) -> None:
                     container.mux(packet)
 
 
-def picture(height: int, width: int, index: int) -> Picture:
-    """A slowly drifting backdrop, and a textured head and hand that move before it."""
+def picture(height: int, width: int, index: int, grain: int = 16) -> Picture:
+    """A slowly drifting backdrop, and a textured head and hand that move before it.
+
+    `grain` is the texture's depth in steps of brightness: the deeper, the more bits it needs.
+    """
     rows = np.arange(height, dtype=np.float32)[:, None] / height
     columns = np.arange(width, dtype=np.float32)[None, :] / height
     turn = 2 * np.pi * index / LOOP_FRAMES
     luma = 110 + 40 * np.sin(9 * columns + np.sin(turn)) + 30 * np.cos(7 * rows - np.cos(turn))
-    grain = np.random.default_rng(7).integers(-16, 16, (height // 2, height // 2))
+    texture = np.random.default_rng(7).integers(-grain, grain, (height // 2, height // 2))
     for speed, size, depth in ((1, height // 2, 0.35), (3, height // 4, 0.65)):
         top = int((height - size) * (depth + 0.15 * np.sin(speed * turn)))
         left = int((width - size) * (0.5 + 0.4 * np.sin(speed * turn + depth)))
-        luma[top : top + size, left : left + size] += np.roll(grain, index, 1)[:size, :size]
+        luma[top : top + size, left : left + size] += np.roll(texture, index, 1)[:size, :size]
     bounded: Picture = np.clip(luma, 16, 235).astype(np.uint8)
     return bounded
 
@@ -145,5 +148,5 @@ def _speech(seconds: int) -> npt.NDArray[np.int16]:
 
 
 if __name__ == "__main__":
-    make_all(Path(sys.argv[1]), cast(Codec, sys.argv[2]))
     os.nice(10)  # whoever measures on this machine goes first
+    make_all(Path(sys.argv[1]), cast(Codec, sys.argv[2]))

@@ -25,7 +25,7 @@ _LOSSY = 0.8
 """Seconds for which so much must be lost, without any queue, to be held for a limit of the rate."""
 _BLACKOUT = 0.3
 """Seconds in which nothing arrived: an interruption, which says nothing of the rate."""
-_FITS = 0.97
+_FITS = 0.92
 """A rung is tried if it takes at most this share of what was seen to be delivered."""
 _NEARLY = 1.15
 """A capacity seen over a second is that uncertain on a narrow link."""

@@ -78,6 +78,8 @@ class Sent(Report):
     video_window: int
     retransmitted: int | None
     refused: int | None
+    frames_left_out: int | None
+    """Frames of the rung that this host was too slow to send."""
     stepped_down: bool
     loss_stays: bool
     capacity: float | None

@@ -36,6 +36,8 @@ from jharnet_monitor.rtc.tracks import ClipTrack
 PACING = 1.5
 _BURST = 0.005
 """Seconds that the pacer may be ahead: sleeping for every packet costs more than it brings."""
+_OVERSLEPT = 0.03
+"""Seconds by which the rest of a frame is hurried if this computer woke late within it."""
 _DRAINED = 0.03
 _DRAIN_LIMIT = 3.0
 """Seconds; the longest pause between two rungs."""
@@ -62,6 +64,8 @@ class Segment:
     video: int
     audio: int
     at: float
+    left_out: float
+    """Frames that this computer had left out by then."""
 
 
 class SentLog:
@@ -118,18 +122,18 @@ class Sender:
         self.video_track = ClipTrack("video", None, FRAMES_PER_SECOND, 90_000)
         self.ladder = Ladder(top)
         self.audio, self.video = SentLog(), SentLog()
-        self.segments: list[Segment] = [Segment(top, 0, 0, 0, 0.0)]
+        self.segments: list[Segment] = [Segment(top, 0, 0, 0, 0.0, 0.0)]
         self.round_trips: list[tuple[float, float]] = []
         """(when, seconds), raw, by RTCP sender reports and what the receiver says of them."""
         self.retransmitted = self.refused = 0
         self.account: Account | None = None
         """What the receiver's own report says, which came with the standard one."""
+        self.arrived: tuple[float, int] | None = None
+        """Bytes on the line that the receiver has counted so far, and when by its own clock."""
         self.last_report_at: float | None = None
         self.finished_at: float | None = None
         self._rung = top
         self._streams: Streams | None = None
-        self.arrived: tuple[float, int] | None = None
-        """Bytes on the line that the receiver has counted so far, and when by its own clock."""
         self._sender_reports: OrderedDict[int, float] = OrderedDict()
         self._history: OrderedDict[int, bytes] = OrderedDict()
         self._repeated_at: dict[int, float] = {}
@@ -137,6 +141,7 @@ class Sender:
         self._tokens = 0.0
         self._tokens_at = 0.0
         self._free_at = 0.0
+        self._stamp: int | None = None
         self._changing: asyncio.Task[None] | None = None
         self._queue = Queue()
 
@@ -176,14 +181,17 @@ class Sender:
         if len(self._history) > _HISTORY:
             self._repeated_at.pop(self._history.popitem(last=False)[0], None)
         await send(data)
-        ahead = self._pace(len(data), now)
+        ahead = self._pace(len(data), now, header.timestamp)
         if ahead > _BURST:
             await asyncio.sleep(ahead)
 
-    def _pace(self, size: int, now: float) -> float:
+    def _pace(self, size: int, now: float, stamp: int | None = None) -> float:
         """Book a packet; gives the seconds by which sending is ahead of the paced rate."""
         rate = PACING * max(self._rung.video_line_rate, AUDIO_LINE_RATE)
-        self._free_at = max(now, self._free_at) + (size + LINE_OVERHEAD) * 8 / rate
+        same_frame = stamp is not None and stamp == self._stamp
+        earliest = now - _OVERSLEPT if same_frame else now
+        self._free_at = max(earliest, self._free_at) + (size + LINE_OVERHEAD) * 8 / rate
+        self._stamp = stamp
         return self._free_at - now
 
     def sender_report_leaving(self, data: bytes, at: float) -> None:
@@ -235,6 +243,7 @@ class Sender:
         """Take in a browser's account of what came, which stands for report and account."""
         self._first_report(at)
         self.last_report_at = at
+        self.arrived = told.written, told.line_bytes
         for log, packets, lost, newest, is_audio in (
             (self.audio, told.audio_packets, told.audio_lost, told.audio_newest, True),
             (self.video, told.video_packets, told.video_lost, told.video_newest, False),
@@ -243,7 +252,6 @@ class Sender:
                 transit = newest - log.at[packets - 1]
                 self._take(
                     Progress(told.written, packets, lost, told.line_bytes, transit), is_audio
-        self.arrived = told.written, told.line_bytes
                 )
 
     def _progress(self, report: RtcpReceiverInfo, is_audio: bool) -> Progress | None:
@@ -251,6 +259,7 @@ class Sender:
         offset = log.offset(report.highest_sequence & 0xFFFF)
         if account is None or offset is None:
             return None
+        self.arrived = account.written, account.line_bytes
         return Progress(
             at=account.written,
             packets=offset + 1,
@@ -259,7 +268,6 @@ class Sender:
             transit=(account.newest_audio if is_audio else account.newest_video) - log.at[offset],
             gap=account.longest_gap,
         )
-        self.arrived = account.written, account.line_bytes
 
     async def _change(self, step: Rung) -> None:
         """Let the queue drain, which the audio shows, then go on with the lower rung."""
@@ -280,7 +288,13 @@ class Sender:
         self.segments.append(self._segment(step, len(self.video), now))
 
     def _segment(self, step: Rung, keyframe: int, now: float) -> Segment:
-        return Segment(step, keyframe, len(self.video), len(self.audio), now)
+        left_out = self.video_track.left_out
+        return Segment(step, keyframe, len(self.video), len(self.audio), now, left_out)
+
+    @property
+    def left_out(self) -> int:
+        """Video frames of this rung that were never sent, because this computer was too slow."""
+        return round(self.video_track.left_out - self.segments[-1].left_out)
 
     async def repeat(self, lost: list[int], send: Send) -> None:
         """Answer a NACK (RFC 4585, 6.2.1) by RFC 4588, within the token bucket."""

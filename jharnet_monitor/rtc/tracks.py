@@ -25,6 +25,8 @@ class ClipTrack(MediaStreamTrack):
         self.kind = kind
         self.rung: Rung | None = None
         """What the frame given last belongs to."""
+        self.left_out = 0.0
+        """Frames that were not given out because this computer was too late for them."""
         self._clip = clip
         self._next_rung: Rung | None = None
         self._interval = 1 / frames_per_second
@@ -67,7 +69,9 @@ class ClipTrack(MediaStreamTrack):
             else:
                 self._due += self._interval
                 if paused or now - self._due > _BEHIND:
-                    self._due = max(now, self._due)
+                    late = max(0.0, now - self._due)
+                    self.left_out += 0.0 if paused else late / self._interval
+                    self._due += late
             if self._due > now:
                 await asyncio.sleep(self._due - now)
             if self._playing.is_set() and self._clip is not None:
