@@ -16,8 +16,8 @@ from jharnet_monitor import runner as runner_module
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.live import Live
-from jharnet_monitor.metrics.reading import read_families
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
+from jharnet_monitor.metrics.reading import read_families
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, OfficeState, Outcome
 from jharnet_monitor.policy import Policy
 from jharnet_monitor.probes.base import Failed, Probe, ProbeContext, Reading

@@ -91,7 +91,9 @@ def _config(place: Place, data: Mapping[str, Any], here: Installation) -> dict[s
             "latency": {"every": "10s", "packets": 10},
             "bandwidth": {
                 "every": "2h",
+                "retest_after": None,  # every result at once: the demo is over in two minutes
                 "internet_every": "1d",
+                "headquarters_every": None,
                 "internet_server": f"http://{place.hub_address}:{SPEEDTEST_PORT}",
             },
             "conference": {"at": ["11:00", "15:00"], "seconds": 10},

@@ -1,4 +1,4 @@
-"""Gathers the truth: every condition as a real call between Chromiums, two calls at a time.
+"""Gathers the truth: each condition as a real call of two Chromiums, two or three at a time.
 
     python tests/bench/chromium_collect.py [--truth FILE] [--again N] [--only TEXT] [--raw DIR]
 
@@ -32,6 +32,8 @@ WINDOW = 30.0
 WARM_UP, LONG_WARM_UP = 30.0, 65.0
 """Seconds; the longer one where Chromium climbs slowly."""
 ATTEMPTS = 3
+WIDE_AT_ONCE = 2
+"""Calls of full 720p that two cores carry; of narrow ones it is three."""
 CROSS_SIZE = 800
 
 
@@ -95,7 +97,12 @@ async def one(lab: Lab, office: str, ends: Pair, condition: Condition) -> dict[s
 
 
 async def lane(
-    lab: Lab, office: str, work: list[Condition], truths: Truths, options: argparse.Namespace
+    lab: Lab,
+    office: str,
+    work: list[Condition],
+    truths: Truths,
+    wide: asyncio.Semaphore,
+    options: argparse.Namespace,
 ) -> None:
     """Take conditions until there is none left."""
     with tempfile.TemporaryDirectory(prefix="jhnchr-") as scratch:
@@ -105,7 +112,8 @@ async def lane(
                 condition = work.pop(0)
                 for _ in range(ATTEMPTS):
                     try:
-                        told = await one(lab, office, ends, condition)
+                        async with contextlib.nullcontext() if condition.narrow else wide:
+                            told = await one(lab, office, ends, condition)
                     except Exception as error:  # a page that broke is no truth; try the next
                         print(f"{condition.name}: {error}", file=sys.stderr)
                         break
@@ -130,9 +138,11 @@ async def collect(options: argparse.Namespace) -> None:
         if len(truths.runs.get(condition.name, ())) < options.again
         and (not options.only or options.only in condition.name)
     ]
+    wide = asyncio.Semaphore(WIDE_AT_ONCE)
+    work.sort(key=lambda condition: (condition.held, not condition.narrow))
     lanes = [f"c{number}" for number in range(options.lanes)]
     with Lab.start({"offices": {office: {} for office in lanes}}, PREFIX) as lab:
-        await asyncio.gather(*(lane(lab, office, work, truths, options) for office in lanes))
+        await asyncio.gather(*(lane(lab, office, work, truths, wide, options) for office in lanes))
 
 
 def main() -> None:
@@ -141,7 +151,7 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, default=TRUTH, metavar="FILE")
     parser.add_argument("--again", type=int, default=1, metavar="N", help="calls a condition")
     parser.add_argument("--only", default="", metavar="TEXT", help="conditions named like this")
-    parser.add_argument("--lanes", type=int, default=2, help="calls at a time")
+    parser.add_argument("--lanes", type=int, default=3, help="calls at a time")
     parser.add_argument("--nice", type=int, default=-10, help="priority of the browsers")
     parser.add_argument("--raw", type=Path, metavar="DIR", help="keep all statistics there")
     asyncio.run(collect(parser.parse_args()))

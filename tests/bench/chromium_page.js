@@ -92,7 +92,8 @@ async function watched() {
     video: ['framesDecoded', 'framesDropped', 'frameHeight', 'bytesReceived', 'headerBytesReceived',
             'retransmittedBytesReceived', 'fecBytesReceived', 'freezeCount',
             'totalFreezesDuration', 'packetsReceived', 'packetsLost', 'retransmittedPacketsReceived',
-            'jitterBufferDelay', 'jitterBufferEmittedCount', 'nackCount', 'pliCount'],
+            'jitterBufferDelay', 'jitterBufferEmittedCount', 'nackCount', 'pliCount',
+            'qpSum'],
   };
   const samples = call.samples.map((sample) => {
     const row = {at: sample.at};

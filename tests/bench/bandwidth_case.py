@@ -1,0 +1,227 @@
+"""One case of the bandwidth benchmark: a lab's line with hub, agent and peers at work over it.
+
+Truth is the lab: its set rates, the packets that its links lost and carried, and the time packets
+spent in them. An error is that of the IP rate; goodput of the peers is put on the same scale.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from jharnet_monitor.judge.throughput import ip_rate
+from jharnet_monitor.lab import HEADQUARTERS, Lab
+from tests.bench.bandwidth_subject import CROSS_PORT, CROSS_RATE
+
+OFFICE, PREFIX = "potka", "jhnbb"
+SUBJECT = "tests.bench.bandwidth_subject"
+WAYS = ("download", "upload")
+IDLE, LOSS, JITTER, CROSS = "idle", "1 % loss", "5 ms jitter", "1 Mbit/s beside it"
+IPERF_SECONDS = 10
+DRAIN_SECONDS = 0.3
+"""For what was still queued when a test was over."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A line in Mbit/s each way, what is wrong with it, and how TCP behaves."""
+
+    down: float
+    up: float
+    congestion: str
+    trouble: str = IDLE
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        rate = f"{self.down:g}" if self.down == self.up else f"{self.down:g}/{self.up:g}"
+        return f"{rate} Mbit/s {self.congestion}, {self.trouble}"
+
+    def line(self, rate: float) -> dict[str, str]:
+        """One direction: 30 ms there and back, 200 ms of queue."""
+        trouble = {LOSS: {"loss": "1%"}, JITTER: {"jitter": "5ms"}}
+        extra = trouble.get(self.trouble, {})
+        return {"delay": "15ms", "rate": f"{rate} Mbit/s", "queue": "200ms", **extra}
+
+    def rate(self, way: str) -> float:
+        """bit/s as set."""
+        return 1e6 * (self.down if way == "download" else self.up)
+
+    def crossed(self, way: str) -> bool:
+        """Whether other traffic runs this way; none where it would not fit in."""
+        return self.trouble == CROSS and self.rate(way) > CROSS_RATE
+
+
+@dataclass
+class Seen:
+    """What one case came to, by direction; errors as shares of the truth. Goes into a file."""
+
+    errors: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
+    """Against what the line had for the test: of what others and loss leave of its rate."""
+    full: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
+    """The same figure against the rate of the line."""
+    by_loss: dict[str, list[bool]] = field(default_factory=lambda: {w: [] for w in WAYS})
+    """Whether the test said that loss held it back."""
+    beside: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
+    """Errors of the trains' figures that came with that."""
+    loaded: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    bytes: dict[str, list[int]] = field(default_factory=lambda: {w: [] for w in WAYS})
+    promised: list[float] = field(default_factory=list)
+    """Of the bytes that a whole test may cost, those that the lab saw on the line."""
+    unbooked: list[float] = field(default_factory=list)
+    """Share of the lab's bytes that the test's books lack."""
+    trains: list[float] = field(default_factory=list)
+    train_bytes: list[int] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    peers: dict[str, dict[str, float]] = field(default_factory=lambda: {w: {} for w in WAYS})
+    """Error of each peer against the same truth."""
+    iperf_bytes: dict[str, int] = field(default_factory=dict)
+
+
+class Bench:
+    """One case: the lab with hub and agent at work in it."""
+
+    def __init__(self, lab: Lab, case: Case, hub: subprocess.Popen[str]) -> None:
+        self.lab, self.case, self.hub = lab, case, hub
+        self.seen = Seen()
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, case: Case, seed: int) -> Iterator[Bench]:
+        """Everything started, and taken away at the end."""
+        offices = {OFFICE: {"down": case.line(case.down), "up": case.line(case.up)}}
+        spec = {"seed": seed, "congestion_control": case.congestion, "offices": offices}
+        with Lab.start(spec, PREFIX) as lab, contextlib.ExitStack() as stack:
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+
+            def start(where: str, *argv: str, **options: Any) -> subprocess.Popen[Any]:
+                process = lab.popen(where, argv, **options)
+                stack.callback(process.wait)
+                stack.callback(process.kill)
+                return process
+
+            python = (sys.executable, "-m", SUBJECT)
+            here, there = lab.addresses(HEADQUARTERS).pc, lab.addresses(OFFICE).pc
+            hub = start(
+                HEADQUARTERS, *python, "hub", f"{case.down:g}", f"{case.up:g}", text=True, **pipes
+            )
+            start(OFFICE, *python, "agent", here)
+            start(HEADQUARTERS, *python, "server")
+            start(HEADQUARTERS, "iperf3", "-s", stdout=subprocess.DEVNULL)
+            if case.crossed("download"):
+                start(HEADQUARTERS, *python, "cross", there)
+            if case.crossed("upload"):
+                start(OFFICE, *python, "cross", here)
+            yield cls(lab, case, hub)
+
+    def ask(self, path: str) -> dict[str, Any]:
+        """One test by the product; the lab's counters begin at 0 with it."""
+        if self.hub.stdin is None or self.hub.stdout is None:
+            raise RuntimeError("no pipes")
+        self.lab.reset()
+        print(path, file=self.hub.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self.hub.stdout.readline())
+        if answer["error"]:
+            self.seen.failed.append(answer["error"])
+        time.sleep(DRAIN_SECONDS)
+        return answer
+
+    def full_test(self) -> None:
+        """Rates, loaded round trips, seconds and bytes of one full test."""
+        answer, seen = self.ask("jharnet"), self.seen
+        values, conditions = answer["values"], answer["conditions"]
+        flows = self.lab.flows()
+        for way, flow in zip(WAYS, _streams(flows), strict=False):
+            measured = values.get(f"{way}_bits_per_second")
+            if measured is None:
+                continue
+            rate = self.case.rate(way)
+            seen.errors[way].append(measured / self.left(way, flow, flows) - 1)
+            seen.full[way].append(measured / rate - 1)
+            seen.by_loss[way].append(conditions.get(f"{way}_limited_by") == "loss")
+            if (capacity := values.get(f"{way}_capacity_bits_per_second")) is not None:
+                seen.beside[way].append(capacity / rate - 1)
+            seen.seconds.append(conditions[f"{way}_seconds"])
+            seen.bytes[way].append(flow["bytes_in"])
+            sojourn = (flow["sojourn_mean_ms"] + flow["back"]["sojourn_mean_ms"]) / 1000
+            seen.loaded.append(values[f"{way}_loaded_rtt_seconds"] / sojourn - 1)
+        ours = sum(f["bytes_in"] for f in flows if CROSS_PORT not in _ports(f))
+        seen.promised.append(ours / answer["cost"])
+        seen.unbooked.append(1 - values.get("bytes_spent", 0.0) / ours)
+
+    def left(self, way: str, flow: dict[str, Any], flows: list[dict[str, Any]]) -> float:
+        """bit/s that the line had for this stream: less what it lost, less what others took."""
+        taken = flow["packets_in"] - flow["dropped_queue"]
+        rate: float = self.case.rate(way) * (1 - float(flow["dropped_loss"]) / taken)
+        for other in flows:
+            same_way = other["source"] == flow["source"] and other["target_port"] == CROSS_PORT
+            if same_way:
+                seconds = other["last_out"] - other["first_out"]
+                rate -= float(other["bytes_out"]) * 8 / seconds
+        return rate
+
+    def train(self) -> None:
+        """The cheap estimate."""
+        answer = self.ask("trains")
+        for way in WAYS:
+            found = answer["values"].get(f"{way}_capacity_bits_per_second")
+            if found is not None:
+                self.seen.trains.append(found / self.case.rate(way) - 1)
+        sent = [
+            f["bytes_in"]
+            for f in self.lab.flows()
+            if f["protocol"] == "udp" and CROSS_PORT not in _ports(f)
+        ]
+        self.seen.train_bytes.append(max(sent, default=0))
+
+    def peers(self) -> None:
+        """iperf3 for ten seconds each way, and speedtest-cli as it is."""
+        here = self.lab.addresses(HEADQUARTERS).pc
+        for way, option in (("download", ["-R"]), ("upload", [])):
+            self.lab.reset()
+            argv = ["iperf3", "-c", here, "-J", "-t", str(IPERF_SECONDS), *option]
+            report = json.loads(self.lab.run(OFFICE, argv, timeout=90).stdout)
+            flows = self.lab.flows()
+            rate = ip_rate(report["end"]["sum_received"]["bits_per_second"])
+            stream = max((f for f in flows if f["protocol"] == "tcp"), key=lambda f: f["bytes_in"])
+            self.seen.iperf_bytes[way] = stream["bytes_in"]
+            self.seen.peers[way]["iperf3"] = rate / self.left(way, stream, flows) - 1
+        for way in WAYS:
+            self.lab.reset()
+            argv = [sys.executable, "-m", SUBJECT, "peer", here, way]
+            report = json.loads(self.lab.run(OFFICE, argv, timeout=90).stdout)
+            flows = self.lab.flows()
+            stream = max((f for f in flows if f["protocol"] == "tcp"), key=lambda f: f["bytes_in"])
+            rate = ip_rate(report[way])
+            self.seen.peers[way]["speedtest-cli"] = rate / self.left(way, stream, flows) - 1
+
+
+def _ports(flow: dict[str, Any]) -> tuple[int, int]:
+    return flow["source_port"], flow["target_port"]
+
+
+def _streams(flows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The two largest TCP flows in time order, each with the flow of its acknowledgements."""
+    tcp = [f for f in flows if f["protocol"] == "tcp" and f["packets_out"]]
+    ends = {(f["source"], f["source_port"], f["target_port"]): f for f in tcp}
+    largest = sorted(tcp, key=lambda f: -int(f["bytes_in"]))[:2]
+    largest.sort(key=lambda f: float(f["first_in"]))
+    return [{**f, "back": ends[f["target"], f["target_port"], f["source_port"]]} for f in largest]
+
+
+def measured(case: Case, times: int, seed: int, *, peers: bool) -> Seen:
+    """All that is seen in one case, with the peers beside it."""
+    with Bench.running(case, seed) as bench:
+        for _ in range(times):
+            bench.full_test()
+            bench.train()
+        if peers:
+            bench.peers()
+        return bench.seen
