@@ -126,6 +126,19 @@ def conference(office: str, at: datetime, grade: int) -> Measurement:
     )
 
 
+def utilisation(office: str, at: datetime, down: float, up: float) -> Measurement:
+    """Five minutes of an office's traffic, as its router counted it."""
+    values = {
+        "download_bits_per_second": down,
+        "upload_bits_per_second": up,
+        "window_seconds": 300.0,
+        "router_uptime_seconds": 864_000.0,
+    }
+    return Measurement(
+        office, "utilisation", at, 0.05, Outcome.OK, None, {}, values, f"u-{office}-{at}"
+    )
+
+
 def no_data(office: str, probe: str, at: datetime, cause: str = "no_agent") -> Measurement:
     """A run that could not measure."""
     return Measurement(
@@ -148,6 +161,7 @@ def full(offices: int = 264) -> Live:
         live.take(bandwidth(office.id, NOW - timedelta(minutes=8), 3.91e6 + n, 3.87e6 + n))
         live.take(bandwidth(office.id, NOW - timedelta(hours=2), 3.71e6, 3.37e6, "internet"))
         live.take(conference(office.id, NOW - timedelta(hours=1), 1 + n % 4))
+        live.take(utilisation(office.id, NOW - timedelta(minutes=4), 0.9e6 + n, 0.3e6))
     own = live.self_
     live.uplink_up, own.started_at, own.office_hours = True, NOW - timedelta(days=2), True
     own.schedule_lag, own.schedule_last_run, own.loop_lag = 0.004, NOW, 0.002
