@@ -29,8 +29,8 @@ from jharnet_monitor.model import Measurement, format_utc
 from jharnet_monitor.policy import Policy
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.record import Recorder
+from jharnet_monitor.report.apart import keep_drill
 from jharnet_monitor.report.courier import Courier
-from jharnet_monitor.report.drill_paper import keep_drill
 from jharnet_monitor.rtc.clips import prepare_ahead
 from jharnet_monitor.runner import Runner
 from jharnet_monitor.schedule import Schedule

@@ -17,7 +17,7 @@ from typing import Any
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.judge.delivered import falls_short
+from jharnet_monitor.judge.shortfall import falls_short
 from jharnet_monitor.load import Load, Running
 from jharnet_monitor.model import HEADQUARTERS, RETEST, Cause, Measurement, Outcome
 from jharnet_monitor.probes import PROBES

@@ -20,11 +20,10 @@ from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.schema import ReportSettings
 from jharnet_monitor.live import SelfLive
-from jharnet_monitor.report.build import Made as File
 from jharnet_monitor.report.courier import Courier
-from jharnet_monitor.report.mail import Letter
+from jharnet_monitor.report.files import Made as File
+from jharnet_monitor.report.mail import Letter, Mailing
 from jharnet_monitor.report.period import Period
-from jharnet_monitor.report.weekly_mail import Mailing
 from jharnet_monitor.store import Store
 from jharnet_monitor.tls import Files, make_authority, make_certificate, server_context
 from tests import made_up_week

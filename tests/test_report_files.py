@@ -20,10 +20,11 @@ from jharnet_monitor.commands import report as command
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.report import pdf, texts
+from jharnet_monitor.report.apart import keep_drill
 from jharnet_monitor.report.build import FORMATS, make
-from jharnet_monitor.report.drill_paper import keep_drill, make_drill
-from jharnet_monitor.report.files import write_whole
-from jharnet_monitor.report.pdf import SettingError, set_pdf
+from jharnet_monitor.report.drill_paper import make_drill
+from jharnet_monitor.report.files import SettingError, write_whole
+from jharnet_monitor.report.pdf import set_pdf
 from jharnet_monitor.report.source import summarise
 from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import LANGUAGES, words
@@ -180,7 +181,9 @@ def test_a_drills_papers_lie_among_the_reports(
     """The hub puts them there after each drill; where it cannot, the drill itself is kept."""
     drill = made_up_week.drill(made.config)
     config = made_up_week.config(made.database, directory=tmp_path / "reports")
-    keep_drill(drill, config, MADE_AT)
+    with caplog.at_level("INFO"):
+        keep_drill(drill, config, MADE_AT)
+    assert caplog.text.count("wrote") == len(LANGUAGES)
     names = {path.name for path in (tmp_path / "reports").iterdir()}
     assert names == {f"drill-20261118-053000-a1b2.{lang}.pdf" for lang in LANGUAGES}
     keep_drill(drill, made_up_week.config(made.database, directory=Path("/proc/none")), MADE_AT)

@@ -37,7 +37,7 @@ def build(
 ) -> None:
     """Write letter, sheets, raw measurements, hash chain and certificate form into one ZIP file."""
     from jharnet_monitor.dossier.build import build as write  # noqa: PLC0415 - slow to load
-    from jharnet_monitor.report.pdf import SettingError  # noqa: PLC0415
+    from jharnet_monitor.report.files import SettingError  # noqa: PLC0415
 
     loaded = load_config(config, files=False)
     period = between(first, last, ZoneInfo(loaded.district.timezone))

@@ -18,9 +18,9 @@ from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.live import SelfLive
 from jharnet_monitor.report.courier import Courier
+from jharnet_monitor.report.files import SettingError
 from jharnet_monitor.report.mail import compose, message_id
 from jharnet_monitor.report.outbox import Busy
-from jharnet_monitor.report.pdf import SettingError
 from jharnet_monitor.report.period import Period, week, week_of
 from jharnet_monitor.report.smtp import ServerError, mail_server
 from jharnet_monitor.report.weekly_mail import weekly_mails

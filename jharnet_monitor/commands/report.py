@@ -19,9 +19,9 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.report import period as periods
-from jharnet_monitor.report.build import FORMATS, Made, make, write
+from jharnet_monitor.report.build import FORMATS, make
 from jharnet_monitor.report.drill_paper import make_drill
-from jharnet_monitor.report.pdf import SettingError
+from jharnet_monitor.report.files import Made, SettingError, write
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.source import summarise
 from jharnet_monitor.report.words import LANGUAGES

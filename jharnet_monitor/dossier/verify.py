@@ -30,7 +30,7 @@ from jharnet_monitor.dossier.sealed import Sealed
 from jharnet_monitor.dossier.settings import read_settings
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import parse_utc
-from jharnet_monitor.report.pdf import SettingError
+from jharnet_monitor.report.files import SettingError
 from jharnet_monitor.report.period import Period, between
 
 

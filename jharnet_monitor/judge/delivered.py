@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from math import inf
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config.district import District
-from jharnet_monitor.config.schema import Link
 from jharnet_monitor.judge import stats
 from jharnet_monitor.judge.hours import in_busy_hour, in_office_hours
 from jharnet_monitor.judge.stats import P5_DAYS, P5_SAMPLES, Interval
-from jharnet_monitor.model import Measurement
 
 LOW = 0.05
 
@@ -73,21 +70,6 @@ def by_slot(
     limit = None if contracted is None else mark * contracted
     found = {slot: _delivered(held, zone, limit) for slot, held in slots.items()}
     return {slot: one for slot, one in found.items() if one is not None}
-
-
-def falls_short(measurement: Measurement, link: Link | None, mark: float) -> bool:
-    """Whether a speed test, in either direction, gave less than `mark` of what was contracted.
-
-    A test that its own pace held back gives only "at least", and falls short of nothing.
-    """
-    if link is None:
-        return False
-    contracts = {"download": link.contracted, "upload": link.contracted_up or link.contracted}
-    return any(
-        measurement.values.get(f"{way}_bits_per_second", inf) < mark * contracted
-        and not measurement.conditions.get(f"{way}_at_least")
-        for way, contracted in contracts.items()
-    )
 
 
 def _delivered(tests: Sequence[RateTest], zone: ZoneInfo, limit: float | None) -> Delivered | None:

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from jharnet_monitor.report.annex import as_csv, tables
 from jharnet_monitor.report.content import content
-from jharnet_monitor.report.files import write_whole
+from jharnet_monitor.report.files import Made
 from jharnet_monitor.report.html import set_html
 from jharnet_monitor.report.pdf import Attachment, set_pdf
 from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import Words, words
 from jharnet_monitor.report.xlsx import workbook
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A file of a report, ready to be written or mailed."""
-
-    name: str
-    language: str
-    format: str
-    content: bytes
 
 
 def _pdf(summary: Summary, language: Words) -> bytes:
@@ -68,10 +56,3 @@ def make(summary: Summary, languages: Sequence[str], formats: Sequence[str]) -> 
                 ending,
                 FORMATS[ending](summary, words(language)),
             )
-
-
-def write(made: Made, out: Path) -> Path:
-    """Put a file into its directory, whole; gives its path."""
-    path = out / made.name
-    write_whole(path, made.content)
-    return path

@@ -16,12 +16,12 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.live import SelfLive
 from jharnet_monitor.model import format_utc, parse_utc
-from jharnet_monitor.report.build import Made, write
+from jharnet_monitor.report.apart import weekly_mails
 from jharnet_monitor.report.due import due_at, due_weeks
+from jharnet_monitor.report.files import Made, SettingError, write
+from jharnet_monitor.report.mail import Mailing
 from jharnet_monitor.report.outbox import Busy, Outbox, pause
-from jharnet_monitor.report.pdf import SettingError
 from jharnet_monitor.report.period import Period
-from jharnet_monitor.report.weekly_mail import Mailing, weekly_mails
 from jharnet_monitor.store import Store, StoreError
 from jharnet_monitor.store.mails import MailState
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report import texts
-from jharnet_monitor.report.build import Made, write
 from jharnet_monitor.report.drills import drill_row
+from jharnet_monitor.report.files import Made, write
 from jharnet_monitor.report.html import set_html
-from jharnet_monitor.report.pdf import SettingError, set_pdf
+from jharnet_monitor.report.pdf import set_pdf
 from jharnet_monitor.report.words import Words, words
-
-log = logging.getLogger(__name__)
 
 SIGNATORIES = ("engineer", "manager", "dio")
 
@@ -44,16 +41,10 @@ def make_drill(
             yield Made(f"drill-{drill['id']}.{language}.{ending}", language, ending, made)
 
 
-def keep_drill(drill: Mapping[str, Any], config: Config, made_at: datetime) -> None:
-    """Put a drill's papers among the reports, where the hub's page shows them; blocks.
-
-    A paper that cannot be made costs the drill nothing: the log says why.
-    """
-    try:
-        for made in make_drill(drill, config, config.report.languages, ["pdf"], made_at):
-            log.info("wrote %s", write(made, config.report.directory))
-    except (SettingError, UserError) as error:
-        log.error("the paper of drill %s could not be made: %s", drill["id"], error)
+def write_drill(drill: Mapping[str, Any], config: Config, made_at: datetime) -> list[Path]:
+    """Put a drill's papers among the reports, and say where; raises `SettingError`, `UserError`."""
+    papers = make_drill(drill, config, config.report.languages, ["pdf"], made_at)
+    return [write(made, config.report.directory) for made in papers]
 
 
 def drill_content(

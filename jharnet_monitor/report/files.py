@@ -1,12 +1,34 @@
-"""Writes a file whole or not at all."""
+"""What the makers of papers give, and how it is written: a file whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from jharnet_monitor.errors import UserError
+
+
+class SettingError(Exception):
+    """The paper could not be set; says in one line what is wrong with template, font or data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file of a report, ready to be written or mailed."""
+
+    name: str
+    language: str
+    format: str
+    content: bytes
+
+
+def write(made: Made, out: Path) -> Path:
+    """Put a file into its directory, whole; gives its path."""
+    path = out / made.name
+    write_whole(path, made.content)
+    return path
 
 
 def write_whole(path: Path, content: bytes) -> None:

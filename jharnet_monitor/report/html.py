@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
-from jharnet_monitor.report.pdf import SettingError
+from jharnet_monitor.report.files import SettingError
 
 
 @cache

@@ -42,6 +42,15 @@ class Letter:
     root: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Mailing:
+    """One mail of a period: its name in the log, who gets it, what it says."""
+
+    name: str
+    recipients: tuple[str, ...]
+    letter: Letter
+
+
 def message_id(name: str, recipients: Iterable[str], sender: str) -> str:
     """The Message-ID (RFC 5322, 3.6.4): the same for the same mail to the same recipients.
 

@@ -18,9 +18,8 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.report.files import write_whole
-from jharnet_monitor.report.mail import compose, message_id
+from jharnet_monitor.report.mail import Mailing, compose, message_id
 from jharnet_monitor.report.smtp import MailError, MailServer, ServerError, mail_server
-from jharnet_monitor.report.weekly_mail import Mailing
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.mails import Delivery, MailState
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import fontpkg_noto_sans_devanagari as font  # type: ignore[import-untyped]
 import typst
 
+from jharnet_monitor.report.files import SettingError
+
 log = logging.getLogger(__name__)
 
 _Standard = Literal["a-3b"]
@@ -29,10 +31,6 @@ class Attachment:
     name: str
     title: str
     content: bytes
-
-
-class SettingError(Exception):
-    """The paper could not be set; says in one line what is wrong with template, font or data."""
 
 
 def set_pdf(

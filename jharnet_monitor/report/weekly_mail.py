@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.report.build import Made, make
+from jharnet_monitor.report.build import make
 from jharnet_monitor.report.content import content
+from jharnet_monitor.report.files import Made
 from jharnet_monitor.report.html import set_html
-from jharnet_monitor.report.mail import Enclosure, Letter, Picture
+from jharnet_monitor.report.mail import Enclosure, Letter, Mailing, Picture
 from jharnet_monitor.report.pdf import set_picture
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.source import summarise
@@ -20,15 +20,6 @@ from jharnet_monitor.report.words import Words, words
 from jharnet_monitor.store import Store
 
 _RULE = "\n\n" + "-" * 60 + "\n\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Mailing:
-    """One mail of a period: its name in the log, who gets it, what it says."""
-
-    name: str
-    recipients: tuple[str, ...]
-    letter: Letter
 
 
 def weekly_mails(
