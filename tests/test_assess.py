@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
 from scipy import special
 
 from jharnet_monitor.judge import beta
-from jharnet_monitor.judge.assess import Basis, Seen, assess
+from jharnet_monitor.judge.assess import Basis, Seen, assess, policy_of
 from jharnet_monitor.judge.availability import account
 from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.report.claims import judged
@@ -50,10 +51,28 @@ def _odd() -> Iterator[Measurement]:
             )  # fmt: skip
 
 
+def _traffic() -> Iterator[Measurement]:
+    """What the first office's router counted, with what must not count: the nights, a test of ours,
+    and a mean over an hour, all of them full.
+    """
+    chance = Random(7)
+    for day in range(DAYS):
+        begin = WEEK.end - timedelta(days=DAYS - day)
+        for minute in range(0, 24 * 60, 10):
+            busy = 9 * 60 <= minute < 18 * 60
+            at = begin + timedelta(minutes=minute, seconds=5)
+            rate = 9e5 * chance.random() if busy else 3.9e6
+            yield made_up.utilisation(OFFICES[0], at, rate, rate / 2)
+        full = made_up.utilisation(OFFICES[0], begin + timedelta(hours=13, minutes=1), 4e6, 4e6)
+        yield replace(full, id=f"{full.id}-load", conditions={"under_load": True})
+        hour = {"window_seconds": 3600.0}
+        yield replace(full, id=f"{full.id}-hour", values={**full.values, **hour})
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filed]:
     """Two offices over the stretch by which a weekly report judges."""
-    found = filed(tmp_path_factory.mktemp("judged"), 2, DAYS, more=_odd())
+    found = filed(tmp_path_factory.mktemp("judged"), 2, DAYS, more=[*_odd(), *_traffic()])
     yield found
     found.store.close()
 
@@ -98,6 +117,21 @@ def test_what_does_not_count_counts_in_neither(claims: dict[str, Any]) -> None:
         assert office["delivered"]["down"]["low"] > 3.6e6
         assert office["loss"]["value"] == 0.0
         assert office["delivered"]["down"]["basis"] == "off_hours"
+
+
+def test_other_traffic_is_that_of_office_hours(claims: dict[str, Any]) -> None:
+    """Of the office whose router is asked it is measured; of the other it is the assumption."""
+    asked, other = (claims["offices"][office] for office in OFFICES)
+    found = asked["other"]["down"]
+    assert 8.3e5 < found["low"] < 8.55e5 < found["high"] < 8.8e5
+    assert found["days"] in (23, 24) and found["n"] == 45 * found["days"] - found["days"]
+    assert asked["need"]["down"]["measured"] and not other["need"]["down"]["measured"]
+    policy = policy_of(made_up.config(2), made_up.config(2).offices[0])
+    assumed = replace(policy, seats=20).need()
+    assert other["need"]["up"] == {
+        "value": pytest.approx(assumed), "low": pytest.approx(assumed),
+        "high": pytest.approx(assumed), "measured": False, "at_least": False,
+    }  # fmt: skip
 
 
 def _tests(rate: float, count: int = 25, **conditions: Any) -> list[Measurement]:

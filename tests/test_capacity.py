@@ -32,7 +32,7 @@ def test_examples_in_docstrings_hold() -> None:
 
 def test_the_need_is_the_policys_formula() -> None:
     """(conferences x media x overhead + other + seats + services) / utilisation."""
-    assert ENOUGH.need == pytest.approx((1.58e6 * 1.15 + 500e3 + 250e3 + 100e3) / 0.7)
+    assert ENOUGH.need() == pytest.approx((1.58e6 * 1.15 + 500e3 + 250e3 + 100e3) / 0.7)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,32 @@ def test_a_need_beyond_the_tariff_has_no_slab() -> None:
     assert judge(LINE, replace(MORE, conferences=20), MARKS, TARIFF).slab is None
 
 
+def _other(value: float, days: int = 20) -> Interval:
+    return Interval(value, value * 0.95, value * 1.05, 90 * days, days)
+
+
+def test_measured_traffic_takes_the_place_of_the_assumption() -> None:
+    """By its interval: what lies between its ends is not decided, and few days leave it aside."""
+    idle = judge(replace(LINE, other=(_other(0.1e6), _other(0.1e6))), MORE, MARKS, TARIFF)
+    assert idle.needs[0].measured
+    assert idle.needs[0].value == MORE.need(0.1e6) < MORE.need()
+    busy = judge(replace(LINE, other=(_other(1.5e6), None)), ENOUGH, MARKS, TARIFF)
+    assert busy.main is Verdict.UPGRADE and busy.slab == 8e6
+    assert (busy.needs[0].measured, busy.needs[1].measured) == (True, False)
+    near = Interval(0.6e6, 0.3e6, 0.9e6, 900, 10)
+    told = judge(replace(LINE, other=(near, near)), ENOUGH, MARKS, TARIFF)
+    assert told.doubts == (Doubt.NEED_UNDECIDED,)
+    few = judge(replace(LINE, other=(_other(1.5e6, days=9), None)), ENOUGH, MARKS, TARIFF)
+    assert not few.needs[0].measured and few.main is Verdict.NOTHING
+
+
 def test_demand_that_fills_the_line_is_a_lower_bound() -> None:
-    """On a full line measured demand is cut off: the need is at least that."""
-    full = replace(ENOUGH, other=3.8e6, measured=True)
-    assert capacity.at_least(full, GOOD)
-    assert not capacity.at_least(replace(full, measured=False), GOOD)
+    """On a full line measured demand is cut off: the need is at least that, and never met."""
+    full = judge(replace(LINE, other=(_other(3.8e6), _other(1e5))), ENOUGH, MARKS, TARIFF)
+    assert [need.at_least for need in full.needs] == [True, False]
+    assert full.main is Verdict.UPGRADE
+    roomy = replace(LINE, contracted=(20e6, 20e6), other=(_other(3.8e6), None))
+    assert Doubt.NEED_UNDECIDED in judge(roomy, ENOUGH, MARKS, TARIFF).doubts
 
 
 def test_histories_of_known_truth_are_judged_right() -> None:

@@ -139,7 +139,10 @@ def test_packets_are_added_up_by_day_whatever_else_was_measured(bench: Bench) ->
         one("e", 90, values=plain),
     ])  # fmt: skip
     bounds = [START + timedelta(hours=hour) for hour in range(4)]
-    first, second, third = bench.store.figures.packets("potka", bounds)
+    bench.store.add([one("f", 1, office="boram", values=plain)])
+    every = list(bench.store.figures.packets(bounds))
+    assert [(p.office, p.sent) for p in every[0] if p.office != "potka"] == [("boram", 60.0)]
+    first, second, third = ([p for p in found if p.office == "potka"] for found in every)
     found = {part.path: (part.count, part.minutes, part.sent, part.received) for part in first}
     assert found == {"jharnet": (3, 2, 120.0, 114.0), "agent_gateway": (1, 1, 60.0, 57.0)}
     assert [part.sent for part in second] == [60.0] and third == []

@@ -18,6 +18,7 @@ from jharnet_monitor.dossier.evidence import Evidence
 from jharnet_monitor.judge import capacity, stats
 from jharnet_monitor.judge.assess import Seen, assess
 from jharnet_monitor.judge.availability import Account, account
+from jharnet_monitor.judge.traffic import other
 from jharnet_monitor.model import OfficeState, format_utc
 from jharnet_monitor.report.claims import interval, judged, rounded
 from jharnet_monitor.report.fold import OUT, clipped, conference, outages
@@ -76,6 +77,7 @@ def _office(evidence: Evidence, office: Office, until: datetime) -> dict[str, An
         sent=sent.tolist(),
         minutes=minutes,
         days=len(evidence.days[office.id]),
+        other=other(evidence.traffic[office.id], evidence.config.district, evidence.period.days),
     )
     return {
         "measurements": sum(n for (name, _), n in evidence.counts.items() if name == office.id),

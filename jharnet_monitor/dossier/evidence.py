@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
+from jharnet_monitor.judge.traffic import Traffic
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
-from jharnet_monitor.report.collect import LINE
+from jharnet_monitor.report.collect import DOWN, LINE, UP
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.store import Transition
 from jharnet_monitor.store.tables import from_ms, to_ms
@@ -66,6 +67,7 @@ class Evidence:
         self.config = config
         self.period = period
         self.minutes: dict[str, Minutes] = defaultdict(Minutes)
+        self.traffic: dict[str, Traffic] = defaultdict(Traffic)
         self.runs: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
         self.counts: Counter[tuple[str, str]] = Counter()
         self.transitions: dict[str, list[Transition]] = defaultdict(list)
@@ -108,6 +110,8 @@ class Evidence:
                 self.days[office].update(np.unique(day[mine]).tolist())
             if probe == "latency":
                 self._add_minutes(office, table.filter(pa.array(mine)), day[mine])
+            elif probe == "utilisation":
+                self._add_traffic(office, table.filter(pa.array(mine)))
             else:
                 self.runs[office, probe] += _measurements(table.filter(pa.array(mine)), probe)
 
@@ -115,10 +119,7 @@ class Evidence:
         """Minutes beside a test of our own count nowhere, and what an agent sees of its own
         gateway is another matter.
         """
-        conditions = table["conditions"].combine_chunks().dictionary_encode()
-        told = [json.loads(text) for text in conditions.dictionary.to_pylist()]
-        of_line = [c.get("path", "jharnet") == "jharnet" and not c.get("under_load") for c in told]
-        kept = np.array(of_line, dtype=bool)[conditions.indices.to_numpy()]
+        kept = _of_the_line(table)
         held = self.minutes[office]
         held.day.append(day[kept])
         for name in _COLUMNS:
@@ -127,6 +128,15 @@ class Evidence:
             else:
                 values = np.full(int(kept.sum()), np.nan)
             held.columns[name].append(values)
+
+    def _add_traffic(self, office: str, table: pa.Table) -> None:
+        """What the router's interface carried; stretches with a test of ours are not counted."""
+        if not {"window_seconds", DOWN, UP}.issubset(table.column_names):
+            return
+        seconds = table["window_seconds"].to_numpy()
+        kept = _of_the_line(table) & ~np.isnan(seconds)
+        down, up = (table[name].to_numpy()[kept] for name in (DOWN, UP))
+        self.traffic[office].add(table["started_at"].to_numpy()[kept], seconds[kept], down, up)
 
     def _see(self, started: NDArray[np.int64], probe: str) -> None:
         first, last = from_ms(int(started.min())), from_ms(int(started.max()))
@@ -173,6 +183,15 @@ class Evidence:
     def day(self, moment: datetime) -> int:
         """The number of a moment's day in the period."""
         return int(np.searchsorted(self._midnights, to_ms(moment), side="right")) - 1
+
+
+def _of_the_line(table: pa.Table) -> NDArray[np.bool_]:
+    """Which runs were made over JharNet and beside no test of our own."""
+    conditions = table["conditions"].combine_chunks().dictionary_encode()
+    told = [json.loads(text) for text in conditions.dictionary.to_pylist()]
+    counts = [c.get("path", "jharnet") == "jharnet" and not c.get("under_load") for c in told]
+    kept: NDArray[np.bool_] = np.array(counts, dtype=bool)[conditions.indices.to_numpy()]
+    return kept
 
 
 def _measurements(table: pa.Table, probe: str) -> list[Measurement]:

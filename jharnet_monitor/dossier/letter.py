@@ -15,7 +15,17 @@ from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.judge.capacity import Verdict
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.page_one import grade_text
-from jharnet_monitor.report.phrases import contract, interval, reason, slab_text, verdict_name
+from jharnet_monitor.report.phrases import (
+    Claim,
+    contract,
+    interval,
+    need,
+    need_text,
+    other_basis,
+    reason,
+    slabs_text,
+    verdict_name,
+)
 from jharnet_monitor.report.words import Words
 
 BLANK = "…………………"
@@ -77,7 +87,7 @@ def _opening(case: Case, words: Words) -> Iterator[str]:
         "dossier.letter.opening",
         days=texts.days_of(case.period, words),
         offices=found["offices"],
-        n=found["measurements"],
+        n=texts.number(found["measurements"]),
     )
     yield words(
         "dossier.letter.conference",
@@ -96,8 +106,9 @@ def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
         "office": texts.office_name(office, words),
         "contracted": contract(found, words),
         "delivered": [interval(way, texts.rate, words) for way in (down, up)],
-        "rests": words("dossier.rests", n=down["n"], days=down["days"]) if down["n"] else "",
-        "need": texts.rate(found["need"]),
+        "rests": list(_rests(down, up, words)),
+        "need": need(found, words),
+        "other": other_basis(found, words),
         "conference": grade_text(found["conference"]["grade"], words),
         "tests": words("report.tests", n=found["conference"]["tests"]),
         "availability": missing if ratio is None else texts.share_down(ratio),
@@ -116,33 +127,26 @@ def _verdicts(case: Case, words: Words) -> Iterator[str]:
         offices = [by_id[name] for name in case.claims["district"]["verdicts"][verdict]]
         if offices:
             names = (texts.office_name(office, words) for office in offices)
-            slabs = (slab_text(case.of(office), office, words) for office in offices)
+            claims = {office.id: case.of(office) for office in offices}
             yield words(
                 f"dossier.letter.{verdict}",
                 names=texts.listed(names, words),
-                slabs=texts.listed(slabs, words),
+                slabs=slabs_text(case.config, claims, words) if verdict == "upgrade" else "",
             )
 
 
 def _ending(case: Case, words: Words) -> Iterator[str]:
-    yield need_text(case, words)
+    yield words("dossier.letter.basis")
+    yield need_text(case.config, case.claims["offices"], words)
     yield words("dossier.letter.evidence", root=case.root)
 
 
-def need_text(case: Case, words: Words) -> str:
-    """How the need is computed, and what of it is an assumption."""
-    policy = case.config.capacity
-    return words(
-        "dossier.letter.need",
-        conferences=policy.conferences,
-        video=texts.rate(policy.video),
-        audio=texts.rate(policy.audio),
-        overhead=texts.percent(policy.overhead),
-        other=texts.rate(policy.other),
-        per_seat=texts.rate(policy.per_seat),
-        services=texts.rate(policy.services),
-        utilisation=texts.percent(policy.utilisation),
-    )
+def _rests(down: Claim, up: Claim, words: Words) -> Iterator[str]:
+    """On how many tests, of which kind, the delivered speed rests."""
+    if down["n"]:
+        yield words("dossier.rests", n=down["n"], days=down["days"])
+    for basis in dict.fromkeys(way["basis"] for way in (down, up) if way["basis"]):
+        yield words(f"dossier.basis.{basis}")
 
 
 def _enclosures(case: Case, words: Words) -> list[str]:

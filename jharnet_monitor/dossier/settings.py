@@ -26,7 +26,8 @@ def settings(config: Config) -> dict[str, Any]:
         "probes": {"latency": {"every": latency["every"]}},
         "thresholds": whole["thresholds"],
         "offices": [
-            {k: v for k, v in office.items() if k != "agent"} for office in whole["offices"]
+            {k: v for k, v in office.items() if k not in ("agent", "snmp")}
+            for office in whole["offices"]
         ],
         "report": {k: whole["report"][k] for k in ("directive", "directive_hi")},
         "capacity": whole["capacity"],

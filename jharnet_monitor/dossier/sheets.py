@@ -11,7 +11,16 @@ from jharnet_monitor.judge.assess import WAYS
 from jharnet_monitor.judge.stats import P5_DAYS, P5_SAMPLES
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.page_one import grade_text
-from jharnet_monitor.report.phrases import Claim, contract, interval, reason, rests, verdict_name
+from jharnet_monitor.report.phrases import (
+    Claim,
+    contract,
+    interval,
+    need,
+    other_basis,
+    reason,
+    rests,
+    verdict_name,
+)
 from jharnet_monitor.report.words import Words
 
 Row = list[str]
@@ -55,7 +64,12 @@ def _sheet(case: Case, office: Office, words: Words) -> dict[str, Any]:
 def _speed(found: Claim, words: Words) -> Iterator[Row]:
     delivered = found["delivered"]
     yield [words("dossier.sheet.contracted"), contract(found, words), ""]
-    yield [words("dossier.sheet.need"), texts.rate(found["need"]), ""]
+    yield [words("dossier.sheet.need"), need(found, words), other_basis(found, words)]
+    for way in WAYS:
+        one = found["other"][way]
+        if one["value"] is not None:
+            told = interval(one, texts.rate, words)
+            yield [words(f"dossier.sheet.other_{way}"), told, rests(one, words, "rests_readings")]
     for way in WAYS:
         one = delivered[way]
         yield [
@@ -125,5 +139,9 @@ def _states(found: Claim, words: Words) -> Iterator[Row]:
 
 
 def _count(found: Claim, words: Words) -> Row:
-    told = words("dossier.sheet.measurements_value", n=found["measurements"], days=found["days"])
+    told = words(
+        "dossier.sheet.measurements_value",
+        n=texts.number(found["measurements"]),
+        days=found["days"],
+    )
     return [words("dossier.sheet.measurements"), told, ""]

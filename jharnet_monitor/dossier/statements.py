@@ -6,10 +6,10 @@ import hashlib
 from typing import Any
 
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.letter import need_text
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.page_one import grade_text
+from jharnet_monitor.report.phrases import need_text
 from jharnet_monitor.report.words import Words
 
 _MAILED = ("name", "moment", "recipient", "root")
@@ -25,6 +25,7 @@ def method(case: Case, words: Words) -> dict[str, Any]:
         "said": said,
         "method": [
             words("dossier.method.delivered"),
+            words("dossier.method.other"),
             words("dossier.method.judgement"),
             *(
                 words(f"report.method_text.{part}")
@@ -32,7 +33,7 @@ def method(case: Case, words: Words) -> dict[str, Any]:
             ),
         ],
         "statistics": words("dossier.method.statistics_text"),
-        "assumptions": [need_text(case, words), _marks(case, words)],
+        "assumptions": [need_text(case.config, case.claims["offices"], words), _marks(case, words)],
         "integrity": words(
             "dossier.method.integrity_text",
             links=len(case.chain),

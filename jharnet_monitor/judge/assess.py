@@ -16,6 +16,7 @@ from jharnet_monitor.judge import capacity, stats
 from jharnet_monitor.judge.availability import Account
 from jharnet_monitor.judge.hours import in_office_hours
 from jharnet_monitor.judge.stats import Days, Interval
+from jharnet_monitor.judge.traffic import Ways
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 
 WAYS = ("down", "up")
@@ -46,6 +47,8 @@ class Seen:
     minutes: int = 0
     days: int = 0
     """Days on which anything was measured."""
+    other: Ways = (None, None)
+    """95th percentile of all other traffic (`traffic.other`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,7 @@ def _line(
         lan_down=part(OfficeState.LAN_DOWN),
         unexplained=part(OfficeState.UNREACHABLE),
         days=seen.days,
+        other=seen.other,
     )
 
 

@@ -8,11 +8,13 @@ only where the whole 95 % interval supports it; otherwise it is `not_enough_evid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from jharnet_monitor.judge.stats import Interval
+from jharnet_monitor.judge.traffic import Ways, proven
 
 CENSORED = 0.95
 """Demand that fills the line to this share of what it delivers was held back by it: the need is
@@ -55,8 +57,7 @@ class Doubt(StrEnum):
 class Policy:
     """What a block needs by the district's policy; rates in bit/s, each way.
 
-    `other` is the 95th percentile of all other traffic, `measured` where a counter says so and
-    else an assumption.
+    `other` is the assumed 95th percentile of all other traffic, for where no counter tells it.
     """
 
     conferences: int
@@ -68,22 +69,35 @@ class Policy:
     per_seat: float
     services: float
     utilisation: float
-    measured: bool = False
 
     @property
     def media(self) -> float:
         """What the conferences take."""
         return self.conferences * (self.video + self.audio) * (1 + self.overhead)
 
-    @property
-    def need(self) -> float:
+    def need(self, other: float | None = None) -> float:
         """What the line has to carry, over how full it may be planned.
 
-        >>> round(Policy(1, 1.5e6, 80e3, 0.15, 500e3, 10, 50e3, 100e3, 0.7).need)
+        >>> round(Policy(1, 1.5e6, 80e3, 0.15, 500e3, 10, 50e3, 100e3, 0.7).need())
         4167143
         """
-        load = self.media + self.other + self.seats * self.per_seat + self.services
+        beside = self.other if other is None else other
+        load = self.media + beside + self.seats * self.per_seat + self.services
         return load / self.utilisation
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one way of a line has to carry, in bit/s: the value, and its 95 % interval where other
+    traffic was measured (`measured`). An assumption has no interval.
+    """
+
+    value: float
+    low: float
+    high: float
+    measured: bool = False
+    at_least: bool = False
+    """The traffic filled the line, which held the rest of it back: the need may be larger still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +130,20 @@ class Line:
     """Out of reach, and whether line or power failed is not known."""
     days: int = 0
     """Days on which anything was measured."""
+    other: Ways = (None, None)
+    """95th percentile of all other traffic, the same ways."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What would help, the main verdict first; `doubts` where the evidence does not suffice.
 
-    `slab` is the speed to order in an upgrade, None where the tariff has none that large; it is
-    None for every other verdict, too.
+    `needs` are towards the office and from it. `slab` is the speed to order in an upgrade, None
+    where the tariff has none that large; it is None for every other verdict, too.
     """
 
     verdicts: tuple[Verdict, ...]
-    need: float
+    needs: tuple[Need, Need]
     doubts: tuple[Doubt, ...] = ()
     slab: float | None = None
 
@@ -144,10 +160,10 @@ def judge(line: Line, policy: Policy, marks: Marks, tariff: Sequence[float]) -> 
     helps nobody. Power, LAN and outages that nobody can explain stand beside an upgrade, since
     they keep no packet slow.
     """
-    need = policy.need
+    needs = needs_of(line, policy)
     if line.days < marks.days:
-        return Judgement((Verdict.NOT_ENOUGH_EVIDENCE,), need, (Doubt.FEW_DAYS,))
-    doubts = tuple(dict.fromkeys(_doubts(line, need, marks)))
+        return Judgement((Verdict.NOT_ENOUGH_EVIDENCE,), needs, (Doubt.FEW_DAYS,))
+    doubts = tuple(dict.fromkeys(_doubts(line, needs, marks)))
     faults = list(dict.fromkeys(_faults(line, marks)))
     others = [
         verdict
@@ -155,14 +171,39 @@ def judge(line: Line, policy: Policy, marks: Marks, tariff: Sequence[float]) -> 
         if down > 1 - marks.available
     ]
     outages = (Doubt.OUTAGES_UNEXPLAINED,) if line.unexplained > 1 - marks.available else ()
-    if not faults and not doubts and _short(line, need):
-        slab = next_slab(need, tariff)
-        return Judgement((Verdict.UPGRADE, *others), need, outages, slab)
+    if not faults and not doubts and any(_short(*way) for way in _ways(line, needs)):
+        slab = next_slab(max(need.value for need in needs), tariff)
+        return Judgement((Verdict.UPGRADE, *others), needs, outages, slab)
     doubts = (*doubts, *outages)
     found = (*faults, *others)
     if doubts:
-        return Judgement((*found, Verdict.NOT_ENOUGH_EVIDENCE), need, doubts)
-    return Judgement(found or (Verdict.NOTHING,), need)
+        return Judgement((*found, Verdict.NOT_ENOUGH_EVIDENCE), needs, doubts)
+    return Judgement(found or (Verdict.NOTHING,), needs)
+
+
+def needs_of(line: Line, policy: Policy) -> tuple[Need, Need]:
+    """What each way has to carry: by what its other traffic was measured to be, else by the
+    assumption.
+    """
+    down, up = (
+        _need(other, delivered, policy)
+        for other, delivered in zip(line.other, line.delivered, strict=True)
+    )
+    return down, up
+
+
+def _need(other: Interval | None, delivered: Interval | None, policy: Policy) -> Need:
+    if other is None or other.low is None or other.high is None or not proven(other):
+        assumed = policy.need()
+        return Need(assumed, assumed, assumed)
+    censored = delivered is not None and other.value >= CENSORED * delivered.value
+    return Need(
+        value=policy.need(other.value),
+        low=policy.need(other.low),
+        high=math.inf if censored else policy.need(other.high),
+        measured=True,
+        at_least=censored,
+    )
 
 
 def next_slab(need: float, tariff: Sequence[float]) -> float | None:
@@ -172,13 +213,6 @@ def next_slab(need: float, tariff: Sequence[float]) -> float | None:
     (8000000.0, None)
     """
     return min((slab for slab in tariff if slab >= need), default=None)
-
-
-def at_least(policy: Policy, delivered: Interval | None) -> bool:
-    """Whether the measured demand filled the line, so that the need may be larger still."""
-    if not policy.measured or delivered is None:
-        return False
-    return policy.other >= CENSORED * delivered.value
 
 
 def _faults(line: Line, marks: Marks) -> Iterator[Verdict]:
@@ -192,20 +226,26 @@ def _faults(line: Line, marks: Marks) -> Iterator[Verdict]:
         yield Verdict.LINE_QUALITY
 
 
-def _short(line: Line, need: float) -> bool:
+def _ways(
+    line: Line, needs: tuple[Need, Need]
+) -> Iterator[tuple[Interval | None, float | None, Need]]:
+    """What is delivered, contracted and needed, a way each."""
+    return zip(line.delivered, line.contracted, needs, strict=True)
+
+
+def _short(delivered: Interval | None, contracted: float | None, need: Need) -> bool:
     """Whether a way is contracted for less than is needed, and does not carry the need either."""
-    return any(
+    return (
         delivered is not None
         and contracted is not None
-        and contracted < need
-        and delivered.below(need)
-        for delivered, contracted in zip(line.delivered, line.contracted, strict=True)
+        and contracted < need.low
+        and delivered.below(need.low)
     )
 
 
-def _doubts(line: Line, need: float, marks: Marks) -> Iterator[Doubt]:
+def _doubts(line: Line, needs: tuple[Need, Need], marks: Marks) -> Iterator[Doubt]:
     """What cannot be told, of what the verdict rests on."""
-    for delivered, contracted in zip(line.delivered, line.contracted, strict=True):
+    for delivered, contracted, need in _ways(line, needs):
         if contracted is None:
             yield Doubt.NO_CONTRACT
         elif delivered is None or delivered.low is None:
@@ -214,7 +254,8 @@ def _doubts(line: Line, need: float, marks: Marks) -> Iterator[Doubt]:
             mark = marks.delivered * contracted
             if not delivered.above(mark) and not delivered.below(mark):
                 yield Doubt.CONTRACT_UNDECIDED
-            if contracted < need and not delivered.above(need) and not delivered.below(need):
+            enough = contracted >= need.high or delivered.above(need.high)
+            if not enough and not _short(delivered, contracted, need):
                 yield Doubt.NEED_UNDECIDED
     if line.loss is None or line.loss.low is None or not _decided(line.loss, marks.loss):
         yield Doubt.LOSS_UNDECIDED

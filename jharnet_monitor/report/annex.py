@@ -83,6 +83,7 @@ _OFFICE: dict[str, _Getter] = {
     **{f"seconds_{state}": _seconds_in(state) for state in OfficeState},
     **_speed_columns("down", lambda office: office.down),
     **_speed_columns("up", lambda office: office.up),
+    "speed_outside_hours": lambda office: office.down.quiet if office.down.tests else None,
     "internet_down_median": lambda office: office.internet_down.median,
     "internet_up_median": lambda office: office.internet_up.median,
     "internet_tests": lambda office: max(office.internet_down.tests, office.internet_up.tests),

@@ -51,8 +51,8 @@ def grade_change(office: OfficeSummary, zone: ZoneInfo) -> Interval | None:
 
 def speed_change(office: OfficeSummary) -> Interval | None:
     """By how much the mean rate towards the office changed, in bit/s; None without tests."""
-    if office.before is None:
-        return None
+    if office.before is None or office.before.down.quiet is not office.down.quiet:
+        return None  # what the line carries, against what an office's own use left of it
     return stats.change(_days(office.before.down.days), _days(office.down.days))
 
 
@@ -73,8 +73,8 @@ def verdict(change: Interval | None) -> str:
 def said(change: Interval | None, form: texts.ChangeForm, words: Words) -> str:
     """The change in words, with its interval: `better: +0.5 (+0.2 to +0.8)`."""
     word = words(f"report.changes.{verdict(change)}")
-    if change is None or change.low is None or change.high is None:
-        return word
+    if change is None or change.low is None or change.high is None or change.low == change.high:
+        return word  # where every test was alike, resampling shows no spread
     (value, low, high), unit = form((change.value, change.low, change.high))
     return words("report.changes.said", word=word, value=value, low=low, high=high, unit=unit)
 

@@ -9,7 +9,9 @@ import math
 from typing import Any
 
 from jharnet_monitor.judge.assess import WAYS, Assessment
+from jharnet_monitor.judge.capacity import Need
 from jharnet_monitor.judge.stats import Interval
+from jharnet_monitor.judge.traffic import proven
 
 _DIGITS = 9
 
@@ -37,11 +39,26 @@ def judged(assessment: Assessment) -> dict[str, Any]:
             "lan_down": rounded(line.lan_down),
             "unreachable": rounded(line.unexplained),
         },
-        "need": rounded(found.need),
+        "other": {
+            way: interval(one if proven(one) else None)
+            for way, one in zip(WAYS, line.other, strict=True)
+        },
+        "need": {way: _need(need) for way, need in zip(WAYS, found.needs, strict=True)},
         "verdict": found.main.value,
         "verdicts": [verdict.value for verdict in found.verdicts],
         "doubts": [doubt.value for doubt in found.doubts],
         "slab": found.slab,
+    }
+
+
+def _need(need: Need) -> dict[str, Any]:
+    """What a way has to carry; without `high` it is that or more."""
+    return {
+        "value": rounded(need.value),
+        "low": rounded(need.low),
+        "high": rounded(need.high),
+        "measured": need.measured,
+        "at_least": need.at_least,
     }
 
 

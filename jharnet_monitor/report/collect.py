@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,9 +18,17 @@ from jharnet_monitor.judge.assess import Seen, assess
 from jharnet_monitor.judge.availability import account
 from jharnet_monitor.judge.stats import Days
 from jharnet_monitor.judge.timeline import Span
+from jharnet_monitor.judge.traffic import Traffic, other
 from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.report.claims import judged
-from jharnet_monitor.report.fold import by_day, clipped, conference, outages, speed
+from jharnet_monitor.report.fold import (
+    by_day,
+    clipped,
+    conference,
+    of_the_line,
+    outages,
+    speed,
+)
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.summary import Latency, OfficeSummary, Point, SpeedTest
 from jharnet_monitor.store.figures import Block, Extent, Packets
@@ -96,6 +104,7 @@ class Collector:
         self._calls: list[Measurement] = []
         self._tests: list[Measurement] = []
         self._internet: list[SpeedTest] = []
+        self._traffic = Traffic()
 
     def see(self, extent: Extent | None) -> None:
         """Count runs of the period that are not read one by one."""
@@ -127,9 +136,8 @@ class Collector:
         elif measurement.path == "internet" and measurement.started_at >= self.period.start:
             self._internet.append(SpeedTest(measurement.started_at, down, up))
 
-    def add_minutes(self, block: Block) -> None:
-        """Count minutes of latency; the block's piece is the number of its day."""
-        day = self.period.days[block.piece]
+    def add_minutes(self, day: date, block: Block) -> None:
+        """Count minutes of latency of one day."""
         self._days.add(day)
         if block.path != "jharnet":  # an agent's own view of its gateway is another matter
             return
@@ -137,15 +145,20 @@ class Collector:
         if not block.conditions.get("under_load"):
             self._latency.setdefault(day, LatencyTally()).add(block.values)
 
-    def add_packets(self, day: date, packets: Iterable[Packets]) -> None:
-        """Count a day before the period: it tells of the line's loss."""
-        for part in packets:
-            self._days.add(day)
-            if part.path == "jharnet" and not part.conditions.get("under_load"):
-                tally = self._latency.setdefault(day, LatencyTally())
-                tally.sent += int(part.sent)
-                tally.received += int(part.received)
-                tally.answered += part.minutes
+    def add_packets(self, day: date, packets: Packets) -> None:
+        """Count what was sent on a day before the period: it tells of the line's loss."""
+        self._days.add(day)
+        if packets.path == "jharnet" and not packets.conditions.get("under_load"):
+            tally = self._latency.setdefault(day, LatencyTally())
+            tally.sent += int(packets.sent)
+            tally.received += int(packets.received)
+            tally.answered += packets.minutes
+
+    def add_traffic(self, block: Block) -> None:
+        """Count what the router's interface carried, but for stretches with a test of ours."""
+        if "window_seconds" in block.values and not block.conditions.get("under_load"):
+            seconds, down, up = (block.values[name] for name in ("window_seconds", DOWN, UP))
+            self._traffic.add(block.starts, seconds, down, up)
 
     def add_kept(self, kept: Day) -> None:
         """Count a day whose minutes were pruned: only how they were spread is left of it."""
@@ -159,14 +172,15 @@ class Collector:
         down = link.contracted if link else None
         up = (link.contracted_up or down) if link else None
         tests = self._speed_tests()
+        line, quiet = of_the_line(tests, self.config.district)
         held = clipped(spans, self.period.start, self.until)
         return OfficeSummary(
             office=self.office,
             conference=conference(self._calls, self.config.district),
             account=account(held, self.period.start, self.until),
             outages=tuple(outages(self.office.id, held, self.until)),
-            down=speed(self._by_day(tests, "down"), down, share),
-            up=speed(self._by_day(tests, "up"), up, share),
+            down=speed(self._by_day(line, "down"), down, share, quiet=quiet),
+            up=speed(self._by_day(line, "up"), up, share, quiet=quiet),
             internet_down=speed(self._by_day(self._internet, "down"), None, share),
             internet_up=speed(self._by_day(self._internet, "up"), None, share),
             latency=self._whole_latency(),
@@ -191,8 +205,14 @@ class Collector:
             sent=[tally.sent for _, tally in known],
             minutes=sum(tally.answered for _, tally in known),
             days=len(self._days),
+            other=other(self._traffic, self.config.district, self._stretch()),
         )
         return judged(assess(self.config, self.office, seen))
+
+    def _stretch(self) -> list[date]:
+        """The days over which the line is judged."""
+        days = (self.period.days[-1] - self.judged_from).days + 1
+        return [self.judged_from + timedelta(days=n) for n in range(days)]
 
     def _speed_tests(self) -> list[SpeedTest]:
         """The tests of the period, a rate each way, by their beginning."""

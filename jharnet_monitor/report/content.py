@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from jharnet_monitor.config.case import Letter
+from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.changes import changes
 from jharnet_monitor.report.details import measured, speed_chart, states, trend
@@ -14,7 +16,7 @@ from jharnet_monitor.report.finding import Finding, Kind
 from jharnet_monitor.report.lines import lines
 from jharnet_monitor.report.office_page import office_page
 from jharnet_monitor.report.page_one import Judged, grade_text, judge, page_one
-from jharnet_monitor.report.phrases import slab_text
+from jharnet_monitor.report.phrases import slabs_text
 from jharnet_monitor.report.slots import slots
 from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import Words
@@ -72,27 +74,49 @@ def _directive(summary: Summary, judged: Sequence[Judged], words: Words) -> dict
     if text is None:
         return None
     tested = sum(one.group != "untested" for one in judged)
-    wanting = [
-        slab_text(one.summary.judged, one.summary.office, words)
+    wanting = {
+        one.summary.office.id: one.summary.judged
         for one in judged
         if Finding(Kind.UPGRADE) in one.found
-    ]
+    }
     speed = words("report.directive.no_upgrade")
     if wanting:
-        speed = words("report.directive.upgrade", names=texts.listed(wanting, words))
+        slabs = slabs_text(summary.config, wanting, words)
+        speed = words("report.directive.upgrade", slabs=slabs)
     return {
         "title": words("report.directive.title"),
         "text": text,
         "status": [
-            words(
-                "report.directive.tested",
-                tested=tested,
-                total=len(judged),
-                drills=len(summary.drills),
-            ),
-            speed,
+            words("report.directive.tested", tested=tested, total=len(judged))
+            + " "
+            + _drills(summary, words),
+            speed + " " + _letter(summary.config.letter, words),
         ],
     }
+
+
+def _drills(summary: Summary, words: Words) -> str:
+    """Whether all blocks were tested at the same time, as it was ordered."""
+    if not summary.drills:
+        return words("report.directive.no_drill")
+    newest = summary.drills[-1]
+    rows = newest["offices"]
+    wanted = summary.config.thresholds.grade
+    return words(
+        "report.directive.drill",
+        day=texts.day(parse_utc(newest["started_at"]).astimezone(summary.zone).date(), words),
+        joined=sum(bool(row["joined"]) for row in rows),
+        able=sum(row.get("grade") is not None and row["grade"] >= wanted for row in rows),
+        total=len(rows),
+    )
+
+
+def _letter(letter: Letter, words: Words) -> str:
+    """What has become of the letter, as far as the configuration tells."""
+    if letter.number is None:
+        return words("report.directive.no_letter")
+    date = letter.date or words("unknown")
+    return words("report.directive.letter", number=letter.number, date=date)
 
 
 def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
@@ -102,7 +126,7 @@ def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
     else:
         extent = words(
             "report.method_text.extent",
-            n=summary.measurements,
+            n=texts.number(summary.measurements),
             first=texts.clock_moment(summary.extent[0], zone, words),
             last=texts.clock_moment(summary.extent[1], zone, words),
         )

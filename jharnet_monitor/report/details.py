@@ -36,7 +36,10 @@ def measured_row(office: OfficeSummary, words: Words) -> list[str]:
     loss = missing
     if latency.loss is not None:
         loss = words(
-            "report.loss_of", loss=texts.loss(latency.loss), lost=latency.lost, sent=latency.sent
+            "report.loss_of",
+            loss=texts.loss(latency.loss),
+            lost=texts.number(latency.lost),
+            sent=texts.number(latency.sent),
         )
     internet = missing
     if office.internet_down.tests or office.internet_up.tests:
@@ -48,9 +51,11 @@ def measured_row(office: OfficeSummary, words: Words) -> list[str]:
         rtt,
         missing if latency.jitter is None else texts.milliseconds(latency.jitter),
         loss,
-        str(latency.minutes)
+        texts.number(latency.minutes)
         if not latency.pruned
-        else words("report.minutes_pruned", minutes=latency.minutes, n=latency.pruned),
+        else words(
+            "report.minutes_pruned", minutes=texts.number(latency.minutes), n=latency.pruned
+        ),
         internet,
     ]
 
@@ -80,7 +85,7 @@ def speed_bar(speed: Speed, words: Words) -> dict[str, Any]:
     """A bar of the speed chart, and what it says in figures."""
     if speed.median is None:
         return {"bar": None, "text": words("not_measured")}
-    tests = words("report.tests", n=speed.tests)
+    tests = words("report.speed_tests_quiet" if speed.quiet else "report.tests", n=speed.tests)
     if speed.ratio is None:
         text = f"{texts.rate(speed.median)}, {words('report.contract_unknown')}; {tests}"
         return {"bar": None, "text": text}

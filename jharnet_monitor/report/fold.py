@@ -12,7 +12,7 @@ from jharnet_monitor.config.district import District
 from jharnet_monitor.judge.hours import in_office_hours
 from jharnet_monitor.judge.timeline import Span
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
-from jharnet_monitor.report.summary import Conference, Outage, Speed
+from jharnet_monitor.report.summary import Conference, Outage, Speed, SpeedTest
 
 OUT = (
     OfficeState.LINK_DOWN, OfficeState.POWER_DOWN, OfficeState.UNREACHABLE, OfficeState.LAN_DOWN,
@@ -60,10 +60,16 @@ def _most(names: Iterable[str | None]) -> str | None:
     return found.most_common(1)[0][0] if found else None
 
 
-def speed(days: Iterable[Sequence[float]], contracted: float | None, share: float) -> Speed:
+def speed(
+    days: Iterable[Sequence[float]],
+    contracted: float | None,
+    share: float,
+    *,
+    quiet: bool = False,
+) -> Speed:
     """Median rate over all tests, and how many lie below `share` of the contracted one.
 
-    `days` holds the rates of each day.
+    `days` holds the rates of each day; `quiet` says that all were made outside office hours.
 
     >>> found = speed([[2e6], [4e6, 3e6]], 4e6, 0.8)
     >>> found.median, found.tests, found.below, found.low, found.high
@@ -74,7 +80,13 @@ def speed(days: Iterable[Sequence[float]], contracted: float | None, share: floa
     if not rates:
         return Speed(contracted=contracted)
     below = 0 if contracted is None else sum(rate < share * contracted for rate in rates)
-    return Speed(median(rates), len(rates), contracted, below, min(rates), max(rates), held)
+    return Speed(median(rates), len(rates), contracted, below, min(rates), max(rates), held, quiet)
+
+
+def of_the_line(tests: Sequence[SpeedTest], district: District) -> tuple[Sequence[SpeedTest], bool]:
+    """The tests outside office hours; all, and False, where there is none."""
+    quiet = [test for test in tests if not in_office_hours(district, test.at)]
+    return (quiet, True) if quiet else (tests, False)
 
 
 def by_day(tests: Iterable[tuple[datetime, float | None]], zone: tzinfo) -> list[list[float]]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from jharnet_monitor.report import texts
-from jharnet_monitor.report.phrases import contract, interval, reason, verdict_name
+from jharnet_monitor.report.phrases import (
+    contract,
+    interval,
+    need,
+    need_text,
+    other_basis,
+    reason,
+    verdict_name,
+)
 from jharnet_monitor.report.summary import OfficeSummary, Summary
 from jharnet_monitor.report.words import Words
 
@@ -21,6 +29,9 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
             first=texts.day(summary.judged_from, words),
             last=texts.day(summary.period.days[-1], words),
         ),
+        "policy": need_text(
+            summary.config, {one.office.id: one.judged for one in summary.offices}, words
+        ),
         "head": [words(f"report.lines.head.{name}") for name in _HEADS],
         "rows": [_row(office, summary, words) for office in summary.offices],
     }
@@ -35,7 +46,8 @@ def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any
         "contracted": contract(found, words),
         "delivered": [interval(way, texts.rate, words) for way in ways],
         "basis": [words(f"dossier.basis.{name}") for name in _bases(ways)],
-        "need": texts.rate(found["need"]),
+        "need": need(found, words),
+        "other": other_basis(found, words),
         "verdict": verdict_name(found["verdict"], words),
         "also": words("report.lines.also", names=texts.listed(others, words)) if others else "",
         "reason": reason(found, summary.config, office.office, words),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,6 +26,13 @@ class Judged:
     """able, partly, unable, untested."""
 
 
+ACTORS = {
+    "department": (Kind.UPGRADE,),
+    "operator": (Kind.REPAIR, Kind.LOSS, Kind.LINE, Kind.DELAY),
+    "bdo": (Kind.POWER, Kind.LAN, Kind.NOT_TESTED, Kind.HOST),
+    "engineer": (Kind.CALL, Kind.OUTAGE, Kind.LIMITED, Kind.UNEXPLAINED, Kind.EVIDENCE),
+}
+"""Who has to act on what, the department first, to which the letter goes."""
 SHOWN = 2
 """Findings of an office on page one; its own page has all."""
 _ORDER = ("unable", "partly", "untested", "able")
@@ -63,6 +70,7 @@ def page_one(summary: Summary, judged: Sequence[Judged], words: Words) -> dict[s
             *_why_and_ask(summary, judged, words),
         ],
         "of": words("report.of", total=len(judged)),
+        "speed_key": words("report.speed_key"),
         "head": [
             words(f"report.head.{name}")
             for name in ("block", "conference", "availability", "speed")
@@ -107,27 +115,37 @@ def _why_and_ask(summary: Summary, judged: Sequence[Judged], words: Words) -> tu
     """The second sentence (why), by what was found first, and the third (who is asked)."""
     if not summary.measurements:
         return words("report.why_empty"), words("report.empty_ask")
-    main: Mapping[Kind, list[str]] = _by_kind(judged, words, main_only=True)
-    every: Mapping[Kind, list[str]] = _by_kind(judged, words, main_only=False)
-    if not every:
+    if not any(one.found for one in judged):
         return words("report.why_none"), words("report.asked_none")
-    reasons = "; ".join(_phrases("reason", main, words))
-    asks = "; ".join(_phrases("ask", main, words))
+    main = _by_kind(((one, one.found[:1]) for one in judged), words)
+    reasons = "; ".join(
+        words(f"reason.{kind}", names=texts.listed(names, words)) for kind, names in main.items()
+    )
+    asks = "; ".join(_asks(_by_kind(((one, _first(one)) for one in judged), words), words))
     return words("report.why", reasons=reasons), words("report.asked", asks=asks)
 
 
-def _by_kind(judged: Iterable[Judged], words: Words, *, main_only: bool) -> dict[Kind, list[str]]:
-    found: dict[Kind, list[str]] = defaultdict(list)
-    for one in judged:
-        for finding in one.found[:1] if main_only else one.found:
-            found[finding.kind].append(texts.office_name(one.summary.office, words))
-    return found
+def _by_kind(
+    found: Iterable[tuple[Judged, Iterable[Finding]]], words: Words
+) -> Mapping[Kind, list[str]]:
+    """The offices of which each kind of thing was found."""
+    kinds: dict[Kind, list[str]] = defaultdict(list)
+    for one, findings_ in found:
+        for finding in findings_:
+            kinds[finding.kind].append(texts.office_name(one.summary.office, words))
+    return kinds
 
 
-def _phrases(group: str, found: Mapping[Kind, list[str]], words: Words) -> list[str]:
-    return [
-        words(f"{group}.{kind}", names=texts.listed(names, words)) for kind, names in found.items()
-    ]
+def _asks(found: Mapping[Kind, list[str]], words: Words) -> Iterator[str]:
+    """What is asked of each who has to act, with the offices concerned."""
+    for who, kinds in ACTORS.items():
+        asked = [
+            words(f"ask.{kind}", names=texts.listed(found[kind], words))
+            for kind in kinds
+            if kind in found
+        ]
+        if asked:
+            yield words(f"actor.{who}", acts=texts.listed(asked, words))
 
 
 def row(judged: Judged, summary: Summary, words: Words) -> dict[str, Any]:
@@ -137,7 +155,7 @@ def row(judged: Judged, summary: Summary, words: Words) -> dict[str, Any]:
         "office": texts.office_name(office.office, words),
         "grade": office.conference.grade,
         "able": judged.group == "able",
-        "answer": grade_text(office.conference.grade, words),
+        "answer": _answer_text(judged, words),
         "tests": tests_text(office.conference, words),
         **availability_texts(office, words),
         **speed_texts(office.down, office.up, words),
@@ -153,6 +171,14 @@ def _first(judged: Judged) -> list[Finding]:
     """What page one has room for; a doubt only where nothing else is found."""
     certain = [finding for finding in judged.found if finding.kind is not Kind.EVIDENCE]
     return (certain or list(judged.found))[:SHOWN]
+
+
+def _answer_text(judged: Judged, words: Words) -> str:
+    """Whether the block can hold a conference: `yes, HD (720p)`, `audio only`, `no`."""
+    grade = judged.summary.conference.grade
+    if judged.group in ("able", "unable"):
+        return words(f"report.can.{grade}")
+    return grade_text(grade, words)
 
 
 def grade_text(grade: int | None, words: Words) -> str:
@@ -191,7 +217,10 @@ def speed_texts(down: Speed, up: Speed, words: Words) -> dict[str, str]:
     return {
         "speed": texts.both_rates(down.median, up.median),
         "contract": _contract(down, up, words),
-        "n": words("report.tests", n=max(down.tests, up.tests)),
+        "n": words(
+            "report.tests" if down.quiet else "report.speed_tests_left",
+            n=max(down.tests, up.tests),
+        ),
     }
 
 

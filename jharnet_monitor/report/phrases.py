@@ -37,7 +37,7 @@ def rests(claim: Claim, words: Words, key: str = "rests") -> str:
     """How many tests on how many days; empty where there is none."""
     if not claim["n"]:
         return ""
-    return words(f"dossier.{key}", n=claim["n"], days=claim["days"])
+    return words(f"dossier.{key}", n=texts.number(claim["n"]), days=claim["days"])
 
 
 def contract(claims: Claim, words: Words) -> str:
@@ -48,10 +48,62 @@ def contract(claims: Claim, words: Words) -> str:
     return texts.rate(down) if down == up else texts.both_rates(down, up)
 
 
+def need(claims: Claim, words: Words) -> str:
+    """What has to be carried, once where it is the same both ways."""
+    ways = [claims["need"][way] for way in WAYS]
+    down, up = (way["value"] for way in ways)
+    told = texts.rate(down) if down == up else texts.both_rates(down, up)
+    return words("capacity.at_least", rate=told) if any(w["at_least"] for w in ways) else told
+
+
+def _need(claims: Claim, way: str, words: Words) -> str:
+    """What one way has to carry, with its interval where it was measured."""
+    one = claims["need"][way]
+    if one["at_least"]:
+        return words("capacity.at_least", rate=texts.rate(one["value"]))
+    return interval(one, texts.rate, words) if one["measured"] else texts.rate(one["value"])
+
+
+def other_basis(claims: Claim, words: Words) -> str:
+    """Whether the need rests on traffic that was measured."""
+    measured = [claims["need"][way]["measured"] for way in WAYS]
+    basis = "measured" if all(measured) else "partly" if any(measured) else "assumed"
+    return words(f"capacity.other_{basis}")
+
+
+def need_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str:
+    """How the need is computed, and what of it is an assumption."""
+    policy = config.capacity
+    measured = [
+        texts.office_name(office, words)
+        for office in config.offices
+        if office.id in offices
+        and any(offices[office.id]["need"][way]["measured"] for way in WAYS)
+    ]
+    every = len(measured) == len(offices)
+    basis = "all" if every else "some" if measured else "none"
+    return words(
+        "capacity.need",
+        conferences=policy.conferences,
+        video=texts.rate(policy.video),
+        audio=texts.rate(policy.audio),
+        overhead=texts.percent(policy.overhead),
+        other=words(
+            f"capacity.need_other.{basis}",
+            other=texts.rate(policy.other),
+            names=texts.listed(measured, words),
+        ),
+        per_seat=texts.rate(policy.per_seat),
+        services=texts.rate(policy.services),
+        utilisation=texts.percent(policy.utilisation),
+    )
+
+
 def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
     """Why the verdict is what it is, in one sentence."""
     verdict = claims["verdict"]
-    delivered = claims["delivered"][_deciding(claims, config, verdict)]
+    way = _deciding(claims, config, verdict)
+    delivered = claims["delivered"][way]
     contracted = delivered["contracted"]
     mark = config.thresholds.loss if verdict == Verdict.LINE_QUALITY else None
     state = {Verdict.POWER: "power_down", Verdict.LAN: "lan_down"}.get(verdict, "link_down")
@@ -59,7 +111,7 @@ def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
         f"capacity.reason.{_kind_of_reason(claims, config, verdict, delivered)}",
         contracted=words("not_measured") if contracted is None else texts.rate(contracted),
         delivered=interval(delivered, texts.rate, words),
-        need=texts.rate(claims["need"]),
+        need=_need(claims, way, words),
         slab="" if claims["slab"] is None else texts.rate(claims["slab"]),
         mark=texts.percent(config.thresholds.delivered) if mark is None else texts.loss(mark),
         share=texts.loss(claims["down"][state] or 0.0),
@@ -94,14 +146,26 @@ def doubt(claims: Claim, config: Config, words: Words) -> str:
     )
 
 
-def slab_text(claims: Claim, office: Office, words: Words) -> str:
-    """An office with the speed to order for it: `Potka 8 Mbit/s`."""
-    key = "slab_beyond" if claims["slab"] is None else "slab"
-    return words(
-        f"dossier.letter.{key}",
-        office=texts.office_name(office, words),
-        slab="" if claims["slab"] is None else texts.rate(claims["slab"]),
-        need=texts.rate(claims["need"]),
+def slabs_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str:
+    """The speeds to order, each with its offices: `8 Mbit/s (Potka and Boram)`."""
+    groups: dict[str, list[str]] = {}
+    for office in config.offices:
+        if office.id not in offices:
+            continue
+        claims = offices[office.id]
+        slab = words(
+            "capacity.slab_beyond",
+            need=texts.rate(max(one["value"] for one in claims["need"].values())),
+        )
+        if claims["slab"] is not None:
+            slab = texts.rate(claims["slab"])
+        groups.setdefault(slab, []).append(texts.office_name(office, words))
+    return texts.listed(
+        (
+            words("capacity.slab", slab=slab, names=texts.listed(names, words))
+            for slab, names in groups.items()
+        ),
+        words,
     )
 
 
@@ -118,8 +182,9 @@ def _deciding(claims: Claim, config: Config, verdict: str) -> str:
         if one["value"] is None or not one["contracted"]:
             return False, 0.0 if verdict == Verdict.NOT_ENOUGH_EVIDENCE else 2.0
         if verdict == Verdict.UPGRADE:
-            below = one["high"] is not None and one["high"] < claims["need"] > one["contracted"]
-            return not below, float(one["value"] / claims["need"])
+            need = claims["need"][way]
+            below = one["high"] is not None and one["high"] < need["low"] > one["contracted"]
+            return not below, float(one["value"] / need["value"])
         short = verdict == Verdict.REPAIR and falls_short(one, config)
         return not short, float(one["value"] / one["contracted"])
 

@@ -63,7 +63,11 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One direction of the JharNet line: rates in bit/s."""
+    """One direction of the JharNet line: rates in bit/s.
+
+    A test beside the office's own traffic measures only what that leaves. So tests outside office
+    hours speak for the line, if there is any (`quiet`); else all tests stand, as what was left.
+    """
 
     median: float | None = None
     tests: int = 0
@@ -74,6 +78,8 @@ class Speed:
     high: float | None = None
     days: tuple[tuple[float, ...], ...] = ()
     """The rates of each day that has any."""
+    quiet: bool = False
+    """Only tests outside office hours are in here."""
 
     @property
     def ratio(self) -> float | None:

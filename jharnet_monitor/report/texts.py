@@ -59,6 +59,22 @@ def _sign(value: float) -> str:
     return "±" if value == 0 else "+" if value > 0 else "−"
 
 
+def number(count: int) -> str:
+    """A count with its digits grouped as India groups them.
+
+    >>> number(479_820), number(12_345_678), number(999)
+    ('4,79,820', '1,23,45,678', '999')
+    """
+    head, tail = divmod(count, 1000)
+    if not head:
+        return str(count)
+    groups = [f"{tail:03}"]
+    while head:
+        head, pair = divmod(head, 100)
+        groups.append(f"{pair:02}" if head else str(pair))
+    return ",".join(reversed(groups))
+
+
 def both_rates(down: float | None, up: float | None) -> str:
     """Two rates, with their unit once where it is the same.
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Row,
+    Text,
     case,
     cast,
     func,
@@ -47,6 +48,8 @@ class Block:
     piece: int
     """Which piece of the stretch, where it was asked for in pieces; else 0."""
     values: Mapping[str, Sequence[float]]
+    starts: Sequence[int] = ()
+    """When each began, in milliseconds since 1970, at its place in the columns; where asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Packets:
     had a reply are in `minutes`, `sent` and `received`; `count` is how many there were at all.
     """
 
+    office: str
     path: str
     conditions: Mapping[str, Any]
     count: int
@@ -81,20 +85,24 @@ class Figures:
 
     def blocks(
         self,
-        office: str,
+        office: str | None,
         probe: str,
         since: datetime,
         until: datetime,
+        *,
         every: timedelta | None = None,
+        starts: bool = False,
     ) -> Iterator[Block]:
-        """Every measurement of an office's probe that began within [since, until), in blocks.
+        """Every measurement of a probe that began within [since, until), in blocks.
 
-        `every` cuts the stretch into pieces of that length, so that no block spans two of them.
+        Without an `office` those of all: they lie between each other, so that is quicker than one
+        after the other. `every` cuts the stretch into pieces of that length, so that no block spans
+        two of them; with `starts` each block tells when its measurements began.
         """
         m = t.measurements
         length = (every or (until - since) + timedelta(days=1)) // timedelta(milliseconds=1)
         piece = ((m.c.started_at - t.to_ms(since)) // length).label("piece")
-        alike = (m.c.path, m.c.outcome, m.c.conditions, m.c.names, piece)
+        alike = (m.c.office, m.c.path, m.c.outcome, m.c.conditions, m.c.names, piece)
         columns: list[ColumnElement[Any]] = [
             *alike,
             func.min(m.c.started_at).label("first"),
@@ -102,24 +110,28 @@ class Figures:
             func.count().label("rows"),
             func.aggregate_strings(m.c["values"], ",").label("lists"),
         ]
+        if starts:
+            columns.append(func.aggregate_strings(cast(m.c.started_at, Text), ",").label("starts"))
         query = (
             select(*columns)
-            .where(m.c.office == office, m.c.probe == probe)
+            .where(m.c.probe == probe, *([] if office is None else [m.c.office == office]))
             .where(m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
             .group_by(*alike)
         )
         with reading(self._engine) as connection:
-            for row in connection.execute(query).all():
+            for row in connection.execute(query):
                 names = self._texts.parsed(connection, row.names)
                 conditions = self._texts.parsed(connection, row.conditions)
-                yield _block(office, probe, row, names, conditions)
+                yield _block(probe, row, names, conditions)
 
-    def packets(self, office: str, bounds: Sequence[datetime]) -> Iterator[list[Packets]]:
-        """The echo requests from each bound to the next, added up within the database."""
+    def packets(self, bounds: Sequence[datetime]) -> Iterator[list[Packets]]:
+        """The echo requests of every office from each bound to the next, added up within the
+        database.
+        """
         m = t.measurements
         with reading(self._engine) as connection:
             sent, received = self._packet_columns(connection)
-            alike = (m.c.path, m.c.conditions)
+            alike = (m.c.office, m.c.path, m.c.conditions)
             answered = received > 0
             query = (
                 select(
@@ -129,15 +141,15 @@ class Figures:
                     func.sum(case((answered, sent), else_=0)).label("sent"),
                     func.sum(case((answered, received), else_=0)).label("received"),
                 )
-                .where(m.c.office == office, m.c.probe == "latency")
+                .where(m.c.probe == "latency")
                 .group_by(*alike)
             )
             for since, until in pairwise(bounds):
                 within = (m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
                 rows = connection.execute(query.where(*within)).all()
                 yield [
-                    Packets(row.path, self._texts.parsed(connection, row.conditions), row.rows,
-                            row.minutes, float(row.sent), float(row.received))
+                    Packets(row.office, row.path, self._texts.parsed(connection, row.conditions),
+                            row.rows, row.minutes, float(row.sent), float(row.received))
                     for row in rows
                 ]  # fmt: skip
 
@@ -181,13 +193,11 @@ class Figures:
         return figure
 
 
-def _block(
-    office: str, probe: str, row: Row[Any], names: Sequence[str], conditions: Mapping[str, Any]
-) -> Block:
+def _block(probe: str, row: Row[Any], names: Sequence[str], conditions: Mapping[str, Any]) -> Block:
     # All numbers of all rows as one list: half the work of a list a row.
     numbers = json.loads(f"[{row.lists.replace('],[', ',')[1:-1]}]") if names else []
     return Block(
-        office=office,
+        office=row.office,
         probe=probe,
         path=row.path,
         outcome=Outcome(row.outcome),
@@ -197,4 +207,5 @@ def _block(
         count=row.rows,
         piece=row.piece,
         values={name: numbers[place :: len(names)] for place, name in enumerate(names)},
+        starts=json.loads(f"[{row.starts}]") if "starts" in row._fields else (),
     )
