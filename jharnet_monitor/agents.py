@@ -22,6 +22,8 @@ from jharnet_monitor.session import (
     CLOSE_WRONG_TOKEN,
     MAX_BATCH,
     MAX_FRAME_BYTES,
+    OWN_PATHS,
+    OWN_PROBE,
     PROTOCOL,
     SILENCE_SECONDS,
     SUBPROTOCOL,
@@ -312,8 +314,7 @@ class Agents:
         for item in items:
             try:
                 measurement = Measurement.from_json(item)
-                if measurement.office != session.office:
-                    raise ValueError(f"an agent of {session.office} hands in only for its office")
+                _check_own(measurement, session.office)
                 good.append(measurement)
             except (ValueError, TypeError, AttributeError) as error:
                 name = str(item.get("id", ""))[:64] if isinstance(item, dict) else ""
@@ -331,6 +332,15 @@ class Agents:
         for session in list(self._sessions.values()):
             session.channels.end("the hub is stopping")
             await session.socket.close(code=1001, message=b"the hub is stopping")
+
+
+def _check_own(measurement: Measurement, office: str) -> None:
+    """Raise `ValueError` for what this office's agent cannot have measured by itself."""
+    if measurement.office != office:
+        raise ValueError(f"an agent of {office} hands in only for its office")
+    if measurement.probe != OWN_PROBE or measurement.path not in OWN_PATHS:
+        told = f"{measurement.probe} by the path {measurement.path}"[:80]
+        raise ValueError(f"an agent does not measure {told} by itself")
 
 
 def _ignore(task: asyncio.Future[Any]) -> None:

@@ -211,7 +211,7 @@ class Hub(AgentEvents):
 
     async def handed_in(self, office: str, measurements: list[Measurement]) -> None:
         """Keep what an agent measured itself."""
-        await self.recorder.record(*measurements)
+        await self.recorder.record(*map(self.runner.load.marked, measurements))
         self.vigil.agent_handed_in(office)
 
     # --- the HubView of pages and API

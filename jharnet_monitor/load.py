@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.model import HEADQUARTERS
+from jharnet_monitor.model import HEADQUARTERS, Measurement
+
+REMEMBERED_SECONDS = 600.0
+"""Agents hand in their minutes as they end; what they spooled is of a time without tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +25,21 @@ class Running:
     full: bool
 
 
+@dataclass(slots=True)
+class _Stretch:
+    """A time in which a line was loaded."""
+
+    begun: float
+    ended: float = inf
+
+
 class Load:
     """The books of one hub; moments are in monotonic seconds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._running: list[Running] = []
-        self._last_heavy: dict[str, float] = {}
+        self._heavy: dict[str, deque[_Stretch]] = {}
         self._last_full: dict[str, float] = {}
         self._drills = 0
 
@@ -35,13 +47,14 @@ class Load:
     def by(self, one: Running) -> Iterator[None]:
         """While a probe runs."""
         self._running.append(one)
+        stretch = self._begin(one.office) if one.heavy else None
         try:
             yield
         finally:
             self._running.remove(one)
             now = self._clock.monotonic()
-            if one.heavy:
-                self._last_heavy[one.office] = now
+            if stretch is not None:
+                stretch.ended = now
             if one.full:
                 self._last_full[one.office] = now
 
@@ -49,25 +62,45 @@ class Load:
     def drill(self) -> Iterator[None]:
         """While a drill waits for the uplink and has it."""
         self._drills += 1
+        stretch = self._begin(HEADQUARTERS)
         try:
             yield
         finally:
             self._drills -= 1
-            self._last_heavy[HEADQUARTERS] = self._clock.monotonic()
+            stretch.ended = self._clock.monotonic()
+
+    def _begin(self, way: str) -> _Stretch:
+        """Open a stretch on a line, and forget those that nobody asks for any more."""
+        held, now = self._heavy.setdefault(way, deque()), self._clock.monotonic()
+        while held and held[0].ended < now - REMEMBERED_SECONDS:
+            held.popleft()
+        held.append(_Stretch(now))
+        return held[-1]
 
     def running(self, office: str) -> tuple[str, ...]:
         """Names of the probes under way on an office."""
         return tuple(r.probe for r in self._running if r.office == office)
 
-    def heavy_since(self, office: str, moment: float) -> bool:
-        """Whether the office's line was loaded at or after a moment.
+    def heavy_since(self, office: str, begin: float, end: float = inf) -> bool:
+        """Whether the office's line was loaded at or after a moment, and not only after `end`.
 
         By a heavy probe of its own, or by what has headquarters' uplink, which all share, alone.
         """
-        ways = (office, HEADQUARTERS)
-        if self._drills or any(r.heavy for r in self._running if r.office in ways):
-            return True
-        return any(self._last_heavy.get(way, -inf) >= moment for way in ways)
+        return any(
+            stretch.begun <= end and stretch.ended >= begin
+            for way in (office, HEADQUARTERS)
+            for stretch in self._heavy.get(way, ())
+        )
+
+    def marked(self, measurement: Measurement) -> Measurement:
+        """Of an agent, with what it cannot know: that headquarters' end of its way was loaded."""
+        if measurement.probe != "latency" or measurement.path != "agent_hub":
+            return measurement
+        ago = (self._clock.now() - measurement.started_at).total_seconds()
+        begin = self._clock.monotonic() - ago
+        if not self.heavy_since(measurement.office, begin, begin + measurement.duration):
+            return measurement
+        return replace(measurement, conditions={**measurement.conditions, "under_load": True})
 
     def full_since(self, office: str, moment: float) -> bool:
         """Whether a test filled the office's line at or after a moment; on the uplink, anyone's."""

@@ -34,6 +34,9 @@ MAX_BATCH = 200
 MAX_CHANNELS = 8
 MAX_QUEUED = 2000
 """Messages waiting in a channel; more than that is a flood, and closes it."""
+OWN_PROBE, OWN_PATHS = "latency", frozenset({"agent_gateway", "agent_hub"})
+"""All that an agent measures by itself, and hands in. What the hub takes part in, the hub records:
+nobody else can, so that no figure rests on one end's word alone."""
 HEARTBEAT_SECONDS = 2.0
 FRESH_SECONDS = 5.5
 """An agent that was heard from within this long is there; later its silence is evidence."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +188,27 @@ async def test_the_budget_as_a_metric(hub: Hub, tmp_path: Path) -> None:
     await restarted.spend("potka", 1e6, before)
     assert restarted.recorder.spent_today("potka") == 0, "yesterday's, handed in late"
     restarted.store.close()
+
+
+async def test_an_agents_minute_beside_headquarters_own_test(hub: Hub) -> None:
+    """The agent cannot know of a test that fills the uplink: the hub marks what is handed in, of
+    the way that went over it, and of that time alone."""
+
+    def minute(path: str, ago: float) -> bool:
+        begun = hub.clock.now() - timedelta(seconds=ago)
+        told = Measurement("potka", "latency", begun, 60.0, Outcome.OK, None, {"path": path})
+        kept = hub.runner.load.marked(told)
+        assert kept.id == told.id
+        return bool(kept.conditions.get("under_load"))
+
+    await hub.clock.advance(1000)
+    with _test_of(HEADQUARTERS)(hub.runner.load):
+        await hub.clock.advance(10)
+        assert minute("agent_hub", 60)
+    await hub.clock.advance(55)
+    assert minute("agent_hub", 60)
+    assert not minute("agent_gateway", 60)
+    assert not minute("agent_hub", 130), "was over before it began"
+    await hub.clock.advance(10)
+    assert not minute("agent_hub", 60)
+    assert minute("agent_hub", 120)

@@ -46,7 +46,7 @@ class Heard(AgentEvents):
 
     def ids(self) -> list[str]:
         """What tests handed in, beside the agent's own view of the link."""
-        return sorted(m.id for m in self.stored.values() if m.path == "jharnet")
+        return sorted(m.id for m in self.stored.values() if len(m.id) < 32)
 
 
 class Door:
@@ -106,11 +106,13 @@ async def running(agent: Agent) -> AsyncIterator[Agent]:
         await asyncio.wait_for(task, 10)
 
 
-def measurement(name: str, office: str = "potka") -> Measurement:
+def measurement(
+    name: str, office: str = "potka", probe: str = "latency", path: str = "agent_hub"
+) -> Measurement:
     """A small measurement with a given id."""
-    values = {"sent": 20.0, "received": 20.0, "loss_ratio": 0.0}
-    moment = datetime(2026, 11, 25, 6, tzinfo=UTC)
-    return Measurement(office, "latency", moment, 2.0, Outcome.OK, values=values, id=name)
+    values = {"sent": 20.0, "received": 20.0, "loss_ratio": 0.0} if probe == "latency" else {}
+    moment, conditions = datetime(2026, 11, 25, 6, tzinfo=UTC), {"path": path}
+    return Measurement(office, probe, moment, 2.0, Outcome.OK, None, conditions, values, name)
 
 
 async def echo(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
@@ -240,6 +242,24 @@ async def test_an_agent_cannot_hand_in_for_another_office(tmp_path: Path) -> Non
     async with Door().open() as door, running(make_agent(door, tmp_path)) as agent:
         agent.record(measurement("mine"))
         agent.record(measurement("forged", office="boram"))
+        async with asyncio.timeout(10):
+            while len(agent.spool):
+                await asyncio.sleep(0.02)
+        assert door.heard.ids() == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("probe", "path"),
+    [("bandwidth", "jharnet"), ("bandwidth", "trains"), ("latency", "jharnet"),
+     ("conference", "jharnet"), ("utilisation", "agent_hub")],
+)  # fmt: skip
+async def test_an_agent_cannot_hand_in_what_the_hub_measures(
+    tmp_path: Path, probe: str, path: str
+) -> None:
+    """A speed, a grade or the hub's own latency, made up at the office, is refused by name."""
+    async with Door().open() as door, running(make_agent(door, tmp_path)) as agent:
+        agent.record(measurement("forged", probe=probe, path=path))
+        agent.record(measurement("mine"))
         async with asyncio.timeout(10):
             while len(agent.spool):
                 await asyncio.sleep(0.02)
