@@ -212,6 +212,8 @@ def _raise_error(result: Mapping[str, Any]) -> None:
                 raise Failed(cause, detail)
         if error.get("cause") == Cause.TIMEOUT.value:
             raise Failed(Cause.TIMEOUT, detail)
+        if error.get("cause") == Cause.HOST_OVERLOADED.value:
+            raise NoData(Cause.HOST_OVERLOADED, detail)
         raise NoData(Cause.INTERNAL_ERROR, detail)
     if not all(isinstance(result.get(name), Mapping) for name in ("download", "upload")):
         raise NoData(Cause.BAD_REPORT, "neither both directions nor an error")

@@ -37,6 +37,9 @@ from jharnet_monitor.probes.speedtest_client import (
 from jharnet_monitor.probes.tcpinfo import tcp_info
 
 POLL_SECONDS = 0.004
+LATE_SECONDS, LATE_SHARE = 0.05, 0.1
+"""Waking up later than this is time in which the host did not keep up; with more of the test than
+that share it was itself the bottleneck."""
 SILENCE_SECONDS = 2.0
 HANDSHAKES = 5
 PROBE_SPACING_SECONDS = 0.15
@@ -85,6 +88,7 @@ class Run:
         self._order = order
         self._meter = Meter()
         self._stop = threading.Event()
+        self._late = 0.0
         self._threads = max(1, min(MOST_THREADS, int(order["threads"])))
         self._pacer = Pacer(self._threads)
         self.result: dict[str, Any] = {"bytes_down": 0, "bytes_up": 0}
@@ -125,6 +129,10 @@ class Run:
         page = next((e for e in errors if isinstance(e, ClientError)), None)
         if page is not None:
             raise page
+        if self._late > LATE_SHARE:
+            raise ClientError(
+                Cause.HOST_OVERLOADED, f"this computer overslept {self._late:.0%} of the {name}"
+            )
         if found is None or ended == "silence":
             cause = cause_of(errors[0]) if errors else Cause.INTERRUPTED
             detail = str(errors[0]) if errors else "too little came through to measure"
@@ -137,15 +145,19 @@ class Run:
             "ended": ended,
             "loaded_rtt": loaded,
             "payload": payload,
+            "late": round(self._late, 3),
         }
 
     def _watch(self, name: str, series: Series, worker: threading.Thread) -> str:
         """Poll until the rate has settled or a limit is reached; gives the reason."""
-        begun = time.monotonic()
+        begun = now = time.monotonic()
         most_bytes, most_seconds = int(self._order["bytes"]), float(self._order["seconds"])
+        overslept = 0.0
         while True:
             time.sleep(POLL_SECONDS)
-            now = time.monotonic()
+            before, now = now, time.monotonic()
+            overslept += max(0.0, now - before - POLL_SECONDS - LATE_SECONDS)
+            self._late = overslept / (now - begun)
             infos = self._meter.read()
             if name == "download":
                 changed = bool(infos) and series.arrived(now, infos, 0)

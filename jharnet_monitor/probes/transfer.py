@@ -169,7 +169,7 @@ class Exchange(ABC):
             flow.ended = Ended.BYTES
         elif changed and stable(flow.series.samples(), limits.window):
             flow.ended = Ended.STABLE
-        elif now - flow.begun >= limits.seconds:
+        elif now - flow.begun >= limits.seconds - POLL_SECONDS:  # the next look comes too late
             flow.ended = Ended.TIME
         elif now - (points[-1].seconds if points else flow.begun) >= limits.silence:
             flow.ended = Ended.SILENCE
