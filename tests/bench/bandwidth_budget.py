@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, cast
@@ -66,6 +66,10 @@ class _Everything:
         return measurements
 
 
+async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:
+    return work(*arguments)
+
+
 class _District:
     """One office's line, on which tests come out low or high, fail, break off or hang."""
 
@@ -96,6 +100,7 @@ class _District:
         with (
             mock.patch.object(runner_module, "PROBES", probes),
             mock.patch.object(policy_module, "PROBES", probes),
+            mock.patch.object(asyncio, "to_thread", _at_once),  # no thread keeps to this clock
         ):
             yield
 
@@ -134,8 +139,11 @@ class _District:
                 asked.append(self.policy.asked(OFFICE, "bandwidth", {}))
             self.chance.shuffle(asked)
             running = asyncio.gather(*asked)
-            await self.clock.advance(STEP_SECONDS)
+            end = self.clock.monotonic() + STEP_SECONDS
+            while not running.done():  # in small steps: none may begin when its time is over
+                await self.clock.advance(PART_SECONDS / 2)
             await running
+            await self.clock.advance(end - self.clock.monotonic())
 
 
 def overspending(days: int, seed: int) -> float:

@@ -143,7 +143,7 @@ class Bench:
             if measured is None:
                 continue
             rate = self.case.rate(way)
-            seen.errors[way].append(measured / self.left(way, flow, flows) - 1)
+            seen.errors[way].append(measured / self.left(way, [flow], flows) - 1)
             seen.full[way].append(measured / rate - 1)
             seen.by_loss[way].append(conditions.get(f"{way}_limited_by") == "loss")
             if (capacity := values.get(f"{way}_capacity_bits_per_second")) is not None:
@@ -156,13 +156,14 @@ class Bench:
         seen.promised.append(ours / answer["cost"])
         seen.unbooked.append(1 - values.get("bytes_spent", 0.0) / ours)
 
-    def left(self, way: str, flow: dict[str, Any], flows: list[dict[str, Any]]) -> float:
-        """bit/s that the line had for this stream: less what it lost, less what others took."""
-        taken = flow["packets_in"] - flow["dropped_queue"]
-        rate: float = self.case.rate(way) * (1 - float(flow["dropped_loss"]) / taken)
+    def left(self, way: str, ours: list[dict[str, Any]], flows: list[dict[str, Any]]) -> float:
+        """bit/s that the line had for these streams: less what it lost, less what others took."""
+        taken = sum(flow["packets_in"] - flow["dropped_queue"] for flow in ours)
+        lost = sum(flow["dropped_loss"] for flow in ours)
+        rate: float = self.case.rate(way) * (1 - lost / taken)
         for other in flows:
-            same_way = other["source"] == flow["source"] and other["target_port"] == CROSS_PORT
-            if same_way:
+            same_way = other["source"] == ours[0]["source"]
+            if same_way and other["target_port"] == CROSS_PORT:
                 seconds = other["last_out"] - other["first_out"]
                 rate -= float(other["bytes_out"]) * 8 / seconds
         return rate
@@ -185,22 +186,26 @@ class Bench:
         """iperf3 for ten seconds each way, and speedtest-cli as it is."""
         here = self.lab.addresses(HEADQUARTERS).pc
         for way, option in (("download", ["-R"]), ("upload", [])):
-            self.lab.reset()
-            argv = ["iperf3", "-c", here, "-J", "-t", str(IPERF_SECONDS), *option]
-            report = json.loads(self.lab.run(OFFICE, argv, timeout=90).stdout)
-            flows = self.lab.flows()
-            rate = ip_rate(report["end"]["sum_received"]["bits_per_second"])
-            stream = max((f for f in flows if f["protocol"] == "tcp"), key=lambda f: f["bytes_in"])
-            self.seen.iperf_bytes[way] = stream["bytes_in"]
-            self.seen.peers[way]["iperf3"] = rate / self.left(way, stream, flows) - 1
+            report = self._peer("iperf3", "-c", here, "-J", "-t", str(IPERF_SECONDS), *option)
+            largest = self._hold("iperf3", way, report["end"]["sum_received"]["bits_per_second"])
+            self.seen.iperf_bytes[way] = largest["bytes_in"]
         for way in WAYS:
-            self.lab.reset()
-            argv = [sys.executable, "-m", SUBJECT, "peer", here, way]
-            report = json.loads(self.lab.run(OFFICE, argv, timeout=90).stdout)
-            flows = self.lab.flows()
-            stream = max((f for f in flows if f["protocol"] == "tcp"), key=lambda f: f["bytes_in"])
-            rate = ip_rate(report[way])
-            self.seen.peers[way]["speedtest-cli"] = rate / self.left(way, stream, flows) - 1
+            report = self._peer(sys.executable, "-m", SUBJECT, "peer", here, way)
+            self._hold("speedtest-cli", way, report[way])
+
+    def _peer(self, *argv: str) -> dict[str, Any]:
+        self.lab.reset()
+        report: dict[str, Any] = json.loads(self.lab.run(OFFICE, argv, timeout=90).stdout)
+        return report
+
+    def _hold(self, name: str, way: str, goodput: float) -> dict[str, Any]:
+        """Keep a peer's error against the same truth; gives the largest of its flows."""
+        flows = self.lab.flows()
+        tcp = [f for f in flows if f["protocol"] == "tcp"]
+        largest = max(tcp, key=lambda f: int(f["bytes_in"]))
+        ours = [f for f in tcp if f["source"] == largest["source"]]
+        self.seen.peers[way][name] = ip_rate(goodput) / self.left(way, ours, flows) - 1
+        return largest
 
 
 def _ports(flow: dict[str, Any]) -> tuple[int, int]:

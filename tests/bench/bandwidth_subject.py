@@ -3,7 +3,7 @@
 python -m tests.bench.bandwidth_subject hub DOWN UP      tests on request, one a line of stdin
 python -m tests.bench.bandwidth_subject agent HUB        a real agent
 python -m tests.bench.bandwidth_subject server           a speed-test server on port 8080
-python -m tests.bench.bandwidth_subject peer HUB         plain speedtest-cli, once
+python -m tests.bench.bandwidth_subject peer HUB WAY     plain speedtest-cli, `download` or `upload`
 python -m tests.bench.bandwidth_subject cross TARGET     1 Mbit/s of UDP, until killed
 """
 
@@ -19,7 +19,10 @@ from typing import Any
 import speedtest
 from aiohttp import web
 
+from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer, listen
+from jharnet_monitor.probes.bandwidth import BANDWIDTH
+from jharnet_monitor.probes.base import ProbeContext
 from tests.bandwidth_support import at_work, door, measure, session, settings
 
 PORT, SPEEDTEST_PORT, CROSS_PORT = 9797, 8080, 5300
@@ -34,8 +37,14 @@ async def hub(down: str, up: str) -> None:
         while path := (await asyncio.to_thread(sys.stdin.readline)).strip():
             result = await measure(config, agent, path=path)
             error = str(result.error) if result.error else None
-            answer = {"values": dict(result.values), "conditions": dict(result.conditions)}
-            print(json.dumps({**answer, "error": error}), flush=True)
+            asked = ProbeContext(config, config.offices[0], SystemClock(), agent, {"path": path})
+            answer = {
+                "values": dict(result.values),
+                "conditions": dict(result.conditions),
+                "cost": BANDWIDTH.cost(asked),
+                "error": error,
+            }
+            print(json.dumps(answer), flush=True)
 
 
 async def agent(host: str) -> None:
@@ -65,11 +74,11 @@ class Plain(speedtest.Speedtest):  # type: ignore[misc]
         return dict(self.config)
 
 
-def peer(host: str) -> None:
-    """Its own figures, in bit/s of payload."""
+def peer(host: str, way: str) -> None:
+    """Its own figure, in bit/s of payload."""
     client = Plain()
     client._best.update(url=f"http://{host}:{SPEEDTEST_PORT}/speedtest/upload.php", latency=1)
-    print(json.dumps({"download": client.download(), "upload": client.upload()}))
+    print(json.dumps({way: client.download() if way == "download" else client.upload()}))
 
 
 def cross(target: str) -> None:

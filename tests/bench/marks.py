@@ -41,13 +41,20 @@ def note(name: str, measured: float, unit: str, peer: str = "") -> Row:
     return Row(name, measured, "", unit, None, peer)
 
 
-def arguments(description: str | None) -> argparse.Namespace:
+def parser(description: str | None) -> argparse.ArgumentParser:
     """`--json FILE`, `--quick`, `--seed N`, which every benchmark has."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
-    parser.add_argument("--quick", action="store_true", help="at most a minute, less exact")
-    parser.add_argument("--seed", type=int, default=1, help="of every random draw")
-    return parser.parse_args()
+    found = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    found.add_argument("--quick", action="store_true", help="at most a minute, less exact")
+    found.add_argument("--seed", type=int, default=1, help="of every random draw")
+    return found
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """What was asked of a benchmark that takes nothing more than that."""
+    return parser(description).parse_args()
 
 
 def finish(title: str, rows: Sequence[Row], options: argparse.Namespace) -> int:

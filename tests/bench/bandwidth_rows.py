@@ -1,0 +1,86 @@
+"""What one case of the bandwidth benchmark came to, beside the marks and the peers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from tests.bench.bandwidth_case import CROSS, IDLE, LOSS, WAYS, Case, Seen
+from tests.bench.marks import Row, at_most, note
+
+MEDIAN, P95 = 1.0, 3.0
+"""Of an idle line's rate, in per cent."""
+TOLD = 3.0
+"""A test over a lossy line that is off by more has to say that loss held it back."""
+
+
+def rows(case: Case, seen: Seen) -> Iterator[Row]:
+    """All rows of a case."""
+    name = case.name
+    broken = "; ".join(dict.fromkeys(seen.failed))[:100]
+    yield at_most(f"{name}: tests without a result", len(seen.failed), 0, "runs", broken)
+    for way in WAYS:
+        if seen.errors[way]:
+            yield from _way_rows(case, seen, way)
+    if seen.seconds:
+        yield at_most(f"{name}: longest direction", max(seen.seconds), 2.5, "s")
+        yield at_most(f"{name}: loaded RTT, worst error", 100 * _worst(seen.loaded), 10, "%")
+        promised = 100 * max(seen.promised)
+        yield at_most(f"{name}: bytes on the line, of those promised", promised, 101, "%")
+        yield at_most(f"{name}: bytes missing in the books", 100 * max(seen.unbooked), 1, "%")
+    yield from _train_rows(case, seen)
+
+
+def _way_rows(case: Case, seen: Seen, way: str) -> Iterator[Row]:
+    name = f"{case.name}: {way}"
+    errors = [100 * abs(error) for error in seen.errors[way]]
+    peers = ", ".join(f"{peer} {100 * error:+.1f} %" for peer, error in seen.peers[way].items())
+    if case.trouble == IDLE:
+        yield at_most(f"{name}, median error", median(errors), MEDIAN, "%", peers)
+        yield at_most(f"{name}, error, 95th percentile", _p95(errors), P95, "%")
+    elif case.crossed(way):
+        yield note(f"{name}, median error against what is left", median(errors), "%", peers)
+        full = 100 * median(seen.full[way])
+        yield note(f"{name}, difference to the line's rate", full, "%")
+    else:
+        yield note(f"{name}, median error", median(errors), "%", peers)
+    if case.trouble == LOSS:
+        yield from _loss_rows(name, errors, seen, way)
+    if way in seen.iperf_bytes:
+        share = 100 * median(seen.bytes[way]) / seen.iperf_bytes[way]
+        yield at_most(f"{name}, bytes of iperf3's", share, 15, "%")
+
+
+def _loss_rows(name: str, errors: Sequence[float], seen: Seen, way: str) -> Iterator[Row]:
+    """Where loss and not the line holds TCP back, the test has to say so."""
+    said = seen.by_loss[way]
+    silent = sum(error > TOLD and not by for error, by in zip(errors, said, strict=True))
+    peer = f"limited by loss said in {sum(said)} of {len(said)}"
+    yield at_most(f"{name}, too low and nothing said of it", silent, 0, "runs", peer)
+    missing = sum(said) - len(seen.beside[way])
+    yield at_most(f"{name}, said without the trains' figure", max(0, missing), 0, "runs")
+    if seen.beside[way]:
+        beside = median(100 * abs(error) for error in seen.beside[way])
+        yield at_most(f"{name}, the trains' figure beside it, median error", beside, 5, "%")
+
+
+def _train_rows(case: Case, seen: Seen) -> Iterator[Row]:
+    if not seen.trains:
+        yield Row(f"{case.name}: trains", 0, "a result", "runs", False)
+        return
+    middle = median(100 * abs(error) for error in seen.trains)
+    if case.trouble == CROSS:
+        yield note(f"{case.name}: trains, median error against the line's rate", middle, "%")
+    else:
+        mark = 3 if case.trouble == IDLE else 5
+        yield at_most(f"{case.name}: trains, median error", middle, mark, "%")
+    yield at_most(f"{case.name}: trains, bytes a direction", max(seen.train_bytes) / 1000, 50, "kB")
+
+
+def _worst(errors: Sequence[float]) -> float:
+    return max(abs(error) for error in errors)
+
+
+def _p95(errors: Sequence[float]) -> float:
+    """By rank: of fewer than twenty the worst."""
+    return sorted(errors)[-1 - len(errors) // 20]
