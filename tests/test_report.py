@@ -20,6 +20,7 @@ from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report import charts, fold, period, texts
 from jharnet_monitor.report.build import FORMATS, make
+from jharnet_monitor.report.compose import drafts
 from jharnet_monitor.report.content import content
 from jharnet_monitor.report.finding import Kind, findings
 from jharnet_monitor.report.page_one import judge
@@ -50,7 +51,7 @@ def summary(made: Made) -> Summary:
 @pytest.fixture(scope="module")
 def papers(summary: Summary) -> dict[str, bytes]:
     """The PDF in each language."""
-    return {one.language: one.content for one in make(summary, LANGUAGES, ["pdf"])}
+    return {one.language: one.content for one in make(drafts(summary, LANGUAGES), ["pdf"])}
 
 
 @pytest.mark.parametrize("module", [period, texts, fold, charts])
@@ -181,14 +182,14 @@ def test_what_was_not_measured_is_never_a_zero(summary: Summary, language: str) 
 
 
 def _csv(summary: Summary) -> str:
-    return next(make(summary, ["en"], ["csv"])).content.decode("utf-8-sig")
+    return next(make(drafts(summary, ["en"]), ["csv"])).content.decode("utf-8-sig")
 
 
 def test_an_empty_week_says_so(made: Made) -> None:
     """A period without a measurement gives a whole report that claims nothing."""
     empty = period.week("2026-W40", ZONE)
     summary = summarise(made.store, made.config, empty, MADE_AT)
-    for one in make(summary, LANGUAGES, list(FORMATS)):
+    for one in make(drafts(summary, LANGUAGES), list(FORMATS)):
         if one.format == "pdf":
             text = text_of(one.content)
             assert plain(words(one.language)("report.answer.empty")) in text
@@ -215,7 +216,7 @@ def test_one_office_only(made: Made) -> None:
     summary = summarise(made.store, one, WEEK, MADE_AT)
     sentence = content(summary, words("en"))["front"]["sentences"][0]
     assert sentence == words("en")("report.answer.only")
-    assert next(make(summary, ["en"], ["pdf"])).content.startswith(b"%PDF")
+    assert next(make(drafts(summary, ["en"]), ["pdf"])).content.startswith(b"%PDF")
 
 
 def _change(
@@ -274,5 +275,5 @@ def test_pruned_weeks_are_told_from_what_was_kept_of_them(tmp_path: Path) -> Non
     assert found.latency.p50 == pytest.approx(was.latency.p50, rel=0.2)
     assert [day for day, _ in found.days] == [day for day, _ in was.days]
     text = plain(words("en")("report.method_text.pruned", n=7))
-    assert text in text_of(next(make(after, ["en"], ["pdf"])).content)
+    assert text in text_of(next(make(drafts(after, ["en"]), ["pdf"])).content)
     week.store.close()

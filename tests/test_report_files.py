@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,9 +22,10 @@ from typer.testing import CliRunner
 from jharnet_monitor.commands import report as command
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.report import pdf, texts
+from jharnet_monitor.report import aside, pdf, texts
 from jharnet_monitor.report.apart import keep_drill
 from jharnet_monitor.report.build import FORMATS, make
+from jharnet_monitor.report.compose import drafts
 from jharnet_monitor.report.drill_paper import make_drill
 from jharnet_monitor.report.files import SettingError, write_whole
 from jharnet_monitor.report.pdf import set_pdf
@@ -50,7 +54,7 @@ def summary(made: Made) -> Summary:
 @pytest.fixture(scope="module")
 def papers(summary: Summary) -> dict[str, bytes]:
     """The PDF in each language."""
-    return {one.language: one.content for one in make(summary, LANGUAGES, ["pdf"])}
+    return {one.language: one.content for one in make(drafts(summary, LANGUAGES), ["pdf"])}
 
 
 def test_the_pdf_is_an_archive_with_its_figures_inside(
@@ -61,7 +65,7 @@ def test_the_pdf_is_an_archive_with_its_figures_inside(
         reader = PdfReader(io.BytesIO(paper))
         metadata: Any = reader.xmp_metadata
         assert (metadata.pdfaid_part, metadata.pdfaid_conformance) == ("3", "B")
-        table = next(make(summary, [language], ["csv"])).content
+        table = next(make(drafts(summary, [language]), ["csv"])).content
         assert reader.attachments["offices.csv"] == [table]
         assert {"conference-tests.csv", "speed-tests.csv", "outages.csv", "days.csv",
                 "drills.csv"} <= set(reader.attachments)  # fmt: skip
@@ -69,7 +73,7 @@ def test_the_pdf_is_an_archive_with_its_figures_inside(
 
 def test_the_same_summary_gives_the_same_bytes(summary: Summary, papers: dict[str, bytes]) -> None:
     """A report made twice is one report."""
-    assert next(make(summary, ["hi"], ["pdf"])).content == papers["hi"]
+    assert next(make(drafts(summary, ["hi"]), ["pdf"])).content == papers["hi"]
 
 
 def _renamed(config: Config, name: str) -> Config:
@@ -82,7 +86,7 @@ def test_names_cannot_act_as_markup(summary: Summary) -> None:
     name = '=#panic("x")<script>alert(1)</script>'
     first = replace(summary.offices[0], office=_renamed(summary.config, name).offices[0])
     odd = replace(summary, offices=(first, *summary.offices[1:]))
-    files = {one.format: one.content for one in make(odd, ["en"], list(FORMATS))}
+    files = {one.format: one.content for one in make(drafts(odd, ["en"]), list(FORMATS))}
     assert plain(name) in text_of(files["pdf"])
     page = files["html"].decode()
     assert "<script" not in page and "&lt;script&gt;" in page
@@ -93,7 +97,7 @@ def test_names_cannot_act_as_markup(summary: Summary) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_page_needs_nothing_from_outside(summary: Summary, language: str) -> None:
     """The HTML names no other file and no address, and holds page one's sentences."""
-    page = next(make(summary, [language], ["html"])).content.decode()
+    page = next(make(drafts(summary, [language]), ["html"])).content.decode()
     assert not re.findall(r"""(?:src|href)\s*=|@import|url\((?!#)|https?://""", page)
     for office in summary.config.offices:
         assert texts.office_name(office, words(language)) in page
@@ -108,7 +112,7 @@ def test_a_broken_template_is_told_by_its_place(
     broken.write_text(broken.read_text("utf-8") + "\n#no-such-thing\n", "utf-8")
     monkeypatch.setattr(pdf, "_TEMPLATES", tmp_path / "t")
     with pytest.raises(SettingError, match=r"weekly\.typ:\d+:\d+: unknown variable"):
-        next(make(summary, ["en"], ["pdf"]))
+        next(make(drafts(summary, ["en"]), ["pdf"]))
 
 
 def test_a_missing_font_is_an_error(
@@ -117,7 +121,7 @@ def test_a_missing_font_is_an_error(
     """Typst only warns of it, and would set the paper in another font."""
     monkeypatch.setattr("fontpkg_noto_sans_devanagari.ROOT", tmp_path)
     with pytest.raises(SettingError, match="noto sans devanagari"):
-        next(make(summary, ["hi"], ["pdf"]))
+        next(make(drafts(summary, ["hi"]), ["pdf"]))
 
 
 def test_a_glyph_that_no_font_has_costs_only_the_archive_form(
@@ -246,8 +250,27 @@ def test_a_report_makes_no_database(tmp_path: Path) -> None:
     """Where the hub has never run, the report says so and leaves nothing behind."""
     config = made_up_week.config(f"sqlite:///{tmp_path}/none.db")
     with pytest.raises(UserError, match=r"none\.db: there is no database yet"):
-        command._open(config)
+        aside.read_drafts(config, WEEK, ["en"], MADE_AT)
     assert list(tmp_path.iterdir()) == []
+
+
+def _ended(*_: object) -> None:
+    os._exit(9)
+
+
+def test_a_reader_that_is_ended_is_told(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that reads may run out of memory: one line says so, and nothing hangs."""
+    monkeypatch.setattr(aside, "_drafts", _ended)
+    with pytest.raises(UserError, match="2026-W47: the process that read the database was ended"):
+        aside.read_drafts(made.config, WEEK, ["en"], MADE_AT)
+
+
+def test_what_sets_loads_nothing_that_reads() -> None:
+    """The report's command keeps clear of the database's and the figures' libraries."""
+    heavy = "{'sqlalchemy', 'numpy', 'jinja2', 'xlsxwriter', 'aiohttp', 'av'}"
+    code = f"import sys, jharnet_monitor.commands.report; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_a_missing_template_is_an_error() -> None:

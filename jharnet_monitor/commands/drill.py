@@ -47,7 +47,7 @@ def drill(
     if as_json:
         print(json.dumps(state, ensure_ascii=False, indent=2))
     if report:
-        from jharnet_monitor.commands.report import drill as write_page  # noqa: PLC0415 - slow
+        from jharnet_monitor.commands.report_drill import drill as write_page  # noqa: PLC0415
 
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
             write_page(state["id"], config=config)

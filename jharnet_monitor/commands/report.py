@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 from zoneinfo import ZoneInfo
 
 import typer
@@ -19,17 +19,15 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.report import period as periods
+from jharnet_monitor.report.aside import read_drafts
 from jharnet_monitor.report.build import FORMATS, make
-from jharnet_monitor.report.drill_paper import make_drill
 from jharnet_monitor.report.files import Made, SettingError, write
 from jharnet_monitor.report.period import Period
-from jharnet_monitor.report.source import summarise
 from jharnet_monitor.report.words import LANGUAGES
-from jharnet_monitor.store import Store, StoreError
 
 
 class _Commands(LazyGroup):
-    lazy: ClassVar[Mapping[str, str]] = {"send": "mail:send"}
+    lazy: ClassVar[Mapping[str, str]] = {"drill": "report_drill:drill", "send": "mail:send"}
 
 
 app = typer.Typer(cls=_Commands, invoke_without_command=True)
@@ -66,59 +64,21 @@ def report(
     loaded = load_config(config, files=False)
     chosen = {"week": week, "day": day, "month": month, "quarter": quarter}
     period = _period(loaded, chosen, first, last)
-    languages = _languages(loaded, lang)
-    formats = _parts("--format", format_, FORMATS)
+    languages = languages_of(loaded, lang)
+    formats = parts_of("--format", format_, FORMATS)
 
-    def files(store: Store) -> Iterable[Made]:
-        summary = summarise(store, loaded, period, SystemClock().now())
-        return make(summary, languages, formats)
-
-    paths = _write(loaded, files, out, f"reading {period.name} …")
-    _show({"period": period.name}, paths, as_json=as_json, open_=open_)
+    with progress.status(f"reading {period.name} …"):
+        drafts = read_drafts(loaded, period, languages, SystemClock().now())
+    paths = write_all(make(drafts, formats), out or loaded.report.directory, "setting …")
+    show({"period": period.name}, paths, as_json=as_json, open_=open_)
 
 
-@app.command()
-def drill(
-    drill_id: Annotated[str | None, typer.Argument(help="The drill; the newest if absent.")] = None,
-    lang: Lang = None,
-    format_: Annotated[str, typer.Option("--format", help="pdf, html")] = "pdf",
-    out: Out = None,
-    open_: Open = False,
-    config: ConfigFile = DEFAULT_CONFIG,
-    as_json: AsJson = False,
-) -> None:
-    """Write the paper of one drill: the test of all blocks on a page, to be signed."""
-    loaded = load_config(config, files=False)
-    languages = _languages(loaded, lang)
-    formats = _parts("--format", format_, ("pdf", "html"))
-    found: dict[str, Any] = {}
-
-    def files(store: Store) -> Iterable[Made]:
-        found.update(_drill(store, drill_id))
-        return make_drill(found, loaded, languages, formats, SystemClock().now())
-
-    paths = _write(loaded, files, out, "reading the drill …")
-    _show({"drill": found["id"]}, paths, as_json=as_json, open_=open_)
+def languages_of(config: Config, given: str | None) -> list[str]:
+    """The languages that were asked for, else the configuration's; raises `UserError`."""
+    return parts_of("--lang", given, LANGUAGES) if given else list(config.report.languages)
 
 
-def _drill(store: Store, drill_id: str | None) -> dict[str, Any]:
-    if drill_id is not None:
-        found = store.diary.drill(drill_id)
-        if found is None:
-            raise UserError(f"no drill `{drill_id}` in the database")
-        return found
-    now = SystemClock().now()
-    every = store.diary.drills(now - timedelta(days=366), now)
-    if not every:
-        raise UserError("no drill was held in the last year; `jharnet-monitor drill` holds one")
-    return every[-1]
-
-
-def _languages(config: Config, given: str | None) -> list[str]:
-    return _parts("--lang", given, LANGUAGES) if given else list(config.report.languages)
-
-
-def _parts(option: str, given: str, known: Collection[str]) -> list[str]:
+def parts_of(option: str, given: str, known: Collection[str]) -> list[str]:
     """The parts of `hi,en`, each once; raises `UserError`."""
     parts = list(dict.fromkeys(part.strip() for part in given.split(",")))
     for part in parts:
@@ -151,33 +111,21 @@ def _period(
     return readers[name](value, zone)
 
 
-def _write(
-    config: Config, files: Callable[[Store], Iterable[Made]], out: Path | None, doing: str
-) -> list[Path]:
-    store = _open(config)
+def write_all(files: Iterable[Made], out: Path, doing: str) -> list[Path]:
+    """Write files as they are made, with progress; gives their paths. Raises `UserError`."""
     paths: list[Path] = []
     try:
         with progress.status(doing) as status:
-            for made in files(store):
+            for made in files:
                 status.update(f"writing {made.name} …")
-                paths.append(write(made, out or config.report.directory))
-    except StoreError as error:
-        raise UserError(f"{config.hub.database}: {error}") from error
+                paths.append(write(made, out))
     except SettingError as error:
         raise UserError(f"the report cannot be set: {error}") from error
-    finally:
-        store.close()
     return paths
 
 
-def _open(config: Config) -> Store:
-    """The hub's database, which must be there: a report makes none."""
-    store = Store(config.hub.database, SystemClock())
-    store.require_schema()
-    return store
-
-
-def _show(about: dict[str, str], paths: list[Path], *, as_json: bool, open_: bool) -> None:
+def show(about: dict[str, str], paths: list[Path], *, as_json: bool, open_: bool) -> None:
+    """Tell what was written, for people or programs, and open the first of it if wanted."""
     if as_json:
         print(json.dumps(about | {"files": [str(path) for path in paths]}, ensure_ascii=False))
     else:

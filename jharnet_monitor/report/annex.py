@@ -5,19 +5,15 @@ Values are those measured, in SI base units, unrounded; what was not measured is
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from jharnet_monitor.model import OfficeState, parse_utc
 from jharnet_monitor.report import texts
+from jharnet_monitor.report.draft import Cell
 from jharnet_monitor.report.finding import findings
 from jharnet_monitor.report.summary import OfficeSummary, Speed, Summary
-from jharnet_monitor.report.words import Words
-
-Cell = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +28,6 @@ class Table:
 def tables(summary: Summary) -> list[Table]:
     """Every table of a report; the same in each language but for the headings."""
     return [build(summary) for build in (_offices, _calls, _speeds, _outages, _days, _drills)]
-
-
-def as_csv(table: Table, words: Words) -> bytes:
-    """The table as CSV in UTF-8 with a byte order mark, so that Excel reads Hindi as Hindi."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(headings(table, words))
-    writer.writerows(table.rows)
-    return text.getvalue().encode("utf-8-sig")
-
-
-def headings(table: Table, words: Words) -> list[str]:
-    """What stands over the columns."""
-    return [words(f"annex.column.{column}") for column in table.columns]
 
 
 _Getter = Callable[[OfficeSummary], Cell]

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from jharnet_monitor.report.annex import as_csv, tables
-from jharnet_monitor.report.content import content
+from jharnet_monitor.report.draft import Draft
 from jharnet_monitor.report.files import Made
 from jharnet_monitor.report.html import set_html
 from jharnet_monitor.report.pdf import Attachment, set_pdf
-from jharnet_monitor.report.summary import Summary
-from jharnet_monitor.report.words import Words, words
 from jharnet_monitor.report.xlsx import workbook
 
 
-def _pdf(summary: Summary, language: Words) -> bytes:
+def _pdf(draft: Draft) -> bytes:
     """The paper, with the tables behind it attached."""
-    attached = [
-        Attachment(f"{t.name}.csv", language(f"annex.sheet.{t.name}"), as_csv(t, language))
-        for t in tables(summary)
-    ]
-    return set_pdf("weekly.typ", content(summary, language), summary.made_at, attached)
+    attached = [Attachment(f"{one.name}.csv", one.title, one.csv) for one in draft.annexes]
+    return set_pdf("weekly.typ", draft.content, draft.made_at, attached)
 
 
-def _html(summary: Summary, language: Words) -> bytes:
-    return set_html("weekly.html.j2", content(summary, language))
+def _html(draft: Draft) -> bytes:
+    return set_html("weekly.html.j2", draft.content)
 
 
-def _xlsx(summary: Summary, language: Words) -> bytes:
-    title = language(f"period.title_{summary.period.kind}")
-    return workbook(tables(summary), title, summary.made_at, language)
+def _xlsx(draft: Draft) -> bytes:
+    return workbook(draft.annexes, draft.content["title"], draft.made_at)
 
 
-def _csv(summary: Summary, language: Words) -> bytes:
+def _csv(draft: Draft) -> bytes:
     """The figures of page one and more: a row an office."""
-    return as_csv(tables(summary)[0], language)
+    return draft.annexes[0].csv
 
 
-FORMATS: dict[str, Callable[[Summary, Words], bytes]] = {
+FORMATS: dict[str, Callable[[Draft], bytes]] = {
     "pdf": _pdf,
     "html": _html,
     "xlsx": _xlsx,
@@ -46,13 +39,9 @@ FORMATS: dict[str, Callable[[Summary, Words], bytes]] = {
 """How a report is written, by the ending of its file."""
 
 
-def make(summary: Summary, languages: Sequence[str], formats: Sequence[str]) -> Iterator[Made]:
+def make(drafts: Iterable[Draft], formats: Sequence[str]) -> Iterator[Made]:
     """Every file of a report, one after the other; raises `SettingError`."""
-    for language in languages:
+    for draft in drafts:
         for ending in formats:
-            yield Made(
-                f"{summary.period.stem}.{language}.{ending}",
-                language,
-                ending,
-                FORMATS[ending](summary, words(language)),
-            )
+            name = f"{draft.stem}.{draft.language}.{ending}"
+            yield Made(name, draft.language, ending, FORMATS[ending](draft))

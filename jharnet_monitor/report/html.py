@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
+from typing import TYPE_CHECKING, Any
 
 from jharnet_monitor.report.files import SettingError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import (  # noqa: PLC0415 - slow to load, and no PDF needs it
+        Environment,
+        PackageLoader,
+        StrictUndefined,
+    )
+
     return Environment(
         loader=PackageLoader("jharnet_monitor.report"),
         autoescape=True,
@@ -24,6 +31,8 @@ def _environment() -> Environment:
 
 def set_html(template: str, data: Mapping[str, Any]) -> bytes:
     """A page from a template of ours (`weekly.html.j2`) and its data; raises `SettingError`."""
+    from jinja2 import TemplateError  # noqa: PLC0415
+
     try:
         return _environment().get_template(template).render(doc=data).encode()
     except TemplateError as error:

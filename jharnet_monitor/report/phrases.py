@@ -77,8 +77,7 @@ def need_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str
     measured = [
         texts.office_name(office, words)
         for office in config.offices
-        if office.id in offices
-        and any(offices[office.id]["need"][way]["measured"] for way in WAYS)
+        if office.id in offices and any(offices[office.id]["need"][way]["measured"] for way in WAYS)
     ]
     every = len(measured) == len(offices)
     basis = "all" if every else "some" if measured else "none"

@@ -38,14 +38,12 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     with ThreadPoolExecutor(1) as aside:  # the database adds up while the rest is read
         packets = aside.submit(list, store.figures.packets(midnights))
         _read_minutes(store, collectors, period)
-        for collector in collectors.values():
-            _read_tests(store, collector, midnights[0])
         for midnight, every in zip(midnights, packets.result(), strict=False):
             for one in every:
                 if one.office in collectors:
                     collectors[one.office].add_packets(midnight.date(), one)
     offices = tuple(
-        _office(store, collector, earlier, known_until) for collector in collectors.values()
+        _office(store, collectors.pop(office.id), earlier, known_until) for office in config.offices
     )
     links = store.chain.links(period.start, period.end)
     return Summary(
@@ -106,6 +104,7 @@ def _office(
 ) -> OfficeSummary:
     office, period = collector.office, collector.period
     begin = datetime.combine(collector.judged_from, time(), period.start.tzinfo)
+    _read_tests(store, collector, begin)
     if earlier:
         begin = min(begin, earlier[0].start)
     states = spans(store.diary.transitions(office.id, begin, period.end), known_until)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.report.build import make
+from jharnet_monitor.report.compose import drafts
 from jharnet_monitor.report.content import content
 from jharnet_monitor.report.files import Made
 from jharnet_monitor.report.html import set_html
@@ -42,7 +43,7 @@ def weekly_mails(
 
 def report_letter(summary: Summary, languages: Sequence[str]) -> tuple[Letter, list[Made]]:
     """The mail with the report, and the report's files; raises `SettingError`."""
-    files = list(make(summary, languages, ["pdf"]))
+    files = list(make(drafts(summary, languages), ["pdf"]))
     parts = [_part(summary, words(language)) for language in languages]
     pictures = tuple(
         Picture(part["picture"], set_picture("mail.typ", part["doc"], summary.made_at))

@@ -1,0 +1,61 @@
+"""`report drill`: the paper of one drill, to be signed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.report import Lang, Open, Out, languages_of, parts_of, show, write_all
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.report.drill_paper import make_drill
+from jharnet_monitor.store import Store, StoreError
+
+
+def drill(
+    drill_id: Annotated[str | None, typer.Argument(help="The drill; the newest if absent.")] = None,
+    lang: Lang = None,
+    format_: Annotated[str, typer.Option("--format", help="pdf, html")] = "pdf",
+    out: Out = None,
+    open_: Open = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Write the paper of one drill: the test of all blocks on a page, to be signed."""
+    loaded = load_config(config, files=False)
+    languages = languages_of(loaded, lang)
+    formats = parts_of("--format", format_, ("pdf", "html"))
+    found = _stored(loaded, drill_id)
+    files = make_drill(found, loaded, languages, formats, SystemClock().now())
+    paths = write_all(files, out or loaded.report.directory, "setting …")
+    show({"drill": found["id"]}, paths, as_json=as_json, open_=open_)
+
+
+def _stored(config: Config, drill_id: str | None) -> dict[str, Any]:
+    """The drill by its id, else the newest."""
+    store = Store(config.hub.database, SystemClock())
+    try:
+        store.require_schema()
+        return _found(store, drill_id)
+    except StoreError as error:
+        raise UserError(f"{config.hub.database}: {error}") from error
+    finally:
+        store.close()
+
+
+def _found(store: Store, drill_id: str | None) -> dict[str, Any]:
+    if drill_id is not None:
+        found = store.diary.drill(drill_id)
+        if found is None:
+            raise UserError(f"no drill `{drill_id}` in the database")
+        return found
+    now = SystemClock().now()
+    every = store.diary.drills(now - timedelta(days=366), now)
+    if not every:
+        raise UserError("no drill was held in the last year; `jharnet-monitor drill` holds one")
+    return every[-1]
