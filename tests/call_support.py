@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jharnet_monitor.clock import SystemClock
@@ -109,9 +110,13 @@ class Result:
     error: ProbeError | None = None
 
 
+_CONFIG = cache(make_config)
+"""One for all calls, as a hub has it."""
+
+
 async def call(agent: Any, **options: Any) -> Result:
     """One call as the hub would hold it, on the running loop; waits for the agent's half too."""
-    config = make_config()
+    config = _CONFIG()
     context = ProbeContext(config, config.offices[0], SystemClock(), agent, options)
     try:
         reading: Reading = await run(context)

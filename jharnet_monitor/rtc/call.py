@@ -30,7 +30,7 @@ from jharnet_monitor.rtc.clips import prepare
 from jharnet_monitor.rtc.codecs import DEFAULT, Codec
 from jharnet_monitor.rtc.connection import SILENCE, Connection, settled
 from jharnet_monitor.rtc.failure import CallFailed
-from jharnet_monitor.rtc.host_watch import HostWatch
+from jharnet_monitor.rtc.host_watch import HostWatch, apart
 from jharnet_monitor.rtc.profiles import Rung
 from jharnet_monitor.rtc.progress import find_account
 from jharnet_monitor.rtc.receiver import Receiver
@@ -239,7 +239,7 @@ class Call:
         self.receiver.quiet = True
         await settled(lambda: self._silent, _DRAIN)
         audio, video = self.receiver.audio, self.receiver.video
-        return await asyncio.to_thread(numbered, told, audio, video, self._connection.ports)
+        return await apart(numbered, told, audio, video, self._connection.ports)
 
     async def seen(self, theirs: Sent) -> Seen:
         """What arrived of what the other end says it sent, once the last of it is in."""
@@ -247,7 +247,7 @@ class Call:
         await settled(lambda: self._all_in(theirs), _DRAIN)
         delay = play_out_delay(theirs.round_trip_p50 or self.sender.round_trip)
         audio, video = self.receiver.audio, self.receiver.video
-        return await asyncio.to_thread(seen, audio, video, theirs, delay, self.datagrams)
+        return await apart(seen, audio, video, theirs, delay, self.datagrams)
 
     def _all_in(self, theirs: Sent) -> bool:
         audio, video = self.receiver.audio, self.receiver.video

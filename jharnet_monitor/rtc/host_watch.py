@@ -1,10 +1,18 @@
-"""Whether this host kept up: a call measured by a host that slept says nothing of the network."""
+"""Whether this host kept up: a call measured by a host that slept says nothing of the network.
+
+And what helps it to: what is counted up after a call is counted beside the event loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 _INTERVAL = 0.05
 _STALL = 0.1
@@ -46,3 +54,19 @@ class HostWatch:
         elapsed = max(time.monotonic() - self._started, 1e-6)
         cpu = (time.process_time() - self._cpu) / elapsed
         return Load(self._lag, min(1.0, self._stalled / elapsed), max(0.0, cpu))
+
+
+_counting = threading.Lock()
+
+
+async def apart(count: Callable[..., _T], *arguments: Any) -> _T:
+    """Call in a thread, one call at a time.
+
+    A drill's calls all end at once, and counting up five minutes takes 7 MB for 0.05 s.
+    """
+
+    def alone() -> _T:
+        with _counting:
+            return count(*arguments)
+
+    return await asyncio.to_thread(alone)
