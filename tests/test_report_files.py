@@ -173,7 +173,7 @@ def test_the_drills_paper_is_one_page_to_be_signed(made: Made, language: str) ->
     names = texts.listed([texts.office_name(office, said) for office in absent], said)
     for phrase in (
         said("drill.absent", names=names), said("drill.signatory.dio"), said("cause.no_agent"),
-        said("drill.way", rate="1.61 Mbit/s", loss="1.23 %"), "17.1 / 16.2 Mbit/s",
+        "1.61 Mbit/s", said("drill.loss", loss="1.23 %"), "17.1 / 16.2 Mbit/s",
         *(texts.office_name(office, said) for office in made.config.offices),
     ):  # fmt: skip
         assert plain(phrase) in text, phrase

@@ -6,12 +6,13 @@ interval supports it (`judge.capacity`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.config.case import LetterTexts
 from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.judge.assess import Basis
 from jharnet_monitor.judge.capacity import Verdict
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.page_one import grade_text
@@ -101,6 +102,7 @@ def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
     found = case.of(office)
     down, up = found["delivered"]["down"], found["delivered"]["up"]
     missing = words("not_measured")
+    tests = found["conference"]["tests"]
     ratio, coverage = found["availability"]["ratio"], found["availability"]["coverage"]
     return {
         "office": texts.office_name(office, words),
@@ -108,12 +110,12 @@ def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
         "delivered": [interval(way, texts.rate, words) for way in (down, up)],
         "rests": list(_rests(down, up, words)),
         "need": need(found, words),
-        "other": other_basis(found, words),
+        "other": other_basis(found, words) if _measured(found) else "",
         "conference": grade_text(found["conference"]["grade"], words),
-        "tests": words("report.tests", n=found["conference"]["tests"]),
+        "tests": words("report.tests", n=tests) if tests else "",
         "availability": missing if ratio is None else texts.share_down(ratio),
         "covers": ""
-        if coverage is None
+        if coverage is None or ratio is None
         else words("report.covers", coverage=texts.share_down(coverage)),
         "verdict": verdict_name(found["verdict"], words),
         "reason": reason(found, case.config, office, words),
@@ -125,14 +127,27 @@ def _verdicts(case: Case, words: Words) -> Iterator[str]:
     by_id = {office.id: office for office in case.config.offices}
     for verdict in _ORDER:
         offices = [by_id[name] for name in case.claims["district"]["verdicts"][verdict]]
-        if offices:
-            names = (texts.office_name(office, words) for office in offices)
-            claims = {office.id: case.of(office) for office in offices}
+        for kind, some in _kinds(case, verdict, offices).items():
+            names = (texts.office_name(office, words) for office in some)
+            claims = {office.id: case.of(office) for office in some}
             yield words(
-                f"dossier.letter.{verdict}",
+                f"dossier.letter.{kind}",
                 names=texts.listed(names, words),
                 slabs=slabs_text(case.config, claims, words) if verdict == "upgrade" else "",
             )
+
+
+def _kinds(case: Case, verdict: Verdict, offices: Sequence[Office]) -> dict[str, list[Office]]:
+    """The offices of a verdict by what is to be said of them: a line may suffice in speed, and
+    still the conference fell short.
+    """
+    kinds: dict[str, list[Office]] = {}
+    for office in offices:
+        grade = case.of(office)["conference"]["grade"]
+        short = grade is not None and grade < case.config.thresholds.grade
+        told = f"{verdict}_short" if verdict is Verdict.NOTHING and short else str(verdict)
+        kinds.setdefault(told, []).append(office)
+    return dict(sorted(kinds.items()))
 
 
 def _ending(case: Case, words: Words) -> Iterator[str]:
@@ -141,12 +156,16 @@ def _ending(case: Case, words: Words) -> Iterator[str]:
     yield words("dossier.letter.evidence", root=case.root)
 
 
+def _measured(found: Claim) -> bool:
+    return any(need["measured"] for need in found["need"].values())
+
+
 def _rests(down: Claim, up: Claim, words: Words) -> Iterator[str]:
-    """On how many tests, of which kind, the delivered speed rests."""
+    """On how many tests the delivered speed rests, and of which kind where it is the other one."""
     if down["n"]:
         yield words("dossier.rests", n=down["n"], days=down["days"])
-    for basis in dict.fromkeys(way["basis"] for way in (down, up) if way["basis"]):
-        yield words(f"dossier.basis.{basis}")
+    if Basis.TRAINS in (down["basis"], up["basis"]):  # else, as the letter says, outside hours
+        yield words(f"dossier.basis.{Basis.TRAINS}")
 
 
 def _enclosures(case: Case, words: Words) -> list[str]:

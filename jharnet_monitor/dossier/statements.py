@@ -36,7 +36,7 @@ def method(case: Case, words: Words) -> dict[str, Any]:
         "assumptions": [need_text(case.config, case.claims["offices"], words), _marks(case, words)],
         "integrity": words(
             "dossier.method.integrity_text",
-            links=len(case.chain),
+            n=texts.number(len(case.chain)),
             until=texts.clock_moment(case.until, case.zone, words),
             root=case.chain[-1].root,
         ),

@@ -147,7 +147,7 @@ def _line(
     return capacity.Line(
         delivered=delivered,
         contracted=contracts(office),
-        loss=stats.ratio(seen.lost, seen.sent, n=seen.minutes),
+        loss=stats.proportion(seen.lost, seen.sent, n=seen.minutes),
         link_down=part(OfficeState.LINK_DOWN),
         power_down=part(OfficeState.POWER_DOWN),
         lan_down=part(OfficeState.LAN_DOWN),

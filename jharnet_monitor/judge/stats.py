@@ -145,6 +145,25 @@ def ratio(
     return Interval(value, low, high, n, days)
 
 
+def proportion(
+    parts: Sequence[float] | Vector, wholes: Sequence[float] | Vector, n: int
+) -> Interval | None:
+    """As `ratio`, of parts that are some of the wholes: packets lost of packets sent.
+
+    Where no part was seen on any day, resampling shows no spread: then the upper bound is that of
+    as many independent wholes (Clopper and Pearson 1934).
+
+    >>> found = proportion([0.0] * 30, [1000.0] * 30, n=30)
+    >>> found.value, found.low, round(found.high, 6)
+    (0.0, 0.0, 0.000123)
+    """
+    found = ratio(parts, wholes, n)
+    if found is None or found.low is None or found.value > 0:
+        return found
+    edge = 1 - ((1 - LEVEL) / 2) ** (1 / float(np.sum(np.asarray(wholes))))
+    return Interval(0.0, 0.0, edge, found.n, found.days)
+
+
 def change(before: Days, after: Days) -> Interval | None:
     """Mean after less mean before, both resampled by day; None where either has no sample.
 

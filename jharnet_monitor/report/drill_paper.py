@@ -77,6 +77,7 @@ def drill_content(
         "method": words("drill.method"),
         "signed": {
             "title": words("drill.signed"),
+            "name": words("drill.name"),
             "date": words("drill.date"),
             "people": [words(f"drill.signatory.{name}") for name in SIGNATORIES],
         },
@@ -94,14 +95,14 @@ def _row(row: Mapping[str, Any], config: Config, words: Words) -> dict[str, Any]
     }
 
 
-def _way(values: Mapping[str, float], words: Words) -> str:
+def _way(values: Mapping[str, float], words: Words) -> list[str]:
     """What arrived in one direction: rate, and the loss of its picture."""
     if "bits_per_second" not in values:
-        return words("not_measured")
+        return [words("not_measured")]
     rate = texts.rate(values["bits_per_second"])
     if "video_loss_ratio" not in values:
-        return rate
-    return words("drill.way", rate=rate, loss=texts.loss(values["video_loss_ratio"]))
+        return [rate]
+    return [rate, words("drill.loss", loss=texts.loss(values["video_loss_ratio"]))]
 
 
 def _facts(drill: Mapping[str, Any], words: Words) -> list[list[str]]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.availability import account
-from jharnet_monitor.judge.hours import office_windows, placed
 from jharnet_monitor.judge.timeline import Span
+from jharnet_monitor.judge.windows import office_windows, placed
 from jharnet_monitor.model import RETEST, Outcome
 from jharnet_monitor.report.collect import DOWN
 from jharnet_monitor.report.fold import clipped, conference, speed
