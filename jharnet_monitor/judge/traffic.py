@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from jharnet_monitor.config.district import District
 from jharnet_monitor.judge import stats
-from jharnet_monitor.judge.hours import conference_windows, office_windows, placed
 from jharnet_monitor.judge.stats import Days, Interval
+from jharnet_monitor.judge.windows import conference_windows, office_windows, placed
 
 Numbers = NDArray[np.float64]
 SHARE = 0.95
