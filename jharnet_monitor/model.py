@@ -87,6 +87,7 @@ class Cause(StrEnum):
     HOST_OVERLOADED = "host_overloaded"
     CLOCK_STEPPED = "clock_stepped"
     NOT_SENT = "not_sent"
+    TOO_UNEVEN = "too_uneven"
     NAME_NOT_RESOLVED = "name_not_resolved"
     NOT_CONFIGURED = "not_configured"
     ROUTER_SILENT = "router_silent"

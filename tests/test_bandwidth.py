@@ -14,7 +14,7 @@ import pytest
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes import bandwidth_far, side_path, transfer
+from jharnet_monitor.probes import bandwidth_far, bandwidth_trains, side_path, transfer
 from jharnet_monitor.probes.bandwidth import BANDWIDTH
 from jharnet_monitor.probes.bandwidth_plan import Plan
 from jharnet_monitor.probes.base import (
@@ -268,6 +268,18 @@ async def test_a_hub_that_is_not_kept_up_with(monkeypatch: pytest.MonkeyPatch) -
         result = await measure(settings("20 Mbit/s"), agent)
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.HOST_OVERLOADED
+
+
+async def test_a_train_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where jitter is longer than the train there is no capacity, only how uncertain it was."""
+    monkeypatch.setattr(bandwidth_trains, "MOST_UNCERTAIN", -1.0)
+    monkeypatch.setattr(side_path, "UNSTRETCHED", 1e9)
+    async with on_loopback() as agent:
+        result = await measure(settings("20 Mbit/s"), agent, path="trains")
+    assert isinstance(result.error, NoData)
+    assert result.error.cause is Cause.TOO_UNEVEN
+    assert set(result.values) == {"idle_rtt_seconds", "bytes_spent"}
+    assert "download_capacity_uncertainty" in result.conditions
 
 
 async def test_without_datagrams_the_stream_speaks_for_itself(

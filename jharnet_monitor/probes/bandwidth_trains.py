@@ -21,6 +21,8 @@ from jharnet_monitor.probes.side_path import SidePath
 PINGS, PING_SPACING_SECONDS = 7, 0.03
 PING_SECONDS = 5.0
 FEWEST_TRIPS = 3
+MOST_UNCERTAIN = 0.2
+"""A train that knows less of the capacity tells none: jitter was longer than it lasted."""
 
 
 class Test(ABC):
@@ -96,13 +98,15 @@ class Test(ABC):
             self._values["idle_rtt_seconds"] = median(trips)
 
     async def _train(self, name: str, rate: float) -> float | None:
-        """Run a train and keep its figure; None without one."""
+        """Run a train and keep its figure; None without one, or where it is too uncertain."""
         found = None if self._side is None else await self._side.train(name, rate)
         if found is None:
             return None
         rate, uncertainty = found.capacity.rate, found.capacity.uncertainty
-        self._values[f"{name}_capacity_bits_per_second"] = rate
         self._conditions[f"{name}_capacity_uncertainty"] = round(uncertainty, 4)
+        if uncertainty > MOST_UNCERTAIN and not found.at_least:
+            return None
+        self._values[f"{name}_capacity_bits_per_second"] = rate
         if found.at_least:
             self._conditions[f"{name}_capacity_at_least"] = True
         return rate
@@ -119,4 +123,4 @@ class TrainsOnly(Test):
         plan = Plan.of(self._context)
         found = [await self._train(n, plan.of_direction(n).rate) for n in ("download", "upload")]
         if None in found:
-            raise NoData(Cause.NOT_SENT, "too few packets of a train came through to tell")
+            raise NoData(Cause.TOO_UNEVEN)
