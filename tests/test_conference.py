@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from jharnet_monitor.lab import HEADQUARTERS, Lab
+from jharnet_monitor.lab import Lab
 from jharnet_monitor.model import QUANTITY_NAMES, Cause
 from jharnet_monitor.probes import FAR_SIDES, PROBES
 from jharnet_monitor.probes.base import Channel, Failed, FarContext, NoData
-from jharnet_monitor.probes.conference_dialogue import Dialogue
 from jharnet_monitor.probes.conference_far import far_side
 from jharnet_monitor.rtc import aiortc_private
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
@@ -184,50 +183,6 @@ async def test_a_peer_that_sends_nothing() -> None:
     assert isinstance(result.error, Failed)
     assert result.error.cause is Cause.UDP_BLOCKED
     assert result.values == {"grade": 0.0}, "a call that cannot be set up is no conference"
-
-
-async def test_a_peer_with_another_certificate() -> None:
-    """Its DTLS handshake fails, and neither the link nor UDP is blamed."""
-
-    class Swapping:
-        """Passes everything on, but the fingerprint of the offer."""
-
-        def __init__(self, channel: Channel) -> None:
-            self.receive, self.close, self._send = channel.receive, channel.close, channel.send
-
-        async def send(self, message: Mapping[str, Any]) -> None:
-            """Promise a certificate that is not ours."""
-            if message["type"] == "offer":
-                begin = message["sdp"].index("a=fingerprint:sha-256")
-                end = message["sdp"].index("\r\n", begin) + 2
-                kept = [line for line in message["sdp"][end:].splitlines(keepends=True)
-                        if not line.startswith("a=fingerprint")]  # fmt: skip
-                sdp = message["sdp"][:begin] + FINGERPRINT + "".join(kept)
-                message = {**message, "sdp": sdp}
-            await self._send(message)
-
-    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
-        await far_side(Swapping(channel), params, context)
-
-    await _expect(LoopbackAgent(far), Cause.DTLS_FAILED, Failed, profile="audio")
-    assert (await call(LoopbackAgent(), seconds=1.0, profile="audio")).error is None
-
-
-async def test_a_peer_that_never_talks() -> None:
-    """Connected and secured, but no media comes: that is told, within four seconds more."""
-
-    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
-        dialogue = Dialogue(channel)
-        async with Call("127.0.0.1", rung("audio")) as there:
-            there.sender.audio_track.pause()
-            await dialogue.say("offer", sdp=await there.offer())
-            await there.accept((await dialogue.hear("answer"))["sdp"])
-            await dialogue.until_ended(10)
-        await dialogue.end()
-
-    started = asyncio.get_running_loop().time()
-    await _expect(LoopbackAgent(far), Cause.NO_MEDIA, Failed, profile="audio")
-    assert asyncio.get_running_loop().time() - started < 6
 
 
 async def test_a_peer_that_leaves() -> None:
@@ -420,32 +375,3 @@ def test_calls_over_links_of_known_truth() -> None:
         assert isinstance(error, Failed)
         assert error.cause is Cause.INTERRUPTED
         assert results["cut"].values == {"grade": 0.0}
-
-
-@needs_root
-@pytest.mark.root
-def test_blocked_udp_is_not_a_dead_link() -> None:
-    """Where a firewall lets TCP pass and drops UDP, the cause is UDP, and the grade is 0."""
-    wide = _way("4 Mbit/s")
-    with Lab.start({"offices": {"potka": {"down": wide, "up": wide}}}, "jhnconf") as lab:
-        rules = "add table ip t; add chain ip t c {type filter hook input priority 0;}; "
-        rules += "add rule ip t c meta l4proto udp drop"
-        lab.run(HEADQUARTERS, ["nft", rules])
-        result = LabCall(lab, "potka", seconds=3.0).join()
-        assert isinstance(result.error, Failed)
-        assert result.error.cause is Cause.UDP_BLOCKED
-        assert result.values == {"grade": 0.0}
-
-
-@needs_root
-@pytest.mark.root
-@pytest.mark.parametrize("where", [HEADQUARTERS, "potka"])
-def test_no_route_is_not_blocked_udp(where: str) -> None:
-    """Where a computer has no route for UDP, at either end, the cause is the route."""
-    wide = _way("4 Mbit/s")
-    with Lab.start({"offices": {"potka": {"down": wide, "up": wide}}}, "jhnconf") as lab:
-        lab.run(where, ["ip", "rule", "add", "pref", "10", "ipproto", "udp", "unreachable"])
-        result = LabCall(lab, "potka", seconds=3.0).join()
-        assert isinstance(result.error, Failed)
-        assert result.error.cause is Cause.NO_ROUTE
-        assert result.values == {"grade": 0.0}

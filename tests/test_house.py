@@ -98,6 +98,19 @@ def _rooms_imported() -> dict[str, set[str]]:
     return graph
 
 
+HEAVY = {"numpy", "typst", "openpyxl", "alembic", "jharnet_monitor.report.source"}
+"""What only papers and databases to be migrated need."""
+
+
+def test_the_hub_stays_light() -> None:
+    """The daemon that times what arrives loads nothing that sets papers: it has them set apart."""
+    code = "import sys, jharnet_monitor.hub; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert not HEAVY & set(loaded)
+
+
 def test_imports_go_one_way() -> None:
     """cli → hub, agent, web → report, dossier → probes, store, metrics → judge, config → model."""
     level = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}

@@ -1,0 +1,95 @@
+"""Why a call did not come about: UDP blocked, no route, DTLS failed and silence are told apart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from jharnet_monitor.lab import HEADQUARTERS, Lab
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.base import Channel, Failed, FarContext
+from jharnet_monitor.probes.conference_dialogue import Dialogue
+from jharnet_monitor.probes.conference_far import far_side
+from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.profiles import rung
+from tests.call_support import LabCall, LoopbackAgent, Result, call
+from tests.lab_support import needs_lab
+
+FINGERPRINT = "a=fingerprint:sha-256 " + ":".join(["AB"] * 32) + "\r\n"
+WIDE = {"delay": "20ms", "rate": "4 Mbit/s", "queue": "200ms"}
+
+
+def _holds(result: Result, cause: Cause) -> None:
+    """The network let no call come about: grade 0, for this reason."""
+    assert isinstance(result.error, Failed), result
+    assert result.error.cause is cause
+    assert result.values == {"grade": 0.0}
+
+
+async def test_a_peer_with_another_certificate() -> None:
+    """Its DTLS handshake fails, and neither the link nor UDP is blamed."""
+
+    class Swapping:
+        """Passes everything on, but the fingerprint of the offer."""
+
+        def __init__(self, channel: Channel) -> None:
+            self.receive, self.close, self._send = channel.receive, channel.close, channel.send
+
+        async def send(self, message: Mapping[str, Any]) -> None:
+            """Promise a certificate that is not ours."""
+            if message["type"] == "offer":
+                lines = message["sdp"].splitlines(keepends=True)
+                marked = [FINGERPRINT if "a=fingerprint:sha-256" in line else line
+                          for line in lines if "a=fingerprint:sha-384" not in line
+                          and "a=fingerprint:sha-512" not in line]  # fmt: skip
+                message = {**message, "sdp": "".join(marked)}
+            await self._send(message)
+
+    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+        await far_side(Swapping(channel), params, context)
+
+    _holds(await call(LoopbackAgent(far), profile="audio"), Cause.DTLS_FAILED)
+    assert (await call(LoopbackAgent(), seconds=1.0, profile="audio")).error is None
+
+
+async def test_a_peer_that_never_talks() -> None:
+    """Connected and secured, but no media comes: that is told, within four seconds more."""
+
+    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+        dialogue = Dialogue(channel)
+        async with Call("127.0.0.1", rung("audio")) as there:
+            there.sender.audio_track.pause()
+            await dialogue.say("offer", sdp=await there.offer())
+            await there.accept((await dialogue.hear("answer"))["sdp"])
+            await dialogue.until_ended(10)
+        await dialogue.end()
+
+    started = asyncio.get_running_loop().time()
+    _holds(await call(LoopbackAgent(far), profile="audio"), Cause.NO_MEDIA)
+    assert asyncio.get_running_loop().time() - started < 6
+
+
+@needs_lab
+@pytest.mark.root
+def test_blocked_udp_is_not_a_dead_link() -> None:
+    """Where a firewall lets TCP pass and drops UDP, the cause is UDP, and the grade is 0."""
+    with Lab.start({"offices": {"potka": {"down": WIDE, "up": WIDE}}}, "jhnconf") as lab:
+        rules = "add table ip t; add chain ip t c {type filter hook input priority 0;}; "
+        rules += "add rule ip t c meta l4proto udp drop"
+        lab.run(HEADQUARTERS, ["nft", rules])
+        result = LabCall(lab, "potka", seconds=3.0).join()
+        _holds(result, Cause.UDP_BLOCKED)
+
+
+@needs_lab
+@pytest.mark.root
+@pytest.mark.parametrize("where", [HEADQUARTERS, "potka"])
+def test_no_route_is_not_blocked_udp(where: str) -> None:
+    """Where a computer has no route for UDP, at either end, the cause is the route."""
+    with Lab.start({"offices": {"potka": {"down": WIDE, "up": WIDE}}}, "jhnconf") as lab:
+        lab.run(where, ["ip", "rule", "add", "pref", "10", "ipproto", "udp", "unreachable"])
+        result = LabCall(lab, "potka", seconds=3.0).join()
+        _holds(result, Cause.NO_ROUTE)
