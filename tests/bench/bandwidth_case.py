@@ -66,6 +66,8 @@ class Seen:
     """Against what the line had for the test: of what others and loss leave of its rate."""
     full: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
     """The same figure against the rate of the line."""
+    uncertain: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
+    """Half the 95 % interval that the test itself gave, as a share."""
     by_loss: dict[str, list[bool]] = field(default_factory=lambda: {w: [] for w in WAYS})
     """Whether the test said that loss held it back."""
     beside: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
@@ -128,8 +130,6 @@ class Bench:
         self.lab.reset()
         print(path, file=self.hub.stdin, flush=True)
         answer: dict[str, Any] = json.loads(self.hub.stdout.readline())
-        if answer["error"]:
-            self.seen.failed.append(answer["error"])
         time.sleep(DRAIN_SECONDS)
         return answer
 
@@ -137,6 +137,8 @@ class Bench:
         """Rates, loaded round trips, seconds and bytes of one full test."""
         answer, seen = self.ask("jharnet"), self.seen
         values, conditions = answer["values"], answer["conditions"]
+        if answer["error"]:
+            seen.failed.append(answer["error"])
         flows = self.lab.flows()
         for way, flow in zip(WAYS, _streams(flows), strict=False):
             measured = values.get(f"{way}_bits_per_second")
@@ -145,6 +147,7 @@ class Bench:
             rate = self.case.rate(way)
             seen.errors[way].append(measured / self.left(way, [flow], flows) - 1)
             seen.full[way].append(measured / rate - 1)
+            seen.uncertain[way].append(conditions[f"{way}_uncertainty"])
             seen.by_loss[way].append(conditions.get(f"{way}_limited_by") == "loss")
             if (capacity := values.get(f"{way}_capacity_bits_per_second")) is not None:
                 seen.beside[way].append(capacity / rate - 1)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from tests.bench.bandwidth_case import CROSS, IDLE, LOSS, WAYS, Case, Seen
+from jharnet_monitor.probes.bandwidth_plan import TRAIN_BYTES
+from tests.bench.bandwidth_case import CROSS, IDLE, JITTER, LOSS, WAYS, Case, Seen
 from tests.bench.marks import Row, at_most, note
 
 MEDIAN, P95 = 1.0, 3.0
 """Of an idle line's rate, in per cent."""
 TOLD = 3.0
-"""A test over a lossy line that is off by more has to say that loss held it back."""
+"""A test over a lossy line that is off by more, and by more than its own interval, has to say that
+loss held it back."""
+JITTER_SECONDS = 0.01
+"""From the earliest to the latest, of 5 ms either way: no train of less than that can tell."""
 
 
 def rows(case: Case, seen: Seen) -> Iterator[Row]:
@@ -54,7 +58,10 @@ def _way_rows(case: Case, seen: Seen, way: str) -> Iterator[Row]:
 def _loss_rows(name: str, errors: Sequence[float], seen: Seen, way: str) -> Iterator[Row]:
     """Where loss and not the line holds TCP back, the test has to say so."""
     said = seen.by_loss[way]
-    silent = sum(error > TOLD and not by for error, by in zip(errors, said, strict=True))
+    silent = sum(
+        error > max(TOLD, 100 * uncertain) and not by
+        for error, uncertain, by in zip(errors, seen.uncertain[way], said, strict=True)
+    )
     peer = f"limited by loss said in {sum(said)} of {len(said)}"
     yield at_most(f"{name}, too low and nothing said of it", silent, 0, "runs", peer)
     missing = sum(said) - len(seen.beside[way])
@@ -65,16 +72,19 @@ def _loss_rows(name: str, errors: Sequence[float], seen: Seen, way: str) -> Iter
 
 
 def _train_rows(case: Case, seen: Seen) -> Iterator[Row]:
-    if not seen.trains:
-        yield Row(f"{case.name}: trains", 0, "a result", "runs", False)
-        return
-    middle = median(100 * abs(error) for error in seen.trains)
-    if case.trouble == CROSS:
-        yield note(f"{case.name}: trains, median error against the line's rate", middle, "%")
+    name = f"{case.name}: trains"
+    silent = 2 * len(seen.train_bytes) - len(seen.trains)
+    if case.trouble == JITTER and TRAIN_BYTES * 8 / case.rate("download") < JITTER_SECONDS:
+        yield note(f"{name} shorter than the jitter, that told nothing", silent, "runs")
     else:
-        mark = 3 if case.trouble == IDLE else 5
-        yield at_most(f"{case.name}: trains, median error", middle, mark, "%")
-    yield at_most(f"{case.name}: trains, bytes a direction", max(seen.train_bytes) / 1000, 50, "kB")
+        yield at_most(f"{name} that told nothing", silent, 0, "runs")
+    if seen.trains:
+        middle = median(100 * abs(error) for error in seen.trains)
+        if case.trouble == CROSS:
+            yield note(f"{name}, median error against the line's rate", middle, "%")
+        else:
+            yield at_most(f"{name}, median error", middle, 3 if case.trouble == IDLE else 5, "%")
+    yield at_most(f"{name}, bytes a direction", max(seen.train_bytes) / 1000, 50, "kB")
 
 
 def _worst(errors: Sequence[float]) -> float:
