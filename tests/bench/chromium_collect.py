@@ -1,6 +1,6 @@
 """Gathers the truth: each condition as a real call of two Chromiums, two or three at a time.
 
-    python tests/bench/chromium_collect.py [--truth FILE] [--again N] [--only TEXT] [--raw DIR]
+    python tests/bench/chromium_collect.py [--half tuning|held] [--again N] [--raw DIR]
 
 It goes on where it stopped; a call in which the CPU held Chromium back is made again. Takes about
 70 minutes for all; needs root, and a machine with nothing else to do.
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from tests.bench.chromium_call import Pair, pair
 from tests.bench.chromium_conditions import Condition, conditions
-from tests.bench.chromium_truth import CPU_LIMITED, Truths, read_run
+from tests.bench.chromium_truth import Truths, read_run
 from tests.lab_support import Stream, streams_beside, udp_socket
 
 PREFIX = "jhnchr"
@@ -112,7 +112,7 @@ async def lane(
                 condition = work.pop(0)
                 for _ in range(ATTEMPTS):
                     try:
-                        async with contextlib.nullcontext() if condition.narrow else wide:
+                        async with wide if condition.heavy else contextlib.nullcontext():
                             told = await one(lab, office, ends, condition)
                     except Exception as error:  # a page that broke is no truth; try the next
                         print(f"{condition.name}: {error}", file=sys.stderr)
@@ -122,11 +122,11 @@ async def lane(
                         (options.raw / f"{condition.name}.json".replace("/", "_")).write_text(
                             json.dumps(told)
                         )
-                    if run.cpu_limited <= CPU_LIMITED:
+                    if run.honest:
                         truths.add(condition.name, run)
                         print(condition.name, run.grade(), run, flush=True)
                         break
-                    print(f"{condition.name}: the CPU was the limit for {run.cpu_limited} s")
+                    print(f"{condition.name}: this computer was too slow: {run}", flush=True)
 
 
 async def collect(options: argparse.Namespace) -> None:
@@ -137,9 +137,10 @@ async def collect(options: argparse.Namespace) -> None:
         for condition in conditions()
         if len(truths.runs.get(condition.name, ())) < options.again
         and (not options.only or options.only in condition.name)
+        and (options.half is None or condition.held == (options.half == "held"))
     ]
     wide = asyncio.Semaphore(WIDE_AT_ONCE)
-    work.sort(key=lambda condition: (condition.held, not condition.narrow))
+    work.sort(key=lambda condition: (condition.held, condition.heavy))
     lanes = [f"c{number}" for number in range(options.lanes)]
     with Lab.start({"offices": {office: {} for office in lanes}}, PREFIX) as lab:
         await asyncio.gather(*(lane(lab, office, work, truths, wide, options) for office in lanes))
@@ -151,6 +152,7 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, default=TRUTH, metavar="FILE")
     parser.add_argument("--again", type=int, default=1, metavar="N", help="calls a condition")
     parser.add_argument("--only", default="", metavar="TEXT", help="conditions named like this")
+    parser.add_argument("--half", choices=("tuning", "held"), help="only these; else all")
     parser.add_argument("--lanes", type=int, default=3, help="calls at a time")
     parser.add_argument("--nice", type=int, default=-10, help="priority of the browsers")
     parser.add_argument("--raw", type=Path, metavar="DIR", help="keep all statistics there")

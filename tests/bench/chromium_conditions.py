@@ -40,6 +40,14 @@ class Condition:
             for way in (self.down, self.upwards)
         )
 
+    @property
+    def heavy(self) -> bool:
+        """Whether an end encodes or decodes a large picture, which takes this computer's time."""
+        return any(
+            float(str(way["rate"]).split()[0]) - self.cross >= NARROW
+            for way in (self.down, self.upwards)
+        )
+
 
 def way(
     rate: float, trip: float = 40, queue: float = 200, loss: float = 0, burst: float = 0,
@@ -65,6 +73,12 @@ def _rates() -> Iterable[Condition]:
     for number, rate in enumerate(rates):
         trip = trips[number % 4]
         yield Condition(f"{rate:g} Mbit/s, {trip} ms", way(rate, trip))
+
+
+def _between() -> Iterable[Condition]:
+    """Where one grade ends and the next begins: all of these are for tuning."""
+    for rate in (0.13, 0.17, 0.22, 0.95, 1.05, 1.1):
+        yield Condition(f"{rate:g} Mbit/s, 50 ms", way(rate, 50))
 
 
 def _queues() -> Iterable[Condition]:
@@ -136,11 +150,12 @@ def conditions() -> list[Condition]:
     """All of them: those for tuning first, then the untouched."""
     families = (_rates, _queues, _trips, _losses, _bursts, _jitters, _lopsided, _blackouts,
                 _beside_others, _mixtures)  # fmt: skip
-    tuning: list[Condition] = []
+    tuning = list(_between())
     held: list[Condition] = []
     for family in families:
+        known = 1 if family is _losses else 0  # what others published of Chromium is for tuning
         for number, each in enumerate(family()):
-            if number % 2:
+            if (number + known) % 2:
                 held.append(Condition(each.name, each.down, each.up, each.blackout, each.cross,
                                       held=True))  # fmt: skip
             else:

@@ -20,12 +20,12 @@ async function open_call() {
   };
 }
 
+// VP8 with retransmission, and nothing else: no forward error correction beside it.
 function prefer_vp8() {
   const {codecs} = RTCRtpReceiver.getCapabilities('video');
-  const rank = (codec) => (codec.mimeType === 'video/VP8' ? 0 : 1);
-  const order = codecs.filter((c) => !/VP9|AV1|H26/.test(c.mimeType)).sort((a, b) => rank(a) - rank(b));
+  const wanted = codecs.filter(({mimeType}) => /^video\/(VP8|rtx)$/i.test(mimeType));
   for (const transceiver of call.connection.getTransceivers()) {
-    if (transceiver.receiver.track.kind === 'video') transceiver.setCodecPreferences(order);
+    if (transceiver.receiver.track.kind === 'video') transceiver.setCodecPreferences(wanted);
   }
 }
 
@@ -77,8 +77,19 @@ async function note() {
   call.samples.push(sample);
 }
 
-function watch() {
+// Frames that the camera gave so far: fewer than 30 a second, and this computer was too slow.
+async function captured() {
+  for (const entry of (await call.connection.getStats()).values()) {
+    if (entry.type === 'media-source' && entry.kind === 'video') {
+      return {at: performance.now() / 1000, frames: entry.frames ?? null};
+    }
+  }
+  return null;
+}
+
+async function watch() {
   call.samples = [];
+  call.captured = await captured();
   note();
   call.timer = setInterval(note, 500);
 }
@@ -102,7 +113,10 @@ async function watched() {
     }
     return row;
   });
-  const sender = {};
+  const [before, after] = [call.captured, await captured()];
+  const sender = {
+    captured: before && after ? (after.frames - before.frames) / (after.at - before.at) : null,
+  };
   for (const entry of (await call.connection.getStats()).values()) {
     if (entry.type === 'outbound-rtp' && entry.kind === 'video') {
       sender.cpu_limited = entry.qualityLimitationDurations?.cpu ?? null;

@@ -22,6 +22,8 @@ MARGIN = 0.015
 """So near to a threshold of a share, the grade on either side of it counts."""
 CPU_LIMITED = 0.5
 """Seconds: a call in which Chromium held back for the CPU so long is no truth."""
+CAPTURED = 28.0
+"""Frames a second that a camera of 30 must have given, else this computer was too slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,15 @@ class Run:
     down: Way | None
     up: Way | None
     cpu_limited: float = 0.0
+    """Seconds."""
+    captured: float | None = None
+    """Frames a second that the slower end's camera gave."""
+
+    @property
+    def honest(self) -> bool:
+        """Whether it was the link that decided, and not this computer."""
+        kept_up = self.captured is None or self.captured >= CAPTURED
+        return kept_up and self.cpu_limited <= CPU_LIMITED
 
     @property
     def ways(self) -> Sequence[Way]:
@@ -112,7 +123,9 @@ def read_run(told: Mapping[str, Any]) -> Run:
         read_way(told[end]["samples"]) if len(told[end]["samples"]) > 1 else None
         for end in ("down", "up")
     ]
-    return Run(ways[0], ways[1], round(limited, 2))
+    cameras = [told[end]["sender"].get("captured") for end in ("down", "up")]
+    captured = None if None in cameras else round(min(cameras), 2)
+    return Run(ways[0], ways[1], round(limited, 2), captured)
 
 
 class Truths:
@@ -143,4 +156,4 @@ class Truths:
 
 def _run(data: Mapping[str, Any]) -> Run:
     ways = [Way(**data[end]) if data[end] else None for end in ("down", "up")]
-    return Run(ways[0], ways[1], data["cpu_limited"])
+    return Run(ways[0], ways[1], data["cpu_limited"], data.get("captured"))
