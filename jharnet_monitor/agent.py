@@ -26,8 +26,8 @@ from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes import FAR_SIDES
 from jharnet_monitor.probes.base import ChannelClosed, FarContext
 from jharnet_monitor.probes.connection import line_socket
-from jharnet_monitor.rtc.clips import prepare_ahead
 from jharnet_monitor.rtc.codecs import CODECS
+from jharnet_monitor.rtc.start import get_ready
 from jharnet_monitor.session import (
     HEARTBEAT_SECONDS,
     MAX_BATCH,
@@ -107,7 +107,7 @@ class Agent:
         A refusal later on (the engineer is changing tokens) is retried as an outage is.
         """
         watching = asyncio.create_task(self._watch.run(), name="watch")
-        prepare_ahead(*CODECS)
+        get_ready(*CODECS)
         try:
             await self._stay_connected()
         finally:

@@ -31,7 +31,7 @@ from jharnet_monitor.probes import PROBES
 from jharnet_monitor.record import Recorder
 from jharnet_monitor.report.apart import keep_drill
 from jharnet_monitor.report.courier import Courier
-from jharnet_monitor.rtc.clips import prepare_ahead
+from jharnet_monitor.rtc.start import get_ready
 from jharnet_monitor.runner import Runner
 from jharnet_monitor.schedule import Schedule
 from jharnet_monitor.store import Store, Window
@@ -95,7 +95,7 @@ class Hub(AgentEvents):
             asyncio.create_task(self.courier.run(), name="mails"),
             asyncio.create_task(self._stopping.wait(), name="stop"),
         ]
-        prepare_ahead(self.config.probes.conference.codec)
+        get_ready(self.config.probes.conference.codec)
         log.info("ready at %s", self.address)
         try:
             done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
@@ -280,7 +280,7 @@ class Hub(AgentEvents):
         self.health.reload(config)
         self.courier.reload(config)
         self.schedule.reload(config)
-        prepare_ahead(config.probes.conference.codec)
+        get_ready(config.probes.conference.codec)
         self.live.self_.reload_success = True
         self.live.self_.reload_at = self.clock.now()
         log.info("configuration read again")

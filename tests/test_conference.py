@@ -24,6 +24,7 @@ from jharnet_monitor.rtc.host_watch import HostWatch, Load
 from jharnet_monitor.rtc.profiles import rung
 from jharnet_monitor.rtc.rtp import parse_header, retransmission, unwrap
 from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, streams, vetted
+from jharnet_monitor.rtc.start import get_ready
 from tests.call_support import LabCall, LoopbackAgent, call
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -315,8 +316,10 @@ def test_rtp_round_trip() -> None:
     assert unwrap(0, 65535) == 65536
 
 
-def test_a_changed_library_is_told_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a private name of aiortc is not as we know it, the self-test tells the version."""
+def test_a_changed_library_is_told_with_its_version(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If a private name of aiortc is not as we know it, hub and agent tell the version at start."""
     self_test()
 
     def changed(self: Any, data: bytes) -> None:
@@ -327,6 +330,9 @@ def test_a_changed_library_is_told_with_its_version(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(aiortc_private, "_KNOWN", tuple(known))
     with pytest.raises(LibraryChanged, match=r"aiortc 1\.\d+"):
         self_test()
+    with caplog.at_level("CRITICAL"):
+        get_ready("vp8")
+    assert "conference tests are not possible: aiortc 1." in caplog.text
 
 
 # Over the lab, whose counters are the truth

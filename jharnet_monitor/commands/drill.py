@@ -19,6 +19,7 @@ from jharnet_monitor.client import HubClient
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
+from jharnet_monitor.report.words import words
 
 console = Console()
 GRADES = ("no conference", "audio only", "low video", "SD", "HD")
@@ -51,7 +52,8 @@ def drill(
 
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
             write_page(state["id"], config=config)
-    raise typer.Exit(0 if _passed(state, loaded) else 1)
+    wanted = _wanted(state, loaded)
+    raise typer.Exit(0 if all(_held(row, wanted) for row in state["offices"]) else 1)
 
 
 def _followed(
@@ -70,11 +72,14 @@ def _followed(
     return state
 
 
-def _passed(state: Mapping[str, Any], config: Config) -> bool:
-    """Whether every office held what the district asks for, as far as the profile allows it."""
+def _wanted(state: Mapping[str, Any], config: Config) -> int:
+    """The grade that the district asks for, as far as the profile allows it."""
     most = {"audio": 1, "180p": 2, "360p": 3, "540p": 3}.get(state["profile"], 4)
-    wanted = min(config.thresholds.grade, most)
-    return all(row["outcome"] == "ok" and row["grade"] >= wanted for row in state["offices"])
+    return min(config.thresholds.grade, most)
+
+
+def _held(row: Mapping[str, Any], wanted: int) -> bool:
+    return bool(row["outcome"] == "ok" and row["grade"] >= wanted)
 
 
 def view(state: Mapping[str, Any], config: Config) -> RenderableType:
@@ -88,7 +93,7 @@ def view(state: Mapping[str, Any], config: Config) -> RenderableType:
         table.add_column(heading)
     for row in state["offices"]:
         table.add_row(names.get(row["office"], row["office"]), *_cells(row, state))
-    return Group(table, *(Text(line) for line in _summary(state, names)))
+    return Group(table, *(Text(line) for line in _summary(state, names, _wanted(state, config))))
 
 
 def _cells(row: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -103,8 +108,17 @@ def _cells(row: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Rendera
         row["gallery"] or {}, waiting=state.get("phase") == "gallery" and row["joined"],
         live=bool(live),
     )  # fmt: skip
-    limit = row["limited_by"]
-    yield row["cause"] or ("" if limit in (None, "none") else f"limited by {limit}")
+    yield _why(row)
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """What went wrong, else what kept the call from more."""
+    said, cause, limit = words("en"), row["cause"], row["limited_by"]
+    if cause:
+        return said.either(f"cause.{cause}", cause)
+    if limit in (None, "none"):
+        return ""
+    return f"limited by: {said.either(f'limited_by.{limit}', limit)}"
 
 
 def _way(figures: Mapping[str, Any]) -> str:
@@ -123,10 +137,13 @@ def _grade(result: Mapping[str, Any], *, waiting: bool, live: bool) -> Renderabl
     return Text(("talking" if live else "…") if waiting else "", style="dim")
 
 
-def _summary(state: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
-    """Once it is over: who was absent, and what headquarters' line bore."""
+def _summary(state: Mapping[str, Any], names: Mapping[str, str], wanted: int) -> Iterator[str]:
+    """Once it is over: who held it, who was absent, and what headquarters' line bore."""
     if state["state"] == "running":
         return
+    rows = state["offices"]
+    held = sum(_held(row, wanted) for row in rows)
+    yield f"{held} of {len(rows)} offices held at least {GRADES[wanted]}."
     absent = state["absent"]
     yield (
         "Did not take part: " + ", ".join(names.get(office, office) for office in absent)
@@ -134,11 +151,11 @@ def _summary(state: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str
         else "Every office took part."
     )
     uplink = state["uplink"]
-    for way, words in (("down", "to all offices"), ("up", "from all offices")):
+    for way, whom in (("down", "to all offices"), ("up", "from all offices")):
         most, calls = uplink[f"{way}_most_bits_per_second"], uplink[f"{way}_calls"]
         bears = "at most" if uplink[f"{way}_full"] else "at least"
         yield (
-            f"Headquarters' line, {words} together: {most / 1e6:.1f} Mbit/s; "
+            f"Headquarters' line, {whom} together: {most / 1e6:.1f} Mbit/s; "
             f"it bears {bears} {calls} such calls at once."
         )
         if held := uplink[f"{way}_held_back"]:
