@@ -76,6 +76,43 @@ def histories(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterat
         yield _history(rng, TRUTHS[number % len(TRUTHS)], 0.0 if marginal else 0.08)
 
 
+def traffic(rng: np.random.Generator, days: int) -> tuple[stats.Days, float]:
+    """Readings of a router in office hours, 54 a day, and their distribution's own 95th percentile;
+    up to half of the variance is the day's.
+    """
+    shared, sigma = float(rng.uniform(0, 0.5)), float(rng.uniform(0.2, 1.0))
+    day = rng.normal(size=(days, 1)) * shared**0.5
+    noise = day + rng.normal(size=(days, 54)) * (1 - shared) ** 0.5
+    truth = float(np.exp(sigma * _MOMENTS.inv_cdf(0.95)))
+    return stats.Days(tuple(np.exp(sigma * noise))), truth
+
+
+def measured(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterator[History]:
+    """Good lines whose other traffic was measured, and which need more than was contracted or not.
+
+    Without `marginal` the need lies at least 50 % beyond the contract, or 35 % below it.
+    """
+    for number in range(count):
+        days = int(rng.integers(4, 13)) * 6
+        truth = (Verdict.UPGRADE, Verdict.NOTHING)[number % 2]
+        need = rng.uniform(1.0 if marginal else 1.5, 3)
+        if truth is Verdict.NOTHING:
+            need = rng.uniform(0.2, 1.0 if marginal else 0.65)
+        held, p95 = traffic(rng, days)
+        scale = need * CONTRACT * 0.7 / p95
+        other = stats.quantile(stats.Days(tuple(day * scale for day in held.by_day)), 0.95)
+        delivered = rng.uniform(0.95, 1.0) * CONTRACT
+        ways = [samples(rng, days, delivered, rng.uniform(0.01, 0.08)) for _ in "du"]
+        line = Line(
+            delivered=(stats.median(ways[0].days), stats.median(ways[1].days)),
+            contracted=(CONTRACT, CONTRACT),
+            loss=_loss(rng, days, rng.uniform(0, 0.016)),
+            days=days,
+            other=(other, other),
+        )
+        yield History(line, _policy(0.5), truth)
+
+
 def _history(rng: np.random.Generator, truth: Verdict, margin: float) -> History:
     days = int(rng.integers(4, 13)) * 6
     delivered, need = rng.uniform(0.95, 1.0), rng.uniform(0.4, 0.95 * (1 - margin))

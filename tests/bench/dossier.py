@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,21 @@ from jharnet_monitor.dossier.sealed import parsed, sealed_until
 from jharnet_monitor.dossier.settings import read_settings
 from jharnet_monitor.dossier.sheets import sheets
 from jharnet_monitor.dossier.verify import verify
+from jharnet_monitor.model import Measurement
 from jharnet_monitor.report.pdf import set_pdf
 from jharnet_monitor.report.words import words
+from tests import made_up
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.dossier_support import MADE_AT, Filed, Forger, filed
+from tests.made_up_week import WEEK
 
 _COLUMNS = {
     "data/bandwidth-01.csv": ("download_bits_per_second", "upload_bits_per_second"),
     "data/conference-01.csv": ("grade",),
+    "data/latency-01.csv": ("received", "rtt_p50_seconds"),
+    "data/utilisation-01.csv": ("download_bits_per_second", "upload_bits_per_second"),
 }
+DAYS = 22
 Leaf = tuple[str | int, ...]
 
 
@@ -163,6 +170,14 @@ def rebuilt(place: Filed, true: Forger, path: Path) -> tuple[bool, bool]:
     return quiet, bool(verify(path, mailed, lambda _: None).problems)
 
 
+def _traffic(dice: random.Random) -> Iterator[Measurement]:
+    """What the routers of both offices counted, every ten minutes."""
+    for office in made_up.config(2).offices:
+        for step in range(DAYS * 144):
+            at = WEEK.end - timedelta(days=DAYS) + timedelta(minutes=10 * step)
+            yield made_up.utilisation(office.id, at, 1e6 * dice.random(), 4e5 * dice.random())
+
+
 def case_of(place: Filed, forger: Forger) -> Case:
     """The case from which the papers of a dossier were set."""
     config = read_settings(forger.json("settings.json"))
@@ -174,7 +189,7 @@ def case_of(place: Filed, forger: Forger) -> Case:
 
 def mutations(directory: Path, count: int, dice: random.Random) -> Iterator[Row]:
     """The rows on forgery; `count` of either kind."""
-    place = filed(directory, 2, 22)
+    place = filed(directory, 2, DAYS, more=_traffic(random.Random(2)))
     path = directory / "forged.zip"
     place.build(directory / "true.zip")
     true = Forger.of(directory / "true.zip")

@@ -17,7 +17,16 @@ from rich.table import Table
 from jharnet_monitor.judge import stats
 from jharnet_monitor.judge.capacity import Verdict, judge
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
-from tests.histories import MARKS, TARIFF, TRUTHS, Samples, histories, samples
+from tests.histories import (
+    MARKS,
+    TARIFF,
+    TRUTHS,
+    Samples,
+    histories,
+    measured,
+    samples,
+    traffic,
+)
 
 HISTORIES = 2000
 
@@ -70,6 +79,16 @@ def coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
     yield within(
         f"95 % interval of P5 holds the truth ({len(hits['P5'])})", rate, 0.93 - slack, 1, "share"
     )
+    covered = []
+    for _ in range(count):
+        held, p95 = traffic(rng, int(rng.integers(4, 13)) * 6)
+        hit = _covers(stats.quantile(held, 0.95), p95)
+        if hit is not None:
+            covered.append(hit)
+    yield within(
+        f"95 % interval of the traffic's P95 holds the truth ({len(covered)})",
+        sum(covered) / len(covered), 0.93 - slack, 1, "share",
+    )  # fmt: skip
     yield at_most(
         "a change is called significant where there is none",
         _false_change(rng, count // 4), 0.08, "share",
@@ -87,8 +106,16 @@ def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
         sum(n for (truth, main), n in said.items() if truth is main) / count,
         0.95, 1, "share",
     )  # fmt: skip
+    plain = list(measured(rng, count // 4, marginal=False))
+    found = [judge(one.line, one.policy, MARKS, TARIFF).main for one in plain]
+    yield within(
+        f"judgement right where other traffic is measured ({len(plain)} plain histories)",
+        sum(main is one.truth for main, one in zip(found, plain, strict=True)) / len(plain),
+        0.95, 1, "share",
+    )  # fmt: skip
     others = wrong = undecided = total = 0
-    for history in histories(rng, count, marginal=True):
+    marginal = [*histories(rng, count, marginal=True), *measured(rng, count // 4, marginal=True)]
+    for history in marginal:
         main = judge(history.line, history.policy, MARKS, TARIFF).main
         total += 1
         undecided += main is not history.truth and main is Verdict.NOT_ENOUGH_EVIDENCE
