@@ -8,7 +8,6 @@ the office a flood, and keeps the test within what it reserved of the headquarte
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
@@ -74,7 +73,7 @@ class FullTest(Test):
         exchange = (Download if name == "download" else Upload)(self._context.clock, limits)
         flow, report, trips = await self._beside_pings(name, exchange)
         claimed = min(_count(report.get("sent")), limits.most_bytes)
-        self._spent += flow.bytes_down + max(flow.bytes_up, claimed) + len(json.dumps(report))
+        self._spent += flow.bytes_down + max(flow.bytes_up, claimed)
         _check_end(name, flow)
         measured = self._rate(name, flow, report)
         beside = [trip for trip in trips if flow.begun <= trip.sent <= flow.stopped]

@@ -16,6 +16,7 @@ from typing import Any
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth_plan import Plan
 from jharnet_monitor.probes.base import Channel, Failed, NoData, ProbeContext, ProbeError, Reading
+from jharnet_monitor.probes.metered import MeteredChannel
 from jharnet_monitor.probes.side_path import SidePath
 
 PINGS, PING_SPACING_SECONDS = 7, 0.03
@@ -30,7 +31,7 @@ class Test(ABC):
 
     def __init__(self, context: ProbeContext, channel: Channel) -> None:
         self._context = context
-        self._channel = channel
+        self._channel = MeteredChannel(channel)
         self._values: dict[str, float] = {}
         self._conditions: dict[str, Any] = {}
         self._spent = 0
@@ -62,8 +63,7 @@ class Test(ABC):
 
     def _close_books(self) -> None:
         side = 0 if self._side is None else self._side.bytes_down + self._side.bytes_up
-        if self._spent + side:
-            self._values["bytes_spent"] = float(self._spent + side)
+        self._values["bytes_spent"] = float(self._spent + side + self._channel.bytes)
 
     async def _idle_by_session(self) -> None:
         """Median over a few small messages, spaced so that none waits for another."""

@@ -28,6 +28,7 @@ ARRIVAL_SECONDS = 8.0
 """How long an agent may take to come for the exchange that it was told of."""
 BURST_BYTES = 1 << 18
 """What an upload may run ahead of its agreed rate before the hub reads more slowly."""
+RESET_BYTES = 40
 LATE_SECONDS = 0.05
 """The event loop waking up later than this is time in which the host did not keep up."""
 
@@ -81,13 +82,25 @@ class Flow:
 
     @property
     def bytes_up(self) -> int:
-        """IP bytes that reached the hub."""
-        return sum(info.ip_bytes_in for info in self.infos) if self.infos else self.payload
+        """IP bytes that reached the hub, and the acknowledgements that what is under way brings."""
+        if not self.infos:
+            return self.payload
+        return sum(info.ip_bytes_in + _to_come(info) for info in self.infos)
 
     @property
     def own_rtt(self) -> float | None:
         """Mean of the sender's smoothed round-trip times, in seconds."""
         return fmean(self.round_trips) if self.round_trips else None
+
+
+def _to_come(info: TcpInfo) -> int:
+    """IP bytes of acknowledgements for what was sent and not acknowledged yet: they come after the
+    connection was cut, and each brings a reset.
+    """
+    if not info.bytes_acked:
+        return 0
+    waiting = max(0, info.bytes_sent - info.bytes_retransmitted - info.bytes_acked)
+    return int(info.segments_in * (info.header + RESET_BYTES) * waiting / info.bytes_acked)
 
 
 class Exchange(ABC):

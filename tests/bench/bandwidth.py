@@ -3,11 +3,11 @@
     python -m tests.bench.bandwidth [--quick] [--json FILE] [--seed N]
                                     [--case TEXT ...] [--keep FILE] [--minutes N]
 
-Needs root and iperf3; run nothing beside it. The whole of it takes three quarters of an hour, or
-goes in slices: with `--keep FILE` what was seen is kept there and not measured again, and with
-`--minutes N` no case is begun after so long; the table then shows what there is, and the exit code
-is 0 only when nothing is left to measure. Delete the file when the code has changed. `--case
-"10 Mbit/s reno"` takes only the cases in whose name that stands.
+Needs root and iperf3; run nothing beside it. The whole of it takes 25 minutes, or goes in slices:
+with `--keep FILE` what was seen is kept there and not measured again, and with `--minutes N` no
+case is begun after so long; the table then shows what there is, and the exit code is 0 only when
+nothing is left to measure. Delete the file when the code has changed. `--case "10 Mbit/s reno"`
+takes only the cases in whose name that stands.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ from tests.bench.marks import Row, at_most, finish, parser
 LINES = ((2, 2), (4, 0.5), (10, 10), (100, 100))
 IDLE_RUNS, TROUBLE_RUNS, QUICK_RUNS = 7, 4, 2
 DAYS, QUICK_DAYS = 1000, 100
+SLOW, SLOW_AT_ONCE = 10, 3
+"""Lines up to so many Mbit/s leave the machine idle for most of the time: some run at once, each in
+a lab of its own, whose emulator goes before everything else. Faster ones have it to themselves."""
 
 
 def cases() -> list[Case]:
@@ -64,52 +69,80 @@ class Kept:
             self._path.write_text(json.dumps(self._seen, indent=1) + "\n")
 
 
-def work(options: argparse.Namespace) -> dict[str, Callable[[], Any]]:
-    """What is to be measured, by name; each gives what can be kept."""
+@dataclass(frozen=True)
+class Job:
+    """A case to be measured so many times, or (without one) days of the budget's simulation."""
 
-    def one(case: Case, times: int, *, peers: bool) -> Callable[[], Any]:
-        return lambda: asdict(measured(case, times, options.seed, peers=peers))
+    case: Case | None
+    times: int
+    seed: int
+    peers: bool = True
 
+    @property
+    def name(self) -> str:
+        """Under which it is kept."""
+        return self.case.name if self.case else f"budget over {self.times} days"
+
+    def run(self, place: int) -> Any:
+        """What was seen, as it can be kept; labs at different places do not meet."""
+        if self.case is None:
+            return overspending(self.times, self.seed)
+        return asdict(measured(self.case, self.times, self.seed, place, peers=self.peers))
+
+
+def jobs(options: argparse.Namespace) -> list[Job]:
+    """What is to be measured."""
+    seed, wanted = options.seed, options.case
     if options.quick:
-        todo = {
-            case.name: one(case, QUICK_RUNS, peers=False)
-            for case in (Case(2, 2, "bbr"), Case(10, 10, "reno"))
-        }
+        short = (Case(2, 2, "bbr"), Case(10, 10, "reno"))
+        found = [Job(case, QUICK_RUNS, seed, peers=False) for case in short]
+        found.append(Job(None, QUICK_DAYS, seed))
     else:
-        todo = {
-            case.name: one(case, IDLE_RUNS if case.trouble == IDLE else TROUBLE_RUNS, peers=True)
-            for case in cases()
-        }
-    days = QUICK_DAYS if options.quick else DAYS
-    todo[f"budget over {days} days"] = lambda: overspending(days, options.seed)
-    wanted = options.case
-    return {n: f for n, f in todo.items() if not wanted or any(text in n for text in wanted)}
+        times = {case: IDLE_RUNS if case.trouble == IDLE else TROUBLE_RUNS for case in cases()}
+        found = [Job(case, times[case], seed) for case in times]
+        found.append(Job(None, DAYS, seed))
+    return [job for job in found if not wanted or any(text in job.name for text in wanted)]
 
 
-def table(kept: Kept, names: Iterable[str]) -> Iterator[Row]:
+def batches(todo: Sequence[Job]) -> Iterator[Sequence[Job]]:
+    """What runs at once."""
+    slow = [job for job in todo if job.case and job.case.down <= SLOW]
+    for first in range(0, len(slow), SLOW_AT_ONCE):
+        yield slow[first : first + SLOW_AT_ONCE]
+    yield from ([job] for job in todo if job not in slow)
+
+
+def measure(todo: Sequence[Job], kept: Kept, minutes: float) -> None:
+    """Keep what is seen of each, and begin none after so many minutes."""
+    end = time.monotonic() + 60 * minutes
+    with ProcessPoolExecutor(SLOW_AT_ONCE, get_context("spawn")) as pool:
+        for batch in batches([job for job in todo if kept.of(job.name) is None]):
+            if time.monotonic() > end:
+                return
+            print("; ".join(job.name for job in batch), "...", file=sys.stderr, flush=True)
+            for job, seen in zip(batch, pool.map(Job.run, batch, range(len(batch))), strict=True):
+                kept.keep(job.name, seen)
+
+
+def table(kept: Kept, todo: Iterable[Job]) -> Iterator[Row]:
     """The rows of all that was seen, case by case."""
-    by_name = {case.name: case for case in cases()}
-    for name in names:
-        seen = kept.of(name)
+    for job in todo:
+        seen = kept.of(job.name)
         if seen is None:
-            yield Row(name, 0, "a result", "", False, "not measured yet")
-        elif name in by_name:
-            yield from rows(by_name[name], Seen(**seen))
+            yield Row(job.name, 0, "a result", "", False, "not measured yet")
+        elif job.case is not None:
+            yield from rows(job.case, Seen(**seen))
         else:
-            yield at_most(f"{name}: overspent, worst day", 100 * seen, 1, "%")
+            yield at_most(f"{job.name}: overspent, worst day", 100 * seen, 1, "%")
 
 
 def main() -> int:
     """Measure what is missing, and tell whether all marks are met."""
     options = asked()
-    kept, todo = Kept(options.keep, options.seed), work(options)
+    kept, todo = Kept(options.keep, options.seed), jobs(options)
     if not todo:
         sys.exit("no case has such a name; they are: " + "; ".join(case.name for case in cases()))
-    end = time.monotonic() + 60 * options.minutes
-    for name, measure in todo.items():
-        if kept.of(name) is None and time.monotonic() < end:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            kept.keep(name, measure())
+    measure(todo, kept, options.minutes)
     return finish("Bandwidth, against the lab", list(table(kept, todo)), options)
 
 

@@ -19,7 +19,7 @@ from jharnet_monitor.judge.throughput import ip_rate
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from tests.bench.bandwidth_subject import CROSS_PORT, CROSS_RATE
 
-OFFICE, PREFIX = "potka", "jhnbb"
+OFFICE, PREFIX = "potka", "jhnb"
 SUBJECT = "tests.bench.bandwidth_subject"
 WAYS = ("download", "upload")
 IDLE, LOSS, JITTER, CROSS = "idle", "1 % loss", "5 ms jitter", "1 Mbit/s beside it"
@@ -96,11 +96,11 @@ class Bench:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, case: Case, seed: int) -> Iterator[Bench]:
-        """Everything started, and taken away at the end."""
+    def running(cls, case: Case, seed: int, place: int) -> Iterator[Bench]:
+        """Everything started, and taken away at the end; one at a time at each place."""
         offices = {OFFICE: {"down": case.line(case.down), "up": case.line(case.up)}}
         spec = {"seed": seed, "congestion_control": case.congestion, "offices": offices}
-        with Lab.start(spec, PREFIX) as lab, contextlib.ExitStack() as stack:
+        with Lab.start(spec, f"{PREFIX}{place}") as lab, contextlib.ExitStack() as stack:
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 
             def start(where: str, *argv: str, **options: Any) -> subprocess.Popen[Any]:
@@ -155,7 +155,7 @@ class Bench:
             seen.bytes[way].append(flow["bytes_in"])
             sojourn = (flow["sojourn_mean_ms"] + flow["back"]["sojourn_mean_ms"]) / 1000
             seen.loaded.append(values[f"{way}_loaded_rtt_seconds"] / sojourn - 1)
-        ours = sum(f["bytes_in"] for f in flows if CROSS_PORT not in _ports(f))
+        ours = sum(f["bytes_in"] for f in flows if _is_ours(f))
         seen.promised.append(ours / answer["cost"])
         seen.unbooked.append(1 - values.get("bytes_spent", 0.0) / ours)
 
@@ -178,12 +178,11 @@ class Bench:
             found = answer["values"].get(f"{way}_capacity_bits_per_second")
             if found is not None:
                 self.seen.trains.append(found / self.case.rate(way) - 1)
-        sent = [
-            f["bytes_in"]
-            for f in self.lab.flows()
-            if f["protocol"] == "udp" and CROSS_PORT not in _ports(f)
-        ]
+        ours = [f for f in self.lab.flows() if _is_ours(f)]
+        sent = (f["bytes_in"] for f in ours if f["protocol"] == "udp")
         self.seen.train_bytes.append(max(sent, default=0))
+        booked = answer["values"].get("bytes_spent", 0.0)
+        self.seen.unbooked.append(1 - booked / sum(f["bytes_in"] for f in ours))
 
     def peers(self) -> None:
         """iperf3 for ten seconds each way, and speedtest-cli as it is."""
@@ -211,8 +210,12 @@ class Bench:
         return largest
 
 
-def _ports(flow: dict[str, Any]) -> tuple[int, int]:
-    return flow["source_port"], flow["target_port"]
+def _is_ours(flow: dict[str, Any]) -> bool:
+    """Of the test: neither the other traffic nor the echo requests that run on beside it."""
+    return flow["protocol"] != "icmp" and CROSS_PORT not in (
+        flow["source_port"],
+        flow["target_port"],
+    )
 
 
 def _streams(flows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -224,9 +227,9 @@ def _streams(flows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**f, "back": ends[f["target"], f["target_port"], f["source_port"]]} for f in largest]
 
 
-def measured(case: Case, times: int, seed: int, *, peers: bool) -> Seen:
+def measured(case: Case, times: int, seed: int, place: int, *, peers: bool) -> Seen:
     """All that is seen in one case, with the peers beside it."""
-    with Bench.running(case, seed) as bench:
+    with Bench.running(case, seed, place) as bench:
         for _ in range(times):
             bench.full_test()
             bench.train()
