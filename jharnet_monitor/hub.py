@@ -236,9 +236,10 @@ class Hub(AgentEvents):
         """Start a drill of all offices."""
         return self.drills.start(profile, minutes)
 
-    def drill(self, drill_id: str) -> dict[str, Any] | None:
-        """A drill by its id."""
-        return self.drills.get(drill_id)
+    async def drill(self, drill_id: str) -> dict[str, Any] | None:
+        """A drill by its id: one of this hub's life, else as it was kept."""
+        known = self.drills.get(drill_id)
+        return known or await asyncio.to_thread(self.store.diary.drill, drill_id)
 
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str

@@ -55,7 +55,7 @@ class MadeUpHub:
         self.asked.append(("drill", profile, minutes))
         return {"id": "d1", "state": "running", "profile": profile, "offices": [], "uplink": {}}
 
-    def drill(self, drill_id: str) -> dict[str, Any] | None:
+    async def drill(self, drill_id: str) -> dict[str, Any] | None:
         """There is one."""
         return {"id": "d1", "state": "done"} if drill_id == "d1" else None
 

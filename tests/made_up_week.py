@@ -171,5 +171,12 @@ def drill(config: Config) -> dict[str, Any]:
         "started_at": format_utc(begin),
         "minutes": 5.0,
         "offices": rows,
-        "uplink": {"down_bits_per_second": 17.1e6, "up_bits_per_second": 16.2e6},
+        "uplink": {
+            "down_bits_per_second": 17.1e6,
+            "down_full": False,
+            "down_calls": 9,
+            "up_bits_per_second": 16.2e6,
+            "up_full": True,
+            "up_calls": 7,
+        },
     }

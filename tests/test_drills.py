@@ -15,7 +15,7 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.drill import view
 from jharnet_monitor.config import Config
 from jharnet_monitor.drills import Drills
-from jharnet_monitor.drills.record import new_row, summed_up
+from jharnet_monitor.drills.record import _carried, new_row, summed_up
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.shared_line import Share, shared_line
 from jharnet_monitor.model import Measurement
@@ -96,7 +96,8 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
         row = rows[name]
         assert (row["joined"], row["outcome"], row["grade"]) == (True, "ok", 2)
         assert row["down"]["bits_per_second"] == pytest.approx(0.123e6, rel=0.3)
-        assert row["gallery"]["outcome"] == "ok"
+        assert row["gallery"]["outcome"] == "ok" and "grade" not in row["gallery"]
+        assert row["gallery"]["pictures"] == drill["pictures"] == 2
         assert row["gallery"]["down"]["height"] == row["gallery"]["up"]["height"] == 360
     assert (rows["patamda"]["joined"], rows["patamda"]["cause"]) == (False, "no_agent")
     assert drill["absent"] == ["patamda"] and rows["patamda"]["gallery"] is None
@@ -112,7 +113,8 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
     assert {m.conditions["drill"] for m in bench.recorded} == {drill["id"]}
     assert all(bench.spent(name) > 50_000 for name in OFFICES[:2])
     text = _shown(drill, bench.config)
-    assert "2 low video" in text and "3 SD" in text and "Did not take part: Patamda" in text
+    assert "2 low video" in text and "2 of 2 pictures" in text
+    assert "Did not take part: Patamda" in text and "2 of 3 offices held at least low video" in text
     assert "it bears at least 2 such calls" in text
     assert bench.runner.share.reserved == 0
 
@@ -189,14 +191,28 @@ def test_what_a_shared_line_bore() -> None:
     assert not shared_line([], 1.5e6, None).full
 
 
+@pytest.mark.parametrize(
+    ("down", "outcome", "pictures"),
+    [({}, "ok", 9), ({"capacity_bits_per_second": 0.4e6}, "ok", 2), ({}, "failed", None)],
+)
+def test_how_many_small_pictures_a_line_carried(
+    down: dict[str, float], outcome: str, pictures: int | None
+) -> None:
+    """All nine where the call held; what came through where it had to step down."""
+    assert _carried({"outcome": outcome, "down": down}, 9) == pictures
+
+
 def test_headquarters_line_is_judged_by_the_offices_own_tests() -> None:
     """Offices whose last speed test alone was wide enough, and that stepped down together."""
-    rows = [new_row(f"o{n}") | {"joined": n < 3, "outcome": "ok"} for n in range(4)]
+    rows = [new_row(f"o{n}") | {"joined": n < 3} for n in range(4)]
+    broken = new_row("o4") | {"joined": True, "outcome": "failed", "cause": "interrupted"}
     for row in rows:
         row["down"] = {"bits_per_second": 0.6e6, "capacity_bits_per_second": 0.9e6}
         row["up"] = {"bits_per_second": 1.5e6}
+        row["outcome"] = "ok" if row["joined"] else "no_data"
     drill: dict[str, Any] = {
-        "profile": "720p", "offices": rows, "uplink": {"contracted_bits_per_second": 34e6},
+        "profile": "720p", "offices": [*rows, broken],
+        "uplink": {"contracted_bits_per_second": 34e6},
     }  # fmt: skip
     summed_up(drill, lambda office: (4e6, 4e6))
     uplink = drill["uplink"]

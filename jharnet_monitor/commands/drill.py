@@ -104,11 +104,18 @@ def _cells(row: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Rendera
     trip = live and live["rtt_seconds"]
     yield f"{1000 * trip:.0f} ms" if trip else ""
     yield _grade(row, waiting=state.get("phase") in ("waiting", "conference"), live=bool(live))
-    yield _grade(
-        row["gallery"] or {}, waiting=state.get("phase") == "gallery" and row["joined"],
-        live=bool(live),
-    )  # fmt: skip
+    yield _gallery(row, state, live=bool(live))
     yield _why(row)
+
+
+def _gallery(row: Mapping[str, Any], state: Mapping[str, Any], *, live: bool) -> RenderableType:
+    """How many of all small pictures came through."""
+    result = row["gallery"]
+    if result is None or result["pictures"] is None:
+        waiting = state.get("phase") == "gallery" and row["joined"]
+        return _grade(result or {}, waiting=waiting, live=live)
+    came, of = result["pictures"], state["pictures"]
+    return Text(f"{came} of {of} pictures", style="green" if came == of else "yellow")
 
 
 def _why(row: Mapping[str, Any]) -> str:

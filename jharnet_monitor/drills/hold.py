@@ -18,7 +18,13 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
-from jharnet_monitor.drills.record import gallery, new_row, outcome, summed_up
+from jharnet_monitor.drills.record import (
+    gallery,
+    gallery_outcome,
+    new_row,
+    outcome,
+    summed_up,
+)
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.hours import is_working_day
 from jharnet_monitor.model import format_utc
@@ -135,6 +141,7 @@ class Drills:
                     seconds = min(longest, max(shortest, GALLERY_SHARE * seconds))
                     options = {**tiles, "seconds": seconds, "path": "gallery"}
                     joined = [row for row in rows if row["joined"]]
+                    drill["pictures"] = len(joined)
                     await self._all(drill, joined, options)
             drill["state"] = "done"
         except asyncio.CancelledError:
@@ -150,9 +157,11 @@ class Drills:
     ) -> None:
         """Hold a call with every office of `rows` at the same time."""
         options = {**options, "drill": drill["id"]}
-        await asyncio.gather(*(self._office(row, n, options) for n, row in enumerate(rows)))
+        await asyncio.gather(*(self._office(drill, row, n, options) for n, row in enumerate(rows)))
 
-    async def _office(self, row: dict[str, Any], number: int, options: dict[str, Any]) -> None:
+    async def _office(
+        self, drill: dict[str, Any], row: dict[str, Any], number: int, options: dict[str, Any]
+    ) -> None:
         def watch(beat: Beat) -> None:
             row["joined"] = True
             row["live"] = asdict(beat)
@@ -165,6 +174,6 @@ class Drills:
         finally:
             row.pop("live", None)
         if "path" in options:
-            row["gallery"] = outcome(measurement)
+            row["gallery"] = gallery_outcome(measurement, drill["pictures"])
         else:
             row.update(outcome(measurement))

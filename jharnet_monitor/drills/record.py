@@ -73,6 +73,28 @@ def outcome(measurement: Measurement) -> dict[str, Any]:
     }
 
 
+def gallery_outcome(measurement: Measurement, pictures: int) -> dict[str, Any]:
+    """What came of a gallery call: how many of so many small pictures the office's line carried.
+
+    It has no grade: what an office sends in a gallery is never HD.
+    """
+    result = outcome(measurement)
+    del result["grade"]
+    return result | {"pictures": _carried(result, pictures)}
+
+
+def _carried(result: Mapping[str, Any], pictures: int) -> int | None:
+    """All, unless the call had to step down: then as many as came through before."""
+    down = result["down"]
+    if result["outcome"] != "ok":
+        return None
+    capacity = down.get("capacity_bits_per_second")
+    if capacity is None:
+        return pictures
+    came = max(capacity, down.get("bits_per_second", 0.0)) - AUDIO_LINE_RATE
+    return min(pictures, max(0, int(came / TILE_RATE)))
+
+
 def _stepped(conditions: Mapping[str, Any], way: str) -> dict[str, Any]:
     capacity = conditions.get(f"{way}_capacity_bits_per_second")
     return {} if capacity is None else {"capacity_bits_per_second": capacity}
@@ -83,13 +105,14 @@ def summed_up(
 ) -> None:
     """Add who did not take part, and what headquarters' line bore.
 
-    `down` is towards the offices, so it is what headquarters sent.
+    `down` is towards the offices, so it is what headquarters sent. A call that broke says nothing
+    of that line.
     """
     rows = drill["offices"]
     drill["absent"] = [row["office"] for row in rows if not row["joined"]]
     uplink, wanted = drill["uplink"], rung(drill["profile"]).line_rate
     uplink["wanted_bits_per_second"] = wanted
-    joined = [row for row in rows if row["joined"]]
+    held = [row for row in rows if row["outcome"] == "ok"]
     for number, way in enumerate(WAYS):
         shares = [
             Share(
@@ -98,12 +121,12 @@ def summed_up(
                 row[way].get("capacity_bits_per_second"),
                 alone(row["office"])[number],
             )
-            for row in joined
+            for row in held
         ]
         line = shared_line(shares, wanted, uplink["contracted_bits_per_second"])
         uplink.update(_told(way, line))
         uplink[f"{way}_gallery_bits_per_second"] = sum(
-            ((row["gallery"] or {}).get(way) or {}).get("bits_per_second", 0.0) for row in joined
+            ((row["gallery"] or {}).get(way) or {}).get("bits_per_second", 0.0) for row in rows
         )
 
 

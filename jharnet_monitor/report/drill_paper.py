@@ -70,7 +70,7 @@ def drill_content(
         "directive": directive,
         "order": words("drill.order"),
         "facts": _facts(drill, words),
-        "sentences": _sentences(rows, config, words),
+        "sentences": _sentences(rows, drill.get("uplink") or {}, config, words),
         "head": [words(f"drill.head.{name}") for name in _HEADS],
         "rows": rows,
         "key": {"title": words("report.key"), "text": words("report.key_text")},
@@ -119,12 +119,18 @@ def _facts(drill: Mapping[str, Any], words: Words) -> list[list[str]]:
     return facts
 
 
-def _sentences(rows: Sequence[Mapping[str, Any]], config: Config, words: Words) -> list[str]:
-    """Who took part and who did not; who held the conference and who did not."""
+def _sentences(
+    rows: Sequence[Mapping[str, Any]], uplink: Mapping[str, Any], config: Config, words: Words
+) -> list[str]:
+    """Who took part and who did not; who held the conference and who did not; and the line."""
     wanted = config.thresholds.grade
     absent = [row["office"] for row in rows if not row["joined"]]
     able = [row["office"] for row in rows if row["grade"] is not None and row["grade"] >= wanted]
-    short = [row["office"] for row in rows if row["grade"] is not None and row["grade"] < wanted]
+    short = [
+        row["office"]
+        for row in rows
+        if row["joined"] and row["grade"] is not None and row["grade"] < wanted
+    ]
     joined = words("report.drill.joined", joined=len(rows) - len(absent), total=len(rows))
     sentences = [joined]
     if absent:
@@ -133,4 +139,17 @@ def _sentences(rows: Sequence[Mapping[str, Any]], config: Config, words: Words) 
         sentences.append(words("drill.able", names=texts.listed(able, words)))
     if short:
         sentences.append(words("drill.short", names=texts.listed(short, words)))
-    return sentences
+    return [*sentences, *_line(uplink, words)]
+
+
+def _line(uplink: Mapping[str, Any], words: Words) -> Iterator[str]:
+    """What headquarters' own line could bear; nothing where no call was held."""
+    if uplink.get("down_calls") and uplink.get("up_calls"):
+        bears = {
+            way: words(
+                "drill.at_most" if uplink[f"{way}_full"] else "drill.at_least",
+                n=uplink[f"{way}_calls"],
+            )
+            for way in ("down", "up")
+        }
+        yield words("drill.bears", **bears)

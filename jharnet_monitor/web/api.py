@@ -145,7 +145,7 @@ class Api:
 
     async def drill(self, request: web.Request) -> web.Response:
         """A drill as it stands."""
-        drill = self._hub.drill(request.match_info["drill"])
+        drill = await self._hub.drill(request.match_info["drill"])
         if drill is None:
             raise Refusal(404, "no such drill")
         return web.json_response(drill)

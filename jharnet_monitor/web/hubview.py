@@ -56,7 +56,7 @@ class HubView(Protocol):
     async def start_drill(self, profile: str, minutes: float) -> dict[str, Any]:
         """Start a drill of all offices; raises `UserError` when one is running."""
 
-    def drill(self, drill_id: str) -> dict[str, Any] | None:
+    async def drill(self, drill_id: str) -> dict[str, Any] | None:
         """A drill by its id, as it stands; None when there is none."""
 
     async def plan(
