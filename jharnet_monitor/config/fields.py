@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import time
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +70,7 @@ def _clock_time(value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=64)
 def parse_weekdays(value: str) -> frozenset[int]:
     """Days of the week, 0 for Monday.
 

@@ -10,12 +10,13 @@ from math import ceil
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.assess import enough_off_hours
+from jharnet_monitor.judge.timeline import Span
 from jharnet_monitor.model import Measurement, parse_utc
 from jharnet_monitor.report.collect import Collector
 from jharnet_monitor.report.history import earlier_periods, history
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.states import spans
-from jharnet_monitor.report.summary import OfficeSummary, Summary
+from jharnet_monitor.report.summary import Point, Summary
 from jharnet_monitor.store import Store
 
 DAY = timedelta(days=1)
@@ -38,13 +39,15 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     with ThreadPoolExecutor(1) as aside:  # the database adds up while the rest is read
         packets = aside.submit(list, store.figures.packets(midnights))
         _read_minutes(store, collectors, period)
+        rest = {
+            name: _read_office(store, collector, earlier, known_until)
+            for name, collector in collectors.items()
+        }
         for midnight, every in zip(midnights, packets.result(), strict=False):
             for one in every:
                 if one.office in collectors:
                     collectors[one.office].add_packets(midnight.date(), one)
-    offices = tuple(
-        _office(store, collectors.pop(office.id), earlier, known_until) for office in config.offices
-    )
+    offices = tuple(collector.summary(*rest[name]) for name, collector in collectors.items())
     links = store.chain.links(period.start, period.end)
     return Summary(
         config=config,
@@ -99,17 +102,17 @@ def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
         collector.add_traffic(block)
 
 
-def _office(
+def _read_office(
     store: Store, collector: Collector, earlier: list[Period], known_until: datetime
-) -> OfficeSummary:
+) -> tuple[list[Span], list[Point]]:
+    """Hand one office's tests to its collector; gives its states and its earlier periods."""
     office, period = collector.office, collector.period
     begin = datetime.combine(collector.judged_from, time(), period.start.tzinfo)
     _read_tests(store, collector, begin)
     if earlier:
         begin = min(begin, earlier[0].start)
     states = spans(store.diary.transitions(office.id, begin, period.end), known_until)
-    points = history(store, collector.config, office, earlier, states)
-    return collector.summary(states, list(points))
+    return states, list(history(store, collector.config, office, earlier, states))
 
 
 def _midnights(first: date, period: Period) -> list[datetime]:

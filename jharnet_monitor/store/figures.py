@@ -139,7 +139,7 @@ class Figures:
                     func.count().label("rows"),
                     func.sum(case((answered, 1), else_=0)).label("minutes"),
                     func.sum(case((answered, sent), else_=0)).label("sent"),
-                    func.sum(case((answered, received), else_=0)).label("received"),
+                    func.sum(received).label("received"),
                 )
                 .where(m.c.probe == "latency")
                 .group_by(*alike)
