@@ -23,6 +23,7 @@ from jharnet_monitor.commands import report as command
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.report import aside, pdf, texts
+from jharnet_monitor.report.annex import tables
 from jharnet_monitor.report.apart import keep_drill
 from jharnet_monitor.report.build import FORMATS, make
 from jharnet_monitor.report.compose import drafts
@@ -67,8 +68,26 @@ def test_the_pdf_is_an_archive_with_its_figures_inside(
         assert (metadata.pdfaid_part, metadata.pdfaid_conformance) == ("3", "B")
         table = next(make(drafts(summary, [language]), ["csv"])).content
         assert reader.attachments["offices.csv"] == [table]
-        assert {"conference-tests.csv", "speed-tests.csv", "outages.csv", "days.csv",
-                "drills.csv"} <= set(reader.attachments)  # fmt: skip
+        names = ("conference-tests", "speed-tests", "delivered", "outages", "days", "drills")
+        assert {f"{name}.csv" for name in names} <= set(reader.attachments)
+
+
+def test_the_speed_of_each_slot_is_a_table(summary: Summary) -> None:
+    """Every test of a way is in the office hours or outside of them; those of the busy hour are
+    also among the former; too few for a 5 % quantile leave its cells empty."""
+    [table] = [one for one in tables(summary) if one.name == "delivered"]
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    for office in summary.offices:
+        for way in ("down", "up"):
+            mine = {
+                r["slot"]: r for r in rows if (r["office"], r["way"]) == (office.office.id, way)
+            }
+            made = sum(getattr(test, way) is not None for test in office.speed_tests)
+            tests = {slot: int(str(row["tests"])) for slot, row in mine.items()}
+            assert tests.get("office_hours", 0) + tests.get("off_hours", 0) == made
+            assert tests.get("busy_hour", 0) <= tests.get("office_hours", 0)
+    assert any(row["median"] and row["below"] is not None for row in rows)
+    assert {row["p5"] for row in rows} == {None}, "a week has too few days for it"
 
 
 def test_the_same_summary_gives_the_same_bytes(summary: Summary, papers: dict[str, bytes]) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
 
+from jharnet_monitor.judge.stats import Interval
 from jharnet_monitor.model import OfficeState, parse_utc
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.draft import Cell
 from jharnet_monitor.report.finding import findings
+from jharnet_monitor.report.slots import delivered
 from jharnet_monitor.report.summary import OfficeSummary, Speed, Summary
 
 
@@ -27,7 +30,8 @@ class Table:
 
 def tables(summary: Summary) -> list[Table]:
     """Every table of a report; the same in each language but for the headings."""
-    return [build(summary) for build in (_offices, _calls, _speeds, _outages, _days, _drills)]
+    kinds = (_offices, _calls, _speeds, _delivered, _outages, _days, _drills)
+    return [build(summary) for build in kinds]
 
 
 _Getter = Callable[[OfficeSummary], Cell]
@@ -107,6 +111,28 @@ def _speeds(summary: Summary) -> Table:
         for test in office.speed_tests
     )
     return Table("speed-tests", ("office", "at", "down", "up"), tuple(rows))
+
+
+def _delivered(summary: Summary) -> Table:
+    """What the tests of each slot of the day come to, each way, with 95 % intervals."""
+    columns = ("office", "way", "slot", "tests", "test_days", "median", "median_low", "median_high",
+               "p5", "p5_low", "p5_high", "below", "below_low", "below_high")  # fmt: skip
+    rows = (
+        (office.office.id, way, slot.value, one.tests, one.days, *_interval(one.median),
+         *_interval(one.p5), *_interval(one.below))
+        for office in summary.offices
+        for way, by_slot in delivered(office, summary).items()
+        for slot, one in by_slot.items()
+    )  # fmt: skip
+    return Table("delivered", columns, tuple(rows))
+
+
+def _interval(one: Interval | None) -> tuple[Cell, Cell, Cell]:
+    """A value and its interval; an end that is not known is an empty cell."""
+    if one is None:
+        return None, None, None
+    low, high = (end if end is not None and isfinite(end) else None for end in (one.low, one.high))
+    return one.value, low, high
 
 
 def _outages(summary: Summary) -> Table:
