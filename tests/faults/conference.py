@@ -1,7 +1,7 @@
-"""A hundred calls in a row with peers that misbehave: each has its cause, the next one works.
+"""A hundred peers in a row that misbehave: each call has its cause, and the next one works.
 
-After every bad peer comes a good call. At the end no task, socket or thread is left, and the
-memory has not grown.
+After every second of them comes a good call. At the end no task, socket or thread is left, and
+the memory has not grown.
 
     python tests/faults/conference.py [--quick] [--json FILE]
 """
@@ -9,6 +9,7 @@ memory has not grown.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -22,11 +23,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jharnet_monitor.probes.base import Channel, ChannelClosed, FarContext, FarSide
+from jharnet_monitor.probes.conference_dialogue import Dialogue
 from jharnet_monitor.probes.conference_far import far_side
+from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.profiles import rung
 from tests.bench.marks import Row, arguments, at_most, finish, note
 from tests.call_support import LoopbackAgent, call
 
 SECONDS = 1.0
+FOREIGN = ("224.0.0.1", "0.0.0.0", "255.255.255.255", "127.0.0.9")  # noqa: S104 - never bound
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -46,6 +51,29 @@ async def babbles(channel: Channel, params: Mapping[str, Any], context: FarConte
     """Sends what no call has."""
     await channel.send({"type": "offer", "sdp": "v=0\r\nm=audio"})
     await channel.send({"type": "song", "text": "la"})
+
+
+async def is_not_there(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    """Offers addresses of others, and nothing of its own."""
+    async with Call("127.0.0.1", rung("audio")) as there:
+        offer = await there.offer()
+    others = "".join(f"a=candidate:1 1 udp 1 {host} 5000 typ host\r\n" for host in FOREIGN)
+    kept = [line for line in offer.splitlines(keepends=True) if "candidate" not in line]
+    await channel.send({"type": "offer", "sdp": "".join(kept) + others})
+    with contextlib.suppress(ChannelClosed):
+        while True:
+            await channel.receive()
+
+
+async def never_talks(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    """Takes part up to where media should come."""
+    dialogue = Dialogue(channel)
+    async with Call("127.0.0.1", rung("audio")) as there:
+        there.sender.audio_track.pause()
+        await dialogue.say("offer", sdp=await there.offer())
+        await there.accept((await dialogue.hear("answer"))["sdp"])
+        await dialogue.until_ended(10)
+    await dialogue.end()
 
 
 async def floods(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
@@ -76,6 +104,8 @@ PEERS: Mapping[str, FarSide] = {
     "leaves": leaves,
     "says nothing": says_nothing,
     "babbles": babbles,
+    "is not there": is_not_there,
+    "never talks": never_talks,
     "floods": floods,
     "breaks off": breaks_off,
 }
@@ -93,21 +123,20 @@ def held() -> dict[str, float]:
 
 
 async def rows(calls: int) -> list[Row]:
-    """Every other call is with a good peer, and must succeed."""
+    """So many bad peers; after every second a good one, whose call must succeed."""
     failed, causes = 0, Counter[str]()
     before: dict[str, float] = {}
     names = list(PEERS)
     for number in range(calls):
         if number == min(20, calls // 2):
             before = held()  # by now everything has happened once
+        name = names[number % len(names)]
+        result = await call(LoopbackAgent(PEERS[name]), seconds=SECONDS, profile="audio")
+        cause = "none" if result.error is None else result.error.cause.value
+        causes[f"{name}: {cause}"] += 1
         if number % 2:
             result = await call(LoopbackAgent(), seconds=SECONDS, profile="audio")
             failed += result.error is not None
-        else:
-            name = names[number // 2 % len(names)]
-            result = await call(LoopbackAgent(PEERS[name]), seconds=SECONDS, profile="audio")
-            cause = "none" if result.error is None else result.error.cause.value
-            causes[f"{name}: {cause}"] += 1
     after = held()
     return [
         at_most("good calls that failed", failed, 0, "calls"),
@@ -131,7 +160,7 @@ def main() -> int:
     """A hundred, or twenty."""
     options = arguments(__doc__)
     calls = 20 if options.quick else 100
-    return finish(f"{calls} calls in a row", asyncio.run(rows(calls)), options)
+    return finish(f"{calls} bad peers in a row", asyncio.run(rows(calls)), options)
 
 
 if __name__ == "__main__":
