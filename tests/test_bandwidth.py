@@ -28,9 +28,12 @@ from jharnet_monitor.probes.base import (
 from jharnet_monitor.probes.series import Series, SeriesError
 from tests.bandwidth_support import (
     OFFICE,
+    at_work,
+    door,
     measure,
     misbehaving,
     on_loopback,
+    session,
     settings,
 )
 
@@ -250,15 +253,25 @@ async def _pour(context: FarContext, path: str) -> str:
 
 
 async def test_an_agent_that_reconnects_in_mid_test() -> None:
-    """The session that the test belonged to is gone, and the test with it, at once."""
-    async with on_loopback() as agent:
-        test = asyncio.create_task(measure(settings("20 Mbit/s"), agent))
+    """The session that the test belonged to is gone, and the test with it, at once; whatever it
+    sends afterwards finds its transfer over, and the new session is measured as if nothing were."""
+    config = settings("20 Mbit/s")
+    async with door() as (agents, port), at_work(f"ws://127.0.0.1:{port}/agent") as first:
+        before = await session(agents)
+        test = asyncio.create_task(measure(config, before))
         await asyncio.sleep(0.8)
-        agent.channels.end("the agent reconnected")
-        begun = time.monotonic()
-        with pytest.raises(ChannelClosed):
-            await test
-    assert time.monotonic() - begun < 4
+        first.stop()
+        async with at_work(f"ws://127.0.0.1:{port}/agent"):
+            begun = time.monotonic()
+            with pytest.raises(ChannelClosed):
+                await test
+            assert time.monotonic() - begun < 4
+            async with asyncio.timeout(10):
+                while (after := agents.get(OFFICE)) in (None, before):
+                    await asyncio.sleep(0.02)
+            result = await measure(config, after)
+    assert result.error is None
+    assert result.down == pytest.approx(25, rel=0.05)
 
 
 async def test_a_hub_that_is_not_kept_up_with(monkeypatch: pytest.MonkeyPatch) -> None:
