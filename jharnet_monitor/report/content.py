@@ -29,6 +29,7 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
     district = summary.config.district
     zone = summary.zone
     judged = judge(summary)
+    period, days = texts.period_name(summary.period, words), texts.days_of(summary.period, words)
     name = district.name_hi if words.language == "hi" else district.name
     return {
         "language": words.language,
@@ -36,8 +37,8 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         "subtitle": words("report.subtitle"),
         "author": "jharnet-monitor",
         "district": words("report.district", name=name),
-        "period": texts.period_name(summary.period, words),
-        "days": texts.days_of(summary.period, words),
+        "period": period,
+        "days": "" if days == period else days,
         "made": words("report.made", moment=texts.clock_moment(summary.made_at, zone, words)),
         "running": None
         if summary.complete

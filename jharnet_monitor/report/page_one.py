@@ -33,6 +33,7 @@ ACTORS = {
     "engineer": (Kind.CALL, Kind.OUTAGE, Kind.LIMITED, Kind.UNEXPLAINED, Kind.EVIDENCE),
 }
 """Who has to act on what, the department first, to which the letter goes."""
+FEWEST_CALLED_ALL = 2
 SHOWN = 2
 """Findings of an office on page one; its own page has all."""
 _ORDER = ("unable", "partly", "untested", "able")
@@ -107,7 +108,8 @@ def _answer(summary: Summary, judged: Sequence[Judged], words: Words) -> str:
     parts = [words(f"report.answer.{'some' if able else 'none'}", able=able, total=total)]
     for group, key in (("partly", "partly"), ("unable", "unable"), ("untested", "untested_too")):
         if names[group]:
-            parts.append(words(f"report.answer.{key}", names=texts.listed(names[group], words)))
+            told = _names(names[group], total, "report.all_blocks", words)
+            parts.append(words(f"report.answer.{key}", names=told))
     return "; ".join(parts) + words("full_stop")
 
 
@@ -118,10 +120,13 @@ def _why_and_ask(summary: Summary, judged: Sequence[Judged], words: Words) -> tu
     if not any(one.found for one in judged):
         return words("report.why_none"), words("report.asked_none")
     main = _by_kind(((one, one.found[:1]) for one in judged), words)
+    total = len(judged)
     reasons = "; ".join(
-        words(f"reason.{kind}", names=texts.listed(names, words)) for kind, names in main.items()
+        words(f"reason.{kind}", names=_names(names, total, "report.all_blocks", words))
+        for kind, names in main.items()
     )
-    asks = "; ".join(_asks(_by_kind(((one, _first(one)) for one in judged), words), words))
+    shown = _by_kind(((one, _first(one)) for one in judged), words)
+    asks = "; ".join(_asks(shown, total, words))
     return words("report.why", reasons=reasons), words("report.asked", asks=asks)
 
 
@@ -136,11 +141,18 @@ def _by_kind(
     return kinds
 
 
-def _asks(found: Mapping[Kind, list[str]], words: Words) -> Iterator[str]:
+def _names(names: Sequence[str], total: int, every: str, words: Words) -> str:
+    """The names, or that it is all of them."""
+    if len(names) == total > FEWEST_CALLED_ALL:
+        return words(every, total=total)
+    return texts.listed(names, words)
+
+
+def _asks(found: Mapping[Kind, list[str]], total: int, words: Words) -> Iterator[str]:
     """What is asked of each who has to act, with the offices concerned."""
     for who, kinds in ACTORS.items():
         asked = [
-            words(f"ask.{kind}", names=texts.listed(found[kind], words))
+            words(f"ask.{kind}", names=_names(found[kind], total, "report.all_of_them", words))
             for kind in kinds
             if kind in found
         ]
