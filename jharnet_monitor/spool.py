@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import Measurement
+
+log = logging.getLogger(__name__)
 
 MAX_ROWS = 100_000
 """About ten weeks of one row a minute; beyond it the oldest goes, so that a disk never fills."""
@@ -58,9 +61,20 @@ class Spool:
         )
 
     def peek(self, count: int) -> list[Measurement]:
-        """The oldest `count` measurements, which stay until `drop`."""
-        rows = self._db.execute("SELECT body FROM spool ORDER BY number LIMIT ?", (count,))
-        return [Measurement.from_json(json.loads(body)) for (body,) in rows]
+        """The oldest `count` measurements, which stay until `drop`.
+
+        One that this version cannot read, as another may have written it, is given up: it would
+        hold back all that came after it for ever.
+        """
+        query = "SELECT id, body FROM spool ORDER BY number LIMIT ?"
+        found: list[Measurement] = []
+        for name, body in self._db.execute(query, (count,)).fetchall():
+            try:
+                found.append(Measurement.from_json(json.loads(body)))
+            except ValueError as error:
+                log.error("gave up a spooled measurement that cannot be read: %s", error)
+                self.drop([name])
+        return found
 
     def drop(self, ids: Iterable[str]) -> None:
         """The hub has these."""

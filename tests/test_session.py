@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,19 @@ async def test_results_wait_in_the_spool_and_are_handed_in_once(tmp_path: Path) 
         async with asyncio.timeout(5):
             while "d" not in door.heard.stored:
                 await asyncio.sleep(0.02)
+
+
+async def test_what_cannot_be_read_holds_nothing_back(tmp_path: Path) -> None:
+    """A row that another version of the agent spooled is given up; what came after it arrives."""
+    async with Door().open() as door:
+        agent = make_agent(door, tmp_path)
+        agent.spool.put(replace(measurement("strange"), values={"flux": 1.0}))
+        agent.spool.put(measurement("mine"))
+        async with running(agent):
+            async with asyncio.timeout(10):
+                while len(agent.spool):
+                    await asyncio.sleep(0.02)
+        assert door.heard.ids() == ["mine"]
 
 
 @pytest.mark.root
