@@ -30,7 +30,8 @@ def migrate(engine: Engine) -> str | None:
             held = _version(connection)
             if held is not None and held not in _revisions():
                 raise UserError(f"{_place(engine)}: {_newer(held)}")
-            _upgrade(connection)
+            if held != newest():
+                _upgrade(connection)
             return _version(connection)
     except StoreError as error:
         raise UserError(f"{_place(engine)}: cannot be used: {error}") from error

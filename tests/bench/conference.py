@@ -216,6 +216,20 @@ def dead_path() -> Iterator[Row]:
         yield Row("dead path known within", took, "<= 4", "s", known and took <= 4, "aiortc: 27")
 
 
+def cut_path() -> Iterator[Row]:
+    """How soon a path that goes dead in the middle of a call is known."""
+    wide = link("4 Mbit/s")
+    with Lab.start({"offices": {"potka": {"down": wide, "up": wide}}}, PREFIX) as lab:
+        each = LabCall(lab, "potka", seconds=20.0)
+        time.sleep(3)
+        begun = time.monotonic()
+        lab.cut("potka", "link")
+        result = each.join()
+        took = time.monotonic() - begun
+        known = result.error is not None and result.error.cause is Cause.INTERRUPTED
+        yield Row("path cut in a call known within", took, "<= 4", "s", known and took <= 4)
+
+
 def main() -> int:
     """Everything, or what takes a minute."""
     options = arguments(__doc__)
@@ -223,7 +237,7 @@ def main() -> int:
     chosen = [c for c in CONDITIONS if c.quick or not options.quick]
     rows = [*over_links(chosen, seconds), *cost(options.quick), *beside_others(seconds)]
     if not options.quick:
-        rows += [*dead_path(), *whole_call()]
+        rows += [*dead_path(), *cut_path(), *whole_call()]
     return finish("Conference calls over links of known truth", rows, options)
 
 
