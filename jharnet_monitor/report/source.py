@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, time, timedelta
 from math import ceil
@@ -16,10 +16,13 @@ from jharnet_monitor.report.collect import Collector
 from jharnet_monitor.report.history import earlier_periods, history
 from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.states import spans
-from jharnet_monitor.report.summary import Point, Summary
+from jharnet_monitor.report.summary import OfficeSummary, Point, Summary
 from jharnet_monitor.store import Store
+from jharnet_monitor.store.figures import Packets
 
 DAY = timedelta(days=1)
+AT_ONCE = 16
+"""So many offices' tests are held at a time."""
 
 
 def summarise(store: Store, config: Config, period: Period, now: datetime) -> Summary:
@@ -31,30 +34,27 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     earlier = earlier_periods(store, period)
     known_until = _known_until(store, config, until)
 
-    collectors = {
-        office.id: Collector(config, office, period, judged_from, until)
-        for office in config.offices
-    }
+    collectors = [
+        Collector(config, office, period, judged_from, until) for office in config.offices
+    ]
     midnights = _midnights(judged_from, period)
+    offices: list[OfficeSummary] = []
     with ThreadPoolExecutor(1) as aside:  # the database adds up while the rest is read
         packets = aside.submit(list, store.figures.packets(midnights))
-        _read_minutes(store, collectors, period)
-        rest = {
-            name: _read_office(store, collector, earlier, known_until)
-            for name, collector in collectors.items()
-        }
-        for midnight, every in zip(midnights, packets.result(), strict=False):
-            for one in every:
-                if one.office in collectors:
-                    collectors[one.office].add_packets(midnight.date(), one)
-    offices = tuple(collector.summary(*rest[name]) for name, collector in collectors.items())
+        _read_minutes(store, _by_office(collectors), period)
+        while collectors:
+            some, collectors[:AT_ONCE] = collectors[:AT_ONCE], []
+            rest = [_read_office(store, one, earlier, known_until) for one in some]
+            if not offices:
+                _add_packets(_by_office([*some, *collectors]), midnights, packets.result())
+            offices += [one.summary(*held) for one, held in zip(some, rest, strict=True)]
     links = store.chain.links(period.start, period.end)
     return Summary(
         config=config,
         period=period,
         until=until,
         made_at=now,
-        offices=offices,
+        offices=tuple(offices),
         judged_from=judged_from,
         drills=tuple(store.diary.drills(period.start, period.end)),
         root=links[-1].root if links else None,
@@ -69,6 +69,22 @@ def judged_over(period: Period, config: Config) -> date:
     """
     weeks = ceil(config.capacity.days / 7) + 1
     return min(period.days[0], period.days[-1] - timedelta(days=7 * weeks - 1))
+
+
+def _by_office(collectors: Iterable[Collector]) -> dict[str, Collector]:
+    return {collector.office.id: collector for collector in collectors}
+
+
+def _add_packets(
+    collectors: Mapping[str, Collector],
+    midnights: Sequence[datetime],
+    found: Sequence[Sequence[Packets]],
+) -> None:
+    """What was sent on each of the days before the period."""
+    for midnight, every in zip(midnights, found, strict=False):
+        for packets in every:
+            if packets.office in collectors:
+                collectors[packets.office].add_packets(midnight.date(), packets)
 
 
 def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Period) -> None:
