@@ -200,6 +200,11 @@ INHIBITED: list[tuple[str, list[str], dict[str, bool]]] = [
         {"PacketLossHigh": False, "LatencyHigh": True, "JitterHigh": True,
          "BandwidthUnderContract": False},
     ),
+    (
+        "line",
+        ["LineCapacityLow", "BandwidthUnderContract", "Bufferbloat"],
+        {"LineCapacityLow": False, "BandwidthUnderContract": True, "Bufferbloat": False},
+    ),
 ]  # fmt: skip
 
 
