@@ -85,7 +85,7 @@ def speed_bar(speed: Speed, words: Words) -> dict[str, Any]:
     """A bar of the speed chart, and what it says in figures."""
     if speed.median is None:
         return {"bar": None, "text": words("not_measured")}
-    tests = words("report.speed_tests_quiet" if speed.quiet else "report.tests", n=speed.tests)
+    tests = words("report.tests" if speed.quiet else "report.speed_tests_left", n=speed.tests)
     if speed.ratio is None:
         text = f"{texts.rate(speed.median)}, {words('report.contract_unknown')}; {tests}"
         return {"bar": None, "text": text}
