@@ -24,6 +24,7 @@ from aiortc import RTCPeerConnection
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
+from aiortc.rtcrtpsender import RTCRtpSender
 
 DATAGRAMS_A_SECOND = 4000
 """A peer that sends more floods us; a 720p call takes 250."""
@@ -37,9 +38,14 @@ class LibraryChanged(RuntimeError):
     """The installed aiortc or aioice is not the one whose inside we know."""
 
 
+_ESTIMATOR = "_RTCRtpReceiver__remote_bitrate_estimator"
+_REPEATS = "_RTCRtpSender__rtp_history"
+
 _KNOWN: tuple[tuple[Any, str, str], ...] = (
     (RTCRtpReceiver.receive, "self parameters", "_register_rtp_receiver start"),
     (RTCRtpReceiver.stop, "self", "_unregister_rtp_receiver"),
+    (RTCRtpReceiver._handle_rtp_packet, "self packet arrival_time_ms", _ESTIMATOR),
+    (RTCRtpSender._run_rtp, "self codec", _REPEATS),
     (RTCDtlsTransport._send_rtp, "self data", "_tx_srtp transport"),
     (RTCDtlsTransport._handle_rtp_data, "self data arrival_time_ms", "_rtp_router"),
     (RTCDtlsTransport._handle_rtcp_data, "self data", "_rtp_router"),
@@ -210,6 +216,13 @@ class Tap(Protocol):
         """A sender of aiortc gives out RTCP; True lets it go."""
 
 
+class _Forgetful(dict[int, Any]):
+    """Stands for packets kept for repeats, which are ours to make: eleven calls save 3 MB."""
+
+    def __setitem__(self, number: int, packet: Any) -> None:
+        """Keep nothing."""
+
+
 class Wire:
     """The seam: the plain packets of one transport, both ways."""
 
@@ -237,6 +250,9 @@ class Wire:
         receivers: list[Any] = connection.getReceivers()
         for receiver in receivers:
             receiver.receive = nothing
+            setattr(receiver, _ESTIMATOR, None)
+        for sender in connection.getSenders():
+            setattr(sender, _REPEATS, _Forgetful())
         transport._handle_rtp_data = received
         transport._handle_rtcp_data = control_received
         transport._send_rtp = leaving
