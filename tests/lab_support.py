@@ -82,13 +82,23 @@ def send_streams(streams: Sequence[Stream], seconds: float, priority: int = 0) -
 @contextlib.contextmanager
 def streams_beside(streams: Sequence[Stream], seconds: float, priority: int = 0) -> Iterator[None]:
     """The same in a process of its own, which is ended at the end."""
-    sender = get_context("fork").Process(target=send_streams, args=(streams, seconds, priority))
+    sender = get_context("fork").Process(target=_send_alone, args=(streams, seconds, priority))
     sender.start()
     try:
         yield
     finally:
         sender.kill()
         sender.join()
+
+
+def _send_alone(streams: Sequence[Stream], seconds: float, priority: int) -> None:
+    """Let go of all that was open when this process began: it would keep others' ports taken."""
+    needed = {0, 1, 2, *(stream.source.fileno() for stream in streams)}
+    for number in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - numbers, not paths
+        if number not in needed:
+            with contextlib.suppress(OSError):
+                os.close(number)
+    send_streams(streams, seconds, priority)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jharnet_monitor.judge.client import picture
 from jharnet_monitor.judge.grade import Criteria, Limit, Way, grade_way, verdict
 from jharnet_monitor.judge.video import (
     Frame,
@@ -201,8 +202,8 @@ def test_criteria_are_the_caller_s() -> None:
 class _Link:
     """A link of a rate and a queue, filled by a rung: what its receiver would report."""
 
-    def __init__(self, rate: float, queue: float, loss: float = 0.0) -> None:
-        self.rate, self.queue, self.loss = rate, queue, loss
+    def __init__(self, rate: float, queue: float, loss: float = 0.0, others: float = 0.0) -> None:
+        self.rate, self.queue, self.loss, self.others = rate, queue, loss, others
         self.now = self.backlog = 0.0
         self.sent = self.lost = 0.0
         self.received = 0.0
@@ -211,14 +212,15 @@ class _Link:
         """A quarter of a second later."""
         self.now += 0.25
         packets = step.line_rate * 0.25 / 8 / (1000 if step.video else 164)
-        offered = step.line_rate * 0.25 * (1 - self.loss)
+        ours = step.line_rate / (step.line_rate + self.others)
+        offered = (step.line_rate * (1 - self.loss) + self.others) * 0.25
         arriving = min(offered + self.backlog, self.rate * 0.25)
         over = offered + self.backlog - arriving
         self.backlog = min(over, self.rate * self.queue)
-        dropped = (over - self.backlog) / (step.line_rate * 0.25)
+        dropped = (over - self.backlog) / offered
         self.sent += packets
         self.lost += packets * (dropped + self.loss)
-        self.received += arriving / 8
+        self.received += arriving * ours / 8
         return Progress(self.now, int(self.sent), int(self.lost), int(self.received),
                         0.02 + self.backlog / self.rate)  # fmt: skip
 
@@ -226,7 +228,6 @@ class _Link:
 def _settle(link: _Link, seconds: float = 12.0) -> tuple[Rung, list[float], Ladder]:
     """Run a ladder over a link; gives the rung held, and when it changed."""
     ladder, changes = Ladder(rung("720p")), []
-    ladder.climb_within = seconds / 2
     ladder.report(Progress(0.0, 1, 0, 0, 0.02))  # the first packet is reported at once
     while link.now < seconds:
         step = ladder.report(link.report(ladder.rung))
@@ -249,6 +250,30 @@ def test_ladder_finds_the_rung_that_the_link_holds(rate: float, height: int, que
     assert held.line_rate <= rate
     if height < 720:
         assert changes[0] <= 2.0, "a rung that overloads is aborted within two seconds"
+
+
+@pytest.mark.parametrize(("rate", "others"), [(4e6, 3.5e6), (1e6, 0.8e6), (2e6, 1.5e6)])
+def test_ladder_leaves_others_their_part(rate: float, others: float) -> None:
+    """Other traffic gives way to a rung that is too much; the ladder goes on down until it fits."""
+    held, changes, ladder = _settle(_Link(rate, 0.2, others=others))
+    assert held.line_rate <= rate - others
+    assert len(changes) > 1
+    assert ladder.capacity is not None
+    assert ladder.capacity < 1.5 * (rate - others)
+
+
+def test_a_client_s_picture_follows_the_line() -> None:
+    """What Chromium showed on clean links, from `tests/bench/chromium_truth.json`."""
+    assert picture(0.14e6).height == 180
+    assert picture(0.25e6).height == 360
+    assert picture(0.9e6).height == 720
+    assert picture(0.9e6).bits_per_second < Criteria().hd_rate < picture(1.03e6).bits_per_second
+
+
+def test_a_line_too_narrow_for_sound_and_picture_holds_no_conference() -> None:
+    """Chromium insists on 30 kbit/s of picture: over 0.1 Mbit/s a quarter of its sound was lost."""
+    way = Way(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.04, stepped_down=True, capacity=0.1e6)
+    assert grade_way(way) == 0
 
 
 def test_ladder_does_not_flee_from_random_loss() -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from jharnet_monitor.judge.client import LEAST_LINE
+
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
@@ -29,7 +31,9 @@ HD_HEIGHT, SD_HEIGHT, LOW_HEIGHT = 720, 360, 180
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One direction of a call, as its receiver saw it at the rung that was held."""
+    """One direction of a call: what its receiver saw at the rung that was held, and the picture
+    that a client would show there (`judge.client`).
+    """
 
     height: int
     frames_per_second: float
@@ -40,6 +44,8 @@ class Way:
     round_trip: float
     stepped_down: bool = False
     """A higher rung was aborted because the link was full."""
+    capacity: float | None = None
+    """bit/s that came through then, as IP rate."""
 
 
 class Limit(StrEnum):
@@ -79,6 +85,8 @@ def grade_way(way: Way, criteria: Criteria | None = None) -> int:
     """
     limits = criteria or Criteria()
     if way.concealed_ratio > limits.concealed:
+        return 0
+    if way.capacity is not None and way.capacity < LEAST_LINE:
         return 0
     frozen = way.freeze_ratio > limits.frozen or way.frames_per_second < limits.frames
     if frozen or way.height < LOW_HEIGHT:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jharnet_monitor.judge.client import Picture, picture
 from jharnet_monitor.judge.grade import Criteria, Limit, Way, verdict
 from jharnet_monitor.judge.video import video_mos
 from jharnet_monitor.judge.voice import mos, one_way_delay, r_factor
@@ -49,7 +50,7 @@ def reading(
     if min(ours.seconds, theirs.seconds) <= 0:
         raise NoData(Cause.BAD_REPORT, "nothing was sent for long enough to be judged")
     round_trip = ours.round_trip_p50 or theirs.round_trip_p50 or 0.0
-    ways = {"down": _way(ours, down, round_trip), "up": _way(theirs, up, round_trip)}
+    ways = {"down": _way(ours, down, top, round_trip), "up": _way(theirs, up, top, round_trip)}
     result = verdict(ways["down"], ways["up"], criteria)
     conditions: dict[str, Any] = {
         "profile": top.name,
@@ -73,7 +74,7 @@ def reading(
     for way, sent, got, other in (("down", ours, down, up), ("up", theirs, up, down)):
         conditions |= _way_conditions(way, sent, got)
         conditions |= _wire(way, other.datagrams_sent, got.datagrams_received)
-        values |= _way_values(way, sent, got, round_trip)
+        values |= _way_values(way, sent, got, ways[way])
         _put(values, f"{way}_video_mos", _video_mos(codec, sent, got))
     overloaded = _overloaded(ours, up) or _overloaded(theirs, down)
     if overloaded:
@@ -83,23 +84,27 @@ def reading(
     return Reading(values, conditions)
 
 
-def _way(sent: Sent, got: Seen, round_trip: float) -> Way:
+def _way(sent: Sent, got: Seen, top: Rung, round_trip: float) -> Way:
+    shows = Picture(got.height, got.video_bits_per_second)
+    if sent.capacity is not None and not sent.adapts:
+        shows = picture(sent.capacity)
     return Way(
-        height=got.height,
+        height=min(shows.height, top.height) if got.video_sent else 0,
         frames_per_second=got.frames_per_second,
         freeze_ratio=got.freeze_seconds / sent.seconds,
         concealed_ratio=_share(got.audio_concealed, got.audio_sent) or 0.0,
-        video_bits_per_second=got.video_bits_per_second,
+        video_bits_per_second=shows.bits_per_second,
         video_loss_ratio=_share(got.video_lost, got.video_sent) or 0.0,
         round_trip=round_trip,
         stepped_down=sent.stepped_down,
+        capacity=None if sent.adapts else sent.capacity,
     )
 
 
-def _way_values(way: str, sent: Sent, got: Seen, round_trip: float) -> Mapping[str, float]:
+def _way_values(way: str, sent: Sent, got: Seen, shown: Way) -> Mapping[str, float]:
     """The quantities of one direction; what was not measured is left out."""
-    values: dict[str, float] = {f"{way}_height": float(got.height)}
-    audio_loss = _share(got.audio_lost, got.audio_sent)
+    values: dict[str, float] = {f"{way}_height": float(shown.height)}
+    audio_loss, round_trip = _share(got.audio_lost, got.audio_sent), shown.round_trip
     _put(values, f"{way}_audio_loss_ratio", audio_loss)
     _put(values, f"{way}_bits_per_second", got.bits_per_second)
     if audio_loss is not None and round_trip > 0 and got.audio_play_out is not None:
@@ -109,7 +114,7 @@ def _way_values(way: str, sent: Sent, got: Seen, round_trip: float) -> Mapping[s
     if got.video_sent:
         _put(values, f"{way}_video_loss_ratio", _share(got.video_lost, got.video_sent))
         _put(values, f"{way}_frames_per_second", got.frames_per_second)
-        _put(values, f"{way}_freeze_ratio", got.freeze_seconds / sent.seconds)
+        _put(values, f"{way}_freeze_ratio", shown.freeze_ratio)
     return values
 
 

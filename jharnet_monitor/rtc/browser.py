@@ -89,6 +89,7 @@ def numbered(told: BrowserSent, audio: Arrivals, video: Arrivals, ports: tuple[i
         retransmitted=told.retransmitted,
         refused=None,
         frames_left_out=None,
+        adapts=True,
         stepped_down=told.stepped_down,
         loss_stays=False,
         capacity=told.capacity,

@@ -153,7 +153,6 @@ class Call:
     async def talk(self, seconds: float) -> None:
         """Send for `seconds`; longer if the rung changed late. Raises `CallFailed`."""
         least = min(seconds, max(3.0, _WINDOW * seconds))
-        self.sender.ladder.climb_within = seconds - least
         without_reports = time.monotonic() + _PATIENCE
         while not self._said_enough(seconds, least):
             self._check_alive(time.monotonic())
@@ -220,6 +219,7 @@ class Call:
             retransmitted=sender.retransmitted,
             refused=sender.refused,
             frames_left_out=sender.left_out,
+            adapts=False,
             stepped_down=sender.ladder.capacity is not None,
             loss_stays=sender.ladder.loss_stays,
             capacity=sender.ladder.capacity,

@@ -14,8 +14,14 @@ from jharnet_monitor.rtc.profiles import Rung, rungs_below
 
 _WINDOW = 0.8
 """Seconds over which loss and delivered rate are taken."""
-_STANDING_QUEUE = 0.3
+_GROWN_QUEUE = 0.3
 """Seconds of added delay which no call should cause."""
+_STANDING_QUEUE = 0.05
+"""Seconds that even the quickest packet waits, if there is more traffic than the link takes."""
+_STANDING = 1.2
+"""Seconds for which it must, so that no keyframe is held for it ..."""
+_LOSS_STANDING = 0.03
+"""... and meanwhile this must be lost: jitter alone holds packets up, too."""
 _SHORT_QUEUE = 0.03
 _LOSS_WITH_QUEUE = 0.06
 _LOSS_AGAIN = 0.15
@@ -25,16 +31,12 @@ _LOSSY = 0.8
 """Seconds for which so much must be lost, without any queue, to be held for a limit of the rate."""
 _BLACKOUT = 0.3
 """Seconds in which nothing arrived: an interruption, which says nothing of the rate."""
-_FITS = 0.92
+_FITS = 0.9
 """A rung is tried if it takes at most this share of what was seen to be delivered."""
-_NEARLY = 1.15
-"""A capacity seen over a second is that uncertain on a narrow link."""
+_FITS_AGAIN = 0.8
+"""... if it is not the first overload: other traffic gave way to us, and takes its part back."""
 _LONGER = 0.08
 """Seconds that a video packet takes longer than an audio packet, on the narrowest of links."""
-_DECISIVE = (180, 360, 720)
-"""Picture heights with which a grade begins."""
-_CALM = 1.0
-"""Seconds on a rung before a higher one is tried."""
 _GROWTH = 0.05
 """Seconds by which a queue grows over the window if the rung is too much for the link."""
 
@@ -66,13 +68,8 @@ class Ladder:
         """bit/s seen to come through at the last overload; None if there was none."""
         self.loss_stays = False
         """A lower rate did not lower the loss: the link loses packets at any rate."""
-        self.climb_within = 0.0
-        """Seconds from the first report within which a higher rung may still be tried."""
-        self._top = top
-        self._climbed = False
-        self._first_at: float | None = None
-        self._since: float | None = None
         self._lossy_since: float | None = None
+        self._queued_from: Progress | None = None
         self._recent: deque[Progress] = deque()
         self._shortest = float("inf")
         self._loss_before: float | None = None
@@ -81,13 +78,11 @@ class Ladder:
     def report(self, progress: Progress) -> Rung | None:
         """Take a report in; gives the rung to change to, if it calls for a change."""
         self._shortest = min(self._shortest, progress.transit)
-        if self._first_at is None:
-            self._first_at = progress.at
         if progress.packets < self._not_before:
             return None
         if progress.gap > _BLACKOUT:
             self._recent.clear()
-            self._lossy_since = None
+            self._lossy_since = self._queued_from = None
         self._recent.append(progress)
         while progress.at - self._recent[0].at > _WINDOW and len(self._recent) > 3:
             self._recent.popleft()
@@ -97,10 +92,9 @@ class Ladder:
         if seconds < _WINDOW / 2 or packets < 8:
             return None
         loss = max(0, progress.lost - first.lost) / packets
-        delivered = (progress.line_bytes - first.line_bytes) * 8 / seconds
-        if self._overloaded(loss, progress.at):
-            return self._down(loss, delivered)
-        return self._up(progress.at)
+        if not self._overloaded(loss, progress.at):
+            return None
+        return self._down(loss, (progress.line_bytes - first.line_bytes) * 8 / seconds)
 
     def idle(self, transit: float) -> None:
         """The time that a small packet took before there was any video: the queue is empty."""
@@ -109,17 +103,18 @@ class Ladder:
     def switched(self, packets: int) -> None:
         """The new rung begins with the packet of this number."""
         self._not_before = packets + 1
-        self._since = self._lossy_since = None
+        self._lossy_since = self._queued_from = None
         self._recent.clear()
 
     def _overloaded(self, loss: float, now: float) -> bool:
         queued = [p.transit - self._shortest for p in self._recent]
         queue = min(queued[-3:])
-        growing = queued[-1] > queued[0] + _GROWTH
-        if queue > _STANDING_QUEUE and growing:
+        if queue > _GROWN_QUEUE and queued[-1] > queued[0] + _GROWTH:
             return True
         telling = _LOSS_WITH_QUEUE if self.capacity is None else _LOSS_AGAIN
         if loss > telling and queue > _SHORT_QUEUE and not self.loss_stays:
+            return True
+        if self._stands(min(queued) > _STANDING_QUEUE):
             return True
         if loss <= _LOSS_ALONE:
             self._lossy_since = None
@@ -128,39 +123,30 @@ class Ladder:
         lossy = self._lossy_since is not None and now - self._lossy_since >= _LOSSY
         return lossy and not self.loss_stays
 
-    def _up(self, now: float) -> Rung | None:
-        """Try once what would give a better grade, if the link was seen to bear nearly as much."""
-        if self._since is None:
-            self._since = now
-        higher = [
-            step
-            for step in rungs_below(self._top)
-            if step.height > self.rung.height and step.height in _DECISIVE
-        ]
-        if (
-            self.capacity is None
-            or self._climbed
-            or not higher
-            or now - self._since < _CALM
-            or now - (self._first_at or now) > self.climb_within
-            or higher[0].line_rate > _NEARLY * self.capacity
-        ):
-            return None
-        self._climbed = True
-        self.rung = higher[0]
-        return self.rung
+    def _stands(self, queued: bool) -> bool:
+        """Whether a queue has stood for long and overflown: others send, too."""
+        newest = self._recent[-1]
+        if not queued or self.loss_stays:
+            self._queued_from = None
+        elif self._queued_from is None:
+            self._queued_from = newest
+        begun = self._queued_from
+        if begun is None or newest.at - begun.at < _STANDING:
+            return False
+        return newest.lost - begun.lost > _LOSS_STANDING * (newest.packets - begun.packets)
 
     def _down(self, loss: float, delivered: float) -> Rung | None:
         queue = min(p.transit for p in self._recent) - self._shortest
         if self._loss_before is not None and loss > 0.7 * self._loss_before and loss > 0.05:
-            self.loss_stays = queue < _STANDING_QUEUE
+            self.loss_stays = queue < _SHORT_QUEUE
             if self.loss_stays:
                 return None
         self._loss_before = loss
         lower = rungs_below(self.rung)[:-1]
         if not lower:
             return None
+        share = _FITS if self.capacity is None else _FITS_AGAIN
         self.capacity = delivered
-        fitting = [step for step in lower if step.line_rate <= _FITS * delivered]
+        fitting = [step for step in lower if step.line_rate <= share * delivered]
         self.rung = fitting[-1] if fitting else lower[0]
         return self.rung

@@ -5,7 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass
+from itertools import groupby
 
+from jharnet_monitor.judge.client import made_up
 from jharnet_monitor.rtc.arrivals import Arrivals
 from jharnet_monitor.rtc.profiles import AUDIO_FRAMES_PER_SECOND
 
@@ -38,8 +40,7 @@ def heard(audio: Arrivals, first: int, packets: int, window: int) -> Sound:
     """Hold arrivals against the packets that were sent, `window` being the first judged one.
 
     A packet that comes later than the play-out delay of the moment counts as lost to the
-    listener. The delay follows the 97th percentile of the last five seconds, as NetEQ does. A
-    single lost packet is recovered from the next one, by Opus' in-band error correction.
+    listener. The delay follows the 97th percentile of the last five seconds, as NetEQ does.
     """
     slots = audio.slots(first, packets)
     recent = _Recent()
@@ -69,7 +70,7 @@ def heard(audio: Arrivals, first: int, packets: int, window: int) -> Sound:
     transits.sort()
     return Sound(
         lost=[not here for here in present],
-        concealed=_concealed(in_time),
+        concealed=round(made_up(_gaps(in_time))),
         play_out=sum(play_outs) / len(play_outs) if play_outs else _LEAST,
         jitter=jitter if transits else None,
         pdv=transits[int(0.95 * (len(transits) - 1))] - transits[0] if transits else None,
@@ -77,17 +78,13 @@ def heard(audio: Arrivals, first: int, packets: int, window: int) -> Sound:
     )
 
 
-def _concealed(in_time: list[bool]) -> int:
-    """Packets to be made up; one that stands alone is recovered from the packet after it.
+def _gaps(in_time: list[bool]) -> list[int]:
+    """Lengths of the gaps.
 
-    >>> _concealed([True, False, True, True, False, False, True])
-    2
+    >>> _gaps([True, False, True, True, False, False])
+    [1, 2]
     """
-    padded = [True, *in_time, False]
-    return sum(
-        not here and not (before and after)
-        for before, here, after in zip(padded, in_time, padded[2:], strict=False)
-    )
+    return [sum(1 for _ in run) for here, run in groupby(in_time) if not here]
 
 
 class _Recent:

@@ -80,6 +80,8 @@ class Sent(Report):
     refused: int | None
     frames_left_out: int | None
     """Frames of the rung that this host was too slow to send."""
+    adapts: bool
+    """The sender is a real client: its picture follows the link by itself."""
     stepped_down: bool
     loss_stays: bool
     capacity: float | None

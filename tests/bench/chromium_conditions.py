@@ -12,6 +12,10 @@ from typing import Any
 
 NARROW = 1.2
 """Mbit/s below which Chromium needs the longer warm-up to climb to its picture."""
+LARGE = 0.65
+"""Mbit/s from which its picture is large."""
+EVERY = 6
+"""One in so many of the untouched is left out, for the time that a call takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Condition:
     def heavy(self) -> bool:
         """Whether an end encodes or decodes a large picture, which takes this computer's time."""
         return any(
-            float(str(way["rate"]).split()[0]) - self.cross >= NARROW
+            float(str(way["rate"]).split()[0]) - self.cross >= LARGE
             for way in (self.down, self.upwards)
         )
 
@@ -160,4 +164,4 @@ def conditions() -> list[Condition]:
                                       held=True))  # fmt: skip
             else:
                 tuning.append(each)
-    return tuning + held
+    return tuning + [each for number, each in enumerate(held) if number % EVERY]

@@ -1,0 +1,48 @@
+"""What a real client would show on a line whose capacity a call has met. Pure.
+
+The client is Chromium (VP8, at most 1.7 Mbit/s, frame rate before size), which lets its picture
+follow the line. The figures are a fit to its calls over links of the lab
+(`tests/bench/chromium_truth.json`, the half for tuning; its error stands in `rtc/README.md`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LEAST_LINE = 115_000.0
+"""bit/s, as IP rate, that its sound and its smallest picture take together, each way."""
+_SHARE, _BESIDE = 0.72, 30_000.0
+"""Its picture gets this share of the line, less what its sound takes: it keeps the queue short."""
+_HEIGHTS = ((420_000.0, 720), (200_000.0, 540), (104_000.0, 360), (0.0, 180))
+"""bit/s of picture from which it is so many lines high."""
+_MADE_UP_LESS = 0.28
+"""Packets of sound that need not be made up where a gap begins: what is there is stretched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What it shows: lines, and bit/s of video without headers."""
+
+    height: int
+    bits_per_second: float
+
+
+def picture(capacity: float) -> Picture:
+    """The picture to which a client settles on a line of so many bit/s (IP rate).
+
+    >>> [picture(rate).height for rate in (0.13e6, 0.21e6, 0.5e6, 0.9e6, 1.2e6)]
+    [180, 360, 540, 720, 720]
+    >>> round(picture(1.2e6).bits_per_second)
+    834000
+    """
+    rate = max(0.0, _SHARE * capacity - _BESIDE)
+    return Picture(next(height for least, height in _HEIGHTS if rate >= least), rate)
+
+
+def made_up(gaps: list[int]) -> float:
+    """Packets of sound that a listener would not have heard, from the lengths of the gaps.
+
+    >>> round(made_up([1, 1, 10]), 2)
+    11.16
+    """
+    return sum(length - _MADE_UP_LESS for length in gaps)
