@@ -35,6 +35,7 @@ from tests.bandwidth_support import (
     on_loopback,
     session,
     settings,
+    undisturbed,
 )
 
 # -- on loopback: the whole path, and agents that mean ill --
@@ -44,7 +45,7 @@ async def test_both_ways_on_loopback() -> None:
     """A line wider than the contract is measured up to the pace, and said to give at least that."""
     config = settings("20 Mbit/s", "8 Mbit/s")
     async with on_loopback() as agent:
-        result = await measure(config, agent)
+        result = await undisturbed(config, agent)
     assert result.error is None
     assert result.down == pytest.approx(25, rel=0.05)
     assert result.up == pytest.approx(10, rel=0.05)
@@ -269,7 +270,7 @@ async def test_an_agent_that_reconnects_in_mid_test() -> None:
             async with asyncio.timeout(10):
                 while (after := agents.get(OFFICE)) in (None, before):
                     await asyncio.sleep(0.02)
-            result = await measure(config, after)
+            result = await undisturbed(config, after)
     assert result.error is None
     assert result.down == pytest.approx(25, rel=0.05)
 
@@ -302,7 +303,7 @@ async def test_without_datagrams_the_stream_speaks_for_itself(
     monkeypatch.setattr(side_path, "bind", lambda *_: None)
     config = settings("20 Mbit/s")
     async with on_loopback() as agent:
-        result = await measure(config, agent)
+        result = await undisturbed(config, agent)
         trains = await measure(config, agent, path="trains")
     assert result.error is None
     assert result.down == pytest.approx(25, rel=0.05)

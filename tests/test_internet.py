@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from jharnet_monitor.probes import internet, speedtest_run
 from jharnet_monitor.probes.base import Channel, Failed, FarContext, NoData, ProbeContext
 from jharnet_monitor.probes.speedtest_client import ClientError
 from jharnet_monitor.probes.speedtest_run import Run
-from tests.bandwidth_support import Result, measure, misbehaving, on_loopback, settings
+from tests.bandwidth_support import measure, misbehaving, on_loopback, settings, undisturbed
 
 
 @contextlib.asynccontextmanager
@@ -51,7 +51,7 @@ async def test_both_ways_by_the_agent() -> None:
     server = SpeedtestServer()
     async with serving(server.app()) as url, on_loopback() as agent:
         config = settings("30 Mbit/s", internet_server=url)
-        result = await _undisturbed(lambda: measure(config, agent, path="internet"))
+        result = await undisturbed(config, agent, path="internet")
     assert result.error is None
     assert result.conditions["path"] == "internet"
     assert result.conditions["held_against_server"] is True
@@ -61,22 +61,19 @@ async def test_both_ways_by_the_agent() -> None:
     assert result.values["bytes_spent"] > 1e6
 
 
-async def _undisturbed(measured: Callable[[], Awaitable[Result]]) -> Result:
-    """Measured again where this computer had too much else to do, which is no figure of a line."""
-    for _ in range(5):
-        result = await measured()
-        if result.error is None or result.error.cause is not Cause.HOST_OVERLOADED:
-            break
-    return result
-
-
 async def test_at_headquarters() -> None:
     """The hub measures its own way out with the same code; its line is the uplink."""
     async with serving(SpeedtestServer().app()) as url:
         config = settings("4 Mbit/s", internet_server=url)
         place = internet.headquarters(config)
         context = ProbeContext(config, place, SystemClock(), None)
-        reading = await internet.at_headquarters(context)
+        for left in reversed(range(5)):
+            try:
+                reading = await internet.at_headquarters(context)
+                break
+            except NoData as error:  # this computer has too much else to do
+                if error.cause is not Cause.HOST_OVERLOADED or not left:
+                    raise
     assert place.id == HEADQUARTERS
     assert reading.conditions["held_against_server"] is True
     assert reading.values["download_bits_per_second"] > 0
@@ -103,13 +100,17 @@ async def test_a_server_that_does_not_serve(response: web.Response, cause: Cause
 
 
 async def _alone(url: str | None) -> Failed | NoData | None:
-    """The outcome of a run without an agent between."""
+    """The outcome of a run without an agent between, on a computer that kept up with it."""
     asked = internet.order(url, (4e6, 4e6))
-    try:
-        await internet.judge(asked, await internet.perform(asked))
-    except (Failed, NoData) as error:
-        return error
-    return None
+    outcome: Failed | NoData | None = None
+    for _ in range(5):
+        try:
+            await internet.judge(asked, await internet.perform(asked))
+        except (Failed, NoData) as error:
+            outcome = error
+        if outcome is None or outcome.cause is not Cause.HOST_OVERLOADED:
+            break
+    return outcome
 
 
 async def test_a_server_that_blocks_after_it_was_chosen() -> None:

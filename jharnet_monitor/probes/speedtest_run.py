@@ -22,7 +22,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from jharnet_monitor.judge.throughput import estimate, stable
+from jharnet_monitor.judge.throughput import Estimate, estimate, stable
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.series import Series
 from jharnet_monitor.probes.speedtest_client import (
@@ -125,18 +125,7 @@ class Run:
         self._meter.clear()
         worker.join(TIMEOUT_SECONDS)
         loaded = trips.stop()
-        found = estimate(series.samples())
-        page = next((e for e in errors if isinstance(e, ClientError)), None)
-        if page is not None:
-            raise page
-        if self._late > LATE_SHARE:
-            raise ClientError(
-                Cause.HOST_OVERLOADED, f"this computer overslept {self._late:.0%} of the {name}"
-            )
-        if found is None or ended == "silence":
-            cause = cause_of(errors[0]) if errors else Cause.INTERRUPTED
-            detail = str(errors[0]) if errors else "too little came through to measure"
-            raise ClientError(cause, f"{name}: {detail}"[:200])
+        found = self._judged(name, series, ended == "silence", errors)
         if name == "download":  # what was under way when it was cut reached the line all the same
             self.result["bytes_down"] += int(found.rate / 8 * (loaded or self.result["idle_rtt"]))
         return {
@@ -147,6 +136,24 @@ class Run:
             "payload": payload,
             "late": round(self._late, 3),
         }
+
+    def _judged(
+        self, name: str, series: Series, silent: bool, errors: list[BaseException]
+    ) -> Estimate:
+        """The rate of a direction; raises `ClientError` where there is none of the line."""
+        page = next((e for e in errors if isinstance(e, ClientError)), None)
+        if page is not None:
+            raise page
+        found = None if silent else estimate(series.samples())
+        if found is None and errors:
+            raise ClientError(cause_of(errors[0]), f"{name}: {errors[0]}"[:200])
+        if self._late > LATE_SHARE:
+            raise ClientError(
+                Cause.HOST_OVERLOADED, f"this computer overslept {self._late:.0%} of the {name}"
+            )
+        if found is None:
+            raise ClientError(Cause.INTERRUPTED, f"{name}: too little came through to measure")
+        return found
 
     def _watch(self, name: str, series: Series, worker: threading.Thread) -> str:
         """Poll until the rate has settled or a limit is reached; gives the reason."""

@@ -30,7 +30,7 @@ from tests.bench.bandwidth_rows import rows
 from tests.bench.marks import Row, at_most, finish, parser
 
 LINES = ((2, 2), (4, 0.5), (10, 10), (100, 100))
-IDLE_RUNS, TROUBLE_RUNS, QUICK_RUNS = 7, 4, 2
+IDLE_RUNS, TROUBLE_RUNS, QUICK_RUNS = 5, 4, 2
 DAYS, QUICK_DAYS = 1000, 100
 SLOW, SLOW_AT_ONCE = 10, 3
 """Lines up to so many Mbit/s leave the machine idle for most of the time: some run at once, each in
