@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import resource
 import sqlite3
 import zipfile
 from collections.abc import Iterator
@@ -19,10 +20,16 @@ from typer.testing import CliRunner
 
 from jharnet_monitor.commands.dossier import app
 from jharnet_monitor.dossier import form
+from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.evidence import Evidence
+from jharnet_monitor.dossier.letter import letter
+from jharnet_monitor.dossier.sealed import parsed
 from jharnet_monitor.dossier.settings import read_settings, settings
 from jharnet_monitor.dossier.verify import Verdict, verify
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.report import texts
 from jharnet_monitor.report.period import between
+from jharnet_monitor.report.words import LANGUAGES, words
 from jharnet_monitor.store.export import Row
 from tests import made_up
 from tests.dossier_support import MADE_AT, Filed, Forger, filed
@@ -253,6 +260,7 @@ def test_settings_say_the_same_when_read_again() -> None:
     assert [o.link for o in again.offices] == [o.link for o in config.offices]
     assert again.district == config.district
     assert "token" not in json.dumps(settings(config))
+    assert not {"agent", "snmp"} & set(settings(config)["offices"][0])
 
 
 def test_any_text_comes_back_out_of_a_csv_cell() -> None:
@@ -272,6 +280,40 @@ def test_a_period_without_anything_sealed_is_refused(place: Filed, tmp_path: Pat
     with pytest.raises(UserError, match="nothing of this period is sealed"):
         early.build(out)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_half_dossier(place: Filed, tmp_path: Path) -> None:
+    """One line with the system's reason, and nothing of the file stays."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"d\.zip: cannot be written: File too large"):
+            place.build(tmp_path / "d.zip")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_letter_tells_where_speed_suffices_and_the_conference_does_not(
+    place: Filed, true: Forger
+) -> None:
+    """It asks for no speed there, and does not call the block well served either."""
+    config = read_settings(true.json("settings.json"))
+    claims = true.json("claims.json")
+    names = list(claims["offices"])
+    claims["district"]["verdicts"] = {
+        verdict: names if verdict == "nothing" else [] for verdict in claims["district"]["verdicts"]
+    }
+    claims["offices"][names[0]]["conference"]["grade"] = 0
+    claims["offices"][names[1]]["conference"]["grade"] = 4
+    case = Case(config, place.period, MADE_AT, MADE_AT, claims, Evidence(config, place.period),
+                parsed(true.files["chain/links.jsonl"]), [], "")  # fmt: skip
+    for language in LANGUAGES:
+        said = words(language)
+        body = letter(case, said)["body"]
+        of = {office.id: texts.office_name(office, said) for office in config.offices}
+        assert said("dossier.letter.nothing_short", names=of[names[0]]) in body
+        assert said("dossier.letter.nothing", names=of[names[1]]) in body
 
 
 def test_the_command_line_builds_and_verifies(place: Filed, tmp_path: Path, dossier: Path) -> None:

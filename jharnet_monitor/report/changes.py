@@ -105,5 +105,6 @@ def _mean(values: Sequence[float]) -> float | None:
 def _from_to(then: float | None, now: float | None, form: texts.Form, words: Words) -> str:
     if then is None and now is None:
         return words("not_measured")
-    parts = ("–" if part is None else form(part) for part in (then, now))
-    return " → ".join(parts)
+    first, second = ("–" if part is None else form(part) for part in (then, now))
+    number, _, unit = first.partition(" ")
+    return f"{number if unit and second.endswith(f' {unit}') else first} → {second}"
