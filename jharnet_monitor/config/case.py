@@ -41,7 +41,8 @@ class Capacity(Section):
     seats: Annotated[Count, Field(ge=0, le=10_000)] = 10
     """Desks of a block office that work on e-Office."""
     per_seat: Rate = 25_000.0
-    """What e-Office takes at a desk, each way."""
+    """What e-Office takes at a desk, each way; where other traffic is measured, only what is still
+    to come."""
     services: Rate = 100_000.0
     """What the other services (JharSewa, Pragya Kendra) take at a block, each way."""
     utilisation: Annotated[Ratio, AfterValidator(_some)] = 0.7
