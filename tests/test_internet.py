@@ -181,12 +181,23 @@ async def test_a_result_that_cannot_be(result: Any) -> None:
     assert "upload_bits_per_second" not in caught.value.values
 
 
+def test_a_narrow_way_back_is_spared() -> None:
+    """Each direction has its own bytes, and all of them are what the budget was asked for."""
+    config = settings("4 Mbit/s", "500 kbit/s")
+    context = ProbeContext(config, config.offices[0], SystemClock(), None)
+    asked = internet.order(None, (4e6, 5e5))
+    assert asked["bytes"] == {"download": 1_250_000, "upload": 156_250}
+    assert sum(asked["bytes"].values()) < internet.cost(context) < 1_700_000
+
+
 async def test_an_agent_that_claims_more_than_the_server_counted() -> None:
-    """The server of ours saw nothing of it: no figure is kept."""
+    """The server of ours saw nothing of it: no figure is kept, and all is charged that it could
+    have taken."""
 
     async def liar(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
-        way = {"rate": 9e6, "uncertainty": 0.01, "payload": 10**7}
-        await channel.send({"server": params["server"], "download": way, "upload": way})
+        way = {"rate": 4e6, "uncertainty": 0.01, "payload": 10**7}
+        books = {"bytes_down": 10**6, "bytes_up": 10**6}
+        await channel.send({"server": params["server"], "download": way, "upload": way, **books})
 
     server = SpeedtestServer()
     with misbehaving(internet=liar):
@@ -195,7 +206,22 @@ async def test_an_agent_that_claims_more_than_the_server_counted() -> None:
             silent = await measure(config, agent, path="internet")
     assert isinstance(silent.error, NoData)
     assert silent.error.cause is Cause.BAD_REPORT
+    assert "server" in silent.error.detail
     assert not silent.values
+    assert silent.conditions["bytes_spent"] == 2_500_000
+    assert silent.conditions["bytes_estimated"] is True
+
+
+@pytest.mark.parametrize("books", [{}, {"bytes_down": 0}, {"bytes_down": 10**4, "bytes_up": -5}])
+async def test_an_agent_that_hides_its_bytes(books: dict[str, int]) -> None:
+    """A rate without the bytes that it takes to measure it is not believed, nor free."""
+    way = {"rate": 4e6, "uncertainty": 0.01, "payload": 10**6}
+    asked = internet.order(None, (4e6, 4e6))
+    with pytest.raises(NoData) as caught:
+        await internet.judge(asked, {"download": way, "upload": way, **books})
+    assert caught.value.cause is Cause.BAD_REPORT
+    assert not caught.value.values
+    assert caught.value.conditions["bytes_spent"] == 2_500_000
 
 
 def test_a_computer_that_is_too_busy(monkeypatch: pytest.MonkeyPatch) -> None:

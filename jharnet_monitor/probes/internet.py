@@ -19,6 +19,7 @@ import aiohttp
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.schema import Link
+from jharnet_monitor.judge.throughput import WINDOW_SECONDS
 from jharnet_monitor.model import HEADQUARTERS, Cause
 from jharnet_monitor.probes.bandwidth_plan import HEADROOM
 from jharnet_monitor.probes.base import (
@@ -38,6 +39,10 @@ DIRECTION_SECONDS = 5.0
 """Longer than on JharNet: several short connections, and other people's traffic on the way."""
 ONE_THREAD_RATE, MORE_THREADS = 20e6, 4
 """A narrow line is filled by one connection; several only flood its queue."""
+LEAST_SECONDS = 0.9 * WINDOW_SECONDS
+"""No rate is told before a window has been seen of it."""
+LATE_STOP_SECONDS = 0.1
+"""So much later than its bytes are spent a busy computer may end a direction."""
 RATE_WITHOUT_CONTRACT = 34e6
 OVERHEAD_BYTES = 100_000
 MARGIN = 0.1
@@ -69,7 +74,8 @@ def _rates(context: ProbeContext) -> tuple[float, float]:
 
 def cost(context: ProbeContext) -> int:
     """The most bytes that one run puts on the office's line, both ways together."""
-    return sum(most_bytes(rate) for rate in _rates(context)) + OVERHEAD_BYTES
+    late = sum(int(rate * HEADROOM * LATE_STOP_SECONDS / 8) for rate in _rates(context))
+    return sum(most_bytes(rate) for rate in _rates(context)) + late + OVERHEAD_BYTES
 
 
 def order(server: str | None, rates: tuple[float, float]) -> dict[str, Any]:
@@ -80,7 +86,7 @@ def order(server: str | None, rates: tuple[float, float]) -> dict[str, Any]:
         "rate": {"download": rates[0] * HEADROOM, "upload": rates[1] * HEADROOM},
         "threads": 1 if max(rates) <= ONE_THREAD_RATE else MORE_THREADS,
         "seconds": DIRECTION_SECONDS,
-        "bytes": most_bytes(max(rates)),
+        "bytes": {"download": most_bytes(rates[0]), "upload": most_bytes(rates[1])},
     }
 
 
@@ -180,10 +186,15 @@ async def judge(asked: Mapping[str, Any], result: Mapping[str, Any]) -> Reading:
             if isinstance(result.get(name), Mapping):
                 _take(name, result[name], values, conditions)
         _raise_error(result)
+        _check_books(values, spent)
         await _hold_against_server(asked, result, conditions)
     except ProbeError as error:
-        good = {} if error.cause is Cause.BAD_REPORT else values
-        raise type(error)(error.cause, error.detail, values=good, conditions=conditions) from error
+        if error.cause is Cause.BAD_REPORT:  # of what is not believed the bytes are not, either
+            values = {}
+            conditions |= {"bytes_spent": sum(asked["bytes"].values()), "bytes_estimated": True}
+        raise type(error)(
+            error.cause, error.detail, values=values, conditions=conditions
+        ) from error
     return Reading(values, conditions)
 
 
@@ -217,6 +228,13 @@ def _raise_error(result: Mapping[str, Any]) -> None:
         raise NoData(Cause.INTERNAL_ERROR, detail)
     if not all(isinstance(result.get(name), Mapping) for name in ("download", "upload")):
         raise NoData(Cause.BAD_REPORT, "neither both directions nor an error")
+
+
+def _check_books(values: Mapping[str, float], spent: int) -> None:
+    """Raise `NoData` where fewer bytes are owned up to than those rates take to be measured."""
+    rates = sum(rate for name, rate in values.items() if name.endswith("_bits_per_second"))
+    if spent < LEAST_SECONDS * rates / 8:
+        raise NoData(Cause.BAD_REPORT, f"{spent} bytes are too few for what was measured")
 
 
 async def _hold_against_server(

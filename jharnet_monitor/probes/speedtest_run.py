@@ -4,8 +4,8 @@
 
 A process, because speedtest-cli blocks, starts threads that nothing can end, and would share the
 interpreter with an agent that has packets to time. Order: `server` (address or null), `run` (a
-word that names this run to a server of ours), `threads`, `rate` by direction in
-bit/s at most, and `seconds` and `bytes` a direction.
+word that names this run to a server of ours), `threads`, `rate` in bit/s and `bytes` at most by
+direction, and `seconds` of either.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Run:
     def _watch(self, name: str, series: Series, worker: threading.Thread) -> str:
         """Poll until the rate has settled or a limit is reached; gives the reason."""
         begun = now = time.monotonic()
-        most_bytes, most_seconds = int(self._order["bytes"]), float(self._order["seconds"])
+        most_bytes, most_seconds = int(self._order["bytes"][name]), float(self._order["seconds"])
         overslept = 0.0
         while True:
             time.sleep(POLL_SECONDS)
