@@ -8,11 +8,10 @@ what it lacks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
 from importlib import import_module
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
@@ -24,14 +23,32 @@ def read_drafts(
     config: Config, period: Period, languages: Sequence[str], now: datetime
 ) -> list[Draft]:
     """The report of a period in each language; blocks. Raises `UserError`."""
-    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as reader:
-        reading = reader.submit(_drafts, config, period, languages, now)
-        try:
-            return reading.result()
-        except BrokenProcessPool:
-            raise UserError(
-                f"{period.name}: the process that read the database was ended"
-            ) from None
+    fork = get_context("fork")
+    here, there = fork.Pipe(duplex=False)
+    reader = fork.Process(target=_tell, args=(there, config, period, languages, now))
+    reader.start()
+    there.close()
+    try:
+        found: list[Draft] | UserError = here.recv()
+    except EOFError:
+        raise UserError(f"{period.name}: the process that read the database was ended") from None
+    finally:
+        here.close()
+        reader.join()
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
+def _tell(
+    there: Connection, config: Config, period: Period, languages: Sequence[str], now: datetime
+) -> None:
+    try:
+        there.send(_drafts(config, period, languages, now))
+    except UserError as error:
+        there.send(error)
+    except KeyboardInterrupt:
+        pass  # Ctrl-C reaches both processes; the other one tells
 
 
 def _drafts(config: Config, period: Period, languages: Sequence[str], now: datetime) -> list[Draft]:
