@@ -44,6 +44,7 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         if summary.complete
         else words("report.running", moment=texts.clock_moment(summary.until, zone, words)),
         "page": words.phrases["report.page"],
+        "stop": words("full_stop"),
         "front": page_one(summary, judged, words),
         "key": {"title": words("report.key"), "text": words("report.key_text")},
         "directive": _directive(summary, judged, words),
