@@ -17,8 +17,13 @@ def text_of(pdf: bytes) -> str:
 
     Spaces are left out because a PDF only has gaps, and each reader guesses at them.
     """
+    return "".join(pages_of(pdf))
+
+
+def pages_of(pdf: bytes) -> list[str]:
+    """The same, page by page."""
     reader = PdfReader(BytesIO(pdf))
-    return plain("".join("".join(_page(page, reader)) for page in reader.pages))
+    return [plain("".join(_page(page, reader))) for page in reader.pages]
 
 
 def plain(text: str) -> str:

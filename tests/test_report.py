@@ -18,7 +18,7 @@ from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import OfficeState
-from jharnet_monitor.report import charts, fold, period, texts
+from jharnet_monitor.report import charts, fold, page_one, period, texts
 from jharnet_monitor.report.build import FORMATS, make
 from jharnet_monitor.report.compose import drafts
 from jharnet_monitor.report.content import content
@@ -31,7 +31,7 @@ from jharnet_monitor.report.words import LANGUAGES, words
 from jharnet_monitor.store import Transition
 from tests import made_up_week
 from tests.made_up_week import MADE_AT, WEEK, ZONE, Made
-from tests.pdf_text import plain, text_of
+from tests.pdf_text import pages_of, plain, text_of
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +257,31 @@ def test_page_one_answers_in_three_sentences(summary: Summary) -> None:
     assert [tile["value"] for tile in front["tiles"]] == [
         str(groups.count(group)) for group in ("able", "partly", "unable", "untested")
     ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_page_one_is_one_page(summary: Summary, papers: dict[str, bytes], language: str) -> None:
+    """The order and its status, the three sentences, every block's answer: all on the first page,
+    and the judgement begins the second.
+    """
+    data = content(summary, words(language))
+    first, second = pages_of(papers[language])[:2]
+    wanted = [*data["directive"]["status"], *data["front"]["sentences"], data["front"]["speed_key"]]
+    wanted += [row["answer"] for row in data["front"]["rows"]]
+    for office in summary.config.offices:
+        wanted.append(texts.office_name(office, words(language)))
+    assert [text for text in wanted if plain(text) not in first] == []
+    assert second.startswith(plain(data["lines"]["title"]))
+
+
+def test_each_who_acts_is_named_once(summary: Summary) -> None:
+    """The third sentence groups what is asked by who has to act, the department first."""
+    asked = content(summary, words("en"))["front"]["sentences"][2]
+    for name in ("Department of IT", "JharNet operator", "BDOs concerned", "network engineer"):
+        assert asked.count(name) == 1
+    assert asked.index("Department") < asked.index("operator") < asked.index("BDOs")
+    kinds = [kind for kinds in page_one.ACTORS.values() for kind in kinds]
+    assert sorted(kinds) == sorted(Kind)
 
 
 def test_pruned_weeks_are_told_from_what_was_kept_of_them(tmp_path: Path) -> None:
