@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from jharnet_monitor.judge import stats
+from jharnet_monitor.judge import resampling, stats
 from tests.bench.judge import coverage
 from tests.histories import samples
 
@@ -99,7 +99,7 @@ def test_the_same_samples_give_the_same_digits() -> None:
     """Whoever derives a figure again gets the same interval: the draws never change."""
     held = samples(np.random.default_rng(7), 30).days
     assert stats.mean(held) == stats.mean(held)
-    assert stats._weights(5, stats.SEED)[:2].tolist() == FIRST_DRAWS
+    assert resampling.weights(5, stats.SEED)[:2].tolist() == FIRST_DRAWS
 
 
 FIRST_DRAWS = [[0.0, 2.0, 2.0, 1.0, 0.0], [0.0, 2.0, 0.0, 1.0, 2.0]]

@@ -16,16 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jharnet_monitor.judge.beta import betainc, student_t
+from jharnet_monitor.judge.resampling import LEVEL, bca, weights
 
-LEVEL = 0.95
-DRAWS = 2000
 SEED = 20240701
 FEWEST_DAYS = 5
 """With fewer days than this there is no interval for anything that is clustered by day."""
@@ -138,10 +136,10 @@ def ratio(
     value = float(part.sum() / whole.sum())
     if days < FEWEST_DAYS:
         return Interval(value, None, None, n, days)
-    weights = _weights(days, SEED)
-    drawn = (weights @ part) / np.maximum(weights @ whole, np.finfo(float).tiny)
+    times = weights(days, SEED)
+    drawn = (times @ part) / np.maximum(times @ whole, np.finfo(float).tiny)
     left_out = (part.sum() - part) / np.maximum(whole.sum() - whole, np.finfo(float).tiny)
-    low, high = _bca(drawn, value, (left_out,))
+    low, high = bca(drawn, value, (left_out,))
     return Interval(value, low, high, n, days)
 
 
@@ -177,7 +175,7 @@ def change(before: Days, after: Days) -> Interval | None:
         return Interval(value, None, None, n, days)
     drawn_then, without_then = _resampled(before, SEED)
     drawn_now, without_now = _resampled(after, SEED + 1)
-    low, high = _bca(
+    low, high = bca(
         drawn_now - drawn_then, value, (now.value - without_then, without_now - then.value)
     )
     return Interval(value, low, high, n, days)
@@ -307,45 +305,7 @@ def _resampled(samples: Days, seed: int) -> tuple[Vector, Vector]:
     """Means of resampled days, and means with one day left out."""
     totals = np.array([day.sum() for day in samples.by_day])
     counts = np.array([float(len(day)) for day in samples.by_day])
-    weights = _weights(len(counts), seed)
-    drawn: Vector = (weights @ totals) / (weights @ counts)
+    times = weights(len(counts), seed)
+    drawn: Vector = (times @ totals) / (times @ counts)
     without: Vector = (totals.sum() - totals) / (counts.sum() - counts)
     return drawn, without
-
-
-@lru_cache(maxsize=64)
-def _weights(days: int, seed: int) -> Vector:
-    """How often each day is drawn in each resample, `DRAWS` × `days`."""
-    # Raw output of PCG64 is the same in every version of NumPy; its distributions need not be.
-    raw = np.random.PCG64(seed).random_raw(DRAWS * days) >> np.uint64(11)
-    chosen = (raw % np.uint64(days)).astype(np.int64).reshape(DRAWS, days)
-    flat = chosen + days * np.arange(DRAWS)[:, None]
-    return np.bincount(flat.ravel(), minlength=DRAWS * days).reshape(DRAWS, days).astype(np.float64)
-
-
-def _bca(drawn: Vector, value: float, left_out: Sequence[Vector]) -> tuple[float, float]:
-    """The bias-corrected and accelerated interval (Efron 1987), over one or more strata.
-
-    Resampled days spread less than days do; the edges are moved out for that, as Student's t moves
-    them for the mean of a few normal values (Hesterberg 2015, "expanded percentile").
-    """
-    ordered = np.sort(drawn)
-    if ordered[0] == ordered[-1]:
-        return float(ordered[0]), float(ordered[0])
-    below = float(np.sum(drawn < value) + np.sum(drawn == value) / 2) / len(drawn)
-    bias = _NORMAL.inv_cdf(min(max(below, 1 / len(drawn)), 1 - 1 / len(drawn)))
-    cubes = squares = 0.0
-    for without in left_out:
-        size = len(without)
-        pull = (without.mean() - without) * (size - 1)
-        cubes += float((pull**3).sum()) / size**3
-        squares += float((pull**2).sum()) / size**2
-    acceleration = cubes / (6 * squares**1.5) if squares > 0 else 0.0
-    fewest = min(len(without) for without in left_out)
-    edge_z = math.sqrt(fewest / (fewest - 1)) * student_t(fewest - 1, (1 + LEVEL) / 2)
-
-    def bound(edge: float) -> float:
-        moved = bias + (bias + edge) / (1 - acceleration * (bias + edge))
-        return float(np.quantile(ordered, _NORMAL.cdf(moved)))
-
-    return bound(-edge_z), bound(edge_z)
