@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.judge.trains import Arrival
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes import bandwidth_far, bandwidth_trains, side_path, transfer
 from jharnet_monitor.probes.bandwidth import BANDWIDTH
@@ -294,6 +295,13 @@ async def test_a_train_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None
     assert result.error.cause is Cause.TOO_UNEVEN
     assert set(result.values) == {"idle_rtt_seconds", "bytes_spent"}
     assert "download_capacity_uncertainty" in result.conditions
+
+
+def test_a_bunch_proves_no_more_than_jitter_allows() -> None:
+    """32 packets within 0.1 ms may have come over 10 ms: that is 37 Mbit/s at the least."""
+    bunch = [Arrival(n, n * 3e-6) for n in range(32)]
+    assert side_path._least(bunch, 0.01) == pytest.approx(37e6, rel=0.02)
+    assert side_path._least(bunch, 0.0) == pytest.approx(4e9, rel=0.01)
 
 
 async def test_without_datagrams_the_stream_speaks_for_itself(

@@ -35,6 +35,7 @@ class Test(ABC):
         self._values: dict[str, float] = {}
         self._conditions: dict[str, Any] = {}
         self._spent = 0
+        self._jitter = 0.0
         self._side: SidePath | None = None
 
     async def run(self) -> Reading:
@@ -89,26 +90,33 @@ class Test(ABC):
             raise Failed(Cause.NO_REPLY, "the agent's session is silent") from None
         finally:
             asking.cancel()
-        self._values["idle_rtt_seconds"] = median(trips)
+        self._take_idle(trips)
 
     async def _idle_by_datagrams(self, side: SidePath) -> None:
         """The same over UDP, where no acknowledgement and no other message is in the way."""
         trips = await side.round_trips(PINGS, PING_SPACING_SECONDS)
         if len(trips) >= FEWEST_TRIPS:
-            self._values["idle_rtt_seconds"] = median(trips)
+            self._take_idle(trips)
+
+    def _take_idle(self, trips: list[float]) -> None:
+        self._values["idle_rtt_seconds"] = median(trips)
+        self._jitter = max(trips) - min(trips)
 
     async def _train(self, name: str, rate: float) -> float | None:
         """Run a train and keep its figure; None without one, or where it is too uncertain."""
-        found = None if self._side is None else await self._side.train(name, rate)
+        found = None
+        if self._side is not None:
+            found = await self._side.train(name, rate, self._jitter)
         if found is None:
             return None
         rate, uncertainty = found.capacity.rate, found.capacity.uncertainty
-        self._conditions[f"{name}_capacity_uncertainty"] = round(uncertainty, 4)
-        if uncertainty > MOST_UNCERTAIN and not found.at_least:
-            return None
-        self._values[f"{name}_capacity_bits_per_second"] = rate
         if found.at_least:
             self._conditions[f"{name}_capacity_at_least"] = True
+        else:
+            self._conditions[f"{name}_capacity_uncertainty"] = round(uncertainty, 4)
+            if uncertainty > MOST_UNCERTAIN:
+                return None
+        self._values[f"{name}_capacity_bits_per_second"] = rate
         return rate
 
 

@@ -45,10 +45,10 @@ def ping_spacing(rate: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """What a train told; `at_least` when the line did not stretch it: it carries more."""
+    """What a train told; `at_least` when the line did not stretch it: it carries that or more."""
 
     capacity: Capacity
-    at_least: bool
+    at_least: bool = False
 
 
 class SidePath:
@@ -154,10 +154,11 @@ class SidePath:
                     self._news.clear()
                     await self._news.wait()
 
-    async def train(self, name: str, rate: float) -> Train | None:
+    async def train(self, name: str, rate: float, jitter: float) -> Train | None:
         """A train for `download` or `upload` over a line expected to carry near `rate` bit/s.
 
-        None when too little of it came through to tell.
+        None when too little of it came through to tell, or when it came in one bunch that `jitter`
+        seconds may have made of it, so that nothing near `rate` is proven.
         """
         packets = int(rate * TRAIN_SECONDS / 8 / FULL_IP_BYTES)
         packets = max(FEWEST_PACKETS, min(TRAIN_PACKETS, packets))
@@ -172,7 +173,10 @@ class SidePath:
         if found is None:
             return None
         fastest = 8 * FULL_IP_BYTES * (packets - 1) / max(sent_in, 1e-9)
-        return Train(found, at_least=found.rate > UNSTRETCHED * fastest)
+        if found.rate <= UNSTRETCHED * fastest:
+            return Train(found)
+        bound = _least(arrivals, jitter)
+        return None if bound < rate else Train(Capacity(bound, 0.0), at_least=True)
 
     async def _train_up(self, packets: int) -> tuple[float, list[Arrival]]:
         await self._channel.send({"do": "train", "packets": packets})
@@ -194,6 +198,13 @@ class SidePath:
             if len(arrivals) == packets:
                 break
         return sent_in, arrivals
+
+
+def _least(arrivals: list[Arrival], jitter: float) -> float:
+    """bit/s that were carried at the least, if jitter made the time in which they came so short."""
+    moments = [arrival.seconds for arrival in arrivals]
+    span = max(moments) - min(moments) + jitter
+    return 8 * FULL_IP_BYTES * (len(arrivals) - 1) / max(span, 1e-6)
 
 
 def _arrivals(report: Mapping[str, Any], packets: int) -> list[Arrival]:

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
@@ -136,7 +136,8 @@ def table(kept: Kept, todo: Iterable[Job]) -> Iterator[Row]:
         if seen is None:
             yield Row(job.name, 0, "a result", "", False, "not measured yet")
         elif job.case is not None:
-            yield from rows(job.case, Seen(**seen))
+            idle = kept.of(replace(job.case, trouble=IDLE).name)
+            yield from rows(job.case, Seen(**seen), Seen(**(idle or {})))
         else:
             yield at_most(f"{job.name}: overspent, worst day", 100 * seen, 1, "%")
 

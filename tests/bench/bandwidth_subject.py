@@ -5,6 +5,7 @@ python -m tests.bench.bandwidth_subject agent HUB        a real agent
 python -m tests.bench.bandwidth_subject server           a speed-test server on port 8080
 python -m tests.bench.bandwidth_subject peer HUB WAY     plain speedtest-cli, `download` or `upload`
 python -m tests.bench.bandwidth_subject cross TARGET     1 Mbit/s of UDP, until killed
+python -m tests.bench.bandwidth_subject sink             takes it, so that no ICMP error answers it
 """
 
 from __future__ import annotations
@@ -84,12 +85,20 @@ def peer(host: str, way: str) -> None:
 def cross(target: str) -> None:
     """UDP at a steady pace."""
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sender.bind(("", CROSS_PORT))  # whose own packets are then not answered by ICMP errors
+    sender.bind(("", CROSS_PORT))
     following = time.monotonic()
     while True:
         sender.sendto(bytes(CROSS_BYTES - 28), (target, CROSS_PORT))
         following += CROSS_BYTES * 8 / CROSS_RATE
         time.sleep(max(0.0, following - time.monotonic()))
+
+
+def sink() -> None:
+    """Take the packets of the other side."""
+    taker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    taker.bind(("", CROSS_PORT))
+    while True:
+        taker.recv(CROSS_BYTES)
 
 
 def main() -> None:
@@ -106,6 +115,8 @@ def main() -> None:
         peer(*arguments)
     elif role == "cross":
         cross(*arguments)
+    elif role == "sink":
+        sink()
 
 
 if __name__ == "__main__":
