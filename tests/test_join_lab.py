@@ -1,0 +1,87 @@
+"""The join page at an office of the lab: a browser over a narrow link, which must not choke it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import async_playwright
+from rich.console import Console
+
+from jharnet_monitor.client import HubClient
+from jharnet_monitor.demo.flow import running
+from jharnet_monitor.demo.places import LabPlace
+from jharnet_monitor.demo.setup import PORT
+from jharnet_monitor.errors import UserError
+from tests.conftest import find_program
+from tests.lab_support import needs_lab
+from tests.test_join import ARGUMENTS, join
+
+RATE = 500_000
+
+
+def _way(rate: str) -> dict[str, Any]:
+    return {"delay": "20ms", "rate": rate, "queue": "400ms"}
+
+
+DISTRICT = {
+    "uplink": {
+        "contracted": "34 Mbit/s",
+        "truth": {way: {"delay": "1ms", "rate": "34 Mbit/s"} for way in ("down", "up")},
+    },
+    "offices": [
+        {
+            "id": "potka", "name": "Potka", "name_hi": "पोटका", "subdivision": "Dhalbhum",
+            "contracted": "4 Mbit/s", "kind": "leased-line", "absent": True,
+            "truth": {"down": _way("4 Mbit/s"), "up": _way(f"{RATE // 1000} kbit/s")},
+        }
+    ],
+}  # fmt: skip
+
+
+def _answers(hub: HubClient) -> bool:
+    try:
+        return bool(hub.get("/api/v1/offices"))
+    except UserError:
+        return False
+
+
+@pytest.mark.root
+@pytest.mark.browser
+@needs_lab
+async def test_a_browser_steps_down_by_the_hubs_advice(tmp_path: Path) -> None:
+    """Told to send 720p into half a megabit, it settles below by REMB; the voice stays whole."""
+    with running(LabPlace(DISTRICT, "jhjoin"), DISTRICT, tmp_path, Console(quiet=True)) as (one, _):
+        lab = one.place.lab
+        assert lab is not None
+        wrapper = tmp_path / "chromium"
+        inside = f"exec ip netns exec {lab.namespace('potka')} {find_program('chromium')}"
+        wrapper.write_text(f'#!/bin/sh\n{inside} "$@"\n')
+        wrapper.chmod(0o755)
+        async with asyncio.timeout(40):
+            while not await asyncio.to_thread(_answers, one.hub):
+                await asyncio.sleep(0.3)
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=wrapper, args=ARGUMENTS)
+            page = await browser.new_page(ignore_https_errors=True)
+            page.set_default_timeout(20_000)
+            token = one.here.token("potka").read_text().strip()
+            await page.goto(f"https://{one.place.hub_address}:{PORT}/join/potka#t={token}")
+            await join(page)
+            address = "/api/v1/offices/potka/probes/conference"
+            result = await asyncio.to_thread(
+                one.hub.post, address, {"profile": "720p", "seconds": 20}
+            )
+            await browser.close()
+        values, conditions = result["values"], result["conditions"]
+        assert result["outcome"] == "ok", result
+        assert conditions["up_stepped_down"] and conditions["worse_way"] == "up"
+        assert not conditions["down_stepped_down"]
+        assert 0.5 * RATE < values["up_bits_per_second"] <= 1.02 * RATE
+        assert values["up_audio_loss_ratio"] < 0.03
+        assert values["up_video_loss_ratio"] < 0.05
+        assert values["up_height"] in (360, 540) and values["down_height"] == 720
+        assert values["grade"] == 3
+        assert conditions["limited_by"] == "rate"
