@@ -181,14 +181,14 @@ def test_what_a_shared_line_bore() -> None:
     wide = [Share(f"o{n}", 0.8e6, 1.0e6, 3.8e6) for n in range(8)]
     narrow = [Share(f"n{n}", 0.3e6, 0.4e6, 0.4e6) for n in range(3)]
     free = [Share(f"f{n}", 1.5e6, None, 3.8e6) for n in range(3)]
-    together = shared_line([*wide, *narrow], 1.5e6, 34e6)
+    together = shared_line([*wide, *narrow], 9.2e6, 1.5e6, 34e6)
     assert together.full and len(together.held_back) == 8
     assert together.bore == pytest.approx(9.2e6) and together.pictures == 6
-    own = shared_line([*narrow, *free], 1.5e6, 34e6)
+    own = shared_line([*narrow, *free], 5.7e6, 1.5e6, 34e6)
     assert (own.full, own.held_back, own.pictures) == (False, (), 3)
-    unknown = shared_line([Share("u", 0.8e6, 1.0e6, None)] * 11, 1.5e6, 10e6)
+    unknown = shared_line([Share("u", 0.8e6, 1.0e6, None)] * 11, 9.5e6, 1.5e6, 10e6)
     assert unknown.full, "the contract is reached, whatever the offices' own lines carry"
-    assert not shared_line([], 1.5e6, None).full
+    assert not shared_line([], 0.0, 1.5e6, None).full
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_headquarters_line_is_judged_by_the_offices_own_tests() -> None:
         "profile": "720p", "offices": [*rows, broken],
         "uplink": {"contracted_bits_per_second": 34e6},
     }  # fmt: skip
-    summed_up(drill, lambda office: (4e6, 4e6))
+    summed_up(drill, lambda office: (4e6, 4e6), {"down": 2.7e6, "up": 4.5e6})
     uplink = drill["uplink"]
     assert drill["absent"] == ["o3"]
     assert (uplink["down_full"], uplink["down_calls"]) == (True, 1)

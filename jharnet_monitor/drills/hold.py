@@ -25,6 +25,7 @@ from jharnet_monitor.drills.record import (
     outcome,
     summed_up,
 )
+from jharnet_monitor.drills.together import Together
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.hours import is_working_day
 from jharnet_monitor.model import format_utc
@@ -129,11 +130,12 @@ class Drills:
 
     async def _hold(self, drill: dict[str, Any], seconds: float) -> None:
         rows: list[dict[str, Any]] = drill["offices"]
+        together = Together()
         try:
             async with self._runner.own_uplink():
                 drill["phase"] = "conference"
                 options = {"profile": drill["profile"], "seconds": seconds}
-                await self._all(drill, rows, options)
+                await self._all(drill, rows, options, together)
                 tiles = gallery(sum(row["joined"] for row in rows))
                 if tiles is not None and drill["profile"] != "audio":
                     drill["phase"] = "gallery"
@@ -149,21 +151,33 @@ class Drills:
             raise
         finally:
             del drill["phase"]
-            summed_up(drill, self._alone)
+            summed_up(drill, self._alone, together.most())
             await self._keep(drill)
 
     async def _all(
-        self, drill: dict[str, Any], rows: list[dict[str, Any]], options: dict[str, Any]
+        self,
+        drill: dict[str, Any],
+        rows: list[dict[str, Any]],
+        options: dict[str, Any],
+        together: Together | None = None,
     ) -> None:
         """Hold a call with every office of `rows` at the same time."""
         options = {**options, "drill": drill["id"]}
-        await asyncio.gather(*(self._office(drill, row, n, options) for n, row in enumerate(rows)))
+        calls = (self._office(drill, row, n, options, together) for n, row in enumerate(rows))
+        await asyncio.gather(*calls)
 
     async def _office(
-        self, drill: dict[str, Any], row: dict[str, Any], number: int, options: dict[str, Any]
+        self,
+        drill: dict[str, Any],
+        row: dict[str, Any],
+        number: int,
+        options: dict[str, Any],
+        together: Together | None,
     ) -> None:
         def watch(beat: Beat) -> None:
             row["joined"] = True
+            if together is not None:
+                together.note(row["office"], beat, self._clock.monotonic())
             row["live"] = asdict(beat)
 
         await self._clock.sleep(number * STAGGER_SECONDS)

@@ -101,12 +101,14 @@ def _stepped(conditions: Mapping[str, Any], way: str) -> dict[str, Any]:
 
 
 def summed_up(
-    drill: dict[str, Any], alone: Callable[[str], tuple[float | None, float | None]]
+    drill: dict[str, Any],
+    alone: Callable[[str], tuple[float | None, float | None]],
+    most: Mapping[str, float],
 ) -> None:
     """Add who did not take part, and what headquarters' line bore.
 
     `down` is towards the offices, so it is what headquarters sent. A call that broke says nothing
-    of that line.
+    of that line. `most` is what all calls together carried in the same seconds, each way.
     """
     rows = drill["offices"]
     drill["absent"] = [row["office"] for row in rows if not row["joined"]]
@@ -123,7 +125,7 @@ def summed_up(
             )
             for row in held
         ]
-        line = shared_line(shares, wanted, uplink["contracted_bits_per_second"])
+        line = shared_line(shares, most[way], wanted, uplink["contracted_bits_per_second"])
         uplink.update(_told(way, line))
         uplink[f"{way}_gallery_bits_per_second"] = sum(
             ((row["gallery"] or {}).get(way) or {}).get("bits_per_second", 0.0) for row in rows

@@ -29,7 +29,7 @@ class SharedLine:
     carried: float
     """bit/s at the end."""
     bore: float
-    """bit/s that came through at most: what calls that stepped down had before."""
+    """bit/s that came through at most, of all calls in the same seconds."""
     full: bool
     """The shared line was the limit, not the offices' own lines."""
     held_back: tuple[str, ...]
@@ -38,26 +38,33 @@ class SharedLine:
     """Calls of the drill's rate that it bears; where it was not full, at least so many."""
 
 
-def shared_line(calls: Sequence[Share], wanted: float, contracted: float | None) -> SharedLine:
+def shared_line(
+    calls: Sequence[Share], most: float, wanted: float, contracted: float | None
+) -> SharedLine:
     """Judge one direction; `wanted` is the rate of one call, all rates in bit/s.
+
+    `most` is what all calls together had at most in the same seconds: what each had before it
+    stepped down, at its own moment, may not be summed up.
 
     A call steps down because of its office's line or because of the one that all share. It was
     the shared one where half of all calls (two at least) had less than their own lines carry
     alone, or where the contract was reached.
 
     >>> alone = [Share(f"o{n}", 0.7e6, 0.9e6, 3.6e6) for n in range(4)]
-    >>> shared_line(alone, 1.5e6, 34e6).full, shared_line(alone, 1.5e6, 34e6).pictures
+    >>> line = shared_line(alone, 3.1e6, 1.5e6, 34e6)
+    >>> line.full, line.pictures
     (True, 2)
-    >>> shared_line([Share("o0", 0.3e6, 0.4e6, 0.4e6)], 1.5e6, 34e6).full
+    >>> shared_line([Share("o0", 0.3e6, 0.4e6, 0.4e6)], 0.4e6, 1.5e6, 34e6).full
     False
     """
-    bore = sum(max(c.carried, c.capacity or 0.0) for c in calls)
+    carried = sum(c.carried for c in calls)
+    bore = max(carried, most)
     short = [c for c in calls if c.capacity is not None]
     held_back = tuple(c.office for c in short if c.alone is not None and c.alone >= wanted)
     at_contract = bool(short) and contracted is not None and bore >= NEARLY * contracted
     full = at_contract or len(held_back) >= max(2, len(calls) / 2)
     return SharedLine(
-        carried=sum(c.carried for c in calls),
+        carried=carried,
         bore=bore,
         full=full,
         held_back=held_back,
