@@ -193,7 +193,7 @@ def test_the_drills_paper_is_one_page_to_be_signed(made: Made, language: str) ->
     for phrase in (
         said("drill.absent", names=names), said("drill.signatory.dio"), said("cause.no_agent"),
         "1.61 Mbit/s", said("drill.loss", loss="1.23 %"), "17.1 / 16.2 Mbit/s",
-        said("drill.bears", down=said("drill.at_least", n=9), up=said("drill.at_most", n=7)),
+        said("drill.bears", down=said("drill.at_least", n=9), up=said("drill.about", n=7)),
         *(texts.office_name(office, said) for office in made.config.offices),
     ):  # fmt: skip
         assert plain(phrase) in text, phrase

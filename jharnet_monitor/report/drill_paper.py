@@ -147,7 +147,7 @@ def _line(uplink: Mapping[str, Any], words: Words) -> Iterator[str]:
     if uplink.get("down_calls") and uplink.get("up_calls"):
         bears = {
             way: words(
-                "drill.at_most" if uplink[f"{way}_full"] else "drill.at_least",
+                "drill.about" if uplink[f"{way}_full"] else "drill.at_least",
                 n=uplink[f"{way}_calls"],
             )
             for way in ("down", "up")
