@@ -15,6 +15,10 @@ _SHARE, _BESIDE = 0.72, 30_000.0
 """Its picture gets this share of the line, less what its sound takes: it keeps the queue short."""
 _HEIGHTS = ((420_000.0, 720), (200_000.0, 540), (104_000.0, 360), (0.0, 180))
 """bit/s of picture from which it is so many lines high."""
+_MOST = 1_700_000.0
+"""bit/s of picture that it sends at most."""
+_GIVES_WAY = 0.09
+"""Loss from which it takes the line for full: at 10 % it sent 0.15 to 0.5 Mbit/s."""
 _MADE_UP_LESS = 0.28
 """Packets of sound that need not be made up where a gap begins: what is there is stretched."""
 
@@ -37,6 +41,25 @@ def picture(capacity: float) -> Picture:
     """
     rate = max(0.0, _SHARE * capacity - _BESIDE)
     return Picture(next(height for least, height in _HEIGHTS if rate >= least), rate)
+
+
+def gives_way(loss: float) -> bool:
+    """Whether so much loss makes it send less than an HD picture takes, on any line."""
+    return loss > _GIVES_WAY
+
+
+def exposure(capacity: float | None, loss: float, ours: float) -> float:
+    """How many times as many packets it sends as we did, `ours` being our bit/s of video.
+
+    Each is one more that can be lost, and the picture then waits for its repeat.
+
+    >>> round(exposure(None, 0.02, 1.35e6), 2)
+    1.26
+    """
+    if ours <= 0 or gives_way(loss):
+        return 1.0
+    rate = _MOST if capacity is None else min(_MOST, picture(capacity).bits_per_second)
+    return min(2.0, max(1.0, rate / ours))
 
 
 def made_up(gaps: list[int]) -> float:

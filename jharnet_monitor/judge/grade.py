@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jharnet_monitor.judge.client import LEAST_LINE
+from jharnet_monitor.judge.client import LEAST_LINE, gives_way
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ def grade_way(way: Way, criteria: Criteria | None = None) -> int:
         way.height >= HD_HEIGHT
         and way.frames_per_second >= limits.hd_frames
         and way.video_bits_per_second >= limits.hd_rate
+        and not gives_way(way.video_loss_ratio)
     ):
         return 4
     if way.height >= SD_HEIGHT and way.frames_per_second >= limits.sd_frames:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jharnet_monitor.judge.client import Picture, picture
-from jharnet_monitor.judge.grade import Criteria, Limit, Way, verdict
+from jharnet_monitor.judge.client import Picture, exposure, picture
+from jharnet_monitor.judge.grade import HD_HEIGHT, Criteria, Limit, Way, verdict
 from jharnet_monitor.judge.video import video_mos
 from jharnet_monitor.judge.voice import mos, one_way_delay, r_factor
 from jharnet_monitor.model import Cause
@@ -20,6 +20,8 @@ STALLED = 0.03
 """A host that overslept more than this share of the call was itself the limit."""
 KEPT_UP = 0.9
 """Share of its packets that a sender must have sent in time: it leaves out what is too late."""
+INTERRUPTION = 5.0
+"""Mean length of a gap in the sound, in packets: the line was gone, however much was sent."""
 SOCKET_DROPS = 0.001
 VIDEO_HEADERS = 70
 """Bytes a packet that are no picture: IPv4, UDP, RTP with its extensions, payload, SRTP tag."""
@@ -86,15 +88,19 @@ def reading(
 
 def _way(sent: Sent, got: Seen, top: Rung, round_trip: float) -> Way:
     shows = Picture(got.height, got.video_bits_per_second)
-    if sent.capacity is not None and not sent.adapts:
-        shows = picture(sent.capacity)
+    loss, times = _share(got.video_lost, got.video_sent) or 0.0, 1.0
+    if not sent.adapts:
+        if sent.capacity is not None:
+            shows = picture(sent.capacity)
+        if top.height >= HD_HEIGHT and (got.audio_burst_ratio or 1.0) < INTERRUPTION:
+            times = exposure(sent.capacity, loss, got.video_bits_per_second)
     return Way(
         height=min(shows.height, top.height) if got.video_sent else 0,
         frames_per_second=got.frames_per_second,
-        freeze_ratio=got.freeze_seconds / sent.seconds,
+        freeze_ratio=min(1.0, times * got.freeze_seconds / sent.seconds),
         concealed_ratio=_share(got.audio_concealed, got.audio_sent) or 0.0,
         video_bits_per_second=shows.bits_per_second,
-        video_loss_ratio=_share(got.video_lost, got.video_sent) or 0.0,
+        video_loss_ratio=loss,
         round_trip=round_trip,
         stepped_down=sent.stepped_down,
         capacity=None if sent.adapts else sent.capacity,

@@ -245,7 +245,8 @@ class Call:
         """What arrived of what the other end says it sent, once the last of it is in."""
         self.receiver.quiet = True
         await settled(lambda: self._all_in(theirs), _DRAIN)
-        delay = play_out_delay(theirs.round_trip_p50 or self.sender.round_trip)
+        round_trip = theirs.round_trip_p50 or self.sender.round_trip
+        delay = play_out_delay(round_trip, theirs.stepped_down)
         audio, video = self.receiver.audio, self.receiver.video
         return await apart(seen, audio, video, theirs, delay, self.datagrams)
 

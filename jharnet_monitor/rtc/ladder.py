@@ -57,6 +57,18 @@ class Progress:
     """From sending to arrival of that highest packet, on two clocks: only changes tell."""
     gap: float = 0.0
     """The longest time in which nothing arrived at all, since the report before."""
+    beside: tuple[int, int] = (0, 0)
+    """Packets sent and lost of the other stream of the call, which shares the queue."""
+
+    @property
+    def all_packets(self) -> int:
+        """Of both streams."""
+        return self.packets + self.beside[0]
+
+    @property
+    def all_lost(self) -> int:
+        """Of both streams."""
+        return self.lost + self.beside[1]
 
 
 class Ladder:
@@ -133,7 +145,8 @@ class Ladder:
         begun = self._queued_from
         if begun is None or newest.at - begun.at < _STANDING:
             return False
-        return newest.lost - begun.lost > _LOSS_STANDING * (newest.packets - begun.packets)
+        lost, packets = newest.all_lost - begun.all_lost, newest.all_packets - begun.all_packets
+        return lost > _LOSS_STANDING * packets
 
     def _down(self, loss: float, delivered: float) -> Rung | None:
         queue = min(p.transit for p in self._recent) - self._shortest

@@ -144,6 +144,8 @@ class Sender:
         self._stamp: int | None = None
         self._changing: asyncio.Task[None] | None = None
         self._queue = Queue()
+        self._counted = {True: (0, 0), False: (0, 0)}
+        """Packets sent and lost by the newest report, of audio (True) and of video."""
 
     def start(self, streams: Streams) -> None:
         """Learn which numbers our own streams carry, as our session description says."""
@@ -260,10 +262,12 @@ class Sender:
         if account is None or offset is None:
             return None
         self.arrived = account.written, account.line_bytes
+        self._counted[is_audio] = (offset + 1, report.packets_lost)
         return Progress(
             at=account.written,
             packets=offset + 1,
             lost=report.packets_lost,
+            beside=self._counted[not is_audio],
             line_bytes=account.line_bytes,
             transit=(account.newest_audio if is_audio else account.newest_video) - log.at[offset],
             gap=account.longest_gap,
