@@ -31,7 +31,7 @@ _LOSSY = 0.8
 """Seconds for which so much must be lost, without any queue, to be held for a limit of the rate."""
 _BLACKOUT = 0.3
 """Seconds in which nothing arrived: an interruption, which says nothing of the rate."""
-_FITS = 0.9
+_FITS = 0.92
 """A rung is tried if it takes at most this share of what was seen to be delivered."""
 _FITS_AGAIN = 0.8
 """... if it is not the first overload: other traffic gave way to us, and takes its part back."""

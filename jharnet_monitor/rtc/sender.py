@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from array import array
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from aiortc.rtp import RtcpReceiverInfo
 
@@ -29,8 +27,9 @@ from jharnet_monitor.rtc.profiles import (
     Rung,
 )
 from jharnet_monitor.rtc.progress import Account
-from jharnet_monitor.rtc.rtp import parse_header, retransmission, unwrap
+from jharnet_monitor.rtc.rtp import parse_header, retransmission
 from jharnet_monitor.rtc.sdp import Streams
+from jharnet_monitor.rtc.sent_log import Segment, SentLog
 from jharnet_monitor.rtc.tracks import ClipTrack
 
 PACING = 1.5
@@ -49,48 +48,6 @@ _REPEAT_SHARE = 0.5
 """Retransmissions take at most this share of the video rate, over half a second."""
 
 Send = Callable[[bytes], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """From which packets on a rung is judged (counted from the call's first), and from when.
-
-    `keyframe` is the rung's first video packet; the first rung is judged only once the other
-    end has reported, since it cannot read what comes before its handshake is done.
-    """
-
-    rung: Rung
-    keyframe: int
-    video: int
-    audio: int
-    at: float
-    left_out: float
-    """Frames that this computer had left out by then."""
-
-
-class SentLog:
-    """Every packet of one stream as it went out."""
-
-    def __init__(self) -> None:
-        self.first: int | None = None
-        self.at = array("d")
-
-    def __len__(self) -> int:
-        return len(self.at)
-
-    def add(self, sequence: int, now: float) -> None:
-        """Note one packet, in the order in which they are numbered."""
-        if self.first is None:
-            self.first = sequence
-        self.at.append(now)
-
-    def offset(self, sequence: int) -> int | None:
-        """Which packet of the call carries this sequence number; None if none does."""
-        if self.first is None:
-            return None
-        newest = self.first + len(self) - 1
-        offset = unwrap(sequence, newest) - self.first
-        return offset if 0 <= offset < len(self) else None
 
 
 class Queue:
