@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 LEAST_LINE = 115_000.0
 """bit/s, as IP rate, that its sound and its smallest picture take together, each way."""
-_SHARE, _BESIDE = 0.72, 30_000.0
+_SHARE, _BESIDE = 0.71, 30_000.0
 """Its picture gets this share of the line, less what its sound takes: it keeps the queue short."""
 _HEIGHTS = ((420_000.0, 720), (200_000.0, 540), (104_000.0, 360), (0.0, 180))
 """bit/s of picture from which it is so many lines high."""
@@ -37,7 +37,7 @@ def picture(capacity: float) -> Picture:
     >>> [picture(rate).height for rate in (0.13e6, 0.21e6, 0.5e6, 0.9e6, 1.2e6)]
     [180, 360, 540, 720, 720]
     >>> round(picture(1.2e6).bits_per_second)
-    834000
+    822000
     """
     rate = max(0.0, _SHARE * capacity - _BESIDE)
     return Picture(next(height for least, height in _HEIGHTS if rate >= least), rate)
