@@ -16,9 +16,12 @@ from jharnet_monitor.commands.drill import view
 from jharnet_monitor.config import Config
 from jharnet_monitor.drills import Drills
 from jharnet_monitor.drills.record import _carried, new_row, summed_up
+from jharnet_monitor.drills.together import Together
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.shared_line import Share, shared_line
 from jharnet_monitor.model import Measurement
+from jharnet_monitor.report.drill_paper import drill_content
+from jharnet_monitor.report.words import words
 from jharnet_monitor.runner import Runner
 from tests.call_support import LoopbackAgent
 from tests.support import OFFICES, make_config
@@ -147,7 +150,7 @@ async def test_a_drill_that_is_stopped_is_kept_as_far_as_it_went() -> None:
     await bench.drills.stop()
     assert drill["state"] == "stopped" and bench.kept == [drill]
     assert drill["offices"][0]["joined"] and not drill["offices"][0]["outcome"]
-    assert drill["uplink"]["down_bits_per_second"] == 0
+    assert drill["uplink"]["down_bits_per_second"] is None, "no call was held to its end"
     assert bench.runner.share.reserved == 0
     _shown(drill, bench.config)
 
@@ -221,3 +224,22 @@ def test_headquarters_line_is_judged_by_the_offices_own_tests() -> None:
     assert uplink["down_held_back"] == ["o0", "o1", "o2"]
     assert uplink["down_most_bits_per_second"] == pytest.approx(2.7e6)
     assert (uplink["up_full"], uplink["up_calls"]) == (False, 3)
+
+
+def test_a_drill_that_nobody_joined_says_nothing_of_the_line() -> None:
+    """Unknown is never 0: in the record, on the screen, and on the page that is signed."""
+    config = make_config()
+    offices = [office.id for office in config.offices]
+    drill: dict[str, Any] = {
+        "id": "d", "state": "done", "profile": "720p", "started_at": "2026-11-25T06:00:00.000Z",
+        "offices": [new_row(name) for name in offices],
+        "uplink": {"contracted_bits_per_second": 34e6},
+    }  # fmt: skip
+    summed_up(drill, lambda office: (4e6, 4e6), Together().most())
+    told = dict(drill["uplink"])
+    del told["contracted_bits_per_second"], told["wanted_bits_per_second"]
+    assert len(told) == 12 and set(told.values()) == {None}
+    text = _shown(drill, config)
+    assert "to all offices together: not known" in text and "0.0 Mbit/s" not in text
+    paper = drill_content(drill, config, SystemClock().now(), words("en"))
+    assert "bit/s" not in str(paper["facts"]) and drill["absent"] == offices

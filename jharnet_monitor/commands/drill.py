@@ -160,6 +160,9 @@ def _summary(state: Mapping[str, Any], names: Mapping[str, str], wanted: int) ->
     uplink = state["uplink"]
     for way, whom in (("down", "to all offices"), ("up", "from all offices")):
         most, calls = uplink[f"{way}_most_bits_per_second"], uplink[f"{way}_calls"]
+        if calls is None:
+            yield f"Headquarters' line, {whom} together: not known, for no call was held."
+            continue
         bears = "about" if uplink[f"{way}_full"] else "at least"
         yield (
             f"Headquarters' line, {whom} together: {most / 1e6:.1f} Mbit/s; "

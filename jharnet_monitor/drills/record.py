@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jharnet_monitor.judge.shared_line import Share, SharedLine, shared_line
@@ -103,12 +103,13 @@ def _stepped(conditions: Mapping[str, Any], way: str) -> dict[str, Any]:
 def summed_up(
     drill: dict[str, Any],
     alone: Callable[[str], tuple[float | None, float | None]],
-    most: Mapping[str, float],
+    most: Mapping[str, float | None],
 ) -> None:
     """Add who did not take part, and what headquarters' line bore.
 
     `down` is towards the offices, so it is what headquarters sent. A call that broke says nothing
-    of that line. `most` is what all calls together carried in the same seconds, each way.
+    of that line, and where no call was held, nothing is known of it: None. `most` is what all calls
+    together carried in the same seconds, each way.
     """
     rows = drill["offices"]
     drill["absent"] = [row["office"] for row in rows if not row["joined"]]
@@ -119,20 +120,32 @@ def summed_up(
         shares = [
             Share(
                 row["office"],
-                row[way].get("bits_per_second", 0.0),
+                row[way]["bits_per_second"],
                 row[way].get("capacity_bits_per_second"),
                 alone(row["office"])[number],
             )
             for row in held
+            if row[way].get("bits_per_second") is not None
         ]
-        line = shared_line(shares, most[way], wanted, uplink["contracted_bits_per_second"])
-        uplink.update(_told(way, line))
-        uplink[f"{way}_gallery_bits_per_second"] = sum(
-            ((row["gallery"] or {}).get(way) or {}).get("bits_per_second", 0.0) for row in rows
-        )
+        line = None
+        if shares:
+            line = shared_line(shares, most[way], wanted, uplink["contracted_bits_per_second"])
+        uplink.update(_told(way, line, most[way]))
+        uplink[f"{way}_gallery_bits_per_second"] = _gallery_rate(rows, way)
 
 
-def _told(way: str, line: SharedLine) -> dict[str, Any]:
+def _gallery_rate(rows: Sequence[Mapping[str, Any]], way: str) -> float | None:
+    """bit/s of all gallery calls together; None where none was held."""
+    ways = [(row["gallery"] or {}).get(way) or {} for row in rows]
+    rates = [each["bits_per_second"] for each in ways if each.get("bits_per_second") is not None]
+    return sum(rates) if rates else None
+
+
+def _told(way: str, line: SharedLine | None, most: float | None) -> dict[str, Any]:
+    """One way of the line; without a call that was held only what passed at most is known."""
+    if line is None:
+        keys = ("bits_per_second", "full", "calls", "held_back")
+        return {f"{way}_most_bits_per_second": most, **{f"{way}_{key}": None for key in keys}}
     return {
         f"{way}_bits_per_second": line.carried,
         f"{way}_most_bits_per_second": line.bore,

@@ -22,13 +22,13 @@ class Together:
             if rate is not None:
                 self._seconds[way][int(now)][office] = rate
 
-    def most(self) -> Mapping[str, float]:
-        """bit/s of all calls at most, by the way; 0 where no call was held."""
+    def most(self) -> Mapping[str, float | None]:
+        """bit/s of all calls at most, by the way; None where no call was seen to carry anything."""
         return {way: _most(seconds) for way, seconds in self._seconds.items()}
 
 
-def _most(seconds: Mapping[int, Mapping[str, float]]) -> float:
-    """The largest sum of one second.
+def _most(seconds: Mapping[int, Mapping[str, float]]) -> float | None:
+    """The largest sum of one second; None where there is none.
 
     A beat comes a little less than once a second: where an office has none, its last one stands.
 
@@ -36,5 +36,5 @@ def _most(seconds: Mapping[int, Mapping[str, float]]) -> float:
     7.0
     """
     return max(
-        (sum({**seconds.get(n - 1, {}), **seconds[n]}.values()) for n in seconds), default=0.0
+        (sum({**seconds.get(n - 1, {}), **seconds[n]}.values()) for n in seconds), default=None
     )

@@ -39,12 +39,12 @@ class SharedLine:
 
 
 def shared_line(
-    calls: Sequence[Share], most: float, wanted: float, contracted: float | None
+    calls: Sequence[Share], most: float | None, wanted: float, contracted: float | None
 ) -> SharedLine:
     """Judge one direction; `wanted` is the rate of one call, all rates in bit/s.
 
-    `most` is what all calls together had at most in the same seconds: what each had before it
-    stepped down, at its own moment, may not be summed up.
+    `most` is what all calls together had at most in the same seconds (None: not seen); what each
+    had before it stepped down, at its own moment, may not be summed up.
 
     A call steps down because of its office's line or because of the one that all share. It was
     the shared one where half of all calls (two at least) had less than their own lines carry
@@ -58,7 +58,7 @@ def shared_line(
     False
     """
     carried = sum(c.carried for c in calls)
-    bore = max(carried, most)
+    bore = carried if most is None else max(carried, most)
     short = [c for c in calls if c.capacity is not None]
     held_back = tuple(c.office for c in short if c.alone is not None and c.alone >= wanted)
     at_contract = bool(short) and contracted is not None and bore >= NEARLY * contracted
