@@ -30,7 +30,7 @@ from jharnet_monitor.judge.outages import AgentPresence
 from jharnet_monitor.judge.timeline import Span, reconstruct
 from jharnet_monitor.live import PastOutage
 from jharnet_monitor.model import Measurement, OfficeState
-from jharnet_monitor.store import Event, Store, Transition
+from jharnet_monitor.store import Event, Store, Transition, Window
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +123,7 @@ class Hindsight:
             )
         ]
         facts = [fact for event in events for fact in _fact(event)]
-        for window in diary.windows(since, until, office):
-            facts += [Maintenance(window.begin, True), Maintenance(window.end, False)]
+        facts += _planned(diary.windows(since, until, office))
         readings = self._store.measurements(
             office=office, probe="utilisation", since=since, until=until
         )
@@ -138,6 +137,22 @@ class Hindsight:
             )
             for stretch in _stretch(measurement)
         ]
+
+
+def _planned(windows: Sequence[Window]) -> Iterator[Maintenance]:
+    """When planned work was going on: each window from its announcement on, overlaps joined."""
+    until: datetime | None = None
+    for window in sorted(windows, key=lambda w: w.counts_from):
+        if window.counts_from >= window.end:  # announced when it was over
+            continue
+        if until is None or window.counts_from > until:
+            if until is not None:
+                yield Maintenance(until, False)
+            yield Maintenance(window.counts_from, True)
+            until = window.end
+        until = max(until, window.end)
+    if until is not None:
+        yield Maintenance(until, False)
 
 
 def _fact(event: Event) -> Iterator[Fact]:

@@ -11,7 +11,7 @@ import pytest
 from openapi_spec_validator import validate
 from yarl import URL
 
-from jharnet_monitor.model import QUANTITIES
+from jharnet_monitor.model import QUANTITIES, format_utc
 from tests.made_up import NOW, OFFICES, bandwidth, latency
 from tests.made_up_hub import MadeUpHub
 from tests.web_support import BEARER, Client, bad_morning, error, page, serving
@@ -169,6 +169,10 @@ async def test_planned_windows_are_announced(client: Client, hub: MadeUpHub) -> 
         ({"from": None}, "needs `from` and `to`"),
         ({"reason": "x" * 201}, "`reason` must be a text of at most 200"),
         ({"from": 7}, "`from` must be a moment"),
+        (
+            {"from": "2026-11-24T08:00:00Z", "to": format_utc(NOW)},
+            f"`to` {format_utc(NOW)} is over: what is planned is announced before",
+        ),
     ):
         request = {"method": "POST", "headers": BEARER, "json": window | changed}
         assert says in await error(client, "/api/v1/maintenance", 400, **request)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jharnet_monitor.client import HubClient
+from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
@@ -77,19 +78,29 @@ def maintenance(
     """Announce a planned window: no alerts, not counted as an outage; measuring goes on."""
     loaded = load_config(config)
     zone = ZoneInfo(loaded.district.timezone)
+    known = [o.id for o in loaded.offices]
+    if office not in ("all", *known):
+        raise UserError(f"no office `{office}` in {config}; there are {', '.join(known)}, or `all`")
+    start, over = _moment(begin, zone, "--from"), _moment(end, zone, "--to")
+    now = SystemClock().now()
+    if start >= over:
+        raise UserError(f"--from {begin} must be before --to {end}")
+    if over <= now:
+        raise UserError(f"--to {end} is over: planned work is announced before it is done")
     window = {
         "office": None if office == "all" else office,
-        "from": _moment(begin, zone, "--from"),
-        "to": _moment(end, zone, "--to"),
+        "from": start.isoformat(),
+        "to": over.isoformat(),
         "reason": reason,
     }
     HubClient.from_config(loaded).post("/api/v1/maintenance", window)
-    console.print(f"planned: {office} from {begin} to {end}")
+    late = "; what was before now does not count as planned" if start < now else ""
+    console.print(f"planned: {office} from {begin} to {end}{late}")
 
 
-def _moment(text: str, zone: ZoneInfo, option: str) -> str:
+def _moment(text: str, zone: ZoneInfo, option: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise UserError(f"{option} {text}: must be a time such as 2026-11-25T14:00") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).isoformat()
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)

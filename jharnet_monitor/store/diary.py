@@ -53,6 +53,13 @@ class Window:
     begin: datetime
     end: datetime
     reason: str
+    announced: datetime | None = None
+    """When it was kept; None before."""
+
+    @property
+    def counts_from(self) -> datetime:
+        """What went wrong before it was announced was no planned work."""
+        return self.begin if self.announced is None else max(self.begin, self.announced)
 
 
 class Diary:
@@ -194,9 +201,12 @@ class Diary:
             query = query.where(or_(table.c.office == office, table.c.office.is_(None)))
         with reading(self._engine) as connection:
             return [
-                Window(r.office, t.from_ms(r.begin), t.from_ms(r.end), r.reason)
+                Window(
+                    r.office, t.from_ms(r.begin), t.from_ms(r.end), r.reason,
+                    t.from_ms(r.recorded_at),
+                )
                 for r in connection.execute(query.order_by(table.c.begin))
-            ]
+            ]  # fmt: skip
 
     def add_drill(self, drill: Mapping[str, Any]) -> None:
         """Keep a drill as it stands now; what was kept of it before stays."""

@@ -153,7 +153,8 @@ class Api:
     async def maintenance(self, request: web.Request) -> web.Response:
         """Announce a planned window."""
         await self._access.require(request)
-        window = parse_window(await _object(request), self._office_ids())
+        asked, now = await _object(request), self._hub.clock.now()
+        window = parse_window(asked, self._office_ids(), now)
         planned = await self._hub.plan(window.office, window.begin, window.end, window.reason)
         return web.json_response(planned, status=201)
 

@@ -131,8 +131,8 @@ class Window:
     reason: str
 
 
-def parse_window(data: Mapping[str, Any], offices: Sequence[str]) -> Window:
-    """A planned window to announce; raises `Refusal`."""
+def parse_window(data: Mapping[str, Any], offices: Sequence[str], now: datetime) -> Window:
+    """A planned window to announce, which must not be over yet; raises `Refusal`."""
     _only(data, ("office", "from", "to", "reason"))
     office, reason = data.get("office"), data.get("reason", "")
     if office is not None and office not in offices:
@@ -141,6 +141,12 @@ def parse_window(data: Mapping[str, Any], offices: Sequence[str]) -> Window:
     if begin is None or end is None:
         raise Refusal(400, "a planned window needs `from` and `to`, such as 2026-11-25T06:00:00Z")
     _in_order("from", begin, "to", end)
+    if end <= now:
+        raise Refusal(
+            400,
+            f"`to` {format_utc(end)} is over: what is planned is announced before "
+            f"(it is {format_utc(now)} now)",
+        )
     if not isinstance(reason, str) or len(reason) > LONGEST_REASON:
         raise Refusal(400, f"`reason` must be a text of at most {LONGEST_REASON} characters")
     return Window(office, begin, end, reason)

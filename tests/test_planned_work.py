@@ -1,0 +1,95 @@
+"""Planned work: announced beforehand, or it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from jharnet_monitor.commands import hand
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.hindsight import Hindsight
+from jharnet_monitor.model import OfficeState
+from jharnet_monitor.store import Window
+from tests.store_support import START, Bench
+from tests.support import make_config
+
+OFFICE = "potka"
+
+
+def minute(number: float) -> datetime:
+    """A moment of one morning; the outage is from minute 60 to 120."""
+    return START + timedelta(minutes=number)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A store that knows of one cut of an hour, whose agent's PC ran on."""
+    bench = Bench(f"sqlite:///{tmp_path}/monitor.db")
+    diary = bench.store.diary
+    for number, up in ((0, True), (60, False), (120, True)):
+        state = OfficeState.UP if up else OfficeState.UNREACHABLE
+        diary.add_transition(OFFICE, state, minute(number), {})
+        for role in ("router", "pc"):
+            diary.add_event(OFFICE, "reached", minute(number), {"role": role, "answers": up})
+        heard = {"kind": "program", "boot_id": "b", "uptime": 60.0 * number + 900}
+        diary.add_event(OFFICE, "joined" if up else "left", minute(number), heard if up else {})
+    yield bench
+    bench.store.close()
+
+
+def found(bench: Bench, *windows: tuple[float, float, float]) -> list[tuple[str, float, float]]:
+    """What the outage is found to be, with windows (announced at, from, to), in minutes."""
+    for announced, begin, end in windows:
+        bench.clock.step((minute(announced) - bench.clock.now()).total_seconds())
+        window = Window(OFFICE, minute(begin), minute(end), "new mast")
+        bench.store.diary.add_window(window)
+    bench.clock.step((minute(130) - bench.clock.now()).total_seconds())
+    Hindsight(make_config(), bench.clock, bench.store).review(OFFICE)
+    every = bench.store.diary.transitions(OFFICE, minute(0))
+    return [
+        (t.state.value, (t.at - START) / timedelta(minutes=1), (t.until - START).seconds / 60)
+        for t in every
+        if t.supersedes is not None and t.until is not None
+    ]
+
+
+def test_an_outage_in_a_window_that_was_announced_is_no_cut_of_the_line(bench: Bench) -> None:
+    """Announced before, it takes the whole hour: nothing is found afterwards."""
+    assert found(bench, (30, 55, 125)) == []
+
+
+def test_a_window_does_not_end_while_another_goes_on(bench: Bench) -> None:
+    """An hour for this office, and within it a quarter that ends in the middle."""
+    assert found(bench, (30, 55, 125), (30, 65, 80)) == []
+
+
+def test_a_window_announced_after_the_outage_changes_nothing(bench: Bench) -> None:
+    """Back-dating must not turn an outage into planned work."""
+    assert found(bench, (125, 50, 126)) == [("link_down", 60, 120)]
+    assert found(bench, (128, 50, 120)) == [("link_down", 60, 120)]
+
+
+def test_a_window_counts_from_its_announcement_on(bench: Bench) -> None:
+    """Announced in the middle of the outage: what was before it was none."""
+    assert found(bench, (90, 50, 125)) == [("link_down", 60, 90)]
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "says"),
+    [
+        ("2020-01-02T10:00", "2020-01-02T12:00", "--to 2020-01-02T12:00 is over"),
+        ("2099-01-02T12:00", "2099-01-02T10:00", "must be before --to 2099-01-02T10:00"),
+    ],
+)
+def test_the_command_refuses_before_it_asks_the_hub(
+    monkeypatch: pytest.MonkeyPatch, begin: str, end: str, says: str
+) -> None:
+    """One line, though no hub runs."""
+    monkeypatch.setattr(hand, "load_config", lambda path: make_config())
+    with pytest.raises(UserError, match=says):
+        hand.maintenance(OFFICE, begin, end)
+    with pytest.raises(UserError, match="no office `nowhere`"):
+        hand.maintenance("nowhere", "2099-01-02T10:00", "2099-01-02T12:00")
