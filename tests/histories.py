@@ -122,8 +122,12 @@ def _history(rng: np.random.Generator, truth: Verdict, margin: float) -> History
         need = rng.uniform(1.0 * (1 + margin), 3)
     elif truth is Verdict.REPAIR:
         need = rng.uniform(0.4, 3)
-        if rng.random() < 0.3:
+        kind = rng.random()
+        if kind < 0.3:
             link = rng.uniform(0.011, 0.2)
+        elif kind < 0.6:  # the contract's mark is met and would meet the need, which is not met
+            delivered = rng.uniform(0.8 * (1 + margin / 2), 0.9)
+            need = rng.uniform(delivered * (1 + margin), 1.0)
         else:
             delivered = rng.uniform(0.2, 0.8 * (1 - margin))
     elif truth is Verdict.LINE_QUALITY:

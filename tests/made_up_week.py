@@ -58,8 +58,8 @@ def config(database: str, **report: Any) -> Config:
     """The eleven offices with their contracts."""
     base = made_up.config(database=database)
     settings = {"directive": "Test all blocks.", "directive_hi": "सभी प्रखण्डों की जाँच करें।"}
-    offices = tuple(
-        office.model_copy(update={"seats": 40}) if trouble == "narrow" else office
+    offices = tuple(  # 4 Mbit/s as delivered is too little for 40 seats, and enough for 5
+        office.model_copy(update={"seats": 40 if trouble == "narrow" else 5})
         for office, trouble in zip(base.offices, TROUBLES, strict=True)
     )
     report_settings = base.report.model_copy(update=settings | report)

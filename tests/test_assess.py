@@ -15,9 +15,16 @@ from jharnet_monitor.judge import beta
 from jharnet_monitor.judge.assess import Basis, Seen, assess, policy_of
 from jharnet_monitor.judge.availability import account
 from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.report import texts
 from jharnet_monitor.report.claims import judged
 from jharnet_monitor.report.content import content
-from jharnet_monitor.report.phrases import reason, verdict_name
+from jharnet_monitor.report.phrases import (
+    falls_short,
+    interval,
+    not_delivered,
+    reason,
+    verdict_name,
+)
 from jharnet_monitor.report.source import judged_over, summarise
 from jharnet_monitor.report.words import LANGUAGES, words
 from tests import made_up
@@ -163,6 +170,27 @@ def test_a_test_that_its_own_pace_held_back_proves_no_slow_line() -> None:
     assert held["delivered"]["down"]["low"] is not None
     assert held["delivered"]["down"]["high"] is None
     assert held["verdict"] == "not_enough_evidence"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_contract_that_would_suffice_is_a_case_of_repair_where_less_than_needed_arrives(
+    language: str,
+) -> None:
+    """Over the mark of 80 % of the contract, and still under the need: no paper says that the
+    speed suffices or that the contracted speed is delivered, and none asks for more of it.
+    """
+    config, said = made_up.config(2), words(language)
+    office = config.offices[0]
+    found = _assessed(_tests(3.4e6))
+    assert found["delivered"]["down"]["low"] > 0.8 * 4e6
+    assert found["delivered"]["down"]["high"] < found["need"]["down"]["low"] < 4e6
+    assert (found["verdicts"], found["doubts"], found["slab"]) == (["repair"], [], None)
+    assert not falls_short(found["delivered"]["down"], config)
+    assert not_delivered(found, config, "down")
+    assert reason(found, config, office, said) == said(
+        "capacity.reason.repair_need", contracted="4 Mbit/s", need="3.81 Mbit/s",
+        delivered=interval(found["delivered"]["up"], texts.rate, said),
+    )  # fmt: skip
 
 
 def test_packet_trains_speak_where_there_are_too_few_tests() -> None:

@@ -25,7 +25,8 @@ class Verdict(StrEnum):
     """What would help an office; words for people stand under `capacity`."""
 
     REPAIR = "repair"
-    """Contracted but not delivered, or the line down for longer than promised."""
+    """Contracted but not delivered (below the contract's mark, or below a need that the contract
+    would meet), or the line down for longer than promised."""
     LINE_QUALITY = "line_quality"
     """It loses more packets than is allowed."""
     UPGRADE = "upgrade"
@@ -34,6 +35,7 @@ class Verdict(StrEnum):
     LAN = "lan"
     NOT_ENOUGH_EVIDENCE = "not_enough_evidence"
     NOTHING = "nothing"
+    """It delivers more than is needed."""
 
 
 class Doubt(StrEnum):
@@ -164,7 +166,7 @@ def judge(line: Line, policy: Policy, marks: Marks, tariff: Sequence[float]) -> 
     if line.days < marks.days:
         return Judgement((Verdict.NOT_ENOUGH_EVIDENCE,), needs, (Doubt.FEW_DAYS,))
     doubts = tuple(dict.fromkeys(_doubts(line, needs, marks)))
-    faults = list(dict.fromkeys(_faults(line, marks)))
+    faults = list(dict.fromkeys(_faults(line, needs, marks)))
     others = [
         verdict
         for verdict, down in ((Verdict.POWER, line.power_down), (Verdict.LAN, line.lan_down))
@@ -215,10 +217,12 @@ def next_slab(need: float, tariff: Sequence[float]) -> float | None:
     return min((slab for slab in tariff if slab >= need), default=None)
 
 
-def _faults(line: Line, marks: Marks) -> Iterator[Verdict]:
-    """What is wrong with the line, whatever it is needed for."""
-    for delivered, contracted in zip(line.delivered, line.contracted, strict=True):
+def _faults(line: Line, needs: tuple[Need, Need], marks: Marks) -> Iterator[Verdict]:
+    """What is wrong with the line: more speed ordered would not cure it."""
+    for delivered, contracted, need in _ways(line, needs):
         if delivered and contracted and delivered.below(marks.delivered * contracted):
+            yield Verdict.REPAIR
+        if _withheld(delivered, contracted, need):
             yield Verdict.REPAIR
     if line.link_down > 1 - marks.available:
         yield Verdict.REPAIR
@@ -243,6 +247,16 @@ def _short(delivered: Interval | None, contracted: float | None, need: Need) -> 
     )
 
 
+def _withheld(delivered: Interval | None, contracted: float | None, need: Need) -> bool:
+    """Whether a way is contracted for what is needed, and certainly does not carry it."""
+    return (
+        delivered is not None
+        and contracted is not None
+        and contracted >= need.high
+        and delivered.below(need.low)
+    )
+
+
 def _doubts(line: Line, needs: tuple[Need, Need], marks: Marks) -> Iterator[Doubt]:
     """What cannot be told, of what the verdict rests on."""
     for delivered, contracted, need in _ways(line, needs):
@@ -251,11 +265,12 @@ def _doubts(line: Line, needs: tuple[Need, Need], marks: Marks) -> Iterator[Doub
         elif delivered is None or delivered.low is None:
             yield Doubt.NO_RATE
         else:
+            if _withheld(delivered, contracted, need):
+                continue  # a repair, whichever side of the contract's mark it lies on
             mark = marks.delivered * contracted
             if not delivered.above(mark) and not delivered.below(mark):
                 yield Doubt.CONTRACT_UNDECIDED
-            enough = contracted >= need.high or delivered.above(need.high)
-            if not enough and not _short(delivered, contracted, need):
+            if not delivered.above(need.high) and not _short(delivered, contracted, need):
                 yield Doubt.NEED_UNDECIDED
     if line.loss is None or line.loss.low is None or not _decided(line.loss, marks.loss):
         yield Doubt.LOSS_UNDECIDED

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from jharnet_monitor.config.schema import Config, Thresholds
+from jharnet_monitor.judge.assess import WAYS
 from jharnet_monitor.judge.capacity import Doubt, Verdict
-from jharnet_monitor.report.phrases import falls_short
+from jharnet_monitor.report.phrases import not_delivered
 from jharnet_monitor.report.summary import OfficeSummary
 
 
@@ -83,7 +84,7 @@ def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:
         if verdict in _VERDICTS:
             yield Finding(_VERDICTS[verdict])
         elif verdict is Verdict.REPAIR:
-            short = any(falls_short(way, config) for way in claims["delivered"].values())
+            short = any(not_delivered(claims, config, way) for way in WAYS)
             yield Finding(Kind.REPAIR if short else Kind.LINE)
     doubts = list(claims["doubts"])
     if Doubt.OUTAGES_UNEXPLAINED in doubts:

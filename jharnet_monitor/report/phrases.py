@@ -107,7 +107,7 @@ def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
     mark = config.thresholds.loss if verdict == Verdict.LINE_QUALITY else None
     state = {Verdict.POWER: "power_down", Verdict.LAN: "lan_down"}.get(verdict, "link_down")
     return words(
-        f"capacity.reason.{_kind_of_reason(claims, config, verdict, delivered)}",
+        f"capacity.reason.{_kind_of_reason(claims, config, verdict, way)}",
         contracted=words("not_measured") if contracted is None else texts.rate(contracted),
         delivered=interval(delivered, texts.rate, words),
         need=_need(claims, way, words),
@@ -120,12 +120,13 @@ def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
     )
 
 
-def _kind_of_reason(claims: Claim, config: Config, verdict: str, delivered: Claim) -> str:
+def _kind_of_reason(claims: Claim, config: Config, verdict: str, way: str) -> str:
     """A verdict may rest on one thing or another."""
+    delivered = claims["delivered"][way]
     if verdict == Verdict.UPGRADE and claims["slab"] is None:
         return "upgrade_beyond"
     if verdict == Verdict.REPAIR and not falls_short(delivered, config):
-        return "repair_down"
+        return "repair_need" if withheld(claims, way) else "repair_down"
     return verdict
 
 
@@ -134,6 +135,19 @@ def falls_short(delivered: Claim, config: Config) -> bool:
     if delivered["high"] is None or delivered["contracted"] is None:
         return False
     return bool(delivered["high"] < config.thresholds.delivered * delivered["contracted"])
+
+
+def withheld(claims: Claim, way: str) -> bool:
+    """Whether the contract would meet the need of a way, and certainly less than that arrives."""
+    one, need = claims["delivered"][way], claims["need"][way]
+    if None in (one["high"], one["contracted"], need["high"]):
+        return False
+    return bool(one["high"] < need["low"] and one["contracted"] >= need["high"])
+
+
+def not_delivered(claims: Claim, config: Config, way: str) -> bool:
+    """Whether a way certainly carries less than the contract has to give."""
+    return falls_short(claims["delivered"][way], config) or withheld(claims, way)
 
 
 def doubt(claims: Claim, config: Config, words: Words) -> str:
@@ -184,7 +198,7 @@ def _deciding(claims: Claim, config: Config, verdict: str) -> str:
             need = claims["need"][way]
             below = one["high"] is not None and one["high"] < need["low"] > one["contracted"]
             return not below, float(one["value"] / need["value"])
-        short = verdict == Verdict.REPAIR and falls_short(one, config)
+        short = verdict == Verdict.REPAIR and not_delivered(claims, config, way)
         return not short, float(one["value"] / one["contracted"])
 
     return min(WAYS, key=shortness)
