@@ -282,6 +282,22 @@ def test_a_period_without_anything_sealed_is_refused(place: Filed, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_period_that_is_not_over_is_refused(place: Filed, tmp_path: Path) -> None:
+    """The letter calls all of its days measured; the message says up to which day it can go."""
+    today = MADE_AT.astimezone(ZONE).date()
+    over, far = today - timedelta(days=1), today + timedelta(days=30)
+    for first, last, told in (
+        (over, today, f"--to {today}: is not over yet"),
+        (over, far, f"--to {far}: is not over yet"),
+        (today, far, f"--from {today}: is not over yet"),
+    ):
+        early = Filed(place.store, place.config, between(str(first), str(last), ZONE))
+        with pytest.raises(UserError, match=f"^{told}; .* the last is {over}$"):
+            early.build(tmp_path / "none.zip")
+    assert list(tmp_path.iterdir()) == []
+    assert place.period.days[-1] == over
+
+
 def test_a_full_disk_leaves_no_half_dossier(place: Filed, tmp_path: Path) -> None:
     """One line with the system's reason, and nothing of the file stays."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

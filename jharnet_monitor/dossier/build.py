@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,11 @@ def build(
     `tell` hears what is being done. Raises `UserError`, `StoreError`, `SettingError`.
     """
     now = parse_utc(format_utc(now))
+    _require_over(period, now)
     tell("sealing what is over …")
     store.chain.seal()
     links = store.chain.links()
     span = sealed.needed([one.begin for one in links], period.start, period.end)
-    if now <= period.start:
-        raise UserError(f"--from: {period.start:%Y-%m-%d} has not begun yet")
     if not span:
         raise UserError(
             f"{period.name}: nothing of this period is sealed; an hour is sealed when it is over"
@@ -69,6 +68,19 @@ def build(
     finally:
         scratch.unlink(missing_ok=True)
     return claims
+
+
+def _require_over(period: Period, now: datetime) -> None:
+    """A letter speaks of its whole period as measured, so all of it must have been."""
+    if period.end <= now:
+        return
+    option, day = "--to", period.days[-1]
+    over = now.astimezone(period.start.tzinfo).date() - timedelta(days=1)
+    if over < period.days[0]:
+        option, day = "--from", period.days[0]
+    raise UserError(
+        f"{option} {day}: is not over yet; a dossier is of days that are over, the last is {over}"
+    )
 
 
 def _write(
