@@ -40,6 +40,7 @@ from jharnet_monitor.session import (
     decode,
 )
 from jharnet_monitor.spool import Spool
+from jharnet_monitor.unreached import certificate_fault, certificate_remedy, why
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ class Agent:
         self._stopping = asyncio.Event()
         self._handed_in = asyncio.Event()
         self._new = asyncio.Event()
+        self._told: set[str] = set()
+        """Why the hub was not reached, of what the log has since the last session."""
         self._watch = AgentWatch(settings.office, settings.hub_host, clock, self.record)
 
     def stop(self) -> None:
@@ -137,11 +140,23 @@ class Agent:
                         raise
                     log.warning("%s", error)
                 except (aiohttp.ClientError, OSError, ChannelClosed, TimeoutError) as error:
-                    log.info("hub not reached: %s", error or type(error).__name__)
+                    self._tell_why(error)
                 except ProtocolError as error:
                     log.warning("the hub broke the protocol: %s", error)
                 await self._pause(retry * random.uniform(0.5, 1.0))
                 retry = min(retry * 2, LAST_RETRY_SECONDS)
+
+    def _tell_why(self, error: Exception) -> None:
+        """Log why the hub was not reached, each cause once; what a person must mend as WARNING."""
+        level, cause = logging.INFO, why(error)
+        fault = certificate_fault(error)
+        if fault is not None:
+            remedy = certificate_remedy(fault, self._settings.ca)
+            level = logging.WARNING
+            cause = f"its certificate is not trusted ({fault.verify_message}): {remedy}"
+        if cause not in self._told:
+            self._told.add(cause)
+            log.log(level, "hub not reached, trying on: %s", cause)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -175,6 +190,7 @@ class Agent:
         sides = FarSides(heavy, channels, context)
         await channels.send(self._hello())
         self._watch.hub_reached(True)
+        self._told.clear()
         log.info("connected to the hub as %s", self._settings.office)
         workers = [
             asyncio.create_task(self._heartbeats(channels)),
@@ -197,7 +213,8 @@ class Agent:
         while True:
             message = await socket.receive(timeout=SILENCE_SECONDS)
             if message.type is not aiohttp.WSMsgType.TEXT:
-                log.info("session ended by the hub (%s)", socket.close_code)
+                if not self._stopping.is_set():
+                    log.info("session ended by the hub (%s)", socket.close_code)
                 return
             frame = decode(message.data)
             if channels.take(frame):

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "jharnet_monitor"
 LEVELS = (
     {"quantities", "errors", "clock"},
     {"model"},
-    {"config", "judge", "tokens", "tls", "host"},
+    {"config", "judge", "tokens", "tls", "host", "unreached"},
     {"rtc", "probes", "store", "metrics", "live", "spool", "session", "lab"},
     {"states", "record", "uplink", "load", "runner", "report", "dossier", "client", "asked"},
     {

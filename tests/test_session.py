@@ -280,12 +280,16 @@ async def test_an_agent_cannot_hand_in_what_the_hub_measures(
         assert door.heard.ids() == ["mine"]
 
 
-async def test_a_clean_stop_says_goodbye_and_a_cut_does_not(tmp_path: Path) -> None:
-    """`left` tells a goodbye from a session that just ended."""
+async def test_a_clean_stop_says_goodbye_and_a_cut_does_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`left` tells a goodbye from a session that just ended; the agent blames no hub for it."""
+    caplog.set_level("INFO", "jharnet_monitor.agent")
     async with Door().open() as door:
         async with running(make_agent(door, tmp_path)):
             await door.session("potka")
         await _until(lambda: bool(door.heard.leaves))
+        assert "connected to the hub" in caplog.text and "ended by the hub" not in caplog.text
         task = asyncio.create_task(make_agent(door, tmp_path).run())
         await door.session("potka")
         task.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import ssl
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -67,13 +68,20 @@ def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSetti
     if ca is not None and not Path(str(ca)).is_file():
         raise UserError(f"--ca {ca}: no such file; `jharnet-monitor tls init` made ca.pem")
     default = Path.home() / ".local/state/jharnet-agent"
-    return AgentSettings(
+    settings = AgentSettings(
         hub=address,
         office=str(values["office"]),
         token=_read_token(Path(str(values["token_file"]))),
         spool=Path(str(values.get("spool", default))),
         ca=None if ca is None else Path(str(ca)),
     )
+    try:
+        settings.tls()
+    except OSError as error:
+        reason = "is no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        remedy = "give the ca.pem that `jharnet-monitor tls init` made"
+        raise UserError(f"--ca {ca}: {reason}; {remedy}") from None
+    return settings
 
 
 def _agent_file(path: Path) -> dict[str, object]:
@@ -95,7 +103,7 @@ def _set_up_logging(level: str) -> None:
     logging.basicConfig(
         level=number, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for chatty in ("aioice", "aiortc", "apscheduler", "aiohttp.access"):
+    for chatty in ("aioice", "aiortc", "alembic", "apscheduler", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
 
 

@@ -1,0 +1,125 @@
+"""What an agent's log says while the hub cannot be reached: real connections and certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from jharnet_monitor import agent as agent_module
+from jharnet_monitor import tls
+from jharnet_monitor.agent import Agent, AgentSettings
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.daemons import _agent_settings
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.tokens import write_secret
+
+NOW = datetime.now(UTC)
+Log = pytest.LogCaptureFixture
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch, caplog: Log) -> None:
+    """Agents of these tests retry many times a second."""
+    monkeypatch.setattr(agent_module, "FIRST_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(agent_module, "LAST_RETRY_SECONDS", 0.05)
+    caplog.set_level(logging.INFO, "jharnet_monitor.agent")
+
+
+def made(directory: Path, now: datetime = NOW) -> tls.Files:
+    """An authority with a hub's certificate for 127.0.0.1."""
+    files = tls.Files(directory)
+    tls.make_authority(files, "test", now)
+    tls.make_certificate(files, [], [ip_address("127.0.0.1")], now)
+    return files
+
+
+@asynccontextmanager
+async def door(files: tls.Files | None) -> AsyncIterator[tuple[int, list[int]]]:
+    """A port that speaks TLS, or ends every connection; counts who came in over TLS or TCP."""
+    came: list[int] = []
+
+    async def ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(1)
+        writer.close()
+
+    context = None if files is None else tls.server_context(files)
+    server = await asyncio.start_server(ends, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1], came
+
+
+async def told(
+    caplog: Log, tmp_path: Path, hub: str, ca: Path | None = None, seconds: float = 0.6
+) -> list[tuple[str, str]]:
+    """Level and text of the lines that an agent logs within a moment of retries."""
+    agent = Agent(AgentSettings(hub, "potka", "token", tmp_path / "spool", ca), SystemClock())
+    task = asyncio.create_task(agent.run())
+    await asyncio.sleep(seconds)
+    agent.stop()
+    await asyncio.wait_for(task, 10)
+    return [
+        (record.levelname, record.message)
+        for record in caplog.records
+        if record.name == "jharnet_monitor.agent"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "remedy"),
+    [
+        ("no ca", "give --ca ca.pem, a copy of the file that `jharnet-monitor tls init` made"),
+        ("foreign ca", "ca.pem is not of the authority that signed it: copy ca.pem from the hub"),
+        ("other name", "it is not for the address in --hub"),
+        ("expired", "it is over: `jharnet-monitor tls init --renew` on the hub"),
+    ],
+)
+async def test_a_certificate_that_is_not_trusted_is_told_once_with_its_remedy(
+    caplog: Log, tmp_path: Path, fault: str, remedy: str
+) -> None:
+    """The likeliest mistake of a first installation; a WARNING, not one a retry."""
+    now = NOW - timedelta(days=900) if fault == "expired" else NOW
+    files = made(tmp_path / "tls", now)
+    if fault == "expired":  # its authority lives on
+        assert tls.certificate_expires(files.certificate) < NOW
+    ca = {"no ca": None, "foreign ca": made(tmp_path / "foreign").authority}.get(
+        fault, files.authority
+    )
+    host = "localhost" if fault == "other name" else "127.0.0.1"
+    async with door(files) as (port, came):
+        lines = await told(caplog, tmp_path, f"wss://{host}:{port}/agent", ca)
+    assert not came, "nobody got in"
+    [(level, text)] = lines
+    assert level == "WARNING" and remedy in text and "\n" not in text
+
+
+async def test_a_hub_that_does_not_answer_is_told_once_in_plain_words(
+    caplog: Log, tmp_path: Path
+) -> None:
+    """No object of a library, no list of addresses; a line again once the cause changes."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    lines = await told(caplog, tmp_path, f"ws://127.0.0.1:{port}/agent")
+    assert lines == [("INFO", "hub not reached, trying on: connection refused")]
+    caplog.clear()
+    async with door(None) as (port, came):
+        lines = await told(caplog, tmp_path, f"wss://127.0.0.1:{port}/agent")
+    assert len(came) > 1 and len(lines) == 1 and "0x" not in lines[0][1]
+
+
+def test_an_authority_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> None:
+    """A file that is no certificate: one line, no traceback."""
+    ca, token = tmp_path / "ca.pem", tmp_path / "token"
+    ca.write_text("no certificate")
+    write_secret(token, "token")
+    given = {"hub": "wss://127.0.0.1:9797/agent", "office": "potka", "token_file": token, "ca": ca}
+    with pytest.raises(UserError, match=r"ca\.pem: is no PEM certificate; give the ca\.pem that"):
+        _agent_settings(given, None)
