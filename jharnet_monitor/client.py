@@ -13,6 +13,7 @@ import aiohttp
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.unreached import certificate_fault, why
 
 SLOW_SECONDS = 1800.0
 """A heavy probe may wait for its turn."""
@@ -63,10 +64,19 @@ class HubClient:
             ):
                 return await self._read(answer)
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
-            raise UserError(
-                f"no hub answers at {self.base} ({error}); start it with "
-                "`jharnet-monitor run --config FILE`"
-            ) from error
+            raise UserError(self._unanswered(error)) from error
+
+    def _unanswered(self, error: Exception) -> str:
+        """One line on a hub that was not reached, with what to do next."""
+        if certificate_fault(error) is not None:
+            return (
+                f"the hub at {self.base} shows another certificate than {self.ca}: start it anew, "
+                "so that it takes the one that its configuration names"
+            )
+        return (
+            f"no hub answers at {self.base} ({why(error)}): is it running? Start it with "
+            "`jharnet-monitor run --config FILE`; its address is `hub.listen` in that file"
+        )
 
     async def _read(self, answer: aiohttp.ClientResponse) -> Any:
         try:

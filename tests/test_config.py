@@ -118,7 +118,7 @@ def test_several_faults_name_the_first_and_count_the_rest(tmp_path: Path) -> Non
     text = GOOD.replace("every: 60s", "every: 60").replace("300 MB", "300")
     message = _refusal(tmp_path / "j.yaml", text)
     assert "probes.latency.every" in message
-    assert message.endswith("(and 1 more below)")
+    assert message.endswith("(and 1 more in this file)")
 
 
 def _open_to_others(home: Path) -> None:

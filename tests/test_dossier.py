@@ -237,7 +237,8 @@ def test_what_does_not_belong_is_refused(true: Forger, tmp_path: Path) -> None:
     out.files["../evil"] = b""
     assert "no name of a file" in check(out, tmp_path).problems[0]
     (tmp_path / "no.zip").write_bytes(b"PK nothing")
-    assert "no ZIP file" in verify(tmp_path / "no.zip", None, lambda _: None).problems[0]
+    [problem] = verify(tmp_path / "no.zip", None, lambda _: None).problems
+    assert problem == "no.zip: is no ZIP file, as every dossier is"
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "settings.json", "chain/links.jsonl"])
@@ -310,17 +311,24 @@ def test_a_full_disk_leaves_no_half_dossier(place: Filed, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [("loss", "short"), ("host", "short"), ("rate", "unproven"), (None, "unproven")],
+)
 def test_the_letter_tells_where_speed_suffices_and_the_conference_does_not(
-    place: Filed, true: Forger
+    place: Filed, true: Forger, limit: str | None, told: str
 ) -> None:
-    """It asks for no speed there, and does not call the block well served either."""
+    """It asks for no speed there, does not call the block well served either, and says that the
+    cause lies elsewhere only where the calls were held back by something else (so the sheets).
+    """
     config = read_settings(true.json("settings.json"))
     claims = true.json("claims.json")
     names = list(claims["offices"])
     claims["district"]["verdicts"] = {
         verdict: names if verdict == "nothing" else [] for verdict in claims["district"]["verdicts"]
     }
-    claims["offices"][names[0]]["conference"]["grade"] = 0
+    claims["offices"][names[0]]["conference"] |= {"grade": 0, "cause": None}
+    claims["offices"][names[0]]["conference"]["limited_by"] = limit
     claims["offices"][names[1]]["conference"]["grade"] = 4
     case = Case(config, place.period, MADE_AT, MADE_AT, claims, Evidence(config, place.period),
                 parsed(true.files["chain/links.jsonl"]), [], "")  # fmt: skip
@@ -328,7 +336,7 @@ def test_the_letter_tells_where_speed_suffices_and_the_conference_does_not(
         said = words(language)
         body = letter(case, said)["body"]
         of = {office.id: texts.office_name(office, said) for office in config.offices}
-        assert said("dossier.letter.nothing_short", names=of[names[0]]) in body
+        assert said(f"dossier.letter.nothing_{told}", names=of[names[0]]) in body
         assert said("dossier.letter.nothing", names=of[names[1]]) in body
 
 

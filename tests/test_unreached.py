@@ -1,4 +1,4 @@
-"""What an agent's log says while the hub cannot be reached: real connections and certificates."""
+"""What agents and commands say while no hub can be reached: real connections and certificates."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ import pytest
 from jharnet_monitor import agent as agent_module
 from jharnet_monitor import tls
 from jharnet_monitor.agent import Agent, AgentSettings
+from jharnet_monitor.client import HubClient
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands import drill
 from jharnet_monitor.commands.daemons import _agent_settings
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.tokens import write_secret
+from tests.support import make_config
 
 NOW = datetime.now(UTC)
 Log = pytest.LogCaptureFixture
@@ -123,3 +126,33 @@ def test_an_authority_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> 
     given = {"hub": "wss://127.0.0.1:9797/agent", "office": "potka", "token_file": token, "ca": ca}
     with pytest.raises(UserError, match=r"ca\.pem: is no PEM certificate; give the ca\.pem that"):
         _agent_settings(given, None)
+
+
+async def test_a_command_says_that_no_hub_answers_and_what_to_do(tmp_path: Path) -> None:
+    """Where it asked, why nothing came, and what starts a hub; no object of a library."""
+    files = made(tmp_path / "tls")
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        base = f"https://127.0.0.1:{one.getsockname()[1]}"
+    says = await asyncio.to_thread(_refusal, HubClient(base, None, files.certificate))
+    assert says.startswith(f"no hub answers at {base} (connection refused): is it running?")
+    assert "`hub.listen`" in says and "0x" not in says and "ssl:" not in says
+    async with door(files) as (port, _):
+        client = HubClient(f"https://127.0.0.1:{port}", None, made(tmp_path / "new").certificate)
+        says = await asyncio.to_thread(_refusal, client)
+    assert "shows another certificate than" in says and "start it anew" in says
+
+
+def _refusal(client: HubClient) -> str:
+    with pytest.raises(UserError) as error:
+        client.get("/api/v1/offices")
+    return str(error.value)
+
+
+def test_a_drill_of_no_profile_is_refused_before_the_hub_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the options lack needs no hub."""
+    monkeypatch.setattr(drill, "load_config", lambda path: make_config())
+    with pytest.raises(UserError, match="--profile 8k: there are audio, 180p, 360p, 540p, 720p"):
+        drill.drill("8k", 5.0)

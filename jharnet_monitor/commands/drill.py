@@ -19,7 +19,9 @@ from jharnet_monitor.client import HubClient
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
 from jharnet_monitor.report.words import words
+from jharnet_monitor.rtc.profiles import PROFILES
 
 console = Console()
 GRADES = ("no conference", "audio only", "low video", "SD", "HD")
@@ -42,6 +44,8 @@ def drill(
     code 1 when an office did not take part, or came below the grade that is asked for.
     """
     loaded = load_config(config)
+    if profile not in PROFILES:
+        raise UserError(f"--profile {profile}: there are {', '.join(PROFILES)}")
     hub = HubClient.from_config(loaded)
     state = hub.post("/api/v1/drills", {"profile": profile, "minutes": minutes})
     state = _followed(hub, state, loaded, quiet=as_json)

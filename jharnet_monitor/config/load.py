@@ -56,7 +56,7 @@ def validate(document: Document, model: type[M]) -> M:
 def _first(document: Document, problems: dict[KeyPath, str]) -> UserError:
     """The first problem in the order of the file; says how many more there are."""
     where = min(problems, key=lambda p: (document.line(p), len(p)))
-    more = f" (and {len(problems) - 1} more below)" if len(problems) > 1 else ""
+    more = f" (and {len(problems) - 1} more in this file)" if len(problems) > 1 else ""
     return document.error(where, problems[where] + more)
 
 

@@ -88,7 +88,7 @@ class Reader:
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise ArchiveError(f"{path.name}: is no ZIP file: {error}") from error
+            raise ArchiveError(f"{path.name}: is no ZIP file, as every dossier is") from error
         entries = self._zip.infolist()
         if len(entries) > MOST_FILES:
             raise ArchiveError(f"{path.name}: holds more than {MOST_FILES} files")
