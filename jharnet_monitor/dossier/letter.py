@@ -37,6 +37,8 @@ _ORDER = (
     Verdict.UPGRADE, Verdict.REPAIR, Verdict.LINE_QUALITY, Verdict.POWER, Verdict.LAN,
     Verdict.NOT_ENOUGH_EVIDENCE, Verdict.NOTHING,
 )  # fmt: skip
+_NOT_SPEED = frozenset({"loss", "delay", "host"})
+"""Limits of a call that lie elsewhere than in the speed."""
 
 
 def letter(case: Case, words: Words) -> dict[str, Any]:
@@ -139,13 +141,16 @@ def _verdicts(case: Case, words: Words) -> Iterator[str]:
 
 def _kinds(case: Case, verdict: Verdict, offices: Sequence[Office]) -> dict[str, list[Office]]:
     """The offices of a verdict by what is to be said of them: a line may suffice in speed, and
-    still the conference fell short.
+    still the conference fell short, of a cause that is known or not.
     """
     kinds: dict[str, list[Office]] = {}
     for office in offices:
-        grade = case.of(office)["conference"]["grade"]
-        short = grade is not None and grade < case.config.thresholds.grade
-        told = f"{verdict}_short" if verdict is Verdict.NOTHING and short else str(verdict)
+        calls = case.of(office)["conference"]
+        short = calls["grade"] is not None and calls["grade"] < case.config.thresholds.grade
+        told = str(verdict)
+        if verdict is Verdict.NOTHING and short:
+            elsewhere = calls["cause"] or calls["limited_by"] in _NOT_SPEED
+            told = f"{verdict}_short" if elsewhere else f"{verdict}_unproven"
         kinds.setdefault(told, []).append(office)
     return dict(sorted(kinds.items()))
 

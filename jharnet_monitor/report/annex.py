@@ -14,7 +14,7 @@ from jharnet_monitor.judge.stats import Interval
 from jharnet_monitor.model import OfficeState, parse_utc
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.draft import Cell
-from jharnet_monitor.report.finding import findings
+from jharnet_monitor.report.finding import every_finding
 from jharnet_monitor.report.slots import delivered
 from jharnet_monitor.report.summary import OfficeSummary, Speed, Summary
 
@@ -88,9 +88,9 @@ def _offices(summary: Summary) -> Table:
     rows = (
         (
             *(get(office) for get in _OFFICE.values()),
-            " ".join(finding.kind.value for finding in findings(office, summary.config)),
+            " ".join(finding.kind.value for finding in found),
         )
-        for office in summary.offices
+        for office, found in zip(summary.offices, every_finding(summary), strict=True)
     )
     return Table("offices", (*_OFFICE, "findings"), tuple(rows))
 

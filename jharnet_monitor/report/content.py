@@ -7,12 +7,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config.case import Letter
+from jharnet_monitor.judge.capacity import Verdict
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.changes import changes
 from jharnet_monitor.report.details import measured, speed_chart, states, trend
 from jharnet_monitor.report.drills import drills
-from jharnet_monitor.report.finding import Finding, Kind
 from jharnet_monitor.report.lines import lines
 from jharnet_monitor.report.office_page import office_page
 from jharnet_monitor.report.page_one import Judged, grade_text, judge, page_one
@@ -79,12 +79,12 @@ def _directive(summary: Summary, judged: Sequence[Judged], words: Words) -> dict
     wanting = {
         one.summary.office.id: one.summary.judged
         for one in judged
-        if Finding(Kind.UPGRADE) in one.found
+        if Verdict.UPGRADE in one.summary.judged["verdicts"]
     }
-    speed = words("report.directive.no_upgrade")
+    speed = words("report.directive.no_upgrade") + " " if summary.measurements else ""
     if wanting:
         slabs = slabs_text(summary.config, wanting, words)
-        speed = words("report.directive.upgrade", slabs=slabs)
+        speed = words("report.directive.upgrade", slabs=slabs) + " "
     return {
         "title": words("report.directive.title"),
         "text": text,
@@ -92,7 +92,7 @@ def _directive(summary: Summary, judged: Sequence[Judged], words: Words) -> dict
             words("report.directive.tested", tested=tested, total=len(judged))
             + " "
             + _drills(summary, words),
-            speed + " " + _letter(summary.config.letter, words),
+            speed + _letter(summary.config.letter, words),
         ],
     }
 

@@ -15,7 +15,7 @@ from jharnet_monitor.config.schema import Config, Thresholds
 from jharnet_monitor.judge.assess import WAYS
 from jharnet_monitor.judge.capacity import Doubt, Verdict
 from jharnet_monitor.report.phrases import not_delivered
-from jharnet_monitor.report.summary import OfficeSummary
+from jharnet_monitor.report.summary import OfficeSummary, Summary
 
 
 class Kind(StrEnum):
@@ -74,6 +74,15 @@ def findings(summary: OfficeSummary, config: Config) -> tuple[Finding, ...]:
     doubts = [finding for finding in line if finding.kind is Kind.EVIDENCE]
     first, then = (claims, call) if explained else (call, claims)
     return tuple(dict.fromkeys([*first, *then, *doubts, *_delay(summary, config.thresholds)]))
+
+
+def every_finding(summary: Summary) -> list[tuple[Finding, ...]]:
+    """The reasons of each office in turn. Where nobody was measured there is none: the monitor
+    itself did not run, so that no office has to act, and none is found well either.
+    """
+    if not summary.measurements:
+        return [()] * len(summary.offices)
+    return [findings(office, summary.config) for office in summary.offices]
 
 
 def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config import Config
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.changes import grade_change, speed_change, verdict
-from jharnet_monitor.report.finding import Finding, Kind, findings
+from jharnet_monitor.report.finding import Finding, Kind, every_finding
 from jharnet_monitor.report.summary import Conference, OfficeSummary, Speed, Summary
 from jharnet_monitor.report.words import Words
 
@@ -43,8 +43,8 @@ def judge(summary: Summary) -> list[Judged]:
     """Every office with its findings, the worst first."""
     config = summary.config
     judged = [
-        Judged(office, findings(office, config), _group(office.conference, config.thresholds.grade))
-        for office in summary.offices
+        Judged(office, found, _group(office.conference, config.thresholds.grade))
+        for office, found in zip(summary.offices, every_finding(summary), strict=True)
     ]
     return sorted(judged, key=_severity)
 
@@ -175,7 +175,7 @@ def row(judged: Judged, summary: Summary, words: Words) -> dict[str, Any]:
         "findings": [
             finding_texts(finding, office, summary.config, words) for finding in _first(judged)
         ],
-        "nothing": words("act.nothing"),
+        "nothing": words("act.nothing" if summary.measurements else "report.row_empty"),
     }
 
 
