@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from jharnet_monitor.client import HubClient
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.result import view
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.model import QUANTITIES
 from jharnet_monitor.probes import PROBES
 
 console = Console()
@@ -44,21 +42,8 @@ def probe(
     if as_json:
         print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
-        _print_measurement(result)
+        console.print(view(result))
     raise typer.Exit(0 if result["outcome"] == "ok" else 1)
-
-
-def _print_measurement(result: Mapping[str, Any]) -> None:
-    why = f" ({result['cause']})" if result["cause"] else ""
-    table = Table(title=f"{result['probe']} of {result['office']}: {result['outcome']}{why}")
-    table.add_column("quantity")
-    table.add_column("value", justify="right")
-    for entry in QUANTITIES:
-        if entry.probe == result["probe"] and entry.name in result["values"]:
-            table.add_row(entry.label.en, f"{result['values'][entry.name]:,.6g} {entry.unit}")
-    for key, value in result["conditions"].items():
-        table.add_row(f"[dim]{key}[/dim]", f"[dim]{value}[/dim]")
-    console.print(table)
 
 
 def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:

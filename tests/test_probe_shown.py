@@ -1,0 +1,64 @@
+"""What `probe` and `run` print for people."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from jharnet_monitor.commands.result import view
+from jharnet_monitor.model import QUANTITIES, Cause, Measurement, Outcome
+from jharnet_monitor.probes.base import NoData
+from jharnet_monitor.runner import measurement_of
+from tests.made_up import NOW, bandwidth, latency
+
+
+def shown(measurement: Measurement) -> str:
+    """What stands on a screen of 100 columns."""
+    screen = io.StringIO()
+    Console(width=100, file=screen).print(view(measurement.to_json()))
+    return screen.getvalue()
+
+
+def test_figures_come_in_the_units_that_people_use() -> None:
+    """ms, %, Mbit/s; no base unit and no power of ten is left."""
+    text = shown(latency("potka", NOW)) + shown(bandwidth("potka", NOW, 3.921e6, 0.64e6))
+    assert " ms" in text and " %" in text and "3.92 Mbit/s" in text and "640 kbit/s" in text
+    for base in ("ratio", " seconds", "bits_per_second ", "e-0", "e+0"):
+        assert base not in text
+
+
+def test_every_quantity_can_be_shown() -> None:
+    """Each unit of the table has its form, also where the value is 0 or large."""
+    for entry in QUANTITIES:
+        for value in (0.0, 1.0, 4.0):
+            measurement = Measurement(
+                "potka", entry.probe, NOW, 1.0, Outcome.OK, None, {}, {entry.name: value}, "m"
+            )
+            assert "_" not in shown(measurement)
+
+
+def test_what_was_not_measured_says_why_instead_of_an_empty_table() -> None:
+    """Its cause in words and what the probe said of it."""
+    missing = NoData(Cause.NO_AGENT, "no session")
+    text = shown(measurement_of("potka", "bandwidth", missing, NOW, 1.0))
+    said = "bandwidth of potka: not measured: the office's agent was not connected"
+    assert text.splitlines() == [said, "no session"]
+
+
+def test_the_log_of_a_hub_begins_with_its_own_lines(tmp_path: Path) -> None:
+    """Making the database's tables says nothing of the library that does it."""
+    program = (
+        "from jharnet_monitor.commands.daemons import _set_up_logging\n"
+        "from jharnet_monitor.clock import SystemClock\n"
+        "from jharnet_monitor.store import Store\n"
+        "import sys\n"
+        "_set_up_logging('info')\n"
+        "Store(sys.argv[1], SystemClock()).migrate()\n"
+    )
+    command = [sys.executable, "-c", program, f"sqlite:///{tmp_path}/monitor.db"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "alembic" not in ended.stderr
