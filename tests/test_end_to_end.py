@@ -27,6 +27,7 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.lab.layout import HEADQUARTERS
 from jharnet_monitor.store import Store
 from tests.conftest import find_program
+from tests.programs_support import kill_hub
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -275,7 +276,7 @@ def test_a_killed_hub_goes_on_where_it_was(district: Demo) -> None:
 
     before = counted()
     assert before >= 1
-    district.programs.kill_hub()
+    kill_hub(district.programs)
     district.programs.start_hub()
     district.wait_for_agents()
     assert counted() == before

@@ -29,18 +29,6 @@ class Programs:
         """The daemon at headquarters."""
         self._start(HEADQUARTERS, "hub", ["run", "--config", str(self._here.config)])
 
-    def kill_hub(self) -> None:
-        """End the hub as a power cut would, without a word."""
-        hub = self._running.pop("hub")
-        hub.kill()
-        hub.wait()
-
-    def stop_agent(self, office: str, *, kill: bool = False) -> None:
-        """End an agent: in order, with its goodbye, or without a word."""
-        agent = self._running.pop(office)
-        agent.kill() if kill else agent.terminate()
-        agent.wait()
-
     def start_agent(self, office: str) -> None:
         """The agent on an office's PC."""
         self._start(

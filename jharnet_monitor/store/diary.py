@@ -171,16 +171,6 @@ class Diary:
             rows = connection.execute(query).all()
         return [Event(r.office, r.kind, t.from_ms(r.at), json.loads(r.data)) for r in rows[::-1]]
 
-    def last_event(self, office: str) -> Event | None:
-        """An office's newest event."""
-        table = t.events
-        query = select(table).where(table.c.office == office).order_by(table.c.number.desc())
-        with reading(self._engine) as connection:
-            row = connection.execute(query.limit(1)).first()
-        if row is None:
-            return None
-        return Event(row.office, row.kind, t.from_ms(row.at), json.loads(row.data))
-
     def add_window(self, window: Window) -> None:
         """Keep a planned window."""
         row = insert(t.windows).values(

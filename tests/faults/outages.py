@@ -33,6 +33,7 @@ from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.states import spans
 from jharnet_monitor.store import Store
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
+from tests.programs_support import kill_hub, stop_agent
 
 ROUNDS, QUICK_ROUNDS = 20, 1
 NOTICED_SECONDS = 10.0
@@ -151,7 +152,7 @@ class District:
         elif kind in ("power", "lan"):
             lab.cut(office, kind)
         elif kind in ("stopped", "killed"):
-            self.one.programs.stop_agent(office, kill=kind == "killed")
+            stop_agent(self.one.programs, office, kill=kind == "killed")
         else:
             for way in ("down", "up"):
                 lab.set(office, f"{way}.loss", "{mean: 20%, burst: 3}")
@@ -168,7 +169,7 @@ class District:
 
     def kill_hub(self) -> None:
         """End the hub without a word, and start it again."""
-        self.one.programs.kill_hub()
+        kill_hub(self.one.programs)
         time.sleep(5)
         self.one.programs.start_hub()
         self.one.wait_for_agents()
