@@ -80,7 +80,7 @@ def maintenance(
     }
     HubClient.from_config(loaded).post("/api/v1/maintenance", window)
     late = "; what was before now does not count as planned" if start < now else ""
-    console.print(f"planned: {office} from {begin} to {end}{late}")
+    console.print(f"planned: {office} from {begin} to {end}{late}", soft_wrap=True)
 
 
 def _moment(text: str, zone: ZoneInfo, option: str) -> datetime:
