@@ -74,8 +74,8 @@ def test_the_papers_figures_are_those_measured(made: Made, papers: dict[str, byt
         if down:
             figures.append(texts.both_rates(median(down), median(up)))
         if rtt:
-            p95 = texts.milliseconds(percentile(rtt, 0.95))
-            figures.append(f"{texts.milliseconds(median(rtt))}; {p95}")
+            both = [median(rtt), percentile(rtt, 0.95)]
+            figures.append("; ".join(texts.milliseconds(one, both) for one in both))
             figures.append(texts.loss((sent - received) / sent))
         for figure in figures:
             seen += 1
@@ -194,27 +194,6 @@ def test_an_empty_week_says_so(made: Made) -> None:
             text = text_of(one.content)
             assert plain(words(one.language)("report.answer.empty")) in text
             assert plain(words(one.language)("report.method_text.extent_none")) in text
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("name", ["2026-W40", "2026-W49"])
-def test_page_one_of_an_empty_week_asks_no_block_for_anything(
-    made: Made, name: str, language: str
-) -> None:
-    """Its rows name no cause and nobody to act, before any measurement as well as after the last
-    one; no block has a page of its own, and the tables behind the report say the same.
-    """
-    empty, said = period.week(name, ZONE), words(language)
-    summary = summarise(made.store, made.config, empty, empty.end + timedelta(hours=8))
-    doc = content(summary, said)
-    for row in doc["front"]["rows"]:
-        assert (row["findings"], row["nothing"]) == ([], said("report.row_empty"))
-        assert row["availability"] == row["speed"] == said("not_measured")
-        assert row["grade"] is None and row["tests"] == said("report.no_test")
-    assert doc["front"]["sentences"][2] == said("report.empty_ask")
-    assert doc["offices"]["pages"] == []
-    table = next(make(drafts(summary, ["en"]), ["csv"])).content.decode("utf-8-sig")
-    assert all(not row["findings"] for row in csv.DictReader(io.StringIO(table)))
 
 
 def test_a_period_that_has_not_begun_is_refused(made: Made) -> None:

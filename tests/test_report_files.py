@@ -253,6 +253,8 @@ def test_the_command_writes_what_it_says(config_file: Path, tmp_path: Path) -> N
         (["--from", "2026-11-02", "--to", "2026-11-01"], "--to 2026-11-01: lies before --from"),
         (["--week", "2026-W47", "--day", "2026-11-20"], "give one of --week, --day, --month"),
         (["--lang", "fr"], "--lang fr: `fr` is none of hi, en"),
+        (["--lang", ""], "--lang : `` is none of hi, en"),
+        (["--format", ""], "--format : `` is none of pdf, html, xlsx, csv"),
         (["--format", "doc"], "--format doc: `doc` is none of pdf, html, xlsx, csv"),
         (["drill", "nothing"], "no drill `nothing` in the database"),
     ],

@@ -75,7 +75,9 @@ def report(
 
 def languages_of(config: Config, given: str | None) -> list[str]:
     """The languages that were asked for, else the configuration's; raises `UserError`."""
-    return parts_of("--lang", given, LANGUAGES) if given else list(config.report.languages)
+    if given is None:
+        return list(config.report.languages)
+    return parts_of("--lang", given, LANGUAGES)
 
 
 def parts_of(option: str, given: str, known: Collection[str]) -> list[str]:

@@ -126,8 +126,9 @@ def _states(found: Claim, words: Words) -> Iterator[Row]:
         value = missing if one[name] is None else texts.share_down(one[name])
         yield [words(f"dossier.sheet.{name}"), value, ""]
     if one["worst"] is not None:
-        bounds = f"{texts.share_down(one['worst'])} / {texts.share_down(one['best'])}"
-        yield [words("dossier.sheet.bounds"), bounds, ""]
+        bounds = (one["worst"], one["best"])
+        told = " / ".join(texts.share_down(bound, bounds) for bound in bounds)
+        yield [words("dossier.sheet.bounds"), told, ""]
     for state, times in one["outages"].items():
         if times:
             spent = texts.length(one["seconds"][state], words)

@@ -105,6 +105,7 @@ def _mean(values: Sequence[float]) -> float | None:
 def _from_to(then: float | None, now: float | None, form: texts.Form, words: Words) -> str:
     if then is None and now is None:
         return words("not_measured")
-    first, second = ("–" if part is None else form(part) for part in (then, now))
+    known = [part for part in (then, now) if part is not None]
+    first, second = ("–" if part is None else form(part, known) for part in (then, now))
     number, _, unit = first.partition(" ")
     return f"{number if unit and second.endswith(f' {unit}') else first} → {second}"

@@ -32,7 +32,7 @@ def measured_row(office: OfficeSummary, words: Words) -> list[str]:
     rtt = missing
     if latency.p50 is not None:
         figures = [latency.p50] if latency.p95 is None else [latency.p50, latency.p95]
-        rtt = "; ".join(map(texts.milliseconds, figures))
+        rtt = "; ".join(texts.milliseconds(figure, figures) for figure in figures)
     loss = missing
     if latency.loss is not None:
         loss = words(
@@ -184,7 +184,7 @@ def availability(office: OfficeSummary, words: Words) -> list[str]:
     return [
         texts.share_down(account.availability),
         texts.share_down(without),
-        f"{texts.share_down(low)} – {texts.share_down(high)}",
+        f"{texts.share_down(low, [high])} – {texts.share_down(high, [low])}",
     ]
 
 

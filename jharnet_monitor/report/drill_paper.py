@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config import Config
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report import texts
-from jharnet_monitor.report.drills import drill_row
+from jharnet_monitor.report.drills import borne, carried, drill_row
 from jharnet_monitor.report.files import Made, write
 from jharnet_monitor.report.html import set_html
 from jharnet_monitor.report.pdf import set_pdf
@@ -90,19 +90,7 @@ _HEADS = ("number", "block", "joined", "result", "down", "up", "cause")
 def _row(row: Mapping[str, Any], config: Config, words: Words) -> dict[str, Any]:
     return drill_row(row, config, words) | {
         "took_part": words("drill.yes" if row["joined"] else "drill.no"),
-        "down": _way(row.get("down") or {}, words),
-        "up": _way(row.get("up") or {}, words),
     }
-
-
-def _way(values: Mapping[str, float], words: Words) -> list[str]:
-    """What arrived in one direction: rate, and the loss of its picture."""
-    if "bits_per_second" not in values:
-        return [words("not_measured")]
-    rate = texts.rate(values["bits_per_second"])
-    if "video_loss_ratio" not in values:
-        return [rate]
-    return [rate, words("drill.loss", loss=texts.loss(values["video_loss_ratio"]))]
 
 
 def _facts(drill: Mapping[str, Any], words: Words) -> list[list[str]]:
@@ -111,10 +99,7 @@ def _facts(drill: Mapping[str, Any], words: Words) -> list[list[str]]:
     facts = [[words("drill.profile"), profile]]
     if "minutes" in drill:
         facts.append([words("drill.length"), texts.length(60 * float(drill["minutes"]), words)])
-    uplink = drill.get("uplink") or {}
-    if uplink.get("down_bits_per_second") is not None:
-        rates = texts.both_rates(uplink["down_bits_per_second"], uplink.get("up_bits_per_second"))
-        facts.append([words("drill.uplink"), rates])
+    facts += carried(drill.get("uplink") or {}, words)
     facts.append([words("drill.id"), str(drill["id"])])
     return facts
 
@@ -139,17 +124,4 @@ def _sentences(
         sentences.append(words("drill.able", names=texts.listed(able, words)))
     if short:
         sentences.append(words("drill.short", names=texts.listed(short, words)))
-    return [*sentences, *_line(uplink, words)]
-
-
-def _line(uplink: Mapping[str, Any], words: Words) -> Iterator[str]:
-    """What headquarters' own line could bear; nothing where no call was held."""
-    if uplink.get("down_calls") and uplink.get("up_calls"):
-        bears = {
-            way: words(
-                "drill.about" if uplink[f"{way}_full"] else "drill.at_least",
-                n=uplink[f"{way}_calls"],
-            )
-            for way in ("down", "up")
-        }
-        yield words("drill.bears", **bears)
+    return [*sentences, *borne(uplink, words)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jharnet_monitor.config import Config
@@ -12,20 +12,22 @@ from jharnet_monitor.report.page_one import grade_text
 from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import Words
 
+_HEADS = ("block", "result", "down", "up", "cause")
+
 
 def drills(summary: Summary, words: Words) -> dict[str, Any]:
     """The section on drills; without one it says so."""
     return {
         "title": words("report.drill.title"),
         "none": words("report.drill.none"),
-        "head": [words(f"report.drill.head.{name}") for name in ("block", "result", "cause")],
+        "head": [words(f"drill.head.{name}") for name in _HEADS],
         "drills": [_drill(drill, summary, words) for drill in summary.drills],
     }
 
 
 def _drill(drill: Mapping[str, Any], summary: Summary, words: Words) -> dict[str, Any]:
     started = parse_utc(drill["started_at"])
-    rows = drill["offices"]
+    rows, uplink = drill["offices"], drill.get("uplink") or {}
     return {
         "title": words(
             "report.drill.held",
@@ -35,6 +37,7 @@ def _drill(drill: Mapping[str, Any], summary: Summary, words: Words) -> dict[str
         "joined": words(
             "report.drill.joined", joined=sum(bool(row["joined"]) for row in rows), total=len(rows)
         ),
+        "line": " ".join((*_carried_in_words(uplink, words), *borne(uplink, words))),
         "rows": [drill_row(row, summary.config, words) for row in rows],
     }
 
@@ -47,8 +50,46 @@ def drill_row(row: Mapping[str, Any], config: Config, words: Words) -> dict[str,
         "grade": None if grade is None else int(grade),
         "answer": grade_text(None if grade is None else int(grade), words),
         "joined": bool(row["joined"]),
+        "down": _way(row.get("down") or {}, words),
+        "up": _way(row.get("up") or {}, words),
         "cause": cause_of(row, words),
     }
+
+
+def _way(values: Mapping[str, float], words: Words) -> list[str]:
+    """What arrived in one direction: rate, and the loss of its picture."""
+    if "bits_per_second" not in values:
+        return [words("not_measured")]
+    rate = texts.rate(values["bits_per_second"])
+    if "video_loss_ratio" not in values:
+        return [rate]
+    return [rate, words("drill.loss", loss=texts.loss(values["video_loss_ratio"]))]
+
+
+def carried(uplink: Mapping[str, Any], words: Words) -> list[list[str]]:
+    """Label and rates of what headquarters' own line carried; empty where it is not known."""
+    if uplink.get("down_bits_per_second") is None:
+        return []
+    rates = texts.both_rates(uplink["down_bits_per_second"], uplink.get("up_bits_per_second"))
+    return [[words("drill.uplink"), rates]]
+
+
+def _carried_in_words(uplink: Mapping[str, Any], words: Words) -> Iterator[str]:
+    for label, rates in carried(uplink, words):
+        yield f"{label} {rates}{words('full_stop')}"
+
+
+def borne(uplink: Mapping[str, Any], words: Words) -> Iterator[str]:
+    """What headquarters' own line could bear; nothing where no call was held."""
+    if uplink.get("down_calls") and uplink.get("up_calls"):
+        bears = {
+            way: words(
+                "drill.about" if uplink[f"{way}_full"] else "drill.at_least",
+                n=uplink[f"{way}_calls"],
+            )
+            for way in ("down", "up")
+        }
+        yield words("drill.bears", **bears)
 
 
 def name_of(office: str, config: Config, words: Words) -> str:

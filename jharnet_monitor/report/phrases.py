@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from jharnet_monitor.config import Config, Office
@@ -12,19 +12,18 @@ from jharnet_monitor.report import texts
 from jharnet_monitor.report.words import Words
 
 Claim = Mapping[str, Any]
-Format = Callable[[float], str]
 
 
-def interval(claim: Claim, form: Format, words: Words) -> str:
+def interval(claim: Claim, form: texts.Form, words: Words) -> str:
     """Value and interval, such as `3.9 (3.85 to 3.94) Mbit/s`."""
     if claim["value"] is None:
         return words("not_measured")
-    value = form(claim["value"])
+    figures = [claim[name] for name in ("value", "low", "high") if claim[name] is not None]
+    parts = [form(figure, figures) for figure in figures]
     if claim["low"] is None:
-        return words("dossier.no_interval", value=value)
+        return words("dossier.no_interval", value=parts[0])
     if claim["high"] is None:
-        return words("dossier.at_least", value=value, low=form(claim["low"]))
-    parts = [value, form(claim["low"]), form(claim["high"])]
+        return words("dossier.at_least", value=parts[0], low=parts[1])
     units = {text.partition(" ")[2] for text in parts}
     unit = ""
     if len(units) == 1 and not any(text.startswith("<") for text in parts):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Office
@@ -15,44 +16,62 @@ from jharnet_monitor.report.period import Period
 from jharnet_monitor.report.words import Words
 
 NAMES_IN_A_SENTENCE = 11
-Form = Callable[[float], str]
-"""How a figure of one kind is written."""
+
+
+class Form(Protocol):
+    """How a figure of one kind is written: by itself, or to the same precision as those `beside`
+    it, where their unit is the same.
+    """
+
+    def __call__(self, value: float, /, beside: Sequence[float] = ()) -> str:
+        """The figure with its unit."""
+
+
 ChangeForm = Callable[[Sequence[float]], tuple[list[str], str]]
 _UNITS = ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"))
 
 
-def rate(bits_per_second: float) -> str:
+def rate(bits_per_second: float, /, beside: Sequence[float] = ()) -> str:
     """A rate to three digits.
 
-    >>> rate(3_921_000), rate(640_300), rate(34e6), rate(4e6)
-    ('3.92 Mbit/s', '640 kbit/s', '34 Mbit/s', '4 Mbit/s')
+    >>> rate(3_921_000), rate(640_300), rate(34e6), rate(4e6), rate(3.8e6, [3.8e6, 3.794e6])
+    ('3.92 Mbit/s', '640 kbit/s', '34 Mbit/s', '4 Mbit/s', '3.80 Mbit/s')
     """
-    for size, unit in _UNITS:
-        if bits_per_second >= size * 0.9995:
-            return f"{_three(bits_per_second / size)} {unit}"
-    return f"{bits_per_second:.0f} bit/s"
+    size, unit = _unit(bits_per_second)
+    if size == 1:
+        return f"{bits_per_second:.0f} bit/s"
+    others = [one / size for one in beside if _unit(one)[0] == size]
+    return f"{_three(bits_per_second / size, others)} {unit}"
+
+
+def _unit(bits_per_second: float) -> tuple[float, str]:
+    return next(
+        ((size, unit) for size, unit in _UNITS if bits_per_second >= size * 0.9995), (1.0, "bit/s")
+    )
 
 
 def rate_changes(changes: Sequence[float]) -> tuple[list[str], str]:
     """Changes of a rate in bit/s with their sign, and the unit of them all.
 
     >>> rate_changes([-20_000, -1.5e6, 0.0])
-    (['−0.02', '−1.5', '±0'], ' Mbit/s')
+    (['−0.02', '−1.50', '±0.00'], ' Mbit/s')
     """
-    largest = max(abs(change) for change in changes)
-    size, unit = next(
-        ((size, unit) for size, unit in _UNITS if largest >= size * 0.9995), (1.0, "bit/s")
-    )
-    return [f"{_sign(c)}{_three(round(abs(c) / size, 2))}" for c in changes], f" {unit}"
+    size, unit = _unit(max(abs(change) for change in changes))
+    return _signed([change / size for change in changes]), f" {unit}"
 
 
 def grade_changes(changes: Sequence[float]) -> tuple[list[str], str]:
     """Changes of the mean grade with their sign.
 
     >>> grade_changes([0.5, -1.333])
-    (['+0.5', '−1.33'], '')
+    (['+0.50', '−1.33'], '')
     """
-    return [f"{_sign(c)}{_three(round(abs(c), 2))}" for c in changes], ""
+    return _signed(changes), ""
+
+
+def _signed(changes: Sequence[float]) -> list[str]:
+    sizes = [round(abs(change), 2) for change in changes]
+    return [f"{_sign(c)}{_three(s, sizes)}" for c, s in zip(changes, sizes, strict=True)]
 
 
 def _sign(value: float) -> str:
@@ -79,42 +98,51 @@ def both_rates(down: float | None, up: float | None) -> str:
     """Two rates, with their unit once where it is the same.
 
     >>> both_rates(3.9e6, 3.81e6), both_rates(4e6, 0.512e6), both_rates(None, 2e6)
-    ('3.9 / 3.81 Mbit/s', '4 Mbit/s / 512 kbit/s', '– / 2 Mbit/s')
+    ('3.90 / 3.81 Mbit/s', '4 Mbit/s / 512 kbit/s', '– / 2 Mbit/s')
     """
-    first, second = ("–" if way is None else rate(way) for way in (down, up))
+    known = [way for way in (down, up) if way is not None]
+    first, second = ("–" if way is None else rate(way, known) for way in (down, up))
     number, _, unit = first.partition(" ")
     return f"{number if second.endswith(f' {unit}') else first} / {second}"
 
 
-def milliseconds(seconds: float) -> str:
+def milliseconds(seconds: float, /, beside: Sequence[float] = ()) -> str:
     """A time on the network.
 
-    >>> milliseconds(0.0414), milliseconds(0.00173), milliseconds(1.2)
-    ('41.4 ms', '1.73 ms', '1200 ms')
+    >>> milliseconds(0.0414), milliseconds(0.00173), milliseconds(1.2), milliseconds(0.04, [0.0414])
+    ('41.4 ms', '1.73 ms', '1200 ms', '40.0 ms')
     """
-    return f"{_three(seconds * 1000)} ms"
+    return f"{_three(seconds * 1000, [one * 1000 for one in beside])} ms"
 
 
-def _three(value: float) -> str:
-    """Three digits that count, and all of those before the point."""
-    if value == 0:
-        return "0"
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def _three(value: float, beside: Sequence[float] = ()) -> str:
+    """Three digits that count, and all of those before the point; beside others to as many
+    decimals as the largest of them has, and to one where a smaller one would vanish.
+    """
+    every = (value, *beside)
+    decimals = [max(0, 2 - math.floor(math.log10(abs(one)))) for one in every if one]
+    most = min(max(decimals, default=0), max(1, min(decimals, default=0)))
+    return _cut(value, every, most)
 
 
-def share_down(ratio: float) -> str:
+def _cut(value: float, every: Sequence[float], most: int) -> str:
+    """A figure to `most` decimals, less those that are 0 in every one."""
+    while most and all(f"{one:.{most}f}".endswith("0") for one in every):
+        most -= 1
+    return f"{value:.{most}f}"
+
+
+def share_down(ratio: float, /, beside: Sequence[float] = ()) -> str:
     """A share that must not look better than it is: cut, not rounded, at two decimals.
 
-    >>> share_down(0.99998), share_down(1.0), share_down(0.5)
-    ('99.99 %', '100 %', '50 %')
+    >>> share_down(0.99998), share_down(1.0), share_down(0.5), share_down(0.5, [0.50123])
+    ('99.99 %', '100 %', '50 %', '50.00 %')
     """
-    cut = math.floor(round(ratio * 1e4, 6)) / 100
-    return f"{cut:.2f}".rstrip("0").rstrip(".") + " %"
+    cut = [math.floor(round(one * 1e4, 6)) / 100 for one in (ratio, *beside)]
+    return f"{_cut(cut[0], cut, 2)} %"
 
 
-def share_up(ratio: float) -> str:
+def share_up(ratio: float, /, beside: Sequence[float] = ()) -> str:
     """A share that must not look smaller than it is: to the next whole per cent above.
 
     >>> share_up(0.0), share_up(0.031), share_up(1.0)
@@ -132,15 +160,15 @@ def share_short(ratio: float) -> str:
     return f"{math.floor(round(ratio * 1e3, 6)) / 10:g}"
 
 
-def loss(ratio: float) -> str:
+def loss(ratio: float, /, beside: Sequence[float] = ()) -> str:
     """A packet loss: what is not nothing never reads as 0.
 
-    >>> loss(0.0213), loss(0.0), loss(0.00001)
-    ('2.13 %', '0 %', '< 0.01 %')
+    >>> loss(0.0213), loss(0.0), loss(0.00001), loss(0.02, [0.0213])
+    ('2.13 %', '0 %', '< 0.01 %', '2.00 %')
     """
     if 0 < ratio < 0.0001:
         return "< 0.01 %"
-    return f"{ratio * 100:.2f}".rstrip("0").rstrip(".") + " %"
+    return f"{_cut(ratio * 100, [one * 100 for one in (ratio, *beside)], 2)} %"
 
 
 def percent(ratio: float) -> str:

@@ -1,0 +1,94 @@
+"""What the report says of an empty week and of a drill, and how it writes figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from jharnet_monitor.report import period, texts
+from jharnet_monitor.report.build import make
+from jharnet_monitor.report.compose import drafts
+from jharnet_monitor.report.content import content
+from jharnet_monitor.report.drill_paper import drill_content
+from jharnet_monitor.report.phrases import interval
+from jharnet_monitor.report.source import summarise
+from jharnet_monitor.report.summary import Summary
+from jharnet_monitor.report.words import LANGUAGES, words
+from tests import made_up_week
+from tests.made_up_week import MADE_AT, WEEK, ZONE, Made
+from tests.pdf_text import plain, text_of
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """A store with four weeks in it."""
+    week = made_up_week.make(tmp_path_factory.mktemp("week"))
+    yield week
+    week.store.close()
+
+
+@pytest.fixture(scope="module")
+def summary(made: Made) -> Summary:
+    """The summary of the last week."""
+    return summarise(made.store, made.config, WEEK, MADE_AT)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", ["2026-W40", "2026-W49"])
+def test_page_one_of_an_empty_week_asks_no_block_for_anything(
+    made: Made, name: str, language: str
+) -> None:
+    """Its rows name no cause and nobody to act, before any measurement as well as after the last
+    one; no block has a page of its own, and the tables behind the report say the same.
+    """
+    empty, said = period.week(name, ZONE), words(language)
+    summary = summarise(made.store, made.config, empty, empty.end + timedelta(hours=8))
+    doc = content(summary, said)
+    for row in doc["front"]["rows"]:
+        assert (row["findings"], row["nothing"]) == ([], said("report.row_empty"))
+        assert row["availability"] == row["speed"] == said("not_measured")
+        assert row["grade"] is None and row["tests"] == said("report.no_test")
+    assert doc["front"]["sentences"][2] == said("report.empty_ask")
+    assert doc["offices"]["pages"] == []
+    table = next(make(drafts(summary, ["en"]), ["csv"])).content.decode("utf-8-sig")
+    assert all(not row["findings"] for row in csv.DictReader(io.StringIO(table)))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_report_repeats_what_a_drill_measured(summary: Summary, language: str) -> None:
+    """Beside each result stand what arrived each way and its loss, and over the table what
+    headquarters' line carried and bore: the figures of the drill's own page, in its words.
+    """
+    said = words(language)
+    text = text_of(next(make(drafts(summary, [language]), ["pdf"])).content)
+    (drill,) = content(summary, said)["drills"]["drills"]
+    paper = drill_content(summary.drills[0], summary.config, MADE_AT, said)
+    for row, own in zip(drill["rows"], paper["rows"], strict=True):
+        assert (row["down"], row["up"]) == (own["down"], own["up"])
+    assert drill["rows"][0]["up"] == ["1.61 Mbit/s", said("drill.loss", loss="1.23 %")]
+    bears = said("drill.bears", down=said("drill.at_least", n=9), up=said("drill.about", n=7))
+    assert bears in paper["sentences"] and drill["line"].endswith(bears)
+    assert "17.1 / 16.2 Mbit/s" in drill["line"]
+    for figure in (bears, "17.1 / 16.2 Mbit/s", said("drill.loss", loss="1.23 %")):
+        assert plain(figure) in text
+
+
+def test_figures_in_one_cell_have_the_same_precision() -> None:
+    """A value with its interval, or the two ways of a line: as many decimals in each of them."""
+    said = words("en")
+    for figures, form, told in (
+        ((3.8e6, 3.794e6, 3.81e6), texts.rate, "3.80 (3.79 to 3.81) Mbit/s"),
+        ((3.9e6, 3.9e6, 3.9e6), texts.rate, "3.9 (3.9 to 3.9) Mbit/s"),
+        ((10.04e6, 9.964e6, 10.13e6), texts.rate, "10.0 (10.0 to 10.1) Mbit/s"),
+        ((1.02e6, 0.98e6, 1.1e6), texts.rate, "1.02 Mbit/s (980 kbit/s to 1.10 Mbit/s)"),
+        ((0.04, 0.0382, 0.0413), texts.milliseconds, "40.0 (38.2 to 41.3) ms"),
+        ((0.021, 0.02, 0.0213), texts.loss, "2.10 (2.00 to 2.13) %"),
+        ((0.99, 0.98765, 1.0), texts.share_down, "99.00 (98.76 to 100.00) %"),
+        ((0.1, 0.05, 0.2), texts.share_up, "10 (5 to 20) %"),
+    ):
+        claim = dict(zip(("value", "low", "high"), figures, strict=True))
+        assert interval(claim, form, said) == told
