@@ -340,6 +340,32 @@ def test_the_letter_tells_where_speed_suffices_and_the_conference_does_not(
         assert said("dossier.letter.nothing", names=of[names[1]]) in body
 
 
+def test_the_letter_asks_for_repair_where_the_contract_would_meet_the_need(
+    place: Filed, true: Forger
+) -> None:
+    """One office delivers less than its need, above the contract's mark; the other is below it."""
+    config = read_settings(true.json("settings.json"))
+    claims = true.json("claims.json")
+    names = list(claims["offices"])
+    claims["district"]["verdicts"] = {
+        verdict: names if verdict == "repair" else [] for verdict in claims["district"]["verdicts"]
+    }
+    for name, rate in zip(names, (3.4e6, 2e6), strict=True):
+        office = claims["offices"][name]
+        office |= {"verdict": "repair", "verdicts": ["repair"], "slab": None}
+        for way in ("down", "up"):
+            office["delivered"][way] |= {"value": rate, "low": 0.99 * rate, "high": 1.01 * rate}
+            office["need"][way] |= {"value": 3.8e6, "low": 3.8e6, "high": 3.8e6}
+    case = Case(config, place.period, MADE_AT, MADE_AT, claims, Evidence(config, place.period),
+                parsed(true.files["chain/links.jsonl"]), [], "")  # fmt: skip
+    for language in LANGUAGES:
+        said = words(language)
+        body = letter(case, said)["body"]
+        withheld, slow = (texts.office_name(office, said) for office in config.offices)
+        assert said("dossier.letter.repair_need", names=withheld) in body
+        assert said("dossier.letter.repair", names=slow) in body
+
+
 def test_the_command_line_builds_and_verifies(place: Filed, tmp_path: Path, dossier: Path) -> None:
     """Exit 0 for a true dossier, 1 for a forged one, wrong usage in one line."""
     run = CliRunner().invoke(app, ["verify", str(dossier), "--json"])

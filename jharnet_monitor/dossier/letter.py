@@ -20,6 +20,7 @@ from jharnet_monitor.report.phrases import (
     Claim,
     contract,
     interval,
+    kind_of_reason,
     need,
     need_text,
     other_basis,
@@ -141,7 +142,8 @@ def _verdicts(case: Case, words: Words) -> Iterator[str]:
 
 def _kinds(case: Case, verdict: Verdict, offices: Sequence[Office]) -> dict[str, list[Office]]:
     """The offices of a verdict by what is to be said of them: a line may suffice in speed, and
-    still the conference fell short, of a cause that is known or not.
+    still the conference fell short, of a cause that is known or not; or deliver less than is
+    needed of a contract that would meet the need.
     """
     kinds: dict[str, list[Office]] = {}
     for office in offices:
@@ -151,6 +153,11 @@ def _kinds(case: Case, verdict: Verdict, offices: Sequence[Office]) -> dict[str,
         if verdict is Verdict.NOTHING and short:
             elsewhere = calls["cause"] or calls["limited_by"] in _NOT_SPEED
             told = f"{verdict}_short" if elsewhere else f"{verdict}_unproven"
+        if (
+            verdict is Verdict.REPAIR
+            and kind_of_reason(case.of(office), case.config) == "repair_need"
+        ):
+            told = "repair_need"
         kinds.setdefault(told, []).append(office)
     return dict(sorted(kinds.items()))
 

@@ -106,7 +106,7 @@ def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
     mark = config.thresholds.loss if verdict == Verdict.LINE_QUALITY else None
     state = {Verdict.POWER: "power_down", Verdict.LAN: "lan_down"}.get(verdict, "link_down")
     return words(
-        f"capacity.reason.{_kind_of_reason(claims, config, verdict, way)}",
+        f"capacity.reason.{kind_of_reason(claims, config)}",
         contracted=words("not_measured") if contracted is None else texts.rate(contracted),
         delivered=interval(delivered, texts.rate, words),
         need=_need(claims, way, words),
@@ -119,8 +119,10 @@ def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
     )
 
 
-def _kind_of_reason(claims: Claim, config: Config, verdict: str, way: str) -> str:
-    """A verdict may rest on one thing or another."""
+def kind_of_reason(claims: Claim, config: Config) -> str:
+    """What the verdict rests on; the words for it stand under `capacity.reason`."""
+    verdict = str(claims["verdict"])
+    way = _deciding(claims, config, verdict)
     delivered = claims["delivered"][way]
     if verdict == Verdict.UPGRADE and claims["slab"] is None:
         return "upgrade_beyond"
