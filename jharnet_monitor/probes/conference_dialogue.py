@@ -13,6 +13,8 @@ from jharnet_monitor.rtc.report import BadReport, Sent
 
 REPLY = 10.0
 """Seconds for a message that must come at once; a full link delays it."""
+LAST_WORDS = 2.0
+"""Seconds in which an end that hung up may still tell why: its media ends before its word comes."""
 
 _T = TypeVar("_T")
 _MESSAGES = ("offer", "answer", "sent", "seen", "failed")
@@ -61,6 +63,12 @@ class Dialogue:
             if not task.done():
                 self._broken.result()
             return await task
+        except CallFailed as error:
+            if error.cause is Cause.AGENT_LOST:
+                await asyncio.wait({self._broken}, timeout=LAST_WORDS)
+                if self._broken.done():
+                    self._broken.result()
+            raise
         finally:
             if not task.done():
                 task.cancel()

@@ -14,14 +14,12 @@ from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData, Reading
 from jharnet_monitor.rtc.codecs import DEFAULT, Codec
 from jharnet_monitor.rtc.profiles import AUDIO_FRAMES_PER_SECOND, FRAMES_PER_SECOND, Rung
-from jharnet_monitor.rtc.report import Seen, Sent
+from jharnet_monitor.rtc.report import INTERRUPTION, Seen, Sent
 
 STALLED = 0.03
 """A host that overslept more than this share of the call was itself the limit."""
 KEPT_UP = 0.9
 """Share of its packets that a sender must have sent in time: it leaves out what is too late."""
-INTERRUPTION = 5.0
-"""Mean length of a gap in the sound, in packets: the line was gone, however much was sent."""
 SOCKET_DROPS = 0.001
 VIDEO_HEADERS = 70
 """Bytes a packet that are no picture: IPv4, UDP, RTP with its extensions, payload, SRTP tag."""

@@ -31,6 +31,7 @@ from jharnet_monitor.rtc.codecs import DEFAULT, Codec
 from jharnet_monitor.rtc.connection import SILENCE, Connection, settled
 from jharnet_monitor.rtc.failure import CallFailed
 from jharnet_monitor.rtc.host_watch import HostWatch, apart
+from jharnet_monitor.rtc.luck import Path
 from jharnet_monitor.rtc.profiles import Rung
 from jharnet_monitor.rtc.progress import find_account
 from jharnet_monitor.rtc.receiver import Receiver
@@ -247,8 +248,9 @@ class Call:
         await settled(lambda: self._all_in(theirs), _DRAIN)
         round_trip = theirs.round_trip_p50 or self.sender.round_trip
         delay = play_out_delay(round_trip, theirs.stepped_down)
+        path = Path(delay, round_trip, self.sender.lost_share)
         audio, video = self.receiver.audio, self.receiver.video
-        return await apart(seen, audio, video, theirs, delay, self.datagrams)
+        return await apart(seen, audio, video, theirs, path, self.datagrams)
 
     def _all_in(self, theirs: Sent) -> bool:
         audio, video = self.receiver.audio, self.receiver.video

@@ -7,6 +7,7 @@ a loss before the first arrival or after the last is seen too.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
@@ -14,10 +15,13 @@ from typing import Any, TypeVar
 from jharnet_monitor.judge.video import Frame, frames_per_second, freezes, shown
 from jharnet_monitor.judge.voice import burst_ratio
 from jharnet_monitor.rtc.arrivals import ENDS, KEY, REPEATED, STARTS, Arrivals
+from jharnet_monitor.rtc.luck import Path, mean, redrawn
 from jharnet_monitor.rtc.play_out import Sound, heard
 from jharnet_monitor.rtc.profiles import RUNGS
 
 _MOST = 1e10
+INTERRUPTION = 5.0
+"""Mean length of a gap in the sound, in packets: the line was gone, however much was sent."""
 SETTLE = 1.0
 """Seconds after a change of rung that are not judged: the queue of the old one runs out."""
 
@@ -127,9 +131,9 @@ class Seen(Report):
 
 
 def seen(
-    audio: Arrivals, video: Arrivals, sent: Sent, delay: float, datagrams: tuple[int, int]
+    audio: Arrivals, video: Arrivals, sent: Sent, path: Path, datagrams: tuple[int, int]
 ) -> Seen:
-    """Hold what arrived against what was sent; `delay` is the modelled play-out delay.
+    """Hold what arrived against what was sent, as a client would show it over that path.
 
     `datagrams` are this end's own counts, sent and received, of the whole call.
     """
@@ -145,10 +149,10 @@ def seen(
         "jitter_seconds": sound.jitter,
         "pdv_seconds": sound.pdv,
     }
-    return Seen(**figures, **_picture(video, sent, sound, delay))
+    return Seen(**figures, **_picture(video, sent, sound, path))
 
 
-def _picture(video: Arrivals, sent: Sent, sound: Sound, delay: float) -> dict[str, Any]:
+def _picture(video: Arrivals, sent: Sent, sound: Sound, path: Path) -> dict[str, Any]:
     expected = sent.video_packets - sent.video_window
     slots = video.slots(sent.video_first, sent.video_packets)
     window = range(sent.video_window, sent.video_packets)
@@ -170,10 +174,18 @@ def _picture(video: Arrivals, sent: Sent, sound: Sound, delay: float) -> dict[st
     }
     if not here:
         return result
-    frames = frames_of(video, slots, range(sent.video_rung, sent.video_packets))
-    times = shown(frames, delay)
+    rung = range(sent.video_rung, sent.video_packets)
+    frames = frames_of(video, slots, rung)
+    times = shown(frames, path.delay)
     start, end = start + settle, start + sent.seconds
     still = freezes(times, start, end)
+    burst = burst_ratio(sound.lost)
+    if burst is None or burst < INTERRUPTION:
+        lucks = [
+            freezes(shown(frames_of(video, left, rung, at), path.delay), start, end)
+            for left, at in redrawn(video, slots, rung, path, sent.seconds)
+        ]
+        still = mean(lucks) if lucks else still
     last_stamp = video.timestamp[here[-1]]
     heights = [h for stamp, h in sorted(video.heights.items()) if stamp <= last_stamp]
     return result | {
@@ -185,13 +197,18 @@ def _picture(video: Arrivals, sent: Sent, sound: Sound, delay: float) -> dict[st
     }
 
 
-def frames_of(video: Arrivals, slots: Mapping[int, int], numbers: range) -> list[Frame]:
+def frames_of(
+    video: Arrivals, slots: Mapping[int, int], numbers: range, at: array[float] | None = None
+) -> list[Frame]:
     """The frames of a stretch of a stream, in order, from its packets by their number.
+
+    `at` stands for the moments of arrival, if given.
 
     A gap between two whole frames is one or more frames lost; it stands as one that never
     completed, which is all that the chain of frames needs to know.
     """
     frames: list[Frame] = []
+    moments = video.at if at is None else at
     stamp: int | None = None
     complete = 0.0
     whole = key = gap = False
@@ -219,7 +236,7 @@ def frames_of(video: Arrivals, slots: Mapping[int, int], numbers: range) -> list
         elif gap:
             whole = False
         gap = False
-        complete = max(complete, video.at[index])
+        complete = max(complete, moments[index])
         if flags & ENDS:
             close()
     return frames

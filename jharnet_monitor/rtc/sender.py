@@ -123,6 +123,13 @@ class Sender:
         """The latest round trip in seconds; 0.1 before one is known."""
         return self.round_trips[-1][1] if self.round_trips else 0.1
 
+    @property
+    def lost_share(self) -> float:
+        """Share of our packets that the newest reports miss; 0 before there is one."""
+        packets = sum(sent for sent, _ in self._counted.values())
+        lost = sum(lost for _, lost in self._counted.values())
+        return max(0.0, lost / packets) if packets else 0.0
+
     async def leaving(self, data: bytes, send: Send) -> None:
         """Send one media packet when the pacer lets it."""
         header = parse_header(data)

@@ -1,0 +1,77 @@
+"""Freezes as they are to be expected: what luck with repeats does not change."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from jharnet_monitor.judge.video import Freezes, freezes, play_out_delay, shown
+from jharnet_monitor.rtc.arrivals import ENDS, KEY, REPEATED, STARTS, Arrivals
+from jharnet_monitor.rtc.luck import DRAWS, Path, draws, mean, redrawn
+from jharnet_monitor.rtc.report import frames_of
+
+FRAMES, PACKETS = 900, 5
+ALL = range(FRAMES * PACKETS)
+
+
+def arrivals(loss: float, round_trip: float) -> tuple[Arrivals, dict[int, int]]:
+    """Thirty seconds of 720p in which every lost packet was repeated at once, by good luck."""
+    video, chance = Arrivals(90_000), random.Random(5)
+    for number in ALL:
+        frame, part = divmod(number, PACKETS)
+        sent = frame / 30 + part * 0.004
+        lost = chance.random() < loss
+        video.sequence.append(number)
+        video.timestamp.append(frame * 3000)
+        video.at.append(sent + round_trip / 2 + (round_trip + 0.004 if lost else 0.0))
+        video.size.append(1100)
+        flags = STARTS * (part == 0) | ENDS * (part == PACKETS - 1) | KEY * (frame % 30 == 0)
+        video.flags.append(flags | REPEATED * lost)
+    return video, {number: number for number in ALL}
+
+
+def frozen(loss: float, round_trip: float, back: float = 0.0) -> list[Freezes]:
+    """By draw."""
+    video, slots = arrivals(loss, round_trip)
+    path = Path(play_out_delay(round_trip), round_trip, back)
+    return [
+        freezes(shown(frames_of(video, left, ALL, at), path.delay), 1.0, 29.0)
+        for left, at in redrawn(video, slots, ALL, path, 30.0)
+    ]
+
+
+def test_nothing_is_drawn_where_nothing_was_lost() -> None:
+    """A clean call is judged by what arrived, and by nothing else."""
+    assert frozen(0.0, 0.2) == []
+
+
+def test_good_luck_is_not_taken_for_a_good_line() -> None:
+    """4 % at 200 ms: no repeat was lost, yet on average a picture stands still for 4 to 12 %.
+
+    Chromium showed 9 and 11 % on such a line.
+    """
+    found = frozen(0.04, 0.2)
+    assert len(found) == DRAWS
+    assert 0.04 * 28 < mean(found).seconds < 0.12 * 28
+
+
+def test_on_a_short_line_repeats_come_in_time_anyway() -> None:
+    """2 % at 40 ms: a second repeat still comes before the picture stands."""
+    assert mean(frozen(0.02, 0.04)).seconds < 0.1
+
+
+def test_requests_can_be_lost_too() -> None:
+    """Loss on the way back costs as much as on the way here."""
+    assert mean(frozen(0.04, 0.2, back=0.04)).seconds > 1.4 * mean(frozen(0.04, 0.2)).seconds
+
+
+def test_a_call_is_always_judged_alike() -> None:
+    """The draws are numbered, so that whoever judges the arrivals again finds the same."""
+    assert frozen(0.04, 0.2) == frozen(0.04, 0.2)
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(10, DRAWS), (30, DRAWS), (300, 3)])
+def test_a_long_call_needs_fewer_draws(seconds: float, count: int) -> None:
+    """So that a drill is counted up in no more time than a call."""
+    assert len(draws(seconds)) == count
