@@ -93,3 +93,18 @@ def test_no_route_is_not_blocked_udp(where: str) -> None:
         lab.run(where, ["ip", "rule", "add", "pref", "10", "ipproto", "udp", "unreachable"])
         result = LabCall(lab, "potka", seconds=3.0).join()
         _holds(result, Cause.NO_ROUTE)
+
+
+@needs_lab
+@pytest.mark.root
+def test_a_long_way_ends_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a satellite's 700 ms the library would find no consent and end a call; ours goes on.
+
+    Consent is asked for so often here that six answers are missed within the call.
+    """
+    monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.3)
+    far = {**WIDE, "delay": "350ms"}
+    with Lab.start({"offices": {"potka": {"down": far, "up": far}}}, "jhnconf") as lab:
+        result = LabCall(lab, "potka", seconds=9.0).join()
+        assert result.error is None
+        assert result.values["grade"] == 4

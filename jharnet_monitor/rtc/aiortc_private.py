@@ -54,6 +54,8 @@ _KNOWN: tuple[tuple[Any, str, str], ...] = (
     (Connection.gather_candidates, "self", "_local_candidates _local_candidates_end"),
     (Connection.get_component_candidates, "self component addresses timeout", "_protocols"),
     (Connection.sendto, "self data component", "_nominated send_data"),
+    (Connection.query_consent, "self", "request close"),
+    (StunProtocol.request, "self request addr integrity_key retransmissions", "Transaction"),
     (StunProtocol.send_data, "self data addr", "transport sendto"),
     (StunProtocol.send_stun, "self message addr", "transport sendto"),
     (StunProtocol.datagram_received, "self data addr", "data_received request_received"),
@@ -82,6 +84,7 @@ def _codes(code: Any) -> list[Any]:
 
 HEADER_BYTES = 28
 """IPv4 and UDP."""
+CONSENT_REPEATS = 2
 
 
 class Port(StunProtocol):
@@ -116,6 +119,21 @@ class Port(StunProtocol):
         """The kernel refused a datagram: no route, or a firewall of this host."""
         if isinstance(exc, OSError):
             self.refused = exc.errno
+
+    async def request(
+        self,
+        request: Any,
+        addr: tuple[str, int],
+        integrity_key: bytes | None = None,
+        retransmissions: int | None = None,
+    ) -> tuple[Any, tuple[str, int]]:
+        """Ask by STUN; for consent (RFC 7675) with more patience than the library has.
+
+        It waits half a second for each answer and gives the call up after six: over a satellite
+        every call would end after half a minute. With two repeats it waits 3.5 s.
+        """
+        patience = CONSENT_REPEATS if retransmissions == 0 else retransmissions
+        return await super().request(request, addr, integrity_key, patience)
 
     async def send_data(self, data: bytes, addr: tuple[str, int]) -> None:
         """Send DTLS, RTP or RTCP."""

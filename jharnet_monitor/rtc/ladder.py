@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from jharnet_monitor.rtc.profiles import Rung, rungs_below
+from jharnet_monitor.rtc.profiles import RUNGS, Rung, rungs_below
 
 _WINDOW = 0.8
 """Seconds over which loss and delivered rate are taken."""
@@ -33,6 +33,8 @@ _BLACKOUT = 0.3
 """Seconds in which nothing arrived: an interruption, which says nothing of the rate."""
 _FITS = 0.92
 """A rung is tried if it takes at most this share of what was seen to be delivered."""
+_FITS_LEAST = 0.97
+"""... or at most this, if it is the smallest picture: beneath it there is none."""
 _FITS_AGAIN = 0.8
 """... if it is not the first overload: other traffic gave way to us, and takes its part back."""
 _LONGER = 0.08
@@ -160,6 +162,10 @@ class Ladder:
             return None
         share = _FITS if self.capacity is None else _FITS_AGAIN
         self.capacity = delivered
-        fitting = [step for step in lower if step.line_rate <= share * delivered]
+        fitting = [
+            step
+            for step in lower
+            if step.line_rate <= (_FITS_LEAST if step is RUNGS[1] else share) * delivered
+        ]
         self.rung = fitting[-1] if fitting else lower[0]
         return self.rung
