@@ -11,8 +11,8 @@ from jharnet_monitor.probes.base import Channel, ChannelClosed
 from jharnet_monitor.rtc.failure import CallFailed
 from jharnet_monitor.rtc.report import BadReport, Sent
 
-REPLY = 10.0
-"""Seconds for a message that must come at once; a full link delays it."""
+REPLY = 20.0
+"""Seconds for a message that must come at once; a full link delays it, a lossy one more so."""
 LAST_WORDS = 2.0
 """Seconds in which an end that hung up may still tell why: its media ends before its word comes."""
 

@@ -91,7 +91,8 @@ def _way(sent: Sent, got: Seen, top: Rung, round_trip: float) -> Way:
         if sent.capacity is not None:
             shows = picture(sent.capacity)
         if top.height >= HD_HEIGHT and (got.audio_burst_ratio or 1.0) < INTERRUPTION:
-            times = exposure(sent.capacity, loss, got.video_bits_per_second)
+            packets = got.video_sent / (FRAMES_PER_SECOND * sent.seconds)
+            times = exposure(sent.capacity, loss, packets)
     return Way(
         height=min(shows.height, top.height) if got.video_sent else 0,
         frames_per_second=got.frames_per_second,
