@@ -160,6 +160,8 @@ class Ladder:
         lower = rungs_below(self.rung)[:-1]
         if not lower:
             return None
+        if self.rung is RUNGS[1] and self.rung.line_rate * _FITS_LEAST <= delivered:
+            return None  # what it lacks of the smallest picture is less than can be told
         share = _FITS if self.capacity is None else _FITS_AGAIN
         self.capacity = delivered
         fitting = [
