@@ -1,10 +1,11 @@
-"""The product's grade against what Chromium really showed, over 97 links.
+"""The product's grade against what Chromium really showed, over some 140 links.
 
-    python tests/bench/chromium.py [--quick] [--json FILE] [--held | --tuning] [--table FILE]
+    python tests/bench/chromium.py [--quick] [--json FILE] [--part NAME] [--table FILE]
 
 The truth is `chromium_truth.json`, gathered by `chromium_collect.py` on the same links; this holds
-the product's own call over each of them. The marks are for the conditions that were not looked at
-while the product was tuned. Needs root (for the lab).
+the product's own call over each of them. The marks are for the links that were not looked at while
+the product was tuned: the untouched half, and those drawn at random afterwards. Needs root (for the
+lab).
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jharnet_monitor.lab import Lab
 from tests.bench.chromium_collect import TRUTH, WINDOW, disturbed, shape
-from tests.bench.chromium_conditions import Condition, conditions
+from tests.bench.chromium_conditions import Condition, Part, conditions
+from tests.bench.chromium_fresh import fresh
 from tests.bench.chromium_truth import Run, Truths, acceptable
 from tests.bench.marks import Row, at_most, finish, note, within
 from tests.call_support import LabCall, Result
@@ -34,6 +36,11 @@ SECONDS = 30.0
 READY = 3
 TOO_FROZEN = 0.10
 QUICK = 8
+TITLES: dict[Part, str] = {
+    "fresh": "Drawn at random when all was done",
+    "untouched": "Untouched",
+    "tuning": "Tuned on",
+}
 HEAD = (
     "| link | Chromium | product | Chromium frozen, down / up "
     "| product frozen, down / up | limited by |"
@@ -45,7 +52,7 @@ class Compared:
     """One condition: what Chromium showed and what the product says."""
 
     name: str
-    held: bool
+    part: Part
     truth: tuple[int, ...]
     """Grades that are right."""
     grade: int | None
@@ -87,7 +94,7 @@ def compared(condition: Condition, runs: Sequence[Run], result: Result) -> Compa
 
     return Compared(
         name=condition.name,
-        held=condition.held,
+        part=condition.part,
         truth=tuple(sorted(acceptable(runs))),
         grade=None if grade is None else int(grade),
         limited_by=str(result.conditions.get("limited_by", result.error)),
@@ -127,7 +134,7 @@ async def compare(chosen: Sequence[Condition], truths: Truths) -> list[Compared]
 
 
 def judged(found: Sequence[Compared], which: str) -> Iterator[Row]:
-    """The marks over one half."""
+    """The marks over one part."""
     count = len(found)
     right = sum(each.right for each in found)
     pairs = [pair for each in found for pair in zip(each.frozen, each.truth_frozen, strict=True)]
@@ -157,10 +164,10 @@ def table(found: Sequence[Compared], rows: Sequence[Row], chromium: str) -> str:
         *(f"| {r.name} | {r.measured:.4g} | {r.unit} | {r.mark or r.peer} |" for r in rows),
         "",
     ]
-    for held, title in ((True, "Untouched"), (False, "Tuned on")):
+    for part, title in TITLES.items():
         lines += [f"## {title}", "", HEAD, "|---|---|---|---|---|---|"]
         for each in found:
-            if each.held == held:
+            if each.part == part:
                 truth = " or ".join(map(str, each.truth))
                 grade = "none" if each.grade is None else str(each.grade)
                 shares = [
@@ -183,8 +190,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="at most a minute, less exact")
     parser.add_argument("--seed", type=int, default=1, help="of every random draw")
     parser.add_argument("--truth", type=Path, default=TRUTH, metavar="FILE")
-    parser.add_argument("--held", action="store_true", help="only the untouched half")
-    parser.add_argument("--tuning", action="store_true", help="only the half for tuning")
+    parser.add_argument("--part", choices=get_args(Part), help="only these; else all")
     parser.add_argument("--only", default="", metavar="TEXT", help="conditions named like this")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table there")
     parser.add_argument("--detail", type=Path, metavar="FILE", help="write every comparison there")
@@ -197,21 +203,18 @@ def main() -> int:
     truths = Truths(options.truth)
     chosen = [
         c
-        for c in conditions()
-        if c.name in truths.runs
-        and options.only in c.name
-        and (c.held or not options.held)
-        and not (c.held and options.tuning)
+        for c in conditions() + fresh()
+        if c.name in truths.runs and options.only in c.name and options.part in (None, c.part)
     ]
     if options.quick:
         chosen = chosen[:: max(1, len(chosen) // QUICK)][:QUICK]
     begun = time.monotonic()
     found = asyncio.run(compare(chosen, truths))
     rows: list[Row] = []
-    for held, which in ((True, "untouched"), (False, "tuning")):
-        half = [each for each in found if each.held == held]
-        if half:
-            rows += judged(half, which)
+    for part in TITLES:
+        these = [each for each in found if each.part == part]
+        if these:
+            rows += judged(these, part)
     rows += [row for row in judged(found, "all") if "pooled" in row.name]
     disagree = sum(len({run.grade() for run in truths.runs[c.name]}) > 1 for c in chosen)
     repeated = sum(len(truths.runs[c.name]) > 1 for c in chosen)

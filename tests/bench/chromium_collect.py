@@ -1,9 +1,9 @@
 """Gathers the truth: each condition as a real call of two Chromiums, two or three at a time.
 
-    python tests/bench/chromium_collect.py [--half tuning|held] [--again N] [--raw DIR]
+    python tests/bench/chromium_collect.py [--part NAME] [--again N] [--raw DIR]
 
 It goes on where it stopped; a call in which the CPU held Chromium back is made again. Takes about
-70 minutes for all; needs root, and a machine with nothing else to do.
+100 minutes for all; needs root, and a machine with nothing else to do.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from tests.bench.chromium_call import Pair, pair
-from tests.bench.chromium_conditions import Condition, conditions
+from tests.bench.chromium_conditions import Condition, Part, conditions
+from tests.bench.chromium_fresh import fresh
 from tests.bench.chromium_truth import Truths, read_run
 from tests.lab_support import Stream, streams_beside, udp_socket
 
@@ -134,13 +136,13 @@ async def collect(options: argparse.Namespace) -> None:
     truths = Truths(options.truth)
     work = [
         condition
-        for condition in conditions()
+        for condition in conditions() + fresh()
         if len(truths.runs.get(condition.name, ())) < options.again
         and (not options.only or options.only in condition.name)
-        and (options.half is None or condition.held == (options.half == "held"))
+        and options.part in (None, condition.part)
     ]
     wide = asyncio.Semaphore(WIDE_AT_ONCE)
-    work.sort(key=lambda condition: (condition.held, condition.heavy))
+    work.sort(key=lambda condition: (condition.part, condition.heavy))
     lanes = [f"c{number}" for number in range(options.lanes)]
     with Lab.start({"offices": {office: {} for office in lanes}}, PREFIX) as lab:
         await asyncio.gather(*(lane(lab, office, work, truths, wide, options) for office in lanes))
@@ -152,7 +154,7 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, default=TRUTH, metavar="FILE")
     parser.add_argument("--again", type=int, default=1, metavar="N", help="calls a condition")
     parser.add_argument("--only", default="", metavar="TEXT", help="conditions named like this")
-    parser.add_argument("--half", choices=("tuning", "held"), help="only these; else all")
+    parser.add_argument("--part", choices=get_args(Part), help="only these; else all")
     parser.add_argument("--lanes", type=int, default=3, help="calls at a time")
     parser.add_argument("--nice", type=int, default=-10, help="priority of the browsers")
     parser.add_argument("--raw", type=Path, metavar="DIR", help="keep all statistics there")

@@ -1,14 +1,16 @@
 """The links over which the product is held against Chromium, half for tuning, half untouched.
 
-Every second condition of a family is `held`: it was not looked at while criteria and models were
-made, so that the agreement over these says how the product does on links it does not know.
+Every second condition of a family is `untouched`: it was not looked at while criteria and models
+were made. Those of `chromium_fresh.py` are `fresh`: drawn at random when all of that was done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Part = Literal["tuning", "untouched", "fresh"]
 
 NARROW = 1.2
 """Mbit/s below which Chromium needs the longer warm-up to climb to its picture."""
@@ -29,7 +31,7 @@ class Condition:
     """Seconds without the link, and from one beginning to the next."""
     cross: float = 0.0
     """Mbit/s of other traffic, each way, as steady UDP."""
-    held: bool = False
+    part: Part = "tuning"
 
     @property
     def upwards(self) -> Mapping[str, Any]:
@@ -151,17 +153,16 @@ def _mixtures() -> Iterable[Condition]:
 
 
 def conditions() -> list[Condition]:
-    """All of them: those for tuning first, then the untouched."""
+    """The chosen ones: those for tuning first, then the untouched."""
     families = (_rates, _queues, _trips, _losses, _bursts, _jitters, _lopsided, _blackouts,
                 _beside_others, _mixtures)  # fmt: skip
     tuning = list(_between())
-    held: list[Condition] = []
+    untouched: list[Condition] = []
     for family in families:
         known = 1 if family is _losses else 0  # what others published of Chromium is for tuning
         for number, each in enumerate(family()):
             if (number + known) % 2:
-                held.append(Condition(each.name, each.down, each.up, each.blackout, each.cross,
-                                      held=True))  # fmt: skip
+                untouched.append(replace(each, part="untouched"))
             else:
                 tuning.append(each)
-    return tuning + [each for number, each in enumerate(held) if number % EVERY]
+    return tuning + [each for number, each in enumerate(untouched) if number % EVERY]
