@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from jharnet_monitor import tls, tokens
-from jharnet_monitor.agents import AgentEvents, Agents, Vitals
+from jharnet_monitor.agent_session import Vitals
+from jharnet_monitor.agents import AgentEvents, Agents
 from jharnet_monitor.asked import checked
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config

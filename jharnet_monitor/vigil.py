@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from jharnet_monitor.agents import Vitals
+from jharnet_monitor.agent_session import Vitals
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.hindsight import HUB, Hindsight

@@ -15,7 +15,8 @@ from typing import Any
 from aiohttp import web
 
 from jharnet_monitor.agent import Agent, AgentSettings
-from jharnet_monitor.agents import AgentEvents, Agents, AgentSession
+from jharnet_monitor.agent_session import AgentSession
+from jharnet_monitor.agents import AgentEvents, Agents
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.schema import Link

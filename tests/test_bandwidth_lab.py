@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jharnet_monitor.agents import AgentSession
+from jharnet_monitor.agent_session import AgentSession
 from jharnet_monitor.lab import Lab
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Failed

@@ -25,7 +25,7 @@ LEVELS = (
     {"quantities", "errors", "clock"},
     {"model"},
     {"config", "judge", "tokens", "tls", "host", "unreached"},
-    {"rtc", "probes", "store", "metrics", "live", "spool", "session", "lab"},
+    {"rtc", "probes", "store", "metrics", "live", "spool", "session", "agent_session", "lab"},
     {"states", "record", "uplink", "load", "runner", "report", "dossier", "client", "asked"},
     {
         "schedule",

@@ -17,7 +17,8 @@ from aiohttp import web
 
 from jharnet_monitor import agent as agent_module
 from jharnet_monitor.agent import Agent, AgentSettings, RefusedError
-from jharnet_monitor.agents import AgentEvents, Agents, AgentSession, Vitals
+from jharnet_monitor.agent_session import AgentSession, Vitals
+from jharnet_monitor.agents import AgentEvents, Agents
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.probes.base import Channel, ChannelClosed, FarContext, NoData
