@@ -21,7 +21,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from jharnet_monitor.judge.beta import betainc, student_t
+from jharnet_monitor.judge import order_statistics
 from jharnet_monitor.judge.resampling import LEVEL, bca, weights
 
 SEED = 20240701
@@ -32,7 +32,6 @@ P5_SAMPLES, P5_DAYS = 72, 20
 
 Vector = NDArray[np.float64]
 _NORMAL = NormalDist()
-_EXACT, _TINY = 1e-10, 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +200,7 @@ def quantile(samples: Days, q: float) -> Interval | None:
     value = float(ordered[max(0, math.ceil(q * n) - 1)])
     if days < FEWEST_DAYS:
         return Interval(value, None, None, n, days)
-    low, high = _ranks(ordered, samples, q, value)
+    low, high = order_statistics.bounds(ordered, samples.by_day, q, value)
     if low is None or high is None:
         return Interval(value, None, None, n, days)
     return Interval(value, low, high, n, days)
@@ -236,69 +235,6 @@ def wilson(hits: int, n: int) -> Interval | None:
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return Interval(p, max(0.0, middle - half), min(1.0, middle + half), n, 1)
-
-
-def design_effect(samples: Days, at: float) -> float:
-    """How many of the samples are worth one: the variance of the share of samples up to `at`,
-    by whole days, against that of independent samples; never less than 1.
-    """
-    below = np.array([float((day <= at).sum()) for day in samples.by_day])
-    counts = np.array([float(len(day)) for day in samples.by_day])
-    n, days = counts.sum(), len(counts)
-    p = below.sum() / n
-    if days < 2 or not 0 < p < 1:
-        return 1.0
-    by_days = days / (days - 1) * float(((below - p * counts) ** 2).sum()) / n**2
-    return max(1.0, float(by_days / (p * (1 - p) / n)))
-
-
-def _ranks(
-    ordered: Vector, samples: Days, q: float, value: float
-) -> tuple[float | None, float | None]:
-    """The order statistics that bound the `q` quantile."""
-    n, days = len(ordered), len(samples.by_day)
-    effect = design_effect(samples, value)
-    alpha = (1 - LEVEL) / 2
-    effective = n / effect
-    if effect > 1:  # the effect itself is estimated, from `days` days (Korn and Graubard)
-        z, t = _NORMAL.inv_cdf(1 - alpha), student_t(days - 1, 1 - alpha)
-        effective *= (z / t) ** 2
-    low = _rank(effective, q, alpha)
-    high = _rank(effective, 1 - q, alpha)
-    if low is None or high is None:
-        return None, None
-    places = np.arange(n, dtype=np.float64)
-    scale = n / effective
-    first, last = np.interp([low * scale, n - 1 - high * scale], places, ordered)
-    return float(first), math.inf if np.isnan(last) else float(last)  # beside an infinite value
-
-
-def _rank(n: float, q: float, alpha: float) -> float | None:
-    """The k with P(Binomial(n, q) <= k) = alpha, both n and k real; None where k is under 0.
-
-    Between whole numbers the incomplete beta function continues the binomial distribution, and
-    neighbouring order statistics are interpolated (Hettmansperger and Sheather 1986).
-    """
-    if n < 1 or (1 - q) ** n > alpha:
-        return None
-    wanted = _NORMAL.inv_cdf(alpha)
-    low, high = 0.0, n
-    place = n * q + wanted * math.sqrt(n * q * (1 - q))  # nearly there: the normal approximation
-    while high - low > n * _EXACT:
-        if not low < place < high:
-            place = (low + high) / 2
-        share = betainc(n - place, place + 1, 1 - q)
-        low, high = (place, high) if share <= alpha else (low, place)
-        if not _TINY < share < 1 - _TINY:
-            place = (low + high) / 2
-            continue
-        # Newton's step for the normal score of the share, which is nearly linear in the rank
-        slope = 1 / math.sqrt(n * q * (1 - q))
-        step = (wanted - _NORMAL.inv_cdf(share)) / slope
-        if abs(step) < n * _EXACT:
-            break
-        place += step
-    return place
 
 
 def _resampled(samples: Days, seed: int) -> tuple[Vector, Vector]:
