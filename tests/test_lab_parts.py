@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from jharnet_monitor.config.load import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.lab import LabSpec, Loss, Way, parse_spec
-from jharnet_monitor.lab.emulator import GATEWAY
 from jharnet_monitor.lab.flows import percentile
 from jharnet_monitor.lab.layout import Layout
 from jharnet_monitor.lab.packetlog import CAPACITY, PacketLogWriter, read_packet_log
@@ -27,6 +26,7 @@ from jharnet_monitor.lab.packets import (
     flow_name,
 )
 from jharnet_monitor.lab.pipe import CUT, FULL, LINK_CUT, LOST, Pipe, loss_model
+from jharnet_monitor.lab.routes import GATEWAY
 from jharnet_monitor.lab.spec import parse_setting
 
 LAB_FILE = Path(__file__).parent.parent / "config" / "lab.yaml"

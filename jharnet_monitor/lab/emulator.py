@@ -22,6 +22,7 @@ from jharnet_monitor.lab.flows import Flow, FlowTable
 from jharnet_monitor.lab.packetlog import PacketLogWriter
 from jharnet_monitor.lab.packets import destination, echo_reply, echo_sequence, flow_key
 from jharnet_monitor.lab.pipe import BLACKOUT, FULL, LOST, Pipe
+from jharnet_monitor.lab.routes import GATEWAY, Route, Router, Routes
 from jharnet_monitor.lab.spec import Way
 
 EARLY = 50e-6
@@ -29,18 +30,9 @@ EARLY = 50e-6
 
 LATENESS_BUCKETS_PER_SECOND = 100_000
 
-GATEWAY = -1
-"""The provider's side of the lines: no interface, it answers echo requests itself."""
-
 _BATCH = 32
 _MAX_PACKET = 2048
-_MAX_ROUTES = 100_000
 _PRIORITY = 50
-
-Router = Callable[[int, bytes], "tuple[tuple[int, ...], int] | None"]
-"""From the end a packet came from, and its target, to the pipes it passes and the end it goes to.
-
-An end is its number among the emulator's, or `GATEWAY`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +42,6 @@ class Event:
     pipes: tuple[int, ...]
     blocked: bool
     every: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The pipes a packet passes, and the descriptor it is written to at last (-1: the gateway)."""
-
-    pipes: tuple[Pipe, ...]
-    descriptor: int
 
 
 @dataclass(slots=True)
@@ -90,11 +74,10 @@ class Emulator:
         """Ends are TUN descriptors; `bulk` is a file that long answers are written into."""
         self._ends = ends
         self._pipes = pipes
-        self._router = router
         self._log = log
         self._control = control
         self._bulk = bulk
-        self._routes: list[dict[bytes, Route]] = [{} for _ in range(len(ends) + 1)]  # last: gateway
+        self._routes = Routes(router, pipes, ends)
         self._between: list[UnderWay] = []  # on a pipe that leads into another
         self._last: list[UnderWay] = []  # on the last pipe of its way
         self._slack = min(pipe.floor for pipe in pipes)
@@ -161,31 +144,16 @@ class Emulator:
 
     def _take(self, end: int, descriptor: int) -> None:
         """Read what the kernel of one end has sent."""
-        routes = self._routes[end]
         for _ in range(_BATCH):
             try:
                 packet = os.read(descriptor, _MAX_PACKET)
             except BlockingIOError:
                 return
-            target = destination(packet)
-            route = routes.get(target) or self._route(end, target)
+            route = self._routes.find(end, destination(packet))
             if route is None:
                 self._unroutable += 1
             else:
                 self._send(packet, route, time.monotonic())
-
-    def _route(self, end: int, target: bytes) -> Route | None:
-        found = self._router(end, target)
-        if found is None:
-            return None
-        pipes, goal = found
-        descriptor = self._ends[goal] if goal != GATEWAY else -1
-        route = Route(tuple(self._pipes[number] for number in pipes), descriptor)
-        routes = self._routes[end]
-        if len(routes) >= _MAX_ROUTES:
-            routes.clear()
-        routes[target] = route
-        return route
 
     def _send(self, data: bytes, route: Route, now: float) -> None:
         """Begin a packet's way."""
@@ -259,7 +227,7 @@ class Emulator:
     def _answer(self, data: bytes, now: float) -> None:
         """Be the provider's gateway: answer an echo request, ignore anything else."""
         reply = echo_reply(data)
-        route = self._route(GATEWAY, destination(reply)) if reply else None
+        route = self._routes.find(GATEWAY, destination(reply)) if reply else None
         if reply and route:
             self._send(reply, route, now)
 

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.lab.emulator import GATEWAY
+from jharnet_monitor.lab.routes import GATEWAY
 from jharnet_monitor.lab.spec import LabSpec
 
 HEADQUARTERS = "headquarters"
