@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import ssl
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
-from jharnet_monitor import tls, tokens
+from jharnet_monitor import tokens
 from jharnet_monitor.agent_session import Vitals
 from jharnet_monitor.agents import AgentEvents, Agents
 from jharnet_monitor.asked import checked
@@ -39,12 +38,9 @@ from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.retention import cutoff
 from jharnet_monitor.vigil import Vigil
 from jharnet_monitor.web import make_app
+from jharnet_monitor.web.listener import listen
 
 log = logging.getLogger(__name__)
-
-SHUTDOWN_SECONDS = 5.0
-IDLE_SECONDS = 75.0
-"""A connection without a whole request for so long is closed."""
 
 
 class Hub(AgentEvents):
@@ -81,7 +77,7 @@ class Hub(AgentEvents):
         """Start, work until `stop`, and shut down; raises `UserError` when it cannot start."""
         await asyncio.to_thread(self.store.migrate)
         await self._restore()
-        listener = await self._listen()
+        listener = await listen(make_app(self), self.config, self.config_path)
         self.schedule.also("seal", {"minute": 7}, self._seal)
         self.schedule.also("prune", {"hour": 3, "minute": 37}, self._prune)
         self.schedule.start()
@@ -140,30 +136,6 @@ class Hub(AgentEvents):
                     self.live.offices[total.office], total.probe, total.path,
                     total.outcome.value, total.runs, total.sent, total.received,
                 )  # fmt: skip
-
-    async def _listen(self) -> web.AppRunner:
-        context: ssl.SSLContext | None = None
-        if self.config.hub.tls:
-            context = tls.server_context(self.config.hub.tls)
-        else:
-            log.warning("hub.tls is off: tokens and results cross the network unprotected")
-        runner = web.AppRunner(
-            make_app(self),
-            access_log=None,
-            shutdown_timeout=SHUTDOWN_SECONDS,
-            keepalive_timeout=IDLE_SECONDS,
-        )
-        await runner.setup()
-        site = web.TCPSite(runner, self.config.hub.host, self.config.hub.port, ssl_context=context)
-        try:
-            await site.start()
-        except OSError as error:
-            await runner.cleanup()
-            raise UserError(
-                f"{self.config_path}: hub.listen: cannot listen on {self.config.hub.listen} "
-                f"({error.strerror}); is another hub running, or is the address not this machine's?"
-            ) from error
-        return runner
 
     async def _shut_down(
         self, listener: web.AppRunner, workers: Sequence[asyncio.Task[Any]]

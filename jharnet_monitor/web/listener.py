@@ -1,0 +1,44 @@
+"""Where the hub listens: one port for pages, API, metrics and agents, with TLS unless it is off."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+
+from aiohttp import web
+
+from jharnet_monitor import tls
+from jharnet_monitor.config import Config
+from jharnet_monitor.errors import UserError
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 5.0
+"""How long a request that is still being answered may take once the hub stops."""
+IDLE_SECONDS = 75.0
+"""A connection without a whole request for so long is closed."""
+
+
+async def listen(app: web.Application, config: Config, config_path: Path) -> web.AppRunner:
+    """Serve until the runner's `cleanup`; raises `UserError` when it cannot listen there."""
+    hub = config.hub
+    context: ssl.SSLContext | None = None
+    if hub.tls:
+        context = tls.server_context(hub.tls)
+    else:
+        log.warning("hub.tls is off: tokens and results cross the network unprotected")
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=IDLE_SECONDS
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, hub.host, hub.port, ssl_context=context)
+    try:
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        raise UserError(
+            f"{config_path}: hub.listen: cannot listen on {hub.listen} "
+            f"({error.strerror}); is another hub running, or is the address not this machine's?"
+        ) from error
+    return runner
