@@ -68,6 +68,17 @@ def exposure(capacity: float | None, loss: float, ours: float) -> float:
     return min(2.0, max(1.0, packets / ours)) if ours > 0 else 1.0
 
 
+def frozen(ratio: float, times: float) -> float:
+    """The share of time frozen where what freezes a picture comes so many times as often.
+
+    Freezes that fall together count once.
+
+    >>> round(frozen(0.02, 1.27), 4), round(frozen(0.46, 1.27), 3)
+    (0.0253, 0.543)
+    """
+    return float(1.0 - (1.0 - min(1.0, ratio)) ** times)
+
+
 def made_up(gaps: list[int]) -> float:
     """Packets of sound that a listener would not have heard, from the lengths of the gaps.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jharnet_monitor.judge.client import Picture, exposure, picture
+from jharnet_monitor.judge.client import Picture, exposure, frozen, picture
 from jharnet_monitor.judge.grade import HD_HEIGHT, Criteria, Limit, Way, verdict
 from jharnet_monitor.judge.video import video_mos
 from jharnet_monitor.judge.voice import mos, one_way_delay, r_factor
@@ -96,7 +96,7 @@ def _way(sent: Sent, got: Seen, top: Rung, round_trip: float) -> Way:
     return Way(
         height=min(shows.height, top.height) if got.video_sent else 0,
         frames_per_second=got.frames_per_second,
-        freeze_ratio=min(1.0, times * got.freeze_seconds / sent.seconds),
+        freeze_ratio=frozen(got.freeze_seconds / sent.seconds, times),
         concealed_ratio=_share(got.audio_concealed, got.audio_sent) or 0.0,
         video_bits_per_second=shows.bits_per_second,
         video_loss_ratio=loss,

@@ -204,8 +204,7 @@ class Call:
         sender, load = self.sender, self._watch.load()
         last, now = sender.segments[-1], time.monotonic()
         begun = max(last.at, sender.started_at or now)
-        trips = [seconds for at, seconds in sender.round_trips if at >= begun]
-        trips = sorted(trips or [seconds for _, seconds in sender.round_trips])
+        trips = sender.round_trips_since(begun)
         local_port, remote_port = self._connection.ports
         return Sent(
             rung=last.rung.name,
@@ -217,8 +216,8 @@ class Call:
             video_packets=len(sender.video),
             video_rung=last.keyframe,
             video_window=last.video,
-            retransmitted=sender.retransmitted,
-            refused=sender.refused,
+            retransmitted=sender.repeats.granted,
+            refused=sender.repeats.refused,
             frames_left_out=sender.left_out,
             adapts=False,
             stepped_down=sender.ladder.capacity is not None,
@@ -239,8 +238,8 @@ class Call:
         """What a browser sent, once the last of it is in."""
         self.receiver.quiet = True
         await settled(lambda: self._silent, _DRAIN)
-        audio, video = self.receiver.audio, self.receiver.video
-        return await apart(numbered, told, audio, video, self._connection.ports)
+        got = self.receiver
+        return await apart(numbered, told, got.audio, got.video, self._connection.ports)
 
     async def seen(self, theirs: Sent) -> Seen:
         """What arrived of what the other end says it sent, once the last of it is in."""
@@ -249,14 +248,12 @@ class Call:
         round_trip = theirs.round_trip_p50 or self.sender.round_trip
         delay = play_out_delay(round_trip, theirs.stepped_down)
         path = Path(delay, round_trip, self.sender.lost_share)
-        audio, video = self.receiver.audio, self.receiver.video
-        return await apart(seen, audio, video, theirs, path, self.datagrams)
+        got = self.receiver
+        return await apart(seen, got.audio, got.video, theirs, path, self.datagrams)
 
     def _all_in(self, theirs: Sent) -> bool:
-        audio, video = self.receiver.audio, self.receiver.video
-        return self._silent or (
-            len(audio.at) >= theirs.audio_packets and len(video.at) >= theirs.video_packets
-        )
+        audio, video = len(self.receiver.audio.at), len(self.receiver.video.at)
+        return self._silent or (audio >= theirs.audio_packets and video >= theirs.video_packets)
 
     @property
     def _silent(self) -> bool:

@@ -1,8 +1,7 @@
 """One end's sending half: paces what aiortc packetizes, repeats what was lost, steps down.
 
 Frames leave aiortc as bursts; on a short queue that alone drops 6 % of them. Video is spread at
-1.5 times its rate, as real clients do. Retransmissions draw on a token bucket: without one,
-aiortc repeats twenty thousand packets over a full link.
+1.5 times its rate, as real clients do.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ from jharnet_monitor.rtc.profiles import (
     Rung,
 )
 from jharnet_monitor.rtc.progress import Account
-from jharnet_monitor.rtc.rtp import parse_header, retransmission
+from jharnet_monitor.rtc.repeats import Repeats
+from jharnet_monitor.rtc.rtp import parse_header
 from jharnet_monitor.rtc.sdp import Streams
 from jharnet_monitor.rtc.sent_log import Segment, SentLog
 from jharnet_monitor.rtc.tracks import ClipTrack
@@ -42,10 +42,6 @@ _DRAIN_LIMIT = 3.0
 """Seconds; the longest pause between two rungs."""
 _LAST_FRAME = 0.1
 """Seconds without a packet after which no frame is half sent."""
-_HISTORY = 256
-"""Packets kept for retransmission: 1.8 s of 720p."""
-_REPEAT_SHARE = 0.5
-"""Retransmissions take at most this share of the video rate, over half a second."""
 
 Send = Callable[[bytes], Awaitable[None]]
 
@@ -82,7 +78,7 @@ class Sender:
         self.segments: list[Segment] = [Segment(top, 0, 0, 0, 0.0, 0.0)]
         self.round_trips: list[tuple[float, float]] = []
         """(when, seconds), raw, by RTCP sender reports and what the receiver says of them."""
-        self.retransmitted = self.refused = 0
+        self.repeats = Repeats()
         self.account: Account | None = None
         """What the receiver's own report says, which came with the standard one."""
         self.arrived: tuple[float, int] | None = None
@@ -92,11 +88,6 @@ class Sender:
         self._rung = top
         self._streams: Streams | None = None
         self._sender_reports: OrderedDict[int, float] = OrderedDict()
-        self._history: OrderedDict[int, bytes] = OrderedDict()
-        self._repeated_at: dict[int, float] = {}
-        self._rtx_sequence = 0
-        self._tokens = 0.0
-        self._tokens_at = 0.0
         self._free_at = 0.0
         self._stamp: int | None = None
         self._changing: asyncio.Task[None] | None = None
@@ -123,6 +114,11 @@ class Sender:
         """The latest round trip in seconds; 0.1 before one is known."""
         return self.round_trips[-1][1] if self.round_trips else 0.1
 
+    def round_trips_since(self, begun: float) -> list[float]:
+        """All of them in seconds from a moment on, rising; of the whole call if there was none."""
+        recent = [seconds for at, seconds in self.round_trips if at >= begun]
+        return sorted(recent or [seconds for _, seconds in self.round_trips])
+
     @property
     def lost_share(self) -> float:
         """Share of our packets that the newest reports miss; 0 before there is one."""
@@ -143,9 +139,7 @@ class Sender:
         if self.video_track.rung is not None and self.video_track.rung is not self._rung:
             self._begin_segment(self.video_track.rung, now)
         self.video.add(header.sequence, now)
-        self._history[header.sequence] = data
-        if len(self._history) > _HISTORY:
-            self._repeated_at.pop(self._history.popitem(last=False)[0], None)
+        self.repeats.keep(header.sequence, data)
         await send(data)
         ahead = self._pace(len(data), now, header.timestamp)
         if ahead > _BURST:
@@ -240,7 +234,7 @@ class Sender:
     async def _change(self, step: Rung) -> None:
         """Let the queue drain, which the audio shows, then go on with the lower rung."""
         self.video_track.pause()
-        self._history.clear()  # what the old rung lost is not worth its repeat
+        self.repeats.forget()
         await self._queue.drained()
         if step.video:
             self.ladder.switched(len(self.video))
@@ -265,39 +259,16 @@ class Sender:
         return round(self.video_track.left_out - self.segments[-1].left_out)
 
     async def repeat(self, lost: list[int], send: Send) -> None:
-        """Answer a NACK (RFC 4585, 6.2.1) by RFC 4588, within the token bucket."""
+        """Answer a NACK (RFC 4585, 6.2.1)."""
         if self._streams is None or self._streams.video.rtx_ssrc is None:
             return
-        stream = self._streams.video
+        stream, rate = self._streams.video, self._rung.video_line_rate
         for sequence in lost:
             now = time.monotonic()
-            data = self._history.get(sequence)
-            if data is None or now - self._repeated_at.get(sequence, 0.0) < 0.7 * self.round_trip:
-                continue
-            if not self._may_repeat(len(data) + LINE_OVERHEAD, now):
-                self.refused += 1
-                continue
-            self._repeated_at[sequence] = now
-            self._rtx_sequence += 1
-            self.retransmitted += 1
-            self._pace(len(data), now)
-            await send(
-                retransmission(
-                    data,
-                    payload_type=stream.rtx_payload_type or 0,
-                    ssrc=stream.rtx_ssrc or 0,
-                    sequence=self._rtx_sequence,
-                )
-            )
-
-    def _may_repeat(self, size: int, now: float) -> bool:
-        rate = _REPEAT_SHARE * self._rung.video_line_rate / 8
-        self._tokens = min(rate / 2 + 3000, self._tokens + (now - self._tokens_at) * rate)
-        self._tokens_at = now
-        if self._tokens < size:
-            return False
-        self._tokens -= size
-        return True
+            again = self.repeats.of(sequence, stream, now, self.round_trip, rate)
+            if again is not None:
+                self._pace(len(again), now)
+                await send(again)
 
     @property
     def busy(self) -> bool:
