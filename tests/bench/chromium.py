@@ -36,10 +36,16 @@ SECONDS = 30.0
 READY = 3
 TOO_FROZEN = 0.10
 QUICK = 8
-TITLES: dict[Part, str] = {
-    "fresh": "Drawn at random when all was done",
-    "untouched": "Untouched",
-    "tuning": "Tuned on",
+TITLES: dict[Part, tuple[str, str]] = {
+    "fresh": (
+        "Drawn at random",
+        "Drawn by `tests/bench/chromium_fresh.py` when the models were made; nobody picked them.",
+    ),
+    "untouched": (
+        "Untouched",
+        "Chosen with those tuned on, and not looked at until the models were made.",
+    ),
+    "tuning": ("Tuned on", "The figures of the models are a fit to these."),
 }
 HEAD = (
     "| link | Chromium | product | Chromium frozen, down / up "
@@ -164,8 +170,8 @@ def table(found: Sequence[Compared], rows: Sequence[Row], chromium: str) -> str:
         *(f"| {r.name} | {r.measured:.4g} | {r.unit} | {r.mark or r.peer} |" for r in rows),
         "",
     ]
-    for part, title in TITLES.items():
-        lines += [f"## {title}", "", HEAD, "|---|---|---|---|---|---|"]
+    for part, (title, origin) in TITLES.items():
+        lines += [f"## {title}", "", origin, "", HEAD, "|---|---|---|---|---|---|"]
         for each in found:
             if each.part == part:
                 truth = " or ".join(map(str, each.truth))
