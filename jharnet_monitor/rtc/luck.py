@@ -2,7 +2,8 @@
 
 Which packets are lost is counted over thousands; but only a repeat that is lost, too, makes a
 picture stand still, and of those a call sees a handful. So the repeats are drawn anew, many times,
-with the loss that was counted, and the freezes are the mean.
+with the loss that was counted, and the freezes are the mean. Repeats of a burst go one behind the
+other, so that one burst more, or one lost request, takes them all.
 """
 
 from __future__ import annotations
@@ -36,6 +37,23 @@ class Path:
     """Loss of the other direction, which the request takes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Loss that comes in bursts (Gilbert's model); on average so many packets in one."""
+
+    share: float
+    burst: float
+
+    def drawn(self, count: int, chance: random.Random) -> Iterator[bool]:
+        """Whether each of so many packets in a row is lost."""
+        lost = chance.random() < self.share
+        yield lost
+        begins = min(1.0, self.share / (self.burst * max(1 - self.share, 1e-9)))
+        for _ in range(count - 1):
+            lost = chance.random() < (1 - 1 / self.burst if lost else begins)
+            yield lost
+
+
 def draws(seconds: float) -> range:
     """As many as a window of so many seconds needs, each by its number."""
     return range(max(3, round(DRAWS * _WINDOW / max(seconds, _WINDOW))))
@@ -49,37 +67,53 @@ def redrawn(
     lost = [n for n in window if n not in came]
     if not lost or not came or path.round_trip <= 0:
         return
-    again = 1 - (1 - len(lost) / len(window)) * (1 - path.lost_back)
-    noticed = _noticed(video, slots, window, came)
+    bursts = sum(n - 1 in came for n in lost) or 1
+    losses = Losses(len(lost) / len(window), len(lost) / bursts)
+    asked = _requests(video, slots, window, came)
     for number in draws(seconds):
         chance = random.Random(number)  # the same call is always judged alike
         at, left = array("d", video.at), dict(slots)
-        for packet in lost:
-            tries = 1
-            while tries < _TRIES and chance.random() < again:
-                tries += 1
-            if packet not in left:
-                continue
-            if tries == _TRIES or packet not in noticed:
-                del left[packet]
-            else:
-                wait = path.round_trip + (tries - 1) * (path.round_trip + _TICK)
-                at[left[packet]] = noticed[packet] + wait
+        for moment, packets in asked:
+            arrivals = _repeats(len(packets), losses, path, chance)
+            for packet, wait in zip(packets, arrivals, strict=True):
+                if wait is None:
+                    left.pop(packet, None)
+                elif packet in left:
+                    at[left[packet]] = moment + wait
         yield left, at
 
 
-def _noticed(
+def _requests(
     video: Arrivals, slots: Mapping[int, int], window: range, came: set[int]
-) -> dict[int, float]:
-    """When each lost packet was found missing: when the next one came."""
-    found: dict[int, float] = {}
-    next_at: float | None = None
-    for packet in reversed(window):
-        if packet in came:
-            next_at = video.at[slots[packet]]
-        elif next_at is not None:
-            found[packet] = next_at
+) -> list[tuple[float, list[int]]]:
+    """What was asked for at once, and when: a gap is found when the next packet comes.
+
+    What was lost at the very end is found by nobody, and left as it was.
+    """
+    found: list[tuple[float, list[int]]] = []
+    gap: list[int] = []
+    for packet in window:
+        if packet not in came:
+            gap.append(packet)
+        elif gap:
+            found.append((video.at[slots[packet]], gap))
+            gap = []
     return found
+
+
+def _repeats(count: int, losses: Losses, path: Path, chance: random.Random) -> list[float | None]:
+    """When each packet of a request has come, in seconds from then on; None if it never does."""
+    waits: list[float | None] = [None] * count
+    for tries in range(_TRIES):
+        missing = [n for n in range(count) if waits[n] is None]
+        if not missing:
+            break
+        if chance.random() < path.lost_back:
+            continue
+        for n, lost in zip(missing, losses.drawn(len(missing), chance), strict=True):
+            if not lost:
+                waits[n] = path.round_trip + tries * (path.round_trip + _TICK)
+    return waits
 
 
 def mean(found: list[Freezes]) -> Freezes:
