@@ -216,7 +216,8 @@ def test_no_packet_breaks_the_emulator(packet: bytes, first: int | None) -> None
     if first is not None and packet:
         packet = bytes([first]) + packet[1:]
     target = destination(packet)
-    LAYOUT.route(1, target) if target else None
+    route = LAYOUT.route(1, target)
+    assert target or route is None
     if target:
         key = flow_key(packet)
         flow_name(key)

@@ -122,8 +122,9 @@ class Layout:
 
         From headquarters up its uplink, then down the office's line; the other way about from an
         office. Between offices up one line and down the other. The gateway stands between.
+        No way leads to an empty target, that of a frame which is no IP packet.
         """
-        goal = self._end_of(target)
+        goal = self._end_of(target) if target else None
         if goal is None or goal == end:
             return None
         first = () if end == GATEWAY else (2 * end + 1,)
