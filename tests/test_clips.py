@@ -42,6 +42,19 @@ def test_clips_are_made_once_and_made_anew(tmp_path: Path, monkeypatch: pytest.M
     assert changed == [damaged]
 
 
+def test_a_clip_at_hand_waits_for_nobody() -> None:
+    """A call takes its clips on the loop, also while those of another codec are being made."""
+    clips.prepare("vp8")
+    taken: list[clips.Clip] = []
+    begin = threading.Thread(
+        target=lambda: taken.extend(clips.video_clip(step) for step in RUNGS[1:]), daemon=True
+    )
+    with clips._loading:
+        begin.start()
+        begin.join(5)
+        assert len(taken) == len(RUNGS) - 1
+
+
 def _clip_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "clips"]
 

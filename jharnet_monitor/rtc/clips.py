@@ -76,8 +76,10 @@ def clip_names(codec: Codec) -> list[str]:
 
 def video_clip(step: Rung, codec: Codec = DEFAULT) -> Clip:
     """The clip of a rung. Blocks for seconds the first time, so `prepare` off the loop."""
-    prepare(codec)
-    return _clips[video_name(step, codec)]
+    name = video_name(step, codec)
+    if name not in _clips:
+        prepare(codec)
+    return _clips[name]
 
 
 def audio_clip() -> Clip:
