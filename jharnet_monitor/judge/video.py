@@ -17,8 +17,6 @@ FREEZE_FACTOR = 3.0
 FREEZE_WINDOW = 30
 """Frames over which the mean interval is taken."""
 _FREEZE_MINIMUM = 5
-PAUSE = 5.0
-"""Seconds: a longer gap is a pause in webrtc-stats; it is frozen all the same."""
 _BASE_WINDOW = 3.0
 """Seconds over which the shortest transit is remembered: a client follows a path that changes."""
 _GIVE_UP = 3.0
@@ -98,7 +96,8 @@ def freezes(times: Sequence[float], start: float, end: float) -> Freezes:
     """Freezes within [start, end], with the gap that is still open at the end.
 
     A gap between two shown frames is a freeze if it is at least max(3 mean, mean + 150 ms), the
-    mean being over the last 30 intervals with this one (webrtc-stats, `freezeCount`).
+    mean being over the last 30 intervals with this one (webrtc-stats, `freezeCount`). One of more
+    than 5 s, which is a pause there, is frozen all the same.
 
     >>> freezes([0.033 * i for i in range(60)] + [3.0], 0.0, 3.0)
     Freezes(count=1, seconds=1.053)

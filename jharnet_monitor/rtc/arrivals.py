@@ -33,8 +33,6 @@ class Arrivals:
         self.first: int | None = None
         self.highest = 0
         self.first_pass = 0
-        self.repeats = 0
-        """Retransmissions that arrived, needed or not."""
         self.line_bytes = 0
         """Of everything that arrived, doubles too."""
         self.newest_at = 0.0
@@ -48,7 +46,6 @@ class Arrivals:
     def add(self, header: Header, size: int, at: float, flags: int, original: int | None) -> bool:
         """Note one packet; `original` is the number that a repeat repeats. False: known already."""
         number = header.sequence if original is None else original
-        self.repeats += original is not None
         self.line_bytes += size + LINE_OVERHEAD
         if self.first is None:
             self.first = self.highest = number

@@ -44,14 +44,8 @@ class ClipTrack(MediaStreamTrack):
         self._playing.set()
 
     def pause(self) -> None:
-        """Give out nothing until `resume` or `play`."""
+        """Give out nothing until `play`."""
         self._playing.clear()
-
-    def resume(self) -> None:
-        """Go on where `pause` stopped, with a keyframe: the peer may have lost what went before."""
-        if self._clip is not None and not self._playing.is_set():
-            self.jump_to_keyframe()
-            self._playing.set()
 
     def jump_to_keyframe(self) -> None:
         """Let the next frame be one that stands alone (a picture loss indication asks for it)."""
