@@ -30,7 +30,7 @@ from jharnet_monitor.probes.base import (
     ProbeError,
     Reading,
 )
-from jharnet_monitor.probes.conference_dialogue import Dialogue, sent_of
+from jharnet_monitor.probes.conference_dialogue import Dialogue, seen_of, sent_of
 from jharnet_monitor.probes.conference_reading import Both, reading
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.browser import BROWSER, BrowserAccount, BrowserSent
@@ -40,7 +40,7 @@ from jharnet_monitor.rtc.codecs import Codec
 from jharnet_monitor.rtc.failure import CallFailed, route_address
 from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung, rungs_below
 from jharnet_monitor.rtc.pulse import Beat, Pulse
-from jharnet_monitor.rtc.report import BadReport, Seen, Sent
+from jharnet_monitor.rtc.report import BadReport, Sent
 from jharnet_monitor.rtc.sdp import (
     MAX_CANDIDATES,
     BadDescription,
@@ -50,7 +50,7 @@ from jharnet_monitor.rtc.sdp import (
 
 SEEN_WITHIN = 40.0
 """Seconds for the office's account of the call, over a line that may lose every fifth packet."""
-OVERHEAD_SECONDS = 65.0
+OVERHEAD_SECONDS = 73.0
 """Set-up, overtime of a call that changed its rung, and the exchange of reports."""
 BEAT_SECONDS = 1.0
 NO_CONFERENCE = {"grade": 0.0}
@@ -192,7 +192,7 @@ async def _hold(
             await asyncio.wait({hearing, watching})
         theirs = told if isinstance(told, Sent) else await call.numbered(told)
         up = await call.seen(theirs)
-        down = Seen.from_json(await dialogue.hear("seen", SEEN_WITHIN))
+        down = seen_of(await dialogue.hear("seen", SEEN_WITHIN))
         up = replace(up, datagrams_received=call.datagrams[1])  # the last came while we waited
     client = {} if isinstance(told, Sent) else told.conditions()
     if (upward := _upward(context, top)) != top:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Channel, ChannelClosed
+from jharnet_monitor.rtc.arrivals import MOST_PACKETS
 from jharnet_monitor.rtc.failure import CallFailed
-from jharnet_monitor.rtc.report import BadReport, Sent
+from jharnet_monitor.rtc.report import BadReport, Seen, Sent
 
 REPLY = 20.0
 """Seconds for a message that must come at once; a full link delays it, a lossy one more so."""
@@ -121,7 +122,21 @@ def sent_of(message: Mapping[str, Any]) -> Sent:
     sent = Sent.from_json(message)
     if not sent.seconds:
         raise BadReport("seconds must be more than 0")
+    if not sent.audio_window <= sent.audio_packets <= MOST_PACKETS:
+        raise BadReport(f"audio_window, audio_packets and {MOST_PACKETS} must rise in this order")
+    if not sent.video_rung <= sent.video_window <= sent.video_packets <= MOST_PACKETS:
+        raise BadReport(
+            f"video_rung, video_window, video_packets and {MOST_PACKETS} must rise in this order"
+        )
     return sent
+
+
+def seen_of(message: Mapping[str, Any]) -> Seen:
+    """What the other end says it saw; raises `BadReport`."""
+    seen = Seen.from_json(message)
+    if not seen.judged_seconds:
+        raise BadReport("judged_seconds must be more than 0")
+    return seen
 
 
 def _lost(error: ChannelClosed) -> CallFailed:

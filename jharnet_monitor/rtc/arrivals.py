@@ -8,7 +8,8 @@ from jharnet_monitor.rtc.rtp import Header, unwrap
 
 LINE_OVERHEAD = 28 + 16
 """Bytes around a plain RTP packet on the line: IPv4, UDP, SRTP tag."""
-_MAX_PACKETS = 1_000_000
+MOST_PACKETS = 1_000_000
+"""Of one stream of a call that are counted: an hour and more of 720p."""
 _BEFORE = 512
 """Packets that may have been sent before the first that arrived."""
 STARTS, ENDS, KEY, REPEATED = 1, 2, 4, 8
@@ -50,7 +51,7 @@ class Arrivals:
         if self.first is None:
             self.first = self.highest = number
         sequence = unwrap(number, self.highest)
-        if len(self.at) >= _MAX_PACKETS or not self._is_new(sequence - self.first + _BEFORE):
+        if len(self.at) >= MOST_PACKETS or not self._is_new(sequence - self.first + _BEFORE):
             return False
         if sequence >= self.highest:
             self.highest, self.newest_at = sequence, at
@@ -68,7 +69,7 @@ class Arrivals:
         return True
 
     def _is_new(self, place: int) -> bool:
-        if not 0 <= place < _MAX_PACKETS:
+        if not 0 <= place < MOST_PACKETS:
             return False
         if place >= len(self._seen):
             self._seen.extend(bytes(place + 1 - len(self._seen)))

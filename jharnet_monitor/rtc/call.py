@@ -29,6 +29,7 @@ from jharnet_monitor.rtc.browser import BrowserAccount, BrowserSent, numbered
 from jharnet_monitor.rtc.clips import prepare
 from jharnet_monitor.rtc.codecs import DEFAULT, Codec
 from jharnet_monitor.rtc.connection import SILENCE, Connection, settled
+from jharnet_monitor.rtc.duration import said_enough
 from jharnet_monitor.rtc.failure import CallFailed
 from jharnet_monitor.rtc.host_watch import HostWatch, apart
 from jharnet_monitor.rtc.luck import Path
@@ -43,12 +44,8 @@ _DRAIN = 2.0
 """Seconds that the last packets and their repeats may still take."""
 _PATIENCE = 2.0
 """Seconds without a report after which video begins all the same."""
-_OVERTIME = 1.5
-"""A call may last this many times its length if it changed its rung late."""
 _ABOVE = 1.2
 """A browser may send so many times the profile's rate: it keeps to the profile's by itself."""
-_WINDOW = 0.4
-"""Share of the call that one rung must have been held for, to be judged."""
 
 
 class Call:
@@ -153,9 +150,8 @@ class Call:
 
     async def talk(self, seconds: float) -> None:
         """Send for `seconds`; longer if the rung changed late. Raises `CallFailed`."""
-        least = min(seconds, max(3.0, _WINDOW * seconds))
         without_reports = time.monotonic() + _PATIENCE
-        while not self._said_enough(seconds, least):
+        while not self._said_enough(seconds):
             self._check_alive(time.monotonic())
             if time.monotonic() > without_reports:
                 self.sender.begin_video()
@@ -163,16 +159,18 @@ class Call:
         self.sender.finish()
         await settled(lambda: not self.sender.busy, 1.0)
 
-    def _said_enough(self, seconds: float, least: float) -> bool:
+    def _said_enough(self, seconds: float) -> bool:
         now, begun = time.monotonic(), self.sender.started_at
-        if begun is None or now - begun < seconds:
+        if begun is None:
             return False
-        held = now - max(self.sender.changed_at, begun)
-        return held >= least or now - begun >= _OVERTIME * seconds
+        return said_enough(now - begun, now - max(self.sender.changed_at, begun), seconds)
 
     def _check_alive(self, now: float) -> None:
         if self._connection.flooded:
             raise CallFailed(Cause.BAD_REPORT, "the other end floods us", by_network=False)
+        for task in self._tasks:
+            if task.done():
+                task.result()  # what reports to the other end must not end unseen
         last = self.receiver.last_at
         if not self._peer_finished and last is not None and now - last > SILENCE:
             raise CallFailed(Cause.INTERRUPTED, f"no media came for {SILENCE:g} s")

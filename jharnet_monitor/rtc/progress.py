@@ -19,7 +19,7 @@ _LENGTH = _FORMAT.size // 4 - 1
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Moments in seconds of the receiver's clock, which is not ours; bytes on the line."""
+    """Moments in seconds since the receiver's call began; bytes on the line."""
 
     written: float
     line_bytes: int

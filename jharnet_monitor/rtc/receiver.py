@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import groupby
 
 from aiortc.rtp import (
     RTCP_PSFB_PLI,
@@ -34,6 +35,10 @@ NACK_INTERVAL = 0.02
 _NACK_TRIES = 10
 _NACK_AGE = 2.0
 """Seconds after which a packet is no longer asked for."""
+_NACK_MOST = 200
+"""Packets that one request names, so that it fits a datagram however they lie."""
+_MOST_MISSING = 1000
+"""Packets that are asked for at a time: seconds of 720p; what is older is given up."""
 _MAX_GAP = 3000
 """Sequence numbers; a larger jump is a new stream, not loss."""
 
@@ -53,6 +58,7 @@ class Receiver:
         self.quiet = False
         """The call is over: report no more."""
         self.nacks = self.plis = 0
+        self._begun = time.monotonic()
         self._round_trip = round_trip
         self._streams: Streams | None = None
         self._own: Streams | None = None
@@ -121,6 +127,8 @@ class Receiver:
             for lost in range(before + 1, sequence):
                 self._missing[lost] = (0, 0.0, at)
                 self.urgent = True
+            while len(self._missing) > _MOST_MISSING:
+                del self._missing[next(iter(self._missing))]
 
     def sender_report(self, ssrc: int, ntp_timestamp: int, at: float) -> None:
         """Remember a sender report, to say in ours how long ago it came (LSR, DLSR)."""
@@ -170,9 +178,9 @@ class Receiver:
                 due.append(sequence)
                 self._missing[sequence] = (tries + 1, now, since)
         own, theirs = self._own.video.ssrc, self._streams.video.ssrc
-        for start in range(0, len(due), 200):
+        for lost in _by_packet(due):
             packet = RtcpRtpfbPacket(RTCP_RTPFB_NACK, own, theirs)
-            packet.lost = [sequence & 0xFFFF for sequence in sorted(due[start : start + 200])]
+            packet.lost = lost
             self.nacks += len(packet.lost)
             await send(bytes(packet))
         oldest = min((since for _, _, since in self._missing.values()), default=now)
@@ -194,10 +202,10 @@ class Receiver:
         ]
         if blocks:
             account = Account(
-                written=now,
+                written=now - self._begun,
                 line_bytes=self.audio.line_bytes + self.video.line_bytes,
-                newest_audio=self.audio.newest_at,
-                newest_video=self.video.newest_at,
+                newest_audio=self.audio.newest_at - self._begun,
+                newest_video=self.video.newest_at - self._begun,
                 longest_gap=max(self._longest_gap, now - (self.last_at or now)),
             )
             self._longest_gap = 0.0
@@ -221,3 +229,17 @@ class Receiver:
             lsr=lsr,
             dlsr=min(int((now - arrived) * 65536), 0xFFFFFFFF),
         )
+
+
+def _by_packet(lost: list[int]) -> Iterator[list[int]]:
+    """What a NACK each can ask for (RFC 4585, 6.2.1), from numbers that were counted on past 2^16.
+
+    A list that runs over the end of the 16 bits is cut there: aiortc masks by differences.
+
+    >>> list(_by_packet([65536, 65535, 65537]))
+    [[65535], [0, 1]]
+    """
+    for _, cycle in groupby(sorted(lost), lambda number: number >> 16):
+        numbers = [number & 0xFFFF for number in cycle]
+        for start in range(0, len(numbers), _NACK_MOST):
+            yield numbers[start : start + _NACK_MOST]

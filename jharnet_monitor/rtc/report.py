@@ -6,7 +6,6 @@ a loss before the first arrival or after the last is seen too.
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -121,6 +120,8 @@ class Seen(Report):
     """First transmission never arrived."""
     video_missing: int | None
     """Never arrived, not even as a retransmission."""
+    judged_seconds: float
+    """The window less the time after a change of rung: that of the frames and freezes."""
     frames_complete: int
     frames_per_second: float
     freeze_count: int
@@ -156,18 +157,18 @@ def _picture(video: Arrivals, sent: Sent, sound: Sound, path: Path) -> dict[str,
     expected = sent.video_packets - sent.video_window
     slots = video.slots(sent.video_first, sent.video_packets)
     window = range(sent.video_window, sent.video_packets)
-    settle = SETTLE if sent.stepped_down else 0.0
+    settle = min(SETTLE, sent.seconds / 2) if sent.stepped_down else 0.0
     here = [slots[i] for i in window if i in slots]
     bits = sum(video.size[i] for i in here) * 8
-    start = min((video.at[i] for i in here), default=math.inf)
     result: dict[str, Any] = {
         "video_sent": expected,
         "video_lost": expected - sum(not video.flags[i] & REPEATED for i in here),
         "video_missing": expected - len(here),
+        "judged_seconds": sent.seconds - settle,
         "frames_complete": 0,
         "frames_per_second": 0.0,
-        "freeze_count": 0,
-        "freeze_seconds": 0.0,
+        "freeze_count": min(expected, 1),
+        "freeze_seconds": sent.seconds - settle if expected else 0.0,
         "height": 0,
         "video_bits_per_second": bits / sent.seconds,
         "bits_per_second": (bits + sound.line_bytes * 8) / sent.seconds,
@@ -177,24 +178,31 @@ def _picture(video: Arrivals, sent: Sent, sound: Sound, path: Path) -> dict[str,
     rung = range(sent.video_rung, sent.video_packets)
     frames = frames_of(video, slots, rung)
     times = shown(frames, path.delay)
-    start, end = start + settle, start + sent.seconds
+    begun = _begun(video, here)
+    start, end = begun + settle, begun + sent.seconds
     still = freezes(times, start, end)
-    burst = burst_ratio(sound.lost)
-    if burst is None or burst < INTERRUPTION:
-        lucks = [
-            freezes(shown(frames_of(video, left, rung, at), path.delay), start, end)
-            for left, at in redrawn(video, slots, rung, path, sent.seconds)
-        ]
-        still = mean(lucks) if lucks else still
+    lucks = [
+        freezes(shown(frames_of(video, left, rung, at), path.delay), start, end)
+        for left, at in redrawn(video, slots, rung, path, sent.seconds)
+    ]
+    still = mean(lucks) if lucks else still
     last_stamp = video.timestamp[here[-1]]
     heights = [h for stamp, h in sorted(video.heights.items()) if stamp <= last_stamp]
     return result | {
-        "frames_complete": sum(f.complete is not None and start <= f.complete for f in frames),
+        "frames_complete": sum(
+            f.complete is not None and start <= f.complete < end for f in frames
+        ),
         "frames_per_second": frames_per_second(times, start, end),
         "freeze_count": still.count,
         "freeze_seconds": still.seconds,
         "height": heights[-1] if heights else 0,
     }
+
+
+def _begun(video: Arrivals, here: list[int]) -> float:
+    """When the first packet of the window would have come, had it met no queue."""
+    sent = [video.timestamp[i] / video.clock_rate for i in here]
+    return min(sent) + min(video.at[i] - at for i, at in zip(here, sent, strict=True))
 
 
 def frames_of(

@@ -181,6 +181,7 @@ function picture({ sent: packets, lost, now, gone, samples, end }, seconds) {
     video_sent: packets,
     video_lost: lost,
     video_missing: null,
+    judged_seconds: seconds,
     frames_complete: seen ? gone("framesReceived") : 0,
     frames_per_second: seen ? frames / (end.at - first.at) : 0,
     freeze_count: seen ? gone("freezeCount") + (still ? 1 : 0) : 1,
