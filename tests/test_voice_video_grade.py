@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jharnet_monitor.judge.client import picture
-from jharnet_monitor.judge.grade import Criteria, Limit, Way, grade_way, verdict
+from jharnet_monitor.judge.grade import Criteria, Limit, Way, grade_way, limited_by, verdict
 from jharnet_monitor.judge.video import (
     Frame,
     frames_per_second,
@@ -190,6 +193,88 @@ def test_the_worse_way_decides_and_is_named() -> None:
     far = Way(720, 29.0, 0.22, 0.0, 1.3e6, 0.009, 0.35)
     assert verdict(far, GOOD).limited_by is Limit.DELAY
     assert verdict(GOOD, GOOD).limited_by is Limit.NONE
+
+
+FULL: dict[str, Any] = {"stepped_down": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "grade", "limit"),
+    [
+        # A line beneath the least one, whatever it loses.
+        (FULL | {"height": 0, "capacity": 90e3, "video_loss_ratio": 0.03}, 0, Limit.RATE),
+        # One that the least picture fills: what is lost is lost to that, unless less lost as much.
+        (FULL | {"height": 180, "capacity": 115e3, "video_loss_ratio": 0.08,
+                 "concealed_ratio": 0.1}, 0, Limit.RATE),
+        (FULL | {"height": 180, "capacity": 115e3, "video_loss_ratio": 0.08,
+                 "concealed_ratio": 0.1, "loss_stays": True}, 0, Limit.LOSS),
+        # A full line, and loss that no speed would cure.
+        (FULL | {"height": 540, "capacity": 0.55e6, "video_loss_ratio": 0.1,
+                 "concealed_ratio": 0.1}, 0, Limit.LOSS),
+        (FULL | {"height": 360, "capacity": 0.25e6, "video_loss_ratio": 0.02,
+                 "freeze_ratio": 0.06}, 1, Limit.RATE),
+        (FULL | {"height": 720, "capacity": 0.7e6, "video_loss_ratio": 0.01,
+                 "freeze_ratio": 0.12, "round_trip": 0.3}, 1, Limit.DELAY),
+        (FULL | {"height": 360, "capacity": 0.4e6, "video_loss_ratio": 0.03,
+                 "video_bits_per_second": 2e5}, 3, Limit.RATE),
+        # A browser, of which no capacity is known: it gives way to loss as to a full line.
+        (FULL | {"height": 360, "video_bits_per_second": 2e5}, 3, Limit.RATE),
+        (FULL | {"height": 360, "video_bits_per_second": 2e5, "video_loss_ratio": 0.1},
+         3, Limit.LOSS),
+        # Sound alone, of which the loss of pictures says nothing.
+        ({"height": 0, "frames_per_second": 0.0, "concealed_ratio": 0.1}, 0, Limit.LOSS),
+        ({"freeze_ratio": 0.06}, 1, Limit.DELAY),
+        ({"freeze_ratio": 0.06, "video_loss_ratio": 0.015}, 1, Limit.LOSS),
+        # Few pictures, all of which came at once: nothing of the line.
+        ({"frames_per_second": 7.0}, 1, Limit.UNKNOWN),
+        ({"frames_per_second": 7.0, "round_trip": 0.3}, 1, Limit.DELAY),
+        ({"video_bits_per_second": 600e3}, 3, Limit.UNKNOWN),
+        # No more was asked for.
+        ({"height": 360, "video_bits_per_second": 4e5, "asked": 360}, 3, Limit.NONE),
+        ({"height": 180, "video_bits_per_second": 3e4, "asked": 180}, 2, Limit.NONE),
+        ({"height": 0, "frames_per_second": 0.0, "asked": 0}, 1, Limit.NONE),
+        ({"round_trip": 0.5}, 4, Limit.DELAY),
+    ],
+)  # fmt: skip
+def test_what_would_help(change: dict[str, Any], grade: int, limit: Limit) -> None:
+    """What limits a way is what decided its grade: the sentence made of it must not mislead."""
+    way = replace(GOOD, **change)
+    assert grade_way(way) == grade
+    assert verdict(way, GOOD).limited_by is limit
+
+
+def test_the_limit_follows_the_criteria() -> None:
+    """3 % frozen is too much where 2 % are allowed; it came late, which is what is told."""
+    strict, way = Criteria(frozen=0.02), replace(GOOD, freeze_ratio=0.03)
+    assert grade_way(way) == 4
+    result = verdict(way, GOOD, strict)
+    assert (result.grade, result.limited_by) == (1, Limit.DELAY)
+
+
+WAYS = st.builds(
+    Way,
+    height=st.sampled_from((0, 180, 360, 540, 720)),
+    frames_per_second=st.floats(0, 30),
+    freeze_ratio=st.floats(0, 1),
+    concealed_ratio=st.floats(0, 1),
+    video_bits_per_second=st.floats(0, 2e6),
+    video_loss_ratio=st.floats(0, 1),
+    round_trip=st.floats(0, 2),
+    stepped_down=st.booleans(),
+    loss_stays=st.booleans(),
+    capacity=st.none() | st.floats(5e4, 2e6),
+)
+
+
+@given(WAYS)
+def test_something_limits_whatever_falls_short(way: Way) -> None:
+    """Below what was asked for nothing is called no limit, and speed only where it was short."""
+    grade = grade_way(way)
+    assume(grade < 4)
+    limit = limited_by(way, grade)
+    assert limit is not Limit.NONE
+    if limit is Limit.RATE:
+        assert way.stepped_down
 
 
 def test_criteria_are_the_caller_s() -> None:

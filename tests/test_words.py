@@ -61,6 +61,19 @@ def test_everything_that_can_happen_has_words(language: str) -> None:
         assert said(f"grade.{grade}")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_would_help_is_said_of_its_direction(language: str) -> None:
+    """Every limit of a call has its sentence; those on one direction name it, as no table does."""
+    said = words(language)
+    ways = {way: said(f"way.{way}") for way in ("down", "up")}
+    for limit in set(Limit) - {Limit.NONE}:
+        for way, phrase in ways.items():
+            sentence = said(f"call.limit.{limit}", way=phrase)
+            assert sentence.endswith((".", "।")) and "{" not in sentence
+            assert (phrase in sentence) is (limit in {Limit.RATE, Limit.LOSS})
+            assert said(f"report.way.{way}") not in ways.values()
+
+
 def test_every_phrase_is_used() -> None:
     """A phrase that nothing says any more is taken out."""
     sources = "\n".join(

@@ -103,6 +103,8 @@ def _way(sent: Sent, got: Seen, top: Rung, round_trip: float) -> Way:
         round_trip=round_trip,
         stepped_down=sent.stepped_down,
         capacity=None if sent.adapts else sent.capacity,
+        loss_stays=sent.loss_stays,
+        asked=top.height,
     )
 
 

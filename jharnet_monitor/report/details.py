@@ -68,7 +68,7 @@ def speed_chart(summary: Summary, words: Words) -> dict[str, Any]:
         "note": words("report.speed.note", delivered=texts.percent(marks.delivered)),
         "mark": round(marks.delivered / charts.FULL_SPEED, 5),
         "full": round(1 / charts.FULL_SPEED, 5),
-        "ways": [words("way.down"), words("way.up")],
+        "ways": [words("report.way.down"), words("report.way.up")],
         "axis": {"mark": texts.percent(marks.delivered), "full": texts.percent(1.0)},
         "rows": [
             {

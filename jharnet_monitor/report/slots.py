@@ -69,7 +69,7 @@ def _rows(office: OfficeSummary, summary: Summary, words: Words) -> list[dict[st
     return [
         {
             "office": texts.office_name(office.office, words) if way == "down" else "",
-            "way": words(f"way.{way}"),
+            "way": words(f"report.way.{way}"),
             "cells": [_cell(found[way].get(slot), words) for slot in Slot],
         }
         for way in WAYS
