@@ -96,3 +96,22 @@ def test_a_call_is_always_judged_alike() -> None:
 def test_a_long_call_needs_fewer_draws(seconds: float, count: int) -> None:
     """So that a drill is counted up in no more time than a call."""
     assert len(draws(seconds)) == count
+
+
+def test_what_an_interruption_took_is_no_loss_of_repeats() -> None:
+    """A second without the line at 300 ms: the picture stands for that and a round trip.
+
+    Our repeats took turns within their share of the line, so that it stood again and again.
+    """
+    video, slots = arrivals(0.0, 0.3)
+    gone = range(1500, 1650)
+    for turn, number in enumerate(gone):
+        video.at[number] = 1650 / PACKETS / 30 + 0.15 + 0.3 * (1 + turn // 20)
+        video.flags[number] |= REPEATED
+    path = Path(play_out_delay(0.3), 0.3, 0.1)
+    found = [
+        freezes(shown(frames_of(video, left, ALL, at), path.delay), 1.0, 29.0)
+        for left, at in redrawn(video, slots, ALL, path, 30.0)
+    ]
+    assert {each.count for each in found} == {1}
+    assert mean(found).seconds == pytest.approx(1.1, abs=0.15)
