@@ -49,15 +49,16 @@ def reading(
     ours, theirs, down, up = both.ours, both.theirs, both.down, both.up
     if min(ours.seconds, theirs.seconds) <= 0:
         raise NoData(Cause.BAD_REPORT, "nothing was sent for long enough to be judged")
-    round_trip = ours.round_trip_p50 or theirs.round_trip_p50 or 0.0
-    ways = {"down": _way(ours, down, top, round_trip), "up": _way(theirs, up, top, round_trip)}
+    measured = ours.round_trip_p50 or theirs.round_trip_p50
+    trip = measured or 0.0
+    ways = {"down": _way(ours, down, top, trip), "up": _way(theirs, up, top, trip)}
     result = verdict(ways["down"], ways["up"], criteria)
     conditions: dict[str, Any] = {
         "profile": top.name,
         "codecs": f"opus, {codec}",
         "limited_by": result.limited_by.value,
         "worse_way": result.worse,
-        "rtt_p50_seconds": _rounded(round_trip),
+        "rtt_p50_seconds": _rounded(measured),
         "hub_port": ours.local_port,
         "agent_port": ours.remote_port,
         **client,
@@ -96,7 +97,7 @@ def _way(sent: Sent, got: Seen, top: Rung, round_trip: float) -> Way:
     return Way(
         height=min(shows.height, top.height) if got.video_sent else 0,
         frames_per_second=got.frames_per_second,
-        freeze_ratio=frozen(got.freeze_seconds / sent.seconds, times),
+        freeze_ratio=frozen(got.freeze_seconds / got.judged_seconds, times),
         concealed_ratio=_share(got.audio_concealed, got.audio_sent) or 0.0,
         video_bits_per_second=shows.bits_per_second,
         video_loss_ratio=loss,
@@ -145,6 +146,7 @@ def _way_conditions(way: str, sent: Sent, got: Seen) -> Mapping[str, Any]:
         f"{way}_residual_loss_ratio": _rounded(_share(got.video_missing, got.video_sent)),
         f"{way}_concealed_ratio": _rounded(_share(got.audio_concealed, got.audio_sent)),
         f"{way}_freezes": got.freeze_count,
+        f"{way}_complete_frames_per_second": _rounded(got.frames_complete / got.judged_seconds),
         f"{way}_jitter_seconds": _rounded(got.jitter_seconds),
         f"{way}_pdv_seconds": _rounded(got.pdv_seconds),
         f"{way}_retransmitted": sent.retransmitted,
