@@ -19,6 +19,7 @@ from jharnet_monitor.drills.record import _carried, new_row, summed_up
 from jharnet_monitor.drills.together import Together
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.shared_line import Share, shared_line
+from jharnet_monitor.live import Live
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.report.drill_paper import drill_content
 from jharnet_monitor.report.words import words
@@ -110,9 +111,15 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
         assert (uplink[f"{way}_full"], uplink[f"{way}_calls"]) == (False, 2)
     paths = sorted((m.office, m.path, m.outcome.value) for m in bench.recorded)
     assert paths == [
-        ("boram", "gallery", "ok"), ("boram", "jharnet", "ok"), ("patamda", "jharnet", "no_data"),
-        ("potka", "gallery", "ok"), ("potka", "jharnet", "ok"),
+        ("boram", "drill", "ok"), ("boram", "gallery", "ok"), ("patamda", "drill", "no_data"),
+        ("potka", "drill", "ok"), ("potka", "gallery", "ok"),
     ]  # fmt: skip
+    live = Live(bench.config)
+    for measurement in bench.recorded:
+        live.take(measurement)
+    assert not any("conference" in live.offices[name].latest for name in OFFICES), (
+        "what all offices had together is no office's own grade, on no page and in no metric"
+    )
     assert {m.conditions["drill"] for m in bench.recorded} == {drill["id"]}
     assert all(bench.spent(name) > 50_000 for name in OFFICES[:2])
     text = _shown(drill, bench.config)
@@ -155,11 +162,62 @@ async def test_a_drill_that_is_stopped_is_kept_as_far_as_it_went() -> None:
     _shown(drill, bench.config)
 
 
-async def test_a_drill_over_the_budget_is_refused_before_it_starts() -> None:
-    """It says what it costs, what there is, and how long it may be."""
+async def test_a_drill_whose_record_fails_ends_and_says_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database breaks when the first call is kept: the other calls end with it, before the
+    line is given back, and whoever follows the drill sees that it is over.
+    """
+    monkeypatch.setattr("jharnet_monitor.drills.hold.GALLERY_SECONDS", (2.0, 60.0))
+    bench = Bench(agents={"boram": LoopbackAgent(office="boram")})
+
+    async def broken(measurement: Measurement) -> None:
+        await bench.until(lambda: "live" in rows["boram"])
+        raise OSError("no space left on device")
+
+    bench.runner._record = broken
+    drill = bench.drills.start("audio", 1.0)
+    rows = {row["office"]: row for row in drill["offices"]}
+    await bench.until(lambda: drill["state"] != "running")
+    assert drill["state"] == "stopped" and "no space left on device" in caplog.text
+    await bench.until(lambda: bool(bench.kept))
+    assert bench.kept == [drill] and "phase" not in drill and "live" not in rows["boram"]
+    assert rows["boram"]["joined"] and bench.runner.share.reserved == 0
+    assert bench.drills.start("audio", MINUTES), "the next one can be held"
+    await bench.drills.stop()
+
+
+async def test_a_drill_that_cannot_be_kept_is_over_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its state on the screen does not hang on the database."""
     bench = Bench()
-    with pytest.raises(UserError, match=r"354 MB.*300 MB.*at most 12\.7 minutes"):
+
+    async def broken(drill: dict[str, Any]) -> None:
+        raise OSError("disk is gone")
+
+    bench.drills._keep = broken
+    drill = bench.drills.start("audio", MINUTES)
+    await bench.until(lambda: drill["state"] == "done" and "disk is gone" in caplog.text)
+    _shown(drill, bench.config)
+
+
+async def test_a_drill_over_the_budget_is_refused_before_it_starts() -> None:
+    """It says what it costs with its gallery, what there is, and how long it may be: so long it is
+    not refused, and a tenth of a minute longer it is.
+    """
+    bench = Bench()
+    with pytest.raises(UserError, match=r"362 MB.*300 MB.*at most 12\.3 minutes"):
         bench.drills.start("720p", 15)
+    with pytest.raises(UserError, match=r"at most 12\.3 minutes"):
+        bench.drills.start("720p", 12.4)
+    bench.drills.start("720p", 12.3)
+    await bench.drills.stop()
+    small = Bench(config=make_config(budget="2 MB"))
+    with pytest.raises(UserError, match="2 MB a day: not even the shortest drill fits"):
+        small.drills.start("720p", 1)
+    small.drills.start("audio", 1)  # has no gallery
+    await small.drills.stop()
     with pytest.raises(UserError, match="no profile `8k`"):
         bench.drills.start("8k", 1)
     assert bench.drills.get("none") is None

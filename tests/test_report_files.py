@@ -28,6 +28,7 @@ from jharnet_monitor.report.apart import keep_drill
 from jharnet_monitor.report.build import FORMATS, make
 from jharnet_monitor.report.compose import drafts
 from jharnet_monitor.report.drill_paper import make_drill
+from jharnet_monitor.report.drills import borne
 from jharnet_monitor.report.files import SettingError, write_whole
 from jharnet_monitor.report.pdf import set_pdf
 from jharnet_monitor.report.source import summarise
@@ -193,7 +194,7 @@ def test_the_drills_paper_is_one_page_to_be_signed(made: Made, language: str) ->
     for phrase in (
         said("drill.absent", names=names), said("drill.signatory.dio"), said("cause.no_agent"),
         "1.61 Mbit/s", said("drill.loss", loss="1.23 %"), "17.1 / 16.2 Mbit/s",
-        said("drill.bears", down=said("drill.at_least", n=9), up=said("drill.about", n=7)),
+        *borne(drill["uplink"], said),
         *(texts.office_name(office, said) for office in made.config.offices),
     ):  # fmt: skip
         assert plain(phrase) in text, phrase

@@ -148,7 +148,8 @@ async def test_drills_are_started_and_followed(client: Client, hub: MadeUpHub) -
     assert await error(client, "/api/v1/drills/d2", 404) == "no such drill"
     for body, says in (
         ({"profile": "4k"}, "no profile `4k`; there are audio, 180p"),
-        ({"minutes": 0}, "`minutes` must be a number over 0, up to 60"),
+        ({"minutes": 0.01}, "`minutes` must be a number from 0.1 to 60"),
+        ({"minutes": 61}, "`minutes` must be a number from 0.1 to 60"),
         ({"minutes": True}, "`minutes` must be a number"),
         ({"minutes": "5"}, "`minutes` must be a number"),
         ({"minutes": 1e400}, "`minutes` must be a number"),

@@ -18,8 +18,10 @@ from rich.text import Text
 from jharnet_monitor.client import HubClient
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.judge.drill import bears, held, mark
 from jharnet_monitor.report.words import words
 from jharnet_monitor.rtc.profiles import PROFILES
 
@@ -31,7 +33,9 @@ _PHASES = {"waiting": "waiting for the line", "conference": "conference", "galle
 
 def drill(
     profile: Annotated[str, typer.Option(help="audio, 180p, 360p, 540p or 720p")] = "720p",
-    minutes: Annotated[float, typer.Option(min=0.1, max=60, help="How long.")] = 5.0,
+    minutes: Annotated[
+        float, typer.Option(min=SHORTEST_DRILL, max=LONGEST_DRILL, help="How long.")
+    ] = 5.0,
     report: Annotated[
         bool, typer.Option("--report", help="Then write the page to be signed.")
     ] = False,
@@ -56,8 +60,8 @@ def drill(
 
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
             write_page(state["id"], config=config)
-    wanted = _wanted(state, loaded)
-    raise typer.Exit(0 if all(_held(row, wanted) for row in state["offices"]) else 1)
+    wanted = mark(state["profile"], loaded.thresholds.grade)
+    raise typer.Exit(0 if all(held(row, wanted) for row in state["offices"]) else 1)
 
 
 def _followed(
@@ -76,16 +80,6 @@ def _followed(
     return state
 
 
-def _wanted(state: Mapping[str, Any], config: Config) -> int:
-    """The grade that the district asks for, as far as the profile allows it."""
-    most = {"audio": 1, "180p": 2, "360p": 3, "540p": 3}.get(state["profile"], 4)
-    return min(config.thresholds.grade, most)
-
-
-def _held(row: Mapping[str, Any], wanted: int) -> bool:
-    return bool(row["outcome"] == "ok" and row["grade"] >= wanted)
-
-
 def view(state: Mapping[str, Any], config: Config) -> RenderableType:
     """The whole screen: a row an office, and once it is over what there is to say."""
     phase = _PHASES.get(state.get("phase", ""), state["state"])
@@ -97,7 +91,8 @@ def view(state: Mapping[str, Any], config: Config) -> RenderableType:
         table.add_column(heading)
     for row in state["offices"]:
         table.add_row(names.get(row["office"], row["office"]), *_cells(row, state))
-    return Group(table, *(Text(line) for line in _summary(state, names, _wanted(state, config))))
+    wanted = mark(state["profile"], config.thresholds.grade)
+    return Group(table, *(Text(line) for line in _summary(state, names, wanted)))
 
 
 def _cells(row: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -153,8 +148,8 @@ def _summary(state: Mapping[str, Any], names: Mapping[str, str], wanted: int) ->
     if state["state"] == "running":
         return
     rows = state["offices"]
-    held = sum(_held(row, wanted) for row in rows)
-    yield f"{held} of {len(rows)} offices held at least {GRADES[wanted]}."
+    able = sum(held(row, wanted) for row in rows)
+    yield f"{able} of {len(rows)} offices held at least {GRADES[wanted]}."
     absent = state["absent"]
     yield (
         "Did not take part: " + ", ".join(names.get(office, office) for office in absent)
@@ -163,14 +158,20 @@ def _summary(state: Mapping[str, Any], names: Mapping[str, str], wanted: int) ->
     )
     uplink = state["uplink"]
     for way, whom in (("down", "to all offices"), ("up", "from all offices")):
-        most, calls = uplink[f"{way}_most_bits_per_second"], uplink[f"{way}_calls"]
-        if calls is None:
-            yield f"Headquarters' line, {whom} together: not known, for no call was held."
-            continue
-        bears = "about" if uplink[f"{way}_full"] else "at least"
-        yield (
-            f"Headquarters' line, {whom} together: {most / 1e6:.1f} Mbit/s; "
-            f"it bears {bears} {calls} such calls at once."
-        )
-        if held := uplink[f"{way}_held_back"]:
-            yield f"  It held back {len(held)} offices whose own lines carry more."
+        yield f"Headquarters' line, {whom} together: {_line(uplink, way)}."
+        if uplink[f"{way}_full"] and (back := uplink[f"{way}_held_back"]):
+            one = len(back) == 1
+            whose = "office whose own line carries" if one else "offices whose own lines carry"
+            yield f"  It held back {len(back)} {whose} more."
+
+
+def _line(uplink: Mapping[str, Any], way: str) -> str:
+    """What headquarters' line carried at most, and how many such calls it bears."""
+    if uplink[f"{way}_calls"] is None:
+        return "not known, for no call was held"
+    carried = f"{uplink[f'{way}_most_bits_per_second'] / 1e6:.1f} Mbit/s"
+    found = bears(uplink, way)
+    if found is None:
+        return carried
+    key, calls = found
+    return f"{carried}; it {words('en')(f'drill.calls.{key}', n=calls)}"

@@ -11,6 +11,8 @@ from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Rate, Ratio
 
 Profile = Literal["audio", "180p", "360p", "540p", "720p"]
+SHORTEST_DRILL, LONGEST_DRILL = 0.1, 60
+"""Minutes, for a planned drill as for one by hand."""
 
 
 class ConferenceProbe(Section):
@@ -40,7 +42,7 @@ class PlannedDrill(Section):
     """Such as `wed` or `mon,thu`; only working days, and no public holidays."""
     profile: Profile = "720p"
     """What headquarters sends to every office and receives from it."""
-    minutes: Annotated[Number, Field(ge=0.1, le=60)] = 5.0
+    minutes: Annotated[Number, Field(ge=SHORTEST_DRILL, le=LONGEST_DRILL)] = 5.0
     """Length of the conference; the gallery after it takes a fifth of that, a minute at most."""
 
 

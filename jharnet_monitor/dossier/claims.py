@@ -18,6 +18,7 @@ from jharnet_monitor.dossier.evidence import Evidence
 from jharnet_monitor.judge import capacity, stats
 from jharnet_monitor.judge.assess import Seen, assess
 from jharnet_monitor.judge.availability import Account, account
+from jharnet_monitor.judge.drill import held, mark
 from jharnet_monitor.judge.traffic import other
 from jharnet_monitor.model import OfficeState, format_utc
 from jharnet_monitor.report.claims import interval, judged, rounded
@@ -163,7 +164,8 @@ def _drill(drill: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """How many took part and held the conference; Wilson's interval, since each is tested once."""
     rows = drill["offices"]
     joined = [row for row in rows if row["joined"]]
-    able = sum((row.get("grade") or 0) >= config.thresholds.grade for row in joined)
+    least = mark(str(drill["profile"]), config.thresholds.grade)
+    able = sum(held(row, least) for row in joined)
     return {
         "id": str(drill["id"]),
         "started_at": str(drill["started_at"]),

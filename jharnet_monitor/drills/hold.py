@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.calls import SHORTEST_DRILL
 from jharnet_monitor.drills.record import (
     gallery,
     gallery_outcome,
@@ -41,6 +42,8 @@ STAGGER_SECONDS = 0.1
 """Between two calls' beginnings: their handshakes must not be what is measured."""
 GALLERY_SHARE, GALLERY_SECONDS = 0.2, (10.0, 60.0)
 """The gallery takes so much of the conference's time, within these bounds."""
+CONFERENCE, GALLERY = "drill", "gallery"
+"""The paths of a drill's calls: what all offices had at once is no office's own grade."""
 
 Keep = Callable[[dict[str, Any]], Awaitable[None]]
 Alone = Callable[[str], tuple[float | None, float | None]]
@@ -114,13 +117,19 @@ class Drills:
 
     def _check_budget(self, config: Config, profile: str, minutes: float) -> None:
         """No office could take part in a drill that costs more than a whole day's budget."""
-        need = call_bytes(rung(profile), rung(profile), minutes * 60)
-        if need > config.budget:
-            fitting = minutes * config.budget / need
-            raise UserError(
-                f"{minutes:g} minutes at {profile} cost each office {need / 1e6:.0f} MB, and its "
-                f"budget is {config.budget / 1e6:.0f} MB a day: take at most {fitting:.1f} minutes"
-            )
+
+        def need(length: float) -> int:
+            return _bytes(profile, 60 * length, len(config.offices))
+
+        if need(minutes) <= config.budget:
+            return
+        tenths = (n / 10 for n in range(int(10 * minutes), int(10 * SHORTEST_DRILL) - 1, -1))
+        most = next((length for length in tenths if need(length) <= config.budget), None)
+        advice = f"take at most {most:g} minutes" if most else "not even the shortest drill fits"
+        raise UserError(
+            f"{minutes:g} minutes at {profile} cost each office {need(minutes) / 1e6:.0f} MB, and "
+            f"its budget is {config.budget / 1e6:.0f} MB a day: {advice}"
+        )
 
     async def stop(self) -> None:
         """End a drill under way; what is known of it is kept."""
@@ -129,30 +138,41 @@ class Drills:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _hold(self, drill: dict[str, Any], seconds: float) -> None:
-        rows: list[dict[str, Any]] = drill["offices"]
-        together = Together()
+        """Hold the drill to its end, which it has whatever happens."""
+        together, state = Together(), "stopped"
         try:
             async with self._runner.own_uplink():
-                drill["phase"] = "conference"
-                options = {"profile": drill["profile"], "seconds": seconds}
-                await self._all(drill, rows, options, together)
-                tiles = gallery(sum(row["joined"] for row in rows))
-                if tiles is not None and drill["profile"] != "audio":
-                    drill["phase"] = "gallery"
-                    shortest, longest = GALLERY_SECONDS
-                    seconds = min(longest, max(shortest, GALLERY_SHARE * seconds))
-                    options = {**tiles, "seconds": seconds, "path": "gallery"}
-                    joined = [row for row in rows if row["joined"]]
-                    drill["pictures"] = len(joined)
-                    await self._all(drill, joined, options)
-            drill["state"] = "done"
-        except asyncio.CancelledError:
-            drill["state"] = "stopped"
-            raise
+                await self._phases(drill, seconds, together)
+            state = "done"
+        except Exception:
+            log.exception("drill %s broke off", drill["id"])
         finally:
-            del drill["phase"]
+            await self._end(drill, state, together)
+
+    async def _end(self, drill: dict[str, Any], state: str, together: Together) -> None:
+        """Sum it up and keep it; whoever follows it sees that it is over even if that fails."""
+        del drill["phase"]
+        try:
             summed_up(drill, self._alone, together.most())
+            drill["state"] = state
             await self._keep(drill)
+        except Exception:
+            drill["state"] = state
+            log.exception("drill %s could not be kept", drill["id"])
+
+    async def _phases(self, drill: dict[str, Any], seconds: float, together: Together) -> None:
+        """The conference, then the gallery of those who came to it."""
+        rows: list[dict[str, Any]] = drill["offices"]
+        drill["phase"] = "conference"
+        options = {"profile": drill["profile"], "seconds": seconds, "path": CONFERENCE}
+        await self._all(drill, rows, options, together)
+        tiles = gallery(sum(row["joined"] for row in rows))
+        if tiles is not None and drill["profile"] != "audio":
+            drill["phase"] = "gallery"
+            options = {**tiles, "seconds": _gallery_seconds(seconds), "path": GALLERY}
+            joined = [row for row in rows if row["joined"]]
+            drill["pictures"] = len(joined)
+            await self._all(drill, joined, options)
 
     async def _all(
         self,
@@ -161,10 +181,11 @@ class Drills:
         options: dict[str, Any],
         together: Together | None = None,
     ) -> None:
-        """Hold a call with every office of `rows` at the same time."""
+        """Hold a call with every office of `rows` at the same time; one that breaks ends all."""
         options = {**options, "drill": drill["id"]}
-        calls = (self._office(drill, row, n, options, together) for n, row in enumerate(rows))
-        await asyncio.gather(*calls)
+        async with asyncio.TaskGroup() as calls:
+            for n, row in enumerate(rows):
+                calls.create_task(self._office(drill, row, n, options, together))
 
     async def _office(
         self,
@@ -187,7 +208,23 @@ class Drills:
             )
         finally:
             row.pop("live", None)
-        if "path" in options:
+        if options["path"] == GALLERY:
             row["gallery"] = gallery_outcome(measurement, drill["pictures"])
         else:
             row.update(outcome(measurement))
+
+
+def _gallery_seconds(seconds: float) -> float:
+    """How long the gallery after a conference of so many seconds is."""
+    shortest, longest = GALLERY_SECONDS
+    return min(longest, max(shortest, GALLERY_SHARE * seconds))
+
+
+def _bytes(profile: str, seconds: float, offices: int) -> int:
+    """What a drill puts on an office's line where all take part: conference and gallery."""
+    top, tiles = rung(profile), gallery(offices)
+    conference = call_bytes(top, top, seconds)
+    if tiles is None or profile == "audio":
+        return conference
+    own = min(rung(tiles["up"]), rung(tiles["profile"]), key=lambda step: step.line_rate)
+    return conference + call_bytes(rung(tiles["profile"]), own, _gallery_seconds(seconds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jharnet_monitor.judge.drill import limit
 from jharnet_monitor.judge.shared_line import Share, SharedLine, shared_line
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.rtc.profiles import AUDIO_LINE_RATE, rung, rungs_below
@@ -26,6 +27,7 @@ def new_row(office: str) -> dict[str, Any]:
         "cause": None,
         "grade": None,
         "limited_by": None,
+        "worse_way": None,
         "up": {},
         "down": {},
         "gallery": None,
@@ -60,6 +62,7 @@ def outcome(measurement: Measurement) -> dict[str, Any]:
         "cause": measurement.cause,
         "grade": values.get("grade"),
         "limited_by": conditions.get("limited_by"),
+        "worse_way": conditions.get("worse_way"),
         "measurement": measurement.id,
         **{
             way: {
@@ -105,7 +108,7 @@ def summed_up(
     alone: Callable[[str], tuple[float | None, float | None]],
     most: Mapping[str, float | None],
 ) -> None:
-    """Add who did not take part, and what headquarters' line bore.
+    """Add who did not take part, what headquarters' line bore, and whom it held back.
 
     `down` is towards the offices, so it is what headquarters sent. A call that broke says nothing
     of that line, and where no call was held, nothing is known of it: None. `most` is what all calls
@@ -130,6 +133,9 @@ def summed_up(
         line = None
         if shares:
             line = shared_line(shares, most[way], wanted, uplink["contracted_bits_per_second"])
+        for row in held:
+            if row["worse_way"] == way:
+                row["limited_by"] = limit(row, line, alone(row["office"])[number])
         uplink.update(_told(way, line, most[way]))
         uplink[f"{way}_gallery_bits_per_second"] = _gallery_rate(rows, way)
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config.case import Letter
 from jharnet_monitor.judge.capacity import Verdict
+from jharnet_monitor.judge.drill import held, mark
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.changes import changes
@@ -103,12 +104,12 @@ def _drills(summary: Summary, words: Words) -> str:
         return words("report.directive.no_drill")
     newest = summary.drills[-1]
     rows = newest["offices"]
-    wanted = summary.config.thresholds.grade
+    least = mark(str(newest["profile"]), summary.config.thresholds.grade)
     return words(
         "report.directive.drill",
         day=texts.day(parse_utc(newest["started_at"]).astimezone(summary.zone).date(), words),
         joined=sum(bool(row["joined"]) for row in rows),
-        able=sum(row.get("grade") is not None and row["grade"] >= wanted for row in rows),
+        able=sum(held(row, least) for row in rows),
         total=len(rows),
     )
 

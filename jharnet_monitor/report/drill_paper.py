@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config
+from jharnet_monitor.judge.drill import UPLINK, held, mark
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.drills import borne, carried, drill_row
@@ -70,7 +71,7 @@ def drill_content(
         "directive": directive,
         "order": words("drill.order"),
         "facts": _facts(drill, words),
-        "sentences": _sentences(rows, drill.get("uplink") or {}, config, words),
+        "sentences": _sentences(rows, drill, config, words),
         "head": [words(f"drill.head.{name}") for name in _HEADS],
         "rows": rows,
         "key": {"title": words("report.key"), "text": words("report.key_text")},
@@ -105,17 +106,19 @@ def _facts(drill: Mapping[str, Any], words: Words) -> list[list[str]]:
 
 
 def _sentences(
-    rows: Sequence[Mapping[str, Any]], uplink: Mapping[str, Any], config: Config, words: Words
+    rows: Sequence[Mapping[str, Any]], drill: Mapping[str, Any], config: Config, words: Words
 ) -> list[str]:
     """Who took part and who did not; who held the conference and who did not; and the line."""
-    wanted = config.thresholds.grade
+    least = mark(str(drill["profile"]), config.thresholds.grade)
     absent = [row["office"] for row in rows if not row["joined"]]
-    able = [row["office"] for row in rows if row["grade"] is not None and row["grade"] >= wanted]
+    pairs = list(zip(rows, drill["offices"], strict=True))
+    able = [row["office"] for row, own in pairs if held(own, least)]
     short = [
         row["office"]
-        for row in rows
-        if row["joined"] and row["grade"] is not None and row["grade"] < wanted
+        for row, own in pairs
+        if row["joined"] and row["grade"] is not None and not held(own, least)
     ]
+    back = [row["office"] for row, own in pairs if own.get("limited_by") == UPLINK]
     joined = words("report.drill.joined", joined=len(rows) - len(absent), total=len(rows))
     sentences = [joined]
     if absent:
@@ -124,4 +127,6 @@ def _sentences(
         sentences.append(words("drill.able", names=texts.listed(able, words)))
     if short:
         sentences.append(words("drill.short", names=texts.listed(short, words)))
-    return [*sentences, *borne(uplink, words)]
+    if back:
+        sentences.append(words("drill.held_back", names=texts.listed(back, words)))
+    return [*sentences, *borne(drill.get("uplink") or {}, words)]

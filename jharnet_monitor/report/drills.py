@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jharnet_monitor.config import Config
+from jharnet_monitor.judge.drill import bears
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report import texts
 from jharnet_monitor.report.page_one import grade_text
@@ -80,16 +81,12 @@ def _carried_in_words(uplink: Mapping[str, Any], words: Words) -> Iterator[str]:
 
 
 def borne(uplink: Mapping[str, Any], words: Words) -> Iterator[str]:
-    """What headquarters' own line could bear; nothing where no call was held."""
-    if uplink.get("down_calls") and uplink.get("up_calls"):
-        bears = {
-            way: words(
-                "drill.about" if uplink[f"{way}_full"] else "drill.at_least",
-                n=uplink[f"{way}_calls"],
-            )
-            for way in ("down", "up")
-        }
-        yield words("drill.bears", **bears)
+    """What headquarters' own line could bear each way; nothing where that is not known."""
+    for way in ("down", "up"):
+        found = bears(uplink, way)
+        if found is not None:
+            key, calls = found
+            yield words(f"drill.bears.{way}", calls=words(f"drill.calls.{key}", n=calls))
 
 
 def name_of(office: str, config: Config, words: Words) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 from jharnet_monitor import __version__
+from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
 from jharnet_monitor.model import QUANTITIES, Cause, OfficeState, Outcome
 from jharnet_monitor.web.query import (
     DEFAULT_LIMIT,
     LARGEST_LIMIT,
-    LONGEST_DRILL_MINUTES,
     LONGEST_REASON,
     PROFILES,
 )
@@ -39,7 +39,9 @@ def document(probes: Sequence[str]) -> dict[str, Any]:
     }
     *_, limit = paths["/api/v1/measurements"]["get"]["parameters"]
     limit["schema"] |= {"default": DEFAULT_LIMIT, "maximum": LARGEST_LIMIT}
-    _body(paths["/api/v1/drills"])["minutes"]["maximum"] = LONGEST_DRILL_MINUTES
+    _body(paths["/api/v1/drills"])["minutes"] |= {
+        "minimum": SHORTEST_DRILL, "maximum": LONGEST_DRILL,
+    }  # fmt: skip
     _body(paths["/api/v1/maintenance"])["reason"]["maxLength"] = LONGEST_REASON
     return described
 

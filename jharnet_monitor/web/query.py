@@ -11,13 +11,13 @@ from typing import Any
 
 from multidict import MultiMapping
 
+from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.web.errors import Refusal, unknown_office
 
 DEFAULT_LIMIT = 1000
 LARGEST_LIMIT = 10_000
 PROFILES = ("audio", "180p", "360p", "540p", "720p")
-LONGEST_DRILL_MINUTES = 60
 LONGEST_REASON = 200
 
 _PARAMETERS = ("office", "probe", "since", "until", "limit")
@@ -115,9 +115,11 @@ def parse_drill(data: Mapping[str, Any], default_profile: str) -> tuple[str, flo
     if (
         isinstance(minutes, bool)
         or not isinstance(minutes, int | float)
-        or not 0 < minutes <= LONGEST_DRILL_MINUTES
+        or not SHORTEST_DRILL <= minutes <= LONGEST_DRILL
     ):
-        raise Refusal(400, f"`minutes` must be a number over 0, up to {LONGEST_DRILL_MINUTES}")
+        raise Refusal(
+            400, f"`minutes` must be a number from {SHORTEST_DRILL:g} to {LONGEST_DRILL:g}"
+        )
     return profile, float(minutes)
 
 

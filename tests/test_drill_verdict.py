@@ -1,0 +1,134 @@
+"""What is said of a drill: whose line was the limit, who held it, and what the line bears."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands import drill as command
+from jharnet_monitor.config import Config
+from jharnet_monitor.drills.record import new_row, summed_up
+from jharnet_monitor.report.drill_paper import drill_content
+from jharnet_monitor.report.drills import borne, drill_row
+from jharnet_monitor.report.words import LANGUAGES, words
+from tests.support import OFFICES, make_config
+
+STEPPED = {"bits_per_second": 0.55e6, "capacity_bits_per_second": 0.65e6, "video_loss_ratio": 0.0}
+FREE = {"bits_per_second": 1.5e6, "video_loss_ratio": 0.0}
+
+
+def _drill(profile: str = "720p", uplink: float = 2e6, **row: Any) -> dict[str, Any]:
+    """A drill in which every office's call stepped down on the way towards it."""
+    every = {
+        "joined": True, "outcome": "ok", "grade": 2.0, "limited_by": "rate", "worse_way": "down",
+        "down": STEPPED, "up": FREE,
+    } | row  # fmt: skip
+    return {
+        "id": "d", "state": "done", "profile": profile, "started_at": "2026-11-25T06:00:00.000Z",
+        "minutes": 5.0, "offices": [new_row(office) | every for office in OFFICES],
+        "uplink": {"contracted_bits_per_second": uplink},
+    }  # fmt: skip
+
+
+def _ended(drill: dict[str, Any], *alone: float | None) -> dict[str, Any]:
+    """`drill`, summed up where the offices' lines carried so much by themselves."""
+    rates = dict(zip(OFFICES, alone, strict=True))
+    summed_up(drill, lambda office: (rates[office], rates[office]), {"down": 1.95e6, "up": 4.5e6})
+    return drill
+
+
+def _screen(drill: dict[str, Any], config: Config) -> str:
+    screen = io.StringIO()
+    Console(width=200, file=screen).print(command.view(drill, config))
+    return screen.getvalue()
+
+
+def _paper(drill: dict[str, Any], language: str) -> dict[str, Any]:
+    return drill_content(drill, make_config(), SystemClock().now(), words(language))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_headquarters_line_is_not_laid_at_an_offices_door(language: str) -> None:
+    """Three offices of 4 Mbit/s on an uplink of 2: the record, the signed page, the table of the
+    weekly report and the screen all name headquarters' own line, and no office's.
+    """
+    drill = _ended(_drill(), 4e6, 4e6, 4e6)
+    assert drill["uplink"]["down_full"] and drill["uplink"]["down_held_back"] == list(OFFICES)
+    assert {row["limited_by"] for row in drill["offices"]} == {"uplink"}
+    said = words(language)
+    told = said("report.office.limited", what=said("limited_by.uplink"))
+    paper = _paper(drill, language)
+    assert [row["cause"] for row in paper["rows"]] == [told] * 3
+    assert drill_row(drill["offices"][0], make_config(), said)["cause"] == told
+    assert said("limited_by.rate") not in str(paper)
+    assert "limited by: headquarters' own line" in _screen(drill, make_config())
+
+
+def test_an_office_whose_own_line_was_the_limit_is_told_so_beside_the_others() -> None:
+    """Its line alone carries too little; where that was never tested, nobody can tell; and a line
+    that was not full held back nobody.
+    """
+    limits = [row["limited_by"] for row in _ended(_drill(), 4e6, 4e6, 1e6)["offices"]]
+    assert limits == ["uplink", "uplink", "rate"]
+    limits = [row["limited_by"] for row in _ended(_drill(), 4e6, 4e6, None)["offices"]]
+    assert limits == ["uplink", "uplink", "unknown"]
+    upward = _ended(_drill(worse_way="up"), 4e6, 4e6, 4e6)
+    assert {row["limited_by"] for row in upward["offices"]} == {"rate"}
+    lossy = _ended(_drill(limited_by="loss"), 4e6, 4e6, 4e6)
+    assert {row["limited_by"] for row in lossy["offices"]} == {"loss"}
+    wide = _ended(_drill(uplink=34e6), 4e6, 1e6, 1e6)
+    assert not wide["uplink"]["down_full"]
+    assert [row["limited_by"] for row in wide["offices"]] == ["rate"] * 3
+    assert "held back" not in _screen(wide, make_config())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_who_held_the_conference_is_judged_by_the_profile_everywhere(language: str) -> None:
+    """A drill at 180p can show no more than a small picture: page and screen agree on its mark."""
+    drill = _ended(_drill("180p", down=FREE, limited_by="none"), 4e6, 4e6, 4e6)
+    sentences = _paper(drill, language)["sentences"]
+    names = _names(language)
+    assert words(language)("drill.able", names=names) in sentences
+    assert words(language)("drill.short", names=names) not in sentences
+    assert "3 of 3 offices held at least low video" in _screen(drill, make_config())
+    short = _ended(_drill("180p", grade=1.0), 4e6, 4e6, 4e6)
+    assert words(language)("drill.short", names=names) in _paper(short, language)["sentences"]
+
+
+def _names(language: str) -> str:
+    first, second, third = (
+        o.name_hi if language == "hi" else o.name for o in make_config().offices
+    )
+    return f"{first}, {second}{words(language).phrases['list_and']}{third}"
+
+
+@pytest.mark.parametrize(
+    ("calls", "full", "told"),
+    [
+        (0, True, "From the offices, headquarters' line does not bear even one such call."),
+        (1, True, "From the offices, headquarters' line bears about 1 such call."),
+        (7, True, "From the offices, headquarters' line bears about 7 such calls at once."),
+        (1, False, "From the offices, headquarters' line bears at least 1 such call."),
+        (0, False, None),
+    ],
+)
+def test_what_the_line_bears_is_said_in_the_worst_case_too(
+    calls: int, full: bool, told: str | None
+) -> None:
+    """Not one is an answer; where a line that was not full bore none, nothing is known of it."""
+    uplink = {"down_calls": 3, "down_full": False, "up_calls": calls, "up_full": full}
+    down = "Towards the offices, headquarters' line bears at least 3 such calls at once."
+    assert list(borne(uplink, words("en"))) == [down, *([told] if told else [])]
+    assert len(list(borne(uplink, words("hi")))) == (2 if told else 1)
+    drill = _ended(_drill(), 4e6, 4e6, 4e6)
+    drill["uplink"] |= uplink
+    text = _screen(drill, make_config())
+    if told:
+        bears = told.removeprefix("From the offices, headquarters' line ")
+        assert f"from all offices together: 4.5 Mbit/s; it {bears}" in text
+    else:
+        assert "from all offices together: 4.5 Mbit/s." in text
