@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.commands import drill as command
 from jharnet_monitor.config import Config
 from jharnet_monitor.drills.record import new_row, summed_up
 from jharnet_monitor.report.drill_paper import drill_content
 from jharnet_monitor.report.drills import borne, drill_row
+from jharnet_monitor.report.source import summarise
 from jharnet_monitor.report.words import LANGUAGES, words
+from jharnet_monitor.store import Store
+from tests import made_up
+from tests.made_up_week import MADE_AT, WEEK
 from tests.support import OFFICES, make_config
 
 STEPPED = {"bits_per_second": 0.55e6, "capacity_bits_per_second": 0.65e6, "video_loss_ratio": 0.0}
@@ -132,3 +139,24 @@ def test_what_the_line_bears_is_said_in_the_worst_case_too(
         assert f"from all offices together: 4.5 Mbit/s; it {bears}" in text
     else:
         assert "from all offices together: 4.5 Mbit/s." in text
+
+
+def test_a_drill_grades_no_office_in_the_weekly_report(tmp_path: Path) -> None:
+    """Three drills came to a small picture, alone the office held HD; so it did the week before."""
+    store = Store(f"sqlite:///{tmp_path / 'drills.db'}", ManualClock(MADE_AT))
+    store.migrate()
+    for begin in (WEEK.before().start, WEEK.start):
+        at = begin + timedelta(days=2, hours=11)
+        calls = [made_up.conference("potka", at + timedelta(hours=n), 2) for n in range(3)]
+        store.add(
+            replace(call, conditions={**call.conditions, "path": "drill", "drill": f"d{n}"})
+            for n, call in enumerate(calls)
+        )
+        store.add([made_up.conference("potka", at + timedelta(hours=4), 4)])
+    summary = summarise(store, make_config(), WEEK, MADE_AT)
+    store.close()
+    office = summary.offices[0]
+    assert (office.conference.grade, office.conference.tests) == (4, 1)
+    assert office.before and (office.before.conference.grade, office.before.conference.tests) == (
+        4, 1,
+    )  # fmt: skip
