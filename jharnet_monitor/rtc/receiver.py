@@ -50,14 +50,11 @@ class Receiver:
 
     def __init__(self, round_trip: Callable[[], float]) -> None:
         self.audio, self.video = Arrivals(48_000), Arrivals(90_000)
-        self.foreign = 0
-        """Packets of no stream that the peer described."""
         self.last_at: float | None = None
         self.urgent = False
         """A packet was found missing just now, or the first picture came: `attend` at once."""
         self.quiet = False
         """The call is over: report no more."""
-        self.nacks = self.plis = 0
         self._begun = time.monotonic()
         self._round_trip = round_trip
         self._streams: Streams | None = None
@@ -82,28 +79,23 @@ class Receiver:
         return min(starts) if starts else None
 
     def received(self, data: bytes, at: float) -> None:
-        """Note one RTP packet."""
+        """Note one RTP packet; one of no stream that the peer described counts for nothing."""
         header = parse_header(data)
         if header is None or self._streams is None:
-            self.foreign += 1
             return
         streams = self._streams
         if header.ssrc == streams.audio.ssrc:
             if header.payload_type == streams.audio.payload_type:
                 self.audio.add(header, len(data), at, STARTS | ENDS, None)
                 self._note_arrival(at)
-                return
         elif header.ssrc == streams.video.ssrc:
             if header.payload_type == streams.video.payload_type:
                 self._video(data, header, at, header.payload, None)
                 self._note_arrival(at)
-                return
         elif header.ssrc == streams.video.rtx_ssrc:
             original = original_sequence(data, header)
             if original is not None:
                 self._video(data, header, at, header.payload + 2, original)
-            return
-        self.foreign += 1
 
     def _note_arrival(self, at: float) -> None:
         if self.last_at is not None:
@@ -181,12 +173,10 @@ class Receiver:
         for lost in _by_packet(due):
             packet = RtcpRtpfbPacket(RTCP_RTPFB_NACK, own, theirs)
             packet.lost = lost
-            self.nacks += len(packet.lost)
             await send(bytes(packet))
         oldest = min((since for _, _, since in self._missing.values()), default=now)
         if now - oldest > 0.2 + 2 * wait and now - self._last_pli > max(0.3, wait):
             self._last_pli = now
-            self.plis += 1
             await send(bytes(RtcpPsfbPacket(RTCP_PSFB_PLI, own, theirs)))
 
     async def _report(self, now: float, send: Send) -> None:
