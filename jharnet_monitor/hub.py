@@ -214,6 +214,10 @@ class Hub(AgentEvents):
         known = self.drills.get(drill_id)
         return known or await asyncio.to_thread(self.store.diary.drill, drill_id)
 
+    async def newest_drill(self) -> dict[str, Any] | None:
+        """The drill that began last: one of this hub's life, else as it was kept."""
+        return self.drills.newest or await asyncio.to_thread(self.store.diary.newest_drill)
+
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str
     ) -> dict[str, Any]:

@@ -3,6 +3,7 @@ asks of the hub is recorded."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -58,6 +59,10 @@ class MadeUpHub:
     async def drill(self, drill_id: str) -> dict[str, Any] | None:
         """There is one."""
         return {"id": "d1", "state": "done"} if drill_id == "d1" else None
+
+    async def newest_drill(self) -> dict[str, Any] | None:
+        """As the store has it."""
+        return await asyncio.to_thread(self.store.diary.newest_drill)
 
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str

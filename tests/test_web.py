@@ -18,6 +18,7 @@ from jharnet_monitor.report.words import words
 from jharnet_monitor.web import charts, formats, language
 from jharnet_monitor.web.formats import Formats
 from jharnet_monitor.web.status import status
+from tests import made_up_week
 from tests.made_up import NOW, OFFICES, bandwidth, conference, config, latency, no_data
 from tests.made_up_hub import MadeUpHub
 from tests.web_support import Client, bad_morning, page, serving
@@ -235,3 +236,16 @@ def test_every_word_of_the_page_is_there_in_both_languages() -> None:
     assert english.keys() == hindi.keys()
     same = {key for key in english if english[key] == hindi[key]}
     assert same <= {"headline.join", "office.sla", "office.latest_of"}
+
+
+async def test_the_newest_drill_stands_beside_the_table(client: Client, hub: MadeUpHub) -> None:
+    """How many held it, by the mark of its profile; nothing where there never was one."""
+    assert "at the same time" not in await page(client, "/")
+    drill = made_up_week.drill(hub.config)
+    hub.store.diary.add_drill(drill | {"started_at": "2026-01-01T06:30:00Z", "state": "running"})
+    hub.store.diary.add_drill(drill)
+    able, total = sum((row["grade"] or 0) >= 3 for row in drill["offices"]), len(drill["offices"])
+    assert f", 720p): {able} of {total} held the conference." in await page(client, "/")
+    assert f"{total} में से {able} में कॉन्फ्रेंसिंग सफल" in await page(client, "/", "hi")
+    hub.store.diary.add_drill(drill | {"state": "running"})
+    assert "has been under way since" in await page(client, "/")

@@ -74,6 +74,11 @@ class Drills:
         """A drill of this hub's life by its id, as it stands."""
         return self._drills.get(drill_id)
 
+    @property
+    def newest(self) -> dict[str, Any] | None:
+        """The drill of this hub's life that began last, as it stands."""
+        return next(reversed(self._drills.values()), None)
+
     def start(
         self, profile: str, minutes: float, by: Literal["hand", "schedule"] = "hand"
     ) -> dict[str, Any]:

@@ -13,7 +13,7 @@ LEAST_LINE = 107_000.0
 """bit/s, as IP rate, that its sound and its smallest picture take together, each way."""
 _SHARE, _BESIDE = 0.71, 30_000.0
 """Its picture gets this share of the line, less what its sound takes: it keeps the queue short."""
-_HEIGHTS = ((420_000.0, 720), (200_000.0, 540), (90_000.0, 360), (0.0, 180))
+_HEIGHTS = ((420_000.0, 720), (200_000.0, 540), (100_000.0, 360), (0.0, 180))
 """bit/s of picture from which it is so many lines high."""
 _MOST = 1_700_000.0
 """bit/s of picture that it sends at most."""

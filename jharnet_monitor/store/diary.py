@@ -222,6 +222,14 @@ class Diary:
         with reading(self._engine) as connection:
             return [json.loads(body) for body in connection.execute(query).scalars()]
 
+    def newest_drill(self) -> dict[str, Any] | None:
+        """The drill that began last, as it stands now."""
+        table = t.drills
+        query = select(table.c.body).order_by(table.c.started_at.desc(), table.c.number.desc())
+        with reading(self._engine) as connection:
+            body = connection.execute(query.limit(1)).scalar()
+        return None if body is None else json.loads(body)
+
     def drill(self, drill_id: str) -> dict[str, Any] | None:
         """A drill by its id, as it stands now."""
         table = t.drills

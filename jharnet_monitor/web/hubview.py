@@ -59,6 +59,9 @@ class HubView(Protocol):
     async def drill(self, drill_id: str) -> dict[str, Any] | None:
         """A drill by its id, as it stands; None when there is none."""
 
+    async def newest_drill(self) -> dict[str, Any] | None:
+        """The drill that began last, as it stands; None when none ever did."""
+
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str
     ) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from jharnet_monitor.web import join, reports
 from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
+from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.formats import Formats
 from jharnet_monitor.web.hubview import HubView
@@ -54,7 +55,9 @@ class Pages:
         """All offices at a glance."""
         formats = self._formats(request)
         content = status(self._hub.live, formats)
-        return await self._page(request, "status.html", formats, status=content)
+        newest = await self._hub.newest_drill()
+        drill = drill_line(newest, self._hub.config.thresholds.grade, formats)
+        return await self._page(request, "status.html", formats, status=content, drill=drill)
 
     async def office(self, request: web.Request) -> web.Response:
         """One office."""

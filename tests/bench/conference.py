@@ -77,7 +77,8 @@ CONDITIONS = (
     Condition("0.3, queue 1.5 s", (3,), link("0.3 Mbit/s", queue="1500ms"), quick=False),
     Condition("2 % loss", (4,), link("4 Mbit/s", 60, loss="2%")),
     Condition("5 % loss", (4,), link("4 Mbit/s", 60, loss="5%"), quick=False),
-    Condition("10 % loss", (1, 3, 4), link("4 Mbit/s", 60, loss="10%"), quick=False),
+    # Chromium wavers here: by its runs in chromium_truth.json the sound alone makes it 0 or 1.
+    Condition("10 % loss", (0, 1, 3, 4), link("4 Mbit/s", 60, loss="10%"), quick=False),
     Condition("20 % loss", (0, 1), link("4 Mbit/s", 60, loss="20%")),
     Condition("6 % in bursts", (4,), link("4 Mbit/s", 60, loss={"mean": "6%", "burst": 4})),
     Condition("1 % at 350 ms", (1,), link("4 Mbit/s", 350, loss="1%"), quick=False),
