@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from aioice.ice import Connection
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Channel, Failed, FarContext
 from jharnet_monitor.probes.conference_dialogue import Dialogue
 from jharnet_monitor.probes.conference_far import far_side
+from jharnet_monitor.rtc.aiortc_private import Port
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.profiles import rung
 from tests.call_support import LabCall, LoopbackAgent, Result, call
@@ -108,3 +111,20 @@ def test_a_long_way_ends_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
         result = LabCall(lab, "potka", seconds=9.0).join()
         assert result.error is None
         assert result.values["grade"] == 4
+
+
+async def test_a_check_is_sent_until_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four lost packets in a row must not look like blocked UDP: more than four are sent."""
+    sent: list[float] = []
+
+    async def answered(*asked: object) -> str:
+        await asyncio.sleep(1.0)
+        return "the answer"
+
+    monkeypatch.setattr("aioice.ice.StunProtocol.request", answered)
+    port = Port(Connection(ice_controlling=True))
+    monkeypatch.setattr(port, "send_stun", lambda message, addr: sent.append(time.monotonic()))
+    assert str(await port.request("check", ("127.0.0.1", 9))) == "the answer"
+    assert 4 < len(sent) < 8
+    await asyncio.sleep(0.4)
+    assert len(sent) < 8
