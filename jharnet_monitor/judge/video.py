@@ -23,16 +23,22 @@ _GIVE_UP = 3.0
 """Seconds after which a client waits no longer for a frame."""
 
 
-def play_out_delay(round_trip: float) -> float:
+_OWN_QUEUE = 0.015
+"""Seconds by which a client that fills a line delays its own repeats (fitted, see `client`)."""
+
+
+def play_out_delay(round_trip: float, full: bool = False) -> float:
     """Seconds that a client holds frames back, so that one retransmission arrives in time.
 
     Modelled: 0.9 of the round trip up to 200 ms, and a little for jitter (Chromium's mean buffer
-    was 39, 140 and 209 ms at round trips of 40, 150 and 300 ms).
+    was 39, 140 and 209 ms at round trips of 40, 150 and 300 ms); less by what its own queue
+    holds repeats up where it sends as much as the line takes (`full`).
 
     >>> [round(play_out_delay(ms / 1000), 3) for ms in (10, 40, 150, 300, 600)]
     [0.04, 0.044, 0.143, 0.208, 0.208]
     """
-    return max(0.04, min(0.2, 0.9 * round_trip) + 0.008)
+    held = max(0.04, min(0.2, 0.9 * round_trip) + 0.008)
+    return held - _OWN_QUEUE if full else held
 
 
 @dataclass(frozen=True, slots=True)
