@@ -13,6 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from jharnet_monitor.report.source import summarise
+from jharnet_monitor.report.summary import Summary
+from tests import made_up_week
+from tests.made_up_week import Made
+
 CI = os.environ.get("CI") == "true"
 
 
@@ -66,3 +71,17 @@ def pytest_make_collect_report(
         report.outcome = "failed"
         report.longrepr = f"{collector.nodeid} was skipped, which CI does not allow"
     return report
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """A store with four made-up weeks in it."""
+    week = made_up_week.make(tmp_path_factory.mktemp("week"))
+    yield week
+    week.store.close()
+
+
+@pytest.fixture(scope="module")
+def summary(made: Made) -> Summary:
+    """The summary of the last of them."""
+    return summarise(made.store, made.config, made_up_week.WEEK, made_up_week.MADE_AT)

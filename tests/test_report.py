@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import doctest
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -32,20 +31,6 @@ from jharnet_monitor.store import Transition
 from tests import made_up_week
 from tests.made_up_week import MADE_AT, WEEK, ZONE, Made
 from tests.pdf_text import pages_of, plain, text_of
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    """A store with two weeks in it."""
-    week = made_up_week.make(tmp_path_factory.mktemp("week"))
-    yield week
-    week.store.close()
-
-
-@pytest.fixture(scope="module")
-def summary(made: Made) -> Summary:
-    """The summary of the second week."""
-    return summarise(made.store, made.config, WEEK, MADE_AT)
 
 
 @pytest.fixture(scope="module")

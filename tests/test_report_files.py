@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,26 +30,11 @@ from jharnet_monitor.report.drill_paper import make_drill
 from jharnet_monitor.report.drills import borne
 from jharnet_monitor.report.files import SettingError, write_whole
 from jharnet_monitor.report.pdf import set_pdf
-from jharnet_monitor.report.source import summarise
 from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import LANGUAGES, words
 from tests import made_up_week
 from tests.made_up_week import MADE_AT, WEEK, Made
 from tests.pdf_text import plain, text_of
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    """A store with two weeks in it."""
-    week = made_up_week.make(tmp_path_factory.mktemp("week"))
-    yield week
-    week.store.close()
-
-
-@pytest.fixture(scope="module")
-def summary(made: Made) -> Summary:
-    """The summary of the second week."""
-    return summarise(made.store, made.config, WEEK, MADE_AT)
 
 
 @pytest.fixture(scope="module")

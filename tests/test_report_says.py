@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -19,23 +18,8 @@ from jharnet_monitor.report.phrases import interval
 from jharnet_monitor.report.source import summarise
 from jharnet_monitor.report.summary import Summary
 from jharnet_monitor.report.words import LANGUAGES, words
-from tests import made_up_week
-from tests.made_up_week import MADE_AT, WEEK, ZONE, Made
+from tests.made_up_week import MADE_AT, ZONE, Made
 from tests.pdf_text import plain, text_of
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    """A store with four weeks in it."""
-    week = made_up_week.make(tmp_path_factory.mktemp("week"))
-    yield week
-    week.store.close()
-
-
-@pytest.fixture(scope="module")
-def summary(made: Made) -> Summary:
-    """The summary of the last week."""
-    return summarise(made.store, made.config, WEEK, MADE_AT)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
