@@ -18,6 +18,7 @@ from jharnet_monitor.probes.conference_far import far_side
 from jharnet_monitor.rtc.aiortc_private import Port
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.profiles import rung
+from jharnet_monitor.rtc.receiver import Receiver
 from tests.call_support import LabCall, LoopbackAgent, Result, call
 from tests.lab_support import needs_lab
 
@@ -128,3 +129,16 @@ async def test_a_check_is_sent_until_it_is_answered(monkeypatch: pytest.MonkeyPa
     assert 4 < len(sent) < 8
     await asyncio.sleep(0.4)
     assert len(sent) < 8
+
+
+async def test_reports_that_break_end_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an end reports by may not end unseen: the other end's sender would go on blindly."""
+
+    async def broken(self: Receiver, send: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Receiver, "run", broken)
+    begun = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        await call(LoopbackAgent(), seconds=8.0, profile="audio")
+    assert time.monotonic() - begun < 4
