@@ -17,14 +17,14 @@ class Commands(LazyGroup):
     """Every command, in the order of the help."""
 
     lazy: ClassVar[Mapping[str, str]] = {
-        "run": "daemons:run",
-        "agent": "daemons:agent",
+        "run": "run:run",
+        "agent": "agent:agent",
         "check-config": "setup:check_config",
         "token": "setup:token",
-        "reload": "hand:reload",
-        "probe": "hand:probe",
+        "reload": "operate:reload",
+        "probe": "operate:probe",
         "drill": "drill:drill",
-        "maintenance": "hand:maintenance",
+        "maintenance": "operate:maintenance",
         "doctor": "doctor:doctor",
         "demo": "demo:demo",
         "tls": "tls:app",

@@ -8,3 +8,7 @@ class UserError(Exception):
 
     The message is one line and names what is wrong, where, and what would be right.
     """
+
+
+class StoreError(Exception):
+    """The database does not take or give what it should; says in one line why."""

@@ -92,7 +92,7 @@ class OfficeLive:
 
 
 @dataclass(slots=True)
-class SelfLive:
+class HubStatus:
     """The hub's own health. None where it is not known: then there is no such metric."""
 
     started_at: datetime | None = None
@@ -130,7 +130,7 @@ class Live:
         """What headquarters measured of its own line; it is no office and stands in no table."""
         self.uplink_up: bool | None = None
         """None while not known: no gateway is configured, or it was not asked yet."""
-        self.self_ = SelfLive()
+        self.hub = HubStatus()
 
     def of(self, office_id: str) -> OfficeLive | None:
         """An office, or headquarters; None for one that is not configured."""
@@ -189,7 +189,7 @@ class Live:
 
     def counters(self) -> dict[str, Any]:
         """Everything that only grows, as JSON, so that it survives a restart."""
-        own = self.self_
+        own = self.hub
         return {
             "offices": {
                 office_id: {
@@ -219,10 +219,10 @@ class Live:
             if len(counts) == len(office.rtt_buckets.counts):  # the bounds may change by version
                 office.rtt_buckets = RttHistogram(list(counts), total_seconds)
         own = data.get("self", {})
-        self.self_.schedule_missed = Counter(own.get("schedule_missed", {}))
-        self.self_.clock_steps = own.get("clock_steps", 0)
-        self.self_.database_errors = own.get("database_errors", 0)
-        self.self_.report_failures = own.get("report_failures", 0)
+        self.hub.schedule_missed = Counter(own.get("schedule_missed", {}))
+        self.hub.clock_steps = own.get("clock_steps", 0)
+        self.hub.database_errors = own.get("database_errors", 0)
+        self.hub.report_failures = own.get("report_failures", 0)
 
 
 def slot(measurement: Measurement) -> str:

@@ -19,13 +19,13 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from jharnet_monitor.client import HubClient
 from jharnet_monitor.demo.flow import Demo
 from jharnet_monitor.demo.places import LabPlace
 from jharnet_monitor.demo.programs import Programs
 from jharnet_monitor.demo.relay import Relay
 from jharnet_monitor.demo.setup import PORT, Installation, install
 from jharnet_monitor.lab.layout import HEADQUARTERS
+from jharnet_monitor.wire.client import HubClient
 from tests.exporters_support import EXPORTERS, alertmanager, prometheus, read_yaml
 
 MINUTE = 3

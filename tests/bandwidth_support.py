@@ -14,17 +14,17 @@ from typing import Any
 
 from aiohttp import web
 
-from jharnet_monitor.agent import Agent, AgentSettings
-from jharnet_monitor.agent_session import AgentSession
-from jharnet_monitor.agents import AgentEvents, Agents
+from jharnet_monitor.agent.daemon import Agent, AgentSettings
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.schema import Link
+from jharnet_monitor.hub.agent_connection import AgentConnection
+from jharnet_monitor.hub.agent_server import AgentEvents, AgentServer
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes import FAR_SIDES
-from jharnet_monitor.probes.bandwidth import run
-from jharnet_monitor.probes.base import FarSide, ProbeContext, ProbeError
+from jharnet_monitor.probes import AGENT_TASKS
+from jharnet_monitor.probes.bandwidth.probe import run
+from jharnet_monitor.probes.base import AgentTask, ProbeContext, ProbeError
 from tests.support import make_config
 
 OFFICE, TOKEN = "potka", "potka-token"
@@ -84,13 +84,13 @@ async def undisturbed(config: Config, agent: Any, **options: Any) -> Result:
 @contextlib.asynccontextmanager
 async def door(
     host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[tuple[Agents, int]]:
+) -> AsyncIterator[tuple[AgentServer, int]]:
     """The hub's place for agents, and the port that it listens on."""
 
     def authenticate(office: str, token: str) -> bool:
         return (office, token) == (OFFICE, TOKEN)
 
-    agents = Agents(authenticate, AgentEvents(), SystemClock())
+    agents = AgentServer(authenticate, AgentEvents(), SystemClock())
     app = web.Application()
     app.router.add_get("/agent", agents.socket)
     app.router.add_route("*", "/agent/transfer/{key}", agents.transfer)
@@ -105,7 +105,7 @@ async def door(
         await runner.cleanup()
 
 
-async def session(agents: Agents) -> AgentSession:
+async def session(agents: AgentServer) -> AgentConnection:
     """The office's session, as soon as there is one."""
     async with asyncio.timeout(15):
         while (found := agents.get(OFFICE)) is None:
@@ -127,24 +127,24 @@ async def at_work(url: str, ca: Path | None = None) -> AsyncIterator[Agent]:
 
 
 @contextlib.asynccontextmanager
-async def on_loopback() -> AsyncIterator[AgentSession]:
+async def on_loopback() -> AsyncIterator[AgentConnection]:
     """The hub's view of an agent on this machine."""
     async with door() as (agents, port), at_work(f"ws://127.0.0.1:{port}/agent"):
         yield await session(agents)
 
 
 @contextlib.contextmanager
-def misbehaving(**sides: FarSide) -> Any:
+def misbehaving(**sides: AgentTask) -> Any:
     """Every agent that dials in meanwhile has these far sides in place of the real ones."""
-    real = dict(FAR_SIDES)
-    FAR_SIDES.update(sides)
+    real = dict(AGENT_TASKS)
+    AGENT_TASKS.update(sides)
     try:
         yield
     finally:
-        FAR_SIDES.update(real)
+        AGENT_TASKS.update(real)
 
 
-Work = Callable[[AgentSession], Awaitable[list[Result]]]
+Work = Callable[[AgentConnection], Awaitable[list[Result]]]
 
 
 class OverLab:
@@ -153,7 +153,7 @@ class OverLab:
     def __init__(
         self,
         lab: Lab,
-        work: Callable[[AgentSession], Awaitable[list[Result]]],
+        work: Callable[[AgentConnection], Awaitable[list[Result]]],
         office: str = OFFICE,
     ) -> None:
         self._lab, self._office, self._work = lab, office, work
@@ -202,7 +202,7 @@ class OverLab:
 def over_lab(lab: Lab, config: Config, times: int = 1, **options: Any) -> list[Result]:
     """So many tests one after the other over the lab's link to the office."""
 
-    async def work(agent: AgentSession) -> list[Result]:
+    async def work(agent: AgentConnection) -> list[Result]:
         return [await measure(config, agent, **options) for _ in range(times)]
 
     return OverLab(lab, work).join()

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.probes.base import (
+    AgentContext,
+    AgentTask,
     Channel,
     ChannelClosed,
-    FarContext,
-    FarSide,
     ProbeContext,
     ProbeError,
     Reading,
 )
-from jharnet_monitor.probes.conference import run
-from jharnet_monitor.probes.conference_far import far_side
+from jharnet_monitor.probes.conference.agent import far_side
+from jharnet_monitor.probes.conference.probe import run
 from tests.support import make_config
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def channel_pair() -> tuple[QueueChannel, QueueChannel]:
 class LoopbackAgent:
     """An agent in this very loop; `far` may be a misbehaving one."""
 
-    far: FarSide = far_side
+    far: AgentTask = far_side
     office: str = "potka"
     address: str | None = None
     features: frozenset[str] = frozenset({"conference"})
@@ -82,7 +82,7 @@ class LoopbackAgent:
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Start the far half."""
         ours, theirs = channel_pair()
-        context = FarContext(self.office, SystemClock(), "https://127.0.0.1:9797", None)
+        context = AgentContext(self.office, SystemClock(), "https://127.0.0.1:9797", None)
         self.tasks.append(asyncio.create_task(_half(self.far, theirs, params, context)))
         return ours
 
@@ -92,7 +92,7 @@ class LoopbackAgent:
 
 
 async def _half(
-    far: FarSide, channel: Channel, params: Mapping[str, Any], context: FarContext
+    far: AgentTask, channel: Channel, params: Mapping[str, Any], context: AgentContext
 ) -> None:
     """As the session does: a half that ends, however it ends, closes the channel."""
     try:
@@ -220,7 +220,7 @@ class LabCall:
         host = self.lab.addresses(HEADQUARTERS).pc
         channel = StreamChannel(*await asyncio.open_connection(host, self._port))
         params = await channel.receive()
-        context = FarContext(self.office, SystemClock(), f"https://{host}:{self._port}", None)
+        context = AgentContext(self.office, SystemClock(), f"https://{host}:{self._port}", None)
         await _half(far_side, channel, params, context)
 
     def flow(self, way: str) -> Mapping[str, Any]:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from jharnet_monitor.report.source import summarise
-from jharnet_monitor.report.summary import Summary
+from jharnet_monitor.report.data.load import summarise
+from jharnet_monitor.report.data.summary import Summary
 from tests import made_up_week
-from tests.made_up_week import Made
+from tests.made_up_week import MadeWeek
 
 CI = os.environ.get("CI") == "true"
 
@@ -74,7 +74,7 @@ def pytest_make_collect_report(
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeWeek]:
     """A store with four made-up weeks in it."""
     week = made_up_week.make(tmp_path_factory.mktemp("week"))
     yield week
@@ -82,6 +82,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 
 
 @pytest.fixture(scope="module")
-def summary(made: Made) -> Summary:
+def summary(made: MadeWeek) -> Summary:
     """The summary of the last of them."""
     return summarise(made.store, made.config, made_up_week.WEEK, made_up_week.MADE_AT)

@@ -18,8 +18,8 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.dossier import form, raw, sealed
 from jharnet_monitor.dossier.archive import json_bytes
 from jharnet_monitor.dossier.build import build, sums
+from jharnet_monitor.judge.calendar.period import Period, between
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.report.period import Period, between
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import GENESIS, Part, chunk_text, link
 from tests import made_up
@@ -63,7 +63,7 @@ def filed(
     config = made_up.config(offices, database=f"sqlite:///{database}")
     policy = config.capacity.model_copy(update={"seats": seats})
     config = config.model_copy(update={"capacity": policy})
-    store.diary.add_drill(made_up_drill(made_up.config(11)))
+    store.event_log.add_drill(made_up_drill(made_up.config(11)))
     first = (WEEK.end - timedelta(days=days)).date()
     last = (WEEK.end - timedelta(days=1)).date()
     store.chain.seal()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jharnet_monitor.lab.linux import open_tun
-from jharnet_monitor.probes.icmp import checksum
+from jharnet_monitor.probes.latency.icmp import checksum
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000

@@ -8,8 +8,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from jharnet_monitor.judge import stats
-from jharnet_monitor.judge.capacity import Line, Marks, Policy, Verdict
+from jharnet_monitor.judge.line.capacity import Line, Marks, Policy, Verdict
+from jharnet_monitor.judge.statistics import intervals as stats
 
 MARKS = Marks(delivered=0.8, loss=0.02, available=0.99, days=20)
 CONTRACT = 4e6

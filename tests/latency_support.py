@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.probes.icmp import EchoSocket, PingNotAllowed
-from jharnet_monitor.probes.pinger import Echo, Stray
-from jharnet_monitor.probes.timebase import Timebase
+from jharnet_monitor.probes.latency.icmp import EchoSocket, PingNotAllowed
+from jharnet_monitor.probes.latency.pinger import Echo, Stray
+from jharnet_monitor.probes.latency.timestamps import Timebase
 
 
 def may_ping() -> bool:

@@ -22,7 +22,7 @@ from tests.made_up import NOW, latency
 
 
 class MadeUpHub:
-    """Implements `HubView`."""
+    """Implements `HubApi`."""
 
     probe_names = ("latency", "bandwidth", "conference")
 
@@ -62,7 +62,7 @@ class MadeUpHub:
 
     async def newest_drill(self) -> dict[str, Any] | None:
         """As the store has it."""
-        return await asyncio.to_thread(self.store.diary.newest_drill)
+        return await asyncio.to_thread(self.store.event_log.newest_drill)
 
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str

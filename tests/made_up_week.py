@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
+from jharnet_monitor.judge.calendar.period import Period, week
 from jharnet_monitor.model import Measurement, OfficeState, Outcome, format_utc
-from jharnet_monitor.report.period import Period, week
 from jharnet_monitor.store import Store
 from tests import made_up
 
@@ -29,7 +29,7 @@ _SPEED = {"slow": 0.4}
 
 
 @dataclass(slots=True)
-class Made:
+class MadeWeek:
     """A store with a week in it, and everything that was put there."""
 
     store: Store
@@ -66,10 +66,10 @@ def config(database: str, **report: Any) -> Config:
     return base.model_copy(update={"report": report_settings, "offices": offices})
 
 
-def make(directory: Path, *, weeks: int = 4, every_minutes: int = 60) -> Made:
+def make(directory: Path, *, weeks: int = 4, every_minutes: int = 60) -> MadeWeek:
     """Fill a database in `directory` with the week and those before it."""
     database = f"sqlite:///{directory / 'week.db'}"
-    made = Made(Store(database, ManualClock(MADE_AT)), config(database), database)
+    made = MadeWeek(Store(database, ManualClock(MADE_AT)), config(database), database)
     made.store.migrate()
     period, periods = WEEK, []
     for _ in range(weeks):
@@ -82,7 +82,7 @@ def make(directory: Path, *, weeks: int = 4, every_minutes: int = 60) -> Made:
                 made.measurements += measured
                 made.store.add(measured)
                 _states(made.store, office.id, trouble, one)
-    made.store.diary.add_drill(drill(made.config))
+    made.store.event_log.add_drill(drill(made.config))
     return made
 
 
@@ -134,7 +134,7 @@ def _call(office: str, trouble: str, at: datetime, chance: random.Random) -> Mea
 
 def _states(store: Store, office: str, trouble: str, period: Period) -> None:
     """Up all week, but for two hours a day where power or line fail."""
-    note = store.diary.add_transition
+    note = store.event_log.add_transition
     note(office, OfficeState.UP, period.start, {})
     if trouble not in ("power", "line"):
         return

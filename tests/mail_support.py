@@ -19,13 +19,13 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.schema import ReportSettings
-from jharnet_monitor.live import SelfLive
-from jharnet_monitor.report.courier import Courier
-from jharnet_monitor.report.files import Made as File
-from jharnet_monitor.report.mail import Letter, Mailing
-from jharnet_monitor.report.period import Period
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.live import HubStatus
+from jharnet_monitor.mail.message import Letter, Mailing
+from jharnet_monitor.mail.schedule import ReportScheduler
+from jharnet_monitor.report.output.files import OutputFile as File
+from jharnet_monitor.security.tls import Files, make_authority, make_certificate, server_context
 from jharnet_monitor.store import Store
-from jharnet_monitor.tls import Files, make_authority, make_certificate, server_context
 from tests import made_up_week
 from tests.made_up_week import WEEK
 
@@ -135,7 +135,7 @@ class MailingHub:
     host: MailHost
     to: tuple[str, ...] = (DC, DIO)
     clock: ManualClock = field(default_factory=lambda: ManualClock(MONDAY - timedelta(days=3)))
-    health: SelfLive = field(default_factory=SelfLive)
+    health: HubStatus = field(default_factory=HubStatus)
     made: list[str] = field(default_factory=list)
     trouble: Exception | None = None
 
@@ -152,12 +152,12 @@ class MailingHub:
         }  # fmt: skip
         return base.model_copy(update={"report": ReportSettings.model_validate(settings)})
 
-    def start(self) -> Courier:
+    def start(self) -> ReportScheduler:
         """A courier of a new process, on the same files."""
         config = self.config()
         store = Store(config.hub.database, self.clock)
         store.migrate()
-        return Courier(config, store, self.clock, self.health, self.make)
+        return ReportScheduler(config, store, self.clock, self.health, self.make)
 
     def make(
         self, store: Store, config: Config, period: Period, now: datetime

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from jharnet_monitor.judge.causes import Stretch
-from jharnet_monitor.judge.damping import Damping
-from jharnet_monitor.judge.facts import (
+from jharnet_monitor.judge.outages.causes import Stretch
+from jharnet_monitor.judge.outages.debounce import Debouncer
+from jharnet_monitor.judge.outages.observations import (
     AgentGone,
     AgentHeard,
     Fact,
@@ -21,7 +21,7 @@ from jharnet_monitor.judge.facts import (
     Reached,
     UplinkSeen,
 )
-from jharnet_monitor.judge.outages import AgentPresence, Evidence, live_state
+from jharnet_monitor.judge.outages.state import AgentPresence, Evidence, live_state
 from jharnet_monitor.model import OfficeState
 
 START = datetime(2026, 11, 23, 4, 30, tzinfo=UTC)
@@ -70,7 +70,7 @@ class Office:
     """When the hub last heard the agent in the session that lasts; None without one."""
     presence: AgentPresence = AgentPresence.NEVER
     waiting: dict[str, list[tuple[int, int, bool]]] = field(default_factory=dict)
-    addresses: dict[str, Damping] = field(default_factory=dict)
+    addresses: dict[str, Debouncer] = field(default_factory=dict)
 
     def run(self) -> Office:
         """Let all seconds pass."""
@@ -113,9 +113,9 @@ class Office:
 
     def _hub_starts(self, second: int) -> None:
         self.addresses = {
-            "gateway": Damping(4, 2, second),
-            "router": Damping(5, 2, second),
-            "pc": Damping(5, 2, second),
+            "gateway": Debouncer(4, 2, second),
+            "router": Debouncer(5, 2, second),
+            "pc": Debouncer(5, 2, second),
         }
         self.waiting = {name: [] for name in self.addresses}
         self.heard = None
@@ -161,7 +161,7 @@ class Office:
                 if changed:
                     self._noted(name, address)
 
-    def _noted(self, name: str, address: Damping) -> None:
+    def _noted(self, name: str, address: Debouncer) -> None:
         since = at(address.since)
         if name == "gateway":
             self.facts.append(UplinkSeen(since, address.answers))

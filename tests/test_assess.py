@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 from scipy import special
 
-from jharnet_monitor.judge import beta
-from jharnet_monitor.judge.assess import Basis, Seen, assess, policy_of
-from jharnet_monitor.judge.availability import account
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.line.assess import Basis, Seen, assess, policy_of
+from jharnet_monitor.judge.outages.availability import account
+from jharnet_monitor.judge.statistics import incomplete_beta as beta
 from jharnet_monitor.model import Measurement, Outcome
-from jharnet_monitor.report import texts
-from jharnet_monitor.report.claims import judged
-from jharnet_monitor.report.content import content
-from jharnet_monitor.report.phrases import (
+from jharnet_monitor.report.data.assessment_json import judged
+from jharnet_monitor.report.data.load import judged_over, summarise
+from jharnet_monitor.report.output.document import content
+from jharnet_monitor.report.sections.phrases import (
     falls_short,
     interval,
     not_delivered,
     reason,
     verdict_name,
 )
-from jharnet_monitor.report.source import judged_over, summarise
-from jharnet_monitor.report.words import LANGUAGES, words
 from tests import made_up
 from tests.dossier_support import MADE_AT, Filed, Forger, filed
 from tests.made_up_week import WEEK

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge import availability as judge_availability
-from jharnet_monitor.judge.availability import DOWN, UP, Sla, account
-from jharnet_monitor.judge.timeline import Span
+from jharnet_monitor.judge.outages import availability as judge_availability
+from jharnet_monitor.judge.outages.availability import DOWN, UP, Sla, account
+from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 from tests.office_simulator import at
 

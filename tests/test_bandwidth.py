@@ -13,20 +13,23 @@ import aiohttp
 import pytest
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.judge.trains import Arrival
+from jharnet_monitor.judge.line.trains import Arrival
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes import bandwidth_far, bandwidth_trains, side_path, transfer
-from jharnet_monitor.probes.bandwidth import BANDWIDTH
-from jharnet_monitor.probes.bandwidth_plan import Plan
+from jharnet_monitor.probes.bandwidth import agent as bandwidth_far
+from jharnet_monitor.probes.bandwidth import http_transfer as transfer
+from jharnet_monitor.probes.bandwidth import packet_trains as bandwidth_trains
+from jharnet_monitor.probes.bandwidth import udp_hub as side_path
+from jharnet_monitor.probes.bandwidth.counters import CounterSeries, CounterSeriesError
+from jharnet_monitor.probes.bandwidth.plan import Plan
+from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import (
+    AgentContext,
     Channel,
     ChannelClosed,
     Failed,
-    FarContext,
     NoData,
     ProbeContext,
 )
-from jharnet_monitor.probes.series import Series, SeriesError
 from tests.bandwidth_support import (
     OFFICE,
     at_work,
@@ -93,7 +96,7 @@ async def test_no_agent_is_no_data() -> None:
 async def test_an_agent_that_lies_about_its_bytes(factor: float) -> None:
     """Its own kernel has acknowledged something else: no rate is kept, high or low."""
 
-    async def liar(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def liar(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         await bandwidth_far.far_side(_Falsified(channel, factor), params, context)
 
     with misbehaving(bandwidth=liar):
@@ -135,16 +138,16 @@ class _Falsified:
 )
 def test_a_series_that_cannot_be_is_refused(series: Any) -> None:
     """Whatever an agent reports is checked before a figure is made of it."""
-    with pytest.raises(SeriesError):
-        Series.from_json(series)
+    with pytest.raises(CounterSeriesError):
+        CounterSeries.from_json(series)
 
 
 def test_a_series_travels_unchanged() -> None:
     """What the agent counted is what the hub reads."""
-    series = Series(mss=1400, header=72)
+    series = CounterSeries(mss=1400, header=72)
     for n in range(50):
         series.add(100 + n / 50, n * 10, n * 14000)
-    there = Series.from_json(json.loads(json.dumps(series.to_json())))
+    there = CounterSeries.from_json(json.loads(json.dumps(series.to_json())))
     assert [s.ip_bytes for s in there.samples()] == [s.ip_bytes for s in series.samples()]
     assert there.samples()[-1].ip_bytes == 490 * 1472
 
@@ -152,7 +155,7 @@ def test_a_series_travels_unchanged() -> None:
 async def test_an_agent_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a transfer is no measurement, and its bytes are charged."""
 
-    async def half(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def half(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         monkeypatch.setattr(bandwidth_far, "LONGEST_SECONDS", 0.4)
         await bandwidth_far.far_side(channel, params, context)
 
@@ -168,7 +171,7 @@ async def test_an_agent_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_an_agent_that_stops_half_way() -> None:
     """It reads no more but keeps its session: that is no fault of the line, and no measurement."""
 
-    async def stalled(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def stalled(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         while True:
             message = await channel.receive()
             if message["do"] == "download":
@@ -176,7 +179,7 @@ async def test_an_agent_that_stops_half_way() -> None:
                 async with context.http.get(url, params={"office": OFFICE}) as response:
                     await response.content.readexactly(300_000)
                     await asyncio.sleep(1.5)
-                await channel.send({"series": Series().to_json()})
+                await channel.send({"series": CounterSeries().to_json()})
             else:
                 await channel.send(await bandwidth_far._answer(message, _NO_SIDE, context))
 
@@ -192,7 +195,7 @@ async def test_an_agent_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> Non
     """The hub waits for its time, not for ever."""
     monkeypatch.setattr(transfer, "ARRIVAL_SECONDS", 0.5)
 
-    async def idle(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def idle(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         while True:
             message = await channel.receive()
             if message["do"] == "ping":
@@ -213,7 +216,7 @@ async def test_an_agent_that_does_not_stop_sending() -> None:
     """The hub cuts it off: what came over is the pace's worth, and the line is free again."""
     over: list[str] = []
 
-    async def flood(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def flood(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         while True:
             message = await channel.receive()
             if message["do"] == "upload":
@@ -241,7 +244,7 @@ class _NoSide:
 _NO_SIDE: Any = _NoSide()
 
 
-async def _pour(context: FarContext, path: str) -> str:
+async def _pour(context: AgentContext, path: str) -> str:
     """Send as fast as it goes, for as long as it goes."""
 
     async def endless() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jharnet_monitor.agent_session import AgentSession
+from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.lab import Lab
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Failed
@@ -101,7 +101,7 @@ def test_a_line_cut_in_the_middle() -> None:
         cutter = threading.Thread(target=cut_when_it_runs)
         cutter.start()
 
-        async def work(agent: AgentSession) -> list[Result]:
+        async def work(agent: AgentConnection) -> list[Result]:
             found = await measure(settings("4 Mbit/s"), agent)
             lab.restore(OFFICE)  # so that the agent can say goodbye
             return [found]

@@ -10,10 +10,10 @@ import pytest
 
 from jharnet_monitor.dossier.claims import derive
 from jharnet_monitor.dossier.evidence import Evidence
-from jharnet_monitor.judge import capacity
-from jharnet_monitor.judge.capacity import Doubt, Line, Policy, Verdict, judge
-from jharnet_monitor.judge.stats import Interval
-from jharnet_monitor.report.words import LANGUAGES, words
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.line import capacity
+from jharnet_monitor.judge.line.capacity import Doubt, Line, Policy, Verdict, judge
+from jharnet_monitor.judge.statistics.intervals import Interval
 from tests import made_up
 from tests.histories import MARKS, TARIFF, histories
 from tests.made_up_week import WEEK

@@ -14,17 +14,17 @@ import pytest
 
 from jharnet_monitor.lab import Lab
 from jharnet_monitor.model import QUANTITY_NAMES, Cause
-from jharnet_monitor.probes import FAR_SIDES, PROBES
-from jharnet_monitor.probes.base import Channel, Failed, FarContext, NoData
-from jharnet_monitor.probes.conference_far import far_side
+from jharnet_monitor.probes import AGENT_TASKS, PROBES
+from jharnet_monitor.probes.base import AgentContext, Channel, Failed, NoData
+from jharnet_monitor.probes.conference.agent import far_side
 from jharnet_monitor.rtc import aiortc_private
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
 from jharnet_monitor.rtc.call import Call
-from jharnet_monitor.rtc.host_watch import HostWatch, Load
+from jharnet_monitor.rtc.media.warm_up import warm_up
 from jharnet_monitor.rtc.profiles import rung
 from jharnet_monitor.rtc.rtp import parse_header, retransmission, unwrap
 from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, streams, vetted
-from jharnet_monitor.rtc.start import get_ready
+from jharnet_monitor.rtc.stats.host_load import HostWatch, Load
 from tests.call_support import LabCall, LoopbackAgent, call
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -79,7 +79,7 @@ async def test_a_call_is_a_probe() -> None:
     probe = PROBES["conference"]
     assert probe.heavy
     assert probe.needs_agent
-    assert FAR_SIDES["conference"] is far_side
+    assert AGENT_TASKS["conference"] is far_side
 
 
 async def test_a_call_keeps_within_what_the_uplink_grants() -> None:
@@ -157,7 +157,7 @@ async def _offers(channel: Channel, sdp: object) -> None:
 async def test_broken_session_descriptions(sdp: object) -> None:
     """Whatever a peer says instead of an offer ends the call with a cause, at once."""
 
-    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         await _offers(channel, sdp)
 
     result = await asyncio.wait_for(call(LoopbackAgent(far), seconds=1.0), 5)
@@ -174,7 +174,7 @@ async def test_a_peer_that_sends_nothing() -> None:
     """An offer behind which nobody listens is a blocked path, known within four seconds."""
     offer = await _an_offer()
 
-    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         await _offers(channel, offer)
         await channel.receive()
 
@@ -189,7 +189,7 @@ async def test_a_peer_that_sends_nothing() -> None:
 async def test_a_peer_that_leaves() -> None:
     """An agent that goes in the middle of a call leaves no_data, and the next call works."""
 
-    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         half = asyncio.create_task(far_side(channel, params, context))
         await asyncio.sleep(1.0)
         half.cancel()
@@ -225,7 +225,7 @@ async def test_a_peer_that_lies(lie: dict[str, int]) -> None:
             false = lie if message["type"] == "sent" else {}
             await self._send({**message, **false})
 
-    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         await far_side(Lying(channel), params, context)
 
     detail = await _expect(LoopbackAgent(far), Cause.BAD_REPORT, NoData, profile="audio")
@@ -249,7 +249,7 @@ async def test_a_peer_that_floods() -> None:
                 self.port = int(message["sdp"].split("a=candidate:")[1].split()[5])
             return message
 
-    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         listening = Listening(channel)
         half = asyncio.create_task(far_side(listening, params, context))
         await asyncio.sleep(0.5)
@@ -343,7 +343,7 @@ def test_a_changed_library_is_told_with_its_version(
     with pytest.raises(LibraryChanged, match=r"aiortc 1\.\d+"):
         self_test()
     with caplog.at_level("CRITICAL"):
-        get_ready("vp8")
+        warm_up("vp8")
     assert "conference tests are not possible: aiortc 1." in caplog.text
 
 

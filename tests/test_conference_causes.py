@@ -12,13 +12,13 @@ from aioice.ice import Connection
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.base import Channel, Failed, FarContext
-from jharnet_monitor.probes.conference_dialogue import Dialogue
-from jharnet_monitor.probes.conference_far import far_side
+from jharnet_monitor.probes.base import AgentContext, Channel, Failed
+from jharnet_monitor.probes.conference.agent import far_side
+from jharnet_monitor.probes.conference.signalling import Dialogue
 from jharnet_monitor.rtc.aiortc_private import Port
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.profiles import rung
-from jharnet_monitor.rtc.receiver import Receiver
+from jharnet_monitor.rtc.receive.receiver import Receiver
 from tests.call_support import LabCall, LoopbackAgent, Result, call
 from tests.lab_support import needs_lab
 
@@ -52,7 +52,7 @@ async def test_a_peer_with_another_certificate() -> None:
                 message = {**message, "sdp": "".join(marked)}
             await self._send(message)
 
-    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         await far_side(Swapping(channel), params, context)
 
     _holds(await call(LoopbackAgent(far), profile="audio"), Cause.DTLS_FAILED)
@@ -62,7 +62,7 @@ async def test_a_peer_with_another_certificate() -> None:
 async def test_a_peer_that_never_talks() -> None:
     """Connected and secured, but no media comes: that is told, within four seconds more."""
 
-    async def far(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         dialogue = Dialogue(channel)
         async with Call("127.0.0.1", rung("audio")) as there:
             there.sender.audio_track.pause()

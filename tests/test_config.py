@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from jharnet_monitor import tls
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.json_schema import config_schema
@@ -22,7 +21,8 @@ from jharnet_monitor.config.load import load_config, load_yaml_model
 from jharnet_monitor.config.units import parse_duration, parse_ratio, parse_size, spell
 from jharnet_monitor.config.warnings import warnings
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.tokens import hash_token, make_token, write_secret
+from jharnet_monitor.security import tls
+from jharnet_monitor.security.tokens import hash_token, make_token, write_secret
 from tests.wrong_configs import GOOD, WRONG, Wrong
 
 ROOT = Path(__file__).parents[1]

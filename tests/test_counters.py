@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from jharnet_monitor.judge import counters
-from jharnet_monitor.judge.counters import Counters, Rates, Unknown, Way, rates
+from jharnet_monitor.judge.line import counters
+from jharnet_monitor.judge.line.counters import Counters, Rates, Unknown, Way, rates
 
 BEFORE = Counters(at=50.0, ticks=1_000_00, inward=Way(10_000), outward=Way(20_000))
 NARROW = replace(BEFORE, bits=32, speed=10e6)

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jharnet_monitor.config.schema import Link
-from jharnet_monitor.judge.delivered import RateTest, Slot, by_slot
-from jharnet_monitor.judge.shortfall import falls_short
+from jharnet_monitor.judge.line.by_time_of_day import RateTest, Slot, by_slot
+from jharnet_monitor.judge.line.shortfall import falls_short
 from jharnet_monitor.model import Measurement, Outcome
 from tests.support import make_config
 

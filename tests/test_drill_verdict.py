@@ -14,11 +14,11 @@ from rich.console import Console
 from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.commands import drill as command
 from jharnet_monitor.config import Config
-from jharnet_monitor.drills.record import new_row, summed_up
-from jharnet_monitor.report.drill_paper import drill_content
-from jharnet_monitor.report.drills import borne, drill_row
-from jharnet_monitor.report.source import summarise
-from jharnet_monitor.report.words import LANGUAGES, words
+from jharnet_monitor.hub.drills.record import new_row, summed_up
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.report.data.load import summarise
+from jharnet_monitor.report.output.drill_sheet import drill_content
+from jharnet_monitor.report.sections.drills import borne, drill_row
 from jharnet_monitor.store import Store
 from tests import made_up
 from tests.made_up_week import MADE_AT, WEEK

@@ -14,16 +14,16 @@ from rich.console import Console
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.drill import view
 from jharnet_monitor.config import Config
-from jharnet_monitor.drills import Drills
-from jharnet_monitor.drills.record import _carried, new_row, summed_up
-from jharnet_monitor.drills.together import Together
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.judge.shared_line import Share, shared_line
+from jharnet_monitor.hub.drills import Drills
+from jharnet_monitor.hub.drills.record import _carried, new_row, summed_up
+from jharnet_monitor.hub.drills.together import Together
+from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.i18n.words import words
+from jharnet_monitor.judge.conference.shared_line import Share, shared_line
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.report.drill_paper import drill_content
-from jharnet_monitor.report.words import words
-from jharnet_monitor.runner import Runner
+from jharnet_monitor.report.output.drill_sheet import drill_content
 from tests.call_support import LoopbackAgent
 from tests.support import OFFICES, make_config
 
@@ -34,8 +34,8 @@ MINUTES = SECONDS / 60
 @pytest.fixture(autouse=True)
 def busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which other tests run is held to be fast enough: drills are tested here."""
-    monkeypatch.setattr("jharnet_monitor.probes.conference_reading.STALLED", 1.0)
-    monkeypatch.setattr("jharnet_monitor.probes.conference_reading.KEPT_UP", 0.0)
+    monkeypatch.setattr("jharnet_monitor.probes.conference.result.STALLED", 1.0)
+    monkeypatch.setattr("jharnet_monitor.probes.conference.result.KEPT_UP", 0.0)
 
 
 @dataclass
@@ -81,7 +81,7 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two offices talk at once, the third is told absent; every call is a measurement."""
-    monkeypatch.setattr("jharnet_monitor.drills.hold.GALLERY_SECONDS", (2.0, 60.0))
+    monkeypatch.setattr("jharnet_monitor.hub.drills.hold.GALLERY_SECONDS", (2.0, 60.0))
     bench = Bench(agents={name: LoopbackAgent(office=name) for name in OFFICES[:2]})
     drill = bench.drills.start("180p", MINUTES)
     assert (drill["state"], drill["by"]) == ("running", "hand")
@@ -136,10 +136,14 @@ async def test_a_planned_drill_is_held_on_working_days_only(
     plan = {"at": ["16:00"], "profile": "audio", "minutes": 0.1}
     bench = Bench(config=make_config(probes={"drill": plan}))
     with caplog.at_level("INFO"):
-        monkeypatch.setattr("jharnet_monitor.drills.hold.is_working_day", lambda hours, day: False)
+        monkeypatch.setattr(
+            "jharnet_monitor.hub.drills.hold.is_working_day", lambda hours, day: False
+        )
         await bench.drills.hold_planned()
         assert not bench.drills._drills and "no working day" in caplog.text
-        monkeypatch.setattr("jharnet_monitor.drills.hold.is_working_day", lambda hours, day: True)
+        monkeypatch.setattr(
+            "jharnet_monitor.hub.drills.hold.is_working_day", lambda hours, day: True
+        )
         await bench.drills.hold_planned()
         [drill] = bench.drills._drills.values()
         assert (drill["by"], drill["profile"], drill["minutes"]) == ("schedule", "audio", 0.1)
@@ -168,7 +172,7 @@ async def test_a_drill_whose_record_fails_ends_and_says_so(
     """The database breaks when the first call is kept: the other calls end with it, before the
     line is given back, and whoever follows the drill sees that it is over.
     """
-    monkeypatch.setattr("jharnet_monitor.drills.hold.GALLERY_SECONDS", (2.0, 60.0))
+    monkeypatch.setattr("jharnet_monitor.hub.drills.hold.GALLERY_SECONDS", (2.0, 60.0))
     bench = Bench(agents={"boram": LoopbackAgent(office="boram")})
 
     async def broken(measurement: Measurement) -> None:

@@ -19,13 +19,13 @@ import pytest
 from pypdf import PdfReader
 from rich.console import Console
 
-from jharnet_monitor.client import HubClient
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.demo.flow import Demo, running
 from jharnet_monitor.demo.places import LabPlace
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.lab.layout import HEADQUARTERS
 from jharnet_monitor.store import Store
+from jharnet_monitor.wire.client import HubClient
 from tests.conftest import find_program
 from tests.programs_support import kill_hub
 
@@ -215,7 +215,7 @@ def _state(one: Demo, office: str) -> str:
 def _findings(one: Demo, office: str, since: datetime) -> list[str]:
     """What outages turned out to be, from the hub's own database."""
     store = Store(f"sqlite:///{one.here.directory}/monitor.db", SystemClock())
-    found = store.diary.transitions(office, since)
+    found = store.event_log.transitions(office, since)
     store.close()
     return [t.state.value for t in found if t.supersedes is not None]
 

@@ -14,10 +14,11 @@ from aiohttp import web
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer
 from jharnet_monitor.model import HEADQUARTERS, Cause
-from jharnet_monitor.probes import internet, speedtest_run
-from jharnet_monitor.probes.base import Channel, Failed, FarContext, NoData, ProbeContext
-from jharnet_monitor.probes.speedtest_client import ClientError
-from jharnet_monitor.probes.speedtest_run import Run
+from jharnet_monitor.probes.base import AgentContext, Channel, Failed, NoData, ProbeContext
+from jharnet_monitor.probes.internet import probe as internet
+from jharnet_monitor.probes.internet import worker as speedtest_run
+from jharnet_monitor.probes.internet.speedtest_client import ClientError
+from jharnet_monitor.probes.internet.worker import Run
 from tests.bandwidth_support import measure, misbehaving, on_loopback, settings, undisturbed
 
 
@@ -194,7 +195,7 @@ async def test_an_agent_that_claims_more_than_the_server_counted() -> None:
     """The server of ours saw nothing of it: no figure is kept, and all is charged that it could
     have taken."""
 
-    async def liar(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+    async def liar(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         way = {"rate": 4e6, "uncertainty": 0.01, "payload": 10**7}
         books = {"bytes_down": 10**6, "bytes_up": 10**6}
         await channel.send({"server": params["server"], "download": way, "upload": way, **books})

@@ -14,13 +14,13 @@ import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from jharnet_monitor import tokens
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
-from jharnet_monitor.hub import Hub
+from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.model import Cause, Outcome
-from jharnet_monitor.rtc.clips import prepare
-from jharnet_monitor.session import CLOSE_NOT_NEEDED, CLOSE_WRONG_TOKEN
+from jharnet_monitor.rtc.media.clips import prepare
+from jharnet_monitor.security import tokens
+from jharnet_monitor.wire.protocol import CLOSE_NOT_NEEDED, CLOSE_WRONG_TOKEN
 from tests.conftest import find_program
 
 TOKEN = tokens.make_token()
@@ -55,7 +55,9 @@ class Door:
     def events(self, kind: str) -> list[Any]:
         """What the diary has of the office."""
         soon = self.hub.clock.now()
-        return [e for e in self.hub.store.diary.events_before("potka", soon, 50) if e.kind == kind]
+        return [
+            e for e in self.hub.store.event_log.events_before("potka", soon, 50) if e.kind == kind
+        ]
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     hub = Hub(tmp_path / "jharnet.yaml", config, SystemClock())
     running = asyncio.create_task(hub.run())
     found = Door(hub, f"http://127.0.0.1:{port}")
-    await found.until(lambda: running.done() or hub.live.self_.started_at is not None)
+    await found.until(lambda: running.done() or hub.live.hub.started_at is not None)
     if running.done():
         running.result()
     try:

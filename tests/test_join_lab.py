@@ -10,11 +10,11 @@ import pytest
 from playwright.async_api import async_playwright
 from rich.console import Console
 
-from jharnet_monitor.client import HubClient
 from jharnet_monitor.demo.flow import running
 from jharnet_monitor.demo.places import LabPlace
 from jharnet_monitor.demo.setup import PORT
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.wire.client import HubClient
 from tests.conftest import find_program
 from tests.lab_support import needs_lab
 from tests.test_join import ARGUMENTS, join

@@ -17,15 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.judge import damping as judge_damping
 from jharnet_monitor.judge import latency as judge_latency
 from jharnet_monitor.judge.latency import delay_variation, jitter, percentile, summarise
+from jharnet_monitor.judge.outages import debounce as judge_damping
 from jharnet_monitor.model import QUANTITY_NAMES, Cause
 from jharnet_monitor.probes import PROBES, Failed, NoData, ProbeContext, Reading
-from jharnet_monitor.probes import icmp as probes_icmp
-from jharnet_monitor.probes import timebase as probes_timebase
-from jharnet_monitor.probes.pinger import Pinger, Stray, socket_address
-from jharnet_monitor.probes.timebase import Timebase
+from jharnet_monitor.probes.latency import icmp as probes_icmp
+from jharnet_monitor.probes.latency import timestamps as probes_timebase
+from jharnet_monitor.probes.latency.pinger import Pinger, Stray, socket_address
+from jharnet_monitor.probes.latency.timestamps import Timebase
 from tests.echo_far_end import Manner, delayed, far_end, in_own_network, reply
 from tests.latency_support import Listener, SteppedClock, pings, settings_for
 

@@ -15,8 +15,8 @@ import pytest
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab import HEADQUARTERS, UPLINK, Lab
 from jharnet_monitor.probes import PROBES, ProbeContext, Reading
-from jharnet_monitor.probes.always_on import LatencyMonitor
-from jharnet_monitor.probes.target import Reachability
+from jharnet_monitor.probes.latency.monitor import LatencyMonitor
+from jharnet_monitor.probes.latency.target import Reachability
 from tests.lab_support import needs_lab
 from tests.latency_support import settings_for
 

@@ -20,11 +20,11 @@ from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes import Failed, NoData, Reading
-from jharnet_monitor.probes.always_on import LatencyMonitor
-from jharnet_monitor.probes.fold import Fold
-from jharnet_monitor.probes.icmp import Family, SocketAddress
-from jharnet_monitor.probes.pinger import Echo, Flow
-from jharnet_monitor.probes.target import Reachability, Watch
+from jharnet_monitor.probes.latency.icmp import Family, SocketAddress
+from jharnet_monitor.probes.latency.monitor import LatencyMonitor
+from jharnet_monitor.probes.latency.pinger import Echo, Flow
+from jharnet_monitor.probes.latency.target import Reachability, Watch
+from jharnet_monitor.probes.latency.window import LatencySummary
 from tests.latency_support import pings, settings_for
 
 START = datetime(2026, 11, 23, 4, 30, tzinfo=UTC)
@@ -95,7 +95,7 @@ class Listened:
     def __init__(self, config: Config, lost: Lost = lambda address, at: False) -> None:
         self.clock = StoppableClock(START)
         self.line = Line(self.clock, lost)
-        self.folds: list[Fold] = []
+        self.folds: list[LatencySummary] = []
         self.changes: list[Reachability] = []
         self.monitor = LatencyMonitor(
             config,
@@ -134,7 +134,7 @@ def silent_from(cut: float) -> Lost:
     return lambda address, at: at >= cut
 
 
-def counts(folds: Iterable[Fold]) -> tuple[int, int]:
+def counts(folds: Iterable[LatencySummary]) -> tuple[int, int]:
     """Sums of sent and received."""
     values = [fold.outcome.values for fold in folds]
     return (
@@ -306,9 +306,11 @@ async def test_figures_come_from_the_router_where_there_is_one() -> None:
 # --- on loopback --------------------------------------------------------------------------------
 
 
-async def run_for(seconds: float, config: Config) -> tuple[list[Fold], list[Reachability]]:
+async def run_for(
+    seconds: float, config: Config
+) -> tuple[list[LatencySummary], list[Reachability]]:
     """The monitor on the real network for some seconds."""
-    folds: list[Fold] = []
+    folds: list[LatencySummary] = []
     changes: list[Reachability] = []
     monitor = LatencyMonitor(
         config, SystemClock(), on_fold=folds.append, on_reachability=changes.append

@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from jharnet_monitor import agent_watch
-from jharnet_monitor.agent_watch import AgentWatch
+from jharnet_monitor.agent import self_monitor as agent_watch
+from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.clock import ManualClock, SystemClock
+from jharnet_monitor.hub.active_tests import Load, Running
+from jharnet_monitor.hub.office_monitor import OfficeMonitor
+from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.live import Live
-from jharnet_monitor.load import Load, Running
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome
 from jharnet_monitor.probes.base import Reading
-from jharnet_monitor.probes.fold import Fold
-from jharnet_monitor.probes.names import resolve
-from jharnet_monitor.record import Recorder
-from jharnet_monitor.runner import Runner
+from jharnet_monitor.probes.dns import resolve
+from jharnet_monitor.probes.latency.window import LatencySummary
 from jharnet_monitor.store import Store
-from jharnet_monitor.vigil import Vigil
 from tests.support import make_config
 
 EVENING = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
@@ -45,14 +45,18 @@ class Hub:
         self.runner = Runner(
             config, self.clock, lambda _: None, self.recorder.spent_today, self.recorder.record
         )
-        self.vigil = Vigil(config, self.clock, self.live, self.recorder, self.store, self.runner)
+        self.office_monitor = OfficeMonitor(
+            config, self.clock, self.live, self.recorder, self.store, self.runner
+        )
 
     async def fold(self, seconds: float, office: str = "potka") -> Measurement:
         """What becomes of a minute of echo requests that ended just now."""
         clock, reading = self.clock, Reading({"sent": 60, "received": 60, "rtt_p50_seconds": 0.03})
         begun = clock.monotonic() - seconds
-        self.vigil._folded(Fold(office, clock.now(), begun, seconds, reading, ()))
-        await asyncio.gather(*self.vigil._pending)
+        self.office_monitor._folded(
+            LatencySummary(office, clock.now(), begun, seconds, reading, ())
+        )
+        await asyncio.gather(*self.office_monitor._pending)
         return self.live.offices[office].latest["latency"]
 
     async def marked(self, seconds: float, office: str = "potka") -> bool:
@@ -133,12 +137,12 @@ async def test_the_agents_own_view_is_marked_too(monkeypatch: pytest.MonkeyPatch
     """What an agent measures beside its half of a test says so; the period after it does not."""
     monkeypatch.setattr(agent_watch, "SPACING_SECONDS", 0.02)
 
-    async def loopback(self: AgentWatch) -> dict[str, Any]:
+    async def loopback(self: SelfMonitor) -> dict[str, Any]:
         return {"agent_hub": await resolve("127.0.0.1")}
 
-    monkeypatch.setattr(AgentWatch, "_addresses", loopback)
+    monkeypatch.setattr(SelfMonitor, "_addresses", loopback)
     recorded: list[Measurement] = []
-    watch = AgentWatch("potka", "127.0.0.1", SystemClock(), recorded.append)
+    watch = SelfMonitor("potka", "127.0.0.1", SystemClock(), recorded.append)
     work: Coroutine[Any, Any, None] = asyncio.sleep(0.05)
 
     async def side(*_: Any) -> None:
@@ -175,7 +179,7 @@ async def test_the_budget_as_a_metric(hub: Hub, tmp_path: Path) -> None:
     assert restarted.metric("budget_spent_bytes", office="potka") == 7e6
     assert restarted.metric("uplink_budget_spent_bytes") == 5e6
     before = restarted.clock.now()
-    ticking = asyncio.create_task(restarted.vigil._tick_for_ever())
+    ticking = asyncio.create_task(restarted.office_monitor._tick_for_ever())
     await restarted.clock.advance(1799)
     assert restarted.metric("budget_spent_bytes", office="potka") == 7e6
     for _ in range(50):

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from jharnet_monitor.judge.video import Freezes, freezes, play_out_delay, shown
-from jharnet_monitor.rtc.arrivals import ENDS, KEY, REPEATED, STARTS, Arrivals
-from jharnet_monitor.rtc.luck import DRAWS, Losses, Path, draws, mean, redrawn
-from jharnet_monitor.rtc.report import frames_of
+from jharnet_monitor.judge.conference.video import Freezes, freezes, play_out_delay, shown
+from jharnet_monitor.rtc.receive.arrivals import ENDS, KEY, REPEATED, STARTS, Arrivals
+from jharnet_monitor.rtc.stats.call_stats import frames_of
+from jharnet_monitor.rtc.stats.freeze_resampling import DRAWS, Losses, Path, draws, mean, redrawn
 
 FRAMES, PACKETS = 900, 5
 ALL = range(FRAMES * PACKETS)

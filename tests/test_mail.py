@@ -17,13 +17,13 @@ from pypdf import PdfReader
 from jharnet_monitor.cli import main
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.mail import message as mail
+from jharnet_monitor.mail.due import due_at, due_weeks
+from jharnet_monitor.mail.message import Letter
+from jharnet_monitor.mail.outbox import Busy
+from jharnet_monitor.mail.schedule import ReportScheduler
+from jharnet_monitor.mail.weekly import weekly_mails
 from jharnet_monitor.model import OfficeState
-from jharnet_monitor.report import mail
-from jharnet_monitor.report.courier import Courier
-from jharnet_monitor.report.due import due_at, due_weeks
-from jharnet_monitor.report.mail import Letter
-from jharnet_monitor.report.outbox import Busy
-from jharnet_monitor.report.weekly_mail import weekly_mails
 from jharnet_monitor.store import Store, StoreError
 from jharnet_monitor.store.mails import MailState
 from tests import made_up, made_up_week
@@ -55,9 +55,13 @@ def hub(tmp_path: Path, friendly: MailHost) -> MailingHub:
     return MailingHub(tmp_path, friendly)
 
 
-def states(courier: Courier, name: str = WEEK.stem) -> Sequence[tuple[str, str, int]]:
+def states(
+    report_scheduler: ReportScheduler, name: str = WEEK.stem
+) -> Sequence[tuple[str, str, int]]:
     """Recipient, state and attempts of a mail."""
-    return [(m.recipient, m.state.value, m.attempts) for m in courier._store.mails.of(name)]
+    return [
+        (m.recipient, m.state.value, m.attempts) for m in report_scheduler._store.mails.of(name)
+    ]
 
 
 def test_the_message_holds_everything(tmp_path: Path) -> None:
@@ -146,12 +150,12 @@ def test_a_week_is_due_on_the_configured_day(hub: MailingHub) -> None:
 
 async def test_everyone_gets_it_once_on_monday(hub: MailingHub) -> None:
     """Through TLS and sign-in, one message a recipient, one Message-ID; then never again."""
-    courier = hub.start()
-    await courier.round()
+    report_scheduler = hub.start()
+    await report_scheduler.round()
     assert hub.made == []
     hub.clock.step(3 * 86400)
     for _ in range(3):
-        await courier.round()
+        await report_scheduler.round()
     again = hub.start()
     await again.round(eager=True)
     assert [one.recipient for one in hub.host.inbox] == [NIC, DC, DIO]
@@ -175,24 +179,27 @@ async def test_what_was_due_while_the_hub_was_off_is_caught_up(hub: MailingHub) 
 
 async def test_a_server_that_is_away_is_tried_again_with_pauses(hub: MailingHub) -> None:
     """Unreachable over an hour: each failure is counted and told, and the mail goes in the end."""
-    courier = hub.start()
-    await courier.round()
+    report_scheduler = hub.start()
+    await report_scheduler.round()
     hub.clock.step(3 * 86400)
     hub.host.stop()
     try:
         for _ in range(120):
-            await courier.round()
+            await report_scheduler.round()
             hub.clock.step(30)
-        attempts = states(courier)[0][2]
+        attempts = states(report_scheduler)[0][2]
         assert 5 <= attempts <= 8
         assert hub.health.report_failures == 3 * attempts
-        assert "127.0.0.1" in (courier._store.mails.of(WEEK.stem)[0].error or "")
+        assert "127.0.0.1" in (report_scheduler._store.mails.of(WEEK.stem)[0].error or "")
         assert hub.health.report_last_sent is None
     finally:
         hub.host.start()
     hub.clock.step(3600)
-    await courier.round()
-    assert states(courier) == [(DC, "accepted", attempts + 1), (DIO, "accepted", attempts + 1)]
+    await report_scheduler.round()
+    assert states(report_scheduler) == [
+        (DC, "accepted", attempts + 1),
+        (DIO, "accepted", attempts + 1),
+    ]
     assert len(hub.host.inbox) == 3
 
 
@@ -201,18 +208,18 @@ async def test_a_refusal_is_that_recipients_own(hub: MailingHub, stage: str) -> 
     """4xx is tried again soon, 5xx seldom; the others have theirs and get no second one."""
     answers = {DC: "451 try later", DIO: "550 no such user"}
     setattr(hub.host, stage, lambda recipient: answers.get(recipient, "250 OK"))
-    courier = hub.start()
-    await courier.round()
+    report_scheduler = hub.start()
+    await report_scheduler.round()
     hub.clock.step(3 * 86400)
-    await courier.round()
-    assert states(courier) == [(DC, "prepared", 1), (DIO, "refused", 1)]
+    await report_scheduler.round()
+    assert states(report_scheduler) == [(DC, "prepared", 1), (DIO, "refused", 1)]
     answers.clear()
     hub.clock.step(61)
-    await courier.round()
-    assert states(courier) == [(DC, "accepted", 2), (DIO, "refused", 1)]
+    await report_scheduler.round()
+    assert states(report_scheduler) == [(DC, "accepted", 2), (DIO, "refused", 1)]
     hub.clock.step(86400)
-    await courier.round()
-    assert states(courier) == [(DC, "accepted", 2), (DIO, "accepted", 2)]
+    await report_scheduler.round()
+    assert states(report_scheduler) == [(DC, "accepted", 2), (DIO, "accepted", 2)]
     assert [len(hub.host.of(one)) for one in (DC, DIO, NIC)] == [1, 1, 1]
 
 
@@ -220,10 +227,10 @@ async def test_a_log_that_cannot_be_written_repeats_nothing(
     hub: MailingHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk fills up between the 250 and the commit: the commit is made up for, not the mail."""
-    courier = hub.start()
-    await courier.round()
+    report_scheduler = hub.start()
+    await report_scheduler.round()
     hub.clock.step(3 * 86400)
-    mails = courier._store.mails
+    mails = report_scheduler._store.mails
     write = mails.accepted
 
     def full(delivery: object) -> None:
@@ -232,27 +239,27 @@ async def test_a_log_that_cannot_be_written_repeats_nothing(
     monkeypatch.setattr(mails, "accepted", full)
     for _ in range(3):
         with pytest.raises(StoreError):
-            await courier.round()
+            await report_scheduler.round()
     monkeypatch.setattr(mails, "accepted", write)
-    await courier.round(eager=True)
+    await report_scheduler.round(eager=True)
     assert {m.state for m in mails.of(WEEK.stem)} == {MailState.ACCEPTED}
     assert [len(hub.host.of(one)) for one in (DC, DIO, NIC)] == [1, 1, 1]
 
 
 async def test_a_report_that_cannot_be_made_is_made_later(hub: MailingHub) -> None:
     """A full disk or a broken template: counted, tried again with pauses, nothing half sent."""
-    courier = hub.start()
-    await courier.round()
+    report_scheduler = hub.start()
+    await report_scheduler.round()
     hub.clock.step(3 * 86400)
     hub.trouble = UserError("reports: cannot be written: No space left on device")
     for _ in range(4):
-        await courier.round()
+        await report_scheduler.round()
         hub.clock.step(30)
     assert hub.health.report_failures == 2
     assert hub.host.inbox == []
     hub.trouble = None
     hub.clock.step(300)
-    await courier.round()
+    await report_scheduler.round()
     assert len(hub.host.inbox) == 3
 
 
@@ -281,13 +288,13 @@ async def test_a_server_that_nobody_vouches_for_gets_no_password(hub: MailingHub
     assert config.report.smtp is not None
     smtp = config.report.smtp.model_copy(update={"ca": None})
     report = config.report.model_copy(update={"smtp": smtp})
-    courier = hub.start()
-    courier.reload(config.model_copy(update={"report": report}))
-    await courier.round()
+    report_scheduler = hub.start()
+    report_scheduler.reload(config.model_copy(update={"report": report}))
+    await report_scheduler.round()
     hub.clock.step(3 * 86400)
-    await courier.round()
+    await report_scheduler.round()
     assert hub.host.inbox == []
-    assert "certificate" in (courier._store.mails.of(WEEK.stem)[0].error or "").lower()
+    assert "certificate" in (report_scheduler._store.mails.of(WEEK.stem)[0].error or "").lower()
 
 
 def test_report_send_by_hand(
@@ -296,7 +303,7 @@ def test_report_send_by_hand(
 ) -> None:  # fmt: skip
     """A dry run sends nothing; sending does, once; an unfinished week is refused."""
     made = made_up_week.make(tmp_path)
-    made.store.diary.add_transition("potka", OfficeState.UP, WEEK.start, {})
+    made.store.event_log.add_transition("potka", OfficeState.UP, WEEK.start, {})
     made.store.close()
     password = tmp_path / "password"
     password.touch(mode=0o600)

@@ -38,7 +38,7 @@ def _samples(metric: Metric) -> dict[tuple[str, frozenset[tuple[str, str]]], flo
 def test_our_text_says_what_the_library_would(accept: str) -> None:
     """Our quick writer and the library's own, read back, give the same families and samples."""
     live = district()
-    live.self_.schedule_missed['odd "job"\\with\nlines'] = 1
+    live.hub.schedule_missed['odd "job"\\with\nlines'] = 1
     metrics, _ = registry(live)
     body, content_type = metrics.snapshot().encode(accept)
     parse = parse_openmetrics if accept else parse_text

@@ -7,7 +7,7 @@ import pytest
 
 from jharnet_monitor import clock, model, quantities
 from jharnet_monitor.config import units
-from jharnet_monitor.judge import hours
+from jharnet_monitor.judge.calendar import hours
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge import causes as judge_causes
-from jharnet_monitor.judge import outages as judge_outages
-from jharnet_monitor.judge.availability import DOWN, account
-from jharnet_monitor.judge.causes import Boot, Circumstances, Reason, Stretch, attribute
-from jharnet_monitor.judge.facts import (
+from jharnet_monitor.judge.outages import causes as judge_causes
+from jharnet_monitor.judge.outages import state as judge_outages
+from jharnet_monitor.judge.outages.availability import DOWN, account
+from jharnet_monitor.judge.outages.causes import Boot, OutageContext, Reason, Stretch, attribute
+from jharnet_monitor.judge.outages.observations import (
     AgentGone,
     AgentHeard,
     Fact,
@@ -30,8 +30,8 @@ from jharnet_monitor.judge.facts import (
     Reached,
     RouterSaid,
 )
-from jharnet_monitor.judge.outages import AgentPresence, Evidence, live_state, uplink_works
-from jharnet_monitor.judge.timeline import Span, reconstruct, smooth
+from jharnet_monitor.judge.outages.state import AgentPresence, Evidence, live_state, uplink_works
+from jharnet_monitor.judge.outages.timeline import Span, reconstruct, smooth
 from jharnet_monitor.model import LIVE_STATES, OfficeState
 from tests.office_simulator import START, Fault, Office, at, draw_faults
 
@@ -108,7 +108,7 @@ def minute(number: float) -> datetime:
     return datetime(2026, 11, 23, 4, 0, tzinfo=UTC) + timedelta(minutes=number)
 
 
-def causes(known: Circumstances, begin: float = 10, end: float = 20) -> list[tuple[str, str]]:
+def causes(known: OutageContext, begin: float = 10, end: float = 20) -> list[tuple[str, str]]:
     """State and reason of the parts of an outage from minute 10 to 20."""
     parts = attribute(minute(begin), minute(end), known)
     assert parts[0].start == minute(begin) and parts[-1].end == minute(end)
@@ -124,37 +124,37 @@ def ran(boot: str, begin: float, end: float, gateway: bool = True, ended: bool =
 def test_the_same_boot_means_the_line() -> None:
     """The PC was never without power; so says its id, and where that is unknown its uptime."""
     line = [("link_down", "same_boot")]
-    assert causes(Circumstances("a", True, Boot("a", minute(-600)))) == line
-    assert causes(Circumstances(None, True, Boot("a", minute(-600)))) == line
-    assert causes(Circumstances("a", True, Boot("a", minute(19)))) == line, "the id beats the clock"
+    assert causes(OutageContext("a", True, Boot("a", minute(-600)))) == line
+    assert causes(OutageContext(None, True, Boot("a", minute(-600)))) == line
+    assert causes(OutageContext("a", True, Boot("a", minute(19)))) == line, "the id beats the clock"
 
 
 def test_a_new_boot_means_power() -> None:
     """The PC was there, did not say goodbye, and started anew when the office came back."""
-    assert causes(Circumstances("a", True, Boot("b", minute(19.5)))) == [("power_down", "new_boot")]
-    assert causes(Circumstances("a", True, Boot("b", minute(21)))) == [("power_down", "new_boot")]
+    assert causes(OutageContext("a", True, Boot("b", minute(19.5)))) == [("power_down", "new_boot")]
+    assert causes(OutageContext("a", True, Boot("b", minute(21)))) == [("power_down", "new_boot")]
 
 
 def test_a_new_boot_proves_nothing_where_the_pc_was_off() -> None:
     """Switched off at closing time, or switched on long afterwards: nobody can tell."""
     told = [("unreachable", "no_witness")]
-    assert causes(Circumstances("a", False, Boot("b", minute(19)))) == told
-    assert causes(Circumstances("a", True, Boot("b", minute(900)))) == told
+    assert causes(OutageContext("a", False, Boot("b", minute(19)))) == told
+    assert causes(OutageContext("a", True, Boot("b", minute(900)))) == told
     stopped = ran("a", 8, 10, ended=True)
-    assert causes(Circumstances("a", True, Boot("b", minute(19)), [stopped])) == told
+    assert causes(OutageContext("a", True, Boot("b", minute(19)), [stopped])) == told
 
 
 def test_without_a_witness_it_stays_unreachable() -> None:
     """A browser, no agent, an agent that never came back."""
-    assert causes(Circumstances()) == [("unreachable", "no_witness")]
-    assert causes(Circumstances("a", True)) == [("unreachable", "no_witness")]
+    assert causes(OutageContext()) == [("unreachable", "no_witness")]
+    assert causes(OutageContext("a", True)) == [("unreachable", "no_witness")]
 
 
 def test_an_agent_that_ran_on_means_the_line_while_it_ran() -> None:
     """Cut at 10, power gone at 15, back at 18, line back at 20: two causes, each in its time."""
     record = [ran("a", 9, 15), ran("b", 18.5, 20)]
     parts = attribute(
-        minute(10), minute(20), Circumstances("a", True, Boot("b", minute(18)), record)
+        minute(10), minute(20), OutageContext("a", True, Boot("b", minute(18)), record)
     )
     assert [(p.state.value, p.start, p.end) for p in parts] == [
         ("link_down", minute(10), minute(15)),
@@ -166,14 +166,14 @@ def test_an_agent_that_ran_on_means_the_line_while_it_ran() -> None:
 def test_a_silent_gateway_tells_of_the_office_not_of_the_line() -> None:
     """The PC ran on a battery while its router was dead: not the line's fault, not proven power."""
     record = [ran("a", 9, 21, gateway=False)]
-    told = causes(Circumstances("a", True, Boot("a", minute(-600)), record))
+    told = causes(OutageContext("a", True, Boot("a", minute(-600)), record))
     assert told == [("unreachable", "gateway_silent")]
 
 
 def test_the_routers_uptime_decides_where_it_is_known() -> None:
     """A router that ran on means the line, one that started anew the power."""
-    ran_on = Circumstances("a", True, Boot("b", minute(19)), router_start=minute(-6000))
-    restarted = Circumstances("a", True, Boot("a", minute(-60)), router_start=minute(19))
+    ran_on = OutageContext("a", True, Boot("b", minute(19)), router_start=minute(-6000))
+    restarted = OutageContext("a", True, Boot("a", minute(-60)), router_start=minute(19))
     assert causes(ran_on) == [("link_down", Reason.ROUTER_RAN)]
     assert causes(restarted) == [("power_down", Reason.ROUTER_RESTARTED)]
 
@@ -181,10 +181,10 @@ def test_the_routers_uptime_decides_where_it_is_known() -> None:
 def test_what_the_routers_uptime_does_not_decide() -> None:
     """A start after the outage tells nothing of it; and while an agent reached the router, it had
     power, whoever started it anew in between."""
-    later = Circumstances("a", True, Boot("a", minute(-60)), router_start=minute(45))
+    later = OutageContext("a", True, Boot("a", minute(-60)), router_start=minute(45))
     assert causes(later) == [("link_down", Reason.SAME_BOOT)]
     record = [ran("a", 9, 14), ran("a", 16, 21)]
-    by_hand = Circumstances("a", True, Boot("a", minute(-60)), record, router_start=minute(15))
+    by_hand = OutageContext("a", True, Boot("a", minute(-60)), record, router_start=minute(15))
     assert [state for state, _ in causes(by_hand)] == ["link_down", "power_down", "link_down"]
 
 
@@ -200,7 +200,7 @@ def test_parts_always_fill_the_outage(
 ) -> None:
     """Whatever the circumstances: in order, without gap or overlap, and only states that may be."""
     stretches = [ran("a", min(x, y), max(x, y), gateway) for x, y, gateway in record]
-    told = Circumstances("a", present, Boot(boot, minute(booted)), stretches)
+    told = OutageContext("a", present, Boot(boot, minute(booted)), stretches)
     for state, _ in causes(told):
         assert OfficeState(state) in DOWN
 

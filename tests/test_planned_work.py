@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jharnet_monitor.commands import hand
+from jharnet_monitor.commands import operate as hand
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.hindsight import Hindsight
+from jharnet_monitor.hub.outage_attribution import OutageAttribution
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.store import Window
 from tests.store_support import START, Bench
@@ -28,14 +28,14 @@ def minute(number: float) -> datetime:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A store that knows of one cut of an hour, whose agent's PC ran on."""
     bench = Bench(f"sqlite:///{tmp_path}/monitor.db")
-    diary = bench.store.diary
+    event_log = bench.store.event_log
     for number, up in ((0, True), (60, False), (120, True)):
         state = OfficeState.UP if up else OfficeState.UNREACHABLE
-        diary.add_transition(OFFICE, state, minute(number), {})
+        event_log.add_transition(OFFICE, state, minute(number), {})
         for role in ("router", "pc"):
-            diary.add_event(OFFICE, "reached", minute(number), {"role": role, "answers": up})
+            event_log.add_event(OFFICE, "reached", minute(number), {"role": role, "answers": up})
         heard = {"kind": "program", "boot_id": "b", "uptime": 60.0 * number + 900}
-        diary.add_event(OFFICE, "joined" if up else "left", minute(number), heard if up else {})
+        event_log.add_event(OFFICE, "joined" if up else "left", minute(number), heard if up else {})
     yield bench
     bench.store.close()
 
@@ -45,10 +45,10 @@ def found(bench: Bench, *windows: tuple[float, float, float]) -> list[tuple[str,
     for announced, begin, end in windows:
         bench.clock.step((minute(announced) - bench.clock.now()).total_seconds())
         window = Window(OFFICE, minute(begin), minute(end), "new mast")
-        bench.store.diary.add_window(window)
+        bench.store.event_log.add_window(window)
     bench.clock.step((minute(130) - bench.clock.now()).total_seconds())
-    Hindsight(make_config(), bench.clock, bench.store).review(OFFICE)
-    every = bench.store.diary.transitions(OFFICE, minute(0))
+    OutageAttribution(make_config(), bench.clock, bench.store).review(OFFICE)
+    every = bench.store.event_log.transitions(OFFICE, minute(0))
     return [
         (t.state.value, (t.at - START) / timedelta(minutes=1), (t.until - START).seconds / 60)
         for t in every

@@ -11,17 +11,17 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from jharnet_monitor import policy as policy_module
-from jharnet_monitor import runner as runner_module
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
+from jharnet_monitor.hub import policy as policy_module
+from jharnet_monitor.hub import runner as runner_module
+from jharnet_monitor.hub.policy import Policy
+from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.reading import read_families
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, OfficeState, Outcome
-from jharnet_monitor.policy import Policy
 from jharnet_monitor.probes.base import Failed, Probe, ProbeContext, Reading
-from jharnet_monitor.runner import Runner
 from tests.support import make_config
 
 MORNING = datetime(2026, 11, 25, 5, 0, tzinfo=UTC)

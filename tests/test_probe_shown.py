@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from jharnet_monitor.commands.result import view
+from jharnet_monitor.hub.runner import measurement_of
 from jharnet_monitor.model import QUANTITIES, Cause, Measurement, Outcome
 from jharnet_monitor.probes.base import NoData
-from jharnet_monitor.runner import measurement_of
 from tests.made_up import NOW, bandwidth, latency
 
 
@@ -52,11 +52,11 @@ def test_what_was_not_measured_says_why_instead_of_an_empty_table() -> None:
 def test_the_log_of_a_hub_begins_with_its_own_lines(tmp_path: Path) -> None:
     """Making the database's tables says nothing of the library that does it."""
     program = (
-        "from jharnet_monitor.commands.daemons import _set_up_logging\n"
+        "from jharnet_monitor.commands.process import set_up_logging\n"
         "from jharnet_monitor.clock import SystemClock\n"
         "from jharnet_monitor.store import Store\n"
         "import sys\n"
-        "_set_up_logging('info')\n"
+        "set_up_logging('info')\n"
         "Store(sys.argv[1], SystemClock()).migrate()\n"
     )
     command = [sys.executable, "-c", program, f"sqlite:///{tmp_path}/monitor.db"]

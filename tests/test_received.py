@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from aiortc.rtp import RtcpPacket, RtcpRtpfbPacket
 
-from jharnet_monitor.rtc.arrivals import ENDS, KEY, STARTS, Arrivals
-from jharnet_monitor.rtc.luck import Path
-from jharnet_monitor.rtc.progress import find_account
-from jharnet_monitor.rtc.receiver import Receiver
-from jharnet_monitor.rtc.report import Seen, Sent, seen
+from jharnet_monitor.rtc.receive.arrivals import ENDS, KEY, STARTS, Arrivals
+from jharnet_monitor.rtc.receive.receiver import Receiver
+from jharnet_monitor.rtc.receive.receiver_report import find_account
 from jharnet_monitor.rtc.sdp import Stream, Streams
+from jharnet_monitor.rtc.stats.call_stats import Seen, Sent, seen
+from jharnet_monitor.rtc.stats.freeze_resampling import Path
 
 STREAMS = Streams(Stream(1, 111), Stream(2, 96, 3, 97), "vp8")
 PATH = Path(0.05, 0.04)

@@ -15,21 +15,25 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import OfficeState
-from jharnet_monitor.report import charts, fold, page_one, period, texts
-from jharnet_monitor.report.build import FORMATS, make
-from jharnet_monitor.report.compose import drafts
-from jharnet_monitor.report.content import content
-from jharnet_monitor.report.finding import Kind, findings
-from jharnet_monitor.report.page_one import judge
-from jharnet_monitor.report.source import summarise
-from jharnet_monitor.report.states import spans
-from jharnet_monitor.report.summary import Summary
-from jharnet_monitor.report.words import LANGUAGES, words
+from jharnet_monitor.report.data import aggregate as fold
+from jharnet_monitor.report.data.findings import Kind, findings
+from jharnet_monitor.report.data.load import summarise
+from jharnet_monitor.report.data.state_spans import spans
+from jharnet_monitor.report.data.summary import Summary
+from jharnet_monitor.report.output.build import FORMATS, make
+from jharnet_monitor.report.output.compose import drafts
+from jharnet_monitor.report.output.document import content
+from jharnet_monitor.report.sections import charts
+from jharnet_monitor.report.sections import front_page as page_one
+from jharnet_monitor.report.sections.front_page import judge
 from jharnet_monitor.store import Transition
 from tests import made_up_week
-from tests.made_up_week import MADE_AT, WEEK, ZONE, Made
+from tests.made_up_week import MADE_AT, WEEK, ZONE, MadeWeek
 from tests.pdf_text import pages_of, plain, text_of
 
 
@@ -45,7 +49,7 @@ def test_examples_in_docstrings_hold(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
 
 
-def test_the_papers_figures_are_those_measured(made: Made, papers: dict[str, bytes]) -> None:
+def test_the_papers_figures_are_those_measured(made: MadeWeek, papers: dict[str, bytes]) -> None:
     """Speed, latency and loss of every office, computed here anew, stand in both PDFs."""
     read = {language: text_of(paper) for language, paper in papers.items()}
     seen = 0
@@ -69,7 +73,7 @@ def test_the_papers_figures_are_those_measured(made: Made, papers: dict[str, byt
 
 
 def test_the_answer_is_the_grade_that_more_than_half_of_the_tests_reached(
-    made: Made, summary: Summary
+    made: MadeWeek, summary: Summary
 ) -> None:
     """The conference answer of every office follows from its tests; no test gives no grade."""
     for office in summary.offices:
@@ -79,7 +83,7 @@ def test_the_answer_is_the_grade_that_more_than_half_of_the_tests_reached(
         assert office.conference.grade == (median_low(grades) if grades else None)
 
 
-def test_every_office_is_named_in_both_languages(made: Made, papers: dict[str, bytes]) -> None:
+def test_every_office_is_named_in_both_languages(made: MadeWeek, papers: dict[str, bytes]) -> None:
     """Text extraction finds all names, whichever way ड़ is spelled."""
     hindi, english = text_of(papers["hi"]), text_of(papers["en"])
     for office in made.config.offices:
@@ -112,7 +116,7 @@ def test_the_troubles_are_found(summary: Summary) -> None:
         assert (found[0].kind if found else None) == wanted[trouble], (trouble, found)
 
 
-def test_few_days_support_no_claim(made: Made) -> None:
+def test_few_days_support_no_claim(made: MadeWeek) -> None:
     """In the first weeks the tests are told, and of the line nothing is concluded."""
     second = WEEK.before().before()
     summary = summarise(made.store, made.config, second, MADE_AT)
@@ -170,7 +174,7 @@ def _csv(summary: Summary) -> str:
     return next(make(drafts(summary, ["en"]), ["csv"])).content.decode("utf-8-sig")
 
 
-def test_an_empty_week_says_so(made: Made) -> None:
+def test_an_empty_week_says_so(made: MadeWeek) -> None:
     """A period without a measurement gives a whole report that claims nothing."""
     empty = period.week("2026-W40", ZONE)
     summary = summarise(made.store, made.config, empty, MADE_AT)
@@ -181,13 +185,13 @@ def test_an_empty_week_says_so(made: Made) -> None:
             assert plain(words(one.language)("report.method_text.extent_none")) in text
 
 
-def test_a_period_that_has_not_begun_is_refused(made: Made) -> None:
+def test_a_period_that_has_not_begun_is_refused(made: MadeWeek) -> None:
     """The error names the period and when it begins."""
     with pytest.raises(UserError, match="2027-W01 has not begun yet; it begins on 2027-01-04"):
         summarise(made.store, made.config, period.week("2027-W01", ZONE), MADE_AT)
 
 
-def test_a_running_week_says_how_far_it_reaches(made: Made) -> None:
+def test_a_running_week_says_how_far_it_reaches(made: MadeWeek) -> None:
     """A report in mid-week counts no time that has not come."""
     now = WEEK.start + timedelta(days=3)
     summary = summarise(made.store, made.config, WEEK, now)
@@ -195,7 +199,7 @@ def test_a_running_week_says_how_far_it_reaches(made: Made) -> None:
     assert content(summary, words("en"))["running"] is not None
 
 
-def test_one_office_only(made: Made) -> None:
+def test_one_office_only(made: MadeWeek) -> None:
     """A district of a single office gets its answer in the singular."""
     one = made.config.model_copy(update={"offices": made.config.offices[:1]})
     summary = summarise(made.store, one, WEEK, MADE_AT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -21,19 +20,21 @@ from typer.testing import CliRunner
 from jharnet_monitor.commands import report as command
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.report import aside, pdf, texts
-from jharnet_monitor.report.annex import tables
-from jharnet_monitor.report.apart import keep_drill
-from jharnet_monitor.report.build import FORMATS, make
-from jharnet_monitor.report.compose import drafts
-from jharnet_monitor.report.drill_paper import make_drill
-from jharnet_monitor.report.drills import borne
-from jharnet_monitor.report.files import SettingError, write_whole
-from jharnet_monitor.report.pdf import set_pdf
-from jharnet_monitor.report.summary import Summary
-from jharnet_monitor.report.words import LANGUAGES, words
+from jharnet_monitor.hub.drills.papers import write_papers
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.report.data.summary import Summary
+from jharnet_monitor.report.output import pdf
+from jharnet_monitor.report.output.annex import tables
+from jharnet_monitor.report.output.build import FORMATS, make
+from jharnet_monitor.report.output.compose import drafts, read_drafts
+from jharnet_monitor.report.output.drill_sheet import make_drill
+from jharnet_monitor.report.output.files import TypesettingError, write_whole
+from jharnet_monitor.report.output.pdf import set_pdf
+from jharnet_monitor.report.output.worker import WorkerError, in_own_process
+from jharnet_monitor.report.sections.drills import borne
 from tests import made_up_week
-from tests.made_up_week import MADE_AT, WEEK, Made
+from tests.made_up_week import MADE_AT, WEEK, MadeWeek
 from tests.pdf_text import plain, text_of
 
 
@@ -115,7 +116,7 @@ def test_a_broken_template_is_told_by_its_place(
     broken = tmp_path / "t/weekly.typ"
     broken.write_text(broken.read_text("utf-8") + "\n#no-such-thing\n", "utf-8")
     monkeypatch.setattr(pdf, "_TEMPLATES", tmp_path / "t")
-    with pytest.raises(SettingError, match=r"weekly\.typ:\d+:\d+: unknown variable"):
+    with pytest.raises(TypesettingError, match=r"weekly\.typ:\d+:\d+: unknown variable"):
         next(make(drafts(summary, ["en"]), ["pdf"]))
 
 
@@ -124,7 +125,7 @@ def test_a_missing_font_is_an_error(
 ) -> None:
     """Typst only warns of it, and would set the paper in another font."""
     monkeypatch.setattr("fontpkg_noto_sans_devanagari.ROOT", tmp_path)
-    with pytest.raises(SettingError, match="noto sans devanagari"):
+    with pytest.raises(TypesettingError, match="noto sans devanagari"):
         next(make(drafts(summary, ["hi"]), ["pdf"]))
 
 
@@ -165,7 +166,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_drills_paper_is_one_page_to_be_signed(made: Made, language: str) -> None:
+def test_the_drills_paper_is_one_page_to_be_signed(made: MadeWeek, language: str) -> None:
     """It names every block, who did not take part, the cause, and has room to sign."""
     drill = made_up_week.drill(made.config)
     paper = next(make_drill(drill, made.config, [language], ["pdf"], MADE_AT))
@@ -185,22 +186,22 @@ def test_the_drills_paper_is_one_page_to_be_signed(made: Made, language: str) ->
 
 
 def test_a_drills_papers_lie_among_the_reports(
-    made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    made: MadeWeek, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The hub puts them there after each drill; where it cannot, the drill itself is kept."""
     drill = made_up_week.drill(made.config)
     config = made_up_week.config(made.database, directory=tmp_path / "reports")
     with caplog.at_level("INFO"):
-        keep_drill(drill, config, MADE_AT)
+        write_papers(drill, config, MADE_AT)
     assert caplog.text.count("wrote") == len(LANGUAGES)
     names = {path.name for path in (tmp_path / "reports").iterdir()}
     assert names == {f"drill-20261118-053000-a1b2.{lang}.pdf" for lang in LANGUAGES}
-    keep_drill(drill, made_up_week.config(made.database, directory=Path("/proc/none")), MADE_AT)
+    write_papers(drill, made_up_week.config(made.database, directory=Path("/proc/none")), MADE_AT)
     assert "the paper of drill 20261118-053000-a1b2 could not be made" in caplog.text
 
 
 @pytest.fixture
-def config_file(made: Made, tmp_path: Path) -> Path:
+def config_file(made: MadeWeek, tmp_path: Path) -> Path:
     """The week's configuration as a file."""
     offices = [
         {"id": o.id, "name": o.name, "name_hi": o.name_hi, "router": o.router}
@@ -257,19 +258,21 @@ def test_a_report_makes_no_database(tmp_path: Path) -> None:
     """Where the hub has never run, the report says so and leaves nothing behind."""
     config = made_up_week.config(f"sqlite:///{tmp_path}/none.db")
     with pytest.raises(UserError, match=r"none\.db: there is no database yet"):
-        aside.read_drafts(config, WEEK, ["en"], MADE_AT)
+        read_drafts(config, WEEK, ["en"], MADE_AT)
     assert list(tmp_path.iterdir()) == []
 
 
-def _ended(*_: object) -> None:
-    os._exit(9)
+def test_a_worker_that_is_ended_is_told() -> None:
+    """A process that runs out of memory is ended by the system: the caller gets one line."""
+    with pytest.raises(WorkerError, match="its process ended with exit code 9"):
+        in_own_process("os", "_exit", 9)
 
 
-def test_a_reader_that_is_ended_is_told(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process that reads may run out of memory: one line says so, and nothing hangs."""
-    monkeypatch.setattr(aside, "_drafts", _ended)
-    with pytest.raises(UserError, match="2026-W47: the process that read the database was ended"):
-        aside.read_drafts(made.config, WEEK, ["en"], MADE_AT)
+def test_a_worker_hands_on_the_error_of_its_function(made: MadeWeek) -> None:
+    """What went wrong in the other process is raised here, as the same error."""
+    config = made_up_week.config("sqlite:////nowhere/none.db")
+    with pytest.raises(UserError, match=r"none\.db"):
+        in_own_process(read_drafts.__module__, "read_drafts", config, WEEK, ["en"], MADE_AT)
 
 
 def test_what_sets_loads_nothing_that_reads() -> None:
@@ -282,5 +285,5 @@ def test_what_sets_loads_nothing_that_reads() -> None:
 
 def test_a_missing_template_is_an_error() -> None:
     """The name of the file stands in the message."""
-    with pytest.raises(SettingError, match=r"nothing\.typ: cannot be read"):
+    with pytest.raises(TypesettingError, match=r"nothing\.typ: cannot be read"):
         set_pdf("nothing.typ", {}, MADE_AT)

@@ -8,24 +8,25 @@ from datetime import timedelta
 
 import pytest
 
-from jharnet_monitor.report import period, texts
-from jharnet_monitor.report.build import make
-from jharnet_monitor.report.compose import drafts
-from jharnet_monitor.report.content import content
-from jharnet_monitor.report.drill_paper import drill_content
-from jharnet_monitor.report.drills import borne
-from jharnet_monitor.report.phrases import interval
-from jharnet_monitor.report.source import summarise
-from jharnet_monitor.report.summary import Summary
-from jharnet_monitor.report.words import LANGUAGES, words
-from tests.made_up_week import MADE_AT, ZONE, Made
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.calendar import period
+from jharnet_monitor.report.data.load import summarise
+from jharnet_monitor.report.data.summary import Summary
+from jharnet_monitor.report.output.build import make
+from jharnet_monitor.report.output.compose import drafts
+from jharnet_monitor.report.output.document import content
+from jharnet_monitor.report.output.drill_sheet import drill_content
+from jharnet_monitor.report.sections.drills import borne
+from jharnet_monitor.report.sections.phrases import interval
+from tests.made_up_week import MADE_AT, ZONE, MadeWeek
 from tests.pdf_text import plain, text_of
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", ["2026-W40", "2026-W49"])
 def test_page_one_of_an_empty_week_asks_no_block_for_anything(
-    made: Made, name: str, language: str
+    made: MadeWeek, name: str, language: str
 ) -> None:
     """Its rows name no cause and nobody to act, before any measurement as well as after the last
     one; no block has a page of its own, and the tables behind the report say the same.

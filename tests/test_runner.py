@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from jharnet_monitor import runner as runner_module
 from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.hub import runner as runner_module
+from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.hub.uplink import UplinkLimiter
 from jharnet_monitor.model import Cause, Measurement, Outcome
 from jharnet_monitor.probes.base import (
     ChannelClosed,
@@ -21,8 +23,6 @@ from jharnet_monitor.probes.base import (
     ProbeContext,
     Reading,
 )
-from jharnet_monitor.runner import Runner
-from jharnet_monitor.uplink import UplinkShare
 from tests.support import OFFICES, make_config
 
 Run = Callable[[ProbeContext], Awaitable[Reading]]
@@ -146,7 +146,7 @@ async def test_no_agent_is_no_data_and_never_runs(monkeypatch: pytest.MonkeyPatc
 
 async def test_a_cancelled_waiter_gives_its_place_back() -> None:
     """Cancelling one in the queue lets the next one through, and leaks nothing."""
-    share = UplinkShare(10.0)
+    share = UplinkLimiter(10.0)
 
     async def hold(rate: float, seconds: float) -> None:
         async with share.reserve(rate):

@@ -14,8 +14,8 @@ import apscheduler.triggers.interval
 import pytest
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.live import SelfLive
-from jharnet_monitor.schedule import Schedule
+from jharnet_monitor.hub.scheduler import Scheduler
+from jharnet_monitor.live import HubStatus
 from tests.support import OFFICES, make_config
 
 
@@ -64,7 +64,7 @@ async def test_a_clock_step_stalls_no_job(clock: SteppedClock, step: timedelta) 
     async def tick() -> None:
         runs.append(time.monotonic())
 
-    schedule = Schedule(make_config(), clock, _nothing, _nowhere, SelfLive())
+    schedule = Scheduler(make_config(), clock, _nothing, _nowhere, HubStatus())
     schedule.also("tick", {"second": "*"}, tick)
     schedule.start()
     try:
@@ -85,8 +85,8 @@ async def test_a_clock_step_stalls_no_job(clock: SteppedClock, step: timedelta) 
 async def test_everything_of_the_configuration_is_planned(clock: SteppedClock) -> None:
     """Each office has its bandwidth, Internet and conference jobs, spread over the interval."""
     probes = {"bandwidth": {"every": "2h"}, "conference": {"at": ["11:00", "15:00"]}}
-    health = SelfLive()
-    schedule = Schedule(make_config(probes=probes), clock, _nothing, _nowhere, health)
+    health = HubStatus()
+    schedule = Scheduler(make_config(probes=probes), clock, _nothing, _nowhere, health)
     schedule.start()
     try:
         jobs = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}
@@ -110,7 +110,7 @@ async def test_drills_are_held_at_their_times_on_their_days(clock: SteppedClock)
         held.append("drill")
 
     config = make_config(probes={"drill": {"at": ["16:00", "17:00"], "days": "mon,thu"}})
-    schedule = Schedule(config, clock, _nothing, _nowhere, SelfLive(), hold)
+    schedule = Scheduler(config, clock, _nothing, _nowhere, HubStatus(), hold)
     schedule.start()
     try:
         jobs = [j for j in schedule._scheduler.get_jobs() if j.id.startswith("drill")]

@@ -15,14 +15,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from jharnet_monitor import agent as agent_module
-from jharnet_monitor.agent import Agent, AgentSettings, RefusedError
-from jharnet_monitor.agent_session import AgentSession, Vitals
-from jharnet_monitor.agents import AgentEvents, Agents
+from jharnet_monitor.agent import daemon as agent_module
+from jharnet_monitor.agent.daemon import Agent, AgentSettings, RefusedError
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.hub.agent_connection import AgentConnection, Vitals
+from jharnet_monitor.hub.agent_server import AgentEvents, AgentServer
 from jharnet_monitor.model import Measurement, Outcome
-from jharnet_monitor.probes.base import Channel, ChannelClosed, FarContext, NoData
-from jharnet_monitor.session import MAX_QUEUED
+from jharnet_monitor.probes.base import AgentContext, Channel, ChannelClosed, NoData
+from jharnet_monitor.wire.protocol import MAX_QUEUED
 
 TOKENS = {"potka": "potka-token", "boram": "boram-token"}
 
@@ -56,7 +56,7 @@ class Door:
 
     def __init__(self) -> None:
         self.heard = Heard()
-        self.agents = Agents(
+        self.agents = AgentServer(
             lambda office, token: TOKENS.get(office) == token, self.heard, SystemClock()
         )
         self.port = 0
@@ -83,7 +83,7 @@ class Door:
         """Where agents dial."""
         return f"ws://127.0.0.1:{self.port}/agent"
 
-    async def session(self, office: str) -> AgentSession:
+    async def session(self, office: str) -> AgentConnection:
         """The office's session, as soon as there is one."""
         async with asyncio.timeout(10):
             while (session := self.agents.get(office)) is None:
@@ -117,14 +117,14 @@ def measurement(
     return Measurement(office, probe, moment, 2.0, Outcome.OK, None, conditions, values, name)
 
 
-async def echo(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+async def echo(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """A far side that gives back every message, with its params."""
     while True:
         message = await channel.receive()
         await channel.send({"echo": message, "params": dict(params), "office": context.office})
 
 
-async def fetch(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+async def fetch(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """A far side that fetches what the hub offers, twice."""
     url = f"{context.hub}{params['path']}"
     answers = []
@@ -134,7 +134,7 @@ async def fetch(channel: Channel, params: Mapping[str, Any], context: FarContext
     await channel.send({"answers": answers})
 
 
-async def flood(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+async def flood(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """A far side that sends more than anyone should."""
     for n in range(MAX_QUEUED + 500):
         await channel.send({"n": n})
@@ -144,7 +144,7 @@ async def flood(channel: Channel, params: Mapping[str, Any], context: FarContext
 @pytest.fixture(autouse=True)
 def far_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     """The agents of these tests know three small tasks."""
-    monkeypatch.setattr(agent_module, "FAR_SIDES", {"echo": echo, "fetch": fetch, "flood": flood})
+    monkeypatch.setattr(agent_module, "AGENT_TASKS", {"echo": echo, "fetch": fetch, "flood": flood})
 
 
 async def test_a_wrong_token_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ async def test_a_clean_stop_says_goodbye_and_a_cut_does_not(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`left` tells a goodbye from a session that just ended; the agent blames no hub for it."""
-    caplog.set_level("INFO", "jharnet_monitor.agent")
+    caplog.set_level("INFO", "jharnet_monitor.agent.daemon")
     async with Door().open() as door:
         async with running(make_agent(door, tmp_path)):
             await door.session("potka")

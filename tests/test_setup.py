@@ -15,8 +15,9 @@ from socket import create_connection, create_server
 
 import pytest
 
-from jharnet_monitor import cli, tls, tokens
+from jharnet_monitor import cli
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.security import tls, tokens
 from tests.wrong_configs import GOOD
 
 NOW = datetime.now(UTC)

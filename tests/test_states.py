@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from jharnet_monitor.clock import ManualClock
-from jharnet_monitor.states import States
+from jharnet_monitor.hub.state_tracker import StateTracker
 from tests.support import make_config
 
 
@@ -14,7 +14,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = ManualClock(datetime(2026, 11, 25, tzinfo=UTC))
-        self.states = States(make_config(("potka",)), self.clock, uplink_seen=True)
+        self.states = StateTracker(make_config(("potka",)), self.clock, uplink_seen=True)
         self.seen = self.states.offices["potka"]
 
     def state(self, seconds: float = 0.0) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from jharnet_monitor.judge import resampling, stats
+from jharnet_monitor.judge.statistics import bootstrap as resampling
+from jharnet_monitor.judge.statistics import intervals as stats
 from tests.bench.judge import coverage
 from tests.histories import samples
 

@@ -153,35 +153,35 @@ def test_packets_are_added_up_by_day_whatever_else_was_measured(bench: Bench) ->
 
 def test_the_diary_keeps_states_and_what_was_learnt_later(bench: Bench) -> None:
     """The state in force at the start of a period belongs to it; a later finding supersedes."""
-    diary, hour = bench.store.diary, timedelta(hours=1)
-    diary.add_transition("potka", OfficeState.UP, START, {"router": True})
-    down = diary.add_transition("potka", OfficeState.UNREACHABLE, START + hour, {})
-    diary.add_transition("potka", OfficeState.UP, START + 2 * hour, {})
-    diary.add_transition("potka", OfficeState.POWER_DOWN, START + hour, {"boot_id": "new"},
+    event_log, hour = bench.store.event_log, timedelta(hours=1)
+    event_log.add_transition("potka", OfficeState.UP, START, {"router": True})
+    down = event_log.add_transition("potka", OfficeState.UNREACHABLE, START + hour, {})
+    event_log.add_transition("potka", OfficeState.UP, START + 2 * hour, {})
+    event_log.add_transition("potka", OfficeState.POWER_DOWN, START + hour, {"boot_id": "new"},
                          until=START + 2 * hour, supersedes=down)  # fmt: skip
-    found = diary.transitions("potka", START + 0.5 * hour, START + 3 * hour)
+    found = event_log.transitions("potka", START + 0.5 * hour, START + 3 * hour)
     assert [(t.state.value, t.supersedes) for t in found] == [
         ("up", None), ("unreachable", None), ("power_down", down), ("up", None),
     ]  # fmt: skip
-    assert diary.last_transitions()["potka"].state is OfficeState.UP
+    assert event_log.last_transitions()["potka"].state is OfficeState.UP
 
 
 def test_windows_events_and_drills_are_found_again(bench: Bench) -> None:
     """A window for all is also an office's; of a drill the newest state is told."""
-    diary, hour = bench.store.diary, timedelta(hours=1)
+    event_log, hour = bench.store.event_log, timedelta(hours=1)
     everywhere = Window(None, START, START + hour, "generator service")
-    diary.add_window(everywhere)
-    diary.add_window(Window("boram", START, START + hour, "new router"))
+    event_log.add_window(everywhere)
+    event_log.add_window(Window("boram", START, START + hour, "new router"))
     kept = replace(everywhere, announced=START)
-    assert diary.windows(START, START + hour, "potka") == [kept]
-    diary.add_event("potka", "joined", START, {"boot_id": "b1"})
-    [event] = diary.events("potka", START, START + hour)
+    assert event_log.windows(START, START + hour, "potka") == [kept]
+    event_log.add_event("potka", "joined", START, {"boot_id": "b1"})
+    [event] = event_log.events("potka", START, START + hour)
     assert event.data == {"boot_id": "b1"}
     drill = {"id": "d1", "state": "running", "started_at": "2026-11-23T06:30:00Z"}
-    diary.add_drill(drill)
-    diary.add_drill(drill | {"state": "done"})
-    assert [d["state"] for d in diary.drills(START, START + hour)] == ["done"]
-    assert diary.drill("d1") == drill | {"state": "done"}
+    event_log.add_drill(drill)
+    event_log.add_drill(drill | {"state": "done"})
+    assert [d["state"] for d in event_log.drills(START, START + hour)] == ["done"]
+    assert event_log.drill("d1") == drill | {"state": "done"}
 
 
 def test_memory_survives_a_restart(bench: Bench) -> None:

@@ -43,14 +43,14 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
 def fill(bench: Bench, hours: int = 4) -> None:
     """Hours of measurements and of everything that the diary holds, sealed."""
-    diary = bench.store.diary
+    event_log = bench.store.event_log
     for hour in range(hours):
         bench.store.add([one(f"{hour}-{n}", hour * 60 + n) for n in range(5)])
         bench.store.add([one(f"b{hour}", hour * 60, probe="bandwidth", values={"bytes_spent": 1})])
-        diary.add_transition("potka", OfficeState.UP, bench.clock.now(), {"पोटका": True})
-        diary.add_event("potka", "joined", bench.clock.now(), {"boot_id": "b"})
-        diary.add_window(Window(None, START, START + HOUR, "सेवा"))
-        diary.add_drill({"id": "d", "started_at": "2026-11-23T06:30:00Z", "state": hour})
+        event_log.add_transition("potka", OfficeState.UP, bench.clock.now(), {"पोटका": True})
+        event_log.add_event("potka", "joined", bench.clock.now(), {"boot_id": "b"})
+        event_log.add_window(Window(None, START, START + HOUR, "सेवा"))
+        event_log.add_drill({"id": "d", "started_at": "2026-11-23T06:30:00Z", "state": hour})
         bench.clock.step(3600)
     bench.clock.step(3600)
     assert bench.store.chain.seal() == hours

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge.throughput import (
+from jharnet_monitor.judge.line.throughput import (
     Sample,
     Trip,
     estimate,
@@ -20,9 +20,9 @@ from jharnet_monitor.judge.throughput import (
     stable,
     window_for,
 )
-from jharnet_monitor.judge.trains import Arrival, Capacity, capacity
-from jharnet_monitor.probes.bandwidth_trains import MOST_UNCERTAIN
-from jharnet_monitor.probes.tcpinfo import parse
+from jharnet_monitor.judge.line.trains import Arrival, Capacity, capacity
+from jharnet_monitor.probes.bandwidth.packet_trains import MOST_UNCERTAIN
+from jharnet_monitor.probes.bandwidth.tcp_info import parse
 
 
 def transfer(

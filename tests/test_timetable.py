@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from jharnet_monitor.judge.hours import in_busy_hour, in_conference, in_office_hours
-from jharnet_monitor.judge.timetable import due
+from jharnet_monitor.judge.calendar.hours import in_busy_hour, in_conference, in_office_hours
+from jharnet_monitor.judge.calendar.timetable import due
 from tests.support import make_config
 
 IST = ZoneInfo("Asia/Kolkata")

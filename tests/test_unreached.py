@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from jharnet_monitor import agent as agent_module
-from jharnet_monitor import tls
-from jharnet_monitor.agent import Agent, AgentSettings
-from jharnet_monitor.client import HubClient
+from jharnet_monitor.agent import daemon as agent_module
+from jharnet_monitor.agent.daemon import Agent, AgentSettings
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands import drill
-from jharnet_monitor.commands.daemons import _agent_settings
+from jharnet_monitor.commands.agent import _agent_settings
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.tokens import write_secret
+from jharnet_monitor.security import tls
+from jharnet_monitor.security.tokens import write_secret
+from jharnet_monitor.wire.client import HubClient
 from tests.support import make_config
 
 NOW = datetime.now(UTC)
@@ -33,7 +33,7 @@ def soon(monkeypatch: pytest.MonkeyPatch, caplog: Log) -> None:
     """Agents of these tests retry many times a second."""
     monkeypatch.setattr(agent_module, "FIRST_RETRY_SECONDS", 0.02)
     monkeypatch.setattr(agent_module, "LAST_RETRY_SECONDS", 0.05)
-    caplog.set_level(logging.INFO, "jharnet_monitor.agent")
+    caplog.set_level(logging.INFO, "jharnet_monitor.agent.daemon")
 
 
 def made(directory: Path, now: datetime = NOW) -> tls.Files:
@@ -71,7 +71,7 @@ async def told(
     return [
         (record.levelname, record.message)
         for record in caplog.records
-        if record.name == "jharnet_monitor.agent"
+        if record.name == "jharnet_monitor.agent.daemon"
     ]
 
 

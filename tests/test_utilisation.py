@@ -13,16 +13,16 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
+from jharnet_monitor.hub.office_monitor import OfficeMonitor
+from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, OfficeState, Outcome
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.base import Probe, ProbeContext, Reading
-from jharnet_monitor.probes.target import Reachability, Target
-from jharnet_monitor.record import Recorder
-from jharnet_monitor.runner import Runner
+from jharnet_monitor.probes.latency.target import Reachability, Target
 from jharnet_monitor.store import Store
-from jharnet_monitor.vigil import Vigil
 from tests.snmp_support import COMMUNITY, PASSWORD, Snmpd, interface, snmpd
 
 pytestmark = pytest.mark.server("snmpd")
@@ -181,7 +181,7 @@ async def test_what_the_router_does_not_tell_is_no_data(
     snmp: Mapping[str, Any], cause: Cause | None, detail: str,
 ) -> None:  # fmt: skip
     """Never a bad line, never a zero; an interface may go by its other name or its number."""
-    monkeypatch.setattr("jharnet_monitor.probes.snmp.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("jharnet_monitor.probes.utilisation.snmp.ANSWER_SECONDS", 0.3)
     told = await Hub(router, tmp_path, **snmp).ask()
     assert told.cause == cause
     assert told.outcome is (Outcome.OK if cause is None else Outcome.NO_DATA)
@@ -255,7 +255,7 @@ class Watched(Hub):
 
     def __init__(self, router: Snmpd, directory: Path) -> None:
         super().__init__(router, directory)
-        self.vigil = Vigil(
+        self.office_monitor = OfficeMonitor(
             self.config, self.clock, self.live, self.recorder, self.store, self.runner
         )
 
@@ -263,12 +263,12 @@ class Watched(Hub):
         """The router begins or ceases to answer echo requests."""
         role: Literal["router"] = "router"
         target, now = Target("potka", role, "127.0.0.1", measured=True), self.clock.now()
-        self.vigil._reached(Reachability(target, whether, now, now))
+        self.office_monitor._reached(Reachability(target, whether, now, now))
         await self.settled()
 
     async def settled(self) -> None:
         """Until the watch has done what it began, by its own clock."""
-        while pending := list(self.vigil._pending):
+        while pending := list(self.office_monitor._pending):
             await asyncio.wait(pending, timeout=0.2)
             await self.clock.advance(1)
 
@@ -282,8 +282,8 @@ async def test_the_routers_uptime_tells_line_from_power(
     """No agent, ten minutes without an answer: a router that ran on means the line, one that
     started three minutes before it answered the power; told within a minute of the return."""
     hub = Watched(router, tmp_path)
-    await hub.vigil.restore()
-    hub.vigil._monitor.uplink = lambda: True  # type: ignore[method-assign]
+    await hub.office_monitor.restore()
+    hub.office_monitor._monitor.uplink = lambda: True  # type: ignore[method-assign]
     await hub.answers(True)
     await hub.clock.advance(60)
     cut = hub.clock.now()
@@ -295,7 +295,7 @@ async def test_the_routers_uptime_tells_line_from_power(
     back = hub.clock.now()
     await hub.answers(True)
     await hub.clock.advance(10)
-    await hub.vigil._reviews.tick()
+    await hub.office_monitor._reviews.tick()
     past = hub.live.offices["potka"].last_outage
     assert past is not None and past.cause is cause
     assert past.told_at - back < timedelta(seconds=60)

@@ -9,9 +9,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge.client import picture
-from jharnet_monitor.judge.grade import Criteria, Limit, Way, grade_way, limited_by, verdict
-from jharnet_monitor.judge.video import (
+from jharnet_monitor.judge.conference.chromium_model import picture
+from jharnet_monitor.judge.conference.grade import (
+    Criteria,
+    Limit,
+    Way,
+    grade_way,
+    limited_by,
+    verdict,
+)
+from jharnet_monitor.judge.conference.video import (
     Frame,
     frames_per_second,
     freezes,
@@ -20,15 +27,15 @@ from jharnet_monitor.judge.video import (
     shown,
     video_mos,
 )
-from jharnet_monitor.judge.voice import (
+from jharnet_monitor.judge.conference.voice import (
     burst_ratio,
     delay_impairment,
     loss_impairment,
     mos,
     r_factor,
 )
-from jharnet_monitor.rtc.ladder import Ladder, Progress
 from jharnet_monitor.rtc.profiles import RUNGS, Rung, rung
+from jharnet_monitor.rtc.send.ladder import Ladder, Progress
 
 INTERVAL = 1 / 30
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from jharnet_monitor.i18n.words import words
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import QUANTITIES, OfficeState
-from jharnet_monitor.report.words import words
 from jharnet_monitor.web import charts, formats, language
 from jharnet_monitor.web.formats import Formats
 from jharnet_monitor.web.status import status
@@ -192,11 +192,11 @@ async def test_an_office_has_its_page(client: Client, hub: MadeUpHub) -> None:
     hub.store.add([latency("potka", NOW - timedelta(minutes=n), 0.04, n % 3) for n in range(400)])
     hub.store.add([bandwidth("potka", NOW - timedelta(hours=1), 1.12e6, 0.47e6)])
     hub.store.add([no_data("potka", "conference", NOW - timedelta(hours=3), "agent_lost")])
-    number = hub.store.diary.add_transition(
+    number = hub.store.event_log.add_transition(
         "potka", OfficeState.UNREACHABLE, NOW - timedelta(hours=9), {}
     )
-    hub.store.diary.add_transition("potka", OfficeState.UP, NOW - timedelta(hours=8), {})
-    hub.store.diary.add_transition(
+    hub.store.event_log.add_transition("potka", OfficeState.UP, NOW - timedelta(hours=8), {})
+    hub.store.event_log.add_transition(
         "potka", OfficeState.POWER_DOWN, NOW - timedelta(hours=9), {},
         until=NOW - timedelta(hours=8), supersedes=number,
     )  # fmt: skip
@@ -242,10 +242,12 @@ async def test_the_newest_drill_stands_beside_the_table(client: Client, hub: Mad
     """How many held it, by the mark of its profile; nothing where there never was one."""
     assert "at the same time" not in await page(client, "/")
     drill = made_up_week.drill(hub.config)
-    hub.store.diary.add_drill(drill | {"started_at": "2026-01-01T06:30:00Z", "state": "running"})
-    hub.store.diary.add_drill(drill)
+    hub.store.event_log.add_drill(
+        drill | {"started_at": "2026-01-01T06:30:00Z", "state": "running"}
+    )
+    hub.store.event_log.add_drill(drill)
     able, total = sum((row["grade"] or 0) >= 3 for row in drill["offices"]), len(drill["offices"])
     assert f", 720p): {able} of {total} held the conference." in await page(client, "/")
     assert f"{total} में से {able} में कॉन्फ्रेंसिंग सफल" in await page(client, "/", "hi")
-    hub.store.diary.add_drill(drill | {"state": "running"})
+    hub.store.event_log.add_drill(drill | {"state": "running"})
     assert "has been under way since" in await page(client, "/")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from jharnet_monitor.judge.grade import Limit
+from jharnet_monitor.i18n import words as module
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.conference.grade import Limit
 from jharnet_monitor.model import Cause, OfficeState, Outcome
-from jharnet_monitor.report import words as module
-from jharnet_monitor.report.finding import Kind
-from jharnet_monitor.report.words import LANGUAGES, words
+from jharnet_monitor.report.data.findings import Kind
 
 PACKAGE = Path(module.__file__).parents[2]
 COMPOSED = (

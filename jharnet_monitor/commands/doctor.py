@@ -17,16 +17,16 @@ from typing import Literal
 import typer
 from rich.console import Console
 
-from jharnet_monitor import tls
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.probes.base import NoData
-from jharnet_monitor.probes.icmp import EchoSocket, PingNotAllowed
-from jharnet_monitor.probes.names import resolve
+from jharnet_monitor.probes.dns import resolve
+from jharnet_monitor.probes.latency.icmp import EchoSocket, PingNotAllowed
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
+from jharnet_monitor.security import tls
 from jharnet_monitor.store import Store, StoreError
 
 Verdict = Literal["ok", "warning", "bad"]

@@ -16,7 +16,7 @@ from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.report.period import between
+from jharnet_monitor.judge.calendar.period import between
 from jharnet_monitor.store import Store, StoreError
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ def build(
 ) -> None:
     """Write letter, sheets, raw measurements, hash chain and certificate form into one ZIP file."""
     from jharnet_monitor.dossier.build import build as write  # noqa: PLC0415 - slow to load
-    from jharnet_monitor.report.files import SettingError  # noqa: PLC0415
+    from jharnet_monitor.report.output.files import TypesettingError  # noqa: PLC0415
 
     loaded = load_config(config, files=False)
     period = between(first, last, ZoneInfo(loaded.district.timezone))
@@ -47,7 +47,7 @@ def build(
             claims = write(store, loaded, period, out, SystemClock().now(), status.update)
     except StoreError as error:
         raise UserError(f"{loaded.hub.database}: {error}") from error
-    except SettingError as error:
+    except TypesettingError as error:
         raise UserError(f"the papers cannot be set: {error}") from error
     finally:
         store.close()

@@ -15,15 +15,15 @@ from rich.live import Live as Display
 from rich.table import Table
 from rich.text import Text
 
-from jharnet_monitor.client import HubClient
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.judge.drill import bears, held, mark
-from jharnet_monitor.report.words import words
+from jharnet_monitor.i18n.words import words
+from jharnet_monitor.judge.conference.drill import bears, held, mark
 from jharnet_monitor.rtc.profiles import PROFILES
+from jharnet_monitor.wire.client import HubClient
 
 console = Console()
 GRADES = ("no conference", "audio only", "low video", "SD", "HD")

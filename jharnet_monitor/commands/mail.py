@@ -16,14 +16,14 @@ from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.live import SelfLive
-from jharnet_monitor.report.courier import Courier
-from jharnet_monitor.report.files import SettingError
-from jharnet_monitor.report.mail import compose, message_id
-from jharnet_monitor.report.outbox import Busy
-from jharnet_monitor.report.period import Period, week, week_of
-from jharnet_monitor.report.smtp import ServerError, mail_server
-from jharnet_monitor.report.weekly_mail import weekly_mails
+from jharnet_monitor.judge.calendar.period import Period, week, week_of
+from jharnet_monitor.live import HubStatus
+from jharnet_monitor.mail.message import compose, message_id
+from jharnet_monitor.mail.outbox import Busy
+from jharnet_monitor.mail.schedule import ReportScheduler
+from jharnet_monitor.mail.smtp import ServerError, mail_server
+from jharnet_monitor.mail.weekly import weekly_mails
+from jharnet_monitor.report.output.files import TypesettingError
 from jharnet_monitor.store import Store, StoreError
 from jharnet_monitor.store.mails import Delivery, MailState
 
@@ -58,7 +58,7 @@ def send(
             _send(settings, store, period)
     except StoreError as error:
         raise UserError(f"hub.database: {settings.hub.database}: {error}") from error
-    except SettingError as error:
+    except TypesettingError as error:
         raise UserError(f"the report cannot be set: {error}") from error
     except Busy:
         raise UserError("the hub is sending at this moment; try again in a minute") from None
@@ -98,10 +98,10 @@ async def _sign_in(settings: Config) -> None:
 
 
 def _send(settings: Config, store: Store, period: Period) -> None:
-    courier = Courier(settings, store, SystemClock(), SelfLive())
-    with courier.outbox.alone(), progress.status(f"sending {period.name} …"):
-        courier.prepare(period)
-        asyncio.run(courier.outbox.send(eager=True))
+    report_scheduler = ReportScheduler(settings, store, SystemClock(), HubStatus())
+    with report_scheduler.outbox.alone(), progress.status(f"sending {period.name} …"):
+        report_scheduler.prepare(period)
+        asyncio.run(report_scheduler.outbox.send(eager=True))
     mails = [*store.mails.of(period.stem), *store.mails.of(f"root-{period.name}")]
     console.print(_table(mails, ZoneInfo(settings.district.timezone)))
     if any(one.state is not MailState.ACCEPTED for one in mails):

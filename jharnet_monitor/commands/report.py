@@ -18,12 +18,13 @@ from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.report import period as periods
-from jharnet_monitor.report.aside import read_drafts
-from jharnet_monitor.report.build import FORMATS, make
-from jharnet_monitor.report.files import Made, SettingError, write
-from jharnet_monitor.report.period import Period
-from jharnet_monitor.report.words import LANGUAGES
+from jharnet_monitor.i18n.words import LANGUAGES
+from jharnet_monitor.judge.calendar import period as periods
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.report.output.build import FORMATS, make
+from jharnet_monitor.report.output.draft import Draft
+from jharnet_monitor.report.output.files import OutputFile, TypesettingError, write
+from jharnet_monitor.report.output.worker import WorkerError, in_own_process
 
 
 class _Commands(LazyGroup):
@@ -68,9 +69,19 @@ def report(
     formats = parts_of("--format", format_, FORMATS)
 
     with progress.status(f"reading {period.name} …"):
-        drafts = read_drafts(loaded, period, languages, SystemClock().now())
+        drafts = _read_drafts(loaded, period, languages)
     paths = write_all(make(drafts, formats), out or loaded.report.directory, "setting …")
     show({"period": period.name}, paths, as_json=as_json, open_=open_)
+
+
+def _read_drafts(config: Config, period: Period, languages: list[str]) -> list[Draft]:
+    """Read in a process of its own, so that neither process needs the memory of both."""
+    where, now = "jharnet_monitor.report.output.compose", SystemClock().now()
+    try:
+        drafts: list[Draft] = in_own_process(where, "read_drafts", config, period, languages, now)
+    except WorkerError as error:
+        raise UserError(f"{period.name}: the database could not be read: {error}") from None
+    return drafts
 
 
 def languages_of(config: Config, given: str | None) -> list[str]:
@@ -113,7 +124,7 @@ def _period(
     return readers[name](value, zone)
 
 
-def write_all(files: Iterable[Made], out: Path, doing: str) -> list[Path]:
+def write_all(files: Iterable[OutputFile], out: Path, doing: str) -> list[Path]:
     """Write files as they are made, with progress; gives their paths. Raises `UserError`."""
     paths: list[Path] = []
     try:
@@ -121,7 +132,7 @@ def write_all(files: Iterable[Made], out: Path, doing: str) -> list[Path]:
             for made in files:
                 status.update(f"writing {made.name} …")
                 paths.append(write(made, out))
-    except SettingError as error:
+    except TypesettingError as error:
         raise UserError(f"the report cannot be set: {error}") from error
     return paths
 

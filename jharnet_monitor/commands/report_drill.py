@@ -13,7 +13,7 @@ from jharnet_monitor.commands.report import Lang, Open, Out, languages_of, parts
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.report.drill_paper import make_drill
+from jharnet_monitor.report.output.drill_sheet import make_drill
 from jharnet_monitor.store import Store, StoreError
 
 
@@ -50,12 +50,12 @@ def _stored(config: Config, drill_id: str | None) -> dict[str, Any]:
 
 def _found(store: Store, drill_id: str | None) -> dict[str, Any]:
     if drill_id is not None:
-        found = store.diary.drill(drill_id)
+        found = store.event_log.drill(drill_id)
         if found is None:
             raise UserError(f"no drill `{drill_id}` in the database")
         return found
     now = SystemClock().now()
-    every = store.diary.drills(now - timedelta(days=366), now)
+    every = store.event_log.drills(now - timedelta(days=366), now)
     if not every:
         raise UserError("no drill was held in the last year; `jharnet-monitor drill` holds one")
     return every[-1]

@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import words
 from jharnet_monitor.model import QUANTITIES
-from jharnet_monitor.report import texts
-from jharnet_monitor.report.words import words
 
 _MINUTE = 60.0
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))

@@ -18,8 +18,8 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.warnings import warnings
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.tls import certificate_hosts
-from jharnet_monitor.tokens import hash_token, make_token, write_secret
+from jharnet_monitor.security.tls import certificate_hosts
+from jharnet_monitor.security.tokens import hash_token, make_token, write_secret
 
 
 def check_config(

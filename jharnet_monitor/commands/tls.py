@@ -11,9 +11,9 @@ from typing import Annotated
 import psutil
 import typer
 
-from jharnet_monitor import tls
 from jharnet_monitor.config.fields import check_host_name
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.security import tls
 
 app = typer.Typer(help="Certificates of the district's own.", no_args_is_help=True)
 

@@ -13,8 +13,8 @@ from jharnet_monitor.config.document import KeyPath
 from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.tls import check_pair
-from jharnet_monitor.tokens import read_secret, read_token_hash
+from jharnet_monitor.security.tls import check_pair
+from jharnet_monitor.security.tokens import read_secret, read_token_hash
 
 MIN_API_TOKEN = 16
 """Characters: enough that nobody guesses it over the network."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from jharnet_monitor.config.schema import Config, Office
-from jharnet_monitor.tls import certificate_expires
+from jharnet_monitor.security.tls import certificate_expires
 
 EXPIRY_WARNING = timedelta(days=30)
 MEDIA_RATE = {"audio": 0.1e6, "180p": 0.3e6, "360p": 0.7e6, "540p": 1.2e6, "720p": 1.8e6}

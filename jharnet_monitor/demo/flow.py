@@ -17,7 +17,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jharnet_monitor.client import HubClient
 from jharnet_monitor.demo import truth
 from jharnet_monitor.demo.places import Place, lab_spec
 from jharnet_monitor.demo.programs import Programs
@@ -26,6 +25,7 @@ from jharnet_monitor.demo.setup import PORT, Installation, install
 from jharnet_monitor.demo.truth import Row
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import Cause
+from jharnet_monitor.wire.client import HubClient
 
 START_SECONDS = 45.0
 LATENCY = {"packets": 50}

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from jharnet_monitor import tls, tokens
 from jharnet_monitor.demo.places import Place
+from jharnet_monitor.security import tls, tokens
 
 PORT = 9797
 SPEEDTEST_PORT = 8089

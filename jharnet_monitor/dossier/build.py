@@ -21,8 +21,8 @@ from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.settings import read_settings, settings
 from jharnet_monitor.dossier.word import working_copies
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.model import format_utc, parse_utc
-from jharnet_monitor.report.period import Period
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import Link
 
@@ -37,7 +37,7 @@ def build(
 ) -> dict[str, Any]:
     """Write the dossier of a period to `out`, whole or not at all; gives its claims.
 
-    `tell` hears what is being done. Raises `UserError`, `StoreError`, `SettingError`.
+    `tell` hears what is being done. Raises `UserError`, `StoreError`, `TypesettingError`.
     """
     now = parse_utc(format_utc(now))
     _require_over(period, now)

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.dossier.evidence import Evidence
 from jharnet_monitor.dossier.sealed import Sealed, needed
-from jharnet_monitor.report.period import Period
-from jharnet_monitor.report.words import Words
+from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.calendar.period import Period
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,17 @@ from typing import Any
 from jharnet_monitor.config import Office
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.dossier.evidence import Evidence
-from jharnet_monitor.judge import capacity, stats
-from jharnet_monitor.judge.assess import Seen, assess
-from jharnet_monitor.judge.availability import Account, account
-from jharnet_monitor.judge.drill import held, mark
-from jharnet_monitor.judge.traffic import other
+from jharnet_monitor.judge.conference.drill import held, mark
+from jharnet_monitor.judge.line import capacity
+from jharnet_monitor.judge.line.assess import Seen, assess
+from jharnet_monitor.judge.line.traffic import other
+from jharnet_monitor.judge.outages.availability import Account, account
+from jharnet_monitor.judge.statistics import intervals as stats
 from jharnet_monitor.model import OfficeState, format_utc
-from jharnet_monitor.report.claims import interval, judged, rounded
-from jharnet_monitor.report.fold import OUT, clipped, conference, outages
-from jharnet_monitor.report.states import spans
-from jharnet_monitor.report.summary import Conference, Outage
+from jharnet_monitor.report.data.aggregate import OUT, clipped, conference, outages
+from jharnet_monitor.report.data.assessment_json import interval, judged, rounded
+from jharnet_monitor.report.data.state_spans import spans
+from jharnet_monitor.report.data.summary import Conference, Outage
 
 TOLERANCE = 1e-6
 """Relative difference that two machines' arithmetic may have; a paper shows four digits at most."""

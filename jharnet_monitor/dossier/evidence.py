@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
-from jharnet_monitor.judge.traffic import Traffic
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.line.traffic import Traffic
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
-from jharnet_monitor.report.collect import DOWN, LINE, UP
-from jharnet_monitor.report.period import Period
+from jharnet_monitor.report.data.collect import DOWN, LINE, UP
 from jharnet_monitor.store import Transition
 from jharnet_monitor.store.tables import from_ms, to_ms
 

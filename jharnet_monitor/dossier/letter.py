@@ -12,11 +12,12 @@ from typing import Any
 from jharnet_monitor.config import Office
 from jharnet_monitor.config.case import LetterTexts
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.judge.assess import Basis
-from jharnet_monitor.judge.capacity import Verdict
-from jharnet_monitor.report import texts
-from jharnet_monitor.report.page_one import grade_text
-from jharnet_monitor.report.phrases import (
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.line.assess import Basis
+from jharnet_monitor.judge.line.capacity import Verdict
+from jharnet_monitor.report.sections.front_page import grade_text
+from jharnet_monitor.report.sections.phrases import (
     Claim,
     contract,
     interval,
@@ -28,7 +29,6 @@ from jharnet_monitor.report.phrases import (
     slabs_text,
     verdict_name,
 )
-from jharnet_monitor.report.words import Words
 
 BLANK = "…………………"
 _HEADS = (

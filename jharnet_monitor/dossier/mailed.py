@@ -8,8 +8,8 @@ from typing import Any
 
 from jharnet_monitor.dossier.archive import ArchiveError
 from jharnet_monitor.dossier.sealed import HOUR, Sealed
+from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.model import format_utc, parse_utc
-from jharnet_monitor.report.period import Period
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.mails import MailState
 

@@ -16,10 +16,10 @@ from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.sealed import daily_roots
 from jharnet_monitor.dossier.sheets import sheets
 from jharnet_monitor.dossier.statements import certificate, method
-from jharnet_monitor.report.drill_paper import drill_content
-from jharnet_monitor.report.pdf import set_pdf
-from jharnet_monitor.report.texts import iso_moment
-from jharnet_monitor.report.words import LANGUAGES, words
+from jharnet_monitor.i18n.format import iso_moment
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.report.output.drill_sheet import drill_content
+from jharnet_monitor.report.output.pdf import set_pdf
 
 PAPERS = {
     "letter": ("letter.typ", letter),
@@ -39,7 +39,7 @@ def tools() -> dict[str, str]:
 
 
 def papers(case: Case) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each; raises `SettingError`."""
+    """Name and content of each; raises `TypesettingError`."""
     yield "SHA256SUMS", case.sums.encode()
     yield "outages.csv", _outages(case)
     yield "chain/daily-roots.csv", _roots(case)

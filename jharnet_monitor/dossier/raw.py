@@ -50,7 +50,7 @@ def export(store: Store, links: Sequence[Link], span: range) -> Iterator[File]:
     for table in DIARY:
         held = [links[n] for n in upto]
         if any(table.name in one.parts for one in held):
-            rows = store.export.diary(table, held)
+            rows = store.export.event_log(table, held)
             yield File(table.name, 0, span[-1], 1, _csv(table.name, rows, ()))
     inside = [links[n] for n in span]
     probes = sorted({kind for one in inside for kind in one.parts} - set(form.DIARY))

@@ -7,11 +7,12 @@ from typing import Any
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.judge.assess import WAYS
-from jharnet_monitor.judge.stats import P5_DAYS, P5_SAMPLES
-from jharnet_monitor.report import texts
-from jharnet_monitor.report.page_one import grade_text
-from jharnet_monitor.report.phrases import (
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.line.assess import WAYS
+from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES
+from jharnet_monitor.report.sections.front_page import grade_text
+from jharnet_monitor.report.sections.phrases import (
     Claim,
     contract,
     interval,
@@ -21,7 +22,6 @@ from jharnet_monitor.report.phrases import (
     rests,
     verdict_name,
 )
-from jharnet_monitor.report.words import Words
 
 Row = list[str]
 

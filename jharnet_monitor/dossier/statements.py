@@ -6,11 +6,11 @@ import hashlib
 from typing import Any
 
 from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.model import parse_utc
-from jharnet_monitor.report import texts
-from jharnet_monitor.report.page_one import grade_text
-from jharnet_monitor.report.phrases import need_text
-from jharnet_monitor.report.words import Words
+from jharnet_monitor.report.sections.front_page import grade_text
+from jharnet_monitor.report.sections.phrases import need_text
 
 _MAILED = ("name", "moment", "recipient", "root")
 

@@ -29,9 +29,9 @@ from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.sealed import Sealed
 from jharnet_monitor.dossier.settings import read_settings
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.judge.calendar.period import Period, between
 from jharnet_monitor.model import parse_utc
-from jharnet_monitor.report.files import SettingError
-from jharnet_monitor.report.period import Period, between
+from jharnet_monitor.report.output.files import TypesettingError
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ def verify(path: Path, root: str | None, tell: Told, *, every: bool = False) -> 
                     break
     except ArchiveError as error:
         verdict.problems.append(str(error))
-    except SettingError as error:
+    except TypesettingError as error:
         verdict.problems.append(f"the papers cannot be set again: {error}")
     return verdict
 

@@ -13,7 +13,7 @@ from docx.shared import Cm, Pt
 
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.letter import letter
-from jharnet_monitor.report.words import LANGUAGES, words
+from jharnet_monitor.i18n.words import LANGUAGES, words
 
 FONT = "Noto Sans Devanagari"
 

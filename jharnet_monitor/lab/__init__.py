@@ -1,6 +1,6 @@
 """The district in Linux network namespaces, over links whose delay, loss and rate are known."""
 
-from jharnet_monitor.host import BOOT_ID_VARIABLE
+from jharnet_monitor.agent.machine import BOOT_ID_VARIABLE
 from jharnet_monitor.lab.client import Lab
 from jharnet_monitor.lab.layout import HEADQUARTERS, UPLINK, Addresses
 from jharnet_monitor.lab.life import take_down

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from jharnet_monitor.agent.machine import BOOT_ID_VARIABLE
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.host import BOOT_ID_VARIABLE
 from jharnet_monitor.lab import namespaces
 from jharnet_monitor.lab.layout import (
     DEFAULT_PREFIX,

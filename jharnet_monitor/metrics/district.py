@@ -7,7 +7,7 @@ from datetime import datetime
 
 from jharnet_monitor import __version__
 from jharnet_monitor.config.schema import Thresholds
-from jharnet_monitor.live import SelfLive
+from jharnet_monitor.live import HubStatus
 from jharnet_monitor.metrics.family import DistrictView, Family, Point
 from jharnet_monitor.metrics.offices import PROFILE_GRADES, WAYS
 from jharnet_monitor.metrics.traffic import TRAFFIC_DISTRICT_FAMILIES
@@ -29,12 +29,12 @@ def _one(
 
 
 def _own(
-    value: Callable[[SelfLive], float | bool | datetime | None],
+    value: Callable[[HubStatus], float | bool | datetime | None],
 ) -> Callable[[DistrictView], Iterator[Point]]:
     """A reader of one thing that the hub knows of itself."""
 
     def read(view: DistrictView) -> Iterator[Point]:
-        known = value(view.live.self_)
+        known = value(view.live.hub)
         if known is not None:
             yield (), known.timestamp() if isinstance(known, datetime) else float(known)
 
@@ -72,7 +72,7 @@ def _uplink_run(view: DistrictView) -> float | None:
 
 
 def _missed(view: DistrictView) -> Iterable[Point]:
-    return (((task,), count) for task, count in view.live.self_.schedule_missed.items())
+    return (((task,), count) for task, count in view.live.hub.schedule_missed.items())
 
 
 def _needed(_: DistrictView) -> Iterable[Point]:

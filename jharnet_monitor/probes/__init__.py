@@ -5,33 +5,33 @@ did it) or `NoData` (we could not measure). The caller owns the time-out, the bu
 of heavy probes and the making of the `Measurement`; a probe knows neither store nor metrics.
 """
 
-from jharnet_monitor.probes.bandwidth import BANDWIDTH
-from jharnet_monitor.probes.bandwidth_far import far_side as bandwidth_far_side
+from jharnet_monitor.probes.bandwidth.agent import far_side as bandwidth_far_side
+from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import (
     AgentLink,
+    AgentTask,
     Channel,
     ChannelClosed,
     Failed,
-    FarSide,
     NoData,
     Probe,
     ProbeContext,
     Reading,
 )
-from jharnet_monitor.probes.conference import CONFERENCE
-from jharnet_monitor.probes.conference_far import far_side as conference_far_side
-from jharnet_monitor.probes.internet import far_side as internet_far_side
-from jharnet_monitor.probes.latency import LATENCY
-from jharnet_monitor.probes.utilisation import UTILISATION
+from jharnet_monitor.probes.conference.agent import far_side as conference_far_side
+from jharnet_monitor.probes.conference.probe import CONFERENCE
+from jharnet_monitor.probes.internet.probe import far_side as internet_far_side
+from jharnet_monitor.probes.latency.probe import LATENCY
+from jharnet_monitor.probes.utilisation.probe import UTILISATION
 
 __all__ = [
-    "FAR_SIDES",
+    "AGENT_TASKS",
     "PROBES",
     "AgentLink",
+    "AgentTask",
     "Channel",
     "ChannelClosed",
     "Failed",
-    "FarSide",
     "NoData",
     "Probe",
     "ProbeContext",
@@ -46,7 +46,7 @@ PROBES: dict[str, Probe] = {
 }
 """What `jharnet-monitor probe NAME OFFICE`, the schedule and the API can run."""
 
-FAR_SIDES: dict[str, FarSide] = {
+AGENT_TASKS: dict[str, AgentTask] = {
     "bandwidth": bandwidth_far_side,
     "internet": internet_far_side,
     "conference": conference_far_side,

@@ -89,7 +89,7 @@ class AgentLink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FarContext:
+class AgentContext:
     """What the agent's half of a probe is given.
 
     `hub` is the hub's address (`https://host:9797`), `http` an aiohttp `ClientSession` that
@@ -103,7 +103,7 @@ class FarContext:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-FarSide = Callable[[Channel, Mapping[str, Any], FarContext], Awaitable[None]]
+AgentTask = Callable[[Channel, Mapping[str, Any], AgentContext], Awaitable[None]]
 """The agent's half of a probe: (channel, params, context). It ends when the channel closes."""
 
 

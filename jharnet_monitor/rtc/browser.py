@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jharnet_monitor.rtc.arrivals import REPEATED, Arrivals
 from jharnet_monitor.rtc.profiles import RUNGS, Rung
-from jharnet_monitor.rtc.report import Report, Sent
+from jharnet_monitor.rtc.receive.arrivals import REPEATED, Arrivals
+from jharnet_monitor.rtc.stats.call_stats import Report, Sent
 
 BROWSER = "browser"
 """What a browser calls itself in its offer."""

@@ -22,23 +22,23 @@ from aiortc.rtp import (
     RtcpSrPacket,
 )
 
+from jharnet_monitor.judge.conference.video import play_out_delay
 from jharnet_monitor.judge.latency import percentile
-from jharnet_monitor.judge.video import play_out_delay
 from jharnet_monitor.model import Cause
 from jharnet_monitor.rtc.browser import BrowserAccount, BrowserSent, numbered
-from jharnet_monitor.rtc.clips import prepare
 from jharnet_monitor.rtc.codecs import DEFAULT, Codec
 from jharnet_monitor.rtc.connection import SILENCE, Connection, settled
-from jharnet_monitor.rtc.duration import said_enough
+from jharnet_monitor.rtc.duration import call_complete
 from jharnet_monitor.rtc.failure import CallFailed
-from jharnet_monitor.rtc.host_watch import HostWatch, apart
-from jharnet_monitor.rtc.luck import Path
+from jharnet_monitor.rtc.media.clips import prepare
 from jharnet_monitor.rtc.profiles import Rung
-from jharnet_monitor.rtc.progress import find_account
-from jharnet_monitor.rtc.receiver import Receiver
-from jharnet_monitor.rtc.remb import RateAdvice
-from jharnet_monitor.rtc.report import Seen, Sent, seen
-from jharnet_monitor.rtc.sender import Sender
+from jharnet_monitor.rtc.receive.receiver import Receiver
+from jharnet_monitor.rtc.receive.receiver_report import find_account
+from jharnet_monitor.rtc.receive.remb import RateAdvice
+from jharnet_monitor.rtc.send.sender import Sender
+from jharnet_monitor.rtc.stats.call_stats import Seen, Sent, seen
+from jharnet_monitor.rtc.stats.freeze_resampling import Path
+from jharnet_monitor.rtc.stats.host_load import HostWatch, apart
 
 _DRAIN = 2.0
 """Seconds that the last packets and their repeats may still take."""
@@ -163,7 +163,7 @@ class Call:
         now, begun = time.monotonic(), self.sender.started_at
         if begun is None:
             return False
-        return said_enough(now - begun, now - max(self.sender.changed_at, begun), seconds)
+        return call_complete(now - begun, now - max(self.sender.changed_at, begun), seconds)
 
     def _check_alive(self, now: float) -> None:
         if self._connection.flooded:

@@ -12,10 +12,10 @@ DRAINING = 8.0
 """... and so many seconds more, where a rung has just begun: nothing can be told of it yet."""
 
 
-def said_enough(talked: float, held: float, seconds: float) -> bool:
+def call_complete(talked: float, held: float, seconds: float) -> bool:
     """Whether a call of `seconds` may end that talked so long, the last rung held for so long.
 
-    >>> [said_enough(*each, 30.0) for each in ((29, 29), (30, 30), (30, 5), (45, 5), (45, 1))]
+    >>> [call_complete(*each, 30.0) for each in ((29, 29), (30, 30), (30, 5), (45, 5), (45, 1))]
     [False, True, False, True, False]
     """
     least = min(seconds, LEAST)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from jharnet_monitor.errors import UserError
-from jharnet_monitor.store.engine import StoreError
+from jharnet_monitor.errors import StoreError, UserError
 
 
 def backup(engine: Engine, file: Path) -> None:

@@ -28,9 +28,9 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading, writing
+from jharnet_monitor.store.interned_json import Texts
 from jharnet_monitor.store.records import SEALED, lines
 from jharnet_monitor.store.rows import canonical
-from jharnet_monitor.store.texts import Texts
 
 HOUR_MS = 3_600_000
 GENESIS = "0" * 64

@@ -14,7 +14,7 @@ from sqlalchemy.exc import (
     TimeoutError,
 )
 
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import StoreError, UserError
 
 BUSY_SECONDS = 15
 """How long a transaction waits for another one's lock."""
@@ -25,13 +25,6 @@ _POSTGRESQL: dict[str, Any] = {
     "options": f"-c lock_timeout={BUSY_SECONDS}s",
     "prepare_threshold": None,  # a plan that was made for an empty table scans the full one
 }
-
-
-class StoreError(Exception):
-    """The database did not take or give what was asked: full disk, lock, lost server.
-
-    Nothing of the transaction is kept.
-    """
 
 
 def open_engine(url: str) -> Engine:

@@ -14,8 +14,8 @@ from sqlalchemy import Engine, Table, select
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.chain import Link
 from jharnet_monitor.store.engine import reading
+from jharnet_monitor.store.interned_json import Texts
 from jharnet_monitor.store.records import FIELDS, SEALED
-from jharnet_monitor.store.texts import Texts
 
 _ROWS = 20_000
 """Rows fetched at once."""
@@ -68,7 +68,7 @@ class Export:
                 body = self._texts.body(connection, conditions)
                 yield Row((*fields, body), names[number], values[1:-1])
 
-    def diary(self, table: Table, links: Sequence[Link]) -> Iterator[Row]:
+    def event_log(self, table: Table, links: Sequence[Link]) -> Iterator[Row]:
         """A diary table's records in these links, in the order in which they were sealed."""
         plain, texts = FIELDS[table.name]
         columns = [table.c[name] for name in (*plain, *texts)]

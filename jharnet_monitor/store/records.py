@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, Table, literal, select
 
 from jharnet_monitor.store import tables as t
-from jharnet_monitor.store.texts import Texts
+from jharnet_monitor.store.interned_json import Texts
 
 SEALED: tuple[Table, ...] = (t.measurements, t.transitions, t.events, t.windows, t.drills)
 """Tables that only grow; the numbers of their rows are in the order of recording."""

@@ -19,9 +19,9 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.store import tables as t
+from jharnet_monitor.store.bulk_reader import Block, BulkReader
 from jharnet_monitor.store.chain import Chain, Link
 from jharnet_monitor.store.engine import reading, writing
-from jharnet_monitor.store.figures import Block, Figures
 from jharnet_monitor.store.records import SEALED
 from jharnet_monitor.store.rows import canonical
 
@@ -49,7 +49,7 @@ class Day:
 class Retention:
     """What is pruned of one database, and what remains of it."""
 
-    def __init__(self, engine: Engine, clock: Clock, chain: Chain, figures: Figures) -> None:
+    def __init__(self, engine: Engine, clock: Clock, chain: Chain, figures: BulkReader) -> None:
         self._engine = engine
         self._clock = clock
         self._chain = chain

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.store.interned_json import Texts
 from jharnet_monitor.store.tables import from_ms, to_ms
-from jharnet_monitor.store.texts import Texts
 
 MOST_BYTES = 2**53
 """What a test cannot have spent; up to it floats are exact."""

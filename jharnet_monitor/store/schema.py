@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, column, inspect, select, table
 
-from jharnet_monitor.errors import UserError
-from jharnet_monitor.store.engine import StoreError, reading, writing
+from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.store.engine import reading, writing
 
 _HERE = Path(__file__).parent / "migrations"
 

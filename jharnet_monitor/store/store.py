@@ -15,16 +15,16 @@ from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store import tallies
 from jharnet_monitor.store.backup import backup
+from jharnet_monitor.store.bulk_reader import BulkReader
 from jharnet_monitor.store.chain import Chain
-from jharnet_monitor.store.diary import Diary
 from jharnet_monitor.store.engine import open_engine, reading, writing
+from jharnet_monitor.store.event_log import EventLog
 from jharnet_monitor.store.export import Export
-from jharnet_monitor.store.figures import Figures
+from jharnet_monitor.store.interned_json import Texts
 from jharnet_monitor.store.mails import Mails
 from jharnet_monitor.store.retention import Retention
 from jharnet_monitor.store.rows import canonical, from_rows, to_rows
 from jharnet_monitor.store.schema import migrate, require
-from jharnet_monitor.store.texts import Texts
 
 _BATCH = 500
 
@@ -32,7 +32,7 @@ _BATCH = 500
 class Store:
     """One database. Every method blocks: on an event loop, call it in a thread.
 
-    `diary` holds states, events, windows and drills; `chain` the hash chain over all of it;
+    `event_log` holds states, events, windows and drills; `chain` the hash chain over all of it;
     `figures` reads many measurements for reports, `export` gives sealed records out for a dossier;
     `tallies` are the running totals; `retention` prunes what is old; `mails` is the log of what
     was sent.
@@ -43,9 +43,9 @@ class Store:
         self._engine = open_engine(url)
         self._clock = clock
         self._texts = Texts()
-        self.diary = Diary(self._engine, clock)
+        self.event_log = EventLog(self._engine, clock)
         self.chain = Chain(self._engine, clock, self._texts)
-        self.figures = Figures(self._engine, self._texts)
+        self.figures = BulkReader(self._engine, self._texts)
         self.export = Export(self._engine, self._texts)
         self.tallies = tallies.Tallies(self._engine)
         self.mails = Mails(self._engine, clock)

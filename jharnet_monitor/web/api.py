@@ -15,7 +15,7 @@ from jharnet_monitor.live import OfficeLive
 from jharnet_monitor.model import Measurement, format_utc
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.errors import Refusal, unknown_office
-from jharnet_monitor.web.hubview import HubView
+from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.openapi import document
 from jharnet_monitor.web.query import (
     MeasurementQuery,
@@ -31,7 +31,7 @@ _BODY_SECONDS = 10.0
 class Api:
     """The handlers, over one hub."""
 
-    def __init__(self, hub: HubView, access: Access) -> None:
+    def __init__(self, hub: HubApi, access: Access) -> None:
         self._hub = hub
         self._access = access
 

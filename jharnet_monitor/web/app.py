@@ -9,7 +9,7 @@ from aiohttp import web
 from jharnet_monitor.web.api import Api
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.errors import Refusal, error_middleware
-from jharnet_monitor.web.hubview import HubView
+from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.join import ASSETS as JOIN_ASSETS
 from jharnet_monitor.web.pages import Pages
 from jharnet_monitor.web.render import STATIC
@@ -34,7 +34,7 @@ SECURITY_HEADERS = {
 }
 
 
-def make_app(hub: HubView) -> web.Application:
+def make_app(hub: HubApi) -> web.Application:
     """The application over one hub; it starts nothing by itself."""
     access = Access(hub)
     pages = Pages(hub, access)

@@ -19,9 +19,9 @@ from aiohttp import web
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.tokens import read_secret
+from jharnet_monitor.security.tokens import read_secret
 from jharnet_monitor.web.errors import Refusal
-from jharnet_monitor.web.hubview import HubView
+from jharnet_monitor.web.hub_api import HubApi
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Throttle:
 class Access:
     """Decides whether a request may change something."""
 
-    def __init__(self, hub: HubView) -> None:
+    def __init__(self, hub: HubApi) -> None:
         self._hub = hub
         self._throttle = Throttle(hub.clock)
 

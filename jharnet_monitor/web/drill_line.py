@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jharnet_monitor.judge.drill import held, mark
+from jharnet_monitor.judge.conference.drill import held, mark
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.web.formats import Formats
 

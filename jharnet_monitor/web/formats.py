@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from jharnet_monitor.report.words import Words, words
+from jharnet_monitor.i18n.words import Words, words
 
 UNKNOWN = "—"
 

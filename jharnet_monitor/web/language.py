@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from jharnet_monitor.report.words import LANGUAGES
+from jharnet_monitor.i18n.words import LANGUAGES
 
 COOKIE = "jharnet_lang"
 _YEAR = 365 * 86400

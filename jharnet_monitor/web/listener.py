@@ -8,9 +8,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from jharnet_monitor import tls
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.security import tls
 
 log = logging.getLogger(__name__)
 

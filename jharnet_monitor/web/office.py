@@ -10,7 +10,7 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.live import Live, OfficeLive
 from jharnet_monitor.model import QUANTITIES, Measurement, OfficeState, Outcome
 from jharnet_monitor.store import Store
-from jharnet_monitor.store.diary import Transition
+from jharnet_monitor.store.event_log import Transition
 from jharnet_monitor.web.charts import BUCKET_MINUTES, HOURS, Chart, column_chart, day, line_chart
 from jharnet_monitor.web.formats import Formats, milliseconds, percent, rate, size
 from jharnet_monitor.web.status import OfficeRow, office_row
@@ -49,7 +49,7 @@ def history(store: Store, office: str, now: datetime) -> History:
             limit=HEAVY_SHOWN, newest_first=True,
         )  # fmt: skip
     heavy.sort(key=lambda m: m.started_at, reverse=True)
-    transitions = store.diary.transitions(office, since=now - timedelta(days=CHANGES_DAYS))
+    transitions = store.event_log.transitions(office, since=now - timedelta(days=CHANGES_DAYS))
     return History(latency, heavy[:HEAVY_SHOWN], transitions)
 
 

@@ -15,7 +15,7 @@ from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
 from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.formats import Formats
-from jharnet_monitor.web.hubview import HubView
+from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.office import HEAVY_PROBES, history, office_page
 from jharnet_monitor.web.render import Renderer
@@ -31,7 +31,7 @@ _SELF_EXPLAINING = (401, 404, 429, 500)
 class Pages:
     """The handlers, over one hub."""
 
-    def __init__(self, hub: HubView, access: Access) -> None:
+    def __init__(self, hub: HubApi, access: Access) -> None:
         self._hub = hub
         self._access = access
         self._renderer = Renderer()

@@ -14,17 +14,17 @@ from typing import Any, cast
 from unittest import mock
 from zoneinfo import ZoneInfo
 
-from jharnet_monitor import policy as policy_module
-from jharnet_monitor import runner as runner_module
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
+from jharnet_monitor.hub import policy as policy_module
+from jharnet_monitor.hub import runner as runner_module
+from jharnet_monitor.hub.policy import Policy
+from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import Cause, Measurement
-from jharnet_monitor.policy import Policy
-from jharnet_monitor.probes.bandwidth import BANDWIDTH
+from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import Channel, ChannelClosed, NoData, Probe, ProbeContext, Reading
-from jharnet_monitor.record import Recorder
-from jharnet_monitor.runner import Runner
 from jharnet_monitor.store import Store
 from tests.bandwidth_support import OFFICE, settings
 

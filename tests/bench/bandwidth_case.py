@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from jharnet_monitor.judge.throughput import ip_rate
+from jharnet_monitor.judge.line.throughput import ip_rate
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from tests.bench.bandwidth_subject import CROSS_PORT, CROSS_RATE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, median
 
-from jharnet_monitor.probes.bandwidth_plan import TRAIN_BYTES
+from jharnet_monitor.probes.bandwidth.plan import TRAIN_BYTES
 from tests.bench.bandwidth_case import CROSS, IDLE, JITTER, LOSS, WAYS, Case, Seen
 from tests.bench.marks import Row, at_most, note
 

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer, listen
-from jharnet_monitor.probes.bandwidth import BANDWIDTH
+from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import ProbeContext
 from tests.bandwidth_support import at_work, door, measure, session, settings
 

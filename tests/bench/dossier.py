@@ -27,9 +27,9 @@ from jharnet_monitor.dossier.sealed import parsed, sealed_until
 from jharnet_monitor.dossier.settings import read_settings
 from jharnet_monitor.dossier.sheets import sheets
 from jharnet_monitor.dossier.verify import verify
+from jharnet_monitor.i18n.words import words
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.report.pdf import set_pdf
-from jharnet_monitor.report.words import words
+from jharnet_monitor.report.output.pdf import set_pdf
 from tests import made_up
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.dossier_support import MADE_AT, Filed, Forger, filed

@@ -14,8 +14,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jharnet_monitor.judge import stats
-from jharnet_monitor.judge.capacity import Verdict, judge
+from jharnet_monitor.judge.line.capacity import Verdict, judge
+from jharnet_monitor.judge.statistics import intervals as stats
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.histories import (
     MARKS,

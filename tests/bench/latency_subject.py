@@ -22,8 +22,8 @@ from aiohttp import ClientSession, TCPConnector
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
-from jharnet_monitor.probes.always_on import LatencyMonitor
-from jharnet_monitor.probes.fold import Fold
+from jharnet_monitor.probes.latency.monitor import LatencyMonitor
+from jharnet_monitor.probes.latency.window import LatencySummary
 
 BLACKBOX_AT_ONCE = 100
 _RTT = re.compile(r'^probe_icmp_duration_seconds\{phase="rtt"\} (\S+)$', re.MULTILINE)
@@ -48,7 +48,7 @@ def district(targets: list[str], rounds: int, interval: float) -> Config:
 async def ours(targets: list[str], rounds: int, interval: float) -> dict[str, Any]:
     """`rounds` packets to every target. CPU is that of the rhythm: without the first round, in
     which all happens for the first time, and the folding, which in earnest is once a minute."""
-    folds: list[Fold] = []
+    folds: list[LatencySummary] = []
     monitor = LatencyMonitor(
         district(targets, rounds, interval),
         SystemClock(),

@@ -43,8 +43,10 @@ def fill(database: Path, offices: int, days: int, dice: random.Random) -> int:
         store.add([made_up.latency(office.id, start)])
         for day in range(days):
             at = start + timedelta(days=day, hours=12)
-            store.diary.add_transition(office.id, OfficeState.UNREACHABLE, at, {})
-            store.diary.add_transition(office.id, OfficeState.UP, at + timedelta(minutes=20), {})
+            store.event_log.add_transition(office.id, OfficeState.UNREACHABLE, at, {})
+            store.event_log.add_transition(
+                office.id, OfficeState.UP, at + timedelta(minutes=20), {}
+            )
     store.close()
     _minutes(database, days, to_ms(start))
     with sqlite3.connect(database) as connection:

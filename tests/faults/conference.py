@@ -22,9 +22,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from jharnet_monitor.probes.base import Channel, ChannelClosed, FarContext, FarSide
-from jharnet_monitor.probes.conference_dialogue import Dialogue
-from jharnet_monitor.probes.conference_far import far_side
+from jharnet_monitor.probes.base import AgentContext, AgentTask, Channel, ChannelClosed
+from jharnet_monitor.probes.conference.agent import far_side
+from jharnet_monitor.probes.conference.signalling import Dialogue
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.profiles import rung
 from tests.bench.marks import Row, arguments, at_most, finish, note
@@ -35,7 +35,7 @@ FOREIGN = ("224.0.0.1", "0.0.0.0", "255.255.255.255", "127.0.0.9")  # noqa: S104
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-async def leaves(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+async def leaves(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Goes in the middle of the call."""
     half = asyncio.create_task(far_side(channel, params, context))
     await asyncio.sleep(0.6)
@@ -43,17 +43,17 @@ async def leaves(channel: Channel, params: Mapping[str, Any], context: FarContex
     await asyncio.wait({half})
 
 
-async def says_nothing(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+async def says_nothing(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Takes the order and goes at once."""
 
 
-async def babbles(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+async def babbles(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Sends what no call has."""
     await channel.send({"type": "offer", "sdp": "v=0\r\nm=audio"})
     await channel.send({"type": "song", "text": "la"})
 
 
-async def is_not_there(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+async def is_not_there(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Offers addresses of others, and nothing of its own."""
     async with Call("127.0.0.1", rung("audio")) as there:
         offer = await there.offer()
@@ -65,7 +65,7 @@ async def is_not_there(channel: Channel, params: Mapping[str, Any], context: Far
             await channel.receive()
 
 
-async def never_talks(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+async def never_talks(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Takes part up to where media should come."""
     dialogue = Dialogue(channel)
     async with Call("127.0.0.1", rung("audio")) as there:
@@ -76,7 +76,7 @@ async def never_talks(channel: Channel, params: Mapping[str, Any], context: FarC
     await dialogue.end()
 
 
-async def floods(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+async def floods(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Takes part, and throws datagrams at headquarters' port beside it."""
     half = asyncio.create_task(far_side(channel, params, context))
     await asyncio.sleep(0.3)
@@ -88,7 +88,7 @@ async def floods(channel: Channel, params: Mapping[str, Any], context: FarContex
     await half
 
 
-async def breaks_off(channel: Channel, params: Mapping[str, Any], context: FarContext) -> None:
+async def breaks_off(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Reads the answer, and says that it cannot."""
     half = asyncio.create_task(far_side(channel, params, context))
     await asyncio.sleep(0.15)
@@ -100,7 +100,7 @@ async def breaks_off(channel: Channel, params: Mapping[str, Any], context: FarCo
         return
 
 
-PEERS: Mapping[str, FarSide] = {
+PEERS: Mapping[str, AgentTask] = {
     "leaves": leaves,
     "says nothing": says_nothing,
     "babbles": babbles,

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from jharnet_monitor.clock import ManualClock
-from jharnet_monitor.report.courier import Courier
-from jharnet_monitor.report.weekly_mail import weekly_mails
+from jharnet_monitor.mail.schedule import ReportScheduler
+from jharnet_monitor.mail.weekly import weekly_mails
 from tests.mail_support import MONDAY, MailHost, MailingHub
 
 PLACES = {
@@ -52,7 +52,7 @@ def dying(call: Callable[..., Any], moment: str, nth: int) -> Callable[..., Any]
     return wrapped
 
 
-def courier(directory: Path, host: MailHost, place: str) -> Courier:
+def report_scheduler(directory: Path, host: MailHost, place: str) -> ReportScheduler:
     """The courier of a Monday morning; with the real report where the kill may fall anywhere."""
     hub = MailingHub(directory, host, clock=ManualClock(MONDAY + timedelta(minutes=1)))
     started = hub.start()
@@ -61,7 +61,7 @@ def courier(directory: Path, host: MailHost, place: str) -> Courier:
     return started
 
 
-async def work(hub: Courier) -> None:
+async def work(hub: ReportScheduler) -> None:
     """Go on until everybody has everything."""
     while True:
         await hub.round(eager=True)
@@ -72,7 +72,7 @@ async def work(hub: Courier) -> None:
 def main() -> None:
     """Run until done, or dead."""
     directory, tls, port, place, nth = sys.argv[1:]
-    hub = courier(Path(directory), MailHost(Path(tls), int(port)), place)
+    hub = report_scheduler(Path(directory), MailHost(Path(tls), int(port)), place)
     if place in PLACES:
         entry, moment = PLACES[place]
         mails = hub._store.mails

@@ -30,7 +30,7 @@ from jharnet_monitor.demo.flow import Demo, running
 from jharnet_monitor.demo.places import LabPlace, district_data
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import OfficeState
-from jharnet_monitor.report.states import spans
+from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.store import Store
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.programs_support import kill_hub, stop_agent
@@ -194,7 +194,7 @@ def finding(store: Store, fault: Fault) -> tuple[str, float, float] | None:
     assert fault.ended is not None
     margin = timedelta(seconds=25)
     found = spans(
-        store.diary.transitions(fault.office, fault.began - margin), fault.ended + 2 * margin
+        store.event_log.transitions(fault.office, fault.began - margin), fault.ended + 2 * margin
     )
     out = [
         s for s in found if s.state.value in OUT and s.end > fault.began and s.start < fault.ended

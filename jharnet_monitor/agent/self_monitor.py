@@ -1,0 +1,143 @@
+"""The agent's own view of the link: echo requests to its gateway and to the hub, for ever.
+
+It goes on while the link is down; that is what tells a cut line from a power cut afterwards. The
+results are latency measurements with `conditions.path` `agent_gateway` and `agent_hub`, folded by
+the minute, and take the way of every measurement: the spool, the hub, the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from jharnet_monitor.agent import machine as host
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.probes.base import AgentContext, AgentTask, Channel, Failed, NoData, Reading
+from jharnet_monitor.probes.dns import resolve
+from jharnet_monitor.probes.latency.icmp import PingNotAllowed, SocketAddress
+from jharnet_monitor.probes.latency.pinger import Pinger
+from jharnet_monitor.probes.latency.statistics import Tally
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 60.0
+ALONE_SECONDS = 15.0
+"""While the hub is not reached a power cut may come, and take what runs: less is lost then."""
+SPACING_SECONDS = 1.0
+TIMEOUT_SECONDS = 2.0
+
+
+class SelfMonitor:
+    """Pings gateway and hub until cancelled; every minute gives one measurement of each."""
+
+    def __init__(
+        self, office: str, hub_host: str, clock: Clock, record: Callable[[Measurement], None]
+    ) -> None:
+        self._office = office
+        self._hub_host = hub_host
+        self._clock = clock
+        self._record = record
+        self._fold_now = False
+        self._alone = True
+        self._stopped = False
+        self._loads = 0
+        self._loaded = False
+
+    def hub_reached(self, reached: bool) -> None:
+        """The session began, or ended: what runs is closed, so that each minute is of one kind."""
+        self._alone, self._fold_now = not reached, True
+
+    def stopped(self) -> None:
+        """The agent is being stopped in order: its absence afterwards means nothing."""
+        self._stopped = True
+
+    def beside(self, side: AgentTask) -> AgentTask:
+        """The agent's half of a test, which loads the line: what is measured meanwhile says so."""
+
+        async def run(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
+            self._loads += 1
+            self._loaded = True
+            try:
+                await side(channel, params, context)
+            finally:
+                self._loads -= 1
+
+        return run
+
+    async def run(self) -> None:
+        """Measure for ever; a machine that may not ping does without, and says so once."""
+        pinger = Pinger(TIMEOUT_SECONDS)
+        try:
+            while True:
+                await self._period(pinger)
+        except PingNotAllowed as error:
+            log.warning("this agent cannot tell a cut line from a power cut: %s", error)
+        finally:
+            pinger.close()
+
+    async def _period(self, pinger: Pinger) -> None:
+        """One minute, cut off by a cancellation: then what was sent until then is recorded."""
+        started_at, started = self._clock.now(), self._clock.monotonic()
+        self._loaded = self._loads > 0
+        addresses = await self._addresses()
+        tallies = {path: Tally() for path in addresses}
+        try:
+            while self._clock.monotonic() - started < self._length and not self._fold_now:
+                for path, address in addresses.items():
+                    _send(pinger, tallies[path], address)
+                await self._clock.sleep(SPACING_SECONDS)
+            await pinger.settle()
+        finally:
+            self._fold_now = False
+            duration = self._clock.monotonic() - started
+            for path, tally in tallies.items():
+                if tally.due:
+                    self._record(self._measurement(path, tally, started_at, duration))
+
+    @property
+    def _length(self) -> float:
+        return ALONE_SECONDS if self._alone else EVERY_SECONDS
+
+    async def _addresses(self) -> dict[str, SocketAddress]:
+        """Where to ping, looked up anew each time: a laptop changes its network."""
+        hosts = {"agent_gateway": host.default_gateway(), "agent_hub": self._hub_host}
+        found = {}
+        for path, name in hosts.items():
+            if name is not None:
+                try:
+                    found[path] = await resolve(name)
+                except NoData as error:
+                    log.info("%s", error.detail)
+        return found
+
+    def _measurement(
+        self, path: str, tally: Tally, started_at: datetime, duration: float
+    ) -> Measurement:
+        conditions: dict[str, object] = {"path": path, "boot_id": host.boot_id()}
+        if self._stopped:
+            conditions["stopped"] = True
+        if self._loaded:
+            conditions["under_load"] = True
+        result: Reading | Failed | NoData
+        try:
+            result, outcome, cause = tally.reading(conditions), Outcome.OK, None
+        except Failed as error:
+            result, outcome, cause = error, Outcome.FAILED, error.cause.value
+        except NoData as error:
+            result, outcome, cause = error, Outcome.NO_DATA, error.cause.value
+        return Measurement(
+            self._office, "latency", started_at, duration, outcome, cause,
+            result.conditions, result.values,
+        )  # fmt: skip
+
+
+def _send(pinger: Pinger, tally: Tally, address: SocketAddress) -> None:
+    try:
+        pinger.send(tally, address)
+    except PingNotAllowed:
+        raise
+    except OSError as error:
+        tally.refuse(error)

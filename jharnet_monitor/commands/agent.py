@@ -1,0 +1,82 @@
+"""`agent`: the agent of a block office, until a signal stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jharnet_monitor.agent.daemon import Agent, AgentSettings, RefusedError
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.process import LogLevel, set_up_logging, until_signal
+from jharnet_monitor.config.agent_file import AgentFile
+from jharnet_monitor.config.load import load_yaml_model
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.security.tokens import read_secret
+
+
+def agent(
+    hub: Annotated[str | None, typer.Option(help="wss://HOST:9797/agent")] = None,
+    office: Annotated[str | None, typer.Option(help="Id of the office this machine is in.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the office's token.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="The hub's CA certificate (PEM).")] = None,
+    spool: Annotated[Path | None, typer.Option(help="Where results wait for the hub.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML with these keys.")] = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run the agent of a block office: dial the hub, answer its probes, keep all results."""
+    set_up_logging(log_level)
+    given = {"hub": hub, "office": office, "token_file": token_file, "ca": ca, "spool": spool}
+    settings = _agent_settings({k: v for k, v in given.items() if v is not None}, config)
+    asyncio.run(_run_agent(settings))
+
+
+async def _run_agent(settings: AgentSettings) -> None:
+    one = Agent(settings, SystemClock())
+    try:
+        await until_signal(one.run, one.stop)
+    except RefusedError as error:
+        raise UserError(str(error)) from None
+
+
+def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSettings:
+    values = {**_agent_file(config), **given} if config is not None else given
+    for key in ("hub", "office", "token_file"):
+        if key not in values:
+            raise UserError(f"--{key.replace('_', '-')} is missing: give it, or a --config FILE")
+    address = str(values["hub"])
+    if not address.startswith(("ws://", "wss://")):
+        raise UserError(f"--hub {address}: must be wss://HOST:9797/agent (or ws:// without TLS)")
+    ca = values.get("ca")
+    if ca is not None and not Path(str(ca)).is_file():
+        raise UserError(f"--ca {ca}: no such file; `jharnet-monitor tls init` made ca.pem")
+    default = Path.home() / ".local/state/jharnet-agent"
+    settings = AgentSettings(
+        hub=address,
+        office=str(values["office"]),
+        token=_read_token(Path(str(values["token_file"]))),
+        spool=Path(str(values.get("spool", default))),
+        ca=None if ca is None else Path(str(ca)),
+    )
+    try:
+        settings.tls()
+    except OSError as error:
+        reason = "is no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        remedy = "give the ca.pem that `jharnet-monitor tls init` made"
+        raise UserError(f"--ca {ca}: {reason}; {remedy}") from None
+    return settings
+
+
+def _agent_file(path: Path) -> dict[str, object]:
+    return load_yaml_model(path, AgentFile).model_dump(exclude_none=True)
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return read_secret(path)
+    except UserError as error:
+        remedy = "" if "`" in str(error) else "; `jharnet-monitor token OFFICE` prints one"
+        raise UserError(f"--token-file {error}{remedy}") from None

@@ -1,0 +1,91 @@
+"""What a person asks of a running hub by hand: `probe`, `maintenance`, `reload`."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.result import view
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.probes import PROBES
+from jharnet_monitor.wire.client import HubClient
+
+console = Console()
+
+
+def probe(
+    name: Annotated[str, typer.Argument(metavar="PROBE", help=f"{', '.join(PROBES)}")],
+    office: Annotated[str, typer.Argument(help="Id of the office.")],
+    path: Annotated[str | None, typer.Option(help="bandwidth: jharnet, trains or internet")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Run one probe on one office now; exit code 1 when its outcome is not ok."""
+    if name not in PROBES:
+        raise UserError(f"no probe `{name}`; there are {', '.join(PROBES)}")
+    loaded = load_config(config)
+    if office not in {o.id for o in loaded.offices}:
+        known = ", ".join(o.id for o in loaded.offices)
+        raise UserError(f"no office `{office}` in {config}; there are {known}")
+    hub = HubClient.from_config(loaded)
+    with console.status(f"{name} of {office} …"):
+        body = {} if path is None else {"path": path}
+        result = hub.post(f"/api/v1/offices/{office}/probes/{name}", body)
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False, indent=2))
+    else:
+        console.print(view(result))
+    raise typer.Exit(0 if result["outcome"] == "ok" else 1)
+
+
+def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Let the running hub read its configuration anew; a bad one changes nothing."""
+    loaded = load_config(config)
+    HubClient.from_config(loaded).post("/-/reload")
+    console.print(f"reloaded: {len(loaded.offices)} offices")
+
+
+def maintenance(
+    office: Annotated[str, typer.Argument(help="Id of the office, or `all`.")],
+    begin: Annotated[str, typer.Option("--from", help="2026-11-25T14:00, district's time")],
+    end: Annotated[str, typer.Option("--to", help="2026-11-25T16:00, district's time")],
+    reason: Annotated[str, typer.Option(help="What is done.")] = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Announce a planned window: no alerts, not counted as an outage; measuring goes on."""
+    loaded = load_config(config)
+    zone = ZoneInfo(loaded.district.timezone)
+    known = [o.id for o in loaded.offices]
+    if office not in ("all", *known):
+        raise UserError(f"no office `{office}` in {config}; there are {', '.join(known)}, or `all`")
+    start, over = _moment(begin, zone, "--from"), _moment(end, zone, "--to")
+    now = SystemClock().now()
+    if start >= over:
+        raise UserError(f"--from {begin} must be before --to {end}")
+    if over <= now:
+        raise UserError(f"--to {end} is over: planned work is announced before it is done")
+    window = {
+        "office": None if office == "all" else office,
+        "from": start.isoformat(),
+        "to": over.isoformat(),
+        "reason": reason,
+    }
+    HubClient.from_config(loaded).post("/api/v1/maintenance", window)
+    late = "; what was before now does not count as planned" if start < now else ""
+    console.print(f"planned: {office} from {begin} to {end}{late}", soft_wrap=True)
+
+
+def _moment(text: str, zone: ZoneInfo, option: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"{option} {text}: must be a time such as 2026-11-25T14:00") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)

@@ -1,0 +1,42 @@
+"""What `run` and `agent` share: logging on standard error, and signals that end the process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+
+from jharnet_monitor.errors import UserError
+
+LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error from `level` on; raises `UserError` for an unknown level."""
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise UserError(f"--log-level {level}: must be debug, info, warning or error")
+    logging.basicConfig(
+        level=number, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for chatty in ("aioice", "aiortc", "alembic", "apscheduler", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
+
+
+async def until_signal(
+    main: Callable[[], Awaitable[None]],
+    stop: Callable[[], None],
+    reload: Callable[[], None] | None = None,
+) -> None:
+    """Run `main` to its end; SIGINT and SIGTERM ask it to stop, SIGHUP to reload."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    if reload is not None:
+        loop.add_signal_handler(signal.SIGHUP, reload)
+    await main()

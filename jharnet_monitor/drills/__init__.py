@@ -1,5 +1,0 @@
-"""The drill: every office at the same time, as in the DC's real conference."""
-
-from jharnet_monitor.drills.hold import Drills
-
-__all__ = ["Drills"]

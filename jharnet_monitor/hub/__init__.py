@@ -1,0 +1,1 @@
+"""The daemon at headquarters, and what only it uses."""

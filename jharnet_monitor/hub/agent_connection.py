@@ -1,0 +1,106 @@
+"""One office's agent as the hub has it: what it says of itself, and what a probe may ask of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.base import Channel, NoData
+from jharnet_monitor.wire.protocol import Channels, ProtocolError
+
+PROGRAM, BROWSER = "program", "browser"
+"""What an agent is. A browser's boot id is made for each page: it proves nothing about power."""
+TRANSFER_SECONDS = 60.0
+"""A transfer that nobody came for is forgotten after this."""
+
+TransferHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What an agent says of itself in `hello` and every heartbeat."""
+
+    boot_id: str
+    uptime: float
+    spooled: int
+    version: str | None = None
+    kind: str = PROGRAM
+
+    @classmethod
+    def of(cls, frame: Mapping[str, Any]) -> Vitals:
+        """Read the frame; raises `ProtocolError`."""
+        boot_id, uptime, spooled = (frame.get(k) for k in ("boot_id", "uptime_seconds", "spooled"))
+        if (
+            not isinstance(boot_id, str)
+            or len(boot_id) > 64
+            or not isinstance(uptime, (int, float))
+            or not isinstance(spooled, int)
+        ):
+            raise ProtocolError("vitals are incomplete")
+        version, kind = frame.get("version"), frame.get("kind", PROGRAM)
+        if kind not in (PROGRAM, BROWSER):
+            raise ProtocolError(f"no agent is of kind {str(kind)[:40]!r}")
+        return cls(boot_id, float(uptime), spooled, str(version)[:40] if version else None, kind)
+
+
+@dataclass(slots=True)
+class AgentConnection:
+    """A live session: the hub's `AgentLink` of one office."""
+
+    office: str
+    features: frozenset[str]
+    channels: Channels
+    transfers: Transfers
+    socket: web.WebSocketResponse
+    address: str | None = None
+    """From where it dialled in."""
+    kind: str = PROGRAM
+    goodbye: bool = False
+
+    async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
+        """Start the far half of a probe; see `probes.base.AgentLink`."""
+        if task not in self.features and self.kind == BROWSER:
+            raise NoData(Cause.NEEDS_PROGRAM, f"a page in a browser cannot do {task}")
+        if task not in self.features:
+            raise NoData(Cause.AGENT_TOO_OLD, f"the agent does not know {task}")
+        try:
+            channel = self.channels.new()
+        except ProtocolError as error:
+            raise NoData(Cause.AGENT_BUSY, str(error)) from error
+        await self.channels.send(
+            {"type": "open", "id": channel.number, "task": task, "params": dict(params)}
+        )
+        return channel
+
+    def serve_transfer(self, handler: TransferHandler) -> str:
+        """Offer a one-time HTTP exchange to this agent; gives its path."""
+        return self.transfers.offer(self.office, handler)
+
+
+@dataclass(slots=True)
+class Transfers:
+    """One-time HTTP exchanges that running probes have offered to agents."""
+
+    clock: Clock
+    _offers: dict[str, tuple[str, float, TransferHandler]] = field(default_factory=dict)
+
+    def offer(self, office: str, handler: TransferHandler) -> str:
+        """Keep the handler for the office under a new key; gives the path."""
+        now = self.clock.monotonic()
+        self._offers = {k: o for k, o in self._offers.items() if o[1] > now}
+        key = secrets.token_urlsafe(24)
+        self._offers[key] = (office, now + TRANSFER_SECONDS, handler)
+        return f"/agent/transfer/{key}"
+
+    async def serve(self, key: str, office: str, request: web.Request) -> web.StreamResponse:
+        """Run the exchange for its office, once."""
+        offer = self._offers.pop(key, None)
+        if offer is None or offer[0] != office or offer[1] < self.clock.monotonic():
+            raise web.HTTPNotFound(text="no such transfer")
+        return await offer[2](request)

@@ -1,0 +1,139 @@
+"""The policy of hours: what may be tested now, and what has to be tested again.
+
+Heavy tests that the schedule asks for give way to a conference, to a line that is down, and to the
+busy hour, whose test the day's bytes must still allow; each says so in its measurement. A speed
+test below the mark is made once more before it counts. Whoever asks by hand is let through: only
+turn, uplink and budget hold then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.config import Config
+from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.judge.calendar.hours import (
+    in_busy_hour,
+    in_conference,
+    in_office_hours,
+    is_working_day,
+)
+from jharnet_monitor.live import Live
+from jharnet_monitor.model import RETEST, Cause, Measurement, OfficeState
+from jharnet_monitor.probes import PROBES
+from jharnet_monitor.probes.base import NoData, ProbeContext
+
+log = logging.getLogger(__name__)
+
+
+class Policy:
+    """Stands between whoever asks for a probe and the runner. `stop` before the store closes."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        live: Live,
+        runner: Runner,
+        spent_today: Callable[[str], int],
+    ) -> None:
+        self.config = config
+        self._clock = clock
+        self._live = live
+        self._runner = runner
+        self._spent_today = spent_today
+        self._retests: set[asyncio.Task[None]] = set()
+
+    async def due(self, office: str, probe: str, options: Mapping[str, Any]) -> Measurement:
+        """Run what the schedule asks for, or record why not."""
+
+        def unless() -> NoData | None:
+            return self._hindered(office) or self._kept_back(office, probe, options)
+
+        return self._again(await self._runner.run(office, probe, options, unless))
+
+    async def asked(self, office: str, probe: str, options: Mapping[str, Any]) -> Measurement:
+        """Run what a person asks for."""
+        return self._again(await self._runner.run(office, probe, options))
+
+    async def due_at_headquarters(self) -> Measurement:
+        """Test headquarters' own way to the Internet, or record why not."""
+        return await self._runner.run_at_headquarters(self._hindered)
+
+    async def stop(self) -> None:
+        """Let no repetition begin any more."""
+        for task in self._retests:
+            task.cancel()
+        await asyncio.gather(*self._retests, return_exceptions=True)
+
+    def _hindered(self, office: str | None = None) -> NoData | None:
+        """Why nothing must load the line of an office, or of headquarters, just now."""
+        if self._runner.load.conference_on(office):
+            return NoData(Cause.CONFERENCE_ON)
+        if in_conference(self.config.district, self._clock.now()):
+            return NoData(Cause.CONFERENCE_ON, "as planned in district.conferences")
+        if self._live.uplink_up is False:
+            return NoData(Cause.UPLINK_DOWN)
+        if office is not None and self._live.offices[office].state is OfficeState.UNREACHABLE:
+            return NoData(Cause.UNREACHABLE)
+        return None
+
+    def _kept_back(self, office: str, probe: str, options: Mapping[str, Any]) -> NoData | None:
+        """Why the day's bytes are not for this test: a repetition, or another slot needs them.
+
+        A full test begins only where the budget can hold its repetition, too. Bytes for such a pair
+        are kept for the busy hour until it is over, and then for the night until offices close, so
+        that a small budget still gives evidence of both.
+        """
+        now, budget = self._clock.now(), self.config.budget
+        pair = min(2 * self._cost(office, "bandwidth", {}), budget)
+        full = (probe, options.get("path", "jharnet")) == ("bandwidth", "jharnet")
+        need = pair if full else self._cost(office, probe, options)
+        first = full and in_busy_hour(self.config.district, now)
+        keep = pair if not first and self._slot_to_come(now) else 0
+        spent = self._spent_today(office)
+        if spent + need + keep <= budget:
+            return None
+        kept = f", {keep} are kept for another hour" if keep else ""
+        return NoData(Cause.BUDGET_SPENT, f"{spent} of {budget} bytes are spent today{kept}")
+
+    def _slot_to_come(self, now: datetime) -> bool:
+        """Whether the busy hour is not over yet, or offices are open and the night is to come."""
+        district = self.config.district
+        hours, zone = district.office_hours, ZoneInfo(district.timezone)
+        local = now.astimezone(zone)
+        if not is_working_day(hours, local.date()):
+            return False
+        begin = datetime.combine(local.date(), time.fromisoformat(hours.busy_hour), zone)
+        return local < begin + timedelta(hours=1) or in_office_hours(district, now)
+
+    def _cost(self, office: str, probe: str, options: Mapping[str, Any]) -> int:
+        place = self.config.office(office)
+        context = ProbeContext(self.config, place, self._clock, None, dict(options))
+        return PROBES[probe].cost(context)
+
+    def _again(self, measurement: Measurement) -> Measurement:
+        """See to it that a test that came out too low is made once more."""
+        if measurement.conditions.get(RETEST) == "due":
+            task = asyncio.create_task(self._retest(measurement), name="retest")
+            self._retests.add(task)
+            task.add_done_callback(self._finished)
+        return measurement
+
+    async def _retest(self, first: Measurement) -> None:
+        await self._clock.sleep(self.config.probes.bandwidth.retest_after or 0.0)
+        options = {"retest_of": first.id}
+        await self._runner.run(
+            first.office, "bandwidth", options, lambda: self._hindered(first.office)
+        )
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._retests.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a speed test could not be repeated", exc_info=task.exception())

@@ -1,0 +1,82 @@
+"""`record()`: the one way of every measurement into the store and the live state."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.config import Config
+from jharnet_monitor.live import Live
+from jharnet_monitor.model import HEADQUARTERS, Measurement
+from jharnet_monitor.store import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Stores what was measured, whoever made it, and lets it become the latest. Idempotent."""
+
+    def __init__(self, config: Config, store: Store, live: Live, clock: Clock) -> None:
+        self._store = store
+        self._live = live
+        self._clock = clock
+        self._zone = ZoneInfo(config.district.timezone)
+        self._day: date | None = None
+        self._spent: dict[str, int] = {}
+
+    async def record(self, *measurements: Measurement) -> Sequence[Measurement]:
+        """Keep measurements; gives those that were new. A full disk loses no live figure."""
+        try:
+            new: Sequence[Measurement] = await asyncio.to_thread(self._store.add, measurements)
+        except StoreError as error:
+            self._live.hub.database_errors += 1
+            log.error("%d measurements could not be stored: %s", len(measurements), error)
+            new = measurements
+        for measurement in new:
+            self._live.take(measurement)
+            self._spend(measurement)
+        return new
+
+    def today(self) -> tuple[date, datetime]:
+        """The district's day now, and the moment it began."""
+        day = self._clock.now().astimezone(self._zone).date()
+        return day, datetime.combine(day, time(), self._zone)
+
+    def spent_today(self, office: str) -> int:
+        """Bytes that heavy probes took of the office's budget since the district's midnight."""
+        self.turn_the_day()
+        return self._spent.get(office, 0)
+
+    def restore_spent(self) -> None:
+        """After a restart: what today's tests took before it."""
+        self._day, midnight = self.today()
+        until = midnight + timedelta(days=1)
+        places = (HEADQUARTERS, *self._live.offices)
+        self._spent = {place: self._store.spent(place, midnight, until) for place in places}
+        self._show_spent()
+
+    def turn_the_day(self) -> None:
+        """At the district's midnight the budget is whole again: to be called often."""
+        day, _ = self.today()
+        if self._day != day:
+            self._day, self._spent = day, {}
+            self._show_spent()
+
+    def _spend(self, measurement: Measurement) -> None:
+        self.turn_the_day()
+        amount, begun = measurement.bytes_spent, measurement.started_at
+        ended = begun + timedelta(seconds=measurement.duration)
+        # over midnight it counts for both days, so that neither can be overspent
+        days = {moment.astimezone(self._zone).date() for moment in (begun, ended)}
+        if amount and self._day in days:
+            self._spent[measurement.office] = self._spent.get(measurement.office, 0) + amount
+            self._show_spent()
+
+    def _show_spent(self) -> None:
+        self._live.headquarters.bytes_spent_today = self._spent.get(HEADQUARTERS, 0)
+        for office, live in self._live.offices.items():
+            live.bytes_spent_today = self._spent.get(office, 0)

@@ -1,0 +1,1 @@
+"""Words and formats: everything that a person reads, in Hindi and English."""

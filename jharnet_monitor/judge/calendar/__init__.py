@@ -1,0 +1,1 @@
+"""Office hours, holidays, conferences, and when tests are due."""

@@ -1,0 +1,69 @@
+"""Stretches in which people are at work or in conference, and which of many moments lie in them.
+
+Pure. Apart from `hours`, which the daemon asks of single moments, and which need not load numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, time
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jharnet_monitor.config.calendars import calendar
+from jharnet_monitor.config.district import ConferenceTime, District, OfficeHours
+from jharnet_monitor.judge.calendar.hours import is_working_day
+
+
+def office_windows(district: District, days: Iterable[date]) -> list[tuple[datetime, datetime]]:
+    """The office hours of those of the days on which offices are open, in their order.
+
+    >>> district = District(id="d", name="D", name_hi="द")
+    >>> found = office_windows(district, [date(2026, 11, 21), date(2026, 11, 22)])
+    >>> [(begin.isoformat(), end.hour) for begin, end in found]  # the second is a Sunday
+    [('2026-11-21T10:00:00+05:30', 17)]
+    """
+    zone, hours = ZoneInfo(district.timezone), district.office_hours
+    begin, end = time.fromisoformat(hours.from_), time.fromisoformat(hours.to)
+    return [
+        (datetime.combine(day, begin, zone), datetime.combine(day, end, zone))
+        for day in days
+        if is_working_day(hours, day)
+    ]
+
+
+def conference_windows(
+    planned: ConferenceTime, hours: OfficeHours, zone: ZoneInfo, days: Iterable[date]
+) -> list[tuple[datetime, datetime]]:
+    """One of the district's own video conferences on those of the days on which it is planned."""
+    begin, end = time.fromisoformat(planned.from_), time.fromisoformat(planned.to)
+    return [
+        (datetime.combine(day, begin, zone), datetime.combine(day, end, zone))
+        for day in days
+        if day.weekday() in planned.weekdays
+        and (hours.holidays is None or day not in calendar(hours.holidays))
+    ]
+
+
+def placed(
+    moments: Sequence[int] | NDArray[np.int64], windows: Sequence[tuple[datetime, datetime]]
+) -> NDArray[np.int64]:
+    """For many moments, in milliseconds since 1970, the number of the window in which each lies;
+    -1 for none. The windows follow each other and do not overlap.
+
+    >>> from datetime import timedelta
+    >>> noon = datetime(1970, 1, 1, 12, tzinfo=ZoneInfo("UTC"))
+    >>> placed([43_200_000, 43_199_999], [(noon, noon + timedelta(hours=1))]).tolist()
+    [0, -1]
+    """
+    at = np.asarray(moments, dtype=np.int64)
+    if not windows:
+        return np.full(len(at), -1, dtype=np.int64)
+    begins, ends = (
+        np.array([round(moment.timestamp() * 1000) for moment in side], dtype=np.int64)
+        for side in zip(*windows, strict=True)
+    )
+    place = np.searchsorted(begins, at, side="right") - 1
+    return np.where((place >= 0) & (at < ends[place]), place, -1)

@@ -1,0 +1,1 @@
+"""Conferences: grade, voice, picture, and what a real client would show."""

@@ -1,0 +1,1 @@
+"""The line: what it needs, what was contracted, what it delivers."""

@@ -1,0 +1,1 @@
+"""Intervals for samples that come in days."""

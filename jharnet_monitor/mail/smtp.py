@@ -1,0 +1,110 @@
+"""The mail server: signs in over TLS, hands over one message to one recipient, tells what it said.
+
+One recipient a transaction: so the server's answer is that recipient's alone, and a mail that one
+of them cannot get is not sent to the others again.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiosmtplib
+from aiosmtplib import (
+    SMTPException,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+)
+
+from jharnet_monitor.config.schema import Smtp
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.security.tokens import read_secret
+
+ANSWER_SECONDS = 60.0
+DATA_SECONDS = 600.0
+"""A server may take ten minutes to answer the end of a message (RFC 5321, 4.5.3.2.6); who hangs
+up earlier makes duplicates (RFC 1047)."""
+
+
+class MailError(Exception):
+    """A mail was not taken; `for_good` when the server said so with a code of 500 or more."""
+
+    def __init__(self, message: str, *, for_good: bool = False) -> None:
+        super().__init__(message)
+        self.for_good = for_good
+
+
+class ServerError(MailError):
+    """The server cannot be reached, or does not let us in: no mail can be sent now."""
+
+
+class MailServer:
+    """A session with the server."""
+
+    def __init__(self, client: aiosmtplib.SMTP) -> None:
+        self._client = client
+
+    async def send(self, message: bytes, sender: str, recipient: str) -> None:
+        """Hand over a message; returns after the server's 250. Raises `MailError`."""
+        try:
+            await self._client.sendmail(sender, [recipient], message, timeout=DATA_SECONDS)
+        except SMTPRecipientsRefused as error:
+            raise _refusal(error.recipients[0]) from error
+        except SMTPResponseException as error:
+            raise _refusal(error) from error
+        except (SMTPException, OSError) as error:
+            raise ServerError(f"the mail server hung up: {error}") from error
+
+
+@asynccontextmanager
+async def mail_server(settings: Smtp) -> AsyncIterator[MailServer]:
+    """Connect and sign in; raises `ServerError`."""
+    client = aiosmtplib.SMTP(
+        hostname=settings.host,
+        port=settings.port,
+        use_tls=settings.security == "tls",
+        start_tls=settings.security == "starttls",
+        tls_context=_trust(settings) if settings.security != "none" else None,
+        username=settings.user,
+        password=_password(settings),
+        timeout=ANSWER_SECONDS,
+    )
+    place = f"{settings.host}:{settings.port}"
+    try:
+        await client.connect()
+    except SMTPResponseException as error:
+        raise ServerError(f"{place}: {error.code} {error.message}") from error
+    except (SMTPException, OSError) as error:
+        raise ServerError(f"{place}: {error}") from error
+    try:
+        yield MailServer(client)
+    finally:
+        await _leave(client)
+
+
+async def _leave(client: aiosmtplib.SMTP) -> None:
+    try:
+        await client.quit(timeout=5)
+    except (SMTPException, OSError):
+        client.close()
+
+
+def _trust(settings: Smtp) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=settings.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ServerError(f"report.smtp.ca: {settings.ca}: {error}") from error
+
+
+def _password(settings: Smtp) -> str | None:
+    if settings.password_file is None:
+        return None
+    try:
+        return read_secret(settings.password_file)
+    except UserError as error:
+        raise ServerError(f"report.smtp.password_file: {error}") from error
+
+
+def _refusal(error: SMTPResponseException) -> MailError:
+    return MailError(f"{error.code} {error.message}", for_good=error.code >= 500)

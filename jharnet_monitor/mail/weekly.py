@@ -1,0 +1,125 @@
+"""What the weekly mails say: the report for those it is for, the chain's root for those outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.i18n.words import Words, words
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.mail.message import Enclosure, Letter, Mailing, Picture
+from jharnet_monitor.report.data.load import summarise
+from jharnet_monitor.report.data.summary import Summary
+from jharnet_monitor.report.output.build import make
+from jharnet_monitor.report.output.compose import drafts
+from jharnet_monitor.report.output.document import content
+from jharnet_monitor.report.output.files import OutputFile
+from jharnet_monitor.report.output.html import set_html
+from jharnet_monitor.report.output.pdf import set_picture
+from jharnet_monitor.store import Store
+
+_RULE = "\n\n" + "-" * 60 + "\n\n"
+
+
+def read_and_make(
+    config: Config, period: Period, now: datetime
+) -> tuple[list[Mailing], list[OutputFile]]:
+    """As `weekly_mails`, of the configuration's own database."""
+    store = Store(config.hub.database, SystemClock())
+    try:
+        return weekly_mails(store, config, period, now)
+    finally:
+        store.close()
+
+
+def weekly_mails(
+    store: Store, config: Config, period: Period, now: datetime
+) -> tuple[list[Mailing], list[OutputFile]]:
+    """A week's mails, as far as the configuration names someone to get them, and its files.
+
+    Reads and sets everything, so it blocks for seconds. Raises `TypesettingError`, `StoreError`.
+    """
+    store.chain.seal()
+    summary = summarise(store, config, period, now)
+    settings = config.report
+    letter, files = report_letter(summary, settings.languages)
+    mailings = [Mailing(period.stem, settings.to, letter)]
+    root = root_letter(summary, settings.languages)
+    if root is not None:
+        mailings.append(Mailing(f"root-{period.name}", settings.roots_to, root))
+    return [one for one in mailings if one.recipients], files
+
+
+def report_letter(summary: Summary, languages: Sequence[str]) -> tuple[Letter, list[OutputFile]]:
+    """The mail with the report, and the report's files; raises `TypesettingError`."""
+    files = list(make(drafts(summary, languages), ["pdf"]))
+    parts = [_part(summary, words(language)) for language in languages]
+    pictures = tuple(
+        Picture(part["picture"], set_picture("mail.typ", part["doc"], summary.made_at))
+        for part in parts
+    )
+    letter = Letter(
+        subject=" · ".join(part["subject"] for part in parts),
+        text=_RULE.join("\n".join(_lines(part)) for part in parts) + "\n",
+        html=set_html("mail.html.j2", {"parts": parts}).decode(),
+        pictures=pictures,
+        enclosures=tuple(Enclosure(one.name, "application/pdf", one.content) for one in files),
+        root=summary.root,
+    )
+    return letter, files
+
+
+def root_letter(summary: Summary, languages: Sequence[str]) -> Letter | None:
+    """The mail with the period's root; None where nothing of the period is sealed yet."""
+    if summary.root is None:
+        return None
+    texts, subjects = [], []
+    for language in languages:
+        one = words(language)
+        doc = content(summary, one)
+        named = {name: doc[name] for name in ("period", "days", "district")}
+        subjects.append(one("mail.root.subject", **named))
+        texts.append(
+            "\n\n".join(
+                [
+                    one("mail.root.value", **named) + "\n" + summary.root,
+                    one("mail.root.why"),
+                    one("mail.root.how", root=summary.root),
+                    one("mail.automatic"),
+                ]
+            )
+        )
+    return Letter(" · ".join(subjects), _RULE.join(texts) + "\n", root=summary.root)
+
+
+def _part(summary: Summary, one: Words) -> dict[str, Any]:
+    """Everything of one language."""
+    doc = content(summary, one)
+    named = {name: doc[name] for name in ("title", "period", "district")}
+    return {
+        "doc": doc,
+        "subject": one("mail.subject", **named),
+        "picture": f"charts-{one.language}",
+        "alt": one("mail.picture"),
+        "enclosed": one("mail.enclosed"),
+        "automatic": one("mail.automatic"),
+    }
+
+
+def _lines(part: Mapping[str, Any]) -> Iterator[str]:
+    """The same as plain text, for readers without HTML."""
+    doc = part["doc"]
+    yield f"{doc['title']}: {doc['period']} ({doc['days']})"
+    yield doc["district"]
+    yield ""
+    for number, sentence in enumerate(doc["front"]["sentences"], 1):
+        yield f"{number}. {sentence}"
+    yield ""
+    for row in doc["front"]["rows"]:
+        acts = "; ".join(f"{found['cause']} ({found['act']})" for found in row["findings"])
+        yield f"{row['office']}: {row['answer']}; {row['speed']}; {acts or row['nothing']}"
+    yield ""
+    yield from (part["enclosed"], doc["integrity"], part["automatic"])

@@ -1,0 +1,1 @@
+"""Bandwidth: throughput between agent and hub, and packet trains."""

@@ -1,0 +1,1 @@
+"""Conference readiness: a real two-way WebRTC call."""

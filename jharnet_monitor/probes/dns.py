@@ -1,0 +1,38 @@
+"""Names of routers and PCs, resolved off the event loop: a slow name server delays no packet."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from concurrent.futures import Executor
+
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.base import NoData
+from jharnet_monitor.probes.latency.icmp import SocketAddress
+
+RESOLVE_SECONDS = 5.0
+"""How long a name server may take."""
+
+
+async def resolve(host: str, executor: Executor | None = None) -> SocketAddress:
+    """The socket address of a host: the first that the system's resolver prefers.
+
+    A literal address needs no name server. Raises `NoData` (`name_not_resolved`).
+    """
+    loop = asyncio.get_running_loop()
+    lookup = loop.run_in_executor(executor, _lookup, host)
+    try:
+        async with asyncio.timeout(RESOLVE_SECONDS):
+            return await lookup
+    except TimeoutError as error:
+        raise NoData(Cause.NAME_NOT_RESOLVED, f"{host}: no answer from the name server") from error
+    except OSError as error:  # socket.gaierror is one
+        raise NoData(Cause.NAME_NOT_RESOLVED, f"{host}: {error.strerror or error}") from error
+    except UnicodeError as error:
+        raise NoData(Cause.NAME_NOT_RESOLVED, f"{host}: {error}") from error
+
+
+def _lookup(host: str) -> SocketAddress:
+    """The address without the scope in its text, which the source of a reply lacks too."""
+    found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)[0][4]
+    return (str(found[0]).partition("%")[0], *found[1:])

@@ -1,0 +1,252 @@
+"""speedtest-cli, and all that we know of it, in one module.
+
+speedtest-cli finds the server and moves the data. Its figures are not used: it counts what it
+hands to its sockets, swallows every error in its threads, and averages over slow start. Instead
+the kernel's counters of its sockets are watched: what arrived, and what was acknowledged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable
+from http.client import HTTPException, HTTPMessage
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import OpenerDirector, Request
+
+import speedtest
+
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.bandwidth.tcp import SO_MAX_PACING_RATE
+from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo, tcp_info
+
+SpeedtestError = speedtest.SpeedtestException
+
+TIMEOUT_SECONDS = 8
+REQUESTS = 64
+BURST_BYTES = 1 << 17
+OURS = "X-Jharnet-Speedtest"
+"""Header by which a speed-test server of ours says that it counts what each run brings."""
+
+
+class ClientError(Exception):
+    """No measurement, and why: `cause` is one of `model.Cause`."""
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        super().__init__(detail)
+        self.cause = cause
+
+
+def cause_of(error: BaseException) -> Cause:
+    """What an error on the way to a speed-test server means."""
+    if isinstance(error, HTTPError):
+        if error.code in (401, 403, 407, 451, 511):
+            return Cause.BLOCKED
+        return Cause.THROTTLED if error.code in (429, 503, 509) else Cause.SERVER_ERROR
+    inner = error.args[0] if error.args else None
+    if isinstance(error, URLError) and isinstance(error.reason, BaseException):
+        inner = error.reason
+    if isinstance(inner, BaseException):
+        return cause_of(inner)
+    if isinstance(error, ssl.SSLError):
+        return Cause.TLS_ERROR
+    if isinstance(error, ConnectionError | HTTPException):
+        return Cause.SERVER_ERROR
+    return Cause.OFFLINE
+
+
+class Meter:
+    """The kernel's counters over every socket of one direction, also those already closed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self.errors: list[BaseException] = []
+
+    def watch(self, sock: socket.socket) -> None:
+        """Keep a second handle on a socket: its counters outlive speedtest-cli's own."""
+        twin = socket.socket(fileno=os.dup(sock.fileno()))
+        with self._lock:
+            self._sockets.append(twin)
+
+    def read(self) -> list[TcpInfo]:
+        """What each socket has counted so far."""
+        with self._lock:
+            return [info for s in self._sockets if (info := tcp_info(s)) is not None]
+
+    def clear(self) -> None:
+        """Reset every connection: what they still hold never goes on the line."""
+        with self._lock:
+            for sock in self._sockets:
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    sock.shutdown(socket.SHUT_RDWR)
+                sock.close()
+            self._sockets.clear()
+            self.errors.clear()
+
+
+class Pacer:
+    """Keeps a direction within a rate: readers and sockets that outrun it are made to wait."""
+
+    def __init__(self, connections: int) -> None:
+        self._lock = threading.Lock()
+        self._connections = connections
+        self.restart(1e9)
+
+    def restart(self, rate: float) -> None:
+        """A new direction begins, with so many bit/s for all connections together."""
+        with self._lock:
+            self._rate, self._begun, self._read = rate, time.monotonic(), 0
+
+    def wait(self, received: int) -> None:
+        """Called by a reader after so many bytes; a window that nobody empties closes."""
+        with self._lock:
+            self._read += received
+            due = self._begun + (self._read - BURST_BYTES) * 8 / self._rate
+        time.sleep(max(0.0, due - time.monotonic()))
+
+    def limit(self, sock: socket.socket) -> None:
+        """What the socket sends is paced by the kernel."""
+        with contextlib.suppress(OSError):
+            value = min(int(self._rate / 8 / self._connections), 0x7FFFFFFF)
+            sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, value)
+
+
+class _PacedResponse:
+    """A response as speedtest-cli's downloader uses it, read no faster than the pace."""
+
+    def __init__(self, response: Any, pacer: Pacer) -> None:
+        self._response, self._pacer = response, pacer
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes."""
+        data: bytes = self._response.read(size)
+        self._pacer.wait(len(data))
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+
+class _Opener(OpenerDirector):
+    """speedtest-cli's opener, whose sockets are watched and whose errors are not lost."""
+
+    def __init__(self, meter: Meter, stop: threading.Event, pacer: Pacer) -> None:
+        super().__init__()
+        self._meter = meter
+        self._stop = stop
+        self._pacer = pacer
+
+        class Plain(speedtest.SpeedtestHTTPConnection):  # type: ignore[misc]
+            def connect(self) -> None:
+                super().connect()
+                meter.watch(self.sock)
+                pacer.limit(self.sock)
+
+        class Secure(speedtest.SpeedtestHTTPSConnection):  # type: ignore[misc]
+            def connect(self) -> None:
+                super().connect()
+                meter.watch(self.sock)
+                pacer.limit(self.sock)
+
+        class PlainHandler(speedtest.SpeedtestHTTPHandler):  # type: ignore[misc]
+            def http_open(self, request: Request) -> Any:
+                return self.do_open(_with_timeout(Plain), request)
+
+        class SecureHandler(speedtest.SpeedtestHTTPSHandler):  # type: ignore[misc]
+            def https_open(self, request: Request) -> Any:
+                return self.do_open(_with_timeout(Secure), request)
+
+        for handler in (
+            speedtest.ProxyHandler(),
+            PlainHandler(timeout=TIMEOUT_SECONDS),
+            SecureHandler(timeout=TIMEOUT_SECONDS),
+            speedtest.HTTPDefaultErrorHandler(),
+            speedtest.HTTPRedirectHandler(),
+            speedtest.HTTPErrorProcessor(),
+        ):
+            self.add_handler(handler)
+        self.addheaders = [("User-agent", speedtest.build_user_agent())]
+
+    def open(self, fullurl: Any, data: Any = None, timeout: Any = None) -> Any:
+        """Open as speedtest-cli would, but not after the end, and remember what went wrong."""
+        if self._stop.is_set():
+            raise URLError("the test is over")
+        try:
+            response = super().open(fullurl, data, TIMEOUT_SECONDS)
+        except (OSError, HTTPException) as error:
+            self._meter.errors.append(error)
+            raise
+        if _is_page(response.headers):
+            self._meter.errors.append(ClientError(Cause.BLOCKED, "a page came instead of data"))
+        return _PacedResponse(response, self._pacer)
+
+
+def _with_timeout(connection: Any) -> Callable[..., Any]:
+    def build(host: str, **options: Any) -> Any:
+        return connection(host, **{**options, "timeout": TIMEOUT_SECONDS})
+
+    return build
+
+
+def _is_page(headers: HTTPMessage) -> bool:
+    return headers.get_content_type() == "text/html"
+
+
+class Client(speedtest.Speedtest):  # type: ignore[misc]
+    """speedtest-cli, which with a server named asks no public service for anything."""
+
+    def __init__(
+        self, meter: Meter, stop: threading.Event, pacer: Pacer, server: str | None, run: str
+    ) -> None:
+        self._meter = meter
+        self._stop = stop
+        self._pacer = pacer
+        self._named = server
+        self._run = run
+        super().__init__(timeout=TIMEOUT_SECONDS, secure=server is None, shutdown_event=stop)
+
+    def get_config(self) -> dict[str, Any]:
+        """The public configuration, or one that needs no one else."""
+        self._opener = _Opener(self._meter, self._stop, self._pacer)
+        if self._named is None:
+            found: dict[str, Any] | None = super().get_config()
+            if found is None:
+                raise ClientError(Cause.SERVER_ERROR, "no configuration from the public service")
+            return found
+        self.config.update(
+            client={"ip": "", "lat": "0", "lon": "0", "isp": "", "country": ""},
+            ignore_servers=[],
+            sizes={"upload": [1 << 23], "download": [4000]},
+            counts={"upload": REQUESTS, "download": REQUESTS},
+            threads={"upload": 1, "download": 1},
+            length={"upload": 60, "download": 60},
+            upload_max=REQUESTS,
+        )
+        self.lat_lon = (0.0, 0.0)
+        return dict(self.config)
+
+    def choose(self) -> str:
+        """Settle on a server; gives the address of the folder with its files."""
+        if self._named is None:
+            self.get_servers()
+            best = self.get_best_server()
+            if best["latency"] > 1000 * TIMEOUT_SECONDS:
+                raise ClientError(Cause.OFFLINE, "no public speed-test server answers")
+        else:
+            folder = self._named.rsplit("/", 1)[0]
+            answer = self._opener.open(Request(f"{folder}/latency.txt"))  # noqa: S310 - configured
+            if answer.read(9) != b"test=test":
+                raise ClientError(Cause.BLOCKED, "the answer is not a speed-test server's")
+            if answer.headers.get(OURS):
+                folder = f"{folder}/run-{self._run}"
+            answer.close()
+            self._best.update(url=f"{folder}/upload.php", id=0, name=self._named, sponsor="")
+        return str(self._best["url"])

@@ -1,0 +1,1 @@
+"""Latency: echo requests, always on and on request."""

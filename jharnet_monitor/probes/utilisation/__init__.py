@@ -1,0 +1,1 @@
+"""Utilisation: what the router's interface carried, by SNMP."""

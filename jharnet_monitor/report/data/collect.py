@@ -1,0 +1,282 @@
+"""Folds what was measured of an office in a period into its summary, without keeping it all."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time, timedelta
+from statistics import median
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.line.assess import Seen, assess
+from jharnet_monitor.judge.line.traffic import Traffic, other
+from jharnet_monitor.judge.outages.availability import account
+from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.judge.statistics import intervals as stats
+from jharnet_monitor.judge.statistics.intervals import Days
+from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.report.data.aggregate import (
+    by_day,
+    clipped,
+    conference,
+    of_the_line,
+    outages,
+    speed,
+)
+from jharnet_monitor.report.data.assessment_json import judged
+from jharnet_monitor.report.data.summary import Latency, OfficeSummary, Point, SpeedTest
+from jharnet_monitor.store.bulk_reader import Block, Extent, Packets
+from jharnet_monitor.store.retention import Day
+
+DOWN, UP = "download_bits_per_second", "upload_bits_per_second"
+LINE = ("jharnet", "trains")
+"""The paths of tests that speak of the JharNet line; the second are estimates by packet trains."""
+
+
+@dataclass(slots=True)
+class LatencyTally:
+    """The always-on measurement, folded: a row a minute."""
+
+    answered: int = 0
+    sent: int = 0
+    received: int = 0
+    p50: array[float] = field(default_factory=lambda: array("d"))
+    jitter: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, columns: Mapping[str, Sequence[float]]) -> None:
+        """Count minutes, a column a quantity; those without a reply are the availability's."""
+        received = columns.get("received", ())
+        self.received += int(sum(received))
+        self.answered += sum(replies > 0 for replies in received)
+        sent = zip(columns.get("sent", ()), received, strict=bool(received))
+        self.sent += int(sum(packets for packets, replies in sent if replies))
+        self.p50.extend(columns.get("rtt_p50_seconds", ()))
+        self.jitter.extend(columns.get("jitter_seconds", ()))
+
+    def join(self, other: LatencyTally) -> None:
+        """Count what another tally holds, too."""
+        self.answered += other.answered
+        self.sent += other.sent
+        self.received += other.received
+        self.p50.extend(other.p50)
+        self.jitter.extend(other.jitter)
+
+    def result(self) -> Latency:
+        """The figures."""
+        ordered = np.asarray(self.p50)
+        return Latency(
+            p50=float(np.quantile(ordered, 0.5)) if len(ordered) else None,
+            p95=float(np.quantile(ordered, 0.95)) if len(ordered) else None,
+            jitter=float(np.median(np.asarray(self.jitter))) if self.jitter else None,
+            minutes=len(ordered),
+            sent=self.sent,
+            lost=self.sent - self.received,
+        )
+
+
+class Collector:
+    """Takes what was measured of one office in a period, in any order, and gives its summary.
+
+    The line is judged over the stretch from `judged_from` on, which may begin before the period.
+    """
+
+    def __init__(
+        self, config: Config, office: Office, period: Period, judged_from: date, until: datetime
+    ) -> None:
+        self.config = config
+        self.office = office
+        self.period = period
+        self.judged_from = judged_from
+        self.until = until
+        self.count = 0
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+        self._zone = ZoneInfo(config.district.timezone)
+        self._latency: dict[date, LatencyTally] = {}
+        self._kept: dict[date, Mapping[str, Mapping[str, float]]] = {}
+        self._days: set[date] = set()
+        self._calls: list[Measurement] = []
+        self._tests: list[Measurement] = []
+        self._internet: list[SpeedTest] = []
+        self._traffic = Traffic()
+
+    def see(self, extent: Extent | None) -> None:
+        """Count runs of the period that are not read one by one."""
+        if extent is None:
+            return
+        self.count += extent.count
+        self.first = extent.first if self.first is None else min(self.first, extent.first)
+        self.last = extent.last if self.last is None else max(self.last, extent.last)
+
+    def add_call(self, measurement: Measurement) -> None:
+        """Count a conference: for its grade within the period, for its day before.
+
+        A drill's gallery is another matter: its office sends a small picture, and no more is asked.
+        """
+        if measurement.path != "jharnet":
+            return
+        self._days.add(measurement.started_at.astimezone(self._zone).date())
+        if measurement.started_at >= self.period.start:
+            self._calls.append(measurement)
+
+    def add_test(self, measurement: Measurement) -> None:
+        """Count a speed test of any path."""
+        self._days.add(measurement.started_at.astimezone(self._zone).date())
+        down, up = measurement.values.get(DOWN), measurement.values.get(UP)
+        if measurement.outcome is not Outcome.OK or not measurement.counts:
+            return
+        if measurement.path in LINE:
+            self._tests.append(measurement)
+        elif measurement.path == "internet" and measurement.started_at >= self.period.start:
+            self._internet.append(SpeedTest(measurement.started_at, down, up))
+
+    def add_minutes(self, day: date, block: Block) -> None:
+        """Count minutes of latency of one day."""
+        self._days.add(day)
+        if block.path != "jharnet":  # an agent's own view of its gateway is another matter
+            return
+        self.see(Extent(block.count, block.first, block.last))
+        if not block.conditions.get("under_load"):
+            self._latency.setdefault(day, LatencyTally()).add(block.values)
+
+    def add_packets(self, day: date, packets: Packets) -> None:
+        """Count what was sent on a day before the period: it tells of the line's loss."""
+        self._days.add(day)
+        if packets.path == "jharnet" and not packets.conditions.get("under_load"):
+            tally = self._latency.setdefault(day, LatencyTally())
+            tally.sent += int(packets.sent)
+            tally.received += int(packets.received)
+            tally.answered += packets.minutes
+
+    def add_traffic(self, block: Block) -> None:
+        """Count what the router's interface carried, but for stretches with a test of ours."""
+        if "window_seconds" in block.values and not block.conditions.get("under_load"):
+            seconds, down, up = (block.values[name] for name in ("window_seconds", DOWN, UP))
+            self._traffic.add(block.starts, seconds, down, up)
+
+    def add_kept(self, kept: Day) -> None:
+        """Count a day whose minutes were pruned: only how they were spread is left of it."""
+        if kept.path == "jharnet":
+            self._kept[kept.day] = kept.values
+
+    def summary(self, spans: Sequence[Span], history: Sequence[Point]) -> OfficeSummary:
+        """The office over the period; `spans` are its states, `history` earlier periods."""
+        share = self.config.thresholds.delivered
+        link = self.office.link
+        down = link.contracted if link else None
+        up = (link.contracted_up or down) if link else None
+        tests = self._speed_tests()
+        line, quiet = of_the_line(tests, self.config.district)
+        held = clipped(spans, self.period.start, self.until)
+        return OfficeSummary(
+            office=self.office,
+            conference=conference(self._calls, self.config.district),
+            account=account(held, self.period.start, self.until),
+            outages=tuple(outages(self.office.id, held, self.until)),
+            down=speed(self._by_day(line, "down"), down, share, quiet=quiet),
+            up=speed(self._by_day(line, "up"), up, share, quiet=quiet),
+            internet_down=speed(self._by_day(self._internet, "down"), None, share),
+            internet_up=speed(self._by_day(self._internet, "up"), None, share),
+            latency=self._whole_latency(),
+            days=tuple(sorted(self._daily().items())),
+            spans=tuple(held),
+            speed_tests=tuple(tests),
+            history=tuple(history),
+            judged=self._judged(spans),
+            measurements=self.count,
+            first=self.first,
+            last=self.last,
+        )
+
+    def _judged(self, spans: Sequence[Span]) -> dict[str, Any]:
+        """The judgement on the line, by the way that the dossier goes, too."""
+        start = datetime.combine(self.judged_from, time(), self._zone)
+        known = [(day, tally) for day, tally in sorted(self._latency.items()) if tally.sent]
+        seen = Seen(
+            account=account(clipped(spans, start, self.until), start, self.until),
+            tests=sorted(self._tests, key=lambda test: test.started_at),
+            lost=[tally.sent - tally.received for _, tally in known],
+            sent=[tally.sent for _, tally in known],
+            minutes=sum(tally.answered for _, tally in known),
+            days=len(self._days),
+            other=other(self._traffic, self.config.district, self._stretch()),
+        )
+        return judged(assess(self.config, self.office, seen))
+
+    def _stretch(self) -> list[date]:
+        """The days over which the line is judged."""
+        days = (self.period.days[-1] - self.judged_from).days + 1
+        return [self.judged_from + timedelta(days=n) for n in range(days)]
+
+    def _speed_tests(self) -> list[SpeedTest]:
+        """The tests of the period, a rate each way, by their beginning."""
+        tests = (
+            SpeedTest(test.started_at, test.values.get(DOWN), test.values.get(UP))
+            for test in self._tests
+            if test.path == "jharnet" and test.started_at >= self.period.start
+        )
+        return sorted(tests, key=lambda test: test.at)
+
+    def _whole_latency(self) -> Latency:
+        """All days of the period together; an interval only where a claim may hang on it."""
+        days = [tally for _, tally in self._inside()]
+        found = _joined(days)
+        if self._kept.keys() - self._latency.keys():
+            return _of_days(found, list(self._daily().values()))
+        if found.p50 is None or found.p50 <= self.config.thresholds.rtt:
+            return found
+        samples = Days(tuple(np.asarray(tally.p50) for tally in days if tally.p50))
+        return replace(found, median=stats.median(samples))
+
+    def _by_day(self, tests: Iterable[SpeedTest], way: str) -> list[list[float]]:
+        return by_day(((test.at, getattr(test, way)) for test in tests), self._zone)
+
+    def _daily(self) -> dict[date, Latency]:
+        """The latency of each day of the period."""
+        pruned = {day: _spread(values) for day, values in self._kept.items()}
+        return pruned | {day: tally.result() for day, tally in self._inside()}
+
+    def _inside(self) -> list[tuple[date, LatencyTally]]:
+        """The days of the period, one after the other."""
+        first = self.period.days[0]
+        return sorted((day, tally) for day, tally in self._latency.items() if day >= first)
+
+
+def _spread(values: Mapping[str, Mapping[str, float]]) -> Latency:
+    """A day of which its spread is left. Its packets include minutes without any reply, so they
+    tell no loss.
+    """
+    rtt, jitter = values.get("rtt_p50_seconds", {}), values.get("jitter_seconds", {})
+    return Latency(
+        rtt.get("p50"), rtt.get("p95"), jitter.get("p50"), int(rtt.get("n", 0)), pruned=1
+    )
+
+
+def _of_days(found: Latency, days: Sequence[Latency]) -> Latency:
+    """A period with pruned days: the median of the days' medians; packets of the other days."""
+
+    def middle(figures: Iterable[float | None]) -> float | None:
+        known = [figure for figure in figures if figure is not None]
+        return median(known) if known else None
+
+    return Latency(
+        p50=middle(day.p50 for day in days),
+        jitter=middle(day.jitter for day in days),
+        minutes=sum(day.minutes for day in days),
+        sent=found.sent,
+        lost=found.lost,
+        pruned=sum(day.pruned for day in days),
+    )
+
+
+def _joined(days: Iterable[LatencyTally]) -> Latency:
+    whole = LatencyTally()
+    for day in days:
+        whole.join(day)
+    return whole.result()

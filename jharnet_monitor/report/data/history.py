@@ -1,0 +1,106 @@
+"""The periods before a report's own, for its trend and for what has changed since."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.calendar.windows import office_windows, placed
+from jharnet_monitor.judge.outages.availability import account
+from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.model import RETEST, Outcome
+from jharnet_monitor.report.data.aggregate import clipped, conference, speed
+from jharnet_monitor.report.data.collect import DOWN
+from jharnet_monitor.report.data.summary import Point
+from jharnet_monitor.store import Store
+from jharnet_monitor.store.tables import to_ms
+
+TREND = 12
+"""Periods in the trend, this one included."""
+DAY_MS = 86_400_000
+
+
+def earlier_periods(store: Store, period: Period) -> list[Period]:
+    """The periods before, back to the first measurement, at most so many as the trend shows."""
+    oldest = next((m.started_at for m in store.measurements(limit=1)), None)
+    periods: list[Period] = []
+    one = period
+    while len(periods) < TREND - 1 and oldest is not None and one.start > oldest:
+        one = one.before()
+        periods.append(one)
+    return periods[::-1]
+
+
+def history(
+    store: Store, config: Config, office: Office, earlier: list[Period], states: list[Span]
+) -> Iterator[Point]:
+    """An office in the earlier periods, the oldest first; `states` reach back to their begin."""
+    if not earlier:
+        return
+    calls = store.measurements(
+        office=office.id,
+        probe="conference",
+        path="jharnet",
+        since=earlier[0].start,
+        until=earlier[-1].end,
+    )
+    starts = [call.started_at for call in calls]
+    rates = _Rates.read(store, office, config, (earlier[0].start, earlier[-1].end))
+    contracted = office.link.contracted if office.link else None
+    for period in earlier:
+        first, after = bisect_left(starts, period.start), bisect_left(starts, period.end)
+        held = clipped(states, period.start, period.end)
+        days, quiet = rates.of(period)
+        yield Point(
+            name=period.name,
+            start=period.start,
+            conference=conference(calls[first:after], config.district),
+            account=account(held, period.start, period.end),
+            down=speed(days, contracted, config.thresholds.delivered, quiet=quiet),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """The rates measured towards an office over JharNet, by their beginning (milliseconds since
+    1970), and which of them were measured in office hours.
+    """
+
+    at: NDArray[np.int64]
+    rate: NDArray[np.float64]
+    inside: NDArray[np.bool_]
+
+    @classmethod
+    def read(
+        cls, store: Store, office: Office, config: Config, bounds: tuple[datetime, datetime]
+    ) -> _Rates:
+        found: list[tuple[int, float]] = []
+        for block in store.figures.blocks(office.id, "bandwidth", *bounds, starts=True):
+            counts = block.path == "jharnet" and block.outcome is Outcome.OK
+            if counts and block.conditions.get(RETEST) != "due" and DOWN in block.values:
+                found += zip(block.starts, block.values[DOWN], strict=True)
+        found.sort()
+        at = np.array([moment for moment, _ in found], dtype=np.int64)
+        days = (bounds[1].date() - bounds[0].date()).days
+        stretch = [bounds[0].date() + timedelta(days=n) for n in range(days)]
+        inside = placed(at, office_windows(config.district, stretch)) >= 0
+        return cls(at, np.array([rate for _, rate in found], dtype=np.float64), inside)
+
+    def of(self, period: Period) -> tuple[list[list[float]], bool]:
+        """The rates of each day of a period: those outside office hours, and True; else all."""
+        start, end = to_ms(period.start), to_ms(period.end)
+        within = slice(*np.searchsorted(self.at, [start, end]))
+        at, rate, quiet = self.at[within], self.rate[within], ~self.inside[within]
+        if quiet.any():
+            at, rate = at[quiet], rate[quiet]
+        days: dict[int, list[float]] = {}
+        for day, one in zip(((at - start) // DAY_MS).tolist(), rate.tolist(), strict=True):
+            days.setdefault(day, []).append(one)
+        return list(days.values()), bool(quiet.any())

@@ -1,0 +1,1 @@
+"""The forms of a report: PDF, HTML, XLSX, CSV."""

@@ -1,0 +1,181 @@
+"""The figures behind a report as tables: for CSV, for XLSX, and attached inside the PDF.
+
+Values are those measured, in SI base units, unrounded; what was not measured is an empty cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import isfinite
+
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.judge.statistics.intervals import Interval
+from jharnet_monitor.model import OfficeState, parse_utc
+from jharnet_monitor.report.data.findings import every_finding
+from jharnet_monitor.report.data.summary import OfficeSummary, Speed, Summary
+from jharnet_monitor.report.output.draft import Cell
+from jharnet_monitor.report.sections.speed_by_time import delivered
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: `name` for its file, columns by their machine names, rows of cells."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def tables(summary: Summary) -> list[Table]:
+    """Every table of a report; the same in each language but for the headings."""
+    kinds = (_offices, _calls, _speeds, _delivered, _outages, _days, _drills)
+    return [build(summary) for build in kinds]
+
+
+_Getter = Callable[[OfficeSummary], Cell]
+
+
+def _speed_columns(name: str, of: Callable[[OfficeSummary], Speed]) -> dict[str, _Getter]:
+    return {
+        f"{name}_contracted": lambda office: of(office).contracted,
+        f"{name}_median": lambda office: of(office).median,
+        f"{name}_low": lambda office: of(office).low,
+        f"{name}_high": lambda office: of(office).high,
+        f"{name}_tests": lambda office: of(office).tests,
+        f"{name}_below": lambda office: None if of(office).ratio is None else of(office).below,
+    }
+
+
+def _seconds_in(state: OfficeState) -> _Getter:
+    return lambda office: office.account.of(state).total_seconds()
+
+
+_OFFICE: dict[str, _Getter] = {
+    "office": lambda office: office.office.id,
+    "name": lambda office: office.office.name,
+    "name_hi": lambda office: office.office.name_hi,
+    "grade": lambda office: office.conference.grade,
+    "conference_tests": lambda office: office.conference.tests,
+    "conference_missed": lambda office: office.conference.missed,
+    "outside_hours": lambda office: office.conference.outside_hours,
+    "limited_by": lambda office: office.conference.limited_by,
+    "cause": lambda office: office.conference.cause,
+    "grade_before": lambda office: office.before.conference.grade if office.before else None,
+    "availability": lambda office: office.account.availability,
+    "availability_without_power": lambda office: office.account.availability_without_power,
+    "coverage": lambda office: office.account.coverage,
+    **{f"seconds_{state}": _seconds_in(state) for state in OfficeState},
+    **_speed_columns("down", lambda office: office.down),
+    **_speed_columns("up", lambda office: office.up),
+    "speed_outside_hours": lambda office: office.down.quiet if office.down.tests else None,
+    "internet_down_median": lambda office: office.internet_down.median,
+    "internet_up_median": lambda office: office.internet_up.median,
+    "internet_tests": lambda office: max(office.internet_down.tests, office.internet_up.tests),
+    "rtt_p50": lambda office: office.latency.p50,
+    "rtt_p95": lambda office: office.latency.p95,
+    "jitter": lambda office: office.latency.jitter,
+    "minutes": lambda office: office.latency.minutes,
+    "sent": lambda office: office.latency.sent,
+    "lost": lambda office: office.latency.lost,
+    "loss": lambda office: office.latency.loss,
+}
+"""The columns of the first table, and how each is taken from an office."""
+
+
+def _offices(summary: Summary) -> Table:
+    rows = (
+        (
+            *(get(office) for get in _OFFICE.values()),
+            " ".join(finding.kind.value for finding in found),
+        )
+        for office, found in zip(summary.offices, every_finding(summary), strict=True)
+    )
+    return Table("offices", (*_OFFICE, "findings"), tuple(rows))
+
+
+def _calls(summary: Summary) -> Table:
+    rows = (
+        (office.office.id, _moment(at, summary), grade)
+        for office in summary.offices
+        for at, grade in office.conference.grades
+    )
+    return Table("conference-tests", ("office", "at", "grade"), tuple(rows))
+
+
+def _speeds(summary: Summary) -> Table:
+    rows = (
+        (office.office.id, _moment(test.at, summary), test.down, test.up)
+        for office in summary.offices
+        for test in office.speed_tests
+    )
+    return Table("speed-tests", ("office", "at", "down", "up"), tuple(rows))
+
+
+def _delivered(summary: Summary) -> Table:
+    """What the tests of each slot of the day come to, each way, with 95 % intervals."""
+    columns = ("office", "way", "slot", "tests", "test_days", "median", "median_low", "median_high",
+               "p5", "p5_low", "p5_high", "below", "below_low", "below_high")  # fmt: skip
+    rows = (
+        (office.office.id, way, slot.value, one.tests, one.days, *_interval(one.median),
+         *_interval(one.p5), *_interval(one.below))
+        for office in summary.offices
+        for way, by_slot in delivered(office, summary).items()
+        for slot, one in by_slot.items()
+    )  # fmt: skip
+    return Table("delivered", columns, tuple(rows))
+
+
+def _interval(one: Interval | None) -> tuple[Cell, Cell, Cell]:
+    """A value and its interval; an end that is not known is an empty cell."""
+    if one is None:
+        return None, None, None
+    low, high = (end if end is not None and isfinite(end) else None for end in (one.low, one.high))
+    return one.value, low, high
+
+
+def _outages(summary: Summary) -> Table:
+    rows = (
+        (
+            office.office.id,
+            outage.state.value,
+            _moment(outage.start, summary),
+            _moment(outage.end, summary),
+            outage.seconds,
+            outage.open,
+        )
+        for office in summary.offices
+        for outage in office.outages
+    )
+    return Table("outages", ("office", "state", "begin", "end", "seconds", "open"), tuple(rows))
+
+
+def _days(summary: Summary) -> Table:
+    columns = ("office", "day", "rtt_p50", "rtt_p95", "jitter", "minutes", "sent", "lost", "loss")
+    rows = (
+        (office.office.id, day.isoformat(), latency.p50, latency.p95, latency.jitter,
+         latency.minutes, latency.sent, latency.lost, latency.loss)
+        for office in summary.offices
+        for day, latency in office.days
+    )  # fmt: skip
+    return Table("days", columns, tuple(rows))
+
+
+def _drills(summary: Summary) -> Table:
+    columns = ("drill", "begin", "profile", "office", "joined", "outcome", "grade", "limited_by",
+               "cause")  # fmt: skip
+    return Table("drills", columns, tuple(_drill_rows(summary)))
+
+
+def _drill_rows(summary: Summary) -> Iterable[tuple[Cell, ...]]:
+    for drill in summary.drills:
+        begin = _moment(parse_utc(drill["started_at"]), summary)
+        for row in drill["offices"]:
+            head: Sequence[Cell] = (drill["id"], begin, drill["profile"])
+            names = ("office", "joined", "outcome", "grade", "limited_by", "cause")
+            yield (*head, *(row.get(name) for name in names))
+
+
+def _moment(at: datetime, summary: Summary) -> str:
+    return texts.iso_moment(at, summary.zone)

@@ -1,0 +1,63 @@
+"""From what was measured to a report's drafts, one a language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.i18n.words import Words, words
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.report.data.load import summarise
+from jharnet_monitor.report.data.summary import Summary
+from jharnet_monitor.report.output.annex import tables
+from jharnet_monitor.report.output.document import content
+from jharnet_monitor.report.output.draft import Annex, Draft
+from jharnet_monitor.store import Store
+
+
+def read_drafts(
+    config: Config, period: Period, languages: Sequence[str], now: datetime
+) -> list[Draft]:
+    """The report of a period in each language, read from the configuration's own database.
+
+    Raises `UserError`. It needs the libraries of the database and of the figures, none of those
+    that set papers: `worker` gives it a process of its own.
+    """
+    store = Store(config.hub.database, SystemClock())
+    try:
+        store.require_schema()  # a report makes no database
+        summary = summarise(store, config, period, now)
+    except StoreError as error:
+        raise UserError(f"{config.hub.database}: {error}") from error
+    finally:
+        store.close()
+    return drafts(summary, languages)
+
+
+def drafts(summary: Summary, languages: Sequence[str]) -> list[Draft]:
+    """The report in each language."""
+    return [
+        Draft(
+            stem=summary.period.stem,
+            language=language,
+            made_at=summary.made_at,
+            content=content(summary, words(language)),
+            annexes=_annexes(summary, words(language)),
+        )
+        for language in languages
+    ]
+
+
+def _annexes(summary: Summary, said: Words) -> tuple[Annex, ...]:
+    return tuple(
+        Annex(
+            name=table.name,
+            title=said(f"annex.sheet.{table.name}"),
+            headings=tuple(said(f"annex.column.{column}") for column in table.columns),
+            rows=table.rows,
+        )
+        for table in tables(summary)
+    )

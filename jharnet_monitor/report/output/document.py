@@ -1,0 +1,165 @@
+"""Puts a report together as plain text and figures, once for every form it is written in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jharnet_monitor.config.case import Letter
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.conference.drill import held, mark
+from jharnet_monitor.judge.line.capacity import Verdict
+from jharnet_monitor.model import parse_utc
+from jharnet_monitor.report.data.changes import changes
+from jharnet_monitor.report.data.summary import Summary
+from jharnet_monitor.report.sections.details import measured, speed_chart, states, trend
+from jharnet_monitor.report.sections.drills import drills
+from jharnet_monitor.report.sections.front_page import RatedOffice, grade_text, judge, page_one
+from jharnet_monitor.report.sections.lines import lines
+from jharnet_monitor.report.sections.office_page import office_page
+from jharnet_monitor.report.sections.phrases import slabs_text
+from jharnet_monitor.report.sections.speed_by_time import slots
+
+_OFFICE_HEADS = ("states", "grades", "speeds", "speed_key", "outages")
+
+
+def content(summary: Summary, words: Words) -> dict[str, Any]:
+    """The whole report in one language, ready to be set: plain JSON."""
+    district = summary.config.district
+    zone = summary.zone
+    judged = judge(summary)
+    period, days = texts.period_name(summary.period, words), texts.days_of(summary.period, words)
+    name = district.name_hi if words.language == "hi" else district.name
+    return {
+        "language": words.language,
+        "title": words(f"period.title_{summary.period.kind}"),
+        "subtitle": words("report.subtitle"),
+        "author": "jharnet-monitor",
+        "district": words("report.district", name=name),
+        "period": period,
+        "days": "" if days == period else days,
+        "made": words("report.made", moment=texts.clock_moment(summary.made_at, zone, words)),
+        "running": None
+        if summary.complete
+        else words("report.running", moment=texts.clock_moment(summary.until, zone, words)),
+        "page": words.phrases["report.page"],
+        "stop": words("full_stop"),
+        "front": page_one(summary, judged, words),
+        "key": {"title": words("report.key"), "text": words("report.key_text")},
+        "directive": _directive(summary, judged, words),
+        "lines": lines(summary, words),
+        "drills": drills(summary, words),
+        "trend": trend(summary, words),
+        "changes": changes(summary, words),
+        "speed": speed_chart(summary, words),
+        "slots": slots(summary, words),
+        "states": states(summary, words),
+        "measured": measured(summary, words),
+        "offices": {
+            "title": words("report.offices"),
+            "pages": [office_page(one, summary, words) for one in judged if one.found],
+        },
+        "office": {name: words(f"report.office.{name}") for name in _OFFICE_HEADS},
+        "integrity": words("report.integrity.none")
+        if summary.root is None
+        else words("report.integrity.root", root=summary.root),
+        "annexes": words.phrases["report.annexes"],
+        "method": {"title": words("report.method"), "texts": _method(summary, zone, words)},
+    }
+
+
+def _directive(
+    summary: Summary, judged: Sequence[RatedOffice], words: Words
+) -> dict[str, Any] | None:
+    """What was ordered, and what has become of it; None where the configuration names nothing."""
+    settings = summary.config.report
+    text = settings.directive_hi if words.language == "hi" else settings.directive
+    if text is None:
+        return None
+    tested = sum(one.group != "untested" for one in judged)
+    wanting = {
+        one.summary.office.id: one.summary.judged
+        for one in judged
+        if Verdict.UPGRADE in one.summary.judged["verdicts"]
+    }
+    speed = words("report.directive.no_upgrade") + " " if summary.measurements else ""
+    if wanting:
+        slabs = slabs_text(summary.config, wanting, words)
+        speed = words("report.directive.upgrade", slabs=slabs) + " "
+    return {
+        "title": words("report.directive.title"),
+        "text": text,
+        "status": [
+            words("report.directive.tested", tested=tested, total=len(judged))
+            + " "
+            + _drills(summary, words),
+            speed + _letter(summary.config.letter, words),
+        ],
+    }
+
+
+def _drills(summary: Summary, words: Words) -> str:
+    """Whether all blocks were tested at the same time, as it was ordered."""
+    if not summary.drills:
+        return words("report.directive.no_drill")
+    newest = summary.drills[-1]
+    rows = newest["offices"]
+    least = mark(str(newest["profile"]), summary.config.thresholds.grade)
+    return words(
+        "report.directive.drill",
+        day=texts.day(parse_utc(newest["started_at"]).astimezone(summary.zone).date(), words),
+        joined=sum(bool(row["joined"]) for row in rows),
+        able=sum(held(row, least) for row in rows),
+        total=len(rows),
+    )
+
+
+def _letter(letter: Letter, words: Words) -> str:
+    """What has become of the letter, as far as the configuration tells."""
+    if letter.number is None:
+        return words("report.directive.no_letter")
+    date = letter.date or words("unknown")
+    return words("report.directive.letter", number=letter.number, date=date)
+
+
+def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
+    marks = summary.config.thresholds
+    if summary.extent is None:
+        extent = words("report.method_text.extent_none")
+    else:
+        extent = words(
+            "report.method_text.extent",
+            n=texts.number(summary.measurements),
+            first=texts.clock_moment(summary.extent[0], zone, words),
+            last=texts.clock_moment(summary.extent[1], zone, words),
+        )
+    return [
+        extent,
+        *(
+            words(f"report.method_text.{part}")
+            for part in ("conference", "availability", "speed", "slots", "latency", "unknown")
+        ),
+        words(
+            "report.method_text.judgement",
+            first=texts.day(summary.judged_from, words),
+            last=texts.day(summary.period.days[-1], words),
+            wanted=summary.config.capacity.days,
+        ),
+        *_pruned(summary, words),
+        words(
+            "report.method_text.marks",
+            grade=grade_text(marks.grade, words),
+            loss=texts.loss(marks.loss),
+            rtt=texts.milliseconds(marks.rtt),
+            delivered=texts.percent(marks.delivered),
+            availability=texts.share_down(marks.availability),
+        ),
+    ]
+
+
+def _pruned(summary: Summary, words: Words) -> list[str]:
+    """Of which days only the spread is left; empty where every minute is."""
+    days = max((office.latency.pruned for office in summary.offices), default=0)
+    return [words("report.method_text.pruned", n=days)] if days else []

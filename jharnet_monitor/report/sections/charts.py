@@ -1,0 +1,127 @@
+"""Numbers that charts are drawn from: places as shares of the width, nothing that needs words.
+
+A template only has to draw. Every chart is bounded in its size, whatever the period.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, time
+from typing import Any
+
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.model import OfficeState
+from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed
+
+BINS = 672
+"""Most pieces of a timeline: a quarter of an hour each in a week."""
+TICKS = 16
+"""Most days that are named under a chart."""
+MARK = {
+    OfficeState.UP: "up",
+    OfficeState.AGENT_OFF: "up",
+    OfficeState.LAN_DOWN: "lan",
+    OfficeState.LINK_DOWN: "line",
+    OfficeState.POWER_DOWN: "power",
+    OfficeState.UNREACHABLE: "out",
+    OfficeState.PLANNED: "planned",
+}
+"""How a state is drawn; any other is not known and stays blank."""
+_WORST = ("line", "power", "out", "lan", "planned", "none", "up")
+FULL_SPEED = 1.2
+"""Share of the contract at the right edge of the speed chart; what is faster ends there."""
+
+
+def timeline(spans: Sequence[Span], period: Period) -> list[dict[str, Any]]:
+    """The states along the period: pieces from `x` to `end` (0 to 1) with their mark.
+
+    A piece shows the worst that happened within it, so that no outage is too short to be seen.
+    """
+    total = period.seconds
+    marks = ["none"] * BINS
+    known = [False] * BINS
+    for span in spans:
+        first = (span.start - period.start).total_seconds() / total * BINS
+        last = (span.end - period.start).total_seconds() / total * BINS
+        mark = MARK.get(span.state, "none")
+        for number in range(max(int(first), 0), min(_ceil(last), BINS)):
+            if not known[number] or _WORST.index(mark) < _WORST.index(marks[number]):
+                marks[number] = mark
+            known[number] = True
+    return _runs(marks)
+
+
+def _ceil(value: float) -> int:
+    return int(value) + (value > int(value))
+
+
+def _runs(marks: Sequence[str]) -> list[dict[str, Any]]:
+    pieces: list[dict[str, Any]] = []
+    for number, mark in enumerate(marks):
+        if pieces and pieces[-1]["mark"] == mark:
+            pieces[-1]["end"] = round((number + 1) / BINS, 5)
+        else:
+            start, end = round(number / BINS, 5), round((number + 1) / BINS, 5)
+            pieces.append({"x": start, "end": end, "mark": mark})
+    return [piece for piece in pieces if piece["mark"] != "none"]
+
+
+def place(moment: datetime, period: Period) -> float:
+    """Where a moment lies in the period, 0 to 1."""
+    return round((moment - period.start).total_seconds() / period.seconds, 5)
+
+
+def day_ticks(period: Period) -> list[dict[str, Any]]:
+    """Where each day begins, and its number in the month; for long periods not every day."""
+    zone = period.start.tzinfo
+    step = -(-len(period.days) // TICKS)
+    return [
+        {"x": max(place(datetime.combine(day, time(), zone), period), 0.0), "day": day}
+        for day in period.days[::step]
+    ]
+
+
+def speed_bar(speed: Speed) -> dict[str, Any] | None:
+    """A bar of the speed as a share of the contract; None where either is not known."""
+    if speed.ratio is None or not speed.contracted or speed.low is None or speed.high is None:
+        return None
+    return {
+        "length": _on_scale(speed.ratio),
+        "low": _on_scale(speed.low / speed.contracted),
+        "high": _on_scale(speed.high / speed.contracted),
+        "beyond": speed.ratio > FULL_SPEED,
+    }
+
+
+def _on_scale(ratio: float) -> float:
+    return round(min(ratio / FULL_SPEED, 1.0), 5)
+
+
+def speed_dots(office: OfficeSummary, period: Period) -> dict[str, Any] | None:
+    """Every speed test of an office over the period, against its contract."""
+    tops = [rate for test in office.speed_tests for rate in (test.down, test.up) if rate]
+    if not tops:
+        return None
+    contracted = office.down.contracted
+    top = max([*tops, contracted or 0.0]) * 1.08
+    return {
+        "down": _dots(((test.at, test.down) for test in office.speed_tests), period, top),
+        "up": _dots(((test.at, test.up) for test in office.speed_tests), period, top),
+        "contract": None if contracted is None else round(contracted / top, 5),
+        "top": top,
+    }
+
+
+def _dots(
+    tests: Iterable[tuple[datetime, float | None]], period: Period, top: float
+) -> list[list[float]]:
+    known = [(at, rate) for at, rate in tests if rate is not None]
+    step = -(-len(known) // BINS) or 1  # a quarter has thousands: then every n-th is drawn
+    return [[place(at, period), round(rate / top, 5)] for at, rate in known[::step]]
+
+
+def grade_dots(conference: Conference, period: Period) -> list[list[float]]:
+    """Every conference test of an office: where, and its grade."""
+    step = -(-len(conference.grades) // BINS) or 1
+    return [[place(at, period), grade] for at, grade in conference.grades[::step]]

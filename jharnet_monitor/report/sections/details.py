@@ -1,0 +1,233 @@
+"""What follows page one: the figures of every office, its states, the trend."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.model import OfficeState
+from jharnet_monitor.report.data.aggregate import OUT
+from jharnet_monitor.report.data.summary import OfficeSummary, Point, Speed, Summary
+from jharnet_monitor.report.sections import charts
+
+NAMED_DAYS = 8
+
+
+def measured(summary: Summary, words: Words) -> dict[str, Any]:
+    """The table of latency, loss, jitter and Internet speed."""
+    heads = ("block", "latency", "jitter", "loss", "minutes", "internet")
+    return {
+        "title": words("report.details"),
+        "head": [words(f"report.head.{name}") for name in heads],
+        "rows": [measured_row(office, words) for office in summary.offices],
+    }
+
+
+def measured_row(office: OfficeSummary, words: Words) -> list[str]:
+    """Latency, jitter, loss, minutes and Internet speed of one office, after its name."""
+    latency = office.latency
+    missing = words("not_measured")
+    rtt = missing
+    if latency.p50 is not None:
+        figures = [latency.p50] if latency.p95 is None else [latency.p50, latency.p95]
+        rtt = "; ".join(texts.milliseconds(figure, figures) for figure in figures)
+    loss = missing
+    if latency.loss is not None:
+        loss = words(
+            "report.loss_of",
+            loss=texts.loss(latency.loss),
+            lost=texts.number(latency.lost),
+            sent=texts.number(latency.sent),
+        )
+    internet = missing
+    if office.internet_down.tests or office.internet_up.tests:
+        tests = max(office.internet_down.tests, office.internet_up.tests)
+        rates = texts.both_rates(office.internet_down.median, office.internet_up.median)
+        internet = f"{rates} ({words('report.tests', n=tests)})"
+    return [
+        texts.office_name(office.office, words),
+        rtt,
+        missing if latency.jitter is None else texts.milliseconds(latency.jitter),
+        loss,
+        texts.number(latency.minutes)
+        if not latency.pruned
+        else words(
+            "report.minutes_pruned", minutes=texts.number(latency.minutes), n=latency.pruned
+        ),
+        internet,
+    ]
+
+
+def speed_chart(summary: Summary, words: Words) -> dict[str, Any]:
+    """Bars of the delivered speed against the contract, both ways."""
+    marks = summary.config.thresholds
+    return {
+        "title": words("report.speed.title"),
+        "note": words("report.speed.note", delivered=texts.percent(marks.delivered)),
+        "mark": round(marks.delivered / charts.FULL_SPEED, 5),
+        "full": round(1 / charts.FULL_SPEED, 5),
+        "ways": [words("report.way.down"), words("report.way.up")],
+        "axis": {"mark": texts.percent(marks.delivered), "full": texts.percent(1.0)},
+        "rows": [
+            {
+                "office": texts.office_name(office.office, words),
+                "down": speed_bar(office.down, words),
+                "up": speed_bar(office.up, words),
+            }
+            for office in summary.offices
+        ],
+    }
+
+
+def speed_bar(speed: Speed, words: Words) -> dict[str, Any]:
+    """A bar of the speed chart, and what it says in figures."""
+    if speed.median is None:
+        return {"bar": None, "text": words("not_measured")}
+    tests = words("report.tests" if speed.quiet else "report.speed_tests_left", n=speed.tests)
+    if speed.ratio is None:
+        text = f"{texts.rate(speed.median)}, {words('report.contract_unknown')}; {tests}"
+        return {"bar": None, "text": text}
+    below = words("report.speed.below", n=speed.below)
+    return {
+        "bar": charts.speed_bar(speed),
+        "text": f"{texts.rate(speed.median)}; {tests}, {below}",
+    }
+
+
+def states(summary: Summary, words: Words) -> dict[str, Any]:
+    """The timeline of every office, and its time in every state."""
+    return {
+        "title": words("report.states.title"),
+        "note": words(
+            "report.states.note", step=texts.length(summary.period.seconds / charts.BINS, words)
+        ),
+        "ticks": ticks(summary.period, words),
+        "legend": legend(words),
+        "rows": [
+            {
+                "office": texts.office_name(office.office, words),
+                "pieces": charts.timeline(office.spans, summary.period),
+            }
+            for office in summary.offices
+        ],
+        "table": _outage_table(summary, words),
+    }
+
+
+def legend(words: Words) -> list[dict[str, str]]:
+    """What the marks of a timeline mean."""
+    marks = ("up", "line", "power", "out", "lan", "planned", "none")
+    return [{"mark": mark, "text": words(f"report.mark.{mark}")} for mark in marks]
+
+
+def ticks(period: Period, words: Words) -> list[dict[str, Any]]:
+    """The days under a timeline; many of them by their numbers alone."""
+    every = charts.day_ticks(period)
+    crowded = len(every) > NAMED_DAYS
+    return [
+        {
+            "x": tick["x"],
+            "label": str(tick["day"].day) if crowded else texts.day(tick["day"], words, short=True),
+            "number": str(tick["day"].day),
+        }
+        for tick in every
+    ]
+
+
+def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
+    """By office and cause: how often, how long together, the longest; then the availability."""
+    hit = [office for office in summary.offices if office.outages]
+    quiet = [
+        texts.office_name(office.office, words)
+        for office in summary.offices
+        if not office.outages and office.account.availability is not None
+    ]
+    return {
+        "head": [
+            words("report.head.block"),
+            *(words(f"state.{state}") for state in OUT),
+            *(words(f"report.states.{name}") for name in ("availability", "without", "between")),
+        ],
+        "rows": [
+            [
+                texts.office_name(office.office, words),
+                *(_outage_cell(office, state, words) for state in OUT),
+                *availability(office, words),
+            ]
+            for office in hit
+        ],
+        "note": words("report.states.table_note"),
+        "quiet": words("report.states.quiet", names=texts.listed(quiet, words)) if quiet else None,
+    }
+
+
+def _outage_cell(office: OfficeSummary, state: OfficeState, words: Words) -> str:
+    found = [outage for outage in office.outages if outage.state is state]
+    if not found:
+        return words("report.states.never")
+    total = texts.length(sum(outage.seconds for outage in found), words)
+    if len(found) == 1:
+        return words("report.states.once", total=total)
+    longest = texts.length(max(outage.seconds for outage in found), words)
+    return words("report.states.times", n=len(found), total=total, longest=longest)
+
+
+def availability(office: OfficeSummary, words: Words) -> list[str]:
+    """The availability, that without power cuts, and its bounds."""
+    account = office.account
+    without = account.availability_without_power
+    if account.availability is None or without is None or account.bounds is None:
+        return [words("not_measured")] * 3
+    low, high = account.bounds
+    return [
+        texts.share_down(account.availability),
+        texts.share_down(without),
+        f"{texts.share_down(low, [high])} – {texts.share_down(high, [low])}",
+    ]
+
+
+def trend(summary: Summary, words: Words) -> dict[str, Any] | None:
+    """The periods before and this one, side by side; None where there is nothing before."""
+    names = [(point.name, point.start) for point in summary.offices[0].history]
+    if not names:
+        return None
+    columns = [*names, (summary.period.name, summary.period.start)]
+    return {
+        "title": words(
+            "report.trend.title", span=words(f"period.spans.{summary.period.kind}", n=len(columns))
+        ),
+        "note": words("report.trend.note"),
+        "head": [_short_name(summary.period.kind, name, start) for name, start in columns],
+        "mark": summary.config.thresholds.delivered,
+        "rows": [
+            {
+                "office": texts.office_name(office.office, words),
+                "points": [*(_point(p) for p in office.history), _point(_now(office, summary))],
+            }
+            for office in summary.offices
+        ],
+    }
+
+
+def _short_name(kind: str, name: str, start: datetime) -> str:
+    """A period over its column: W47, Q4, 11/26, 25.11."""
+    if kind in ("week", "quarter"):
+        return name.rpartition("-")[2]
+    return f"{start:%m/%y}" if kind == "month" else f"{start:%d.%m.}"
+
+
+def _now(office: OfficeSummary, summary: Summary) -> Point:
+    period = summary.period
+    return Point(period.name, period.start, office.conference, office.account, office.down)
+
+
+def _point(point: Point) -> dict[str, Any]:
+    ratio, available = point.down.ratio, point.account.availability
+    return {
+        "grade": point.conference.grade,
+        "speed": None if ratio is None else round(min(ratio, 1.0), 4),
+        "available": None if available is None else texts.share_short(available),
+    }

@@ -1,0 +1,289 @@
+"""The first page, for the Deputy Commissioner: the answer, three sentences, a row a block."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.report.data.changes import grade_change, speed_change, verdict
+from jharnet_monitor.report.data.findings import Finding, Kind, every_finding
+from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed, Summary
+
+
+@dataclass(frozen=True, slots=True)
+class RatedOffice:
+    """An office with what was found of it, and the group in which it is counted."""
+
+    summary: OfficeSummary
+    found: tuple[Finding, ...]
+    group: str
+    """able, partly, unable, untested."""
+
+
+ACTORS = {
+    "department": (Kind.UPGRADE,),
+    "operator": (Kind.REPAIR, Kind.LOSS, Kind.LINE, Kind.DELAY),
+    "bdo": (Kind.POWER, Kind.LAN, Kind.NOT_TESTED, Kind.HOST),
+    "engineer": (Kind.CALL, Kind.OUTAGE, Kind.LIMITED, Kind.UNEXPLAINED, Kind.EVIDENCE),
+}
+"""Who has to act on what, the department first, to which the letter goes."""
+FEWEST_CALLED_ALL = 2
+SHOWN = 2
+"""Findings of an office on page one; its own page has all."""
+_ORDER = ("unable", "partly", "untested", "able")
+
+
+def judge(summary: Summary) -> list[RatedOffice]:
+    """Every office with its findings, the worst first."""
+    config = summary.config
+    judged = [
+        RatedOffice(office, found, _group(office.conference, config.thresholds.grade))
+        for office, found in zip(summary.offices, every_finding(summary), strict=True)
+    ]
+    return sorted(judged, key=_severity)
+
+
+def _group(conference: Conference, wanted: int) -> str:
+    if conference.grade is None:
+        return "untested"
+    if conference.grade >= wanted:
+        return "able"
+    return "partly" if conference.grade else "unable"
+
+
+def _severity(judged: RatedOffice) -> tuple[int, int, int]:
+    grade = judged.summary.conference.grade
+    return _ORDER.index(judged.group), 5 if grade is None else grade, -len(judged.found)
+
+
+def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> dict[str, Any]:
+    """Everything on page one, as text ready to be set."""
+    return {
+        "tiles": _tiles(judged, words),
+        "sentences": [
+            _answer(summary, judged, words),
+            *_why_and_ask(summary, judged, words),
+        ],
+        "of": words("report.of", total=len(judged)),
+        "speed_key": words("report.speed_key"),
+        "head": [
+            words(f"report.head.{name}")
+            for name in ("block", "conference", "availability", "speed")
+        ]
+        + [
+            words("report.head.change", before=words(f"period.before_{summary.period.kind}")),
+            words("report.head.cause"),
+        ],
+        "rows": [row(one, summary, words) for one in judged],
+    }
+
+
+def _tiles(judged: Sequence[RatedOffice], words: Words) -> list[dict[str, Any]]:
+    counts = {group: sum(one.group == group for one in judged) for group in _ORDER}
+    return [
+        {"value": str(counts[group]), "label": words(f"report.tile.{group}"), "group": group}
+        for group in ("able", "partly", "unable", "untested")
+    ]
+
+
+def _answer(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> str:
+    """The first sentence: who can, who cannot."""
+    names = {
+        group: [texts.office_name(o.summary.office, words) for o in judged if o.group == group]
+        for group in _ORDER
+    }
+    total, able = len(judged), len(names["able"])
+    if not summary.measurements:
+        return words("report.answer.empty")
+    if len(names["untested"]) == total:
+        return words("report.answer.untested")
+    if able == total:
+        return words("report.answer.all", total=total) if total > 1 else words("report.answer.only")
+    parts = [words(f"report.answer.{'some' if able else 'none'}", able=able, total=total)]
+    for group, key in (("partly", "partly"), ("unable", "unable"), ("untested", "untested_too")):
+        if names[group]:
+            told = _names(names[group], total, "report.all_blocks", words)
+            parts.append(words(f"report.answer.{key}", names=told))
+    return "; ".join(parts) + words("full_stop")
+
+
+def _why_and_ask(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> tuple[str, str]:
+    """The second sentence (why), by what was found first, and the third (who is asked)."""
+    if not summary.measurements:
+        return words("report.why_empty"), words("report.empty_ask")
+    if not any(one.found for one in judged):
+        return words("report.why_none"), words("report.asked_none")
+    main = _by_kind(((one, one.found[:1]) for one in judged), words)
+    total = len(judged)
+    reasons = "; ".join(
+        words(f"reason.{kind}", names=_names(names, total, "report.all_blocks", words))
+        for kind, names in main.items()
+    )
+    shown = _by_kind(((one, _first(one)) for one in judged), words)
+    asks = "; ".join(_asks(shown, total, words))
+    return words("report.why", reasons=reasons), words("report.asked", asks=asks)
+
+
+def _by_kind(
+    found: Iterable[tuple[RatedOffice, Iterable[Finding]]], words: Words
+) -> Mapping[Kind, list[str]]:
+    """The offices of which each kind of thing was found."""
+    kinds: dict[Kind, list[str]] = defaultdict(list)
+    for one, findings_ in found:
+        for finding in findings_:
+            kinds[finding.kind].append(texts.office_name(one.summary.office, words))
+    return kinds
+
+
+def _names(names: Sequence[str], total: int, every: str, words: Words) -> str:
+    """The names, or that it is all of them."""
+    if len(names) == total > FEWEST_CALLED_ALL:
+        return words(every, total=total)
+    return texts.listed(names, words)
+
+
+def _asks(found: Mapping[Kind, list[str]], total: int, words: Words) -> Iterator[str]:
+    """What is asked of each who has to act, with the offices concerned."""
+    for who, kinds in ACTORS.items():
+        asked = [
+            words(f"ask.{kind}", names=_names(found[kind], total, "report.all_of_them", words))
+            for kind in kinds
+            if kind in found
+        ]
+        if asked:
+            yield words(f"actor.{who}", acts=texts.listed(asked, words))
+
+
+def row(judged: RatedOffice, summary: Summary, words: Words) -> dict[str, Any]:
+    """One block office in the table of page one."""
+    office = judged.summary
+    return {
+        "office": texts.office_name(office.office, words),
+        "grade": office.conference.grade,
+        "able": judged.group == "able",
+        "answer": _answer_text(judged, words),
+        "tests": tests_text(office.conference, words),
+        **availability_texts(office, words),
+        **speed_texts(office.down, office.up, words),
+        **_change(office, summary.zone, words),
+        "findings": [
+            finding_texts(finding, office, summary.config, words) for finding in _first(judged)
+        ],
+        "nothing": words("act.nothing" if summary.measurements else "report.row_empty"),
+    }
+
+
+def _first(judged: RatedOffice) -> list[Finding]:
+    """What page one has room for; a doubt only where nothing else is found."""
+    certain = [finding for finding in judged.found if finding.kind is not Kind.EVIDENCE]
+    return (certain or list(judged.found))[:SHOWN]
+
+
+def _answer_text(judged: RatedOffice, words: Words) -> str:
+    """Whether the block can hold a conference: `yes, HD (720p)`, `audio only`, `no`."""
+    grade = judged.summary.conference.grade
+    if judged.group in ("able", "unable"):
+        return words(f"report.can.{grade}")
+    return grade_text(grade, words)
+
+
+def grade_text(grade: int | None, words: Words) -> str:
+    """`HD video (720p)`, or `not tested`."""
+    return words("grade.none" if grade is None else f"grade.{grade}")
+
+
+def tests_text(conference: Conference, words: Words) -> str:
+    """How many tests the answer rests on, and how many could not be made."""
+    if not conference.tests and not conference.missed:
+        return words("report.no_test")
+    if not conference.tests:
+        return words("report.no_result", n=words("report.tests", n=conference.missed))
+    key = "report.tests_outside" if conference.outside_hours else "report.tests"
+    parts = [words(key, n=conference.tests)]
+    if conference.missed:
+        parts.append(words("report.missed", n=conference.missed))
+    return "; ".join(parts)
+
+
+def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
+    """The availability, and for how much of the time it speaks."""
+    account = office.account
+    if account.availability is None or account.coverage is None:
+        return {"availability": words("not_measured"), "covers": ""}
+    return {
+        "availability": texts.share_down(account.availability),
+        "covers": words("report.covers", coverage=texts.percent(account.coverage)),
+    }
+
+
+def speed_texts(down: Speed, up: Speed, words: Words) -> dict[str, str]:
+    """What was delivered both ways, against what was contracted, with the number of tests."""
+    if down.median is None and up.median is None:
+        return {"speed": words("not_measured"), "contract": _contract(down, up, words), "n": ""}
+    return {
+        "speed": texts.both_rates(down.median, up.median),
+        "contract": _contract(down, up, words),
+        "n": words(
+            "report.tests" if down.quiet else "report.speed_tests_left",
+            n=max(down.tests, up.tests),
+        ),
+    }
+
+
+def _contract(down: Speed, up: Speed, words: Words) -> str:
+    if down.contracted is None:
+        return words("report.contract_unknown")
+    rates = texts.rate(down.contracted)
+    if up.contracted not in (None, down.contracted):
+        rates = texts.both_rates(down.contracted, up.contracted)
+    if down.ratio is None and up.ratio is None:
+        return words("report.contract", rate=rates)
+    shares = ("–" if way.ratio is None else texts.percent(way.ratio) for way in (down, up))
+    return words("report.of_contract", shares=" / ".join(shares), rate=rates)
+
+
+def _change(office: OfficeSummary, zone: ZoneInfo, words: Words) -> dict[str, str]:
+    """Better or worse than before, only where the interval of the change says so."""
+    now = office.conference
+    before = office.before.conference if office.before else None
+    if before is None or now.grade is None or before.grade is None:
+        return {"change": words("report.change.new"), "was": "", "faster": ""}
+    word = verdict(grade_change(office, zone))
+    if now.grade == before.grade and word in ("none", "few"):
+        told = {"change": words("report.change.same"), "was": ""}
+    else:
+        told = {
+            "change": words(f"report.change.{word}"),
+            "was": words("report.change.was", grade=grade_text(before.grade, words)),
+        }
+    speed = verdict(speed_change(office))
+    faster = words(f"report.change.speed_{speed}") if speed in ("better", "worse") else ""
+    return told | {"faster": faster}
+
+
+def finding_texts(
+    finding: Finding, office: OfficeSummary, config: Config, words: Words
+) -> dict[str, str]:
+    """A reason and who acts, for the table."""
+    key, detail = f"finding.{finding.kind}", ""
+    if finding.kind is Kind.EVIDENCE:
+        days, wanted = office.judged["days"], config.capacity.days
+        detail = words(f"capacity.doubt_short.{finding.detail}", days=days, wanted=wanted)
+    elif finding.kind is Kind.LIMITED:
+        detail = words.either(f"limited_by.{finding.detail}", str(finding.detail))
+    elif finding.kind is Kind.UPGRADE:
+        slab = office.judged["slab"]
+        detail = words("finding.beyond_tariff") if slab is None else texts.rate(slab)
+    elif finding.detail:
+        detail = words.either(f"cause.{finding.detail}", finding.detail)
+    if detail and f"{key}_detail" in words:
+        key += "_detail"
+    acts = f"act.{finding.kind}_{finding.detail}"
+    act = words(acts if acts in words else f"act.{finding.kind}", detail=detail)
+    return {"cause": words(key, detail=detail), "act": act}

@@ -1,0 +1,87 @@
+"""The page of one office that is in trouble: why, and what was seen of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.report.data.summary import OfficeSummary, Summary
+from jharnet_monitor.report.sections import charts
+from jharnet_monitor.report.sections.details import availability, measured_row, speed_bar
+from jharnet_monitor.report.sections.front_page import (
+    RatedOffice,
+    finding_texts,
+    grade_text,
+    tests_text,
+)
+
+LISTED_OUTAGES = 8
+
+
+def office_page(judged: RatedOffice, summary: Summary, words: Words) -> dict[str, Any]:
+    """Everything of one office that is in trouble."""
+    office = judged.summary
+    limited = office.conference.limited_by
+    return {
+        "office": texts.office_name(office.office, words),
+        "grade": office.conference.grade,
+        "answer": grade_text(office.conference.grade, words),
+        "tests": tests_text(office.conference, words),
+        "limited": None
+        if limited is None or office.conference.grade == 4
+        else words("report.office.limited", what=words.either(f"limited_by.{limited}", limited)),
+        "findings": [
+            finding_texts(finding, office, summary.config, words) for finding in judged.found
+        ],
+        "pieces": charts.timeline(office.spans, summary.period),
+        "grades": charts.grade_dots(office.conference, summary.period),
+        "speeds": _speeds(office, summary.period),
+        "outages": _outage_list(office, summary, words),
+        "figures": _figures(office, words),
+    }
+
+
+def _speeds(office: OfficeSummary, period: Period) -> dict[str, Any] | None:
+    dots = charts.speed_dots(office, period)
+    if dots is None:
+        return None
+    return dots | {"top": texts.rate(dots["top"])}
+
+
+def _figures(office: OfficeSummary, words: Words) -> list[list[str]]:
+    """Label and figure, each with what it rests on."""
+    row = measured_row(office, words)
+    before = office.before
+    was = (
+        words("report.change.new") if before is None else grade_text(before.conference.grade, words)
+    )
+    ratio, without, between = availability(office, words)
+    return [
+        [words("report.head.latency"), row[1]],
+        [words("report.head.loss"), row[3]],
+        [words("report.office.down"), speed_bar(office.down, words)["text"]],
+        [words("report.office.up"), speed_bar(office.up, words)["text"]],
+        [words("report.states.availability"), ratio],
+        [words("report.states.without"), without],
+        [words("report.states.between"), between],
+        [words("report.office.before"), was],
+    ]
+
+
+def _outage_list(office: OfficeSummary, summary: Summary, words: Words) -> list[str]:
+    """The longest outages, in the order of their beginning."""
+    longest = sorted(office.outages, key=lambda outage: -outage.seconds)[:LISTED_OUTAGES]
+    zone = summary.zone
+    lines = [
+        words(
+            "report.office.outage_open" if outage.open else "report.office.outage",
+            state=words(f"state.{outage.state}"),
+            begin=texts.clock_moment(outage.start, zone, words),
+            length=texts.length(outage.seconds, words),
+        )
+        for outage in sorted(longest, key=lambda outage: outage.start)
+    ]
+    more = len(office.outages) - len(longest)
+    return [*lines, words("report.office.more_outages", n=more)] if more else lines

@@ -1,0 +1,92 @@
+"""Delivered against contracted: in office hours, in the busy hour, and outside of them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.line.assess import contracts
+from jharnet_monitor.judge.line.by_time_of_day import Delivered, RateTest, Slot, by_slot
+from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES
+from jharnet_monitor.report.data.assessment_json import interval as claim
+from jharnet_monitor.report.data.summary import OfficeSummary, Summary
+from jharnet_monitor.report.sections.phrases import interval
+
+WAYS = ("down", "up")
+
+
+def slots(summary: Summary, words: Words) -> dict[str, Any]:
+    """The table: two rows an office, a column a slot."""
+    marks, hours = summary.config.thresholds, summary.config.district.office_hours
+    begin = datetime.strptime(hours.busy_hour, "%H:%M")  # noqa: DTZ007 - a time of day
+    return {
+        "title": words("report.slots.title"),
+        "note": words(
+            "report.slots.note",
+            delivered=texts.percent(marks.delivered),
+            samples=P5_SAMPLES,
+            days=P5_DAYS,
+        ),
+        "head": [
+            words("report.head.block"),
+            "",
+            words("report.slots.office_hours", begin=hours.from_, end=hours.to),
+            words(
+                "report.slots.busy_hour",
+                begin=hours.busy_hour,
+                end=f"{begin + timedelta(hours=1):%H:%M}",
+            ),
+            words("report.slots.off_hours"),
+        ],
+        "rows": [
+            row for office in summary.offices for row in _rows(office, summary, words)
+        ],
+    }  # fmt: skip
+
+
+def delivered(office: OfficeSummary, summary: Summary) -> dict[str, dict[Slot, Delivered]]:
+    """What the tests of the period come to, by way and slot."""
+    config = summary.config
+    return {
+        way: by_slot(
+            [
+                RateTest(test.at, rate)
+                for test in office.speed_tests
+                if (rate := getattr(test, way)) is not None
+            ],
+            config.district,
+            contracted,
+            config.thresholds.delivered,
+        )
+        for way, contracted in zip(WAYS, contracts(office.office), strict=True)
+    }
+
+
+def _rows(office: OfficeSummary, summary: Summary, words: Words) -> list[dict[str, Any]]:
+    found = delivered(office, summary)
+    return [
+        {
+            "office": texts.office_name(office.office, words) if way == "down" else "",
+            "way": words(f"report.way.{way}"),
+            "cells": [_cell(found[way].get(slot), words) for slot in Slot],
+        }
+        for way in WAYS
+    ]
+
+
+def _cell(one: Delivered | None, words: Words) -> list[str]:
+    """Median, 5 % quantile where there are tests enough for it, share below the mark."""
+    if one is None:
+        return [words("not_measured")]
+    few = one.median.low is None
+    rate = texts.rate(one.median.value)
+    lines = [rate if few else interval(claim(one.median), texts.rate, words)]
+    if one.p5 is not None:
+        lines.append(words("report.slots.p5", rate=interval(claim(one.p5), texts.rate, words)))
+    if one.below is not None:
+        share = interval(claim(one.below), texts.share_up, words)
+        lines.append(words("report.slots.below", share=share))
+    lines.append(words("dossier.rests", n=one.tests, days=one.days))
+    return lines

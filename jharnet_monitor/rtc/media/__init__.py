@@ -1,0 +1,1 @@
+"""What is sent: clips made once by the project itself."""

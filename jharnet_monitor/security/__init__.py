@@ -1,0 +1,1 @@
+"""Tokens, the files that hold secrets, and the district's certificates."""

@@ -1,0 +1,252 @@
+"""What happened beside measurements: states, agents coming and going, windows, drills.
+
+Nothing here is overwritten: what is learnt afterwards is a new record that supersedes an old one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, Row, func, insert, or_, select
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.model import OfficeState, parse_utc
+from jharnet_monitor.store import tables as t
+from jharnet_monitor.store.engine import reading, writing
+from jharnet_monitor.store.rows import canonical
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """An office's state from `at` on. One that `supersedes` another says from `at` to `until`
+    what that one's period really was."""
+
+    number: int
+    office: str
+    state: OfficeState
+    at: datetime
+    until: datetime | None
+    evidence: Mapping[str, Any]
+    recorded_at: datetime
+    supersedes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something an agent did, or the hub: `joined`, `left`, `goodbye`, `started`, `silent` …"""
+
+    office: str
+    kind: str
+    at: datetime
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Planned maintenance of an office, or of all when `office` is None."""
+
+    office: str | None
+    begin: datetime
+    end: datetime
+    reason: str
+    announced: datetime | None = None
+    """When it was kept; None before."""
+
+    @property
+    def counts_from(self) -> datetime:
+        """What went wrong before it was announced was no planned work."""
+        return self.begin if self.announced is None else max(self.begin, self.announced)
+
+
+class EventLog:
+    """The diary of one database."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def add_transition(
+        self,
+        office: str,
+        state: OfficeState,
+        at: datetime,
+        evidence: Mapping[str, Any],
+        until: datetime | None = None,
+        supersedes: int | None = None,
+    ) -> int:
+        """Keep a change of state; gives its number."""
+        row = insert(t.transitions).values(
+            office=office,
+            state=state.value,
+            at=t.to_ms(at),
+            until=None if until is None else t.to_ms(until),
+            evidence=canonical(dict(evidence)),
+            recorded_at=t.to_ms(self._clock.now()),
+            supersedes=supersedes,
+        )
+        with writing(self._engine) as connection:
+            return int(connection.execute(row.returning(t.transitions.c.number)).scalar_one())
+
+    def transitions(
+        self, office: str, since: datetime | None = None, until: datetime | None = None
+    ) -> list[Transition]:
+        """An office's changes within [since, until), with the one in force at `since` before."""
+        table = t.transitions
+        query = select(table).where(table.c.office == office)
+        if until is not None:
+            query = query.where(table.c.at < t.to_ms(until))
+        with reading(self._engine) as connection:
+            if since is not None:
+                first = (
+                    select(table.c.at)
+                    .where(table.c.office == office, table.c.at <= t.to_ms(since))
+                    .where(table.c.supersedes.is_(None))
+                    .order_by(table.c.at.desc())
+                    .limit(1)
+                )
+                begin = connection.execute(first).scalar_one_or_none()
+                query = query.where(table.c.at >= (t.to_ms(since) if begin is None else begin))
+            rows = connection.execute(query.order_by(table.c.at, table.c.number)).all()
+        return [_transition(row) for row in rows]
+
+    def last_transitions(self) -> dict[str, Transition]:
+        """The newest live state of every office."""
+        table = t.transitions
+        newest = (
+            select(func.max(table.c.number))
+            .where(table.c.supersedes.is_(None))
+            .group_by(table.c.office)
+        )
+        query = select(table).where(table.c.number.in_(newest))
+        with reading(self._engine) as connection:
+            return {row.office: _transition(row) for row in connection.execute(query)}
+
+    def add_event(self, office: str, kind: str, at: datetime, data: Mapping[str, Any]) -> None:
+        """Keep an event."""
+        row = insert(t.events).values(
+            office=office,
+            kind=kind,
+            at=t.to_ms(at),
+            data=canonical(dict(data)),
+            recorded_at=t.to_ms(self._clock.now()),
+        )
+        with writing(self._engine) as connection:
+            connection.execute(row)
+
+    def events(
+        self,
+        office: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[Event]:
+        """Events within [since, until), in order."""
+        table = t.events
+        query = select(table).order_by(table.c.at, table.c.number)
+        if office is not None:
+            query = query.where(table.c.office == office)
+        if since is not None:
+            query = query.where(table.c.at >= t.to_ms(since))
+        if until is not None:
+            query = query.where(table.c.at < t.to_ms(until))
+        with reading(self._engine) as connection:
+            return [
+                Event(r.office, r.kind, t.from_ms(r.at), json.loads(r.data))
+                for r in connection.execute(query)
+            ]
+
+    def events_before(self, office: str, before: datetime, count: int) -> list[Event]:
+        """The last `count` events of an office before a moment, in order."""
+        table = t.events
+        query = (
+            select(table)
+            .where(table.c.office == office, table.c.at < t.to_ms(before))
+            .order_by(table.c.at.desc(), table.c.number.desc())
+            .limit(count)
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return [Event(r.office, r.kind, t.from_ms(r.at), json.loads(r.data)) for r in rows[::-1]]
+
+    def add_window(self, window: Window) -> None:
+        """Keep a planned window."""
+        row = insert(t.windows).values(
+            office=window.office,
+            begin=t.to_ms(window.begin),
+            end=t.to_ms(window.end),
+            reason=window.reason,
+            recorded_at=t.to_ms(self._clock.now()),
+        )
+        with writing(self._engine) as connection:
+            connection.execute(row)
+
+    def windows(self, since: datetime, until: datetime, office: str | None = None) -> list[Window]:
+        """Windows that touch [since, until), of all offices or of one and those for all."""
+        table = t.windows
+        query = select(table).where(table.c.begin < t.to_ms(until), table.c.end > t.to_ms(since))
+        if office is not None:
+            query = query.where(or_(table.c.office == office, table.c.office.is_(None)))
+        with reading(self._engine) as connection:
+            return [
+                Window(
+                    r.office, t.from_ms(r.begin), t.from_ms(r.end), r.reason,
+                    t.from_ms(r.recorded_at),
+                )
+                for r in connection.execute(query.order_by(table.c.begin))
+            ]  # fmt: skip
+
+    def add_drill(self, drill: Mapping[str, Any]) -> None:
+        """Keep a drill as it stands now; what was kept of it before stays."""
+        row = insert(t.drills).values(
+            id=drill["id"],
+            started_at=t.to_ms(parse_utc(str(drill["started_at"]))),
+            body=canonical(dict(drill)),
+            recorded_at=t.to_ms(self._clock.now()),
+        )
+        with writing(self._engine) as connection:
+            connection.execute(row)
+
+    def drills(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Drills that began within [since, until), as they stand now."""
+        table = t.drills
+        newest = select(func.max(table.c.number)).group_by(table.c.id)
+        query = (
+            select(table.c.body)
+            .where(table.c.started_at >= t.to_ms(since), table.c.started_at < t.to_ms(until))
+            .where(table.c.number.in_(newest))
+            .order_by(table.c.started_at)
+        )
+        with reading(self._engine) as connection:
+            return [json.loads(body) for body in connection.execute(query).scalars()]
+
+    def newest_drill(self) -> dict[str, Any] | None:
+        """The drill that began last, as it stands now."""
+        table = t.drills
+        query = select(table.c.body).order_by(table.c.started_at.desc(), table.c.number.desc())
+        with reading(self._engine) as connection:
+            body = connection.execute(query.limit(1)).scalar()
+        return None if body is None else json.loads(body)
+
+    def drill(self, drill_id: str) -> dict[str, Any] | None:
+        """A drill by its id, as it stands now."""
+        table = t.drills
+        query = select(table.c.body).where(table.c.id == drill_id)
+        with reading(self._engine) as connection:
+            body = connection.execute(query.order_by(table.c.number.desc()).limit(1)).scalar()
+        return None if body is None else json.loads(body)
+
+
+def _transition(row: Row[Any]) -> Transition:
+    return Transition(
+        row.number,
+        row.office,
+        OfficeState(row.state),
+        t.from_ms(row.at),
+        None if row.until is None else t.from_ms(row.until),
+        json.loads(row.evidence),
+        t.from_ms(row.recorded_at),
+        row.supersedes,
+    )

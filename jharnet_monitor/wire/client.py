@@ -1,0 +1,89 @@
+"""Talks to a running hub for the commands that a person gives by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.wire.connect_errors import certificate_fault, why
+
+SLOW_SECONDS = 1800.0
+"""A heavy probe may wait for its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubClient:
+    """The hub's address and what opens its doors."""
+
+    base: str
+    token: str | None
+    ca: Path | None = None
+
+    @classmethod
+    def from_config(cls, config: Config) -> HubClient:
+        """The hub that this configuration describes, on this machine or its listen address."""
+        hub = config.hub
+        host = "127.0.0.1" if hub.host in ("0.0.0.0", "::", "") else hub.host  # noqa: S104
+        scheme = "https" if hub.tls else "http"
+        token = None
+        if hub.api_token_file is not None:
+            token = hub.api_token_file.read_text("utf-8").strip()
+        return cls(f"{scheme}://{host}:{hub.port}", token, hub.tls.certificate if hub.tls else None)
+
+    def get(self, path: str) -> Any:
+        """The JSON answer of a GET; raises `UserError` with what to do next."""
+        return asyncio.run(self._request("GET", path, None))
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The JSON answer of a POST; raises `UserError` with what to do next."""
+        return asyncio.run(self._request("POST", path, body or {}))
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        if not self.base.startswith("https") or self.ca is None:
+            return True
+        context = ssl.create_default_context(cafile=str(self.ca))
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the hub's own file is the anchor
+        context.check_hostname = False  # it listens on an address, its certificate has names
+        return context
+
+    async def _request(self, method: str, path: str, body: Any) -> Any:
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        timeout = aiohttp.ClientTimeout(total=SLOW_SECONDS, sock_connect=5)
+        try:
+            async with (
+                aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
+                session.request(method, self.base + path, json=body, ssl=self._tls()) as answer,
+            ):
+                return await self._read(answer)
+        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+            raise UserError(self._unanswered(error)) from error
+
+    def _unanswered(self, error: Exception) -> str:
+        """One line on a hub that was not reached, with what to do next."""
+        if certificate_fault(error) is not None:
+            return (
+                f"the hub at {self.base} shows another certificate than {self.ca}: start it anew, "
+                "so that it takes the one that its configuration names"
+            )
+        return (
+            f"no hub answers at {self.base} ({why(error)}): is it running? Start it with "
+            "`jharnet-monitor run --config FILE`; its address is `hub.listen` in that file"
+        )
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> Any:
+        try:
+            data = await answer.json()
+        except (aiohttp.ContentTypeError, ValueError):
+            data = {"error": (await answer.text())[:300]}
+        if answer.status >= 400:
+            message = data.get("error", "") if isinstance(data, dict) else ""
+            raise UserError(f"the hub refused (HTTP {answer.status}): {message}")
+        return data

@@ -1,0 +1,234 @@
+"""The hub-agent protocol: JSON frames over one WebSocket, and the channels that run inside it.
+
+The agent dials out, proves its office by a bearer token in the upgrade request, and says `hello`.
+From then on either side may send a frame; every frame is a JSON object with a `type`:
+
+- agent → hub: `hello`, `heartbeat`, `measurements`, `goodbye`
+- hub → agent: `welcome`, `ack`, `open`
+- both: `channel` (a message of a running probe), `closed` (the end of a channel)
+
+A browser (the join page) cannot set a header on a WebSocket: it offers the subprotocols `jharnet`
+and `bearer.TOKEN`, of which the hub answers only the first, and it says `"kind": "browser"`. Nor
+can it read why it was refused, so it is told by the close codes below.
+
+Sizes and rates are bounded here, so that neither side can exhaust the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+from collections.abc import Coroutine, Mapping
+from typing import Any, Protocol
+
+from jharnet_monitor.probes.base import AgentContext, AgentTask, ChannelClosed
+
+log = logging.getLogger(__name__)
+
+PROTOCOL = 1
+MAX_FRAME_BYTES = 1 << 20
+MAX_BATCH = 200
+"""Measurements in one `measurements` frame."""
+MAX_CHANNELS = 8
+MAX_QUEUED = 2000
+"""Messages waiting in a channel; more than that is a flood, and closes it."""
+OWN_PROBE, OWN_PATHS = "latency", frozenset({"agent_gateway", "agent_hub"})
+"""All that an agent measures by itself, and hands in. What the hub takes part in, the hub records:
+nobody else can, so that no figure rests on one end's word alone."""
+HEARTBEAT_SECONDS = 2.0
+FRESH_SECONDS = 5.5
+"""An agent that was heard from within this long is there; later its silence is evidence."""
+SILENCE_SECONDS = 12.0
+"""Without a frame for this long a session is dead, whatever TCP believes."""
+
+SUBPROTOCOL = "jharnet"
+BEARER_PREFIX = "bearer."
+CLOSE_WRONG_TOKEN = 4401
+CLOSE_ELSEWHERE = 4408
+"""Another page has joined for the same office."""
+CLOSE_NOT_NEEDED = 4409
+"""The office has an agent program, which tells more than a page can."""
+
+
+class ProtocolError(Exception):
+    """The other side sent what the protocol does not have."""
+
+
+class FrameSocket(Protocol):
+    """What is needed of a WebSocket, at either end."""
+
+    async def send_str(self, data: str) -> None:
+        """Send a text frame."""
+
+
+def encode(frame: Mapping[str, Any]) -> str:
+    """A frame as compact JSON text."""
+    return json.dumps(frame, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def decode(text: str) -> dict[str, Any]:
+    """A frame from JSON text; raises `ProtocolError`."""
+    if len(text) > MAX_FRAME_BYTES:
+        raise ProtocolError("frame too large")
+    try:
+        frame = json.loads(text)
+    except ValueError as error:
+        raise ProtocolError("frame is not JSON") from error
+    if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
+        raise ProtocolError("frame has no type")
+    return frame
+
+
+class SessionChannel:
+    """One end of a channel inside a session; see `probes.base.Channel`."""
+
+    def __init__(self, channels: Channels, number: int) -> None:
+        self._channels = channels
+        self.number = number
+        self._inbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._closed: str | None = None
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Send one message; raises `ChannelClosed`."""
+        if self._closed is not None:
+            raise ChannelClosed(self._closed)
+        await self._channels.send({"type": "channel", "id": self.number, "data": dict(message)})
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message, also one that came before the end; raises `ChannelClosed`."""
+        if self._closed is not None and self._inbox.empty():
+            raise ChannelClosed(self._closed)
+        message = await self._inbox.get()
+        if message is None:
+            raise ChannelClosed(self._closed or "closed")
+        return message
+
+    async def close(self, reason: str = "done") -> None:
+        """End the channel at both ends; idempotent, and never fails."""
+        if self._closed is None:
+            self.end(reason)
+            try:
+                await self._channels.send({"type": "closed", "id": self.number, "why": reason})
+            except ChannelClosed:
+                log.debug("channel %d: the session was gone before it closed", self.number)
+
+    def put(self, message: dict[str, Any]) -> None:
+        """Take a message from the other side; a flood ends the channel."""
+        if self._closed is not None:
+            return
+        if self._inbox.qsize() < MAX_QUEUED:
+            self._inbox.put_nowait(message)
+        else:
+            self._channels.soon(self.close("too many messages"))
+
+    def end(self, reason: str) -> None:
+        """Mark the end; what was received before can still be read."""
+        if self._closed is None:
+            self._closed = reason
+            self._channels.forget(self.number)
+            self._inbox.put_nowait(None)
+
+
+class Channels:
+    """The channels of one session, at either end."""
+
+    def __init__(self, socket: FrameSocket) -> None:
+        self._socket = socket
+        self._open: dict[int, SessionChannel] = {}
+        self._numbers = itertools.count(1)
+        self._ended: str | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def send(self, frame: Mapping[str, Any]) -> None:
+        """Send a frame; raises `ChannelClosed` when the session is gone."""
+        if self._ended is not None:
+            raise ChannelClosed(self._ended)
+        try:
+            await self._socket.send_str(encode(frame))
+        except (ConnectionError, RuntimeError) as error:
+            raise ChannelClosed(f"session lost: {error}") from error
+
+    def new(self, number: int | None = None) -> SessionChannel:
+        """A channel with the next number, or with the number that the other side chose."""
+        if len(self._open) >= MAX_CHANNELS:
+            raise ProtocolError(f"more than {MAX_CHANNELS} channels at once")
+        channel = SessionChannel(self, next(self._numbers) if number is None else number)
+        self._open[channel.number] = channel
+        return channel
+
+    def take(self, frame: Mapping[str, Any]) -> bool:
+        """Handle a `channel` or `closed` frame; True when it was one."""
+        if frame["type"] not in ("channel", "closed"):
+            return False
+        channel = self._open.get(frame.get("id", 0))
+        if channel is None:
+            return True  # it was closed at this end while the frame was under way
+        data = frame.get("data")
+        if frame["type"] == "closed":
+            channel.end(str(frame.get("why", "closed"))[:200])
+        elif isinstance(data, dict):
+            channel.put(data)
+        else:
+            raise ProtocolError("a channel message must be an object")
+        return True
+
+    def soon(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something of a channel's beside the reading of frames."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def forget(self, number: int) -> None:
+        """A channel ended."""
+        self._open.pop(number, None)
+
+    def end(self, reason: str) -> None:
+        """The session is gone: every channel ends."""
+        self._ended = reason
+        for channel in list(self._open.values()):
+            channel.end(reason)
+
+
+class AgentTasks:
+    """The agent's running halves of probes: one task a channel, ended with it."""
+
+    def __init__(
+        self, sides: Mapping[str, AgentTask], channels: Channels, context: AgentContext
+    ) -> None:
+        self._sides = sides
+        self._channels = channels
+        self._context = context
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self, frame: Mapping[str, Any]) -> None:
+        """Start what the hub asked for in an `open` frame."""
+        number, name, params = frame.get("id"), frame.get("task"), frame.get("params")
+        if not isinstance(number, int) or not isinstance(params, dict):
+            raise ProtocolError("`open` needs an id and params")
+        channel = self._channels.new(number)
+        side = self._sides.get(str(name))
+        if side is None:
+            await channel.close(f"this agent has no task {name}")
+            return
+        task = asyncio.create_task(self._run(side, channel, params), name=f"far side {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, side: AgentTask, channel: SessionChannel, params: dict[str, Any]) -> None:
+        try:
+            await side(channel, params, self._context)
+        except ChannelClosed:
+            await channel.close("closed by the other side")
+        except Exception as error:  # the hub is told; the agent lives on
+            log.exception("far side failed")
+            await channel.close(f"failed: {type(error).__name__}")
+        else:
+            await channel.close()
+
+    async def stop(self) -> None:
+        """End every running half."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
