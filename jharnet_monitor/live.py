@@ -10,10 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome
+from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome, Route
 
-UPLINK = "uplink"
-"""In place of a slot's key: headquarters' own test."""
 RTT_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds in seconds of the round-trip time's histogram; beyond the last is one more."""
 
@@ -70,17 +68,20 @@ class PastOutage:
 
 @dataclass(slots=True)
 class OfficeLive:
-    """One office now. `latest` holds the last run of a probe whatever its outcome, `measured` the
-    last that was `ok` or `failed`, `good` the last that was `ok`, both without speed tests that
-    are to be repeated; for bandwidth the key is `bandwidth` (JharNet) or `bandwidth/internet`."""
+    """One office now.
+
+    By series (`model.series_key`): `latest` holds the last run whatever its outcome,
+    `last_conclusive` the last that was `ok` or `failed`, `last_ok` the last that was `ok`; the
+    latter two without speed tests that are to be repeated.
+    """
 
     state: OfficeState = OfficeState.UNKNOWN
     since: datetime | None = None
     last_seen: datetime | None = None
     agent: AgentLive = field(default_factory=AgentLive)
     latest: dict[str, Measurement] = field(default_factory=dict)
-    measured: dict[str, Measurement] = field(default_factory=dict)
-    good: dict[str, Measurement] = field(default_factory=dict)
+    last_conclusive: dict[str, Measurement] = field(default_factory=dict)
+    last_ok: dict[str, Measurement] = field(default_factory=dict)
     running: tuple[str, ...] = ()
     runs: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often each (probe, outcome) was recorded since the database was made."""
@@ -136,48 +137,43 @@ class Live:
         """An office, or headquarters; None for one that is not configured."""
         return self.headquarters if office_id == HEADQUARTERS else self.offices.get(office_id)
 
-    def take(self, measurement: Measurement) -> None:
-        """Let a measurement become the latest of its office and probe, unless an older one."""
+    def update(self, measurement: Measurement) -> None:
+        """Count a measurement; it becomes the latest of its series unless that has a newer one."""
         office = self.of(measurement.office)
         if office is None:
             return
         values = measurement.values
         self.count(
-            office, measurement.probe, measurement.path, measurement.outcome.value,
+            office, measurement.probe, measurement.route, measurement.outcome.value,
             1, int(values.get("sent", 0)), int(values.get("received", 0)),
         )  # fmt: skip
-        self.recall(measurement)
+        self.restore(measurement)
 
     @staticmethod
     def count(
-        office: OfficeLive, probe: str, path: str, outcome: str, runs: int, sent: int, received: int
-    ) -> None:
-        """Add runs to an office's counters; the agent's own view of the link is none of them."""
-        if path.startswith("agent_"):
+        office: OfficeLive, probe: str, route: Route, outcome: str, runs: int,
+        sent: int, received: int,
+    ) -> None:  # fmt: skip
+        """Add runs to an office's counters; what the agent measures by itself counts in none."""
+        if route.by_agent:
             return
         office.runs[probe, outcome] += runs
-        if probe == "latency":
-            office.packets_sent += sent
-            office.packets_received += received
+        office.packets_sent += sent
+        office.packets_received += received
 
-    def recall(self, measurement: Measurement) -> None:
-        """As `take`, for one that was counted before a restart."""
+    def restore(self, measurement: Measurement) -> None:
+        """As `update`, for a measurement that was counted before a restart."""
         office = self.of(measurement.office)
         if office is None:
             return
-        key = slot(measurement)
-        _newer(office.latest, key, measurement)
-        if not measurement.counts:
+        key = measurement.series
+        _keep_newer(office.latest, key, measurement)
+        if not measurement.is_conclusive:
             return
         if measurement.outcome is not Outcome.NO_DATA:
-            _newer(office.measured, key, measurement)
+            _keep_newer(office.last_conclusive, key, measurement)
         if measurement.outcome is Outcome.OK:
-            _newer(office.good, key, measurement)
-
-    def uplink_test(self, now: datetime) -> Measurement | None:
-        """Headquarters' own newest test, while it may still speak for now; else None."""
-        newest = self.headquarters.measured.get("bandwidth/internet")
-        return newest if newest and fresh(self.config, UPLINK, newest, now) else None
+            _keep_newer(office.last_ok, key, measurement)
 
     def set_state(self, office_id: str, state: OfficeState, at: datetime) -> bool:
         """Set an office's state; True when it changed."""
@@ -225,38 +221,6 @@ class Live:
         self.hub.report_failures = own.get("report_failures", 0)
 
 
-def slot(measurement: Measurement) -> str:
-    """Under which key a measurement is the latest: its probe, and its path when not JharNet's."""
-    path = measurement.path
-    return measurement.probe if path == "jharnet" else f"{measurement.probe}/{path}"
-
-
-def valid_for(config: Config, key: str) -> float:
-    """Seconds for which a run of a slot speaks for now: until its successor is clearly missed."""
-    probes = config.probes
-    if key.startswith("latency"):  # also the agent's own view of the link
-        return max(3 * probes.latency.every, 60.0)
-    if key == "conference":
-        # Twice a day leaves up to 20 h between two tests.
-        return 2.5 * probes.conference.every if probes.conference.every else 26 * 3600.0
-    if key == "utilisation":
-        return 2.5 * probes.utilisation.every
-    every = probes.bandwidth.every
-    if key == UPLINK:
-        every = probes.bandwidth.headquarters_every or 86400.0
-    elif key == "bandwidth/internet":
-        every = probes.bandwidth.internet_every or every
-    elif key == "bandwidth/trains":
-        every = probes.bandwidth.trains_every or every
-    return 2.5 * every
-
-
-def fresh(config: Config, key: str, measurement: Measurement, now: datetime) -> bool:
-    """Whether a run still speaks for now; one from the far future (a clock was set) does not."""
-    age = (now - measurement.started_at).total_seconds() - measurement.duration
-    return abs(age) <= valid_for(config, key)
-
-
-def _newer(held: dict[str, Measurement], key: str, measurement: Measurement) -> None:
+def _keep_newer(held: dict[str, Measurement], key: str, measurement: Measurement) -> None:
     if key not in held or held[key].started_at <= measurement.started_at:
         held[key] = measurement

@@ -30,9 +30,11 @@ __all__ = [
     "OfficeState",
     "Outcome",
     "Quantity",
+    "Route",
     "format_utc",
     "parse_utc",
     "quantity",
+    "series_key",
 ]
 
 
@@ -112,6 +114,30 @@ class Cause(StrEnum):
     TLS_ERROR = "tls_error"
 
 
+class Route(StrEnum):
+    """Which way a measurement took: `path` in its conditions, in the store and in metrics."""
+
+    JHARNET = "jharnet"
+    """Between the office and headquarters; what holds where the conditions name none."""
+    TRAINS = "trains"
+    """As `JHARNET`, by packet trains alone: an estimate of the capacity, not a throughput."""
+    INTERNET = "internet"
+    """Between the office, or headquarters, and a server on the Internet."""
+    DRILL = "drill"
+    """A call of a drill's conference: what all offices had at once grades no office's own line."""
+    GALLERY = "gallery"
+    """A call of a drill's gallery, where every office sends a small picture."""
+    AGENT_GATEWAY = "agent_gateway"
+    """From the agent to the router of its own office."""
+    AGENT_HUB = "agent_hub"
+    """From the agent to the hub."""
+
+    @property
+    def by_agent(self) -> bool:
+        """Whether an agent measures it by itself and hands it in; the hub counts no runs of it."""
+        return self in (Route.AGENT_GATEWAY, Route.AGENT_HUB)
+
+
 def _frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType(dict(mapping))
 
@@ -171,9 +197,14 @@ class Measurement:
         }
 
     @property
-    def path(self) -> str:
-        """Which way was measured: `jharnet`, unless the conditions say otherwise."""
-        return str(self.conditions.get("path", "jharnet"))
+    def route(self) -> Route:
+        """Which way was measured; raises `ValueError` for one that this version does not know."""
+        return Route(self.conditions.get("path", Route.JHARNET))
+
+    @property
+    def series(self) -> str:
+        """The key of its series: the probe, and the route where that is not JharNet's."""
+        return series_key(self.probe, self.conditions.get("path", Route.JHARNET))
 
     @property
     def bytes_spent(self) -> int:
@@ -182,7 +213,7 @@ class Measurement:
         return int(spent)
 
     @property
-    def counts(self) -> bool:
+    def is_conclusive(self) -> bool:
         """Whether it may be judged by: a low speed test that is to be repeated may not."""
         return self.conditions.get(RETEST) != "due"
 
@@ -202,6 +233,7 @@ class Measurement:
                 id=_text(data, "id"),
             )
             json.dumps(dict(measurement.conditions), ensure_ascii=False, allow_nan=False).encode()
+            Route(measurement.conditions.get("path", Route.JHARNET))
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a measurement: {error!r}") from error
         if not all(map(math.isfinite, (measurement.duration, *measurement.values.values()))):
@@ -217,6 +249,15 @@ def _text(data: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
         raise ValueError(f"{key} must be a text of 1 to 200 printable characters")
     return value
+
+
+def series_key(probe: str, route: str = Route.JHARNET) -> str:
+    """Under which key the newest run of a probe over a route is held.
+
+    >>> series_key("bandwidth"), series_key("bandwidth", Route.INTERNET)
+    ('bandwidth', 'bandwidth/internet')
+    """
+    return probe if route == Route.JHARNET else f"{probe}/{route}"
 
 
 def format_utc(moment: datetime) -> str:

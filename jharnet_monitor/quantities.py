@@ -33,6 +33,33 @@ class Quantity:
     help: str
     label: Label
 
+    @property
+    def direction(self) -> str | None:
+        """`down` towards the office, `up` from it; None where it has no direction."""
+        return _DIRECTIONS.get(self.name.partition("_")[0])
+
+    @property
+    def stem(self) -> str:
+        """The name without its direction."""
+        return self.name.partition("_")[2] if self.direction else self.name
+
+    @property
+    def metric(self) -> str:
+        """Name of the Prometheus family without its prefix; the direction becomes a label.
+
+        >>> quantity("bandwidth", "upload_bits_per_second").metric
+        'bandwidth_bytes_per_second'
+        """
+        return f"{self.probe}_{self.stem.replace('bits_per_second', 'bytes_per_second')}"
+
+    @property
+    def metric_scale(self) -> float:
+        """What a value is multiplied by for Prometheus, whose base unit of data is the byte."""
+        return 1 / 8 if self.unit == "bits_per_second" else 1.0
+
+
+_DIRECTIONS = {"down": "down", "download": "down", "up": "up", "upload": "up"}
+
 
 def _ways(probe: str, name: str, unit: str, help_: str, label: Label) -> tuple[Quantity, Quantity]:
     """The same quantity towards the office (`down_`) and from it (`up_`)."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from jharnet_monitor.clock import SystemClock
@@ -21,8 +22,8 @@ from jharnet_monitor.probes.base import (
     ProbeError,
     Reading,
 )
-from jharnet_monitor.probes.conference.agent import far_side
-from jharnet_monitor.probes.conference.probe import run
+from jharnet_monitor.probes.conference.agent import agent_task
+from jharnet_monitor.probes.conference.run import run
 from tests.support import make_config
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def channel_pair() -> tuple[QueueChannel, QueueChannel]:
 class LoopbackAgent:
     """An agent in this very loop; `far` may be a misbehaving one."""
 
-    far: AgentTask = far_side
+    far: AgentTask = agent_task
     office: str = "potka"
     address: str | None = None
     features: frozenset[str] = frozenset({"conference"})
@@ -114,10 +115,10 @@ _CONFIG = cache(make_config)
 """One for all calls, as a hub has it."""
 
 
-async def call(agent: Any, **options: Any) -> Result:
+async def call(agent: Any, granted: float = inf, **options: Any) -> Result:
     """One call as the hub would hold it, on the running loop; waits for the agent's half too."""
     config = _CONFIG()
-    context = ProbeContext(config, config.offices[0], SystemClock(), agent, options)
+    context = ProbeContext(config, config.offices[0], SystemClock(), agent, options, granted)
     try:
         reading: Reading = await run(context)
     except ProbeError as error:
@@ -221,7 +222,7 @@ class LabCall:
         channel = StreamChannel(*await asyncio.open_connection(host, self._port))
         params = await channel.receive()
         context = AgentContext(self.office, SystemClock(), f"https://{host}:{self._port}", None)
-        await _half(far_side, channel, params, context)
+        await _half(agent_task, channel, params, context)
 
     def flow(self, way: str) -> Mapping[str, Any]:
         """The emulator's account of this call's datagrams, `down` or `up`."""

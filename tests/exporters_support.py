@@ -18,9 +18,9 @@ import yaml
 from aiohttp import web
 
 from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
-from jharnet_monitor.metrics.family import Family, OfficeFamily
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.registry import ERRORS_FAMILY
+from jharnet_monitor.probes.families import Family, OfficeFamily
 from jharnet_monitor.web import make_app
 from tests.conftest import find_program
 from tests.made_up import full

@@ -157,11 +157,11 @@ def full(offices: int = 264) -> Live:
         state.bytes_spent_today = 12_400_000 + n
         for rtt in (0.038 + n / 9000, 0.041 + n / 7000, 0.3):
             state.rtt_buckets.observe(rtt)
-        live.take(latency(office.id, NOW - timedelta(seconds=61), 0.0411 + n / 7000))
-        live.take(bandwidth(office.id, NOW - timedelta(minutes=8), 3.91e6 + n, 3.87e6 + n))
-        live.take(bandwidth(office.id, NOW - timedelta(hours=2), 3.71e6, 3.37e6, "internet"))
-        live.take(conference(office.id, NOW - timedelta(hours=1), 1 + n % 4))
-        live.take(utilisation(office.id, NOW - timedelta(minutes=4), 0.9e6 + n, 0.3e6))
+        live.update(latency(office.id, NOW - timedelta(seconds=61), 0.0411 + n / 7000))
+        live.update(bandwidth(office.id, NOW - timedelta(minutes=8), 3.91e6 + n, 3.87e6 + n))
+        live.update(bandwidth(office.id, NOW - timedelta(hours=2), 3.71e6, 3.37e6, "internet"))
+        live.update(conference(office.id, NOW - timedelta(hours=1), 1 + n % 4))
+        live.update(utilisation(office.id, NOW - timedelta(minutes=4), 0.9e6 + n, 0.3e6))
     own = live.hub
     live.uplink_up, own.started_at, own.office_hours = True, NOW - timedelta(days=2), True
     own.schedule_lag, own.schedule_last_run, own.loop_lag = 0.004, NOW, 0.002
@@ -178,7 +178,7 @@ def district() -> Live:
     live = full(11)
     ids = [office.id for office in live.config.offices]
     for office in live.offices.values():
-        for held in (office.latest, office.measured, office.good):
+        for held in (office.latest, office.last_conclusive, office.last_ok):
             held.pop("bandwidth")
     ago = timedelta(minutes=37)
     for office_id, grade, down, up, p50, lost in (
@@ -192,9 +192,9 @@ def district() -> Live:
         (ids[7], 1, 0.31e6, 0.22e6, 0.612, 7),
         (ids[8], 3, 3.3e6, 2.9e6, 0.031, 0),
     ):
-        live.take(latency(office_id, NOW - timedelta(seconds=60), p50, lost))
-        live.take(bandwidth(office_id, NOW - ago, down, up))
-        live.take(conference(office_id, NOW - timedelta(minutes=25), grade))
+        live.update(latency(office_id, NOW - timedelta(seconds=60), p50, lost))
+        live.update(bandwidth(office_id, NOW - ago, down, up))
+        live.update(conference(office_id, NOW - timedelta(minutes=25), grade))
     live.offices[ids[1]].running = ("bandwidth",)
     _down(live, ids[6], OfficeState.UNREACHABLE, timedelta(minutes=52))
     _down(live, ids[8], OfficeState.LAN_DOWN, timedelta(hours=5))
@@ -202,11 +202,11 @@ def district() -> Live:
     agent_off = live.offices[ids[10]]
     live.set_state(ids[10], OfficeState.AGENT_OFF, NOW - timedelta(hours=15))
     agent_off.agent.connected, agent_off.agent.said_goodbye = False, True
-    for held in (agent_off.latest, agent_off.measured, agent_off.good):
+    for held in (agent_off.latest, agent_off.last_conclusive, agent_off.last_ok):
         for key in ("bandwidth/internet", "conference"):
             held.pop(key)
-    live.take(latency(ids[10], NOW - timedelta(seconds=60), 0.055))
-    live.take(no_data(ids[10], "conference", NOW - timedelta(minutes=25)))
+    live.update(latency(ids[10], NOW - timedelta(seconds=60), 0.055))
+    live.update(no_data(ids[10], "conference", NOW - timedelta(minutes=25)))
     return live
 
 
@@ -214,5 +214,5 @@ def _down(live: Live, office_id: str, state: OfficeState, since: timedelta) -> N
     office = live.offices[office_id]
     live.set_state(office_id, state, NOW - since)
     office.last_seen, office.agent.connected = NOW - since, False
-    live.take(latency(office_id, NOW - timedelta(seconds=60), lost=60))
-    live.take(no_data(office_id, "conference", NOW - timedelta(minutes=25), "agent_lost"))
+    live.update(latency(office_id, NOW - timedelta(seconds=60), lost=60))
+    live.update(no_data(office_id, "conference", NOW - timedelta(minutes=25), "agent_lost"))

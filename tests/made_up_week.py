@@ -50,7 +50,7 @@ class MadeWeek:
         return [
             m.values[name]
             for m in self.of(office, probe)
-            if name in m.values and m.path == "jharnet" and not m.conditions.get("under_load")
+            if name in m.values and m.route == "jharnet" and not m.conditions.get("under_load")
         ]
 
 

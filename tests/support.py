@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
+from jharnet_monitor.probes import PROBES, ProbeContext
 
 OFFICES = ("potka", "boram", "patamda")
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **declared: Any) -> None:
+    """Let a probe of the test's own stand for a real one: what is not declared stays the same."""
+    monkeypatch.setitem(PROBES, name, replace(PROBES[name], **declared))
+
+
+def make_context(**options: Any) -> ProbeContext:
+    """What a probe of the first office is given, with no agent there."""
+    config = make_config()
+    return ProbeContext(config, config.offices[0], SystemClock(), None, options)
 
 
 def make_config(offices: tuple[str, ...] = OFFICES, **sections: Any) -> Config:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import aiohttp
@@ -65,8 +66,8 @@ async def test_both_ways_on_loopback() -> None:
     assert 0.2 * cost < result.values["bytes_spent"] <= cost
 
 
-def _context(config: Any, **options: Any) -> ProbeContext:
-    return ProbeContext(config, config.offices[0], SystemClock(), None, options)
+def _context(config: Any, granted: float = inf, **options: Any) -> ProbeContext:
+    return ProbeContext(config, config.offices[0], SystemClock(), None, options, granted)
 
 
 def test_the_plan_stays_within_contract_and_grant() -> None:
@@ -97,7 +98,7 @@ async def test_an_agent_that_lies_about_its_bytes(factor: float) -> None:
     """Its own kernel has acknowledged something else: no rate is kept, high or low."""
 
     async def liar(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-        await bandwidth_far.far_side(_Falsified(channel, factor), params, context)
+        await bandwidth_far.agent_task(_Falsified(channel, factor), params, context)
 
     with misbehaving(bandwidth=liar):
         async with on_loopback() as agent:
@@ -157,7 +158,7 @@ async def test_an_agent_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None
 
     async def half(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         monkeypatch.setattr(bandwidth_far, "LONGEST_SECONDS", 0.4)
-        await bandwidth_far.far_side(channel, params, context)
+        await bandwidth_far.agent_task(channel, params, context)
 
     with misbehaving(bandwidth=half):
         async with on_loopback() as agent:

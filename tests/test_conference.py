@@ -14,9 +14,9 @@ import pytest
 
 from jharnet_monitor.lab import Lab
 from jharnet_monitor.model import QUANTITY_NAMES, Cause
-from jharnet_monitor.probes import AGENT_TASKS, PROBES
+from jharnet_monitor.probes import AGENT_TASKS, PROBES, Deferred
 from jharnet_monitor.probes.base import AgentContext, Channel, Failed, NoData
-from jharnet_monitor.probes.conference.agent import far_side
+from jharnet_monitor.probes.conference.agent import agent_task
 from jharnet_monitor.rtc import aiortc_private
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
 from jharnet_monitor.rtc.call import Call
@@ -26,6 +26,7 @@ from jharnet_monitor.rtc.rtp import parse_header, retransmission, unwrap
 from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, streams, vetted
 from jharnet_monitor.rtc.stats.host_load import HostWatch, Load
 from tests.call_support import LabCall, LoopbackAgent, call
+from tests.support import make_context
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -78,8 +79,9 @@ async def test_a_call_is_a_probe() -> None:
     """The probe says what it costs before it runs, and the agent offers its half."""
     probe = PROBES["conference"]
     assert probe.heavy
-    assert probe.needs_agent
-    assert AGENT_TASKS["conference"] is far_side
+    assert probe.needs_agent(make_context())
+    task = AGENT_TASKS["conference"]
+    assert isinstance(task, Deferred) and task.load() is agent_task
 
 
 async def test_a_call_keeps_within_what_the_uplink_grants() -> None:
@@ -190,7 +192,7 @@ async def test_a_peer_that_leaves() -> None:
     """An agent that goes in the middle of a call leaves no_data, and the next call works."""
 
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-        half = asyncio.create_task(far_side(channel, params, context))
+        half = asyncio.create_task(agent_task(channel, params, context))
         await asyncio.sleep(1.0)
         half.cancel()
         await asyncio.wait({half})
@@ -226,7 +228,7 @@ async def test_a_peer_that_lies(lie: dict[str, int]) -> None:
             await self._send({**message, **false})
 
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-        await far_side(Lying(channel), params, context)
+        await agent_task(Lying(channel), params, context)
 
     detail = await _expect(LoopbackAgent(far), Cause.BAD_REPORT, NoData, profile="audio")
     assert next(iter(lie)) in detail
@@ -251,7 +253,7 @@ async def test_a_peer_that_floods() -> None:
 
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         listening = Listening(channel)
-        half = asyncio.create_task(far_side(listening, params, context))
+        half = asyncio.create_task(agent_task(listening, params, context))
         await asyncio.sleep(0.5)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             for _ in range(40):

@@ -13,7 +13,7 @@ from aioice.ice import Connection
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import AgentContext, Channel, Failed
-from jharnet_monitor.probes.conference.agent import far_side
+from jharnet_monitor.probes.conference.agent import agent_task
 from jharnet_monitor.probes.conference.signalling import Dialogue
 from jharnet_monitor.rtc.aiortc_private import Port
 from jharnet_monitor.rtc.call import Call
@@ -53,7 +53,7 @@ async def test_a_peer_with_another_certificate() -> None:
             await self._send(message)
 
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-        await far_side(Swapping(channel), params, context)
+        await agent_task(Swapping(channel), params, context)
 
     _holds(await call(LoopbackAgent(far), profile="audio"), Cause.DTLS_FAILED)
     assert (await call(LoopbackAgent(), seconds=1.0, profile="audio")).error is None

@@ -21,6 +21,7 @@ from jharnet_monitor.config.load import load_config, load_yaml_model
 from jharnet_monitor.config.units import parse_duration, parse_ratio, parse_size, spell
 from jharnet_monitor.config.warnings import warnings
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.probes.budget import budget_warnings
 from jharnet_monitor.security import tls
 from jharnet_monitor.security.tokens import hash_token, make_token, write_secret
 from tests.wrong_configs import GOOD, WRONG, Wrong
@@ -233,7 +234,7 @@ def test_warnings_tell_what_is_missing_and_what_ends_soon(home: Path) -> None:
     text = GOOD.replace("every: 2h", "every: 10s").replace("  to: [dc@example.in]\n", "")
     (home / "j.yaml").write_text(text, "utf-8")
     config = load_config(home / "j.yaml")
-    told = "\n".join(warnings(config, NOW + timedelta(days=800)))
+    told = "\n".join([*warnings(config, NOW + timedelta(days=800)), *budget_warnings(config)])
     for part in ("expires in 25 days", "boram without agent", "boram without link", "budget: the",
                  "sent to nobody"):  # fmt: skip
         assert part in told

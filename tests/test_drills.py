@@ -109,14 +109,14 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
     for way in ("down", "up"):
         assert uplink[f"{way}_bits_per_second"] == pytest.approx(2 * 0.123e6, rel=0.3)
         assert (uplink[f"{way}_full"], uplink[f"{way}_calls"]) == (False, 2)
-    paths = sorted((m.office, m.path, m.outcome.value) for m in bench.recorded)
+    paths = sorted((m.office, m.route, m.outcome.value) for m in bench.recorded)
     assert paths == [
         ("boram", "drill", "ok"), ("boram", "gallery", "ok"), ("patamda", "drill", "no_data"),
         ("potka", "drill", "ok"), ("potka", "gallery", "ok"),
     ]  # fmt: skip
     live = Live(bench.config)
     for measurement in bench.recorded:
-        live.take(measurement)
+        live.update(measurement)
     assert not any("conference" in live.offices[name].latest for name in OFFICES), (
         "what all offices had together is no office's own grade, on no page and in no metric"
     )
@@ -126,7 +126,7 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
     assert "2 low video" in text and "2 of 2 pictures" in text
     assert "Did not take part: Patamda" in text and "2 of 3 offices held at least low video" in text
     assert "it bears at least 2 such calls" in text
-    assert bench.runner.share.reserved == 0
+    assert bench.runner.uplink.reserved == 0
 
 
 async def test_a_planned_drill_is_held_on_working_days_only(
@@ -162,7 +162,7 @@ async def test_a_drill_that_is_stopped_is_kept_as_far_as_it_went() -> None:
     assert drill["state"] == "stopped" and bench.kept == [drill]
     assert drill["offices"][0]["joined"] and not drill["offices"][0]["outcome"]
     assert drill["uplink"]["down_bits_per_second"] is None, "no call was held to its end"
-    assert bench.runner.share.reserved == 0
+    assert bench.runner.uplink.reserved == 0
     _shown(drill, bench.config)
 
 
@@ -186,7 +186,7 @@ async def test_a_drill_whose_record_fails_ends_and_says_so(
     assert drill["state"] == "stopped" and "no space left on device" in caplog.text
     await bench.until(lambda: bool(bench.kept))
     assert bench.kept == [drill] and "phase" not in drill and "live" not in rows["boram"]
-    assert rows["boram"]["joined"] and bench.runner.share.reserved == 0
+    assert rows["boram"]["joined"] and bench.runner.uplink.reserved == 0
     assert bench.drills.start("audio", MINUTES), "the next one can be held"
     await bench.drills.stop()
 

@@ -17,6 +17,8 @@ import pytest
 import typer
 
 from jharnet_monitor.cli import app
+from jharnet_monitor.model import QUANTITY_NAMES
+from jharnet_monitor.probes import PROBES, load
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jharnet_monitor"
@@ -27,10 +29,10 @@ LAYERS = (
     {"config"},
     {"judge", "live"},
     {"i18n", "rtc", "store"},
-    {"metrics", "probes", "report"},
-    {"dossier", "mail", "web", "wire"},
-    {"agent", "hub"},
-    {"lab"},
+    {"probes"},
+    {"metrics", "report", "wire"},
+    {"agent", "dossier", "mail", "web"},
+    {"hub", "lab"},
     {"demo"},
     {"commands"},
     {"cli"},
@@ -44,8 +46,7 @@ The order is the shortest that the code allows: a test fails where a room could 
 NEVER = {
     "probes": {"store", "metrics"},
     "metrics": {"store"},
-    "report": {"probes"},
-    "dossier": {"probes", "hub"},
+    "dossier": {"hub"},
     "agent": {"store", "metrics", "hub", "web", "report"},
 }
 """What a room must not import although its layer would allow it."""
@@ -163,6 +164,28 @@ def test_files_hold_one_idea_each() -> None:
     files = [*_modules(), *(ROOT / "tests").rglob("*.py")]
     lengths = {f: f.read_text("utf-8").count("\n") for f in files}
     assert {f.name: n for f, n in lengths.items() if n > MOST_LINES} == {}
+
+
+MEASURING = {"aiohttp", "aiortc", "av", "gufo", "icmplib", "speedtest"}
+"""What probes measure with."""
+
+
+def test_a_probe_is_declared_without_what_it_measures_with() -> None:
+    """Reports and exporters read the declarations of probes and load none of their libraries."""
+    code = "import sys, jharnet_monitor.probes; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert not MEASURING & {name.split(".")[0] for name in loaded}
+
+
+def test_what_a_probe_runs_with_is_there() -> None:
+    """Every function that a declaration names by its module exists, and a route has one series."""
+    load()
+    for probe in PROBES.values():
+        routes = [one.route for one in probe.series]
+        assert len(routes) == len(set(routes)), probe.name
+        assert set(probe.headline) <= set(QUANTITY_NAMES[probe.name]), probe.name
 
 
 AGENT_NEVER = {"aiosmtplib", "docx", "jinja2", "pyarrow", "pypdf", "sqlalchemy", "typst"}

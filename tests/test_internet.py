@@ -15,8 +15,9 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer
 from jharnet_monitor.model import HEADQUARTERS, Cause
 from jharnet_monitor.probes.base import AgentContext, Channel, Failed, NoData, ProbeContext
-from jharnet_monitor.probes.internet import probe as internet
+from jharnet_monitor.probes.internet import run as internet
 from jharnet_monitor.probes.internet import worker as speedtest_run
+from jharnet_monitor.probes.internet.plan import cost, headquarters
 from jharnet_monitor.probes.internet.speedtest_client import ClientError
 from jharnet_monitor.probes.internet.worker import Run
 from tests.bandwidth_support import measure, misbehaving, on_loopback, settings, undisturbed
@@ -66,11 +67,11 @@ async def test_at_headquarters() -> None:
     """The hub measures its own way out with the same code; its line is the uplink."""
     async with serving(SpeedtestServer().app()) as url:
         config = settings("4 Mbit/s", internet_server=url)
-        place = internet.headquarters(config)
+        place = headquarters(config)
         context = ProbeContext(config, place, SystemClock(), None)
         for left in reversed(range(5)):
             try:
-                reading = await internet.at_headquarters(context)
+                reading = await internet.run(context)
                 break
             except NoData as error:  # this computer has too much else to do
                 if error.cause is not Cause.HOST_OVERLOADED or not left:
@@ -78,7 +79,7 @@ async def test_at_headquarters() -> None:
     assert place.id == HEADQUARTERS
     assert reading.conditions["held_against_server"] is True
     assert reading.values["download_bits_per_second"] > 0
-    assert reading.values["bytes_spent"] <= internet.cost(context)
+    assert reading.values["bytes_spent"] <= cost(context)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_a_narrow_way_back_is_spared() -> None:
     context = ProbeContext(config, config.offices[0], SystemClock(), None)
     asked = internet.order(None, (4e6, 5e5))
     assert asked["bytes"] == {"download": 1_250_000, "upload": 156_250}
-    assert sum(asked["bytes"].values()) < internet.cost(context) < 1_700_000
+    assert sum(asked["bytes"].values()) < cost(context) < 1_700_000
 
 
 async def test_an_agent_that_claims_more_than_the_server_counted() -> None:

@@ -20,7 +20,8 @@ from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes import Failed, NoData, Reading
-from jharnet_monitor.probes.latency.icmp import Family, SocketAddress
+from jharnet_monitor.probes.dns import SocketAddress
+from jharnet_monitor.probes.latency.icmp import Family
 from jharnet_monitor.probes.latency.monitor import LatencyMonitor
 from jharnet_monitor.probes.latency.pinger import Echo, Flow
 from jharnet_monitor.probes.latency.target import Reachability, Watch

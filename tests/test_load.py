@@ -15,13 +15,13 @@ import pytest
 from jharnet_monitor.agent import self_monitor as agent_watch
 from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.clock import ManualClock, SystemClock
-from jharnet_monitor.hub.active_tests import Load, Running
+from jharnet_monitor.hub.active_tests import ActiveTest, ActiveTests
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
-from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome
+from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome, Route
 from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.window import LatencySummary
@@ -95,8 +95,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 def _test_of(
     office: str, probe: str = "bandwidth"
-) -> Callable[[Load], AbstractContextManager[None]]:
-    return lambda load: load.by(Running(office, probe, heavy=True, full=True))
+) -> Callable[[ActiveTests], AbstractContextManager[None]]:
+    return lambda load: load.track(ActiveTest(office, probe, heavy=True, full=True))
 
 
 @pytest.mark.parametrize(
@@ -105,18 +105,18 @@ def _test_of(
         (_test_of("potka"), {"potka": True, "boram": False}),
         (_test_of("potka", "conference"), {"potka": True, "boram": False}),
         (_test_of(HEADQUARTERS), {"potka": True, "boram": True}),
-        (Load.drill, {"potka": True, "boram": True}),
+        (ActiveTests.drill, {"potka": True, "boram": True}),
     ],
     ids=["speed test", "call", "headquarters' test", "drill"],
 )
 async def test_every_minute_that_touches_a_test_is_marked(
-    hub: Hub, load: Callable[[Load], AbstractContextManager[None]], marked: dict[str, bool]
+    hub: Hub, load: Callable[[ActiveTests], AbstractContextManager[None]], marked: dict[str, bool]
 ) -> None:
     """Whether the test covers the minute, ends or begins in it, or lies within; the uplink is
     everybody's. The minutes before and after are clean."""
     await hub.clock.advance(1000)
     assert not await hub.marked(60)
-    with load(hub.runner.load):
+    with load(hub.runner.active_tests):
         await hub.clock.advance(5)
         for office, expected in marked.items():
             assert await hub.marked(60, office) is expected, "begins in it"
@@ -127,7 +127,7 @@ async def test_every_minute_that_touches_a_test_is_marked(
         assert await hub.marked(60, office) is expected, "ends in it"
     await hub.clock.advance(60)
     assert not await hub.marked(60)
-    with load(hub.runner.load):
+    with load(hub.runner.active_tests):
         await hub.clock.advance(1)
     await hub.clock.advance(30)
     assert await hub.marked(60), "lies within"
@@ -137,8 +137,8 @@ async def test_the_agents_own_view_is_marked_too(monkeypatch: pytest.MonkeyPatch
     """What an agent measures beside its half of a test says so; the period after it does not."""
     monkeypatch.setattr(agent_watch, "SPACING_SECONDS", 0.02)
 
-    async def loopback(self: SelfMonitor) -> dict[str, Any]:
-        return {"agent_hub": await resolve("127.0.0.1")}
+    async def loopback(self: SelfMonitor) -> dict[Route, Any]:
+        return {Route.AGENT_HUB: await resolve("127.0.0.1")}
 
     monkeypatch.setattr(SelfMonitor, "_addresses", loopback)
     recorded: list[Measurement] = []
@@ -201,12 +201,12 @@ async def test_an_agents_minute_beside_headquarters_own_test(hub: Hub) -> None:
     def minute(path: str, ago: float) -> bool:
         begun = hub.clock.now() - timedelta(seconds=ago)
         told = Measurement("potka", "latency", begun, 60.0, Outcome.OK, None, {"path": path})
-        kept = hub.runner.load.marked(told)
+        kept = hub.runner.active_tests.annotate(told)
         assert kept.id == told.id
         return bool(kept.conditions.get("under_load"))
 
     await hub.clock.advance(1000)
-    with _test_of(HEADQUARTERS)(hub.runner.load):
+    with _test_of(HEADQUARTERS)(hub.runner.active_tests):
         await hub.clock.advance(10)
         assert minute("agent_hub", 60)
     await hub.clock.advance(55)

@@ -103,7 +103,7 @@ def test_unknown_is_absent_and_never_zero() -> None:
 def test_a_silent_office_has_loss_and_no_latency() -> None:
     """Where nothing answered the loss is 1 and the probe failed, but there is no round trip."""
     live = one_office()
-    live.take(latency(OFFICE, NOW - timedelta(seconds=61), lost=60))
+    live.update(latency(OFFICE, NOW - timedelta(seconds=61), lost=60))
     assert value(live, "latency_loss_ratio", office=OFFICE) == 1
     assert value(live, "probe_success", office=OFFICE, probe="latency") == 0
     assert value(live, "latency_rtt_p50_seconds", office=OFFICE) is None
@@ -113,7 +113,7 @@ def test_a_silent_office_has_loss_and_no_latency() -> None:
 def test_no_number_is_unknown_too() -> None:
     """A value that is no number is left out, not written as NaN."""
     live = one_office()
-    live.take(latency(OFFICE, NOW - timedelta(seconds=61), p50=float("nan")))
+    live.update(latency(OFFICE, NOW - timedelta(seconds=61), p50=float("nan")))
     assert value(live, "latency_rtt_p50_seconds", office=OFFICE) is None
     assert b"nan" not in registry(live)[0].snapshot().encode("")[0].lower()
 
@@ -121,9 +121,9 @@ def test_no_number_is_unknown_too() -> None:
 async def test_no_figure_is_stale() -> None:
     """A figure leaves when its successor is clearly missed; when it was taken stays known."""
     live = one_office()
-    live.take(latency(OFFICE, NOW - timedelta(seconds=61)))
-    live.take(bandwidth(OFFICE, NOW, 4e6, 2e6))
-    live.take(conference(OFFICE, NOW, 3))
+    live.update(latency(OFFICE, NOW - timedelta(seconds=61)))
+    live.update(bandwidth(OFFICE, NOW, 4e6, 2e6))
+    live.update(conference(OFFICE, NOW, 3))
     metrics, clock = registry(live)
     series = {
         "latency": ("jharnet_latency_loss_ratio", {"office": OFFICE}),
@@ -158,8 +158,8 @@ async def test_no_figure_is_stale() -> None:
 def test_what_could_not_measure_changes_no_figure() -> None:
     """A run without data is counted; it is no success, no failure, and no zero."""
     live = one_office()
-    live.take(conference(OFFICE, NOW - timedelta(hours=1), 3))
-    live.take(no_data(OFFICE, "conference", NOW - timedelta(minutes=1)))
+    live.update(conference(OFFICE, NOW - timedelta(hours=1), 3))
+    live.update(no_data(OFFICE, "conference", NOW - timedelta(minutes=1)))
     assert value(live, "conference_grade", office=OFFICE) == 3
     assert value(live, "probe_success", office=OFFICE, probe="conference") is None
     runs = {"office": OFFICE, "probe": "conference"}
@@ -171,8 +171,8 @@ def test_what_could_not_measure_changes_no_figure() -> None:
 def test_rates_are_bytes_by_path_and_direction() -> None:
     """Bits of a probe and of a contract become bytes; each path has its own series."""
     live = one_office()
-    live.take(bandwidth(OFFICE, NOW, 8e6, 4e6))
-    live.take(bandwidth(OFFICE, NOW, 3.2e6, 1.6e6, "internet"))
+    live.update(bandwidth(OFFICE, NOW, 8e6, 4e6))
+    live.update(bandwidth(OFFICE, NOW, 3.2e6, 1.6e6, "internet"))
     rate = "bandwidth_bytes_per_second"
     assert value(live, rate, office=OFFICE, path="jharnet", direction="down") == 1e6
     assert value(live, rate, office=OFFICE, path="jharnet", direction="up") == 0.5e6
@@ -184,9 +184,9 @@ def test_rates_are_bytes_by_path_and_direction() -> None:
 def test_trains_tell_the_capacity_and_take_no_speed_away() -> None:
     """An estimate between two full tests has its own series; the newer one of both counts."""
     live = one_office()
-    live.take(bandwidth(OFFICE, NOW - timedelta(hours=1), 8e6, 4e6))
+    live.update(bandwidth(OFFICE, NOW - timedelta(hours=1), 8e6, 4e6))
     values = {"download_capacity_bits_per_second": 16e6, "bytes_spent": 41_000}
-    live.take(
+    live.update(
         Measurement(OFFICE, "bandwidth", NOW, 1.0, Outcome.OK, None, {"path": "trains"}, values)
     )
     down = {"office": OFFICE, "direction": "down"}
@@ -198,9 +198,9 @@ def test_trains_tell_the_capacity_and_take_no_speed_away() -> None:
 def test_the_agents_own_view_has_no_series() -> None:
     """What an agent pings by itself serves the outages; the loss of the office is the hub's."""
     live = one_office()
-    live.take(latency(OFFICE, NOW - timedelta(seconds=61)))
+    live.update(latency(OFFICE, NOW - timedelta(seconds=61)))
     mine = latency(OFFICE, NOW - timedelta(seconds=60), lost=60)
-    live.take(dataclasses.replace(mine, conditions={"path": "agent_gateway"}))
+    live.update(dataclasses.replace(mine, conditions={"path": "agent_gateway"}))
     assert value(live, "latency_loss_ratio", office=OFFICE) == 0
     body, _ = registry(live)[0].snapshot().encode("")
     assert b"agent_gateway" not in body
@@ -209,7 +209,7 @@ def test_the_agents_own_view_has_no_series() -> None:
 def test_ready_follows_the_grade() -> None:
     """A grade is enough for a profile and for all below it."""
     live = one_office()
-    live.take(conference(OFFICE, NOW, 2))
+    live.update(conference(OFFICE, NOW, 2))
     ready = {
         profile: value(live, "conference_ready", office=OFFICE, profile=profile)
         for profile in ("audio", "180p", "360p", "720p")
@@ -239,7 +239,7 @@ def test_counters_go_on_after_a_restart() -> None:
     after = Live(config(3))
     after.restore_counters(kept)
     for measurement in before.offices[OFFICE].latest.values():
-        after.recall(measurement)
+        after.restore(measurement)
 
     def counters(live: Live) -> dict[str, dict[tuple[str, frozenset[tuple[str, str]]], float]]:
         return {

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
-from jharnet_monitor.metrics.family import OfficeFamily, OfficeView, Point
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.registry import LiveCollector
+from jharnet_monitor.probes.families import OfficeFamily, OfficeView, Point
 from tests.conftest import find_program
 from tests.made_up import NOW, config, district, full
 

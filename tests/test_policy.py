@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,21 +14,24 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
-from jharnet_monitor.hub import policy as policy_module
-from jharnet_monitor.hub import runner as runner_module
 from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.reading import read_families
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, OfficeState, Outcome
-from jharnet_monitor.probes.base import Failed, Probe, ProbeContext, Reading
-from tests.support import make_config
+from jharnet_monitor.probes import Failed, ProbeContext, Reading
+from tests.support import make_config, stand_in
 
 MORNING = datetime(2026, 11, 25, 5, 0, tzinfo=UTC)
 """Half past ten on a Wednesday, in India."""
 IST = ZoneInfo("Asia/Kolkata")
 SECONDS = 10.0
+INTERNET = {"path": "internet"}
+
+
+def _reserve(context: ProbeContext) -> float:
+    return inf if context.at_headquarters else 5e6
 
 
 class Hub:
@@ -40,16 +44,9 @@ class Hub:
         self.recorded: list[Measurement] = []
         self.rates: list[float | Exception] = []
         self.cost = 1_000_000
-        probe = Probe(
-            "bandwidth", self._test, lambda _: 60.0, heavy=True, cost=self._cost,
-            reserve=lambda _: 5e6,
-        )  # fmt: skip
-        call = Probe("conference", self._call, lambda _: 60.0, heavy=True)
-        latency = Probe("latency", self._call, lambda _: 60.0)
-        probes = {"bandwidth": probe, "conference": call, "latency": latency}
-        for module in (policy_module, runner_module):
-            monkeypatch.setattr(module, "PROBES", probes)
-        monkeypatch.setattr(runner_module, "AT_HEADQUARTERS", probe)
+        stand_in(monkeypatch, "bandwidth", run=self._test, cost=self._cost, reserve=_reserve)
+        stand_in(monkeypatch, "conference", run=self._call, cost=lambda _: 0, reserve=lambda _: 0.0)
+        stand_in(monkeypatch, "latency", run=self._call)
         agent: Any = object()
         self.runner = Runner(self.config, self.clock, lambda _: agent, self.spent, self._record)
         self.policy = Policy(self.config, self.clock, self.live, self.runner, self.spent)
@@ -76,7 +73,7 @@ class Hub:
 
     async def _record(self, measurement: Measurement) -> None:
         self.recorded.append(measurement)
-        self.live.take(measurement)
+        self.live.update(measurement)
 
     async def due(self, office: str = "potka", **options: Any) -> Measurement:
         """What the schedule gets when a test is due."""
@@ -97,7 +94,7 @@ async def test_a_test_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
     measurement = await hub.due()
     await hub.clock.advance(600)
     assert measurement.outcome is Outcome.OK
-    assert measurement.counts
+    assert measurement.is_conclusive
     assert hub.recorded == [measurement]
 
 
@@ -108,10 +105,10 @@ async def test_nothing_disturbs_a_drill(monkeypatch: pytest.MonkeyPatch, path: s
     hub = Hub(monkeypatch)
     async with hub.runner.own_uplink():
         due = await hub.due(path=path)
-        away = await asyncio.wait_for(hub.policy.due_at_headquarters(), 5)
+        away = await asyncio.wait_for(hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET), 5)
     assert [m.cause for m in (due, away)] == [Cause.CONFERENCE_ON] * 2
     assert [m.outcome for m in hub.recorded] == [Outcome.NO_DATA] * 2
-    assert (due.path, due.bytes_spent) == (path, 0)
+    assert (due.route, due.bytes_spent) == (path, 0)
     assert (await hub.due()).outcome is Outcome.OK
 
 
@@ -148,7 +145,7 @@ async def test_a_line_that_is_down_is_not_tested(monkeypatch: pytest.MonkeyPatch
     assert (await hub.due("boram")).outcome is Outcome.OK
     hub.live.uplink_up = False
     assert (await hub.due("boram")).cause == Cause.UPLINK_DOWN
-    assert (await hub.policy.due_at_headquarters()).cause == Cause.UPLINK_DOWN
+    assert (await hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET)).cause == Cause.UPLINK_DOWN
     asked = asyncio.create_task(hub.policy.asked("boram", "bandwidth", {}))
     await hub.clock.advance(SECONDS)
     assert (await asked).outcome is Outcome.OK, "whoever asks by hand wants to see it tried"
@@ -161,7 +158,11 @@ async def test_a_breach_is_measured_twice(monkeypatch: pytest.MonkeyPatch, secon
     hub = Hub(monkeypatch)
     hub.rates = [3e6, second]
     first = await hub.due()
-    assert (first.outcome, first.conditions["retest"], first.counts) == (Outcome.OK, "due", False)
+    assert (first.outcome, first.conditions["retest"], first.is_conclusive) == (
+        Outcome.OK,
+        "due",
+        False,
+    )
     assert not hub.metrics("bandwidth_bytes_per_second")
     await hub.clock.advance(55)
     assert len(hub.recorded) == 1
@@ -169,7 +170,7 @@ async def test_a_breach_is_measured_twice(monkeypatch: pytest.MonkeyPatch, secon
     assert len(hub.recorded) == 2
     retest = hub.recorded[1]
     assert retest.conditions["retest_of"] == first.id
-    assert retest.counts
+    assert retest.is_conclusive
     assert (retest.started_at - first.started_at).total_seconds() == 60 + SECONDS
     shown = hub.metrics("bandwidth_bytes_per_second")
     assert shown["potka", "jharnet", "down"] == second / 8
@@ -202,7 +203,7 @@ async def test_without_retests_the_first_counts(monkeypatch: pytest.MonkeyPatch)
     """`retest_after: null` is for those who want every test to stand as it is."""
     hub = Hub(monkeypatch, probes={"bandwidth": {"retest_after": None}})
     hub.rates = [3e6]
-    assert (await hub.due()).counts
+    assert (await hub.due()).is_conclusive
     await hub.clock.advance(600)
     assert len(hub.recorded) == 1
 
@@ -239,13 +240,13 @@ async def test_headquarters_is_no_office(monkeypatch: pytest.MonkeyPatch) -> Non
     hub.rates = [4e6, 30e6]
     office = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
     await hub.clock.advance(1)
-    own = asyncio.create_task(hub.policy.due_at_headquarters())
+    own = asyncio.create_task(hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET))
     await hub.clock.advance(SECONDS - 1)
     assert (await office).outcome is Outcome.OK
     late = asyncio.create_task(hub.policy.due("boram", "bandwidth", {}))
     await hub.clock.advance(SECONDS)
     measurement = await asyncio.wait_for(own, 5)
-    assert (measurement.office, measurement.path) == (HEADQUARTERS, "internet")
+    assert (measurement.office, measurement.route) == (HEADQUARTERS, "internet")
     await hub.clock.advance(SECONDS)
     starts = [m.started_at for m in (office.result(), measurement, await late)]
     assert [(at - starts[0]).total_seconds() for at in starts] == [0, SECONDS, 2 * SECONDS]
@@ -277,7 +278,7 @@ async def test_no_latency_is_unmarked_while_a_test_runs(monkeypatch: pytest.Monk
     await hub.clock.advance(SECONDS / 2)
     assert await beside("potka")
     await test
-    test = asyncio.create_task(hub.policy.due_at_headquarters())
+    test = asyncio.create_task(hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET))
     await hub.clock.advance(SECONDS / 2)
     assert await beside("boram")
     await test

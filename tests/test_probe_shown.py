@@ -10,9 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from jharnet_monitor.commands.result import view
-from jharnet_monitor.hub.runner import measurement_of
 from jharnet_monitor.model import QUANTITIES, Cause, Measurement, Outcome
-from jharnet_monitor.probes.base import NoData
+from jharnet_monitor.probes.base import NoData, measurement_of
 from tests.made_up import NOW, bandwidth, latency
 
 

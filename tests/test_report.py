@@ -20,6 +20,7 @@ from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import OfficeState
+from jharnet_monitor.probes import KEPT
 from jharnet_monitor.report.data import aggregate as fold
 from jharnet_monitor.report.data.findings import Kind, findings
 from jharnet_monitor.report.data.load import summarise
@@ -281,7 +282,7 @@ def test_pruned_weeks_are_told_from_what_was_kept_of_them(tmp_path: Path) -> Non
     assert isinstance(clock, ManualClock)
     clock.step(2 * 86400)
     week.store.chain.seal()
-    assert week.store.retention.prune(MADE_AT + timedelta(days=1), ZONE) > 0
+    assert week.store.retention.prune(MADE_AT + timedelta(days=1), ZONE, KEPT) > 0
     after = summarise(week.store, week.config, WEEK, MADE_AT)
     was, found = before.offices[0], after.offices[0]
     assert found.down == was.down and found.conference == was.conference

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from jharnet_monitor.clock import ManualClock
-from jharnet_monitor.hub import runner as runner_module
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.uplink import UplinkLimiter
 from jharnet_monitor.model import Cause, Measurement, Outcome
@@ -19,11 +18,10 @@ from jharnet_monitor.probes.base import (
     ChannelClosed,
     Failed,
     NoData,
-    Probe,
     ProbeContext,
     Reading,
 )
-from tests.support import OFFICES, make_config
+from tests.support import OFFICES, make_config, stand_in
 
 Run = Callable[[ProbeContext], Awaitable[Reading]]
 
@@ -36,9 +34,10 @@ class Bench:
         self.agent: Any = object()
         probe.setdefault("time_limit", lambda context: 60.0)
         probe.setdefault("heavy", True)
-        monkeypatch.setattr(
-            runner_module, "PROBES", {"bandwidth": Probe("bandwidth", run, **probe)}
-        )
+        probe.setdefault("needs_agent", lambda context: False)
+        probe.setdefault("cost", lambda context: 0)
+        probe.setdefault("reserve", lambda context: 0.0)
+        stand_in(monkeypatch, "bandwidth", run=run, **probe)
         self.clock = ManualClock(datetime(2026, 11, 25, tzinfo=UTC))
         self.runner = Runner(
             make_config(), self.clock, lambda office: self.agent, self.spent, self.record
@@ -62,7 +61,7 @@ async def test_heavy_probes_take_turns_and_share_the_uplink(
         nonlocal most_reserved
         active[context.office.id] += 1
         assert active[context.office.id] == 1
-        most_reserved = max(most_reserved, bench.runner.share.reserved)
+        most_reserved = max(most_reserved, bench.runner.uplink.reserved)
         await context.clock.sleep(10)
         active[context.office.id] -= 1
         return Reading({"bytes_spent": 1000})
@@ -74,7 +73,7 @@ async def test_heavy_probes_take_turns_and_share_the_uplink(
     results = await asyncio.wait_for(everything, 5)
     assert [m.outcome for m in results] == [Outcome.OK] * 12
     assert most_reserved == 16e6  # of 17: two of three offices at a time
-    assert bench.runner.share.reserved == 0
+    assert bench.runner.uplink.reserved == 0
 
 
 async def test_the_budget_is_checked_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,13 +131,13 @@ async def test_every_failure_becomes_a_measurement(
     assert measurement.bytes_spent == spent
     assert dict(measurement.values) == {}
     assert bench.recorded == [measurement]
-    assert bench.runner.load.running("potka") == ()
-    assert bench.runner.share.reserved == 0
+    assert bench.runner.active_tests.running("potka") == ()
+    assert bench.runner.uplink.reserved == 0
 
 
 async def test_no_agent_is_no_data_and_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an agent a probe that needs one says so."""
-    bench = Bench(monkeypatch, raising(AssertionError()), needs_agent=True)
+    bench = Bench(monkeypatch, raising(AssertionError()), needs_agent=lambda context: True)
     bench.agent = None
     measurement = await bench.runner.run("potka", "bandwidth")
     assert (measurement.outcome, measurement.cause) == (Outcome.NO_DATA, "no_agent")
@@ -172,9 +171,9 @@ async def test_latency_knows_when_a_heavy_probe_ran(monkeypatch: pytest.MonkeyPa
     bench = Bench(monkeypatch, run)
     task = asyncio.create_task(bench.runner.run("potka", "bandwidth"))
     await bench.clock.advance(5)
-    assert bench.runner.load.heavy_since("potka", bench.clock.monotonic())
-    assert not bench.runner.load.heavy_since("boram", 0)
+    assert bench.runner.active_tests.heavy_since("potka", bench.clock.monotonic())
+    assert not bench.runner.active_tests.heavy_since("boram", 0)
     await bench.clock.advance(10)
     await task
-    assert bench.runner.load.heavy_since("potka", 5.0)
-    assert not bench.runner.load.heavy_since("potka", 12.0)
+    assert bench.runner.active_tests.heavy_since("potka", 5.0)
+    assert not bench.runner.active_tests.heavy_since("potka", 12.0)

@@ -52,10 +52,6 @@ async def _nothing(office: str, probe: str, options: dict[str, Any]) -> None:
     """A probe that is never due in these tests."""
 
 
-async def _nowhere() -> None:
-    """Headquarters' own test, which is not, either."""
-
-
 @pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(hours=1), timedelta(days=3653)])
 async def test_a_clock_step_stalls_no_job(clock: SteppedClock, step: timedelta) -> None:
     """Set back an hour, forward an hour, forward ten years: the job of every second goes on."""
@@ -64,7 +60,7 @@ async def test_a_clock_step_stalls_no_job(clock: SteppedClock, step: timedelta) 
     async def tick() -> None:
         runs.append(time.monotonic())
 
-    schedule = Scheduler(make_config(), clock, _nothing, _nowhere, HubStatus())
+    schedule = Scheduler(make_config(), clock, _nothing, HubStatus())
     schedule.also("tick", {"second": "*"}, tick)
     schedule.start()
     try:
@@ -86,7 +82,7 @@ async def test_everything_of_the_configuration_is_planned(clock: SteppedClock) -
     """Each office has its bandwidth, Internet and conference jobs, spread over the interval."""
     probes = {"bandwidth": {"every": "2h"}, "conference": {"at": ["11:00", "15:00"]}}
     health = HubStatus()
-    schedule = Scheduler(make_config(probes=probes), clock, _nothing, _nowhere, health)
+    schedule = Scheduler(make_config(probes=probes), clock, _nothing, health)
     schedule.start()
     try:
         jobs = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}
@@ -110,7 +106,7 @@ async def test_drills_are_held_at_their_times_on_their_days(clock: SteppedClock)
         held.append("drill")
 
     config = make_config(probes={"drill": {"at": ["16:00", "17:00"], "days": "mon,thu"}})
-    schedule = Scheduler(config, clock, _nothing, _nowhere, HubStatus(), hold)
+    schedule = Scheduler(config, clock, _nothing, HubStatus(), hold)
     schedule.start()
     try:
         jobs = [j for j in schedule._scheduler.get_jobs() if j.id.startswith("drill")]

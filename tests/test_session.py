@@ -20,7 +20,7 @@ from jharnet_monitor.agent.daemon import Agent, AgentSettings, RefusedError
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.hub.agent_connection import AgentConnection, Vitals
 from jharnet_monitor.hub.agent_server import AgentEvents, AgentServer
-from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.model import Measurement, Outcome, Route
 from jharnet_monitor.probes.base import AgentContext, Channel, ChannelClosed, NoData
 from jharnet_monitor.wire.protocol import MAX_QUEUED
 
@@ -245,7 +245,7 @@ async def test_an_agent_measures_its_own_view_of_the_link(tmp_path: Path) -> Non
             async with asyncio.timeout(10):
                 while len(agent.spool):
                     await asyncio.sleep(0.02)
-    own = [m for m in door.heard.stored.values() if m.path == "agent_hub"]
+    own = [m for m in door.heard.stored.values() if m.route is Route.AGENT_HUB]
     assert {m.outcome for m in own} == {Outcome.OK}
     assert sum(m.values["sent"] for m in own) == sum(m.values["received"] for m in own) >= 2
     assert {len(m.conditions["boot_id"]) for m in own} == {36}

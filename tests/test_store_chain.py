@@ -18,6 +18,7 @@ import yaml
 from jharnet_monitor.cli import main
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.model import OfficeState, Outcome
+from jharnet_monitor.probes import KEPT
 from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.chain import GENESIS, link
 from tests.conftest import find_program
@@ -203,9 +204,9 @@ def test_pruning_leaves_the_chain_whole_and_days_behind(bench: Bench) -> None:
     bench.clock.step(7200)
     bench.store.chain.seal()
     totals, root = bench.store.tallies.all(), bench.store.chain.root()
-    assert bench.store.retention.prune(START, INDIA) == 0
-    assert bench.store.retention.prune(START + timedelta(days=1), INDIA) == 21
-    assert bench.store.retention.prune(START + timedelta(days=1), INDIA) == 0
+    assert bench.store.retention.prune(START, INDIA, KEPT) == 0
+    assert bench.store.retention.prune(START + timedelta(days=1), INDIA, KEPT) == 21
+    assert bench.store.retention.prune(START + timedelta(days=1), INDIA, KEPT) == 0
     assert {m.probe for m in bench.store.measurements()} == {"bandwidth"}
     assert bench.store.chain.verify() == []
     assert (bench.store.tallies.all(), bench.store.chain.root()) == (totals, root)

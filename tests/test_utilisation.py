@@ -19,11 +19,11 @@ from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, OfficeState, Outcome
-from jharnet_monitor.probes import PROBES
-from jharnet_monitor.probes.base import Probe, ProbeContext, Reading
+from jharnet_monitor.probes.base import ProbeContext, Reading
 from jharnet_monitor.probes.latency.target import Reachability, Target
 from jharnet_monitor.store import Store
 from tests.snmp_support import COMMUNITY, PASSWORD, Snmpd, interface, snmpd
+from tests.support import stand_in
 
 pytestmark = pytest.mark.server("snmpd")
 
@@ -235,7 +235,10 @@ async def test_our_own_tests_are_marked(
     async def test(context: ProbeContext) -> Reading:
         return Reading({})
 
-    monkeypatch.setitem(PROBES, "bandwidth", Probe("bandwidth", test, lambda _: 9.0, heavy=True))
+    stand_in(
+        monkeypatch, "bandwidth", run=test, time_limit=lambda _: 9.0, heavy=True,
+        needs_agent=lambda _: False, cost=lambda _: 0, reserve=lambda _: 0.0,
+    )  # fmt: skip
     hub = Hub(router, tmp_path)
     for place in ("potka", HEADQUARTERS):
         await hub.ask(place)

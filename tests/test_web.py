@@ -69,7 +69,7 @@ def test_the_headline_follows_what_is_known() -> None:
     assert headline(live)[0].startswith("Nothing has been measured yet")
     for office in live.config.offices:
         live.set_state(office.id, OfficeState.UP, NOW)
-        live.take(conference(office.id, NOW - timedelta(minutes=5), 4))
+        live.update(conference(office.id, NOW - timedelta(minutes=5), 4))
     assert headline(live) == ("2 of 2 blocks can hold a video conference.", "good")
     live.set_state("patamda", OfficeState.UNREACHABLE, NOW)
     assert headline(live)[0] == "1 of 2 blocks can hold a video conference; 1 is unreachable."
@@ -81,14 +81,14 @@ def test_an_old_grade_is_no_grade() -> None:
     """A conference of the day before yesterday makes no block ready today."""
     live = Live(config(1))
     live.set_state(OFFICES[0][0], OfficeState.UP, NOW)
-    live.take(conference(OFFICES[0][0], NOW - timedelta(days=2), 4))
+    live.update(conference(OFFICES[0][0], NOW - timedelta(days=2), 4))
     assert headline(live)[0] == "No block has a recent conference test; 1 of 1 are connected."
 
 
 async def test_unknown_is_a_dash_with_its_reason(client: Client, hub: MadeUpHub) -> None:
     """What was not measured is told as such, with why; it is never a zero."""
     hub.live = Live(hub.config)
-    hub.live.take(no_data("potka", "bandwidth", NOW, "budget_spent"))
+    hub.live.update(no_data("potka", "bandwidth", NOW, "budget_spent"))
     html = await page(client, "/")
     assert "not measured yet" in html
     assert "the day&#39;s data budget was used up" in html

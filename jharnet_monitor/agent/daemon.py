@@ -26,6 +26,7 @@ from jharnet_monitor.agent.spool import Spool
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes import AGENT_TASKS
+from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.probes.bandwidth.tcp import line_socket
 from jharnet_monitor.probes.base import AgentContext, ChannelClosed
 from jharnet_monitor.rtc.codecs import CODECS
@@ -110,6 +111,7 @@ class Agent:
 
         A refusal later on (the engineer is changing tokens) is retried as an outage is.
         """
+        load_probes()
         watching = asyncio.create_task(self._watch.run(), name="watch")
         warm_up(*CODECS)
         try:

@@ -14,10 +14,18 @@ from typing import Any
 
 from jharnet_monitor.agent import machine as host
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.model import Measurement, Outcome
-from jharnet_monitor.probes.base import AgentContext, AgentTask, Channel, Failed, NoData, Reading
-from jharnet_monitor.probes.dns import resolve
-from jharnet_monitor.probes.latency.icmp import PingNotAllowed, SocketAddress
+from jharnet_monitor.model import Measurement, Route
+from jharnet_monitor.probes.base import (
+    AgentContext,
+    AgentTask,
+    Channel,
+    NoData,
+    ProbeError,
+    Reading,
+    measurement_of,
+)
+from jharnet_monitor.probes.dns import SocketAddress, resolve
+from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.pinger import Pinger
 from jharnet_monitor.probes.latency.statistics import Tally
 
@@ -101,9 +109,9 @@ class SelfMonitor:
     def _length(self) -> float:
         return ALONE_SECONDS if self._alone else EVERY_SECONDS
 
-    async def _addresses(self) -> dict[str, SocketAddress]:
+    async def _addresses(self) -> dict[Route, SocketAddress]:
         """Where to ping, looked up anew each time: a laptop changes its network."""
-        hosts = {"agent_gateway": host.default_gateway(), "agent_hub": self._hub_host}
+        hosts = {Route.AGENT_GATEWAY: host.default_gateway(), Route.AGENT_HUB: self._hub_host}
         found = {}
         for path, name in hosts.items():
             if name is not None:
@@ -114,24 +122,19 @@ class SelfMonitor:
         return found
 
     def _measurement(
-        self, path: str, tally: Tally, started_at: datetime, duration: float
+        self, path: Route, tally: Tally, started_at: datetime, duration: float
     ) -> Measurement:
-        conditions: dict[str, object] = {"path": path, "boot_id": host.boot_id()}
+        conditions: dict[str, object] = {"path": path.value, "boot_id": host.boot_id()}
         if self._stopped:
             conditions["stopped"] = True
         if self._loaded:
             conditions["under_load"] = True
-        result: Reading | Failed | NoData
+        result: Reading | ProbeError
         try:
-            result, outcome, cause = tally.reading(conditions), Outcome.OK, None
-        except Failed as error:
-            result, outcome, cause = error, Outcome.FAILED, error.cause.value
-        except NoData as error:
-            result, outcome, cause = error, Outcome.NO_DATA, error.cause.value
-        return Measurement(
-            self._office, "latency", started_at, duration, outcome, cause,
-            result.conditions, result.values,
-        )  # fmt: skip
+            result = tally.reading(conditions)
+        except ProbeError as error:
+            result = error
+        return measurement_of(self._office, "latency", result, started_at, duration, conditions)
 
 
 def _send(pinger: Pinger, tally: Tally, address: SocketAddress) -> None:

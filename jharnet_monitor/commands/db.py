@@ -17,6 +17,7 @@ from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.probes import KEPT
 from jharnet_monitor.store import Store, StoreError
 from jharnet_monitor.store.chain import GENESIS, Link
 from jharnet_monitor.store.retention import cutoff
@@ -111,7 +112,7 @@ def prune(config: ConfigFile = DEFAULT_CONFIG) -> None:
     zone = ZoneInfo(settings.district.timezone)
     before = cutoff(SystemClock().now(), settings.retention.raw, zone)
     with _opened(settings) as store:
-        removed = store.retention.prune(before, zone)
+        removed = store.retention.prune(before, zone, KEPT)
     console.print(f"{removed} records from before {before:%Y-%m-%d} are gone; their days remain")
 
 

@@ -20,30 +20,52 @@ from jharnet_monitor.wire.client import HubClient
 
 console = Console()
 
+_OPTIONS = "KEY=VALUE, as often as needed: " + "; ".join(
+    f"{name}: {', '.join(one.options.model_fields)}"
+    for name, one in PROBES.items()
+    if one.options.model_fields
+)
+
 
 def probe(
     name: Annotated[str, typer.Argument(metavar="PROBE", help=f"{', '.join(PROBES)}")],
     office: Annotated[str, typer.Argument(help="Id of the office.")],
-    path: Annotated[str | None, typer.Option(help="bandwidth: jharnet, trains or internet")] = None,
+    option: Annotated[list[str] | None, typer.Option("--option", "-o", help=_OPTIONS)] = None,
+    path: Annotated[str | None, typer.Option(help="The same as -o path=…, for bandwidth.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Run one probe on one office now; exit code 1 when its outcome is not ok."""
     if name not in PROBES:
         raise UserError(f"no probe `{name}`; there are {', '.join(PROBES)}")
+    given = _options_of(option or [])
+    options = PROBES[name].parse_options(given if path is None else {**given, "path": path})
     loaded = load_config(config)
     if office not in {o.id for o in loaded.offices}:
         known = ", ".join(o.id for o in loaded.offices)
         raise UserError(f"no office `{office}` in {config}; there are {known}")
     hub = HubClient.from_config(loaded)
     with console.status(f"{name} of {office} …"):
-        body = {} if path is None else {"path": path}
-        result = hub.post(f"/api/v1/offices/{office}/probes/{name}", body)
+        result = hub.post(f"/api/v1/offices/{office}/probes/{name}", options)
     if as_json:
         print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
         console.print(view(result))
     raise typer.Exit(0 if result["outcome"] == "ok" else 1)
+
+
+def _options_of(given: list[str]) -> dict[str, object]:
+    """The options of a probe from `KEY=VALUE`; a value that is a number is read as one."""
+    options: dict[str, object] = {}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals or not key:
+            raise UserError(f"--option {one}: must be KEY=VALUE, such as seconds=10")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
 
 
 def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:

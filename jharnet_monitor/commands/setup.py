@@ -18,6 +18,7 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.warnings import warnings
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.probes.budget import budget_warnings
 from jharnet_monitor.security.tls import certificate_hosts
 from jharnet_monitor.security.tokens import hash_token, make_token, write_secret
 
@@ -30,7 +31,7 @@ def check_config(
 ) -> None:
     """Check a configuration: exit 0 and a summary, or 2 and the line to mend."""
     config = load_config(file)
-    notes = list(warnings(config, datetime.now(UTC)))
+    notes = [*warnings(config, datetime.now(UTC)), *budget_warnings(config)]
     console = Console()
     if as_json:
         console.print_json(data={"ok": True, "offices": len(config.offices), "warnings": notes})

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from jharnet_monitor.config.schema import Config, Office
+from jharnet_monitor.config.schema import Config
 from jharnet_monitor.security.tls import certificate_expires
 
 EXPIRY_WARNING = timedelta(days=30)
-MEDIA_RATE = {"audio": 0.1e6, "180p": 0.3e6, "360p": 0.7e6, "540p": 1.2e6, "720p": 1.8e6}
-"""bit/s each way that a call with all its lower rungs stays below; for an estimate only."""
 
 
 def warnings(config: Config, now: datetime) -> Iterator[str]:
@@ -21,13 +19,6 @@ def warnings(config: Config, now: datetime) -> Iterator[str]:
         for key in ("to", "roots_to"):
             if getattr(config.report, key):
                 yield f"report.{key}: nothing is mailed without a mail server; add `report: smtp:`"
-    spent = [o.id for o in config.offices if _daily_bytes(config, o) > config.budget]
-    if spent:
-        yield (
-            f"budget: the planned tests of {_list(spent)} need more than "
-            f"{config.budget / 1e6:g} MB a day; those that do not fit will be no_data "
-            "(raise it, or test less often)"
-        )
 
 
 def _doors(config: Config, now: datetime) -> Iterator[str]:
@@ -58,20 +49,6 @@ def _left_out(config: Config) -> Iterator[str]:
             yield f"{_list(lacking)} without {what}"
     if not config.report.to:
         yield "report.to: is empty: the weekly report is made, and sent to nobody"
-
-
-def _daily_bytes(config: Config, office: Office) -> float:
-    """What the planned heavy probes will put on the office's line in a day, roughly."""
-    if office.agent is None:
-        return 0.0
-    bandwidth, conference = config.probes.bandwidth, config.probes.conference
-    rate = 10e6 if office.link is None else office.link.contracted
-    tests = 86400 / bandwidth.every * rate * 2 * bandwidth.seconds
-    calls = len(conference.at) + (86400 / conference.every if conference.every else 0)
-    media = calls * 2 * MEDIA_RATE[conference.profile] * conference.seconds
-    plan = config.probes.drill
-    drills = len(plan.at) * 2 * MEDIA_RATE[plan.profile] * plan.minutes * 60
-    return (tests + media + drills) / 8
 
 
 def _list(ids: list[str]) -> str:

@@ -21,13 +21,14 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.line.traffic import Traffic
-from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.model import Measurement, OfficeState, Outcome, Route
+from jharnet_monitor.probes import PROBES
 from jharnet_monitor.report.data.collect import DOWN, LINE, UP
 from jharnet_monitor.store import Transition
 from jharnet_monitor.store.tables import from_ms, to_ms
 
 Numbers = NDArray[np.float64]
-OF_THE_LINE = ("latency", "bandwidth", "conference")
+OF_THE_LINE = frozenset(name for name, probe in PROBES.items() if probe.tells_of_line)
 """A day on which none of these was measured tells nothing of the line."""
 _COLUMNS = ("sent", "received", "rtt_p50_seconds", "jitter_seconds")
 
@@ -172,12 +173,12 @@ class Evidence:
     def calls(self, office: str) -> Sequence[Measurement]:
         """The conferences of an office; the galleries of drills have no grade of their own."""
         runs = self.runs.get((office, "conference"), ())
-        return [run for run in runs if run.path == "jharnet"]
+        return [run for run in runs if run.route is Route.JHARNET]
 
     def tests(self, office: str) -> Sequence[Measurement]:
         """The speed tests of an office's line that gave a result, by their beginning."""
         runs = self.runs.get((office, "bandwidth"), ())
-        tests = [run for run in runs if run.outcome is Outcome.OK and run.path in LINE]
+        tests = [run for run in runs if run.outcome is Outcome.OK and run.route in LINE]
         return sorted(tests, key=lambda run: run.started_at)
 
     def day(self, moment: datetime) -> int:
@@ -189,7 +190,9 @@ def _of_the_line(table: pa.Table) -> NDArray[np.bool_]:
     """Which runs were made over JharNet and beside no test of our own."""
     conditions = table["conditions"].combine_chunks().dictionary_encode()
     told = [json.loads(text) for text in conditions.dictionary.to_pylist()]
-    counts = [c.get("path", "jharnet") == "jharnet" and not c.get("under_load") for c in told]
+    counts = [
+        c.get("path", Route.JHARNET) == Route.JHARNET and not c.get("under_load") for c in told
+    ]
     kept: NDArray[np.bool_] = np.array(counts, dtype=bool)[conditions.indices.to_numpy()]
     return kept
 

@@ -1,4 +1,4 @@
-"""What our own tests put on which line, and until when: for marks, and to keep out of the way."""
+"""Which of our own tests load which line, and since when: for marks, and to keep out of the way."""
 
 from __future__ import annotations
 
@@ -10,106 +10,126 @@ from math import inf
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import HEADQUARTERS, Measurement
+from jharnet_monitor.probes import PROBES, DisturbedBy
 
 REMEMBERED_SECONDS = 600.0
 """Agents hand in their minutes as they end; what they spooled is of a time without tests."""
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """A probe under way; a `full` one takes as much of the line as it can get, or needs."""
+class ActiveTest:
+    """A probe under way. A `full` one fills the line; beside an `exclusive` one no test starts."""
 
     office: str
     probe: str
     heavy: bool
     full: bool
+    exclusive: bool = False
 
 
 @dataclass(slots=True)
-class _Stretch:
-    """A time in which a line was loaded."""
+class _LoadedTime:
+    """A time in which a line was loaded, in monotonic seconds."""
 
-    begun: float
+    began: float
     ended: float = inf
 
 
-class Load:
-    """The books of one hub; moments are in monotonic seconds."""
+class ActiveTests:
+    """The tests of one hub; moments are in monotonic seconds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._running: list[Running] = []
-        self._heavy: dict[str, deque[_Stretch]] = {}
+        self._running: list[ActiveTest] = []
+        self._loaded: dict[str, deque[_LoadedTime]] = {}
         self._last_full: dict[str, float] = {}
         self._drills = 0
 
     @contextmanager
-    def by(self, one: Running) -> Iterator[None]:
+    def track(self, test: ActiveTest) -> Iterator[None]:
         """While a probe runs."""
-        self._running.append(one)
-        stretch = self._begin(one.office) if one.heavy else None
+        self._running.append(test)
+        loaded = self._begin(test.office) if test.heavy else None
         try:
             yield
         finally:
-            self._running.remove(one)
+            self._running.remove(test)
             now = self._clock.monotonic()
-            if stretch is not None:
-                stretch.ended = now
-            if one.full:
-                self._last_full[one.office] = now
+            if loaded is not None:
+                loaded.ended = now
+            if test.full:
+                self._last_full[test.office] = now
 
     @contextmanager
     def drill(self) -> Iterator[None]:
         """While a drill waits for the uplink and has it."""
         self._drills += 1
-        stretch = self._begin(HEADQUARTERS)
+        loaded = self._begin(HEADQUARTERS)
         try:
             yield
         finally:
             self._drills -= 1
-            stretch.ended = self._clock.monotonic()
+            loaded.ended = self._clock.monotonic()
 
-    def _begin(self, way: str) -> _Stretch:
-        """Open a stretch on a line, and forget those that nobody asks for any more."""
-        held, now = self._heavy.setdefault(way, deque()), self._clock.monotonic()
+    def _begin(self, line: str) -> _LoadedTime:
+        """Note that a line is loaded from now on, and forget what is too old to be asked for."""
+        held, now = self._loaded.setdefault(line, deque()), self._clock.monotonic()
         while held and held[0].ended < now - REMEMBERED_SECONDS:
             held.popleft()
-        held.append(_Stretch(now))
+        held.append(_LoadedTime(now))
         return held[-1]
 
     def running(self, office: str) -> tuple[str, ...]:
         """Names of the probes under way on an office."""
-        return tuple(r.probe for r in self._running if r.office == office)
+        return tuple(test.probe for test in self._running if test.office == office)
 
     def heavy_since(self, office: str, begin: float, end: float = inf) -> bool:
-        """Whether the office's line was loaded at or after a moment, and not only after `end`.
+        """Whether the office's line was loaded at some moment between `begin` and `end`.
 
-        By a heavy probe of its own, or by what has headquarters' uplink, which all share, alone.
+        By a heavy probe of its own, or by what has the headquarters uplink, which all share, to
+        itself.
         """
         return any(
-            stretch.begun <= end and stretch.ended >= begin
-            for way in (office, HEADQUARTERS)
-            for stretch in self._heavy.get(way, ())
+            time.began <= end and time.ended >= begin
+            for line in (office, HEADQUARTERS)
+            for time in self._loaded.get(line, ())
         )
 
-    def marked(self, measurement: Measurement) -> Measurement:
-        """Of an agent, with what it cannot know: that headquarters' end of its way was loaded."""
-        if measurement.probe != "latency" or measurement.path != "agent_hub":
-            return measurement
-        ago = (self._clock.now() - measurement.started_at).total_seconds()
-        begin = self._clock.monotonic() - ago
-        if not self.heavy_since(measurement.office, begin, begin + measurement.duration):
+    def full_since(self, office: str, begin: float) -> bool:
+        """Whether a test filled the office's line since `begin`; for the uplink, any office's."""
+        full = [test.office for test in self._running if test.full]
+        full += [where for where, ended in self._last_full.items() if ended >= begin]
+        return bool(full) if office == HEADQUARTERS else office in full
+
+    def annotate(self, measurement: Measurement, began: float | None = None) -> Measurement:
+        """The measurement, marked `under_load` where our own tests changed what it measured.
+
+        `began` is its start in monotonic seconds, where that is known; else it is taken from the
+        wall clock.
+        """
+        if began is None:
+            age = (self._clock.now() - measurement.started_at).total_seconds()
+            began = self._clock.monotonic() - age
+        if not self._disturbed(measurement, began):
             return measurement
         return replace(measurement, conditions={**measurement.conditions, "under_load": True})
 
-    def full_since(self, office: str, moment: float) -> bool:
-        """Whether a test filled the office's line at or after a moment; on the uplink, anyone's."""
-        full = [r.office for r in self._running if r.full]
-        full += [where for where, ended in self._last_full.items() if ended >= moment]
-        return bool(full) if office == HEADQUARTERS else office in full
+    def _disturbed(self, measurement: Measurement, began: float) -> bool:
+        series = PROBES[measurement.probe].series_of(measurement.route)
+        window = series.window(measurement)
+        if window is None:
+            return False
+        office, since = measurement.office, began - window
+        match series.disturbed_by:
+            case DisturbedBy.HEAVY:
+                return self.heavy_since(office, since, began + measurement.duration)
+            case DisturbedBy.FULL:
+                return self.full_since(office, since)
+            case DisturbedBy.NOTHING:
+                return False
 
-    def conference_on(self, office: str | None = None) -> bool:
-        """Whether a drill is under way or waits for the line, or a call with the office is."""
+    def conference_on(self, office: str) -> bool:
+        """Whether a drill is under way or waits for the uplink, or a call with the office is."""
         return self._drills > 0 or any(
-            r.probe == "conference" for r in self._running if r.office == office
+            test.exclusive and test.office == office for test in self._running
         )

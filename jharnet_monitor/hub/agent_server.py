@@ -21,14 +21,13 @@ from jharnet_monitor.hub.agent_connection import (
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.wire.protocol import (
+    AGENTS_OWN_SERIES,
     BEARER_PREFIX,
     CLOSE_ELSEWHERE,
     CLOSE_NOT_NEEDED,
     CLOSE_WRONG_TOKEN,
     MAX_BATCH,
     MAX_FRAME_BYTES,
-    OWN_PATHS,
-    OWN_PROBE,
     PROTOCOL,
     SILENCE_SECONDS,
     SUBPROTOCOL,
@@ -253,8 +252,8 @@ def _check_own(measurement: Measurement, office: str) -> None:
     """Raise `ValueError` for what this office's agent cannot have measured by itself."""
     if measurement.office != office:
         raise ValueError(f"an agent of {office} hands in only for its office")
-    if measurement.probe != OWN_PROBE or measurement.path not in OWN_PATHS:
-        told = f"{measurement.probe} by the path {measurement.path}"[:80]
+    if measurement.series not in AGENTS_OWN_SERIES:
+        told = measurement.series[:80]
         raise ValueError(f"an agent does not measure {told} by itself")
 
 

@@ -30,9 +30,9 @@ from jharnet_monitor.hub.scheduler import Scheduler
 from jharnet_monitor.live import Live
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
-from jharnet_monitor.model import Measurement, format_utc
-from jharnet_monitor.probes import PROBES
-from jharnet_monitor.probes.options import checked
+from jharnet_monitor.model import Measurement, Route, format_utc
+from jharnet_monitor.probes import KEPT, PROBES
+from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.rtc.media.warm_up import warm_up
 from jharnet_monitor.security import tokens
 from jharnet_monitor.store import Store, Window
@@ -62,9 +62,8 @@ class Hub(AgentEvents):
         )
         self.policy = Policy(config, clock, self.live, self.runner, self.recorder.spent_today)
         self.schedule = Scheduler(
-            config, clock, self.policy.due, self.policy.due_at_headquarters, self.live.hub,
-            self.drills.hold_planned,
-        )  # fmt: skip
+            config, clock, self.policy.due, self.live.hub, self.drills.hold_planned
+        )
         self.office_monitor = OfficeMonitor(
             config, clock, self.live, self.recorder, self.store, self.runner
         )
@@ -85,6 +84,7 @@ class Hub(AgentEvents):
         self.schedule.start()
         own, now = self.live.hub, self.clock.now()
         own.started_at, own.reload_success, own.reload_at = now, True, now
+        load_probes()
         # What is loaded by now stays. Walking it again stopped the loop for 55 ms at a time.
         gc.collect()
         gc.freeze()
@@ -116,7 +116,7 @@ class Hub(AgentEvents):
         """Go on from what was known before the last stop."""
         await self._restore_counters()
         for measurement in await asyncio.to_thread(self.store.latest):
-            self.live.recall(measurement)
+            self.live.restore(measurement)
         await asyncio.to_thread(self.recorder.restore_spent)
         await self.office_monitor.restore()
 
@@ -135,7 +135,7 @@ class Hub(AgentEvents):
         for total in await asyncio.to_thread(self.store.tallies.all):
             if total.office in self.live.offices:
                 self.live.count(
-                    self.live.offices[total.office], total.probe, total.path,
+                    self.live.offices[total.office], total.probe, Route(total.path),
                     total.outcome.value, total.runs, total.sent, total.received,
                 )  # fmt: skip
 
@@ -160,7 +160,7 @@ class Hub(AgentEvents):
     async def _prune(self) -> None:
         zone = ZoneInfo(self.config.district.timezone)
         before = cutoff(self.clock.now(), self.config.retention.raw, zone)
-        removed = await asyncio.to_thread(self.store.retention.prune, before, zone)
+        removed = await asyncio.to_thread(self.store.retention.prune, before, zone, KEPT)
         if removed:
             log.info("%d measurements from before %s were pruned", removed, before.date())
 
@@ -186,7 +186,7 @@ class Hub(AgentEvents):
 
     async def handed_in(self, office: str, measurements: list[Measurement]) -> None:
         """Keep what an agent measured itself."""
-        await self.recorder.record(*map(self.runner.load.marked, measurements))
+        await self.recorder.record(*map(self.runner.active_tests.annotate, measurements))
         self.office_monitor.agent_handed_in(office)
 
     # --- the HubView of pages and API
@@ -205,7 +205,8 @@ class Hub(AgentEvents):
         self, office_id: str, probe: str, options: Mapping[str, Any]
     ) -> Measurement:
         """Run a probe now, in its turn; raises `UserError` for options it does not take."""
-        return await self.policy.asked(office_id, probe, checked(probe, options))
+        parsed = PROBES[probe].parse_options(options)
+        return await self.policy.asked(office_id, probe, parsed)
 
     async def start_drill(self, profile: str, minutes: float) -> dict[str, Any]:
         """Start a drill of all offices."""
@@ -235,7 +236,7 @@ class Hub(AgentEvents):
 
     def _speed_alone(self, office: str) -> tuple[float | None, float | None]:
         """What the office's line carried in its newest speed test: bit/s towards it, from it."""
-        test = self.live.offices[office].good.get("bandwidth")
+        test = self.live.offices[office].last_ok.get("bandwidth")
         values = {} if test is None else test.values
         return values.get("download_bits_per_second"), values.get("upload_bits_per_second")
 

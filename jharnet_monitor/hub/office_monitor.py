@@ -17,10 +17,11 @@ from jharnet_monitor.hub.journal import Journal
 from jharnet_monitor.hub.outage_attribution import HUB, OutageAttribution
 from jharnet_monitor.hub.outage_reviews import Reviews
 from jharnet_monitor.hub.recorder import Recorder
-from jharnet_monitor.hub.runner import Runner, measurement_of
+from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.state_tracker import StateTracker
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import OfficeState
+from jharnet_monitor.probes.base import measurement_of
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.monitor import LatencyMonitor
 from jharnet_monitor.probes.latency.target import Reachability
@@ -124,11 +125,10 @@ class OfficeMonitor:
     # --- what the latency monitor tells
 
     def _folded(self, fold: LatencySummary) -> None:
-        loaded = self._runner.load.heavy_since(fold.office, fold.begun)
-        conditions = {"under_load": True} if loaded else {}
         measurement = measurement_of(
-            fold.office, "latency", fold.outcome, fold.started_at, fold.duration, conditions
+            fold.office, "latency", fold.outcome, fold.started_at, fold.duration
         )
+        measurement = self._runner.active_tests.annotate(measurement, fold.begun)
         histogram = self._live.offices[fold.office].rtt_buckets
         for rtt in fold.rtts:
             histogram.observe(rtt)
@@ -216,7 +216,7 @@ class OfficeMonitor:
             await self._notes.event(HUB, "uplink", {"works": self._uplink})
         for office, seen in self._states.offices.items():
             live = self._live.offices[office]
-            live.running = self._runner.load.running(office)
+            live.running = self._runner.active_tests.running(office)
             if seen.router or seen.pc or self._states.hears(seen):
                 live.last_seen = now
         for change in list(self._states.changes()):

@@ -29,7 +29,7 @@ from jharnet_monitor.judge.outages.observations import (
 from jharnet_monitor.judge.outages.state import AgentPresence
 from jharnet_monitor.judge.outages.timeline import Span, reconstruct
 from jharnet_monitor.live import PastOutage
-from jharnet_monitor.model import Measurement, OfficeState
+from jharnet_monitor.model import Measurement, OfficeState, Route
 from jharnet_monitor.store import Event, Store, Transition, Window
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class OutageAttribution:
         return [
             stretch
             for measurement in self._store.measurements(
-                office=office, probe="latency", path="agent_gateway", since=since, until=until
+                office=office, probe="latency", path=Route.AGENT_GATEWAY, since=since, until=until
             )
             for stretch in _stretch(measurement)
         ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,8 +26,7 @@ from jharnet_monitor.judge.calendar.hours import (
 )
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import RETEST, Cause, Measurement, OfficeState
-from jharnet_monitor.probes import PROBES
-from jharnet_monitor.probes.base import NoData, ProbeContext
+from jharnet_monitor.probes import PROBES, NoData
 
 log = logging.getLogger(__name__)
 
@@ -51,57 +50,64 @@ class Policy:
         self._retests: set[asyncio.Task[None]] = set()
 
     async def due(self, office: str, probe: str, options: Mapping[str, Any]) -> Measurement:
-        """Run what the schedule asks for, or record why not."""
+        """Run what the schedule asks for, on an office or at headquarters, or record why not."""
 
-        def unless() -> NoData | None:
-            return self._hindered(office) or self._kept_back(office, probe, options)
+        def guard() -> NoData | None:
+            return self._blocked_by(office) or self._over_budget(office, probe, options)
 
-        return self._again(await self._runner.run(office, probe, options, unless))
+        return self._schedule_retest(await self._runner.run(office, probe, options, guard))
 
     async def asked(self, office: str, probe: str, options: Mapping[str, Any]) -> Measurement:
         """Run what a person asks for."""
-        return self._again(await self._runner.run(office, probe, options))
-
-    async def due_at_headquarters(self) -> Measurement:
-        """Test headquarters' own way to the Internet, or record why not."""
-        return await self._runner.run_at_headquarters(self._hindered)
+        return self._schedule_retest(await self._runner.run(office, probe, options))
 
     async def stop(self) -> None:
-        """Let no repetition begin any more."""
+        """Let no retest begin any more."""
         for task in self._retests:
             task.cancel()
         await asyncio.gather(*self._retests, return_exceptions=True)
 
-    def _hindered(self, office: str | None = None) -> NoData | None:
+    def _blocked_by(self, office: str) -> NoData | None:
         """Why nothing must load the line of an office, or of headquarters, just now."""
-        if self._runner.load.conference_on(office):
+        if self._runner.active_tests.conference_on(office):
             return NoData(Cause.CONFERENCE_ON)
         if in_conference(self.config.district, self._clock.now()):
             return NoData(Cause.CONFERENCE_ON, "as planned in district.conferences")
         if self._live.uplink_up is False:
             return NoData(Cause.UPLINK_DOWN)
-        if office is not None and self._live.offices[office].state is OfficeState.UNREACHABLE:
+        known = self._live.of(office)
+        if known is not None and known.state is OfficeState.UNREACHABLE:
             return NoData(Cause.UNREACHABLE)
         return None
 
-    def _kept_back(self, office: str, probe: str, options: Mapping[str, Any]) -> NoData | None:
-        """Why the day's bytes are not for this test: a repetition, or another slot needs them.
+    def _over_budget(self, office: str, probe: str, options: Mapping[str, Any]) -> NoData | None:
+        """Why the day's bytes are not for this test: a retest, or another slot, needs them.
 
-        A full test begins only where the budget can hold its repetition, too. Bytes for such a pair
-        are kept for the busy hour until it is over, and then for the night until offices close, so
-        that a small budget still gives evidence of both.
+        A test with the first claim begins only where the budget can hold its retest, too. Bytes
+        for such a pair are kept back for the busy hour until it is over, and then for the night
+        until offices close, so that a small budget still gives evidence of both.
         """
         now, budget = self._clock.now(), self.config.budget
-        pair = min(2 * self._cost(office, "bandwidth", {}), budget)
-        full = (probe, options.get("path", "jharnet")) == ("bandwidth", "jharnet")
-        need = pair if full else self._cost(office, probe, options)
-        first = full and in_busy_hour(self.config.district, now)
-        keep = pair if not first and self._slot_to_come(now) else 0
+        pair = min(sum(2 * cost for cost in self._first_claims(office)), budget)
+        context = self._runner.context(office, probe, options)
+        has_claim = PROBES[probe].series_of(context.route).first_claim
+        need = pair if has_claim else PROBES[probe].cost(context)
+        is_due_now = has_claim and in_busy_hour(self.config.district, now)
+        keep = pair if not is_due_now and self._slot_to_come(now) else 0
         spent = self._spent_today(office)
         if spent + need + keep <= budget:
             return None
         kept = f", {keep} are kept for another hour" if keep else ""
         return NoData(Cause.BUDGET_SPENT, f"{spent} of {budget} bytes are spent today{kept}")
+
+    def _first_claims(self, office: str) -> Iterator[int]:
+        """The bytes of each planned test of a place that has the first claim to its budget."""
+        for name, probe in PROBES.items():
+            place = self._runner.context(office, name, {}).office
+            for job in probe.jobs(self.config, place):
+                context = self._runner.context(office, name, job.options)
+                if probe.series_of(context.route).first_claim:
+                    yield probe.cost(context)
 
     def _slot_to_come(self, now: datetime) -> bool:
         """Whether the busy hour is not over yet, or offices are open and the night is to come."""
@@ -113,12 +119,7 @@ class Policy:
         begin = datetime.combine(local.date(), time.fromisoformat(hours.busy_hour), zone)
         return local < begin + timedelta(hours=1) or in_office_hours(district, now)
 
-    def _cost(self, office: str, probe: str, options: Mapping[str, Any]) -> int:
-        place = self.config.office(office)
-        context = ProbeContext(self.config, place, self._clock, None, dict(options))
-        return PROBES[probe].cost(context)
-
-    def _again(self, measurement: Measurement) -> Measurement:
+    def _schedule_retest(self, measurement: Measurement) -> Measurement:
         """See to it that a test that came out too low is made once more."""
         if measurement.conditions.get(RETEST) == "due":
             task = asyncio.create_task(self._retest(measurement), name="retest")
@@ -127,13 +128,14 @@ class Policy:
         return measurement
 
     async def _retest(self, first: Measurement) -> None:
-        await self._clock.sleep(self.config.probes.bandwidth.retest_after or 0.0)
+        probe, office = PROBES[first.probe], self.config.office(first.office)
+        await self._clock.sleep(probe.retest_after(self.config, office, first) or 0.0)
         options = {"retest_of": first.id}
         await self._runner.run(
-            first.office, "bandwidth", options, lambda: self._hindered(first.office)
+            first.office, first.probe, options, lambda: self._blocked_by(first.office)
         )
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._retests.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a speed test could not be repeated", exc_info=task.exception())
+            log.error("a retest failed", exc_info=task.exception())

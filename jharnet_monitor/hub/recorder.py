@@ -37,7 +37,7 @@ class Recorder:
             log.error("%d measurements could not be stored: %s", len(measurements), error)
             new = measurements
         for measurement in new:
-            self._live.take(measurement)
+            self._live.update(measurement)
             self._spend(measurement)
         return new
 

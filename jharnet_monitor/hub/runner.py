@@ -1,8 +1,8 @@
 """Runs probes: who may run when, for how many bytes, and what becomes of every failure.
 
-DESIGN.md's rules of honest measurement 1 and 2: one heavy probe at a time on an office, at most
-half of the headquarters uplink for all of them together (a drill, or headquarters' own test, has
-it alone), and a byte budget checked before the start.
+One heavy probe runs at a time on an office, and all of them together reserve at most half of the
+headquarters uplink; a drill, or headquarters' own test, has it alone. The byte budget is checked
+before the start.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from datetime import datetime
 from typing import Any
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config, Office
-from jharnet_monitor.hub.active_tests import Load, Running
+from jharnet_monitor.config import Config
+from jharnet_monitor.hub.active_tests import ActiveTest, ActiveTests
 from jharnet_monitor.hub.uplink import UplinkLimiter
-from jharnet_monitor.judge.line.shortfall import falls_short
-from jharnet_monitor.model import HEADQUARTERS, RETEST, Cause, Measurement, Outcome
-from jharnet_monitor.probes import PROBES
-from jharnet_monitor.probes.base import (
+from jharnet_monitor.model import HEADQUARTERS, RETEST, Cause, Measurement
+from jharnet_monitor.probes import (
+    PROBES,
     AgentLink,
     ChannelClosed,
     Failed,
@@ -31,18 +30,24 @@ from jharnet_monitor.probes.base import (
     ProbeContext,
     ProbeError,
     Reading,
+    measurement_of,
 )
-from jharnet_monitor.probes.internet.probe import AT_HEADQUARTERS, headquarters
+from jharnet_monitor.probes.internet.plan import headquarters
 
 log = logging.getLogger(__name__)
 
 UPLINK_SHARE = 0.5
 """Of the contracted uplink, for all heavy probes together."""
 QUEUE_SECONDS = 1800.0
-"""How long a heavy probe waits for its turn before it says that the uplink was busy."""
+"""How long a heavy probe waits for its turn before it gives up."""
 
 StartGuard = Callable[[], NoData | None]
-"""Why a heavy probe must not start just now, or None; asked until the very moment it does."""
+"""Why a heavy probe must not start just now, or None; asked until the very moment it starts."""
+
+
+def no_objection() -> NoData | None:
+    """The guard of a run that nothing but turn, uplink and budget holds back."""
+    return None
 
 
 class Runner:
@@ -61,36 +66,27 @@ class Runner:
         self._agent_of = agent_of
         self._spent_today = spent_today
         self._record = record
-        self.share = UplinkLimiter(config.hub.uplink.contracted * UPLINK_SHARE)
+        self.uplink = UplinkLimiter(config.hub.uplink.contracted * UPLINK_SHARE)
         self._turns: dict[str, asyncio.Lock] = {}
         self._memories: dict[tuple[str, str], dict[str, Any]] = {}
-        self.load = Load(clock)
-
-    def _place(self, office_id: str) -> Office:
-        """An office, or headquarters in the place of one; raises `KeyError`."""
-        at_home = office_id == HEADQUARTERS
-        return headquarters(self.config) if at_home else self.config.office(office_id)
+        self.active_tests = ActiveTests(clock)
 
     async def run(
         self,
         office_id: str,
         probe_name: str,
         options: Mapping[str, Any] | None = None,
-        unless: StartGuard | None = None,
+        guard: StartGuard = no_objection,
     ) -> Measurement:
-        """Run a probe and record it; raises `KeyError` for an office or probe that is not.
+        """Run a probe and record it; raises `KeyError` for an office or probe that does not exist.
 
-        A heavy one that meets an objection is not run; that is recorded with its cause.
+        A heavy one that its guard objects to is not run; that is recorded with its cause.
         """
-        probe, office = PROBES[probe_name], self._place(office_id)
-        context = ProbeContext(
-            self.config, office, self._clock, self._agent_of(office_id), dict(options or {}),
-            memory=self._memories.setdefault((office_id, probe_name), {}),
-        )  # fmt: skip
+        probe = PROBES[probe_name]
+        context = self.context(office_id, probe_name, options or {})
         if not probe.heavy:
             return await self._measure(probe, context)
-        objection = unless() if unless is not None else None
-        if objection is not None:
+        if objection := guard():
             return await self._refuse(probe, context, objection)
         turn = self._turns.setdefault(office_id, asyncio.Lock())
         try:
@@ -99,105 +95,84 @@ class Runner:
         except TimeoutError:
             return await self._refuse(probe, context, NoData(Cause.AGENT_BUSY))
         try:
-            return await self._heavy(probe, context, unless)
+            return await self._in_turn(probe, context, guard)
         finally:
             turn.release()
 
-    async def run_at_headquarters(self, unless: StartGuard) -> Measurement:
-        """Test headquarters' own way to the Internet, with the uplink to itself, and record it."""
-        config = self.config
-        context = ProbeContext(
-            config, headquarters(config), self._clock, None, {"path": "internet"}
+    def context(self, office_id: str, probe: str, options: Mapping[str, Any]) -> ProbeContext:
+        """What a run of a probe would be given now; raises `KeyError` for an unknown office."""
+        at_home = office_id == HEADQUARTERS
+        return ProbeContext(
+            config=self.config,
+            office=headquarters(self.config) if at_home else self.config.office(office_id),
+            clock=self._clock,
+            agent=self._agent_of(office_id),
+            options=dict(options),
+            others=self.active_tests.running(office_id),
+            memory=self._memories.setdefault((office_id, probe), {}),
         )
-        objection = unless()
-        if objection is not None:
-            return await self._refuse(AT_HEADQUARTERS, context, objection)
-        try:
-            async with asyncio.timeout(QUEUE_SECONDS) as waiting:
-                async with self.share.reserve(self.share.limit):
-                    waiting.reschedule(None)
-                    refusal = self._refusal(AT_HEADQUARTERS, context, unless)
-                    if refusal is not None:
-                        return await self._refuse(AT_HEADQUARTERS, context, refusal)
-                    return await self._measure(AT_HEADQUARTERS, context)
-        except TimeoutError:
-            return await self._refuse(AT_HEADQUARTERS, context, NoData(Cause.UPLINK_BUSY))
 
     @asynccontextmanager
     async def own_uplink(self) -> AsyncIterator[None]:
         """Hold all of the share: for a drill, which then runs its calls by `run_in_drill`."""
-        with self.load.drill():
-            async with self.share.reserve(self.share.limit):
+        with self.active_tests.drill():
+            async with self.uplink.reserve(self.uplink.limit):
                 yield
 
     async def run_in_drill(
         self, office_id: str, probe_name: str, options: Mapping[str, Any]
     ) -> Measurement:
         """As `run`, inside `own_uplink`: the office's turn and budget hold, the share does not."""
-        office, probe = self.config.office(office_id), PROBES[probe_name]
-        context = ProbeContext(
-            self.config, office, self._clock, self._agent_of(office_id), dict(options)
-        )
+        probe = PROBES[probe_name]
         async with self._turns.setdefault(office_id, asyncio.Lock()):
-            refusal = self._refusal(probe, context)
-            if refusal is not None:
+            context = self.context(office_id, probe_name, options)
+            if refusal := self._refusal(probe, context, no_objection):
                 return await self._refuse(probe, context, refusal)
-            return await self._measure(probe, self._renewed(context))
+            return await self._measure(probe, context)
 
-    async def _heavy(
-        self, probe: Probe, context: ProbeContext, unless: StartGuard | None
-    ) -> Measurement:
+    async def _in_turn(self, probe: Probe, context: ProbeContext, guard: StartGuard) -> Measurement:
         # the agent may have come or gone while this probe waited for its turn
         context = self._renewed(context)
-        refusal = self._refusal(probe, context, unless)
-        if refusal is not None:
+        if refusal := self._refusal(probe, context, guard):
             return await self._refuse(probe, context, refusal)
         try:
             async with asyncio.timeout(QUEUE_SECONDS) as waiting:
-                async with self.share.reserve(probe.reserve(context)) as granted:
+                async with self.uplink.reserve(probe.reserve(context)) as granted:
                     waiting.reschedule(None)
-                    context = self._renewed(context, {**context.options, "granted": granted})
-                    refusal = self._refusal(probe, context, unless)
-                    if refusal is not None:
+                    context = replace(self._renewed(context), granted=granted)
+                    if refusal := self._refusal(probe, context, guard):
                         return await self._refuse(probe, context, refusal)
                     return await self._measure(probe, context)
         except TimeoutError:
             return await self._refuse(probe, context, NoData(Cause.UPLINK_BUSY))
 
-    def _refusal(
-        self, probe: Probe, context: ProbeContext, unless: StartGuard | None = None
-    ) -> NoData | None:
+    def _refusal(self, probe: Probe, context: ProbeContext, guard: StartGuard) -> NoData | None:
         """Why a heavy probe must not start, or None: an objection, nobody there, no bytes left."""
-        objection = unless() if unless is not None else None
-        if objection is not None:
+        if objection := guard():
             return objection
-        if probe.needs_agent and context.agent is None:
+        if probe.needs_agent(context) and context.agent is None:
             return NoData(Cause.NO_AGENT)
         budget, spent = self.config.budget, self._spent_today(context.office.id)
         if spent + probe.cost(context) > budget:
             return NoData(Cause.BUDGET_SPENT, f"{spent} of {budget} bytes are spent today")
         return None
 
-    def _renewed(
-        self, context: ProbeContext, options: Mapping[str, Any] | None = None
-    ) -> ProbeContext:
+    def _renewed(self, context: ProbeContext) -> ProbeContext:
+        """The same run, with the agent and the other probes as they are now."""
         office = context.office.id
-        return ProbeContext(
-            context.config,
-            context.office,
-            context.clock,
-            self._agent_of(office),
-            context.options if options is None else options,
-            self.load.running(office),
+        return replace(
+            context, agent=self._agent_of(office), others=self.active_tests.running(office)
         )
 
     async def _measure(self, probe: Probe, context: ProbeContext) -> Measurement:
-        full = probe.heavy and context.options.get("path") != "trains"
-        with self.load.by(Running(context.office.id, probe.name, probe.heavy, full)):
+        fills_line = probe.heavy and probe.series_of(context.route).fills_line
+        test = ActiveTest(context.office.id, probe.name, probe.heavy, fills_line, probe.exclusive)
+        with self.active_tests.track(test):
             return await self._guarded(probe, context)
 
     async def _guarded(self, probe: Probe, context: ProbeContext) -> Measurement:
-        if probe.needs_agent and context.agent is None:
+        """Run the probe; whatever it raises, or fails to end by, becomes a measurement."""
+        if probe.needs_agent(context) and context.agent is None:
             return await self._refuse(probe, context, NoData(Cause.NO_AGENT))
         started_at, start = self._clock.now(), self._clock.monotonic()
         result: Reading | ProbeError
@@ -231,69 +206,32 @@ class Runner:
         started_at: datetime,
         duration: float,
     ) -> Measurement:
-        office, conditions = context.office.id, _conditions(probe, context)
-        if self._under_load(probe, office, result, duration):
-            conditions["under_load"] = True
-        measurement = measurement_of(office, probe.name, result, started_at, duration, conditions)
-        if self._needs_retest(measurement):
+        measurement = measurement_of(
+            context.office.id,
+            probe.name,
+            result,
+            started_at,
+            duration,
+            _conditions(probe, context),
+        )
+        began = self._clock.monotonic() - duration
+        measurement = self.active_tests.annotate(measurement, began)
+        if probe.retest_after(self.config, context.office, measurement) is not None:
             conditions = {**measurement.conditions, RETEST: "due"}
             measurement = replace(measurement, conditions=conditions)
         await self._record(measurement)
         return measurement
 
-    def _under_load(
-        self, probe: Probe, office: str, result: Reading | ProbeError, duration: float
-    ) -> bool:
-        """Whether our own tests had a part in what a light probe measured."""
-        begin = self._clock.monotonic() - duration
-        if probe.name == "utilisation":  # of the time before it; trains are no traffic to speak of
-            window = result.values.get("window_seconds")
-            return window is not None and self.load.full_since(office, begin - window)
-        return probe.name == "latency" and self.load.heavy_since(office, begin)
-
-    def _needs_retest(self, measurement: Measurement) -> bool:
-        """Whether a speed test came out so low that it has to be repeated before it counts."""
-        config = self.config
-        if measurement.probe != "bandwidth" or measurement.outcome is not Outcome.OK:
-            return False
-        if measurement.path != "jharnet" or "retest_of" in measurement.conditions:
-            return False
-        link = config.office(measurement.office).link
-        never = config.probes.bandwidth.retest_after is None
-        return not never and falls_short(measurement, link, config.thresholds.delivered)
-
-
-def measurement_of(
-    office: str,
-    probe: str,
-    result: Reading | ProbeError,
-    started_at: datetime,
-    duration: float,
-    conditions: Mapping[str, Any] | None = None,
-) -> Measurement:
-    """The measurement of a result, good or bad; `duration` in seconds.
-
-    `conditions` are the caller's; what the probe said itself goes before them.
-    """
-    known = {**(conditions or {}), **result.conditions}
-    if isinstance(result, ProbeError):
-        outcome = Outcome.FAILED if isinstance(result, Failed) else Outcome.NO_DATA
-        if result.detail:
-            known.setdefault("detail", result.detail[:300])
-        cause: str | None = result.cause.value
-    else:
-        outcome, cause = Outcome.OK, None
-    return Measurement(office, probe, started_at, duration, outcome, cause, known, result.values)
-
 
 def _conditions(probe: Probe, context: ProbeContext) -> dict[str, Any]:
     """What holds for a run whatever becomes of it."""
-    conditions: dict[str, Any] = {}
-    if probe.name == "bandwidth" or "path" in context.options:
-        conditions["path"] = context.options.get("path", "jharnet")
-    for name in ("drill", "retest_of"):
-        if name in context.options:
-            conditions[name] = context.options[name]
+    conditions = {
+        name: context.options[name]
+        for name in ("path", "drill", "retest_of")
+        if name in context.options
+    }
+    if "path" in probe.options.model_fields:  # its runs say which way they took even by default
+        conditions.setdefault("path", context.route.value)
     if context.others:
         conditions["others"] = list(context.others)
     return conditions

@@ -1,6 +1,7 @@
 """When what runs: the config's intervals and hours as APScheduler jobs.
 
-Speed tests go by `judge/timetable`, so that each working day has one in the busy hour.
+What each probe plans is declared by the probe (`Probe.jobs`). Speed tests keep to the district's
+timetable (`judge.calendar.timetable`), so that each working day has one in the busy hour.
 
 Every job has a fixed id, its own grace and a coalesced catch-up, and a missed run is counted
 (APScheduler's defaults skip a job in silence that wakes a second late). A step of the wall clock
@@ -32,7 +33,8 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.judge.calendar.timetable import due
 from jharnet_monitor.live import HubStatus
-from jharnet_monitor.model import HEADQUARTERS
+from jharnet_monitor.probes import PROBES, Job, Probe
+from jharnet_monitor.probes.internet.plan import headquarters
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,6 @@ LAST_PART = 0.99
 _NEXT = timedelta(milliseconds=1)
 
 RunProbe = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
-TestHeadquarters = Callable[[], Awaitable[Any]]
 HoldDrill = Callable[[], Awaitable[Any]]
 
 
@@ -63,22 +64,22 @@ class Timetable(BaseTrigger):  # type: ignore[misc]
 
 
 class Scheduler:
-    """The jobs of one hub. `run_probe(office, probe, options)` measures and records, and so does
-    `test_headquarters()`; `hold_drill()` starts a drill."""
+    """The jobs of one hub: those that the probes declare, drills, and the hub's own.
+
+    `run_probe(office, probe, options)` measures and records; `hold_drill()` starts a drill.
+    """
 
     def __init__(
         self,
         config: Config,
         clock: Clock,
         run_probe: RunProbe,
-        test_headquarters: TestHeadquarters,
         health: HubStatus,
         hold_drill: HoldDrill | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._run_probe = run_probe
-        self._test_headquarters = test_headquarters
         self._hold_drill = hold_drill
         self._health = health
         self._zone = ZoneInfo(config.district.timezone)
@@ -134,46 +135,33 @@ class Scheduler:
             self.start()
 
     def _plan(self) -> None:
-        for index, office in enumerate(self._config.offices):
-            part = index / len(self._config.offices)  # spread, so that no two begin at once
-            self._plan_bandwidth(office.id, part, 0.5 / len(self._config.offices))
-            self._plan_conference(office.id, part)
-            if office.snmp is not None:
-                self._plan_utilisation(office.id, part)
-        if self._config.hub.uplink.snmp is not None:
-            self._plan_utilisation(HEADQUARTERS, LAST_PART)
-        every = self._config.probes.bandwidth.headquarters_every
-        if every is not None:
-            name = "bandwidth headquarters internet"
-            self._add(name, self._timetable(every, LAST_PART), self._test_headquarters)
+        config = self._config
+        places = [(office, n / len(config.offices)) for n, office in enumerate(config.offices)]
+        for place, part in (*places, (headquarters(config), LAST_PART)):
+            for probe in PROBES.values():
+                for job in probe.jobs(config, place):
+                    # spread over the interval, so that no two begin at once
+                    self._plan_job(probe, place.id, job, part + job.offset / len(config.offices))
         self._plan_drills()
-        for name, trigger, job in self._extra:
-            self._add(name, trigger, job)
+        for name, trigger, run in self._extra:
+            self._add(name, trigger, run)
 
-    def _plan_bandwidth(self, office: str, part: float, beside: float) -> None:
-        """Full tests, and half a place beside them trains and the way to the Internet."""
-        bandwidth = self._config.probes.bandwidth
-        for path, every, place in (
-            (None, bandwidth.every, part),
-            ("trains", bandwidth.trains_every, part + beside),
-            ("internet", bandwidth.internet_every, part + beside),
-        ):
-            if every is not None:
-                options = {"path": path} if path else {}
-                name = f"bandwidth {office} {path}" if path else f"bandwidth {office}"
-                args = (office, "bandwidth", options)
-                self._add(name, self._timetable(every, place), self._run_probe, args)
+    def _plan_job(self, probe: Probe, office: str, job: Job, part: float) -> None:
+        name = f"{probe.name} {office}"
+        if "path" in job.options:
+            name += f" {job.options['path']}"
+        if job.at is not None:
+            name += f" at {job.at}"
+        args = (office, probe.name, dict(job.options))
+        self._add(name, self._trigger(job, part), self._run_probe, args)
 
-    def _plan_conference(self, office: str, part: float) -> None:
-        conference = self._config.probes.conference
-        args: Sequence[Any] = (office, "conference", {})
-        if conference.every is not None:
-            trigger = self._interval(conference.every, part)
-            self._add(f"conference {office}", trigger, self._run_probe, args)
-        for at in conference.at:
-            hour, minute = at.split(":")[:2]
-            trigger = CronTrigger(hour=hour, minute=minute, timezone=self._zone)
-            self._add(f"conference {office} at {at}", trigger, self._run_probe, args)
+    def _trigger(self, job: Job, part: float) -> BaseTrigger:
+        if job.every is None:
+            hour, minute = (job.at or "").split(":")[:2]
+            return CronTrigger(hour=hour, minute=minute, timezone=self._zone)
+        if job.by_timetable:
+            return self._timetable(job.every, part)
+        return self._interval(job.every, part)
 
     def _plan_drills(self) -> None:
         plan = self._config.probes.drill
@@ -185,11 +173,6 @@ class Scheduler:
                 day_of_week=plan.days, hour=hour, minute=minute, timezone=self._zone
             )
             self._add(f"drill at {at}", trigger, self._hold_drill)
-
-    def _plan_utilisation(self, office: str, part: float) -> None:
-        trigger = self._interval(self._config.probes.utilisation.every, part)
-        args: Sequence[Any] = (office, "utilisation", {})
-        self._add(f"utilisation {office}", trigger, self._run_probe, args)
 
     def _interval(self, every: float, part: float) -> IntervalTrigger:
         """By day and night alike; begins when `part` of the first interval is over."""

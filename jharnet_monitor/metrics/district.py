@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from itertools import chain
 
 from jharnet_monitor import __version__
 from jharnet_monitor.config.schema import Thresholds
 from jharnet_monitor.live import HubStatus
-from jharnet_monitor.metrics.family import DistrictView, Family, Point
-from jharnet_monitor.metrics.offices import PROFILE_GRADES, WAYS
-from jharnet_monitor.metrics.traffic import TRAFFIC_DISTRICT_FAMILIES
-from jharnet_monitor.model import Outcome
-from jharnet_monitor.rtc.profiles import rung
+from jharnet_monitor.probes import PROBES
+from jharnet_monitor.probes.families import DistrictView, Family, Point
 
 
 def _one(
@@ -45,38 +43,8 @@ def _threshold(value: Callable[[Thresholds], float]) -> Callable[[DistrictView],
     return _one(lambda view: value(view.config.thresholds))
 
 
-def _uplink_test(way_name: str, scale: float) -> Callable[[DistrictView], Iterator[Point]]:
-    """A reader of headquarters' own test for each direction, scaled to a base unit."""
-
-    def read(view: DistrictView) -> Iterator[Point]:
-        measurement = view.live.uplink_test(view.now)
-        for way, long in WAYS:
-            name = way_name.format(way=long)
-            if measurement is not None and name in measurement.values:
-                yield (way,), measurement.values[name] * scale
-
-    return read
-
-
-def _uplink_success(view: DistrictView) -> float | None:
-    newest = view.live.headquarters.latest.get("bandwidth/internet")
-    measurement = view.live.uplink_test(view.now)
-    if measurement is None or newest is None or newest.outcome is Outcome.NO_DATA:
-        return None
-    return float(measurement.outcome is Outcome.OK)
-
-
-def _uplink_run(view: DistrictView) -> float | None:
-    newest = view.live.headquarters.latest.get("bandwidth/internet")
-    return None if newest is None else newest.started_at.timestamp()
-
-
 def _missed(view: DistrictView) -> Iterable[Point]:
     return (((task,), count) for task, count in view.live.hub.schedule_missed.items())
-
-
-def _needed(_: DistrictView) -> Iterable[Point]:
-    return (((profile,), rung(profile).line_rate / 8) for profile, _ in PROFILE_GRADES)
 
 
 def _district(view: DistrictView) -> Iterable[Point]:
@@ -93,22 +61,9 @@ DISTRICT_FAMILIES: tuple[Family, ...] = (
            _one(lambda view: view.live.uplink_up)),
     Family("uplink_contracted_bytes_per_second", "gauge", "Rate of headquarters' shared uplink",
            _one(lambda view: view.config.hub.uplink.contracted / 8)),
-    Family("uplink_internet_bytes_per_second", "gauge",
-           "IP rate between headquarters and the Internet; down is towards headquarters",
-           _uplink_test("{way}_bits_per_second", 1 / 8), ("direction",)),
-    Family("uplink_internet_loaded_rtt_seconds", "gauge",
-           "Round-trip time from headquarters to the Internet while that test filled the uplink",
-           _uplink_test("{way}_loaded_rtt_seconds", 1), ("direction",)),
-    Family("uplink_internet_success", "gauge",
-           "1 when headquarters' newest Internet test was ok, 0 when the network failed it",
-           _one(_uplink_success)),
-    Family("uplink_internet_last_run_timestamp_seconds", "gauge",
-           "When headquarters' newest Internet test began", _one(_uplink_run)),
     Family("uplink_budget_spent_bytes", "gauge", "Bytes that headquarters' own tests spent today",
            _one(lambda view: view.live.headquarters.bytes_spent_today)),
-    *TRAFFIC_DISTRICT_FAMILIES,
-    Family("conference_needed_bytes_per_second", "gauge",
-           "IP rate that one call of the profile takes each way", _needed, ("profile",)),
+    *chain.from_iterable(probe.district_metrics for probe in PROBES.values()),
     Family("budget_bytes", "gauge", "Bytes that heavy probes may spend a day and office",
            _one(lambda view: view.config.budget)),
     Family("loss_threshold_ratio", "gauge", "Packet loss over this is a breach",

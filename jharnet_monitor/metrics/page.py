@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 from jharnet_monitor.live import RTT_BOUNDS
 from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
-from jharnet_monitor.metrics.family import Family, OfficeFamily
-from jharnet_monitor.metrics.offices import OFFICE_FAMILIES, PROFILE_GRADES
+from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.registry import ERRORS_FAMILY
 from jharnet_monitor.model import LIVE_STATES, QUANTITIES, Outcome
+from jharnet_monitor.probes import series
+from jharnet_monitor.probes.conference.metrics import PROFILE_GRADES
+from jharnet_monitor.probes.families import Family, OfficeFamily
 
 _INTRODUCTION = """\
 # Metrics
@@ -64,9 +66,8 @@ def _label_values() -> list[str]:
     grades = ", ".join(f"`{profile}` from grade {grade}" for profile, grade in PROFILE_GRADES)
     return [
         f"- `state`: {_code(LIVE_STATES)}",
-        "- `probe`: `latency`, `bandwidth`, `bandwidth/internet`, `bandwidth/trains`, "
-        "`conference`, `utilisation`; in `jharnet_probe_runs_total` all paths of `bandwidth` count "
-        "as one",
+        f"- `probe`: {_code(key for key, one in series().items() if one.exported)}; in "
+        "`jharnet_probe_runs_total` all paths of `bandwidth` count as one",
         f"- `outcome`: {_code(Outcome)}",
         "- `cause`: `link_down`, `power_down`, or `unreachable` where it could not be told",
         "- `path`: `jharnet` (between office and headquarters), `internet`",

@@ -9,9 +9,10 @@ from math import isfinite
 from typing import Any
 
 from jharnet_monitor.config import Office
-from jharnet_monitor.live import Live, fresh
+from jharnet_monitor.live import Live
 from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
-from jharnet_monitor.metrics.family import DistrictView, Family, OfficeFamily, OfficeView, Point
+from jharnet_monitor.probes import current
+from jharnet_monitor.probes.families import DistrictView, Family, OfficeFamily, OfficeView, Point
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ def read_families(
     """
     errors = 0
     readings = []
-    district = DistrictView(live, now)
+    own = current(live.config, live.headquarters.last_conclusive, now)
+    district = DistrictView(live, now, own)
     for family in DISTRICT_FAMILIES:
         rows: list[Row] = []
         errors += not _read(family, district, (), rows)
@@ -60,12 +62,8 @@ def read_families(
 
 def _view(live: Live, office: Office, now: datetime) -> OfficeView:
     state = live.offices[office.id]
-    current = {
-        key: measurement
-        for key, measurement in state.measured.items()
-        if fresh(live.config, key, measurement, now)
-    }
-    return OfficeView(office, state, live.config, current)
+    newest = current(live.config, state.last_conclusive, now)
+    return OfficeView(office, state, live.config, newest)
 
 
 def _read(

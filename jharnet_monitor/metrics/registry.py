@@ -13,10 +13,10 @@ from prometheus_client.registry import Collector
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
-from jharnet_monitor.metrics.family import Family, OfficeFamily
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.reading import FamilyReading, read_families
 from jharnet_monitor.metrics.text import TextWriter, base_name
+from jharnet_monitor.probes.families import Family, OfficeFamily
 
 ERRORS_FAMILY = Family(
     "metrics_errors_total",

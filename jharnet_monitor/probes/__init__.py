@@ -1,11 +1,15 @@
-"""The probes: one file a probe, one visible dict.
+"""The probes: one folder a probe, one visible dict.
 
 A probe is one coroutine. It measures and returns a `Reading`, or raises `Failed` (the network
 did it) or `NoData` (we could not measure). The caller owns the time-out, the budget, the order
 of heavy probes and the making of the `Measurement`; a probe knows neither store nor metrics.
 """
 
-from jharnet_monitor.probes.bandwidth.agent import far_side as bandwidth_far_side
+from collections.abc import Mapping
+from datetime import datetime
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.model import Measurement, series_key
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import (
     AgentLink,
@@ -14,41 +18,79 @@ from jharnet_monitor.probes.base import (
     ChannelClosed,
     Failed,
     NoData,
-    Probe,
     ProbeContext,
+    ProbeError,
     Reading,
+    measurement_of,
 )
-from jharnet_monitor.probes.conference.agent import far_side as conference_far_side
 from jharnet_monitor.probes.conference.probe import CONFERENCE
-from jharnet_monitor.probes.internet.probe import far_side as internet_far_side
 from jharnet_monitor.probes.latency.probe import LATENCY
+from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Job, Probe, Series
 from jharnet_monitor.probes.utilisation.probe import UTILISATION
 
 __all__ = [
     "AGENT_TASKS",
+    "KEPT",
     "PROBES",
     "AgentLink",
     "AgentTask",
     "Channel",
     "ChannelClosed",
+    "Deferred",
+    "DisturbedBy",
     "Failed",
+    "Job",
     "NoData",
     "Probe",
     "ProbeContext",
+    "ProbeError",
     "Reading",
+    "Series",
+    "current",
+    "is_fresh",
+    "load",
+    "measurement_of",
+    "series",
 ]
 
 PROBES: dict[str, Probe] = {
-    "latency": LATENCY,
-    "bandwidth": BANDWIDTH,
-    "conference": CONFERENCE,
-    "utilisation": UTILISATION,
+    probe.name: probe for probe in (LATENCY, BANDWIDTH, CONFERENCE, UTILISATION)
 }
-"""What `jharnet-monitor probe NAME OFFICE`, the schedule and the API can run."""
+"""What `jharnet-monitor probe NAME OFFICE`, the scheduler and the API can run."""
+
+KEPT = frozenset(name for name, probe in PROBES.items() if probe.kept)
+"""Probes whose measurements are never pruned."""
 
 AGENT_TASKS: dict[str, AgentTask] = {
-    "bandwidth": bandwidth_far_side,
-    "internet": internet_far_side,
-    "conference": conference_far_side,
+    name: task for probe in PROBES.values() for name, task in probe.agent_tasks.items()
 }
 """The agent's halves, by the names that the hub's halves open."""
+
+
+def load() -> None:
+    """Import what the probes run with, so that the first run does not stop the event loop."""
+    for probe in PROBES.values():
+        for code in (probe.run, *probe.agent_tasks.values()):
+            if isinstance(code, Deferred):
+                code.load()
+
+
+def series() -> dict[str, Series]:
+    """Every series by its key (`Measurement.series`), in the order of the probes."""
+    return {
+        series_key(probe.name, one.route): one for probe in PROBES.values() for one in probe.series
+    }
+
+
+def is_fresh(config: Config, measurement: Measurement, now: datetime) -> bool:
+    """Whether a run still speaks for now; one from the far future (a clock was set) does not."""
+    age = (now - measurement.started_at).total_seconds() - measurement.duration
+    one = PROBES[measurement.probe].series_of(measurement.route)
+    return abs(age) <= one.fresh_for(config, measurement.office)
+
+
+def current(
+    config: Config, runs: Mapping[str, Measurement], now: datetime
+) -> dict[str, Measurement]:
+    """Those of an office's runs, by series, that still speak for now."""
+    return {key: run for key, run in runs.items() if is_fresh(config, run, now)}

@@ -1,14 +1,16 @@
-"""What every probe is given and what it gives back."""
+"""What the two halves of a probe are given, and what they give back."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from math import inf
 from typing import Any, Protocol
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.model import Cause
+from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome, Route
 
 
 class ProbeError(Exception):
@@ -39,14 +41,37 @@ class NoData(ProbeError):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a probe saw: quantities by their names in `QUANTITIES`, and under what conditions."""
+    """What a probe measured: values by quantity, and the conditions that they were taken under."""
 
     values: Mapping[str, float]
     conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
+def measurement_of(
+    office: str,
+    probe: str,
+    result: Reading | ProbeError,
+    started_at: datetime,
+    duration: float,
+    conditions: Mapping[str, Any] | None = None,
+) -> Measurement:
+    """The measurement of a result, whatever it is; `duration` in seconds.
+
+    `conditions` are the caller's; where the probe gives one of the same name, the probe's holds.
+    """
+    known = {**(conditions or {}), **result.conditions}
+    if isinstance(result, ProbeError):
+        outcome = Outcome.FAILED if isinstance(result, Failed) else Outcome.NO_DATA
+        if result.detail:
+            known.setdefault("detail", result.detail[:300])
+        cause: str | None = result.cause.value
+    else:
+        outcome, cause = Outcome.OK, None
+    return Measurement(office, probe, started_at, duration, outcome, cause, known, result.values)
+
+
 class ChannelClosed(Exception):
-    """The other end of a channel went away: the agent left, or the task there ended."""
+    """The other end of a channel went away: the agent left, or its task ended."""
 
 
 class Channel(Protocol):
@@ -59,7 +84,7 @@ class Channel(Protocol):
         """The next message; raises `ChannelClosed`."""
 
     async def close(self) -> None:
-        """End the far half; idempotent."""
+        """End the agent's half; idempotent."""
 
 
 class AgentLink(Protocol):
@@ -71,19 +96,19 @@ class AgentLink(Protocol):
 
     @property
     def address(self) -> str | None:
-        """From where it dialled in."""
+        """The address that it dialled in from."""
 
     @property
     def features(self) -> frozenset[str]:
-        """The far sides that this agent offers."""
+        """The agent tasks that this agent offers."""
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
-        """Start the far half `task` on the agent; raises `ChannelClosed` or `NoData`."""
+        """Start an agent task; raises `ChannelClosed` or `NoData`."""
 
     def serve_transfer(self, handler: Callable[[Any], Awaitable[Any]]) -> str:
         """Offer a one-time HTTP exchange to this agent; gives the path below the hub's address.
 
-        `handler` is an aiohttp handler (request -> response); the path works once, for this
+        `handler` is an aiohttp handler (request -> response). The path works once, for this
         agent's token alone, and within 60 s.
         """
 
@@ -111,8 +136,9 @@ AgentTask = Callable[[Channel, Mapping[str, Any], AgentContext], Awaitable[None]
 class ProbeContext:
     """What the hub's half of a probe is given.
 
-    `agent` is None when no agent of the office is connected. `others` names what else was
-    running on the office or the uplink; it goes into the conditions. `memory` is what the probe
+    `office` is an office, or headquarters in the place of one. `agent` is None when no agent of
+    the office is connected. `granted` is the rate in bit/s that the run may take of the uplink.
+    `others` names the probes that were running on the office already. `memory` is what the probe
     keeps of this office from one run to the next, while the hub runs.
     """
 
@@ -121,23 +147,16 @@ class ProbeContext:
     clock: Clock
     agent: AgentLink | None
     options: Mapping[str, Any] = field(default_factory=dict)
+    granted: float = inf
     others: tuple[str, ...] = ()
     memory: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def at_headquarters(self) -> bool:
+        """Whether headquarters' own line is measured."""
+        return self.office.id == HEADQUARTERS
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """One entry of `PROBES`.
-
-    `heavy` probes take turns and draw on the byte budget: `cost` estimates the bytes that one
-    run puts on the office's line, `reserve` the rate in bit/s that it takes of the uplink.
-    `time_limit` is in seconds.
-    """
-
-    name: str
-    run: Callable[[ProbeContext], Awaitable[Reading]]
-    time_limit: Callable[[ProbeContext], float]
-    heavy: bool = False
-    needs_agent: bool = False
-    cost: Callable[[ProbeContext], int] = lambda context: 0
-    reserve: Callable[[ProbeContext], float] = lambda context: 0.0
+    @property
+    def route(self) -> Route:
+        """Which way is measured, by the options."""
+        return Route(self.options.get("path", Route.JHARNET))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures import Executor
+from typing import Any
 
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData
-from jharnet_monitor.probes.latency.icmp import SocketAddress
 
+SocketAddress = tuple[Any, ...]
+"""What `socket.sendto` takes: (address, 0), for IPv6 with flow and scope."""
 RESOLVE_SECONDS = 5.0
 """How long a name server may take."""
 

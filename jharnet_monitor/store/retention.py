@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
@@ -25,8 +25,6 @@ from jharnet_monitor.store.engine import reading, writing
 from jharnet_monitor.store.records import SEALED
 from jharnet_monitor.store.rows import canonical
 
-KEPT = frozenset({"bandwidth", "conference"})
-"""Probes whose measurements are never pruned."""
 QUARTER_MS = 900_000
 _DIARY = frozenset(table.name for table in SEALED if table is not t.measurements)
 
@@ -55,14 +53,14 @@ class Retention:
         self._chain = chain
         self._figures = figures
 
-    def prune(self, before: datetime, zone: tzinfo) -> int:
+    def prune(self, before: datetime, zone: tzinfo, kept: Collection[str]) -> int:
         """Take out what was sealed in hours that ended by `before`; gives the number of records.
 
-        The days of what goes are those of `zone`.
+        The days of what goes are those of `zone`. Measurements of the probes in `kept` stay.
         """
         removed = 0
         for link in self._chain.links(until=before - timedelta(hours=1, milliseconds=-1)):
-            kinds = set(link.parts) - KEPT - _DIARY - set(link.pruned)
+            kinds = set(link.parts) - set(kept) - _DIARY - set(link.pruned)
             if kinds:
                 removed += self._prune_hour(link, kinds, zone)
         return removed

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.model import Measurement, Outcome, Route
 from jharnet_monitor.store.interned_json import Texts
 from jharnet_monitor.store.tables import from_ms, to_ms
 
@@ -26,7 +26,7 @@ def canonical(data: Any) -> str:
 
 def path_of(measurement: Measurement) -> str:
     """Which way was measured; headquarters to office unless the conditions say otherwise."""
-    path = measurement.conditions.get("path", "jharnet")
+    path = measurement.conditions.get("path", Route.JHARNET)
     return path if isinstance(path, str) and path.isprintable() and len(path) <= 40 else "other"
 
 

@@ -7,50 +7,57 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.live import Live, OfficeLive
-from jharnet_monitor.model import QUANTITIES, Measurement, OfficeState, Outcome
+from jharnet_monitor.live import Live
+from jharnet_monitor.model import (
+    QUANTITIES,
+    Measurement,
+    OfficeState,
+    Outcome,
+    Quantity,
+    Route,
+    quantity,
+)
+from jharnet_monitor.probes import PROBES, series
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.event_log import Transition
 from jharnet_monitor.web.charts import BUCKET_MINUTES, HOURS, Chart, column_chart, day, line_chart
 from jharnet_monitor.web.formats import Formats, milliseconds, percent, rate, size
 from jharnet_monitor.web.status import OfficeRow, office_row
 
-HEAVY_PROBES = ("bandwidth", "conference")
-HEAVY_TESTS = (("bandwidth", "jharnet"), ("bandwidth", "internet"), ("conference", "jharnet"))
-HEAVY_DAYS = 7
-HEAVY_SHOWN = 12
+TESTS_DAYS = 7
+TESTS_SHOWN = 12
 CHANGES_DAYS = 30
 CHANGES_SHOWN = 15
 MOST_LATENCY = 20_000
 """A day of one measurement every five seconds."""
-_SLOTS = ("latency", "bandwidth", "bandwidth/trains", "bandwidth/internet", "conference")
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the store knows of an office: latency of the last 24 hours, heavy tests newest first,
-    and changes of state oldest first."""
+    """What the store knows of an office: latency of the last 24 hours, tests newest first, and
+    changes of state oldest first."""
 
     latency: Sequence[Measurement]
-    heavy: Sequence[Measurement]
+    tests: Sequence[Measurement]
     transitions: Sequence[Transition]
 
 
 def history(store: Store, office: str, now: datetime) -> History:
     """Read it; blocks."""
     latency = store.measurements(
-        office=office, probe="latency", path="jharnet", since=now - timedelta(hours=HOURS),
+        office=office, probe="latency", path=Route.JHARNET, since=now - timedelta(hours=HOURS),
         limit=MOST_LATENCY, newest_first=True,
     )  # fmt: skip
-    heavy: list[Measurement] = []
-    for probe, path in HEAVY_TESTS:
-        heavy += store.measurements(
-            office=office, probe=probe, path=path, since=now - timedelta(days=HEAVY_DAYS),
-            limit=HEAVY_SHOWN, newest_first=True,
-        )  # fmt: skip
-    heavy.sort(key=lambda m: m.started_at, reverse=True)
+    tests: list[Measurement] = []
+    for probe in PROBES.values():
+        for route in (one.route for one in probe.series if one.listed):
+            tests += store.measurements(
+                office=office, probe=probe.name, path=route,
+                since=now - timedelta(days=TESTS_DAYS), limit=TESTS_SHOWN, newest_first=True,
+            )  # fmt: skip
+    tests.sort(key=lambda m: m.started_at, reverse=True)
     transitions = store.event_log.transitions(office, since=now - timedelta(days=CHANGES_DAYS))
-    return History(latency, heavy[:HEAVY_SHOWN], transitions)
+    return History(latency, tests[:TESTS_SHOWN], transitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +136,16 @@ def office_page(
         else "",
         charts=_charts(live.config, history.latency, formats),
         newest=tuple(
-            _newest(state.latest[key], formats) for key in _slots(state) if key in state.latest
+            _newest(state.latest[key], formats) for key in series() if key in state.latest
         ),
         changes=tuple(_changes(history.transitions, formats)),
-        tests=tuple(_test_line(measurement, formats) for measurement in history.heavy),
+        tests=tuple(_test_line(measurement, formats) for measurement in history.tests),
         budget=t(
             "web.office.measure_hint",
             spent=size(state.bytes_spent_today),
             budget=size(live.config.budget),
         ),
     )
-
-
-def _slots(state: OfficeLive) -> tuple[str, ...]:
-    return (*_SLOTS, *(key for key in state.latest if key not in _SLOTS))
 
 
 def _contract(office: Office, formats: Formats) -> str:
@@ -241,17 +244,25 @@ def _changes(transitions: Sequence[Transition], formats: Formats) -> list[Change
 
 
 def _test_line(measurement: Measurement, formats: Formats) -> TestLine:
-    values = measurement.values
-    arrows = (("↓", "download_bits_per_second"), ("↑", "upload_bits_per_second"))
-    if measurement.outcome is Outcome.NO_DATA:
-        result: tuple[str, ...] = (_outcome(measurement, formats),)
-    elif "grade" in values:
-        result = (formats.words(f"grade.{int(values['grade'])}"),)
-    else:
-        result = tuple(f"{arrow} {rate(values[name])}" for arrow, name in arrows if name in values)
+    shown = PROBES[measurement.probe].headline
+    result: tuple[str, ...] = ()
+    if measurement.outcome is not Outcome.NO_DATA:
+        result = tuple(
+            _short(quantity(measurement.probe, name), measurement.values[name], formats)
+            for name in shown
+            if name in measurement.values
+        )
     return TestLine(
         formats.date_and_time(measurement.started_at),
         _test_name(measurement, formats),
         measurement.outcome,
         result or (_outcome(measurement, formats),),
     )
+
+
+_ARROWS = {"down": "↓ ", "up": "↑ ", None: ""}
+
+
+def _short(one: Quantity, value: float, formats: Formats) -> str:
+    """A value behind the arrow of its direction."""
+    return _ARROWS[one.direction] + formats.value(value, one.unit)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from jharnet_monitor.probes import PROBES
 from jharnet_monitor.web import join, reports
 from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
 from jharnet_monitor.web.drill_line import drill_line
@@ -17,7 +18,7 @@ from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.formats import Formats
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
-from jharnet_monitor.web.office import HEAVY_PROBES, history, office_page
+from jharnet_monitor.web.office import history, office_page
 from jharnet_monitor.web.render import Renderer
 from jharnet_monitor.web.status import status
 
@@ -73,7 +74,7 @@ class Pages:
             "office.html",
             formats,
             page=content,
-            heavy_probes=[p for p in HEAVY_PROBES if p in self._hub.probe_names],
+            heavy_probes=[name for name, probe in PROBES.items() if probe.heavy],
             started=request.query.get("started", ""),
             already=request.query.get("already", ""),
         )

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jharnet_monitor.config import Office
-from jharnet_monitor.live import Live, OfficeLive, fresh
+from jharnet_monitor.live import Live, OfficeLive
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.probes import is_fresh
 from jharnet_monitor.web.formats import UNKNOWN, Formats, milliseconds, percent, rate, rate_beside
 
 NO_CONFERENCE_STATES = (
@@ -228,14 +229,14 @@ class _Reader:
     def _newest(self, key: str) -> tuple[Measurement | None, str]:
         """The newest run that measured and still holds, and when it was; or None, and why."""
         t, formats = self.formats.words, self.formats
-        latest, measured = self.state.latest.get(key), self.state.measured.get(key)
+        latest, measured = self.state.latest.get(key), self.state.last_conclusive.get(key)
         attempt = ""
         if latest is not None and latest.outcome is Outcome.NO_DATA:
             cause = t.either(f"cause.{latest.cause}", str(latest.cause))
             attempt = t("web.last_attempt", time=formats.moment(latest.started_at), cause=cause)
         if measured is None:
             return None, attempt or t("web.not_measured_yet")
-        if not fresh(self.live.config, key, measured, formats.now):
+        if not is_fresh(self.live.config, measured, formats.now):
             return None, t("web.outdated", time=formats.date_and_time(measured.started_at))
         when = t("web.measured_at", time=formats.moment(measured.started_at))
         if measured.outcome is Outcome.FAILED:

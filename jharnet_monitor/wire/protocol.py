@@ -23,6 +23,7 @@ import logging
 from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
+from jharnet_monitor.probes import series
 from jharnet_monitor.probes.base import AgentContext, AgentTask, ChannelClosed
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ MAX_BATCH = 200
 MAX_CHANNELS = 8
 MAX_QUEUED = 2000
 """Messages waiting in a channel; more than that is a flood, and closes it."""
-OWN_PROBE, OWN_PATHS = "latency", frozenset({"agent_gateway", "agent_hub"})
+AGENTS_OWN_SERIES = frozenset(key for key, one in series().items() if one.route.by_agent)
 """All that an agent measures by itself, and hands in. What the hub takes part in, the hub records:
 nobody else can, so that no figure rests on one end's word alone."""
 HEARTBEAT_SECONDS = 2.0

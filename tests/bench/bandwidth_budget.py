@@ -16,15 +16,15 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
-from jharnet_monitor.hub import policy as policy_module
-from jharnet_monitor.hub import runner as runner_module
+from jharnet_monitor.hub import runner as runners
 from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import Cause, Measurement
+from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
-from jharnet_monitor.probes.base import Channel, ChannelClosed, NoData, Probe, ProbeContext, Reading
+from jharnet_monitor.probes.base import Channel, ChannelClosed, NoData, ProbeContext, Reading
 from jharnet_monitor.store import Store
 from tests.bandwidth_support import OFFICE, settings
 
@@ -101,11 +101,9 @@ class _District:
     def probes(self) -> Iterator[None]:
         """The real costs and reserves, with this line in place of the real one."""
         test = replace(BANDWIDTH, run=self._run)
-        call = Probe("conference", self._run, lambda _: 60.0, heavy=True, cost=lambda _: CALL_BYTES)
-        probes = {"bandwidth": test, "conference": call}
+        call = replace(PROBES["conference"], run=self._run, cost=lambda _: CALL_BYTES)
         with (
-            mock.patch.object(runner_module, "PROBES", probes),
-            mock.patch.object(policy_module, "PROBES", probes),
+            mock.patch.dict(PROBES, {"bandwidth": test, "conference": call}),
             mock.patch.object(asyncio, "to_thread", _at_once),  # no thread keeps to this clock
         ):
             yield
@@ -162,7 +160,7 @@ def overspending(days: int, seed: int) -> float:
 
 async def _simulate(days: int, seed: int) -> float:
     district = _District(seed)
-    with district.probes(), mock.patch.object(runner_module.log, "exception"):
+    with district.probes(), mock.patch.object(runners.log, "exception"):
         for _ in range(days):
             await district.day()
     spent = district.on_the_line

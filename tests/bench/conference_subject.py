@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.probes.base import AgentContext
-from jharnet_monitor.probes.conference.agent import far_side
+from jharnet_monitor.probes.conference.agent import agent_task
 from tests.call_support import Result, StreamAgent, StreamChannel, call
 
 PORT = 9790
@@ -87,7 +87,7 @@ async def agents(calls: int, address: str) -> None:
         channel = StreamChannel(*await asyncio.open_connection(address, PORT))
         params = await channel.receive()
         context = AgentContext(f"o{number}", SystemClock(), f"https://{address}:{PORT}", None)
-        await far_side(channel, params, context)
+        await agent_task(channel, params, context)
 
     await asyncio.gather(*(one(number) for number in range(calls)))
 

@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jharnet_monitor.probes.base import AgentContext, AgentTask, Channel, ChannelClosed
-from jharnet_monitor.probes.conference.agent import far_side
+from jharnet_monitor.probes.conference.agent import agent_task
 from jharnet_monitor.probes.conference.signalling import Dialogue
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.profiles import rung
@@ -37,7 +37,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 async def leaves(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Goes in the middle of the call."""
-    half = asyncio.create_task(far_side(channel, params, context))
+    half = asyncio.create_task(agent_task(channel, params, context))
     await asyncio.sleep(0.6)
     half.cancel()
     await asyncio.wait({half})
@@ -78,7 +78,7 @@ async def never_talks(channel: Channel, params: Mapping[str, Any], context: Agen
 
 async def floods(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Takes part, and throws datagrams at headquarters' port beside it."""
-    half = asyncio.create_task(far_side(channel, params, context))
+    half = asyncio.create_task(agent_task(channel, params, context))
     await asyncio.sleep(0.3)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         for _ in range(40):
@@ -90,7 +90,7 @@ async def floods(channel: Channel, params: Mapping[str, Any], context: AgentCont
 
 async def breaks_off(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Reads the answer, and says that it cannot."""
-    half = asyncio.create_task(far_side(channel, params, context))
+    half = asyncio.create_task(agent_task(channel, params, context))
     await asyncio.sleep(0.15)
     half.cancel()
     await asyncio.wait({half})

@@ -30,8 +30,8 @@ from jharnet_monitor.hub.drills.record import (
 from jharnet_monitor.hub.drills.together import Together
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.judge.calendar.hours import is_working_day
-from jharnet_monitor.model import format_utc
-from jharnet_monitor.probes.conference.probe import call_bytes
+from jharnet_monitor.model import Route, format_utc
+from jharnet_monitor.probes.conference.plan import call_bytes
 from jharnet_monitor.rtc.profiles import PROFILES, rung
 from jharnet_monitor.rtc.stats.live_stats import LiveSample
 
@@ -42,8 +42,8 @@ STAGGER_SECONDS = 0.1
 """Between two calls' beginnings: their handshakes must not be what is measured."""
 GALLERY_SHARE, GALLERY_SECONDS = 0.2, (10.0, 60.0)
 """The gallery takes so much of the conference's time, within these bounds."""
-CONFERENCE, GALLERY = "drill", "gallery"
-"""The paths of a drill's calls: what all offices had at once is no office's own grade."""
+CONFERENCE, GALLERY = Route.DRILL, Route.GALLERY
+"""The routes of a drill's calls: what all offices had at once is no office's own grade."""
 
 Keep = Callable[[dict[str, Any]], Awaitable[None]]
 Alone = Callable[[str], tuple[float | None, float | None]]
@@ -169,12 +169,12 @@ class Drills:
         """The conference, then the gallery of those who came to it."""
         rows: list[dict[str, Any]] = drill["offices"]
         drill["phase"] = "conference"
-        options = {"profile": drill["profile"], "seconds": seconds, "path": CONFERENCE}
+        options = {"profile": drill["profile"], "seconds": seconds, "path": CONFERENCE.value}
         await self._all(drill, rows, options, together)
         tiles = gallery(sum(row["joined"] for row in rows))
         if tiles is not None and drill["profile"] != "audio":
             drill["phase"] = "gallery"
-            options = {**tiles, "seconds": _gallery_seconds(seconds), "path": GALLERY}
+            options = {**tiles, "seconds": _gallery_seconds(seconds), "path": GALLERY.value}
             joined = [row for row in rows if row["joined"]]
             drill["pictures"] = len(joined)
             await self._all(drill, joined, options)

@@ -75,7 +75,7 @@ class Assessment:
 
 def assess(config: Config, office: Office, seen: Seen) -> Assessment:
     """The judgement on one office's line."""
-    tests = [test for test in seen.tests if test.counts]
+    tests = [test for test in seen.tests if test.is_conclusive]
     down, up = (_delivered(config, tests, way) for way in WAYS)
     line = _line(office, seen, (down.median, up.median))
     policy = policy_of(config, office)
@@ -90,7 +90,7 @@ def enough_off_hours(config: Config, tests: Sequence[Measurement]) -> bool:
     district = config.district
     days: dict[str, set[date]] = {way: set() for way in WAYS}
     for test in tests:
-        good = test.outcome is Outcome.OK and test.counts
+        good = test.outcome is Outcome.OK and test.is_conclusive
         if good and not in_office_hours(district, test.started_at):
             for way in WAYS:
                 if f"{NAMES[way]}_bits_per_second" in test.values:

@@ -30,7 +30,7 @@ TRANSFER_PREFIX = "/agent/transfer/"
 MOST_CONNECTIONS = 8
 
 
-async def far_side(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
+async def agent_task(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Do what the hub asks, one message at a time, until it closes the channel."""
     side = AgentUdpChannel(context.hub)
     try:

@@ -15,8 +15,9 @@ from statistics import fmean
 from aiohttp import web
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS, stable
+from jharnet_monitor.judge.line.throughput import stable
 from jharnet_monitor.probes.bandwidth.counters import CounterSeries
+from jharnet_monitor.probes.bandwidth.plan import Limits
 from jharnet_monitor.probes.bandwidth.tcp import Connection, Connections, pour
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 
@@ -41,22 +42,6 @@ class Ended(StrEnum):
     BYTES = "bytes"
     SILENCE = "silence"
     BROKEN_OFF = "broken_off"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a transfer may take: `rate` in bit/s, `seconds`, and IP bytes both ways.
-
-    Over `connections` in parallel, which share the rate; judged in windows of `window` seconds, and
-    given up after `silence` seconds without anything delivered.
-    """
-
-    rate: float
-    seconds: float
-    most_bytes: int
-    connections: int = 1
-    window: float = WINDOW_SECONDS
-    silence: float = 1.0
 
 
 @dataclass(slots=True)

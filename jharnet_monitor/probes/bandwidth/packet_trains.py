@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from statistics import median
 from typing import Any
 
-from jharnet_monitor.model import Cause
+from jharnet_monitor.model import Cause, Route
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel
 from jharnet_monitor.probes.base import Channel, Failed, NoData, ProbeContext, ProbeError, Reading
@@ -124,7 +124,7 @@ class TrainsOnly(Test):
     """The cheap estimate: a train each way, tens of kB."""
 
     async def _measure(self) -> None:
-        self._conditions |= {"path": "trains", "estimate": True}
+        self._conditions |= {"path": Route.TRAINS.value, "estimate": True}
         if self._side is None:
             raise Failed(Cause.UDP_BLOCKED, "no datagram of the agent came through")
         await self._idle_by_datagrams(self._side)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from jharnet_monitor.judge.line.throughput import window_for
-from jharnet_monitor.probes.bandwidth.http_transfer import Limits
-from jharnet_monitor.probes.bandwidth.udp_hub import TRAIN_PACKETS
+from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS, window_for
 from jharnet_monitor.probes.base import ProbeContext
 
+TRAIN_PACKETS = 32
+"""Packets of 1500 bytes in one train, at most."""
 HEADROOM = 1.25
 """The stream may run this much faster than the contract: a line that gives more shows it."""
 PACE_REACHED = 0.97
@@ -30,6 +30,22 @@ ROUND_TRIPS = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a transfer may take: `rate` in bit/s, `seconds`, and IP bytes both ways.
+
+    Over `connections` in parallel, which share the rate; judged in windows of `window` seconds, and
+    given up after `silence` seconds without anything delivered.
+    """
+
+    rate: float
+    seconds: float
+    most_bytes: int
+    connections: int = 1
+    window: float = WINDOW_SECONDS
+    silence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The limits of each direction."""
 
@@ -43,7 +59,7 @@ class Plan:
         Without a contract the line is unknown: the test reserves what the uplink has to give.
         """
         link, uplink = context.office.link, context.config.hub.uplink.contracted
-        granted = float(context.options.get("granted", uplink))
+        granted = min(context.granted, uplink)
         down = granted if link is None else link.contracted * HEADROOM
         up = down if link is None or link.contracted_up is None else link.contracted_up * HEADROOM
         seconds = context.config.probes.bandwidth.seconds

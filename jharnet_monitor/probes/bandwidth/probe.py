@@ -1,63 +1,131 @@
-"""The bandwidth probe: throughput between agent and hub, or to the Internet, or packet trains.
+"""The bandwidth probe: how much the line carries, over three routes.
 
-`options["path"]` chooses: `jharnet` (default), `internet`, or `trains`, the cheap estimate of the
-line's capacity between full tests.
+`jharnet` (the default) is the throughput between agent and hub, `trains` a cheap estimate of the
+line's capacity between full tests, `internet` the path to a speed-test server. Headquarters tests
+its own path to the Internet, with the whole uplink to itself.
 """
 
 from __future__ import annotations
 
-from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.bandwidth.packet_trains import TrainsOnly
+from collections.abc import Iterator
+from math import inf
+from typing import Literal
+
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.line.shortfall import falls_short
+from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome, Route
+from jharnet_monitor.probes.bandwidth.metrics import DISTRICT_FAMILIES, FAMILIES
 from jharnet_monitor.probes.bandwidth.plan import TRAINS_COST, TRAINS_RESERVE, Plan
-from jharnet_monitor.probes.bandwidth.throughput_test import FullTest
-from jharnet_monitor.probes.base import NoData, Probe, ProbeContext, Reading
-from jharnet_monitor.probes.internet import probe as internet
+from jharnet_monitor.probes.base import ProbeContext
+from jharnet_monitor.probes.internet import plan as internet_plan
+from jharnet_monitor.probes.probe import Deferred, Job, Probe, ProbeOptions, Series
 
 TRAINS_SECONDS = 30.0
+FRESH_INTERVALS = 2.5
+"""A run speaks for now until its successor is clearly missed."""
+BESIDE = 0.5
+"""Packet trains and the path to the Internet are tested half a place beside the full tests."""
 
 
-def path_of(context: ProbeContext) -> str:
-    """`jharnet`, `internet` or `trains`."""
-    return str(context.options.get("path", "jharnet"))
+class BandwidthOptions(ProbeOptions):
+    """Which route: hub to office, its capacity alone, or from the office to the Internet."""
+
+    path: Literal["jharnet", "trains", "internet"] | None = None
 
 
-def cost(context: ProbeContext) -> int:
-    """The most bytes that one run puts on the office's line, both ways together."""
-    if path_of(context) == "internet":
-        return internet.cost(context)
-    return TRAINS_COST if path_of(context) == "trains" else Plan.of(context).cost
+def _time_limit(context: ProbeContext) -> float:
+    match context.route:
+        case Route.INTERNET:
+            return internet_plan.TIME_LIMIT_SECONDS
+        case Route.TRAINS:
+            return TRAINS_SECONDS
+        case _:
+            return Plan.of(context).time_limit
 
 
-def reserve(context: ProbeContext) -> float:
-    """The rate that one run takes of the headquarters uplink, in bit/s."""
-    if path_of(context) == "trains":
+def _cost(context: ProbeContext) -> int:
+    match context.route:
+        case Route.INTERNET:
+            return internet_plan.cost(context)
+        case Route.TRAINS:
+            return TRAINS_COST
+        case _:
+            return Plan.of(context).cost
+
+
+def _reserve(context: ProbeContext) -> float:
+    if context.at_headquarters:
+        return inf
+    if context.route is Route.TRAINS:
         return TRAINS_RESERVE
     plan = Plan.of(context)
     return max(plan.download.rate, plan.upload.rate)
 
 
-def time_limit(context: ProbeContext) -> float:
-    """Seconds after which a run has hung."""
-    if path_of(context) == "internet":
-        return internet.TIME_LIMIT_SECONDS
-    return TRAINS_SECONDS if path_of(context) == "trains" else Plan.of(context).time_limit
+def _jobs(config: Config, office: Office) -> Iterator[Job]:
+    settings = config.probes.bandwidth
+    internet = {"path": Route.INTERNET.value}
+    if office.id == HEADQUARTERS:
+        if settings.headquarters_every is not None:
+            yield Job(options=internet, every=settings.headquarters_every, by_timetable=True)
+        return
+    yield Job(every=settings.every, by_timetable=True)
+    for options, every in (
+        ({"path": Route.TRAINS.value}, settings.trains_every),
+        (internet, settings.internet_every),
+    ):
+        if every is not None:
+            yield Job(options=options, every=every, by_timetable=True, offset=BESIDE)
 
 
-async def run(context: ProbeContext) -> Reading:
-    """Measure; raises `Failed` or `NoData` with what was measured all the same."""
-    if path_of(context) == "internet":
-        return await internet.run(context)
-    if context.agent is None:
-        raise NoData(Cause.NO_AGENT)
-    channel = await context.agent.open("bandwidth", {})
-    try:
-        if path_of(context) == "trains":
-            return await TrainsOnly(context, channel).run()
-        return await FullTest(context, context.agent, channel).run()
-    finally:
-        await channel.close()
+def _retest_after(config: Config, office: Office, measurement: Measurement) -> float | None:
+    """A full test below the contract's mark is repeated once, unless the configuration forbids."""
+    if measurement.outcome is not Outcome.OK or measurement.route is not Route.JHARNET:
+        return None
+    if "retest_of" in measurement.conditions:
+        return None
+    low = falls_short(measurement, office.link, config.thresholds.delivered)
+    return config.probes.bandwidth.retest_after if low else None
+
+
+def _fresh_for(config: Config, office: str) -> float:
+    return FRESH_INTERVALS * config.probes.bandwidth.every
+
+
+def _trains_fresh_for(config: Config, office: str) -> float:
+    settings = config.probes.bandwidth
+    return FRESH_INTERVALS * (settings.trains_every or settings.every)
+
+
+def _internet_fresh_for(config: Config, office: str) -> float:
+    settings = config.probes.bandwidth
+    if office == HEADQUARTERS:
+        return FRESH_INTERVALS * (settings.headquarters_every or 86400.0)
+    return FRESH_INTERVALS * (settings.internet_every or settings.every)
 
 
 BANDWIDTH = Probe(
-    "bandwidth", run, time_limit, heavy=True, needs_agent=True, cost=cost, reserve=reserve
+    name="bandwidth",
+    run=Deferred("jharnet_monitor.probes.bandwidth.run:run"),
+    time_limit=_time_limit,
+    options=BandwidthOptions,
+    series=(
+        Series(fresh_for=_fresh_for, listed=True, fills_line=True, first_claim=True),
+        Series(route=Route.TRAINS, fresh_for=_trains_fresh_for),
+        Series(route=Route.INTERNET, fresh_for=_internet_fresh_for, listed=True, fills_line=True),
+    ),
+    jobs=_jobs,
+    agent_tasks={
+        "bandwidth": Deferred("jharnet_monitor.probes.bandwidth.agent:agent_task"),
+        "internet": Deferred("jharnet_monitor.probes.internet.run:agent_task"),
+    },
+    needs_agent=lambda context: not context.at_headquarters,
+    heavy=True,
+    cost=_cost,
+    reserve=_reserve,
+    retest_after=_retest_after,
+    kept=True,
+    metrics=FAMILIES,
+    district_metrics=DISTRICT_FAMILIES,
+    headline=("download_bits_per_second", "upload_bits_per_second"),
 )

@@ -19,7 +19,7 @@ from jharnet_monitor.judge.line.throughput import (
     loaded_round_trip,
     over_same_bytes,
 )
-from jharnet_monitor.model import Cause
+from jharnet_monitor.model import Cause, Route
 from jharnet_monitor.probes.bandwidth.counters import CounterSeries, CounterSeriesError
 from jharnet_monitor.probes.bandwidth.http_transfer import Download, Ended, Exchange, Flow, Upload
 from jharnet_monitor.probes.bandwidth.packet_trains import FEWEST_TRIPS, Test
@@ -58,7 +58,7 @@ class FullTest(Test):
         super().__init__(context, channel)
         self._agent = agent
         self._plan = Plan.of(context)
-        self._conditions["path"] = "jharnet"
+        self._conditions["path"] = Route.JHARNET.value
 
     async def _measure(self) -> None:
         if self._side is not None:

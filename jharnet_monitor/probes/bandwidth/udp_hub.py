@@ -12,6 +12,7 @@ from typing import Any
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.line.throughput import Trip
 from jharnet_monitor.judge.line.trains import Arrival, Capacity, capacity
+from jharnet_monitor.probes.bandwidth.plan import TRAIN_PACKETS
 from jharnet_monitor.probes.bandwidth.udp import (
     FULL_IP_BYTES,
     SMALL_IP_BYTES,
@@ -30,7 +31,7 @@ MOST_HELD_SECONDS = 0.02
 """Believed of an agent that says how long it held a ping before it answered."""
 PING_SHARE = 0.01
 """Of the line, for the small packets that measure round trips under load."""
-TRAIN_PACKETS, FEWEST_PACKETS = 32, 8
+FEWEST_PACKETS = 8
 """32 full packets are 48 kB."""
 TRAIN_SECONDS = 0.15
 """A train should fit into the queue of a narrow line."""

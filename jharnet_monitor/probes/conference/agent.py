@@ -22,7 +22,7 @@ MOST_SECONDS = 3600.0
 """An agent talks no longer than this, whatever it is asked for."""
 
 
-async def far_side(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
+async def agent_task(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """Join the hub's call `params` (`profile`, `seconds`, `codec`).
 
     Ends when the hub closes the channel.

@@ -1,4 +1,4 @@
-"""Conference readiness: a real two-way WebRTC call between headquarters and the office's agent.
+"""The conference probe: a real two-way WebRTC call between headquarters and the office's agent.
 
 Opus and VP8 (or H.264) both ways, judged on what arrived. The call starts at the configured
 profile; a rung that overloads the link is aborted at once, and the judged window is the rung that
@@ -13,237 +13,64 @@ counter on the way sees of the UDP flow between `hub_port` and `agent_port`.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.base import (
-    ChannelClosed,
-    Failed,
-    NoData,
-    Probe,
-    ProbeContext,
-    ProbeError,
-    Reading,
-)
-from jharnet_monitor.probes.conference.result import CallSides, reading
-from jharnet_monitor.probes.conference.signalling import Dialogue, seen_of, sent_of
-from jharnet_monitor.rtc.aiortc_private import LibraryChanged
-from jharnet_monitor.rtc.browser import BROWSER, BrowserAccount, BrowserSent
-from jharnet_monitor.rtc.call import Call
-from jharnet_monitor.rtc.codecs import Codec
-from jharnet_monitor.rtc.failure import CallFailed, route_address
-from jharnet_monitor.rtc.media.clips import ClipsMissing
-from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung, rungs_below
-from jharnet_monitor.rtc.sdp import (
-    MAX_CANDIDATES,
-    BadDescription,
-    candidate_addresses,
-    offered_codec,
-)
-from jharnet_monitor.rtc.stats.call_stats import BadReport, Sent
-from jharnet_monitor.rtc.stats.live_stats import LiveSample, LiveStats
+from pydantic import Field
 
-SEEN_WITHIN = 40.0
-"""Seconds for the office's account of the call, over a line that may lose every fifth packet."""
-OVERHEAD_SECONDS = 73.0
-"""Set-up, overtime of a call that changed its rung, and the exchange of reports."""
-BEAT_SECONDS = 1.0
-NO_CONFERENCE = {"grade": 0.0}
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.config.calls import Profile
+from jharnet_monitor.model import HEADQUARTERS, Route
+from jharnet_monitor.probes.conference import plan
+from jharnet_monitor.probes.conference.metrics import DISTRICT_FAMILIES, FAMILIES
+from jharnet_monitor.probes.probe import Deferred, Job, Probe, ProbeOptions, Series
+
+TWICE_A_DAY_SECONDS = 26 * 3600.0
+"""At two times of day there are up to 20 h between two calls."""
 
 
-def _profile(context: ProbeContext) -> Rung:
-    name = str(context.options.get("profile", context.config.probes.conference.profile))
-    if name not in PROFILES:
-        raise NoData(Cause.NOT_CONFIGURED, f"no profile {name!r}; there are {', '.join(PROFILES)}")
-    return rung(name)
+class ConferenceOptions(ProbeOptions):
+    """How good a picture at most, for how long, and by which codec."""
+
+    profile: Profile | None = None
+    seconds: Annotated[float, Field(ge=3, le=600)] | None = None
+    codec: Literal["vp8", "h264"] | None = None
 
 
-def _granted(context: ProbeContext) -> Rung:
-    """The highest rung up to the profile that fits what was granted of the uplink."""
-    granted = float(context.options.get("granted", float("inf")))
-    for step in reversed(rungs_below(_profile(context))):
-        if step.line_rate <= granted * (1 + 1e-9):
-            return step
-    raise NoData(Cause.UPLINK_BUSY, f"{granted:.0f} bit/s of the uplink are too few for a call")
+def _jobs(config: Config, office: Office) -> Iterator[Job]:
+    settings = config.probes.conference
+    if office.id == HEADQUARTERS:
+        return
+    if settings.every is not None:
+        yield Job(every=settings.every)
+    for at in settings.at:
+        yield Job(at=at)
 
 
-def _seconds(context: ProbeContext) -> float:
-    return float(context.options.get("seconds", context.config.probes.conference.seconds))
-
-
-def _upward(context: ProbeContext, top: Rung) -> Rung:
-    """What the office sends: as much as it is sent, unless it is told to send less."""
-    own = rung(str(context.options.get("up", top.name)))
-    return min(own, top, key=lambda step: step.line_rate)
-
-
-def _codec(context: ProbeContext) -> Codec:
-    codec: Codec = context.options.get("codec", context.config.probes.conference.codec)
-    return codec
-
-
-def cost(context: ProbeContext) -> int:
-    """Bytes that one call puts on the office's line, both ways together."""
-    top = _profile(context)
-    return call_bytes(top, _upward(context, top), _seconds(context))
-
-
-def call_bytes(down: Rung, up: Rung, seconds: float) -> int:
-    """As `cost`, of a call of these rungs."""
-    return int((down.line_rate + up.line_rate) * seconds * 1.05 / 8)
-
-
-def reserve(context: ProbeContext) -> float:
-    """bit/s that one call takes of the uplink, each way at the same time."""
-    return _profile(context).line_rate
-
-
-def time_limit(context: ProbeContext) -> float:
-    """Seconds after which a call is given up."""
-    return 1.5 * _seconds(context) + OVERHEAD_SECONDS
-
-
-async def run(context: ProbeContext) -> Reading:
-    """Hold one call; raises `Failed` with grade 0 where the network lets none come about."""
-    if context.agent is None:
-        raise NoData(Cause.NO_AGENT)
-    top, seconds = _granted(context), _seconds(context)
-    try:
-        channel = await context.agent.open(
-            "conference", _asked(context, _upward(context, top), seconds)
-        )
-    except ChannelClosed as error:
-        raise NoData(Cause.AGENT_LOST, str(error)) from error
-    dialogue, meter = Dialogue(channel), Meter()
-    try:
-        told = await _hold(context, dialogue, top, seconds, meter)
-    except CallFailed as error:
-        raise meter.charge(_as_probe_error(error)) from error
-    except (BadReport, BadDescription) as error:
-        raise meter.charge(NoData(Cause.BAD_REPORT, str(error))) from error
-    except (LibraryChanged, ClipsMissing) as error:
-        raise NoData(Cause.INTERNAL_ERROR, str(error)) from error
-    except ProbeError as error:
-        raise meter.charge(error) from error
-    finally:
-        await dialogue.end()
-    return Reading(told.values, {**told.conditions, "bytes_spent": meter.bytes})
-
-
-@dataclass(slots=True)
-class Meter:
-    """What a call took of the office's byte budget, whatever became of it."""
-
-    bytes: int = 0
-
-    def charge(self, error: ProbeError) -> ProbeError:
-        """The same error, with the bill."""
-        if self.bytes:
-            error.conditions["bytes_spent"] = self.bytes
-        return error
-
-
-def _asked(context: ProbeContext, top: Rung, seconds: float) -> Mapping[str, Any]:
-    """What the far half is told; a page has no table of rungs, so that it is told their figures."""
-    figures = {"width": top.width, "height": top.height, "video": top.video}
-    return {"profile": top.name, "seconds": seconds, "codec": _codec(context), **figures}
-
-
-def _as_probe_error(error: CallFailed) -> ProbeError:
-    if error.by_network:
-        return Failed(error.cause, error.detail, values=NO_CONFERENCE)
-    return NoData(error.cause, error.detail)
-
-
-async def _hold(
-    context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: float, meter: Meter
-) -> Reading:
-    message = await dialogue.hear("offer")
-    offer, browser = message.get("sdp"), message.get("client") == BROWSER
-    address = await _own_address(context, offer)
-    codec = offered_codec(offer, _codec(context))
-    async with (
-        await Call.new(address, top, context.config.hub.udp_range, codec) as call,
-        metered(call, meter),
-    ):
-        if browser:
-            dialogue.on_account = lambda told: call.accounted(BrowserAccount.from_json(told))
-        await dialogue.say("answer", sdp=await call.answer(offer))
-        if browser:
-            call.advise_rate(_upward(context, top))
-        await dialogue.unless_broken(call.connect())
-        watching = asyncio.create_task(_watched(call, context.options.get("watch")))
-        hearing = asyncio.create_task(dialogue.hear("sent", 2 * seconds + 20))
-        hearing.add_done_callback(lambda _: call.peer_finished())
-        try:
-            await dialogue.unless_broken(call.talk(seconds))
-            ours = call.sent()
-            await dialogue.say("sent", **ours.to_json())
-            message = await hearing
-            told = BrowserSent.from_json(message) if browser else sent_of(message)
-        finally:
-            hearing.cancel()
-            watching.cancel()
-            await asyncio.wait({hearing, watching})
-        theirs = told if isinstance(told, Sent) else await call.numbered(told)
-        up = await call.seen(theirs)
-        down = seen_of(await dialogue.hear("seen", SEEN_WITHIN))
-        up = replace(up, datagrams_received=call.datagrams[1])  # the last came while we waited
-    client = {} if isinstance(told, Sent) else told.conditions()
-    if (upward := _upward(context, top)) != top:
-        client["up_profile"] = upward.name
-    criteria = Criteria(**context.config.thresholds.call.model_dump())
-    return reading(top, CallSides(ours, theirs, down, up), criteria, client, codec)
-
-
-async def _watched(call: Call, watch: Callable[[LiveSample], None] | None) -> None:
-    """Tell whoever watches how the call stands, once a second."""
-    pulse = LiveStats(call)
-    while watch is not None:
-        watch(pulse.beat())
-        await asyncio.sleep(BEAT_SECONDS)
-
-
-@asynccontextmanager
-async def metered(call: Call, meter: Meter) -> AsyncIterator[None]:
-    """Read the meter at the call's end, however it ends."""
-    try:
-        yield
-    finally:
-        meter.bytes = call.line_bytes
-
-
-async def _own_address(context: ProbeContext, offer: object) -> str:
-    """Our address on the way to the agent: to what its offer names, else from where it dialled.
-
-    A browser hides its addresses behind mDNS names unless it uses its camera, and may name
-    addresses that lead nowhere from here; it comes to us by its own checks all the same.
-    """
-    targets = candidate_addresses(offer) if isinstance(offer, str) else []
-    if context.agent is not None and context.agent.address is not None:
-        targets.append(context.agent.address)
-    if not targets:
-        raise BadDescription("the agent's offer names no address")
-    for number, target in enumerate(targets[:MAX_CANDIDATES], 1):
-        try:
-            return await asyncio.to_thread(route_address, target)
-        except CallFailed:
-            if number == min(len(targets), MAX_CANDIDATES):
-                raise
-    raise AssertionError("a loop over targets ends by return or raise")
+def _fresh_for(config: Config, office: str) -> float:
+    every = config.probes.conference.every
+    return 2.5 * every if every else TWICE_A_DAY_SECONDS
 
 
 CONFERENCE = Probe(
     name="conference",
-    run=run,
-    time_limit=time_limit,
+    run=Deferred("jharnet_monitor.probes.conference.run:run"),
+    time_limit=plan.time_limit,
+    options=ConferenceOptions,
+    series=(
+        Series(fresh_for=_fresh_for, listed=True, fills_line=True),
+        Series(route=Route.DRILL, fresh_for=_fresh_for, exported=False, fills_line=True),
+        Series(route=Route.GALLERY, fresh_for=_fresh_for, exported=False, fills_line=True),
+    ),
+    jobs=_jobs,
+    agent_tasks={"conference": Deferred("jharnet_monitor.probes.conference.agent:agent_task")},
+    needs_agent=lambda context: True,
     heavy=True,
-    needs_agent=True,
-    cost=cost,
-    reserve=reserve,
+    exclusive=True,
+    cost=plan.cost,
+    reserve=plan.reserve,
+    kept=True,
+    metrics=FAMILIES,
+    district_metrics=DISTRICT_FAMILIES,
+    headline=("grade",),
 )

@@ -17,12 +17,12 @@ from typing import Any, Literal, NamedTuple
 from icmplib import ICMPv4Socket, ICMPv6Socket
 from icmplib.exceptions import ICMPSocketError, SocketPermissionError
 
+from jharnet_monitor.probes.dns import SocketAddress
+
 PAYLOAD_BYTES = 56
 """As ping and fping send: 64 bytes of ICMP, 84 of IPv4."""
 
 Family = Literal[4, 6]
-SocketAddress = tuple[Any, ...]
-"""What `socket.sendto` takes: (address, 0), for IPv6 with flow and scope."""
 
 # Linux's numbers (asm-generic/socket.h); the socket module does not name them.
 _SO_ATTACH_FILTER = 26

@@ -15,12 +15,12 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import Any, Protocol
 
+from jharnet_monitor.probes.dns import SocketAddress
 from jharnet_monitor.probes.latency.icmp import (
     PAYLOAD_BYTES,
     EchoReply,
     EchoSocket,
     Family,
-    SocketAddress,
 )
 from jharnet_monitor.probes.latency.timestamps import ClockBracket, Timebase
 

@@ -1,77 +1,57 @@
-"""The latency probe, run by hand or on request: a short train of echo requests to one office.
+"""The latency probe: echo requests to an office's router, always on and on request.
 
-The always-on measurement is `probes.watch`; both count and time in the same way.
+The always-on measurement is `latency.monitor`, a run by hand `latency.run`; both count and time in
+the same way. The agent measures its own way to its gateway and to the hub (`agent.self_monitor`).
 """
 
 from __future__ import annotations
 
-from jharnet_monitor.config import Office
-from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.base import NoData, Probe, ProbeContext, Reading
-from jharnet_monitor.probes.dns import RESOLVE_SECONDS, resolve
-from jharnet_monitor.probes.latency.icmp import EchoSocket, Family
-from jharnet_monitor.probes.latency.pinger import Pinger, family_of
-from jharnet_monitor.probes.latency.statistics import Tally
+from typing import Annotated
+
+from pydantic import Field
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.model import Route
+from jharnet_monitor.probes.base import ProbeContext
+from jharnet_monitor.probes.dns import RESOLVE_SECONDS
+from jharnet_monitor.probes.latency.metrics import FAMILIES
+from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Probe, ProbeOptions, Series
 
 PACKETS = 20
 PACKETS_PER_SECOND = 10.0
+SHORTEST_FRESH_SECONDS = 60.0
 
 
-def measured_address(office: Office) -> tuple[str, str]:
-    """Role and host that an office's latency is measured to.
+class LatencyOptions(ProbeOptions):
+    """A train of echo requests, ten a second."""
 
-    The router is the end of the line itself and answers whether or not a PC is switched on;
-    the PC stands in where no router is known.
-    """
-    if office.router is not None:
-        return "router", office.router
-    if office.pc is not None:
-        return "pc", office.pc
-    raise ValueError(f"{office.id} has no address")  # the configuration does not allow it
+    packets: Annotated[int, Field(ge=1, le=600)] | None = None
 
 
-async def run(context: ProbeContext) -> Reading:
-    """Send `options["packets"]` requests (default 20) at 10 a second, on a socket of their own.
-
-    Their ICMP identifier is `conditions["icmp_id"]`, so that a capture, or the lab, can be asked
-    for exactly these packets. Raises `Failed` (`no_reply`) and `NoData` (`name_not_resolved`,
-    `not_sent`, `host_overloaded`).
-    """
-    settings = context.config.probes.latency
-    role, host = measured_address(context.office)
-    address = await resolve(host)
-    pinger = Pinger(settings.timeout, settings.dscp)
-    tally = Tally()
-    try:
-        socket = _open(pinger, family_of(address))
-        for number in range(_packets(context)):
-            if number:
-                await context.clock.sleep(1 / PACKETS_PER_SECOND)
-            try:
-                pinger.send(tally, address)
-            except OSError as error:
-                tally.refuse(error)
-        await pinger.settle()
-        conditions = {"target": role, "address": address[0], "icmp_id": socket.ident}
-    finally:
-        pinger.close()
-    return tally.reading(conditions)
-
-
-def _open(pinger: Pinger, family: Family) -> EchoSocket:
-    try:
-        return pinger.open(family)
-    except OSError as error:  # no right to, or no such family here
-        raise NoData(Cause.NOT_SENT, str(error)) from error
-
-
-def _packets(context: ProbeContext) -> int:
-    return max(1, min(6000, int(context.options.get("packets", PACKETS))))
+def _fresh_for(config: Config, office: str) -> float:
+    return max(3 * config.probes.latency.every, SHORTEST_FRESH_SECONDS)
 
 
 def _time_limit(context: ProbeContext) -> float:
-    sending = _packets(context) / PACKETS_PER_SECOND
+    sending = int(context.options.get("packets", PACKETS)) / PACKETS_PER_SECOND
     return RESOLVE_SECONDS + sending + context.config.probes.latency.timeout + 5.0
 
 
-LATENCY = Probe("latency", run, _time_limit)
+LATENCY = Probe(
+    name="latency",
+    run=Deferred("jharnet_monitor.probes.latency.run:run"),
+    time_limit=_time_limit,
+    options=LatencyOptions,
+    series=(
+        Series(fresh_for=_fresh_for, disturbed_by=DisturbedBy.HEAVY),
+        Series(
+            route=Route.AGENT_HUB,
+            fresh_for=_fresh_for,
+            exported=False,
+            disturbed_by=DisturbedBy.HEAVY,
+        ),
+        Series(route=Route.AGENT_GATEWAY, fresh_for=_fresh_for, exported=False),
+    ),
+    metrics=FAMILIES,
+    headline=("rtt_p50_seconds", "loss_ratio"),
+)

@@ -11,7 +11,8 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.schema import LatencyProbe
 from jharnet_monitor.judge.outages.debounce import Debouncer
-from jharnet_monitor.probes.latency.icmp import Family, SocketAddress
+from jharnet_monitor.probes.dns import SocketAddress
+from jharnet_monitor.probes.latency.icmp import Family
 from jharnet_monitor.probes.latency.pinger import Echo, Flow, Stray, socket_address
 from jharnet_monitor.probes.latency.window import Period
 

@@ -1,63 +1,47 @@
 """The utilisation probe: what the router's interface to the line carried since it was last asked.
 
-In is towards the office, out is from it. The rates hold all traffic, our own tests included; what a
-heavy test took part in is marked `under_load` by whoever runs the probe. Of Ethernet the framing is
-taken off by the packets counted (18 bytes each; a router that leaves the check sequence out of its
-counters, as Linux does, reads 4 bytes a packet low); VLAN and PPPoE headers stay in. Conditions:
-`interface`, `interface_bits_per_second` as the router has it, `counter_bits`, `counts` (`ip`, or
-`frames` where there are no packets to tell framing by), and `no_rate` where two readings give none.
+In is towards the office, out is from it. The rates hold all traffic, our own tests included; a run
+that a test which filled the line took part in is marked `under_load`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
-from jharnet_monitor.judge.line.counters import Counters, Unknown, rates
-from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.base import NoData, Probe, ProbeContext, Reading
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.dns import RESOLVE_SECONDS
-from jharnet_monitor.probes.utilisation.snmp import ANSWER_SECONDS, TRIES, asking
+from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Job, Probe, Series
+from jharnet_monitor.probes.utilisation.metrics import DISTRICT_FAMILIES, FAMILIES
 
-LEAST_WINDOW_SECONDS = 45.0
-"""Many routers take their counters up only every 3 to 15 s: a short window tells of other seconds
-than its own."""
-
-
-async def run(context: ProbeContext) -> Reading:
-    """Read the counters; the first reading gives the router's uptime alone. Raises `NoData`."""
-    settings = context.office.snmp
-    if settings is None:
-        raise NoData(Cause.NOT_CONFIGURED, "this office has no `snmp:`")
-    async with asking(settings, context.office.router, context.clock) as router:
-        told = await router.read()
-    after = told.counters
-    conditions: dict[str, Any] = {
-        "interface": settings.interface,
-        "counter_bits": after.bits,
-        "counts": "frames" if after.header and after.inward.packets is None else "ip",
-    }
-    if after.speed is not None:
-        conditions["interface_bits_per_second"] = after.speed
-    values = {"router_uptime_seconds": told.uptime}
-    before: Counters | None = context.memory.get("counters")
-    if before is not None and 0 <= after.at - before.at < LEAST_WINDOW_SECONDS:
-        return Reading(values, conditions | {"no_rate": "too_soon"})
-    context.memory["counters"] = after
-    if before is None:
-        return Reading(values, conditions | {"no_rate": "first_reading"})
-    found = rates(before, after)
-    if isinstance(found, Unknown):
-        return Reading(values, conditions | {"no_rate": found.value})
-    values |= {
-        "download_bits_per_second": found.inward,
-        "upload_bits_per_second": found.outward,
-        "window_seconds": found.seconds,
-    }
-    return Reading(values, conditions)
+ANSWER_SECONDS, TRIES = 2.5, 3
+"""How long a router has for one answer, and how often it is asked: UDP repeats no lost question."""
+QUESTIONS = 6
 
 
-def _time_limit(context: ProbeContext) -> float:
-    return RESOLVE_SECONDS + 6 * TRIES * ANSWER_SECONDS
+def _jobs(config: Config, office: Office) -> Iterator[Job]:
+    if office.snmp is not None:
+        yield Job(every=config.probes.utilisation.every)
 
 
-UTILISATION = Probe("utilisation", run, _time_limit)
+def _window(measurement: Measurement) -> float | None:
+    return measurement.values.get("window_seconds")
+
+
+UTILISATION = Probe(
+    name="utilisation",
+    run=Deferred("jharnet_monitor.probes.utilisation.run:run"),
+    time_limit=lambda context: RESOLVE_SECONDS + QUESTIONS * TRIES * ANSWER_SECONDS,
+    series=(
+        Series(
+            fresh_for=lambda config, office: 2.5 * config.probes.utilisation.every,
+            disturbed_by=DisturbedBy.FULL,
+            window=_window,
+        ),
+    ),
+    jobs=_jobs,
+    tells_of_line=False,
+    metrics=FAMILIES,
+    district_metrics=DISTRICT_FAMILIES,
+    headline=("download_bits_per_second", "upload_bits_per_second"),
+)

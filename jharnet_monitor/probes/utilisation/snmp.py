@@ -21,12 +21,11 @@ from jharnet_monitor.judge.line.counters import TICKS_PER_SECOND, WIDE, Counters
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData
 from jharnet_monitor.probes.dns import resolve
+from jharnet_monitor.probes.utilisation.probe import ANSWER_SECONDS, TRIES
 from jharnet_monitor.security.tokens import read_secret
 
 T = TypeVar("T")
 
-ANSWER_SECONDS, TRIES = 2.5, 3
-"""UDP repeats no lost question by itself."""
 MOST_INTERFACES = 1000
 """No more names than this are looked through."""
 FRAMING_BYTES = {6: 18}

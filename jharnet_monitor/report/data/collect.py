@@ -20,7 +20,7 @@ from jharnet_monitor.judge.outages.availability import account
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics import intervals as stats
 from jharnet_monitor.judge.statistics.intervals import Days
-from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.model import Measurement, Outcome, Route
 from jharnet_monitor.report.data.aggregate import (
     by_day,
     clipped,
@@ -35,8 +35,8 @@ from jharnet_monitor.store.bulk_reader import Block, Extent, Packets
 from jharnet_monitor.store.retention import Day
 
 DOWN, UP = "download_bits_per_second", "upload_bits_per_second"
-LINE = ("jharnet", "trains")
-"""The paths of tests that speak of the JharNet line; the second are estimates by packet trains."""
+LINE = (Route.JHARNET, Route.TRAINS)
+"""The routes of tests that speak of the JharNet line; the second are estimates by packet trains."""
 
 
 @dataclass(slots=True)
@@ -119,7 +119,7 @@ class Collector:
 
         A drill's gallery is another matter: its office sends a small picture, and no more is asked.
         """
-        if measurement.path != "jharnet":
+        if measurement.route is not Route.JHARNET:
             return
         self._days.add(measurement.started_at.astimezone(self._zone).date())
         if measurement.started_at >= self.period.start:
@@ -129,17 +129,17 @@ class Collector:
         """Count a speed test of any path."""
         self._days.add(measurement.started_at.astimezone(self._zone).date())
         down, up = measurement.values.get(DOWN), measurement.values.get(UP)
-        if measurement.outcome is not Outcome.OK or not measurement.counts:
+        if measurement.outcome is not Outcome.OK or not measurement.is_conclusive:
             return
-        if measurement.path in LINE:
+        if measurement.route in LINE:
             self._tests.append(measurement)
-        elif measurement.path == "internet" and measurement.started_at >= self.period.start:
+        elif measurement.route is Route.INTERNET and measurement.started_at >= self.period.start:
             self._internet.append(SpeedTest(measurement.started_at, down, up))
 
     def add_minutes(self, day: date, block: Block) -> None:
         """Count minutes of latency of one day."""
         self._days.add(day)
-        if block.path != "jharnet":  # an agent's own view of its gateway is another matter
+        if block.path != Route.JHARNET:  # an agent's own view of its gateway is another matter
             return
         self.see(Extent(block.count, block.first, block.last))
         if not block.conditions.get("under_load"):
@@ -148,7 +148,7 @@ class Collector:
     def add_packets(self, day: date, packets: Packets) -> None:
         """Count what was sent on a day before the period: it tells of the line's loss."""
         self._days.add(day)
-        if packets.path == "jharnet" and not packets.conditions.get("under_load"):
+        if packets.path == Route.JHARNET and not packets.conditions.get("under_load"):
             tally = self._latency.setdefault(day, LatencyTally())
             tally.sent += int(packets.sent)
             tally.received += int(packets.received)
@@ -162,7 +162,7 @@ class Collector:
 
     def add_kept(self, kept: Day) -> None:
         """Count a day whose minutes were pruned: only how they were spread is left of it."""
-        if kept.path == "jharnet":
+        if kept.path == Route.JHARNET:
             self._kept[kept.day] = kept.values
 
     def summary(self, spans: Sequence[Span], history: Sequence[Point]) -> OfficeSummary:
@@ -219,7 +219,7 @@ class Collector:
         tests = (
             SpeedTest(test.started_at, test.values.get(DOWN), test.values.get(UP))
             for test in self._tests
-            if test.path == "jharnet" and test.started_at >= self.period.start
+            if test.route is Route.JHARNET and test.started_at >= self.period.start
         )
         return sorted(tests, key=lambda test: test.at)
 

@@ -15,7 +15,7 @@ from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.calendar.windows import office_windows, placed
 from jharnet_monitor.judge.outages.availability import account
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.model import RETEST, Outcome
+from jharnet_monitor.model import RETEST, Outcome, Route
 from jharnet_monitor.report.data.aggregate import clipped, conference, speed
 from jharnet_monitor.report.data.collect import DOWN
 from jharnet_monitor.report.data.summary import Point
@@ -47,7 +47,7 @@ def history(
     calls = store.measurements(
         office=office.id,
         probe="conference",
-        path="jharnet",
+        path=Route.JHARNET,
         since=earlier[0].start,
         until=earlier[-1].end,
     )
@@ -83,7 +83,7 @@ class _Rates:
     ) -> _Rates:
         found: list[tuple[int, float]] = []
         for block in store.figures.blocks(office.id, "bandwidth", *bounds, starts=True):
-            counts = block.path == "jharnet" and block.outcome is Outcome.OK
+            counts = block.path == Route.JHARNET and block.outcome is Outcome.OK
             if counts and block.conditions.get(RETEST) != "due" and DOWN in block.values:
                 found += zip(block.starts, block.values[DOWN], strict=True)
         found.sort()

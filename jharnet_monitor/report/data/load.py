@@ -12,7 +12,8 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.line.assess import enough_off_hours
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.model import Measurement, parse_utc
+from jharnet_monitor.model import Measurement, Route, parse_utc
+from jharnet_monitor.probes import PROBES
 from jharnet_monitor.report.data.collect import Collector
 from jharnet_monitor.report.data.history import earlier_periods, history
 from jharnet_monitor.report.data.state_spans import spans
@@ -21,6 +22,8 @@ from jharnet_monitor.store import Store
 from jharnet_monitor.store.bulk_reader import Packets
 
 DAY = timedelta(days=1)
+MINUTES = "latency"
+"""The probe that measures all the time: read by the day, for all offices at once."""
 AT_ONCE = 16
 """So many offices' tests are held at a time."""
 
@@ -94,10 +97,10 @@ def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Per
     zone = period.start.tzinfo
     for day in period.days:
         begin, end = (datetime.combine(d, time(), zone) for d in (day, day + DAY))
-        for block in store.figures.blocks(None, "latency", begin, end):
+        for block in store.figures.blocks(None, MINUTES, begin, end):
             if block.office in collectors:
                 collectors[block.office].add_minutes(day, block)
-    for kept in store.retention.days(period.days[0], period.days[-1] + DAY, probe="latency"):
+    for kept in store.retention.days(period.days[0], period.days[-1] + DAY, probe=MINUTES):
         if kept.office in collectors:
             collectors[kept.office].add_kept(kept)
 
@@ -105,7 +108,7 @@ def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Per
 def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
     """What one office was tested with, from the beginning of the stretch that is judged."""
     office, period = collector.office, collector.period
-    for probe in ("bandwidth", "conference", "utilisation"):
+    for probe in PROBES.keys() - {MINUTES}:
         for extent in store.figures.extents(office.id, probe, (period.start, period.end)):
             collector.see(extent)
     for test in _tests(store, collector, since):
@@ -145,16 +148,16 @@ def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Meas
     """
     office, period = collector.office.id, collector.period
 
-    def of(path: str, begin: datetime) -> list[Measurement]:
+    def of(route: Route, begin: datetime) -> list[Measurement]:
         return store.measurements(
-            office=office, probe="bandwidth", path=path, since=begin, until=period.end
+            office=office, probe="bandwidth", path=route, since=begin, until=period.end
         )
 
-    tests = of("jharnet", since)
+    tests = of(Route.JHARNET, since)
     yield from tests
-    yield from of("internet", period.start)
+    yield from of(Route.INTERNET, period.start)
     if not enough_off_hours(collector.config, tests):
-        yield from of("trains", since)
+        yield from of(Route.TRAINS, since)
 
 
 def _known_until(store: Store, config: Config, until: datetime) -> datetime:

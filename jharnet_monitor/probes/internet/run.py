@@ -17,34 +17,30 @@ from typing import Any
 
 import aiohttp
 
-from jharnet_monitor.config import Config, Office
-from jharnet_monitor.config.schema import Link
 from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS
-from jharnet_monitor.model import HEADQUARTERS, Cause
+from jharnet_monitor.model import Cause, Route
 from jharnet_monitor.probes.bandwidth.plan import HEADROOM
 from jharnet_monitor.probes.base import (
     AgentContext,
     Channel,
     Failed,
     NoData,
-    Probe,
     ProbeContext,
     ProbeError,
     Reading,
 )
+from jharnet_monitor.probes.internet.plan import (
+    DIRECTION_SECONDS,
+    OVERHEAD_BYTES,
+    most_bytes,
+    rates,
+)
 
-TIME_LIMIT_SECONDS = 90.0
 PROCESS_SECONDS = 70.0
-DIRECTION_SECONDS = 5.0
-"""Longer than on JharNet: several short connections, and other people's traffic on the way."""
 ONE_THREAD_RATE, MORE_THREADS = 20e6, 4
 """A narrow line is filled by one connection; several only flood its queue."""
 LEAST_SECONDS = 0.9 * WINDOW_SECONDS
 """No rate is told before a window has been seen of it."""
-LATE_STOP_SECONDS = 0.1
-"""So much later than its bytes are spent a busy computer may end a direction."""
-RATE_WITHOUT_CONTRACT = 34e6
-OVERHEAD_BYTES = 100_000
 MARGIN = 0.1
 """How much more a client may claim to have got through than the server says arrived."""
 MAX_RESULT_BYTES = 1 << 16
@@ -60,33 +56,15 @@ _FAILURES = (
 )
 
 
-def most_bytes(rate: float) -> int:
-    """IP bytes that one direction may take of a line of `rate` bit/s."""
-    return int(rate * DIRECTION_SECONDS / 8 / 2)
-
-
-def _rates(context: ProbeContext) -> tuple[float, float]:
-    link = context.office.link
-    if link is None:
-        return RATE_WITHOUT_CONTRACT, RATE_WITHOUT_CONTRACT
-    return link.contracted, link.contracted if link.contracted_up is None else link.contracted_up
-
-
-def cost(context: ProbeContext) -> int:
-    """The most bytes that one run puts on the office's line, both ways together."""
-    late = sum(int(rate * HEADROOM * LATE_STOP_SECONDS / 8) for rate in _rates(context))
-    return sum(most_bytes(rate) for rate in _rates(context)) + late + OVERHEAD_BYTES
-
-
-def order(server: str | None, rates: tuple[float, float]) -> dict[str, Any]:
+def order(server: str | None, planned: tuple[float, float]) -> dict[str, Any]:
     """What the process at the measuring end is told."""
     return {
         "server": _address(server),
         "run": secrets.token_urlsafe(12),
-        "rate": {"download": rates[0] * HEADROOM, "upload": rates[1] * HEADROOM},
-        "threads": 1 if max(rates) <= ONE_THREAD_RATE else MORE_THREADS,
+        "rate": {"download": planned[0] * HEADROOM, "upload": planned[1] * HEADROOM},
+        "threads": 1 if max(planned) <= ONE_THREAD_RATE else MORE_THREADS,
         "seconds": DIRECTION_SECONDS,
-        "bytes": {"download": most_bytes(rates[0]), "upload": most_bytes(rates[1])},
+        "bytes": {"download": most_bytes(planned[0]), "upload": most_bytes(planned[1])},
     }
 
 
@@ -98,10 +76,13 @@ def _address(server: str | None) -> str | None:
 
 
 async def run(context: ProbeContext) -> Reading:
-    """Let the office's agent measure; raises `Failed` or `NoData`."""
+    """Let the agent measure, or this machine at headquarters; raises `Failed` or `NoData`."""
+    if context.at_headquarters:
+        asked = order(context.config.probes.bandwidth.internet_server, rates(context))
+        return await judge(asked, await perform(asked))
     if context.agent is None:
         raise NoData(Cause.NO_AGENT)
-    asked = order(context.config.probes.bandwidth.internet_server, _rates(context))
+    asked = order(context.config.probes.bandwidth.internet_server, rates(context))
     channel = await context.agent.open("internet", asked)
     try:
         result = await channel.receive()
@@ -110,32 +91,7 @@ async def run(context: ProbeContext) -> Reading:
     return await judge(asked, result)
 
 
-def headquarters(config: Config) -> Office:
-    """Headquarters in the place of an office: its line is the uplink."""
-    uplink = config.hub.uplink
-    return Office(
-        id=HEADQUARTERS,
-        name="Headquarters",
-        name_hi="मुख्यालय",
-        router=uplink.gateway or "127.0.0.1",
-        link=Link.model_construct(contracted=uplink.contracted),
-        snmp=uplink.snmp,
-    )
-
-
-async def at_headquarters(context: ProbeContext) -> Reading:
-    """Measure headquarters' own way to the Internet; raises `Failed` or `NoData`."""
-    asked = order(context.config.probes.bandwidth.internet_server, _rates(context))
-    return await judge(asked, await perform(asked))
-
-
-AT_HEADQUARTERS = Probe(
-    "bandwidth", at_headquarters, lambda context: TIME_LIMIT_SECONDS, heavy=True, cost=cost
-)
-"""Run by no agent and on no office, so it is not one of `PROBES`."""
-
-
-async def far_side(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
+async def agent_task(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """The agent's half: one order, one result."""
     asked = {
         key: params.get(key) for key in ("server", "run", "rate", "threads", "seconds", "bytes")
@@ -172,7 +128,7 @@ async def perform(asked: Mapping[str, Any]) -> dict[str, Any]:
 async def judge(asked: Mapping[str, Any], result: Mapping[str, Any]) -> Reading:
     """A reading from a client's result; raises `Failed`, or `NoData` for what cannot be so."""
     spent = _count(result.get("bytes_down")) + _count(result.get("bytes_up"))
-    conditions: dict[str, Any] = {"path": "internet"}
+    conditions: dict[str, Any] = {"path": Route.INTERNET.value}
     if isinstance(result.get("server"), str):
         conditions["server"] = result["server"][:200]
     values: dict[str, float] = {}
@@ -232,8 +188,8 @@ def _raise_error(result: Mapping[str, Any]) -> None:
 
 def _check_books(values: Mapping[str, float], spent: int) -> None:
     """Raise `NoData` where fewer bytes are owned up to than those rates take to be measured."""
-    rates = sum(rate for name, rate in values.items() if name.endswith("_bits_per_second"))
-    if spent < LEAST_SECONDS * rates / 8:
+    total = sum(rate for name, rate in values.items() if name.endswith("_bits_per_second"))
+    if spent < LEAST_SECONDS * total / 8:
         raise NoData(Cause.BAD_REPORT, f"{spent} bytes are too few for what was measured")
 
 

@@ -1,0 +1,98 @@
+"""The metric families of the bandwidth probe: of every office, and of headquarters' own line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from jharnet_monitor.model import Measurement, Outcome, Route, quantity
+from jharnet_monitor.probes.families import (
+    DistrictView,
+    Family,
+    OfficeFamily,
+    OfficeView,
+    Point,
+    by_direction,
+    of_quantity,
+    values_by_direction,
+)
+
+_ROUTES = (Route.JHARNET, Route.INTERNET)
+
+
+def _capacity(view: OfficeView) -> Iterable[Point]:
+    """The newest estimate of each direction, whether a full test or packet trains made it."""
+    runs = [view.newest("bandwidth", route) for route in (Route.JHARNET, Route.TRAINS)]
+    newest_first = sorted(
+        (run for run in runs if run is not None), key=lambda run: run.started_at, reverse=True
+    )
+    found: dict[tuple[str, ...], float] = {}
+    for run in newest_first:
+        for labels, value in values_by_direction(run, "bandwidth", "capacity_bits_per_second"):
+            found.setdefault(labels, value)
+    return found.items()
+
+
+def _contracted(view: OfficeView) -> Iterable[Point]:
+    if view.office.link:
+        yield (), view.office.link.contracted / 8
+
+
+def _contracted_up(view: OfficeView) -> Iterable[Point]:
+    if view.office.link:
+        yield (), (view.office.link.contracted_up or view.office.link.contracted) / 8
+
+
+FAMILIES = (
+    by_direction("bandwidth", "bits_per_second",
+                 "IP rate delivered; down is towards the office, up from it", _ROUTES),
+    OfficeFamily(quantity("bandwidth", "download_capacity_bits_per_second").metric, "gauge",
+                 "What the line can carry, estimated by packet trains; not what is left of it",
+                 _capacity, ("direction",)),
+    OfficeFamily("bandwidth_contracted_bytes_per_second", "gauge",
+                 "Rate contracted towards the office", _contracted),
+    OfficeFamily("bandwidth_contracted_upload_bytes_per_second", "gauge",
+                 "Rate contracted from the office", _contracted_up),
+    by_direction("bandwidth", "loaded_rtt_seconds",
+                 "Round-trip time while the bandwidth test filled the line", _ROUTES),
+    of_quantity("bandwidth", "idle_rtt_seconds"),
+)  # fmt: skip
+
+
+def _uplink_test(stem: str) -> Callable[[DistrictView], Iterator[Point]]:
+    """A reader of headquarters' own test, for each direction."""
+
+    def read(view: DistrictView) -> Iterator[Point]:
+        return values_by_direction(_newest(view), "bandwidth", stem)
+
+    return read
+
+
+def _newest(view: DistrictView) -> Measurement | None:
+    return view.newest_at_headquarters("bandwidth", Route.INTERNET)
+
+
+def _uplink_success(view: DistrictView) -> Iterable[Point]:
+    measurement, last = _newest(view), view.last_at_headquarters("bandwidth", Route.INTERNET)
+    if measurement is not None and last is not None and last.outcome is not Outcome.NO_DATA:
+        yield (), float(measurement.outcome is Outcome.OK)
+
+
+def _uplink_run(view: DistrictView) -> Iterable[Point]:
+    last = view.last_at_headquarters("bandwidth", Route.INTERNET)
+    if last is not None:
+        yield (), last.started_at.timestamp()
+
+
+DISTRICT_FAMILIES = (
+    Family("uplink_internet_bytes_per_second", "gauge",
+           "IP rate between headquarters and the Internet; down is towards headquarters",
+           _uplink_test("bits_per_second"), ("direction",)),
+    Family("uplink_internet_loaded_rtt_seconds", "gauge",
+           "Round-trip time from headquarters to the Internet while that test filled the uplink",
+           _uplink_test("loaded_rtt_seconds"), ("direction",)),
+    Family("uplink_internet_success", "gauge",
+           "1 when headquarters' newest Internet test was ok, 0 when the network failed it",
+           _uplink_success),
+    Family("uplink_internet_last_run_timestamp_seconds", "gauge",
+           "When headquarters' newest Internet test began", _uplink_run),
+)  # fmt: skip

@@ -1,0 +1,59 @@
+"""The metric families of the conference probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from jharnet_monitor.probes.families import (
+    DistrictView,
+    Family,
+    OfficeFamily,
+    OfficeView,
+    Point,
+    by_direction,
+    of_quantity,
+    values_by_direction,
+)
+from jharnet_monitor.rtc.profiles import rung
+
+PROFILE_GRADES = (("audio", 1), ("180p", 2), ("360p", 3), ("720p", 4))
+"""The least grade with which a conference of a profile can be held."""
+
+
+def _by_direction_and_media(name: str, help_: str) -> OfficeFamily:
+    """The gauge of a quantity that exists for each direction, of sound and of picture."""
+
+    def read(view: OfficeView) -> Iterator[Point]:
+        newest = view.newest("conference")
+        for media in ("audio", "video"):
+            for labels, value in values_by_direction(newest, "conference", f"{media}_{name}"):
+                yield (*labels, media), value
+
+    return OfficeFamily(f"conference_{name}", "gauge", help_, read, ("direction", "media"))
+
+
+def _ready(view: OfficeView) -> Iterable[Point]:
+    measurement = view.newest("conference")
+    if measurement is not None and "grade" in measurement.values:
+        for profile, least in PROFILE_GRADES:
+            yield (profile,), 1 if measurement.values["grade"] >= least else 0
+
+
+def _needed(_: DistrictView) -> Iterable[Point]:
+    return (((profile,), rung(profile).line_rate / 8) for profile, _ in PROFILE_GRADES)
+
+
+FAMILIES = (
+    of_quantity("conference", "grade"),
+    OfficeFamily("conference_ready", "gauge",
+                 "1 when a conference of the profile could be held both ways, else 0",
+                 _ready, ("profile",)),
+    _by_direction_and_media(
+        "mos", "Mean opinion score: voice by ITU-T G.107, picture by G.1070 where it holds"),
+    _by_direction_and_media("loss_ratio", "Share of media packets that never arrived"),
+    by_direction("conference", "freeze_ratio", "Share of the call with the picture frozen"),
+)  # fmt: skip
+DISTRICT_FAMILIES = (
+    Family("conference_needed_bytes_per_second", "gauge",
+           "IP rate that one call of the profile takes each way", _needed, ("profile",)),
+)  # fmt: skip

@@ -1,0 +1,62 @@
+"""What a conference call takes of the line, before it starts: rungs, rates, bytes, time."""
+
+from __future__ import annotations
+
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.base import NoData, ProbeContext
+from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung, rungs_below
+
+OVERHEAD_SECONDS = 73.0
+"""Set-up, overtime of a call that changed its rung, and the exchange of reports."""
+OVERHEAD_SHARE = 0.05
+"""Retransmissions and RTCP, beside the media."""
+
+
+def profile(context: ProbeContext) -> Rung:
+    """The highest rung that the call may try; raises `NoData` where there is none of the name."""
+    name = str(context.options.get("profile", context.config.probes.conference.profile))
+    if name not in PROFILES:
+        raise NoData(Cause.NOT_CONFIGURED, f"no profile {name!r}; there are {', '.join(PROFILES)}")
+    return rung(name)
+
+
+def granted(context: ProbeContext) -> Rung:
+    """The highest rung up to the profile that fits into what was granted of the uplink."""
+    for step in reversed(rungs_below(profile(context))):
+        if step.line_rate <= context.granted * (1 + 1e-9):
+            return step
+    raise NoData(
+        Cause.UPLINK_BUSY, f"{context.granted:.0f} bit/s of the uplink are too few for a call"
+    )
+
+
+def seconds(context: ProbeContext) -> float:
+    """How long the call lasts."""
+    return float(context.options.get("seconds", context.config.probes.conference.seconds))
+
+
+def upward(context: ProbeContext, top: Rung) -> Rung:
+    """What the office sends: as much as it is sent, unless it is told to send less."""
+    own = rung(str(context.options.get("up", top.name)))
+    return min(own, top, key=lambda step: step.line_rate)
+
+
+def call_bytes(down: Rung, up: Rung, length: float) -> int:
+    """Bytes that a call of these rungs puts on the line in `length` seconds, both ways together."""
+    return int((down.line_rate + up.line_rate) * length * (1 + OVERHEAD_SHARE) / 8)
+
+
+def cost(context: ProbeContext) -> int:
+    """Bytes that one call puts on the office's line, both ways together."""
+    top = profile(context)
+    return call_bytes(top, upward(context, top), seconds(context))
+
+
+def reserve(context: ProbeContext) -> float:
+    """bit/s that one call takes of the uplink, each way at the same time."""
+    return profile(context).line_rate
+
+
+def time_limit(context: ProbeContext) -> float:
+    """Seconds after which a call is given up."""
+    return 1.5 * seconds(context) + OVERHEAD_SECONDS

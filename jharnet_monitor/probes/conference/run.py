@@ -1,0 +1,178 @@
+"""A run of the conference probe: one call, from the offer to the judgement."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.base import (
+    ChannelClosed,
+    Failed,
+    NoData,
+    ProbeContext,
+    ProbeError,
+    Reading,
+)
+from jharnet_monitor.probes.conference import plan
+from jharnet_monitor.probes.conference.result import CallSides, reading
+from jharnet_monitor.probes.conference.signalling import Dialogue, seen_of, sent_of
+from jharnet_monitor.rtc.aiortc_private import LibraryChanged
+from jharnet_monitor.rtc.browser import BROWSER, BrowserAccount, BrowserSent
+from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.codecs import Codec
+from jharnet_monitor.rtc.failure import CallFailed, route_address
+from jharnet_monitor.rtc.media.clips import ClipsMissing
+from jharnet_monitor.rtc.profiles import Rung
+from jharnet_monitor.rtc.sdp import (
+    MAX_CANDIDATES,
+    BadDescription,
+    candidate_addresses,
+    offered_codec,
+)
+from jharnet_monitor.rtc.stats.call_stats import BadReport, Sent
+from jharnet_monitor.rtc.stats.live_stats import LiveSample, LiveStats
+
+SEEN_WITHIN = 40.0
+"""Seconds for the office's account of the call, over a line that may lose every fifth packet."""
+BEAT_SECONDS = 1.0
+NO_CONFERENCE = {"grade": 0.0}
+
+
+def _codec(context: ProbeContext) -> Codec:
+    codec: Codec = context.options.get("codec", context.config.probes.conference.codec)
+    return codec
+
+
+async def run(context: ProbeContext) -> Reading:
+    """Hold one call; raises `Failed` with grade 0 where the network lets none come about."""
+    if context.agent is None:
+        raise NoData(Cause.NO_AGENT)
+    top, seconds = plan.granted(context), plan.seconds(context)
+    try:
+        channel = await context.agent.open(
+            "conference", _asked(context, plan.upward(context, top), seconds)
+        )
+    except ChannelClosed as error:
+        raise NoData(Cause.AGENT_LOST, str(error)) from error
+    dialogue, meter = Dialogue(channel), Meter()
+    try:
+        told = await _hold(context, dialogue, top, seconds, meter)
+    except CallFailed as error:
+        raise meter.charge(_as_probe_error(error)) from error
+    except (BadReport, BadDescription) as error:
+        raise meter.charge(NoData(Cause.BAD_REPORT, str(error))) from error
+    except (LibraryChanged, ClipsMissing) as error:
+        raise NoData(Cause.INTERNAL_ERROR, str(error)) from error
+    except ProbeError as error:
+        raise meter.charge(error) from error
+    finally:
+        await dialogue.end()
+    return Reading(told.values, {**told.conditions, "bytes_spent": meter.bytes})
+
+
+@dataclass(slots=True)
+class Meter:
+    """What a call took of the office's byte budget, whatever became of it."""
+
+    bytes: int = 0
+
+    def charge(self, error: ProbeError) -> ProbeError:
+        """The same error, with the bill."""
+        if self.bytes:
+            error.conditions["bytes_spent"] = self.bytes
+        return error
+
+
+def _asked(context: ProbeContext, top: Rung, seconds: float) -> Mapping[str, Any]:
+    """What the far half is told; a page has no table of rungs, so that it is told their figures."""
+    figures = {"width": top.width, "height": top.height, "video": top.video}
+    return {"profile": top.name, "seconds": seconds, "codec": _codec(context), **figures}
+
+
+def _as_probe_error(error: CallFailed) -> ProbeError:
+    if error.by_network:
+        return Failed(error.cause, error.detail, values=NO_CONFERENCE)
+    return NoData(error.cause, error.detail)
+
+
+async def _hold(
+    context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: float, meter: Meter
+) -> Reading:
+    message = await dialogue.hear("offer")
+    offer, browser = message.get("sdp"), message.get("client") == BROWSER
+    address = await _own_address(context, offer)
+    codec = offered_codec(offer, _codec(context))
+    async with (
+        await Call.new(address, top, context.config.hub.udp_range, codec) as call,
+        metered(call, meter),
+    ):
+        if browser:
+            dialogue.on_account = lambda told: call.accounted(BrowserAccount.from_json(told))
+        await dialogue.say("answer", sdp=await call.answer(offer))
+        if browser:
+            call.advise_rate(plan.upward(context, top))
+        await dialogue.unless_broken(call.connect())
+        watching = asyncio.create_task(_watched(call, context.options.get("watch")))
+        hearing = asyncio.create_task(dialogue.hear("sent", 2 * seconds + 20))
+        hearing.add_done_callback(lambda _: call.peer_finished())
+        try:
+            await dialogue.unless_broken(call.talk(seconds))
+            ours = call.sent()
+            await dialogue.say("sent", **ours.to_json())
+            message = await hearing
+            told = BrowserSent.from_json(message) if browser else sent_of(message)
+        finally:
+            hearing.cancel()
+            watching.cancel()
+            await asyncio.wait({hearing, watching})
+        theirs = told if isinstance(told, Sent) else await call.numbered(told)
+        up = await call.seen(theirs)
+        down = seen_of(await dialogue.hear("seen", SEEN_WITHIN))
+        up = replace(up, datagrams_received=call.datagrams[1])  # the last came while we waited
+    client = {} if isinstance(told, Sent) else told.conditions()
+    if (upward := plan.upward(context, top)) != top:
+        client["up_profile"] = upward.name
+    criteria = Criteria(**context.config.thresholds.call.model_dump())
+    return reading(top, CallSides(ours, theirs, down, up), criteria, client, codec)
+
+
+async def _watched(call: Call, watch: Callable[[LiveSample], None] | None) -> None:
+    """Tell whoever watches how the call stands, once a second."""
+    pulse = LiveStats(call)
+    while watch is not None:
+        watch(pulse.beat())
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+@asynccontextmanager
+async def metered(call: Call, meter: Meter) -> AsyncIterator[None]:
+    """Read the meter at the call's end, however it ends."""
+    try:
+        yield
+    finally:
+        meter.bytes = call.line_bytes
+
+
+async def _own_address(context: ProbeContext, offer: object) -> str:
+    """Our address on the way to the agent: to what its offer names, else from where it dialled.
+
+    A browser hides its addresses behind mDNS names unless it uses its camera, and may name
+    addresses that lead nowhere from here; it comes to us by its own checks all the same.
+    """
+    targets = candidate_addresses(offer) if isinstance(offer, str) else []
+    if context.agent is not None and context.agent.address is not None:
+        targets.append(context.agent.address)
+    if not targets:
+        raise BadDescription("the agent's offer names no address")
+    for number, target in enumerate(targets[:MAX_CANDIDATES], 1):
+        try:
+            return await asyncio.to_thread(route_address, target)
+        except CallFailed:
+            if number == min(len(targets), MAX_CANDIDATES):
+                raise
+    raise AssertionError("a loop over targets ends by return or raise")

@@ -1,0 +1,143 @@
+"""What a metric family is, what its readers are given, and families made from quantities.
+
+A probe declares the families of what it measures; `metrics` collects them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.live import Live, OfficeLive
+from jharnet_monitor.model import QUANTITIES, Measurement, Quantity, Route, quantity, series_key
+
+PREFIX = "jharnet_"
+
+Point = tuple[tuple[str, ...], float]
+"""Values of the labels (without `office`), and the value in a base unit."""
+Kind = Literal["gauge", "counter", "info", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class DistrictView:
+    """The whole live state at one moment."""
+
+    live: Live
+    now: datetime
+    current: Mapping[str, Measurement]
+    """Headquarters' own runs that still speak for now, by series."""
+
+    def newest_at_headquarters(
+        self, probe: str, route: Route = Route.JHARNET
+    ) -> Measurement | None:
+        """Headquarters' newest conclusive run of a series, while it speaks for now."""
+        return self.current.get(series_key(probe, route))
+
+    def last_at_headquarters(self, probe: str, route: Route = Route.JHARNET) -> Measurement | None:
+        """Headquarters' last run of a series, whatever became of it and however old it is."""
+        return self.live.headquarters.latest.get(series_key(probe, route))
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.live.config
+
+
+@dataclass(frozen=True, slots=True)
+class OfficeView:
+    """One office at one moment. `current` holds the runs that still speak for now,
+    by series."""
+
+    office: Office
+    live: OfficeLive
+    config: Config
+    current: Mapping[str, Measurement]
+
+    def newest(self, probe: str, route: Route = Route.JHARNET) -> Measurement | None:
+        """The newest conclusive run of a series, while it speaks for now."""
+        return self.current.get(series_key(probe, route))
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its name without the prefix, and how it is read from the whole district.
+
+    A histogram's reader gives the points of its buckets, then `(), sum`; the count is the last
+    bucket's.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    read: Callable[[DistrictView], Iterable[Point]]
+    labels: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """As Prometheus stores it."""
+        return PREFIX + self.name
+
+
+@dataclass(frozen=True, slots=True)
+class OfficeFamily:
+    """One metric of every office: as `Family`, with `office` as its first label."""
+
+    name: str
+    kind: Kind
+    help: str
+    read: Callable[[OfficeView], Iterable[Point]]
+    labels: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """As Prometheus stores it."""
+        return PREFIX + self.name
+
+
+def of_quantity(probe: str, name: str) -> OfficeFamily:
+    """The gauge of one quantity, named and described by the table of quantities."""
+    one = quantity(probe, name)
+
+    def read(view: OfficeView) -> Iterator[Point]:
+        measurement = view.newest(probe)
+        if measurement is not None and name in measurement.values:
+            yield (), measurement.values[name] * one.metric_scale
+
+    return OfficeFamily(one.metric, "gauge", one.help, read)
+
+
+def by_direction(probe: str, stem: str, help_: str, routes: tuple[Route, ...] = ()) -> OfficeFamily:
+    """The gauge of a quantity that exists for each direction, and over each of `routes`.
+
+    `stem` is its name without the direction, such as `freeze_ratio`.
+    """
+    pairs = _directions(probe, stem)
+
+    def read(view: OfficeView) -> Iterator[Point]:
+        for route in routes or (Route.JHARNET,):
+            measurement = view.newest(probe, route)
+            for labels, value in _values(measurement, pairs):
+                yield ((route, *labels) if routes else labels), value
+
+    labels = ("path", "direction") if routes else ("direction",)
+    return OfficeFamily(pairs["down"].metric, "gauge", help_, read, labels)
+
+
+def values_by_direction(measurement: Measurement | None, probe: str, stem: str) -> Iterator[Point]:
+    """The values of a quantity in each direction, in base units, labelled by the direction."""
+    return _values(measurement, _directions(probe, stem))
+
+
+def _values(measurement: Measurement | None, pairs: Mapping[str, Quantity]) -> Iterator[Point]:
+    for direction, one in pairs.items():
+        if measurement is not None and one.name in measurement.values:
+            yield (direction,), measurement.values[one.name] * one.metric_scale
+
+
+def _directions(probe: str, stem: str) -> dict[str, Quantity]:
+    """The quantities of a probe that differ by their direction alone."""
+    found = {q.direction: q for q in QUANTITIES if q.probe == probe and q.stem == stem}
+    return {direction: found[direction] for direction in ("down", "up")}

@@ -1,0 +1,60 @@
+"""A run of the latency probe by hand or on request: a short train of echo requests."""
+
+from __future__ import annotations
+
+from jharnet_monitor.config import Office
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.base import NoData, ProbeContext, Reading
+from jharnet_monitor.probes.dns import resolve
+from jharnet_monitor.probes.latency.icmp import EchoSocket, Family
+from jharnet_monitor.probes.latency.pinger import Pinger, family_of
+from jharnet_monitor.probes.latency.probe import PACKETS, PACKETS_PER_SECOND
+from jharnet_monitor.probes.latency.statistics import Tally
+
+
+def measured_address(office: Office) -> tuple[str, str]:
+    """Role and host that an office's latency is measured to.
+
+    The router is the end of the line itself and answers whether or not a PC is switched on;
+    the PC stands in where no router is known.
+    """
+    if office.router is not None:
+        return "router", office.router
+    if office.pc is not None:
+        return "pc", office.pc
+    raise ValueError(f"{office.id} has no address")  # the configuration does not allow it
+
+
+async def run(context: ProbeContext) -> Reading:
+    """Send `options["packets"]` requests (default 20) at 10 a second, on a socket of their own.
+
+    Their ICMP identifier is `conditions["icmp_id"]`, so that a capture, or the lab, can be asked
+    for exactly these packets. Raises `Failed` (`no_reply`) and `NoData` (`name_not_resolved`,
+    `not_sent`, `host_overloaded`).
+    """
+    settings = context.config.probes.latency
+    role, host = measured_address(context.office)
+    address = await resolve(host)
+    pinger = Pinger(settings.timeout, settings.dscp)
+    tally = Tally()
+    try:
+        socket = _open(pinger, family_of(address))
+        for number in range(int(context.options.get("packets", PACKETS))):
+            if number:
+                await context.clock.sleep(1 / PACKETS_PER_SECOND)
+            try:
+                pinger.send(tally, address)
+            except OSError as error:
+                tally.refuse(error)
+        await pinger.settle()
+        conditions = {"target": role, "address": address[0], "icmp_id": socket.ident}
+    finally:
+        pinger.close()
+    return tally.reading(conditions)
+
+
+def _open(pinger: Pinger, family: Family) -> EchoSocket:
+    try:
+        return pinger.open(family)
+    except OSError as error:  # no right to, or no such family here
+        raise NoData(Cause.NOT_SENT, str(error)) from error

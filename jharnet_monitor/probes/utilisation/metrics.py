@@ -1,0 +1,70 @@
+"""The metric families of the utilisation probe: of every office, and of headquarters' uplink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from jharnet_monitor.config import Office
+from jharnet_monitor.model import Measurement, quantity
+from jharnet_monitor.probes.families import (
+    DistrictView,
+    Family,
+    OfficeFamily,
+    OfficeView,
+    Point,
+    by_direction,
+    values_by_direction,
+)
+
+_UPTIME = quantity("utilisation", "router_uptime_seconds")
+
+
+def _rates(reading: Measurement | None) -> Iterator[Point]:
+    """Bytes a second each way; nothing where two readings gave no rate."""
+    return values_by_direction(reading, "utilisation", "bits_per_second")
+
+
+def _shares(reading: Measurement | None, contracts: Mapping[str, float]) -> Iterator[Point]:
+    """The same as a share of what the line is contracted for that way, in bit/s."""
+    for (direction,), rate in _rates(reading):
+        if direction in contracts:
+            yield (direction,), rate * 8 / contracts[direction]
+
+
+def _contracts(office: Office) -> dict[str, float]:
+    link = office.link
+    if link is None:
+        return {}
+    return {"down": link.contracted, "up": link.contracted_up or link.contracted}
+
+
+def _uplink(view: DistrictView) -> Measurement | None:
+    return view.newest_at_headquarters("utilisation")
+
+
+def _uplink_contracts(view: DistrictView) -> dict[str, float]:
+    return dict.fromkeys(("down", "up"), view.config.hub.uplink.contracted)
+
+
+def _uptime(view: OfficeView) -> Iterator[Point]:
+    reading = view.newest("utilisation")
+    if reading is not None and _UPTIME.name in reading.values:
+        yield (), reading.values[_UPTIME.name]
+
+
+FAMILIES = (
+    by_direction("utilisation", "bits_per_second",
+                 "Mean IP rate of all traffic on the router's interface since the reading before"),
+    OfficeFamily("utilisation_ratio", "gauge",
+                 "The same as a share of the contracted rate; absent without a contract",
+                 lambda view: _shares(view.newest("utilisation"), _contracts(view.office)),
+                 ("direction",)),
+    OfficeFamily(_UPTIME.name, "gauge", f"{_UPTIME.help}, when it was last asked", _uptime),
+)  # fmt: skip
+DISTRICT_FAMILIES = (
+    Family("uplink_utilisation_bytes_per_second", "gauge",
+           "Mean IP rate of all traffic on headquarters' uplink; down is towards headquarters",
+           lambda view: _rates(_uplink(view)), ("direction",)),
+    Family("uplink_utilisation_ratio", "gauge", "The same as a share of the contracted uplink",
+           lambda view: _shares(_uplink(view), _uplink_contracts(view)), ("direction",)),
+)  # fmt: skip
