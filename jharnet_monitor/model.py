@@ -25,6 +25,7 @@ __all__ = [
     "QUANTITY_NAMES",
     "RETEST",
     "Cause",
+    "Direction",
     "Label",
     "Measurement",
     "OfficeState",
@@ -110,6 +111,24 @@ class Cause(StrEnum):
     THROTTLED = "throttled"
     SERVER_ERROR = "server_error"
     TLS_ERROR = "tls_error"
+
+
+class Direction(StrEnum):
+    """A direction of the line, seen from the office (or, on its uplink, from headquarters).
+
+    >>> [f"{direction}: {direction.transfer}" for direction in Direction]
+    ['down: download', 'up: upload']
+    """
+
+    DOWN = "down"
+    """Towards the office."""
+    UP = "up"
+    """From the office."""
+
+    @property
+    def transfer(self) -> str:
+        """How the quantities of speed tests and counters name it: `download` or `upload`."""
+        return f"{self}load"
 
 
 def _frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -22,13 +22,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jharnet_monitor"
 
 LAYERS = (
-    {"clock", "errors", "quantities"},
+    {"clock", "errors", "profiles", "quantities"},
     {"model", "security"},
     {"config"},
     {"judge", "live"},
-    {"i18n", "rtc", "store"},
-    {"metrics", "probes", "report"},
-    {"dossier", "mail", "web", "wire"},
+    {"i18n", "metrics", "rtc", "store"},
+    {"probes", "report", "web"},
+    {"dossier", "mail", "wire"},
     {"agent", "hub"},
     {"lab"},
     {"demo"},

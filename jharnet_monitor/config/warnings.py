@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from jharnet_monitor.config.schema import Config, Office
+from jharnet_monitor.profiles import Profile, call_bytes
 from jharnet_monitor.security.tls import certificate_expires
 
 EXPIRY_WARNING = timedelta(days=30)
-MEDIA_RATE = {"audio": 0.1e6, "180p": 0.3e6, "360p": 0.7e6, "540p": 1.2e6, "720p": 1.8e6}
-"""bit/s each way that a call with all its lower rungs stays below; for an estimate only."""
 
 
 def warnings(config: Config, now: datetime) -> Iterator[str]:
@@ -21,7 +20,7 @@ def warnings(config: Config, now: datetime) -> Iterator[str]:
         for key in ("to", "roots_to"):
             if getattr(config.report, key):
                 yield f"report.{key}: nothing is mailed without a mail server; add `report: smtp:`"
-    spent = [o.id for o in config.offices if _daily_bytes(config, o) > config.budget]
+    spent = [o.id for o in config.offices if daily_bytes(config, o) > config.budget]
     if spent:
         yield (
             f"budget: the planned tests of {_list(spent)} need more than "
@@ -60,7 +59,7 @@ def _left_out(config: Config) -> Iterator[str]:
         yield "report.to: is empty: the weekly report is made, and sent to nobody"
 
 
-def _daily_bytes(config: Config, office: Office) -> float:
+def daily_bytes(config: Config, office: Office) -> float:
     """What the planned heavy probes will put on the office's line in a day, roughly."""
     if office.agent is None:
         return 0.0
@@ -68,10 +67,13 @@ def _daily_bytes(config: Config, office: Office) -> float:
     rate = 10e6 if office.link is None else office.link.contracted
     tests = 86400 / bandwidth.every * rate * 2 * bandwidth.seconds
     calls = len(conference.at) + (86400 / conference.every if conference.every else 0)
-    media = calls * 2 * MEDIA_RATE[conference.profile] * conference.seconds
     plan = config.probes.drill
-    drills = len(plan.at) * 2 * MEDIA_RATE[plan.profile] * plan.minutes * 60
-    return (tests + media + drills) / 8
+    drills = len(plan.at) * _call_bytes(plan.profile, plan.minutes * 60)
+    return tests / 8 + calls * _call_bytes(conference.profile, conference.seconds) + drills
+
+
+def _call_bytes(profile: Profile, seconds: float) -> int:
+    return call_bytes(profile.rung, profile.rung, seconds)
 
 
 def _list(ids: list[str]) -> str:

@@ -12,7 +12,7 @@ from jharnet_monitor.metrics.family import DistrictView, Family, Point
 from jharnet_monitor.metrics.offices import PROFILE_GRADES, WAYS
 from jharnet_monitor.metrics.traffic import TRAFFIC_DISTRICT_FAMILIES
 from jharnet_monitor.model import Outcome
-from jharnet_monitor.rtc.profiles import rung
+from jharnet_monitor.profiles import rung
 
 
 def _one(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.profiles import Profile
 
 
 class _Asked(BaseModel):
@@ -29,7 +30,7 @@ class AskedBandwidth(_Asked):
 class AskedConference(_Asked):
     """How good a picture at most, for how long, and by which codec."""
 
-    profile: Literal["audio", "180p", "360p", "540p", "720p"] | None = None
+    profile: Annotated[Profile, Field(strict=False)] | None = None
     seconds: Annotated[float, Field(ge=3, le=600)] | None = None
     codec: Literal["vp8", "h264"] | None = None
 

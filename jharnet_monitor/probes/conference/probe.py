@@ -32,13 +32,13 @@ from jharnet_monitor.probes.base import (
 )
 from jharnet_monitor.probes.conference.result import CallSides, reading
 from jharnet_monitor.probes.conference.signalling import Dialogue, seen_of, sent_of
+from jharnet_monitor.profiles import Profile, Rung, call_bytes, rung, rungs_below
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.browser import BROWSER, BrowserAccount, BrowserSent
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.codecs import Codec
 from jharnet_monitor.rtc.failure import CallFailed, route_address
 from jharnet_monitor.rtc.media.clips import ClipsMissing
-from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung, rungs_below
 from jharnet_monitor.rtc.sdp import (
     MAX_CANDIDATES,
     BadDescription,
@@ -57,10 +57,11 @@ NO_CONFERENCE = {"grade": 0.0}
 
 
 def _profile(context: ProbeContext) -> Rung:
-    name = str(context.options.get("profile", context.config.probes.conference.profile))
-    if name not in PROFILES:
-        raise NoData(Cause.NOT_CONFIGURED, f"no profile {name!r}; there are {', '.join(PROFILES)}")
-    return rung(name)
+    name = context.options.get("profile", context.config.probes.conference.profile)
+    try:
+        return Profile.named(name).rung
+    except ValueError as error:
+        raise NoData(Cause.NOT_CONFIGURED, str(error)) from None
 
 
 def _granted(context: ProbeContext) -> Rung:
@@ -91,11 +92,6 @@ def cost(context: ProbeContext) -> int:
     """Bytes that one call puts on the office's line, both ways together."""
     top = _profile(context)
     return call_bytes(top, _upward(context, top), _seconds(context))
-
-
-def call_bytes(down: Rung, up: Rung, seconds: float) -> int:
-    """As `cost`, of a call of these rungs."""
-    return int((down.line_rate + up.line_rate) * seconds * 1.05 / 8)
 
 
 def reserve(context: ProbeContext) -> float:
