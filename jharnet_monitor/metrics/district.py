@@ -9,10 +9,9 @@ from jharnet_monitor import __version__
 from jharnet_monitor.config.schema import Thresholds
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.metrics.family import DistrictView, Family, Point
-from jharnet_monitor.metrics.offices import PROFILE_GRADES, WAYS
 from jharnet_monitor.metrics.traffic import TRAFFIC_DISTRICT_FAMILIES
-from jharnet_monitor.model import Outcome
-from jharnet_monitor.profiles import rung
+from jharnet_monitor.model import Direction, Outcome
+from jharnet_monitor.profiles import Profile
 
 
 def _one(
@@ -50,10 +49,10 @@ def _uplink_test(way_name: str, scale: float) -> Callable[[DistrictView], Iterat
 
     def read(view: DistrictView) -> Iterator[Point]:
         measurement = view.live.uplink_test(view.now)
-        for way, long in WAYS:
-            name = way_name.format(way=long)
+        for direction in Direction:
+            name = way_name.format(way=direction.transfer)
             if measurement is not None and name in measurement.values:
-                yield (way,), measurement.values[name] * scale
+                yield (direction,), measurement.values[name] * scale
 
     return read
 
@@ -76,7 +75,7 @@ def _missed(view: DistrictView) -> Iterable[Point]:
 
 
 def _needed(_: DistrictView) -> Iterable[Point]:
-    return (((profile,), rung(profile).line_rate / 8) for profile, _ in PROFILE_GRADES)
+    return (((profile,), profile.rung.line_rate / 8) for profile in Profile)
 
 
 def _district(view: DistrictView) -> Iterable[Point]:

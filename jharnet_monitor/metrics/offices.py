@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from jharnet_monitor.live import RTT_BOUNDS, PastOutage
 from jharnet_monitor.metrics.family import OfficeFamily, OfficeView, Point
 from jharnet_monitor.metrics.traffic import TRAFFIC_OFFICE_FAMILIES
-from jharnet_monitor.model import LIVE_STATES, Measurement, Outcome, quantity
+from jharnet_monitor.model import LIVE_STATES, Direction, Measurement, Outcome, quantity
+from jharnet_monitor.profiles import Profile
 
-PROFILE_GRADES = (("audio", 1), ("180p", 2), ("360p", 3), ("720p", 4))
-"""The least grade with which a conference of a profile can be held."""
-
-WAYS = (("down", "download"), ("up", "upload"))
 _PATHS = (("jharnet", "bandwidth"), ("internet", "bandwidth/internet"))
 _CAPACITY = ("bandwidth", "bandwidth/trains")
 _SHOWN = (
@@ -93,9 +90,9 @@ def _by_way(name: str) -> Callable[[OfficeView], Iterator[Point]]:
 
     def read(view: OfficeView) -> Iterator[Point]:
         measurement = view.current.get("conference")
-        for way in ("down", "up"):
-            if measurement is not None and f"{way}_{name}" in measurement.values:
-                yield (way,), measurement.values[f"{way}_{name}"]
+        for direction in Direction:
+            if measurement is not None and f"{direction}_{name}" in measurement.values:
+                yield (direction,), measurement.values[f"{direction}_{name}"]
 
     return read
 
@@ -118,38 +115,38 @@ def _bandwidth(way_name: str, scale: float) -> Callable[[OfficeView], Iterator[P
     def read(view: OfficeView) -> Iterator[Point]:
         for path, key in _PATHS:
             measurement = view.current.get(key)
-            for way, long in WAYS:
-                name = way_name.format(way=long)
+            for direction in Direction:
+                name = way_name.format(way=direction.transfer)
                 if measurement is not None and name in measurement.values:
-                    yield (path, way), measurement.values[name] * scale
+                    yield (path, direction), measurement.values[name] * scale
 
     return read
 
 
 def _capacity(view: OfficeView) -> Iterable[Point]:
     """The newest estimate of each direction, whether a full test or the trains alone made it."""
-    for way, long in WAYS:
-        name = f"{long}_capacity_bits_per_second"
+    for direction in Direction:
+        name = f"{direction.transfer}_capacity_bits_per_second"
         found = [m for key in _CAPACITY if (m := view.current.get(key)) and name in m.values]
         if found:
-            yield (way,), max(found, key=lambda m: m.started_at).values[name] / 8
+            yield (direction,), max(found, key=lambda m: m.started_at).values[name] / 8
 
 
 def _contracted(view: OfficeView) -> Iterable[Point]:
     if view.office.link:
-        yield (), view.office.link.contracted / 8
+        yield (), view.office.link.rate(Direction.DOWN) / 8
 
 
 def _contracted_up(view: OfficeView) -> Iterable[Point]:
     if view.office.link:
-        yield (), (view.office.link.contracted_up or view.office.link.contracted) / 8
+        yield (), view.office.link.rate(Direction.UP) / 8
 
 
 def _ready(view: OfficeView) -> Iterable[Point]:
     measurement = view.current.get("conference")
     if measurement is not None and "grade" in measurement.values:
-        for profile, least in PROFILE_GRADES:
-            yield (profile,), 1 if measurement.values["grade"] >= least else 0
+        for profile in Profile:
+            yield (profile,), 1 if measurement.values["grade"] >= profile.required_grade else 0
 
 
 def _agent(view: OfficeView) -> Iterable[Point]:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from jharnet_monitor.live import RTT_BOUNDS
 from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
 from jharnet_monitor.metrics.family import Family, OfficeFamily
-from jharnet_monitor.metrics.offices import OFFICE_FAMILIES, PROFILE_GRADES
+from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.registry import ERRORS_FAMILY
 from jharnet_monitor.model import LIVE_STATES, QUANTITIES, Outcome
+from jharnet_monitor.profiles import Profile
 
 _INTRODUCTION = """\
 # Metrics
@@ -61,7 +62,7 @@ def _table(families: Iterable[Family | OfficeFamily]) -> list[str]:
 
 
 def _label_values() -> list[str]:
-    grades = ", ".join(f"`{profile}` from grade {grade}" for profile, grade in PROFILE_GRADES)
+    grades = ", ".join(f"`{profile}` from grade {profile.required_grade}" for profile in Profile)
     return [
         f"- `state`: {_code(LIVE_STATES)}",
         "- `probe`: `latency`, `bandwidth`, `bandwidth/internet`, `bandwidth/trains`, "

@@ -7,31 +7,29 @@ from collections.abc import Iterator, Mapping
 from jharnet_monitor.config import Office
 from jharnet_monitor.live import fresh
 from jharnet_monitor.metrics.family import DistrictView, Family, OfficeFamily, OfficeView, Point
-from jharnet_monitor.model import Measurement, quantity
+from jharnet_monitor.model import Direction, Measurement, quantity
 
-_RATES = {"down": "download_bits_per_second", "up": "upload_bits_per_second"}
 _UPTIME = quantity("utilisation", "router_uptime_seconds")
 
 
 def _bytes(reading: Measurement | None) -> Iterator[Point]:
     """Bytes a second each way; nothing where two readings gave no rate."""
-    for way, name in _RATES.items():
+    for direction in Direction:
+        name = f"{direction.transfer}_bits_per_second"
         if reading is not None and name in reading.values:
-            yield (way,), reading.values[name] / 8
+            yield (direction,), reading.values[name] / 8
 
 
 def _shares(reading: Measurement | None, contracts: Mapping[str, float]) -> Iterator[Point]:
-    """The same as a share of what the line is contracted for that way, in bit/s."""
-    for (way,), rate in _bytes(reading):
-        if way in contracts:
-            yield (way,), rate * 8 / contracts[way]
+    """The same as a share of what the line is contracted for in that direction, in bit/s."""
+    for (direction,), rate in _bytes(reading):
+        if direction in contracts:
+            yield (direction,), rate * 8 / contracts[direction]
 
 
-def _contracts(office: Office) -> dict[str, float]:
+def _contracts(office: Office) -> Mapping[str, float]:
     link = office.link
-    if link is None:
-        return {}
-    return {"down": link.contracted, "up": link.contracted_up or link.contracted}
+    return {} if link is None else {direction: link.rate(direction) for direction in Direction}
 
 
 def _office(view: OfficeView) -> Measurement | None:
@@ -65,6 +63,6 @@ TRAFFIC_DISTRICT_FAMILIES = (
            lambda view: _bytes(_uplink(view)), ("direction",)),
     Family("uplink_utilisation_ratio", "gauge", "The same as a share of the contracted uplink",
            lambda view: _shares(
-               _uplink(view), dict.fromkeys(_RATES, view.config.hub.uplink.contracted)
+               _uplink(view), dict.fromkeys(Direction, view.config.hub.uplink.contracted)
            ), ("direction",)),
 )  # fmt: skip
