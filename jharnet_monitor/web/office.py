@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.live import Live, OfficeLive
-from jharnet_monitor.model import QUANTITIES, Measurement, OfficeState, Outcome
+from jharnet_monitor.model import QUANTITIES, Direction, Measurement, OfficeState, Outcome
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.event_log import Transition
 from jharnet_monitor.web.charts import BUCKET_MINUTES, HOURS, Chart, column_chart, day, line_chart
@@ -148,8 +148,8 @@ def _slots(state: OfficeLive) -> tuple[str, ...]:
 def _contract(office: Office, formats: Formats) -> str:
     if office.link is None:
         return formats.words("web.no_contract")
-    down, up = office.link.contracted, office.link.contracted_up
-    if up is None or up == down:
+    down, up = (office.link.rate(direction) for direction in Direction)
+    if up == down:
         return formats.words("web.office.contract", rate=rate(down))
     return formats.words("web.office.contract_both", down=rate(down), up=rate(up))
 
@@ -242,7 +242,10 @@ def _changes(transitions: Sequence[Transition], formats: Formats) -> list[Change
 
 def _test_line(measurement: Measurement, formats: Formats) -> TestLine:
     values = measurement.values
-    arrows = (("↓", "download_bits_per_second"), ("↑", "upload_bits_per_second"))
+    arrows = [
+        (arrow, f"{direction.transfer}_bits_per_second")
+        for arrow, direction in zip("↓↑", Direction, strict=True)
+    ]
     if measurement.outcome is Outcome.NO_DATA:
         result: tuple[str, ...] = (_outcome(measurement, formats),)
     elif "grade" in values:

@@ -20,7 +20,7 @@ import aiohttp
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.schema import Link
 from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS
-from jharnet_monitor.model import HEADQUARTERS, Cause
+from jharnet_monitor.model import HEADQUARTERS, Cause, Direction
 from jharnet_monitor.probes.bandwidth.plan import HEADROOM
 from jharnet_monitor.probes.base import (
     AgentContext,
@@ -66,27 +66,30 @@ def most_bytes(rate: float) -> int:
 
 
 def _rates(context: ProbeContext) -> tuple[float, float]:
+    """The contracted rates in bit/s, towards the office and from it."""
     link = context.office.link
     if link is None:
         return RATE_WITHOUT_CONTRACT, RATE_WITHOUT_CONTRACT
-    return link.contracted, link.contracted if link.contracted_up is None else link.contracted_up
+    return link.rate(Direction.DOWN), link.rate(Direction.UP)
 
 
 def cost(context: ProbeContext) -> int:
     """The most bytes that one run puts on the office's line, both ways together."""
-    late = sum(int(rate * HEADROOM * LATE_STOP_SECONDS / 8) for rate in _rates(context))
-    return sum(most_bytes(rate) for rate in _rates(context)) + late + OVERHEAD_BYTES
+    rates = _rates(context)
+    late = sum(int(rate * HEADROOM * LATE_STOP_SECONDS / 8) for rate in rates)
+    return sum(map(most_bytes, rates)) + late + OVERHEAD_BYTES
 
 
 def order(server: str | None, rates: tuple[float, float]) -> dict[str, Any]:
-    """What the process at the measuring end is told."""
+    """What the process at the measuring end is told; `rates` as `_rates` gives them."""
+    by_direction = list(zip(Direction, rates, strict=True))
     return {
         "server": _address(server),
         "run": secrets.token_urlsafe(12),
-        "rate": {"download": rates[0] * HEADROOM, "upload": rates[1] * HEADROOM},
+        "rate": {each.transfer: rate * HEADROOM for each, rate in by_direction},
         "threads": 1 if max(rates) <= ONE_THREAD_RATE else MORE_THREADS,
         "seconds": DIRECTION_SECONDS,
-        "bytes": {"download": most_bytes(rates[0]), "upload": most_bytes(rates[1])},
+        "bytes": {each.transfer: most_bytes(rate) for each, rate in by_direction},
     }
 
 
@@ -182,9 +185,10 @@ async def judge(asked: Mapping[str, Any], result: Mapping[str, Any]) -> Reading:
         idle = _positive(result.get("idle_rtt"), 60)
         if idle is not None:
             values["idle_rtt_seconds"] = idle
-        for name in ("download", "upload"):
-            if isinstance(result.get(name), Mapping):
-                _take(name, result[name], values, conditions)
+        for direction in Direction:
+            part = result.get(direction.transfer)
+            if isinstance(part, Mapping):
+                _take(direction, part, values, conditions)
         _raise_error(result)
         _check_books(values, spent)
         await _hold_against_server(asked, result, conditions)
@@ -199,8 +203,12 @@ async def judge(asked: Mapping[str, Any], result: Mapping[str, Any]) -> Reading:
 
 
 def _take(
-    name: str, part: Mapping[str, Any], values: dict[str, float], conditions: dict[str, Any]
+    direction: Direction,
+    part: Mapping[str, Any],
+    values: dict[str, float],
+    conditions: dict[str, Any],
 ) -> None:
+    name = direction.transfer
     rate = _positive(part.get("rate"), MAX_RATE)
     if rate is None:
         raise NoData(Cause.BAD_REPORT, f"no rate for the {name}")
@@ -226,7 +234,7 @@ def _raise_error(result: Mapping[str, Any]) -> None:
         if error.get("cause") == Cause.HOST_OVERLOADED.value:
             raise NoData(Cause.HOST_OVERLOADED, detail)
         raise NoData(Cause.INTERNAL_ERROR, detail)
-    if not all(isinstance(result.get(name), Mapping) for name in ("download", "upload")):
+    if not all(isinstance(result.get(each.transfer), Mapping) for each in Direction):
         raise NoData(Cause.BAD_REPORT, "neither both directions nor an error")
 
 
@@ -255,7 +263,8 @@ async def _hold_against_server(
             counts = await answer.json() if answer.status == 200 else {}
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return
-    for name, key in (("upload", "received"), ("download", "sent")):
+    for direction, key in ((Direction.UP, "received"), (Direction.DOWN, "sent")):
+        name = direction.transfer
         seen, claimed = _count(counts.get(key)), _count(result[name].get("payload"))
         if claimed > seen * (1 + MARGIN) + OVERHEAD_BYTES:
             raise NoData(Cause.BAD_REPORT, f"{name}: {claimed} bytes claimed, {seen} at the server")
