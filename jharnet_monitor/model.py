@@ -25,6 +25,7 @@ __all__ = [
     "QUANTITY_NAMES",
     "RETEST",
     "Cause",
+    "Direction",
     "Label",
     "Measurement",
     "OfficeState",
@@ -136,6 +137,24 @@ class Route(StrEnum):
     def by_agent(self) -> bool:
         """Whether an agent measures it by itself and hands it in; the hub counts no runs of it."""
         return self in (Route.AGENT_GATEWAY, Route.AGENT_HUB)
+
+
+class Direction(StrEnum):
+    """A direction of the line, seen from the office (or, on its uplink, from headquarters).
+
+    >>> [f"{direction}: {direction.transfer}" for direction in Direction]
+    ['down: download', 'up: upload']
+    """
+
+    DOWN = "down"
+    """Towards the office."""
+    UP = "up"
+    """From the office."""
+
+    @property
+    def transfer(self) -> str:
+        """How the quantities of speed tests and counters name it: `download` or `upload`."""
+        return f"{self}load"
 
 
 def _frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:

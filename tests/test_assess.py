@@ -16,7 +16,7 @@ from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.line.assess import Basis, Seen, assess, policy_of
 from jharnet_monitor.judge.outages.availability import account
 from jharnet_monitor.judge.statistics import incomplete_beta as beta
-from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.model import Direction, Measurement, Outcome
 from jharnet_monitor.report.data.assessment_json import judged
 from jharnet_monitor.report.data.load import judged_over, summarise
 from jharnet_monitor.report.output.document import content
@@ -186,7 +186,7 @@ def test_a_contract_that_would_suffice_is_a_case_of_repair_where_less_than_neede
     assert found["delivered"]["down"]["high"] < found["need"]["down"]["low"] < 4e6
     assert (found["verdicts"], found["doubts"], found["slab"]) == (["repair"], [], None)
     assert not falls_short(found["delivered"]["down"], config)
-    assert not_delivered(found, config, "down")
+    assert not_delivered(found, config, Direction.DOWN)
     assert reason(found, config, office, said) == said(
         "capacity.reason.repair_need", contracted="4 Mbit/s", need="3.81 Mbit/s",
         delivered=interval(found["delivered"]["up"], texts.rate, said),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from jharnet_monitor.profiles import RUNGS
 from jharnet_monitor.rtc.codecs import parse_vp8
 from jharnet_monitor.rtc.media import clips
-from jharnet_monitor.rtc.profiles import RUNGS
 
 
 def test_clips() -> None:

@@ -17,11 +17,11 @@ from jharnet_monitor.model import QUANTITY_NAMES, Cause
 from jharnet_monitor.probes import AGENT_TASKS, PROBES, Deferred
 from jharnet_monitor.probes.base import AgentContext, Channel, Failed, NoData
 from jharnet_monitor.probes.conference.agent import agent_task
+from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc import aiortc_private
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.media.warm_up import warm_up
-from jharnet_monitor.rtc.profiles import rung
 from jharnet_monitor.rtc.rtp import parse_header, retransmission, unwrap
 from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, streams, vetted
 from jharnet_monitor.rtc.stats.host_load import HostWatch, Load

@@ -15,9 +15,9 @@ from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import AgentContext, Channel, Failed
 from jharnet_monitor.probes.conference.agent import agent_task
 from jharnet_monitor.probes.conference.signalling import Dialogue
+from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.aiortc_private import Port
 from jharnet_monitor.rtc.call import Call
-from jharnet_monitor.rtc.profiles import rung
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from tests.call_support import LabCall, LoopbackAgent, Result, call
 from tests.lab_support import needs_lab

@@ -10,10 +10,10 @@ import pytest
 from aiortc.codecs.h264 import H264Encoder
 from pydantic import ValidationError
 
+from jharnet_monitor.profiles import RUNGS, rung
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.codecs import Piece, parse_h264, picture_height
 from jharnet_monitor.rtc.media import clips
-from jharnet_monitor.rtc.profiles import RUNGS, rung
 from jharnet_monitor.rtc.sdp import BadDescription, offered_codec, streams
 from tests.call_support import LoopbackAgent, call
 from tests.support import make_config

@@ -14,14 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.agent_file import AgentFile
+from jharnet_monitor.config.calls import ConferenceProbe
 from jharnet_monitor.config.json_schema import config_schema
 from jharnet_monitor.config.load import load_config, load_yaml_model
 from jharnet_monitor.config.units import parse_duration, parse_ratio, parse_size, spell
 from jharnet_monitor.config.warnings import warnings
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.probes.budget import budget_warnings
+from jharnet_monitor.probes import PROBES
+from jharnet_monitor.probes.base import ProbeContext
+from jharnet_monitor.probes.budget import budget_warnings, planned_bytes
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.security import tls
 from jharnet_monitor.security.tokens import hash_token, make_token, write_secret
 from tests.wrong_configs import GOOD, WRONG, Wrong
@@ -239,6 +244,23 @@ def test_warnings_tell_what_is_missing_and_what_ends_soon(home: Path) -> None:
                  "sent to nobody"):  # fmt: skip
         assert part in told
     assert "has expired" in "\n".join(warnings(config, NOW + timedelta(days=830)))
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_a_day_of_calls_costs_what_the_budget_is_charged(home: Path, profile: Profile) -> None:
+    """`check-config` counts a call's bytes by the same rates as the probe that spends them."""
+    (home / "j.yaml").write_text(GOOD, "utf-8")
+    config = load_config(home / "j.yaml")
+    calls = {
+        times: config.model_copy(update={"probes": config.probes.model_copy(update={
+            "conference": ConferenceProbe(at=times, profile=profile),
+        })})
+        for times in ((), ("11:00", "15:00"))
+    }  # fmt: skip
+    office = config.office("potka")
+    without, with_two = (planned_bytes(each, office) for each in calls.values())
+    context = ProbeContext(calls["11:00", "15:00"], office, ManualClock(NOW), None)
+    assert with_two - without == 2 * PROBES["conference"].cost(context)
 
 
 def test_the_shipped_configuration_lacks_only_its_secrets(tmp_path: Path) -> None:

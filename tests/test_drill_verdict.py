@@ -16,6 +16,7 @@ from jharnet_monitor.commands import drill as command
 from jharnet_monitor.config import Config
 from jharnet_monitor.hub.drills.record import new_row, summed_up
 from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.output.drill_sheet import drill_content
 from jharnet_monitor.report.sections.drills import borne, drill_row
@@ -44,7 +45,11 @@ def _drill(profile: str = "720p", uplink: float = 2e6, **row: Any) -> dict[str, 
 def _ended(drill: dict[str, Any], *alone: float | None) -> dict[str, Any]:
     """`drill`, summed up where the offices' lines carried so much by themselves."""
     rates = dict(zip(OFFICES, alone, strict=True))
-    summed_up(drill, lambda office: (rates[office], rates[office]), {"down": 1.95e6, "up": 4.5e6})
+    summed_up(
+        drill,
+        lambda office: (rates[office], rates[office]),
+        {Direction.DOWN: 1.95e6, Direction.UP: 4.5e6},
+    )
     return drill
 
 

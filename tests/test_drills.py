@@ -22,7 +22,7 @@ from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.conference.shared_line import Share, shared_line
 from jharnet_monitor.live import Live
-from jharnet_monitor.model import Measurement
+from jharnet_monitor.model import Direction, Measurement
 from jharnet_monitor.report.output.drill_sheet import drill_content
 from tests.call_support import LoopbackAgent
 from tests.support import OFFICES, make_config
@@ -279,7 +279,7 @@ def test_headquarters_line_is_judged_by_the_offices_own_tests() -> None:
         "profile": "720p", "offices": [*rows, broken],
         "uplink": {"contracted_bits_per_second": 34e6},
     }  # fmt: skip
-    summed_up(drill, lambda office: (4e6, 4e6), {"down": 2.7e6, "up": 4.5e6})
+    summed_up(drill, lambda office: (4e6, 4e6), {Direction.DOWN: 2.7e6, Direction.UP: 4.5e6})
     uplink = drill["uplink"]
     assert drill["absent"] == ["o3"]
     assert (uplink["down_full"], uplink["down_calls"]) == (True, 1)

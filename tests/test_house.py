@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jharnet_monitor"
 
 LAYERS = (
-    {"clock", "errors", "quantities"},
+    {"clock", "errors", "profiles", "quantities"},
     {"model", "security"},
     {"config"},
     {"judge", "live"},

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer
-from jharnet_monitor.model import HEADQUARTERS, Cause
+from jharnet_monitor.model import HEADQUARTERS, Cause, Direction
 from jharnet_monitor.probes.base import AgentContext, Channel, Failed, NoData, ProbeContext
 from jharnet_monitor.probes.internet import run as internet
 from jharnet_monitor.probes.internet import worker as speedtest_run
@@ -231,7 +231,7 @@ def test_a_computer_that_is_too_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speedtest_run, "LATE_SECONDS", -1.0)
     run = Run(internet.order("http://127.0.0.1:9/speedtest/upload.php", (4e6, 4e6)))
     with pytest.raises(ClientError) as caught:
-        run._direction("download", "http://127.0.0.1:9/", lambda: None)
+        run._direction(Direction.DOWN, "http://127.0.0.1:9/", lambda: None)
     assert caught.value.cause is Cause.HOST_OVERLOADED
 
 

@@ -19,6 +19,7 @@ from jharnet_monitor.metrics import MetricsRegistry, text
 from jharnet_monitor.metrics.page import metrics_page
 from jharnet_monitor.metrics.registry import LiveCollector
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.profiles import Profile
 from tests.made_up import NOW, bandwidth, conference, config, full, latency, no_data
 
 CONTRACT = {
@@ -212,9 +213,9 @@ def test_ready_follows_the_grade() -> None:
     live.update(conference(OFFICE, NOW, 2))
     ready = {
         profile: value(live, "conference_ready", office=OFFICE, profile=profile)
-        for profile in ("audio", "180p", "360p", "720p")
+        for profile in Profile
     }
-    assert ready == {"audio": 1, "180p": 1, "360p": 0, "720p": 0}
+    assert ready == {"audio": 1, "180p": 1, "360p": 0, "540p": 0, "720p": 0}
 
 
 def test_an_office_is_in_one_state() -> None:

@@ -5,13 +5,13 @@ from types import ModuleType
 
 import pytest
 
-from jharnet_monitor import clock, model, quantities
+from jharnet_monitor import clock, model, profiles, quantities
 from jharnet_monitor.config import units
 from jharnet_monitor.judge.calendar import hours
 
 
 @pytest.mark.parametrize(
-    "module", [model, quantities, clock, units, hours], ids=lambda m: m.__name__
+    "module", [model, profiles, quantities, clock, units, hours], ids=lambda m: m.__name__
 )
 def test_examples_in_docstrings_hold(module: ModuleType) -> None:
     """Every `>>>` example gives what it says."""

@@ -154,5 +154,5 @@ def test_a_drill_of_no_profile_is_refused_before_the_hub_is_asked(
 ) -> None:
     """What the options lack needs no hub."""
     monkeypatch.setattr(drill, "load_config", lambda path: make_config())
-    with pytest.raises(UserError, match="--profile 8k: there are audio, 180p, 360p, 540p, 720p"):
+    with pytest.raises(UserError, match="--profile: no profile `8k`; there are audio, 180p"):
         drill.drill("8k", 5.0)

@@ -34,7 +34,7 @@ from jharnet_monitor.judge.conference.voice import (
     mos,
     r_factor,
 )
-from jharnet_monitor.rtc.profiles import RUNGS, Rung, rung
+from jharnet_monitor.profiles import RUNGS, Rung, rung
 from jharnet_monitor.rtc.send.ladder import Ladder, Progress
 
 INTERVAL = 1 / 30

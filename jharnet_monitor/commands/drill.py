@@ -22,7 +22,8 @@ from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.conference.drill import bears, held, mark
-from jharnet_monitor.rtc.profiles import PROFILES
+from jharnet_monitor.model import Direction
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.wire.client import HubClient
 
 console = Console()
@@ -32,7 +33,7 @@ _PHASES = {"waiting": "waiting for the line", "conference": "conference", "galle
 
 
 def drill(
-    profile: Annotated[str, typer.Option(help="audio, 180p, 360p, 540p or 720p")] = "720p",
+    profile: Annotated[str, typer.Option(help=f"One of {', '.join(Profile)}.")] = Profile.P720,
     minutes: Annotated[
         float, typer.Option(min=SHORTEST_DRILL, max=LONGEST_DRILL, help="How long.")
     ] = 5.0,
@@ -48,8 +49,10 @@ def drill(
     code 1 when an office did not take part, or came below the grade that is asked for.
     """
     loaded = load_config(config)
-    if profile not in PROFILES:
-        raise UserError(f"--profile {profile}: there are {', '.join(PROFILES)}")
+    try:
+        profile = Profile.named(profile)
+    except ValueError as error:
+        raise UserError(f"--profile: {error}") from None
     hub = HubClient.from_config(loaded)
     state = hub.post("/api/v1/drills", {"profile": profile, "minutes": minutes})
     state = _followed(hub, state, loaded, quiet=as_json)
@@ -98,7 +101,7 @@ def view(state: Mapping[str, Any], config: Config) -> RenderableType:
 def _cells(row: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[RenderableType]:
     live = row.get("live")
     ways = live or row
-    for way in ("down", "up"):
+    for way in Direction:
         yield _way(ways[way])
     trip = live and live["rtt_seconds"]
     yield f"{1000 * trip:.0f} ms" if trip else ""
@@ -157,7 +160,7 @@ def _summary(state: Mapping[str, Any], names: Mapping[str, str], wanted: int) ->
         else "Every office took part."
     )
     uplink = state["uplink"]
-    for way, whom in (("down", "to all offices"), ("up", "from all offices")):
+    for way, whom in zip(Direction, ("to all offices", "from all offices"), strict=True):
         yield f"Headquarters' line, {whom} together: {_line(uplink, way)}."
         if uplink[f"{way}_full"] and (back := uplink[f"{way}_held_back"]):
             one = len(back) == 1
@@ -165,7 +168,7 @@ def _summary(state: Mapping[str, Any], names: Mapping[str, str], wanted: int) ->
             yield f"  It held back {len(back)} {whose} more."
 
 
-def _line(uplink: Mapping[str, Any], way: str) -> str:
+def _line(uplink: Mapping[str, Any], way: Direction) -> str:
     """What headquarters' line carried at most, and how many such calls it bears."""
     if uplink[f"{way}_calls"] is None:
         return "not known, for no call was held"

@@ -17,6 +17,7 @@ from jharnet_monitor.config.load import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.lab import HEADQUARTERS, Lab, LabSpec, take_down
 from jharnet_monitor.lab.layout import DEFAULT_PREFIX
+from jharnet_monitor.model import Direction
 
 app = typer.Typer(
     help="The district in network namespaces, over links whose delay, loss and rate are known.",
@@ -88,7 +89,7 @@ def status(prefix: Prefix = DEFAULT_PREFIX, as_json: AsJson = False) -> None:
         "link delay jitter rate queue loss in out lost full cut wait",
     )
     for name, link in truth["links"].items():
-        for direction in ("down", "up"):
+        for direction in Direction:
             table.add_row(f"{name} {direction}", *_cells(link[direction]))
         for cut_ in link["cuts"]:
             table.add_row(f"  [red]{cut_} cut[/red]")

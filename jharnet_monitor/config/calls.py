@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 from jharnet_monitor.config.fields import Number, TimeOfDay, Weekdays, at_least
 from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Rate, Ratio
+from jharnet_monitor.profiles import Profile
 
-Profile = Literal["audio", "180p", "360p", "540p", "720p"]
 SHORTEST_DRILL, LONGEST_DRILL = 0.1, 60
 """Minutes, for a planned drill as for one by hand."""
 
@@ -22,7 +22,7 @@ class ConferenceProbe(Section):
     """Times of day, each in quotes."""
     every: Annotated[Duration, AfterValidator(at_least(30, "30s"))] | None = None
     """Beside the times of day, or instead of them."""
-    profile: Profile = "720p"
+    profile: Profile = Profile.P720
     """The highest quality that is tried."""
     codec: Literal["vp8", "h264"] = "vp8"
     """Of the picture: what browsers use by themselves, or what room systems speak."""
@@ -40,7 +40,7 @@ class PlannedDrill(Section):
     """Times of day, each in quotes; none for never."""
     days: Weekdays = "wed"
     """Such as `wed` or `mon,thu`; only working days, and no public holidays."""
-    profile: Profile = "720p"
+    profile: Profile = Profile.P720
     """What headquarters sends to every office and receives from it."""
     minutes: Annotated[Number, Field(ge=SHORTEST_DRILL, le=LONGEST_DRILL)] = 5.0
     """Length of the conference; the gallery after it takes a fifth of that, a minute at most."""

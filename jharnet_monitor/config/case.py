@@ -86,3 +86,7 @@ class Letter(Section):
     """The letter's date as it is to be written; without it a blank is left."""
     hi: LetterTexts = LetterTexts()
     en: LetterTexts = LetterTexts()
+
+    def texts_in(self, language: str) -> LetterTexts:
+        """The particulars in that language, `hi` or `en`."""
+        return self.hi if language == "hi" else self.en

@@ -64,3 +64,7 @@ class District(Section):
     office_hours: OfficeHours = OfficeHours()
     conferences: tuple[ConferenceTime, ...] = ()
     """When the Deputy Commissioner's own conferences are held: no heavy test is made then."""
+
+    def name_in(self, language: str) -> str:
+        """The district's name in a language of the reports, `hi` or `en`."""
+        return self.name_hi if language == "hi" else self.name

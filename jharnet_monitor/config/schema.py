@@ -42,6 +42,7 @@ from jharnet_monitor.config.fields import (
 from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Ratio, Size
+from jharnet_monitor.model import Direction
 
 
 class Tls(Section):
@@ -197,6 +198,12 @@ class Link(Section):
     sla: Ratio | None = None
     """Availability that the operator has promised."""
 
+    def rate(self, direction: Direction) -> float:
+        """The contracted rate in that direction, in bit/s."""
+        if direction is Direction.UP and self.contracted_up is not None:
+            return self.contracted_up
+        return self.contracted
+
 
 class AgentAccess(Section):
     """How an office's agent proves who it is."""
@@ -230,6 +237,10 @@ class Office(Section):
         if self.router is None and self.pc is None:
             raise ValueError("needs at least one address: add `router:` or `pc:`")
         return self
+
+    def name_in(self, language: str) -> str:
+        """The office's name in a language of the reports, `hi` or `en`."""
+        return self.name_hi if language == "hi" else self.name
 
 
 class Smtp(Section):
@@ -266,6 +277,10 @@ class ReportSettings(Section):
     """What was ordered, by whom and when, in English; stands on the report's first page."""
     directive_hi: Text | None = None
     """The same in Hindi."""
+
+    def directive_in(self, language: str) -> str | None:
+        """What was ordered, in a language of the reports."""
+        return self.directive_hi if language == "hi" else self.directive
 
 
 class Retention(Section):

@@ -9,6 +9,7 @@ from typing import Any
 
 from jharnet_monitor.lab.packetlog import EchoPacket
 from jharnet_monitor.lab.spec import LinkSpec
+from jharnet_monitor.model import Direction
 
 Measured = Mapping[str, Any]
 """A measurement in the contract's form."""
@@ -68,8 +69,8 @@ def bandwidth_rows(measured: Measured, link: LinkSpec) -> list[Row]:
     """
     values, office = measured["values"], measured["office"]
     rows = []
-    for name, way in (("download", link.down), ("upload", link.up)):
-        quantity = f"{name}_bits_per_second"
+    for direction, way in ((Direction.DOWN, link.down), (Direction.UP, link.up)):
+        quantity = f"{direction.transfer}_bits_per_second"
         deliverable = (way.rate or 0.0) * (1 - way.loss.mean)
         rows.append(
             Row(office, "bandwidth", quantity, values.get(quantity), deliverable,
@@ -82,14 +83,14 @@ def conference_rows(measured: Measured, flows: Flows) -> list[Row]:
     """Loss on the wire of the whole call, against the emulator's count of its flow."""
     conditions, office = measured["conditions"], measured["office"]
     rows = []
-    for way, source, target in (
-        ("down", "hub_port", "agent_port"),
-        ("up", "agent_port", "hub_port"),
+    for direction, source, target in (
+        (Direction.DOWN, "hub_port", "agent_port"),
+        (Direction.UP, "agent_port", "hub_port"),
     ):
         ports = (conditions.get(source), conditions.get(target))
         for flow in flows:
             if flow["protocol"] == "udp" and (flow["source_port"], flow["target_port"]) == ports:
-                name = f"{way}_wire_loss_ratio"
+                name = f"{direction}_wire_loss_ratio"
                 truth = _dropped(flow) / flow["packets_in"]
                 rows.append(
                     Row(office, "conference", name, conditions.get(name), truth, LOSS_TOLERANCE)

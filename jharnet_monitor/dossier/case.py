@@ -43,7 +43,7 @@ class Case:
     def district(self, words: Words) -> str:
         """The district's name."""
         district = self.config.district
-        return district.name_hi if words.language == "hi" else district.name
+        return district.name_in(words.language)
 
     def of(self, office: Office) -> Mapping[str, Any]:
         """The claims about an office."""

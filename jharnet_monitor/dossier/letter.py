@@ -16,6 +16,7 @@ from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import Basis
 from jharnet_monitor.judge.line.capacity import Verdict
+from jharnet_monitor.model import Direction
 from jharnet_monitor.report.sections.front_page import grade_text
 from jharnet_monitor.report.sections.phrases import (
     Claim,
@@ -45,7 +46,7 @@ _NOT_SPEED = frozenset({"loss", "delay", "host"})
 def letter(case: Case, words: Words) -> dict[str, Any]:
     """Everything in the letter in one language: plain JSON."""
     own = case.config.letter
-    said = own.hi if words.language == "hi" else own.en
+    said = own.texts_in(words.language)
     district = case.district(words)
     upgrade = bool(case.claims["district"]["verdicts"][Verdict.UPGRADE])
     subject = "dossier.letter.subject_upgrade" if upgrade else "dossier.letter.subject"
@@ -103,7 +104,7 @@ def _opening(case: Case, words: Words) -> Iterator[str]:
 
 def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
     found = case.of(office)
-    down, up = found["delivered"]["down"], found["delivered"]["up"]
+    down, up = (found["delivered"][direction] for direction in Direction)
     missing = words("not_measured")
     tests = found["conference"]["tests"]
     ratio, coverage = found["availability"]["ratio"], found["availability"]["coverage"]

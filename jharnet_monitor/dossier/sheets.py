@@ -9,8 +9,8 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.line.assess import WAYS
 from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES
+from jharnet_monitor.model import Direction
 from jharnet_monitor.report.sections.front_page import grade_text
 from jharnet_monitor.report.sections.phrases import (
     Claim,
@@ -65,23 +65,27 @@ def _speed(found: Claim, words: Words) -> Iterator[Row]:
     delivered = found["delivered"]
     yield [words("dossier.sheet.contracted"), contract(found, words), ""]
     yield [words("dossier.sheet.need"), need(found, words), other_basis(found, words)]
-    for way in WAYS:
-        one = found["other"][way]
+    for direction in Direction:
+        one = found["other"][direction]
         if one["value"] is not None:
             told = interval(one, texts.rate, words)
-            yield [words(f"dossier.sheet.other_{way}"), told, rests(one, words, "rests_readings")]
-    for way in WAYS:
-        one = delivered[way]
+            yield [
+                words(f"dossier.sheet.other_{direction}"),
+                told,
+                rests(one, words, "rests_readings"),
+            ]
+    for direction in Direction:
+        one = delivered[direction]
         yield [
-            words(f"dossier.sheet.{way}"), interval(one, texts.rate, words), rests(one, words)
+            words(f"dossier.sheet.{direction}"), interval(one, texts.rate, words), rests(one, words)
         ]  # fmt: skip
-    for way in WAYS:
-        one = delivered[way]["p5"]
+    for direction in Direction:
+        one = delivered[direction]["p5"]
         value = words("dossier.sheet.p5_none", samples=P5_SAMPLES, days=P5_DAYS)
         if one["value"] is not None:
             value = interval(one, texts.rate, words)
-        yield [words(f"dossier.sheet.p5_{way}"), value, rests(one, words)]
-    bases = dict.fromkeys(delivered[way]["basis"] for way in WAYS)
+        yield [words(f"dossier.sheet.p5_{direction}"), value, rests(one, words)]
+    bases = dict.fromkeys(delivered[direction]["basis"] for direction in Direction)
     named = [words(f"dossier.basis.{basis}") for basis in bases if basis]
     yield [words("dossier.sheet.basis"), "; ".join(named) or words("dossier.none"), ""]
 

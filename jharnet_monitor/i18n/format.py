@@ -238,7 +238,7 @@ def period_name(period: Period, words: Words) -> str:
 
 def office_name(office: Office, words: Words) -> str:
     """The office's name in the language of the words."""
-    return office.name_hi if words.language == "hi" else office.name
+    return office.name_in(words.language)
 
 
 def listed(names: Iterable[str], words: Words, most: int = NAMES_IN_A_SENTENCE) -> str:

@@ -11,8 +11,8 @@ from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.registry import ERRORS_FAMILY
 from jharnet_monitor.model import LIVE_STATES, QUANTITIES, Outcome
 from jharnet_monitor.probes import series
-from jharnet_monitor.probes.conference.metrics import PROFILE_GRADES
 from jharnet_monitor.probes.families import Family, OfficeFamily
+from jharnet_monitor.profiles import Profile
 
 _INTRODUCTION = """\
 # Metrics
@@ -63,7 +63,7 @@ def _table(families: Iterable[Family | OfficeFamily]) -> list[str]:
 
 
 def _label_values() -> list[str]:
-    grades = ", ".join(f"`{profile}` from grade {grade}" for profile, grade in PROFILE_GRADES)
+    grades = ", ".join(f"`{profile}` from grade {profile.required_grade}" for profile in Profile)
     return [
         f"- `state`: {_code(LIVE_STATES)}",
         f"- `probe`: {_code(key for key, one in series().items() if one.exported)}; in "

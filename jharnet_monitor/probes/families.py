@@ -12,7 +12,15 @@ from typing import Literal
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.live import Live, OfficeLive
-from jharnet_monitor.model import QUANTITIES, Measurement, Quantity, Route, quantity, series_key
+from jharnet_monitor.model import (
+    QUANTITIES,
+    Direction,
+    Measurement,
+    Quantity,
+    Route,
+    quantity,
+    series_key,
+)
 
 PREFIX = "jharnet_"
 
@@ -123,7 +131,7 @@ def by_direction(probe: str, stem: str, help_: str, routes: tuple[Route, ...] = 
                 yield ((route, *labels) if routes else labels), value
 
     labels = ("path", "direction") if routes else ("direction",)
-    return OfficeFamily(pairs["down"].metric, "gauge", help_, read, labels)
+    return OfficeFamily(pairs[Direction.DOWN].metric, "gauge", help_, read, labels)
 
 
 def values_by_direction(measurement: Measurement | None, probe: str, stem: str) -> Iterator[Point]:
@@ -131,13 +139,15 @@ def values_by_direction(measurement: Measurement | None, probe: str, stem: str) 
     return _values(measurement, _directions(probe, stem))
 
 
-def _values(measurement: Measurement | None, pairs: Mapping[str, Quantity]) -> Iterator[Point]:
+def _values(
+    measurement: Measurement | None, pairs: Mapping[Direction, Quantity]
+) -> Iterator[Point]:
     for direction, one in pairs.items():
         if measurement is not None and one.name in measurement.values:
             yield (direction,), measurement.values[one.name] * one.metric_scale
 
 
-def _directions(probe: str, stem: str) -> dict[str, Quantity]:
+def _directions(probe: str, stem: str) -> dict[Direction, Quantity]:
     """The quantities of a probe that differ by their direction alone."""
     found = {q.direction: q for q in QUANTITIES if q.probe == probe and q.stem == stem}
-    return {direction: found[direction] for direction in ("down", "up")}
+    return {direction: found[direction] for direction in Direction}

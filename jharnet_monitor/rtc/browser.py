@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jharnet_monitor.rtc.profiles import RUNGS, Rung
+from jharnet_monitor.profiles import RUNGS, Rung
 from jharnet_monitor.rtc.receive.arrivals import REPEATED, Arrivals
 from jharnet_monitor.rtc.stats.call_stats import Report, Sent
 

@@ -25,13 +25,13 @@ from aiortc.rtp import (
 from jharnet_monitor.judge.conference.video import play_out_delay
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import Cause
+from jharnet_monitor.profiles import Rung
 from jharnet_monitor.rtc.browser import BrowserAccount, BrowserSent, numbered
 from jharnet_monitor.rtc.codecs import DEFAULT, Codec
 from jharnet_monitor.rtc.connection import SILENCE, Connection, settled
 from jharnet_monitor.rtc.duration import call_complete
 from jharnet_monitor.rtc.failure import CallFailed
 from jharnet_monitor.rtc.media.clips import prepare
-from jharnet_monitor.rtc.profiles import Rung
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import find_account
 from jharnet_monitor.rtc.receive.remb import RateAdvice

@@ -10,6 +10,7 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import (
     QUANTITIES,
+    Direction,
     Measurement,
     OfficeState,
     Outcome,
@@ -151,8 +152,8 @@ def office_page(
 def _contract(office: Office, formats: Formats) -> str:
     if office.link is None:
         return formats.words("web.no_contract")
-    down, up = office.link.contracted, office.link.contracted_up
-    if up is None or up == down:
+    down, up = (office.link.rate(direction) for direction in Direction)
+    if up == down:
         return formats.words("web.office.contract", rate=rate(down))
     return formats.words("web.office.contract_both", down=rate(down), up=rate(up))
 

@@ -11,11 +11,11 @@ import yaml
 from jharnet_monitor import __version__
 from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
 from jharnet_monitor.model import QUANTITIES, Cause, OfficeState, Outcome
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.web.query import (
     DEFAULT_LIMIT,
     LARGEST_LIMIT,
     LONGEST_REASON,
-    PROFILES,
 )
 
 
@@ -30,7 +30,7 @@ def document(probes: Sequence[str]) -> dict[str, Any]:
         ("Cause", Cause),
         ("State", OfficeState),
         ("Probe", probes),
-        ("Profile", PROFILES),
+        ("Profile", Profile),
     ):
         schemas[name]["enum"] = [str(member) for member in members]
     schemas["Measurement"]["properties"]["values"]["properties"] = {

@@ -204,8 +204,7 @@ class Pages:
     ) -> web.Response:
         config = self._hub.config
         offices: Mapping[str, str] = {
-            office.id: office.name_hi if formats.words.language == "hi" else office.name
-            for office in config.offices
+            office.id: office.name_in(formats.words.language) for office in config.offices
         }
         text = self._renderer.render(
             template,

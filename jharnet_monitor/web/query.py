@@ -13,11 +13,11 @@ from multidict import MultiMapping
 
 from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
 from jharnet_monitor.model import format_utc, parse_utc
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.web.errors import Refusal, unknown_office
 
 DEFAULT_LIMIT = 1000
 LARGEST_LIMIT = 10_000
-PROFILES = ("audio", "180p", "360p", "540p", "720p")
 LONGEST_REASON = 200
 
 _PARAMETERS = ("office", "probe", "since", "until", "limit")
@@ -106,12 +106,14 @@ def _only(data: Mapping[str, Any], known: Sequence[str]) -> None:
             raise Refusal(400, f"unknown key `{name[:60]}`; use {', '.join(known)}")
 
 
-def parse_drill(data: Mapping[str, Any], default_profile: str) -> tuple[str, float]:
+def parse_drill(data: Mapping[str, Any], default_profile: Profile) -> tuple[Profile, float]:
     """Profile and minutes of a drill to start; raises `Refusal`."""
     _only(data, ("profile", "minutes"))
-    profile, minutes = data.get("profile", default_profile), data.get("minutes", 5)
-    if profile not in PROFILES:
-        raise Refusal(400, f"no profile `{str(profile)[:60]}`; there are {', '.join(PROFILES)}")
+    minutes = data.get("minutes", 5)
+    try:
+        profile = Profile.named(data.get("profile", default_profile))
+    except ValueError as error:
+        raise Refusal(400, str(error)) from None
     if (
         isinstance(minutes, bool)
         or not isinstance(minutes, int | float)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.live import Live, OfficeLive
-from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 from jharnet_monitor.probes import is_fresh
 from jharnet_monitor.web.formats import UNKNOWN, Formats, milliseconds, percent, rate, rate_beside
 
@@ -119,7 +119,7 @@ def office_row(live: Live, office: Office, formats: Formats) -> OfficeRow:
     reader = _Reader(live, office, state, formats)
     return OfficeRow(
         id=office.id,
-        name=office.name_hi if t.language == "hi" else office.name,
+        name=office.name_in(t.language),
         state=state.state,
         state_word=t(f"state.{state.state}"),
         state_help=t(f"state_help.{state.state}"),
@@ -129,8 +129,8 @@ def office_row(live: Live, office: Office, formats: Formats) -> OfficeRow:
         grade=reader.grade(),
         latency=reader.latency(),
         loss=reader.loss(),
-        download=reader.speed("download"),
-        upload=reader.speed("upload"),
+        download=reader.speed(Direction.DOWN),
+        upload=reader.speed(Direction.UP),
         seen=_seen(state.last_seen, formats),
         running=t("web.running", what=", ".join(t.either(f"probe.{p}", p) for p in state.running))
         if state.running
@@ -183,19 +183,16 @@ class _Reader:
         value = values["loss_ratio"]
         return Figure(percent(value), why, breach if value > limit else "")
 
-    def speed(self, way: str) -> Figure:
+    def speed(self, direction: Direction) -> Figure:
         """Speed delivered beside the contract."""
         measurement, why = self._newest("bandwidth")
-        if measurement is None or f"{way}_bits_per_second" not in measurement.values:
+        name = f"{direction.transfer}_bits_per_second"
+        if measurement is None or name not in measurement.values:
             return Figure(UNKNOWN, why)
-        t, value, link = (
-            self.formats.words,
-            measurement.values[f"{way}_bits_per_second"],
-            self.office.link,
-        )
+        t, value, link = self.formats.words, measurement.values[name], self.office.link
         if link is None:
             return Figure(rate(value), f"{why}; {t('web.no_contract')}")
-        contracted = (link.contracted_up or link.contracted) if way == "upload" else link.contracted
+        contracted = link.rate(direction)
         wanted = self.live.config.thresholds.delivered
         breach = t("web.under_threshold", limit=percent(wanted))
         return Figure(

@@ -18,9 +18,9 @@ import numpy as np
 from playwright.async_api import Browser, Page, async_playwright
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab
+from jharnet_monitor.profiles import FRAMES_PER_SECOND
 from jharnet_monitor.rtc.media.clip_maker import picture
 from jharnet_monitor.rtc.media.clips import LOOP_FRAMES
-from jharnet_monitor.rtc.profiles import FRAMES_PER_SECOND
 from tests.conftest import find_program
 
 WIDTH, HEIGHT = 1280, 720

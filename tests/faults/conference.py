@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from jharnet_monitor.probes.base import AgentContext, AgentTask, Channel, ChannelClosed
 from jharnet_monitor.probes.conference.agent import agent_task
 from jharnet_monitor.probes.conference.signalling import Dialogue
+from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.call import Call
-from jharnet_monitor.rtc.profiles import rung
 from tests.bench.marks import Row, arguments, at_most, finish, note
 from tests.call_support import LoopbackAgent, call
 

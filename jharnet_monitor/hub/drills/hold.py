@@ -31,8 +31,7 @@ from jharnet_monitor.hub.drills.together import Together
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.judge.calendar.hours import is_working_day
 from jharnet_monitor.model import Route, format_utc
-from jharnet_monitor.probes.conference.plan import call_bytes
-from jharnet_monitor.rtc.profiles import PROFILES, rung
+from jharnet_monitor.profiles import Profile, call_bytes, rung
 from jharnet_monitor.rtc.stats.live_stats import LiveSample
 
 log = logging.getLogger(__name__)
@@ -85,8 +84,10 @@ class Drills:
         """Start a drill; raises `UserError` when it cannot be held as it is asked for."""
         if self._task is not None and not self._task.done():
             raise UserError("a drill is running already; wait for its end")
-        if profile not in PROFILES:
-            raise UserError(f"no profile `{profile}`; there are {', '.join(PROFILES)}")
+        try:
+            profile = Profile.named(profile)
+        except ValueError as error:
+            raise UserError(str(error)) from None
         config = self._config()
         self._check_budget(config, profile, minutes)
         now = self._clock.now()
@@ -120,7 +121,7 @@ class Drills:
         except UserError as error:
             log.warning("the planned drill is not held: %s", error)
 
-    def _check_budget(self, config: Config, profile: str, minutes: float) -> None:
+    def _check_budget(self, config: Config, profile: Profile, minutes: float) -> None:
         """No office could take part in a drill that costs more than a whole day's budget."""
 
         def need(length: float) -> int:
@@ -172,7 +173,7 @@ class Drills:
         options = {"profile": drill["profile"], "seconds": seconds, "path": CONFERENCE.value}
         await self._all(drill, rows, options, together)
         tiles = gallery(sum(row["joined"] for row in rows))
-        if tiles is not None and drill["profile"] != "audio":
+        if tiles is not None and drill["profile"] != Profile.AUDIO:
             drill["phase"] = "gallery"
             options = {**tiles, "seconds": _gallery_seconds(seconds), "path": GALLERY.value}
             joined = [row for row in rows if row["joined"]]
@@ -225,11 +226,11 @@ def _gallery_seconds(seconds: float) -> float:
     return min(longest, max(shortest, GALLERY_SHARE * seconds))
 
 
-def _bytes(profile: str, seconds: float, offices: int) -> int:
+def _bytes(profile: Profile, seconds: float, offices: int) -> int:
     """What a drill puts on an office's line where all take part: conference and gallery."""
-    top, tiles = rung(profile), gallery(offices)
+    top, tiles = profile.rung, gallery(offices)
     conference = call_bytes(top, top, seconds)
-    if tiles is None or profile == "audio":
+    if tiles is None or profile is Profile.AUDIO:
         return conference
     own = min(rung(tiles["up"]), rung(tiles["profile"]), key=lambda step: step.line_rate)
     return conference + call_bytes(rung(tiles["profile"]), own, _gallery_seconds(seconds))

@@ -7,14 +7,13 @@ from typing import Any
 
 from jharnet_monitor.judge.conference.drill import limit
 from jharnet_monitor.judge.conference.shared_line import Share, SharedLine, shared_line
-from jharnet_monitor.model import Measurement
-from jharnet_monitor.rtc.profiles import AUDIO_LINE_RATE, rung, rungs_below
+from jharnet_monitor.model import Direction, Measurement
+from jharnet_monitor.profiles import AUDIO_LINE_RATE, Profile, rungs_below
 
-WAYS = ("down", "up")
 TILE_RATE = 130_000
 """bit/s of one small picture (180 lines) with its headers. Chromium shows 180p from about 85 kbit/s
 of video on; the WebRTC library aims at 150 where nothing holds it back."""
-OWN_TILE = "360p"
+OWN_TILE = Profile.P360
 """What an office sends in the gallery: enough to be shown larger when its turn to speak comes."""
 
 
@@ -28,8 +27,8 @@ def new_row(office: str) -> dict[str, Any]:
         "grade": None,
         "limited_by": None,
         "worse_way": None,
-        "up": {},
-        "down": {},
+        Direction.UP: {},
+        Direction.DOWN: {},
         "gallery": None,
     }
 
@@ -46,12 +45,12 @@ def gallery(joined: int) -> dict[str, Any] | None:
     if joined < 2:
         return None
     needed = joined * TILE_RATE + AUDIO_LINE_RATE
-    wide = [step for step in rungs_below(rung("720p")) if step.name in _FULL]
+    wide = [step for step in rungs_below(Profile.P720.rung) if step.name in _FULL]
     fitting = [step for step in wide if step.line_rate >= 0.99 * needed]
     return {"profile": (fitting or wide[-1:])[0].name, "up": OWN_TILE}
 
 
-_FULL = ("360p", "540p", "720p")
+_FULL = (Profile.P360, Profile.P540, Profile.P720)
 
 
 def outcome(measurement: Measurement) -> dict[str, Any]:
@@ -65,13 +64,13 @@ def outcome(measurement: Measurement) -> dict[str, Any]:
         "worse_way": conditions.get("worse_way"),
         "measurement": measurement.id,
         **{
-            way: {
-                name.removeprefix(f"{way}_"): value
+            direction: {
+                name.removeprefix(f"{direction}_"): value
                 for name, value in values.items()
-                if name.startswith(f"{way}_")
+                if name.startswith(f"{direction}_")
             }
-            | _stepped(conditions, way)
-            for way in WAYS
+            | _stepped(conditions, direction)
+            for direction in Direction
         },
     }
 
@@ -88,7 +87,7 @@ def gallery_outcome(measurement: Measurement, pictures: int) -> dict[str, Any]:
 
 def _carried(result: Mapping[str, Any], pictures: int) -> int | None:
     """All, unless the call had to step down: then as many as came through before."""
-    down = result["down"]
+    down = result[Direction.DOWN]
     if result["outcome"] != "ok":
         return None
     capacity = down.get("capacity_bits_per_second")
@@ -98,15 +97,15 @@ def _carried(result: Mapping[str, Any], pictures: int) -> int | None:
     return min(pictures, max(0, int(came / TILE_RATE)))
 
 
-def _stepped(conditions: Mapping[str, Any], way: str) -> dict[str, Any]:
-    capacity = conditions.get(f"{way}_capacity_bits_per_second")
+def _stepped(conditions: Mapping[str, Any], direction: Direction) -> dict[str, Any]:
+    capacity = conditions.get(f"{direction}_capacity_bits_per_second")
     return {} if capacity is None else {"capacity_bits_per_second": capacity}
 
 
 def summed_up(
     drill: dict[str, Any],
     alone: Callable[[str], tuple[float | None, float | None]],
-    most: Mapping[str, float | None],
+    most: Mapping[Direction, float | None],
 ) -> None:
     """Add who did not take part, what headquarters' line bore, and whom it held back.
 
@@ -116,10 +115,10 @@ def summed_up(
     """
     rows = drill["offices"]
     drill["absent"] = [row["office"] for row in rows if not row["joined"]]
-    uplink, wanted = drill["uplink"], rung(drill["profile"]).line_rate
+    uplink, wanted = drill["uplink"], Profile(drill["profile"]).rung.line_rate
     uplink["wanted_bits_per_second"] = wanted
     held = [row for row in rows if row["outcome"] == "ok"]
-    for number, way in enumerate(WAYS):
+    for number, way in enumerate(Direction):
         shares = [
             Share(
                 row["office"],
@@ -140,14 +139,14 @@ def summed_up(
         uplink[f"{way}_gallery_bits_per_second"] = _gallery_rate(rows, way)
 
 
-def _gallery_rate(rows: Sequence[Mapping[str, Any]], way: str) -> float | None:
+def _gallery_rate(rows: Sequence[Mapping[str, Any]], way: Direction) -> float | None:
     """bit/s of all gallery calls together; None where none was held."""
     ways = [(row["gallery"] or {}).get(way) or {} for row in rows]
     rates = [each["bits_per_second"] for each in ways if each.get("bits_per_second") is not None]
     return sum(rates) if rates else None
 
 
-def _told(way: str, line: SharedLine | None, most: float | None) -> dict[str, Any]:
+def _told(way: Direction, line: SharedLine | None, most: float | None) -> dict[str, Any]:
     """One way of the line; without a call that was held only what passed at most is known."""
     if line is None:
         keys = ("bits_per_second", "full", "calls", "held_back")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from jharnet_monitor.model import Direction
 from jharnet_monitor.rtc.stats.live_stats import LiveSample
 
 
@@ -12,19 +13,19 @@ class Together:
     """Takes every call's beats, one a second."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, dict[int, dict[str, float]]] = {
-            "down": defaultdict(dict), "up": defaultdict(dict),
-        }  # fmt: skip
+        self._seconds: dict[Direction, dict[int, dict[str, float]]] = {
+            direction: defaultdict(dict) for direction in Direction
+        }
 
     def note(self, office: str, beat: LiveSample, now: float) -> None:
         """One office's beat, `now` in seconds of any one clock."""
-        for way, rate in (("down", beat.down.bits_per_second), ("up", beat.up.bits_per_second)):
-            if rate is not None:
-                self._seconds[way][int(now)][office] = rate
+        for direction, call in ((Direction.DOWN, beat.down), (Direction.UP, beat.up)):
+            if call.bits_per_second is not None:
+                self._seconds[direction][int(now)][office] = call.bits_per_second
 
-    def most(self) -> Mapping[str, float | None]:
-        """bit/s of all calls at most, by the way; None where no call was seen to carry anything."""
-        return {way: _most(seconds) for way, seconds in self._seconds.items()}
+    def most(self) -> Mapping[Direction, float | None]:
+        """bit/s of all calls at most, by direction; None where no call carried anything."""
+        return {direction: _most(seconds) for direction, seconds in self._seconds.items()}
 
 
 def _most(seconds: Mapping[int, Mapping[str, float]]) -> float | None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from jharnet_monitor.judge.conference.shared_line import SharedLine
+from jharnet_monitor.model import Direction
+from jharnet_monitor.profiles import Profile
 
-MOST = {"audio": 1, "180p": 2, "360p": 3, "540p": 3}
-"""The best grade that a drill of a profile can show; any other profile can show them all."""
 UPLINK = "uplink"
 """What limited a call that headquarters' own line held back."""
 
@@ -21,7 +21,7 @@ def mark(profile: str, wanted: int) -> int:
     >>> mark("180p", 3), mark("720p", 3)
     (2, 3)
     """
-    return min(wanted, MOST.get(profile, 4))
+    return min(wanted, Profile(profile).best_grade)
 
 
 def held(row: Mapping[str, Any], least: int) -> bool:
@@ -44,12 +44,12 @@ def limit(row: Mapping[str, Any], line: SharedLine | None, alone: float | None) 
     return "unknown" if alone is None else limited
 
 
-def bears(uplink: Mapping[str, Any], way: str) -> Bears | None:
+def bears(uplink: Mapping[str, Any], way: Direction) -> Bears | None:
     """How many calls of the drill's rate headquarters' line bears one way; None: not known.
 
-    >>> bears({"up_calls": 0, "up_full": True}, "up")
+    >>> bears({"up_calls": 0, "up_full": True}, Direction.UP)
     ('none', 0)
-    >>> bears({"up_calls": 0, "up_full": False}, "up") is None
+    >>> bears({"up_calls": 0, "up_full": False}, Direction.UP) is None
     True
     """
     calls = uplink.get(f"{way}_calls")

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from jharnet_monitor.judge.conference.chromium_model import LEAST_LINE, backs_off
+from jharnet_monitor.model import Direction
+from jharnet_monitor.profiles import HD_HEIGHT, LOW_HEIGHT, SD_HEIGHT, best_grade
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,6 @@ class Criteria:
     sd_frames: float = 12.0
     hd_frames: float = 20.0
     hd_rate: float = 650_000.0
-
-
-HD_HEIGHT, SD_HEIGHT, LOW_HEIGHT = 720, 360, 180
-"""Lines of the picture: what the grades 4, 3 and 2 are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class Verdict:
 
     grade: int
     limited_by: Limit
-    worse: str
+    worse: Direction
 
 
 LOSS_THAT_TELLS = 0.02
@@ -118,11 +116,11 @@ def grade_way(way: Way, criteria: Criteria | None = None) -> int:
 
 def verdict(down: Way, up: Way, criteria: Criteria | None = None) -> Verdict:
     """The grade that holds both ways at once; the worse way decides, and says what limits it."""
-    grades = {"down": grade_way(down, criteria), "up": grade_way(up, criteria)}
-    worse = "down" if grades["down"] <= grades["up"] else "up"
-    grade = grades[worse]
-    limit = limited_by(down if worse == "down" else up, grade, criteria)
-    return Verdict(grade, limit, worse)
+    ways = {Direction.DOWN: down, Direction.UP: up}
+    grades = {direction: grade_way(way, criteria) for direction, way in ways.items()}
+    worse = min(grades, key=grades.__getitem__)
+    limit = limited_by(ways[worse], grades[worse], criteria)
+    return Verdict(grades[worse], limit, worse)
 
 
 def limited_by(way: Way, grade: int, criteria: Criteria | None = None) -> Limit:
@@ -136,7 +134,7 @@ def limited_by(way: Way, grade: int, criteria: Criteria | None = None) -> Limit:
     <Limit.RATE: 'rate'>
     """
     limits = criteria or Criteria()
-    if grade >= _most(way.asked):
+    if grade >= best_grade(way.asked):
         return Limit.DELAY if way.round_trip > DELAY_THAT_TELLS else Limit.NONE
     if way.stepped_down and _rate_decides(way, grade, limits):
         return Limit.RATE
@@ -147,12 +145,6 @@ def limited_by(way: Way, grade: int, criteria: Criteria | None = None) -> Limit:
     if way.freeze_ratio <= limits.frozen and max(loss, delay) < _TELLS_LITTLE:
         return Limit.UNKNOWN
     return Limit.LOSS if loss > delay else Limit.DELAY
-
-
-def _most(asked: int) -> int:
-    """The best grade that a call for a picture of so many lines can get."""
-    steps = ((HD_HEIGHT, 4), (SD_HEIGHT, 3), (LOW_HEIGHT, 2))
-    return next((grade for least, grade in steps if asked >= least), 1)
 
 
 def _rate_decides(way: Way, grade: int, criteria: Criteria) -> bool:

@@ -18,11 +18,7 @@ from jharnet_monitor.judge.line.traffic import Ways
 from jharnet_monitor.judge.outages.availability import Account
 from jharnet_monitor.judge.statistics import intervals as stats
 from jharnet_monitor.judge.statistics.intervals import Days, Interval
-from jharnet_monitor.model import Measurement, OfficeState, Outcome
-
-WAYS = ("down", "up")
-NAMES = {"down": "download", "up": "upload"}
-"""How the speed test's quantities name the ways."""
+from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 
 
 class Basis(StrEnum):
@@ -65,7 +61,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """An office's line, what it needs, and so what would help; a way each of `WAYS`."""
+    """An office's line, what it needs, and so what would help; a pair is one a `Direction`."""
 
     line: capacity.Line
     delivered: tuple[Delivered, Delivered]
@@ -76,7 +72,7 @@ class Assessment:
 def assess(config: Config, office: Office, seen: Seen) -> Assessment:
     """The judgement on one office's line."""
     tests = [test for test in seen.tests if test.is_conclusive]
-    down, up = (_delivered(config, tests, way) for way in WAYS)
+    down, up = (_delivered(config, tests, direction) for direction in Direction)
     line = _line(office, seen, (down.median, up.median))
     policy = policy_of(config, office)
     found = capacity.judge(line, policy, marks_of(config, office), config.capacity.tariff)
@@ -84,17 +80,17 @@ def assess(config: Config, office: Office, seen: Seen) -> Assessment:
 
 
 def enough_off_hours(config: Config, tests: Sequence[Measurement]) -> bool:
-    """Whether each way has tests outside office hours on as many days as a judgement asks for;
-    then packet trains are not needed for it.
+    """Whether each direction has tests outside office hours on as many days as a judgement asks
+    for; then packet trains are not needed for it.
     """
     district = config.district
-    days: dict[str, set[date]] = {way: set() for way in WAYS}
+    days: dict[Direction, set[date]] = {direction: set() for direction in Direction}
     for test in tests:
         good = test.outcome is Outcome.OK and test.is_conclusive
         if good and not in_office_hours(district, test.started_at):
-            for way in WAYS:
-                if f"{NAMES[way]}_bits_per_second" in test.values:
-                    days[way].add(_day(test.started_at, district))
+            for direction in Direction:
+                if f"{direction.transfer}_bits_per_second" in test.values:
+                    days[direction].add(_day(test.started_at, district))
     return all(len(held) >= config.capacity.days for held in days.values())
 
 
@@ -133,8 +129,7 @@ def promised(config: Config, office: Office) -> float:
 def contracts(office: Office) -> tuple[float | None, float | None]:
     """The contracted rates in bit/s, towards the office and from it."""
     link = office.link
-    down = link.contracted if link else None
-    return down, (link.contracted_up or down) if link else None
+    return (link.rate(Direction.DOWN), link.rate(Direction.UP)) if link else (None, None)
 
 
 def _line(
@@ -158,8 +153,8 @@ def _line(
     )
 
 
-def _delivered(config: Config, tests: Sequence[Measurement], way: str) -> Delivered:
-    district, name = config.district, NAMES[way]
+def _delivered(config: Config, tests: Sequence[Measurement], direction: Direction) -> Delivered:
+    district, name = config.district, direction.transfer
     quiet = [test for test in tests if not in_office_hours(district, test.started_at)]
     found = {
         Basis.OFF_HOURS: _Rates.of(quiet, f"{name}_bits_per_second", f"{name}_at_least", district),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from jharnet_monitor.config.schema import Link
-from jharnet_monitor.model import Measurement
+from jharnet_monitor.model import Direction, Measurement
 
 
 def falls_short(measurement: Measurement, link: Link | None, mark: float) -> bool:
@@ -15,9 +15,9 @@ def falls_short(measurement: Measurement, link: Link | None, mark: float) -> boo
     """
     if link is None:
         return False
-    contracts = {"download": link.contracted, "upload": link.contracted_up or link.contracted}
     return any(
-        measurement.values.get(f"{way}_bits_per_second", inf) < mark * contracted
-        and not measurement.conditions.get(f"{way}_at_least")
-        for way, contracted in contracts.items()
+        measurement.values.get(f"{direction.transfer}_bits_per_second", inf)
+        < mark * link.rate(direction)
+        and not measurement.conditions.get(f"{direction.transfer}_at_least")
+        for direction in Direction
     )

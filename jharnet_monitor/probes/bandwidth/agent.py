@@ -18,6 +18,7 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
+from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.counters import CounterSeries
 from jharnet_monitor.probes.bandwidth.http_transfer import POLL_SECONDS
 from jharnet_monitor.probes.bandwidth.tcp import Connections, pour
@@ -47,8 +48,9 @@ async def _answer(
     what = message.get("do")
     if what == "ping":
         return {"pong": message.get("n")}
-    if what in ("download", "upload"):
-        return await _exchange(what, message, context)
+    for direction in Direction:
+        if what == direction.transfer:
+            return await _exchange(direction, message, context)
     beside = {
         "udp": side.open,
         "listen": side.listen,
@@ -58,13 +60,15 @@ async def _answer(
     return {"error": "unknown request"} if beside is None else beside(message)
 
 
-async def _exchange(name: str, message: Mapping[str, Any], context: AgentContext) -> dict[str, Any]:
+async def _exchange(
+    direction: Direction, message: Mapping[str, Any], context: AgentContext
+) -> dict[str, Any]:
     """Run one exchange; the end of its connections, by whomever, is its normal end."""
     paths, seconds = message.get("paths"), message.get("seconds")
     if not _are_paths(paths) or not isinstance(seconds, int | float):
         return {"error": "a transfer needs its paths and its time"}
     rate = float(message.get("rate", 1e9)) / len(paths)
-    transfer = _Download(context) if name == "download" else _Upload(context, rate)
+    transfer = _Download(context) if direction is Direction.DOWN else _Upload(context, rate)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(min(float(seconds), LONGEST_SECONDS)):
             await transfer.run([f"{context.hub}{path}" for path in paths])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from jharnet_monitor.model import Measurement, Outcome, Route, quantity
+from jharnet_monitor.model import Direction, Measurement, Outcome, Route, quantity
 from jharnet_monitor.probes.families import (
     DistrictView,
     Family,
@@ -34,12 +34,12 @@ def _capacity(view: OfficeView) -> Iterable[Point]:
 
 def _contracted(view: OfficeView) -> Iterable[Point]:
     if view.office.link:
-        yield (), view.office.link.contracted / 8
+        yield (), view.office.link.rate(Direction.DOWN) / 8
 
 
 def _contracted_up(view: OfficeView) -> Iterable[Point]:
     if view.office.link:
-        yield (), (view.office.link.contracted_up or view.office.link.contracted) / 8
+        yield (), view.office.link.rate(Direction.UP) / 8
 
 
 FAMILIES = (

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from statistics import median
 from typing import Any
 
-from jharnet_monitor.model import Cause, Route
+from jharnet_monitor.model import Cause, Direction, Route
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel
 from jharnet_monitor.probes.base import Channel, Failed, NoData, ProbeContext, ProbeError, Reading
@@ -102,11 +102,12 @@ class Test(ABC):
         self._values["idle_rtt_seconds"] = median(trips)
         self._jitter = max(trips) - min(trips)
 
-    async def _train(self, name: str, rate: float) -> float | None:
+    async def _train(self, direction: Direction, rate: float) -> float | None:
         """Run a train and keep its figure; None without one, or where it is too uncertain."""
+        name = direction.transfer
         found = None
         if self._side is not None:
-            found = await self._side.train(name, rate, self._jitter)
+            found = await self._side.train(direction, rate, self._jitter)
         if found is None:
             return None
         rate, uncertainty = found.capacity.rate, found.capacity.uncertainty
@@ -129,6 +130,6 @@ class TrainsOnly(Test):
             raise Failed(Cause.UDP_BLOCKED, "no datagram of the agent came through")
         await self._idle_by_datagrams(self._side)
         plan = Plan.of(self._context)
-        found = [await self._train(n, plan.of_direction(n).rate) for n in ("download", "upload")]
+        found = [await self._train(each, plan.of_direction(each).rate) for each in Direction]
         if None in found:
             raise NoData(Cause.TOO_UNEVEN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS, window_for
+from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.base import ProbeContext
 
 TRAIN_PACKETS = 32
@@ -60,10 +61,9 @@ class Plan:
         """
         link, uplink = context.office.link, context.config.hub.uplink.contracted
         granted = min(context.granted, uplink)
-        down = granted if link is None else link.contracted * HEADROOM
-        up = down if link is None or link.contracted_up is None else link.contracted_up * HEADROOM
         seconds = context.config.probes.bandwidth.seconds
-        return cls(*(_limits(min(rate, granted), seconds) for rate in (down, up)))
+        rates = [granted if link is None else link.rate(each) * HEADROOM for each in Direction]
+        return cls(*(_limits(min(rate, granted), seconds) for rate in rates))
 
     def for_line(self, idle_rtt: float) -> Plan:
         """With time for a long line, connections for a fat one, and no more bytes than promised."""
@@ -84,9 +84,9 @@ class Plan:
 
         return Plan(stretched(self.download), stretched(self.upload))
 
-    def of_direction(self, name: str) -> Limits:
-        """The limits of `download` or `upload`."""
-        return self.download if name == "download" else self.upload
+    def of_direction(self, direction: Direction) -> Limits:
+        """The limits of that direction."""
+        return self.download if direction is Direction.DOWN else self.upload
 
     @property
     def cost(self) -> int:

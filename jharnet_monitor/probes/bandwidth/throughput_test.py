@@ -19,7 +19,7 @@ from jharnet_monitor.judge.line.throughput import (
     loaded_round_trip,
     over_same_bytes,
 )
-from jharnet_monitor.model import Cause, Route
+from jharnet_monitor.model import Cause, Direction, Route
 from jharnet_monitor.probes.bandwidth.counters import CounterSeries, CounterSeriesError
 from jharnet_monitor.probes.bandwidth.http_transfer import Download, Ended, Exchange, Flow, Upload
 from jharnet_monitor.probes.bandwidth.packet_trains import FEWEST_TRIPS, Test
@@ -64,18 +64,21 @@ class FullTest(Test):
         if self._side is not None:
             await self._idle_by_datagrams(self._side)
         self._plan = self._plan.for_line(self._values["idle_rtt_seconds"])
-        await self._direction("download")
-        await self._direction("upload")
+        for direction in Direction:
+            await self._direction(direction)
 
-    async def _direction(self, name: str) -> None:
+    async def _direction(self, direction: Direction) -> None:
         """Run one direction and keep its figures; raises `Failed` or `NoData`."""
-        limits = self._plan.of_direction(name)
-        exchange = (Download if name == "download" else Upload)(self._context.clock, limits)
-        flow, report, trips = await self._beside_pings(name, exchange)
+        name = direction.transfer
+        limits = self._plan.of_direction(direction)
+        exchange = (Download if direction is Direction.DOWN else Upload)(
+            self._context.clock, limits
+        )
+        flow, report, trips = await self._beside_pings(direction, exchange)
         claimed = min(_count(report.get("sent")), limits.most_bytes)
         self._spent += flow.bytes_down + max(flow.bytes_up, claimed)
-        _check_end(name, flow)
-        measured = self._rate(name, flow, report)
+        _check_end(direction, flow)
+        measured = self._rate(direction, flow, report)
         beside = [trip for trip in trips if flow.begun <= trip.sent <= flow.stopped]
         rate = measured.rate + len(beside) * SMALL_IP_BYTES * 8 / (flow.stopped - flow.begun)
         self._values[f"{name}_bits_per_second"] = rate
@@ -84,30 +87,34 @@ class FullTest(Test):
         if limits.connections > 1:
             self._conditions[f"{name}_connections"] = limits.connections
         self._conditions[f"{name}_seconds"] = round(flow.stopped - flow.begun, 3)
-        loaded = _loaded(name, flow, report, trips, rate)
+        loaded = _loaded(direction, flow, report, trips, rate)
         if loaded is not None:
             self._values[f"{name}_loaded_rtt_seconds"] = loaded
         late = loaded if len(trips) < FEWEST_TRIPS else _late(trips, flow)
-        if _window(name, flow, report) > WINDOW_SHARE:
-            self._limited(name, "host")
-        await self._what_limited(name, rate, _loss(name, flow, report), late)
+        if _window(direction, flow, report) > WINDOW_SHARE:
+            self._limited(direction, "host")
+        await self._what_limited(direction, rate, _loss(direction, flow, report), late)
 
-    def _limited(self, name: str, by: str) -> None:
+    def _limited(self, direction: Direction, by: str) -> None:
+        name = direction.transfer
         self._conditions["limited_by"] = self._conditions[f"{name}_limited_by"] = by
 
     async def _beside_pings(
-        self, name: str, exchange: Exchange
+        self, direction: Direction, exchange: Exchange
     ) -> tuple[Flow, Mapping[str, Any], list[Trip]]:
         """The transfer, and the pings that were sent beside it."""
         if self._side is None:
-            return *await self._transfer(name, exchange), []
-        spacing = ping_spacing(self._plan.of_direction(name).rate)
+            return *await self._transfer(direction, exchange), []
+        spacing = ping_spacing(self._plan.of_direction(direction).rate)
         async with self._side.pinging(spacing) as trips:
-            flow, report = await self._transfer(name, exchange)
+            flow, report = await self._transfer(direction, exchange)
         return flow, report, trips
 
-    async def _transfer(self, name: str, exchange: Exchange) -> tuple[Flow, Mapping[str, Any]]:
-        limits = self._plan.of_direction(name)
+    async def _transfer(
+        self, direction: Direction, exchange: Exchange
+    ) -> tuple[Flow, Mapping[str, Any]]:
+        name = direction.transfer
+        limits = self._plan.of_direction(direction)
         each = range(limits.connections)
         paths = [self._agent.serve_transfer(exchange.handle) for _ in each]
         seconds = limits.seconds + REPORT_SECONDS
@@ -132,13 +139,14 @@ class FullTest(Test):
             raise NoData(Cause.AGENT_LOST, f"{name}: {str(report['error'])[:200]}")
         return flow, report
 
-    def _rate(self, name: str, flow: Flow, report: Mapping[str, Any]) -> Estimate:
+    def _rate(self, direction: Direction, flow: Flow, report: Mapping[str, Any]) -> Estimate:
         """The receiver's estimate; a download's is held against what the hub saw acknowledged."""
+        name = direction.transfer
         counted = flow.series.samples()
-        seen = estimate(counted, self._plan.of_direction(name).window)
+        seen = estimate(counted, self._plan.of_direction(direction).window)
         if seen is None:
             raise NoData(Cause.AGENT_LOST, f"the {name} was too short to measure")
-        if name == "upload":
+        if direction is Direction.UP:
             return seen
         try:
             received = CounterSeries.from_json(report.get("series")).samples()
@@ -156,14 +164,15 @@ class FullTest(Test):
         return told
 
     async def _what_limited(
-        self, name: str, rate: float, loss: float, late_rtt: float | None
+        self, direction: Direction, rate: float, loss: float, late_rtt: float | None
     ) -> None:
         """Say what held the stream back, where it was not the line alone.
 
         Packets lost out of a full queue are the line's doing. Lost where at the end of the test no
         queue stands, they may have held TCP back: a train tells what the line would carry.
         """
-        if rate >= PACE_REACHED * self._plan.of_direction(name).rate:
+        name = direction.transfer
+        if rate >= PACE_REACHED * self._plan.of_direction(direction).rate:
             self._conditions[f"{name}_at_least"] = True
         if loss < LOSS_SEEN:
             return
@@ -171,13 +180,14 @@ class FullTest(Test):
         idle = self._values["idle_rtt_seconds"]
         if late_rtt is not None and late_rtt > QUEUE_STANDS * idle + QUEUE_SECONDS:
             return
-        capacity = await self._train(name, self._plan.of_direction(name).rate)
+        capacity = await self._train(direction, self._plan.of_direction(direction).rate)
         if capacity is None or rate < LINE_FILLED * capacity:
-            self._limited(name, "loss")
+            self._limited(direction, "loss")
 
 
-def _check_end(name: str, flow: Flow) -> None:
+def _check_end(direction: Direction, flow: Flow) -> None:
     """Raise what a transfer that did not run to its end means."""
+    name = direction.transfer
     if flow.late > LATE_SHARE:
         raise NoData(Cause.HOST_OVERLOADED, f"the hub overslept {flow.late:.0%} of the {name}")
     if flow.ended is Ended.SILENCE:  # its report came at once, so the line was not to blame
@@ -187,12 +197,12 @@ def _check_end(name: str, flow: Flow) -> None:
 
 
 def _loaded(
-    name: str, flow: Flow, report: Mapping[str, Any], trips: list[Trip], rate: float
+    direction: Direction, flow: Flow, report: Mapping[str, Any], trips: list[Trip], rate: float
 ) -> float | None:
     """Mean round-trip time while the stream ran: of the pings, or else of the stream itself."""
     if len(trips) >= FEWEST_TRIPS:
         return loaded_round_trip(trips, flow.series.samples(), rate, flow.stopped)
-    if name == "download":
+    if direction is Direction.DOWN:
         return flow.own_rtt
     value = report.get("rtt")
     return float(value) if isinstance(value, int | float) and 0 < value < 60 else None
@@ -205,9 +215,9 @@ def _late(trips: list[Trip], flow: Flow) -> float | None:
     return fmean(late) if late else None
 
 
-def _loss(name: str, flow: Flow, report: Mapping[str, Any]) -> float:
+def _loss(direction: Direction, flow: Flow, report: Mapping[str, Any]) -> float:
     """Share of the sender's payload that it had to send again."""
-    if name == "download":
+    if direction is Direction.DOWN:
         again = sum(info.bytes_retransmitted for info in flow.infos)
         sent = sum(info.bytes_sent for info in flow.infos)
     else:
@@ -215,9 +225,9 @@ def _loss(name: str, flow: Flow, report: Mapping[str, Any]) -> float:
     return min(1.0, again / sent) if sent else 0.0
 
 
-def _window(name: str, flow: Flow, report: Mapping[str, Any]) -> float:
+def _window(direction: Direction, flow: Flow, report: Mapping[str, Any]) -> float:
     """Share of the time in which the receiver's window held the sender back."""
-    if name == "download":
+    if direction is Direction.DOWN:
         return max((info.window_share for info in flow.infos), default=0.0)
     value = report.get("window")
     return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else 0.0

@@ -12,6 +12,7 @@ from typing import Any
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.line.throughput import Trip
 from jharnet_monitor.judge.line.trains import Arrival, Capacity, capacity
+from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.plan import TRAIN_PACKETS
 from jharnet_monitor.probes.bandwidth.udp import (
     FULL_IP_BYTES,
@@ -155,8 +156,8 @@ class UdpChannel:
                     self._news.clear()
                     await self._news.wait()
 
-    async def train(self, name: str, rate: float, jitter: float) -> Train | None:
-        """A train for `download` or `upload` over a line expected to carry near `rate` bit/s.
+    async def train(self, direction: Direction, rate: float, jitter: float) -> Train | None:
+        """A train in one direction, over a line expected to carry near `rate` bit/s.
 
         None when too little of it came through to tell, or when it came in one bunch that `jitter`
         seconds may have made of it, so that nothing near `rate` is proven.
@@ -166,7 +167,7 @@ class UdpChannel:
         self._arrivals.clear()
         try:
             async with asyncio.timeout(4 * ANSWER_SECONDS):
-                run = self._train_up if name == "upload" else self._train_down
+                run = self._train_up if direction is Direction.UP else self._train_down
                 sent_in, arrivals = await run(packets)
         except TimeoutError:
             return None

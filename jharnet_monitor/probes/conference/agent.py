@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import AgentContext, Channel
 from jharnet_monitor.probes.conference.signalling import Dialogue, sent_of
+from jharnet_monitor.profiles import RUNGS, Rung, rung
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.codecs import CODECS, DEFAULT, Codec
 from jharnet_monitor.rtc.failure import CallFailed, route_address
 from jharnet_monitor.rtc.media.clips import ClipsMissing
-from jharnet_monitor.rtc.profiles import RUNGS, Rung, rung
 from jharnet_monitor.rtc.stats.call_stats import BadReport
 
 MOST_SECONDS = 3600.0

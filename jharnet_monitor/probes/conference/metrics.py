@@ -14,10 +14,7 @@ from jharnet_monitor.probes.families import (
     of_quantity,
     values_by_direction,
 )
-from jharnet_monitor.rtc.profiles import rung
-
-PROFILE_GRADES = (("audio", 1), ("180p", 2), ("360p", 3), ("720p", 4))
-"""The least grade with which a conference of a profile can be held."""
+from jharnet_monitor.profiles import Profile
 
 
 def _by_direction_and_media(name: str, help_: str) -> OfficeFamily:
@@ -35,12 +32,12 @@ def _by_direction_and_media(name: str, help_: str) -> OfficeFamily:
 def _ready(view: OfficeView) -> Iterable[Point]:
     measurement = view.newest("conference")
     if measurement is not None and "grade" in measurement.values:
-        for profile, least in PROFILE_GRADES:
-            yield (profile,), 1 if measurement.values["grade"] >= least else 0
+        for profile in Profile:
+            yield (profile,), 1 if measurement.values["grade"] >= profile.required_grade else 0
 
 
 def _needed(_: DistrictView) -> Iterable[Point]:
-    return (((profile,), rung(profile).line_rate / 8) for profile, _ in PROFILE_GRADES)
+    return (((profile,), profile.rung.line_rate / 8) for profile in Profile)
 
 
 FAMILIES = (

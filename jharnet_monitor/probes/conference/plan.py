@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData, ProbeContext
-from jharnet_monitor.rtc.profiles import PROFILES, Rung, rung, rungs_below
+from jharnet_monitor.profiles import Profile, Rung, call_bytes, rung, rungs_below
 
 OVERHEAD_SECONDS = 73.0
 """Set-up, overtime of a call that changed its rung, and the exchange of reports."""
-OVERHEAD_SHARE = 0.05
-"""Retransmissions and RTCP, beside the media."""
 
 
 def profile(context: ProbeContext) -> Rung:
     """The highest rung that the call may try; raises `NoData` where there is none of the name."""
-    name = str(context.options.get("profile", context.config.probes.conference.profile))
-    if name not in PROFILES:
-        raise NoData(Cause.NOT_CONFIGURED, f"no profile {name!r}; there are {', '.join(PROFILES)}")
-    return rung(name)
+    name = context.options.get("profile", context.config.probes.conference.profile)
+    try:
+        return Profile.named(name).rung
+    except ValueError as error:
+        raise NoData(Cause.NOT_CONFIGURED, str(error)) from None
 
 
 def granted(context: ProbeContext) -> Rung:
@@ -39,11 +38,6 @@ def upward(context: ProbeContext, top: Rung) -> Rung:
     """What the office sends: as much as it is sent, unless it is told to send less."""
     own = rung(str(context.options.get("up", top.name)))
     return min(own, top, key=lambda step: step.line_rate)
-
-
-def call_bytes(down: Rung, up: Rung, length: float) -> int:
-    """Bytes that a call of these rungs puts on the line in `length` seconds, both ways together."""
-    return int((down.line_rate + up.line_rate) * length * (1 + OVERHEAD_SHARE) / 8)
 
 
 def cost(context: ProbeContext) -> int:

@@ -19,11 +19,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.config.calls import Profile
 from jharnet_monitor.model import HEADQUARTERS, Route
 from jharnet_monitor.probes.conference import plan
 from jharnet_monitor.probes.conference.metrics import DISTRICT_FAMILIES, FAMILIES
 from jharnet_monitor.probes.probe import Deferred, Job, Probe, ProbeOptions, Series
+from jharnet_monitor.profiles import Profile
 
 TWICE_A_DAY_SECONDS = 26 * 3600.0
 """At two times of day there are up to 20 h between two calls."""

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from jharnet_monitor.judge.conference.chromium_model import Picture, exposure, frozen, picture
-from jharnet_monitor.judge.conference.grade import HD_HEIGHT, Criteria, Limit, Way, verdict
+from jharnet_monitor.judge.conference.grade import Criteria, Limit, Way, verdict
 from jharnet_monitor.judge.conference.video import video_mos
 from jharnet_monitor.judge.conference.voice import mos, one_way_delay, r_factor
-from jharnet_monitor.model import Cause
+from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.base import NoData, Reading
+from jharnet_monitor.profiles import (
+    AUDIO_FRAMES_PER_SECOND,
+    FRAMES_PER_SECOND,
+    HD_HEIGHT,
+    Rung,
+)
 from jharnet_monitor.rtc.codecs import DEFAULT, Codec
-from jharnet_monitor.rtc.profiles import AUDIO_FRAMES_PER_SECOND, FRAMES_PER_SECOND, Rung
 from jharnet_monitor.rtc.stats.call_stats import INTERRUPTION, Seen, Sent
 
 STALLED = 0.03
@@ -51,13 +56,16 @@ def reading(
         raise NoData(Cause.BAD_REPORT, "nothing was sent for long enough to be judged")
     measured = ours.round_trip_p50 or theirs.round_trip_p50
     trip = measured or 0.0
-    ways = {"down": _way(ours, down, top, trip), "up": _way(theirs, up, top, trip)}
-    result = verdict(ways["down"], ways["up"], criteria)
+    ways = {
+        Direction.DOWN: _way(ours, down, top, trip),
+        Direction.UP: _way(theirs, up, top, trip),
+    }
+    result = verdict(ways[Direction.DOWN], ways[Direction.UP], criteria)
     conditions: dict[str, Any] = {
         "profile": top.name,
         "codecs": f"opus, {codec}",
         "limited_by": result.limited_by.value,
-        "worse_way": result.worse,
+        "worse_way": result.worse.value,
         "rtt_p50_seconds": _rounded(measured),
         "hub_port": ours.local_port,
         "agent_port": ours.remote_port,
@@ -72,11 +80,14 @@ def reading(
     values: dict[str, float] = {"grade": float(result.grade)}
     _put(values, "setup_seconds", theirs.setup_seconds)
     _put(values, "rtt_p95_seconds", ours.round_trip_p95)
-    for way, sent, got, other in (("down", ours, down, up), ("up", theirs, up, down)):
-        conditions |= _way_conditions(way, sent, got)
-        conditions |= _wire(way, other.datagrams_sent, got.datagrams_received)
-        values |= _way_values(way, sent, got, ways[way])
-        _put(values, f"{way}_video_mos", _video_mos(codec, sent, got))
+    for direction, sent, got, other in (
+        (Direction.DOWN, ours, down, up),
+        (Direction.UP, theirs, up, down),
+    ):
+        conditions |= _way_conditions(direction, sent, got)
+        conditions |= _wire(direction, other.datagrams_sent, got.datagrams_received)
+        values |= _way_values(direction, sent, got, ways[direction])
+        _put(values, f"{direction}_video_mos", _video_mos(codec, sent, got))
     overloaded = _overloaded(ours, up) or _overloaded(theirs, down)
     if overloaded:
         conditions["limited_by"] = Limit.HOST.value

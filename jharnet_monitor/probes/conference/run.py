@@ -21,13 +21,13 @@ from jharnet_monitor.probes.base import (
 from jharnet_monitor.probes.conference import plan
 from jharnet_monitor.probes.conference.result import CallSides, reading
 from jharnet_monitor.probes.conference.signalling import Dialogue, seen_of, sent_of
+from jharnet_monitor.profiles import Rung
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.browser import BROWSER, BrowserAccount, BrowserSent
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.codecs import Codec
 from jharnet_monitor.rtc.failure import CallFailed, route_address
 from jharnet_monitor.rtc.media.clips import ClipsMissing
-from jharnet_monitor.rtc.profiles import Rung
 from jharnet_monitor.rtc.sdp import (
     MAX_CANDIDATES,
     BadDescription,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.schema import Link
-from jharnet_monitor.model import HEADQUARTERS
+from jharnet_monitor.model import HEADQUARTERS, Direction
 from jharnet_monitor.probes.bandwidth.plan import HEADROOM
 from jharnet_monitor.probes.base import ProbeContext
 
@@ -27,7 +27,7 @@ def rates(context: ProbeContext) -> tuple[float, float]:
     link = context.office.link
     if link is None:
         return RATE_WITHOUT_CONTRACT, RATE_WITHOUT_CONTRACT
-    return link.contracted, link.contracted if link.contracted_up is None else link.contracted_up
+    return link.rate(Direction.DOWN), link.rate(Direction.UP)
 
 
 def cost(context: ProbeContext) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS
-from jharnet_monitor.model import Cause, Route
+from jharnet_monitor.model import Cause, Direction, Route
 from jharnet_monitor.probes.bandwidth.plan import HEADROOM
 from jharnet_monitor.probes.base import (
     AgentContext,
@@ -138,9 +138,10 @@ async def judge(asked: Mapping[str, Any], result: Mapping[str, Any]) -> Reading:
         idle = _positive(result.get("idle_rtt"), 60)
         if idle is not None:
             values["idle_rtt_seconds"] = idle
-        for name in ("download", "upload"):
-            if isinstance(result.get(name), Mapping):
-                _take(name, result[name], values, conditions)
+        for direction in Direction:
+            part = result.get(direction.transfer)
+            if isinstance(part, Mapping):
+                _take(direction, part, values, conditions)
         _raise_error(result)
         _check_books(values, spent)
         await _hold_against_server(asked, result, conditions)
@@ -155,8 +156,12 @@ async def judge(asked: Mapping[str, Any], result: Mapping[str, Any]) -> Reading:
 
 
 def _take(
-    name: str, part: Mapping[str, Any], values: dict[str, float], conditions: dict[str, Any]
+    direction: Direction,
+    part: Mapping[str, Any],
+    values: dict[str, float],
+    conditions: dict[str, Any],
 ) -> None:
+    name = direction.transfer
     rate = _positive(part.get("rate"), MAX_RATE)
     if rate is None:
         raise NoData(Cause.BAD_REPORT, f"no rate for the {name}")
@@ -182,7 +187,7 @@ def _raise_error(result: Mapping[str, Any]) -> None:
         if error.get("cause") == Cause.HOST_OVERLOADED.value:
             raise NoData(Cause.HOST_OVERLOADED, detail)
         raise NoData(Cause.INTERNAL_ERROR, detail)
-    if not all(isinstance(result.get(name), Mapping) for name in ("download", "upload")):
+    if not all(isinstance(result.get(each.transfer), Mapping) for each in Direction):
         raise NoData(Cause.BAD_REPORT, "neither both directions nor an error")
 
 
@@ -211,7 +216,8 @@ async def _hold_against_server(
             counts = await answer.json() if answer.status == 200 else {}
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return
-    for name, key in (("upload", "received"), ("download", "sent")):
+    for direction, key in ((Direction.UP, "received"), (Direction.DOWN, "sent")):
+        name = direction.transfer
         seen, claimed = _count(counts.get(key)), _count(result[name].get("payload"))
         if claimed > seen * (1 + MARGIN) + OVERHEAD_BYTES:
             raise NoData(Cause.BAD_REPORT, f"{name}: {claimed} bytes claimed, {seen} at the server")

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jharnet_monitor.judge.line.throughput import Estimate, estimate, stable
-from jharnet_monitor.model import Cause
+from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.bandwidth.counters import CounterSeries
 from jharnet_monitor.probes.bandwidth.tcp_info import tcp_info
 from jharnet_monitor.probes.internet.speedtest_client import (
@@ -103,13 +103,14 @@ class Run:
         if not trips:
             raise ClientError(Cause.OFFLINE, "the server does not take connections")
         self.result["idle_rtt"] = statistics.median(trips)
-        for name, work in (
-            ("download", lambda: client.download(threads=self._threads)),
-            ("upload", lambda: client.upload(threads=self._threads, pre_allocate=False)),
+        for direction, work in (
+            (Direction.DOWN, lambda: client.download(threads=self._threads)),
+            (Direction.UP, lambda: client.upload(threads=self._threads, pre_allocate=False)),
         ):
-            self.result[name] = self._direction(name, url, work)
+            self.result[direction.transfer] = self._direction(direction, url, work)
 
-    def _direction(self, name: str, url: str, work: Callable[[], Any]) -> dict[str, Any]:
+    def _direction(self, direction: Direction, url: str, work: Callable[[], Any]) -> dict[str, Any]:
+        name = direction.transfer
         self._meter.clear()
         self._stop.clear()
         self._pacer.restart(float(self._order["rate"][name]))
@@ -118,15 +119,15 @@ class Run:
         trips = Trips(url)
         worker.start()
         try:
-            ended = self._watch(name, series, worker)
+            ended = self._watch(direction, series, worker)
         finally:
             self._stop.set()
-        errors, payload = list(self._meter.errors), self._book(name)
+        errors, payload = list(self._meter.errors), self._book(direction)
         self._meter.clear()
         worker.join(TIMEOUT_SECONDS)
         loaded = trips.stop()
-        found = self._judged(name, series, ended == "silence", errors)
-        if name == "download":  # what was under way when it was cut reached the line all the same
+        found = self._judged(direction, series, ended == "silence", errors)
+        if direction is Direction.DOWN:  # what was under way when it was cut reached the line, too
             self.result["bytes_down"] += int(found.rate / 8 * (loaded or self.result["idle_rtt"]))
         return {
             "rate": found.rate,
@@ -138,9 +139,10 @@ class Run:
         }
 
     def _judged(
-        self, name: str, series: CounterSeries, silent: bool, errors: list[BaseException]
+        self, direction: Direction, series: CounterSeries, silent: bool, errors: list[BaseException]
     ) -> Estimate:
         """The rate of a direction; raises `ClientError` where there is none of the line."""
+        name = direction.transfer
         page = next((e for e in errors if isinstance(e, ClientError)), None)
         if page is not None:
             raise page
@@ -155,10 +157,11 @@ class Run:
             raise ClientError(Cause.INTERRUPTED, f"{name}: too little came through to measure")
         return found
 
-    def _watch(self, name: str, series: CounterSeries, worker: threading.Thread) -> str:
+    def _watch(self, direction: Direction, series: CounterSeries, worker: threading.Thread) -> str:
         """Poll until the rate has settled or a limit is reached; gives the reason."""
         begun = now = time.monotonic()
-        most_bytes, most_seconds = int(self._order["bytes"][name]), float(self._order["seconds"])
+        most_bytes = int(self._order["bytes"][direction.transfer])
+        most_seconds = float(self._order["seconds"])
         overslept = 0.0
         while True:
             time.sleep(POLL_SECONDS)
@@ -166,7 +169,7 @@ class Run:
             overslept += max(0.0, now - before - POLL_SECONDS - LATE_SECONDS)
             self._late = overslept / (now - begun)
             infos = self._meter.read()
-            if name == "download":
+            if direction is Direction.DOWN:
                 changed = bool(infos) and series.arrived(now, infos, 0)
             else:
                 changed = series.acknowledged(now, infos)
@@ -180,12 +183,14 @@ class Run:
             if now - last >= SILENCE_SECONDS or not worker.is_alive():
                 return "silence" if now - last >= SILENCE_SECONDS else "worker"
 
-    def _book(self, name: str) -> int:
+    def _book(self, direction: Direction) -> int:
         """Add what this direction put on the line; gives the payload that got through."""
         infos = self._meter.read()
         self.result["bytes_down"] += sum(i.ip_bytes_in for i in infos)
         self.result["bytes_up"] += sum(i.ip_bytes_out for i in infos)
-        return sum(i.bytes_received if name == "download" else i.bytes_acked for i in infos)
+        return sum(
+            i.bytes_received if direction is Direction.DOWN else i.bytes_acked for i in infos
+        )
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from jharnet_monitor.config import Office
-from jharnet_monitor.model import Measurement, quantity
+from jharnet_monitor.model import Direction, Measurement, quantity
 from jharnet_monitor.probes.families import (
     DistrictView,
     Family,
@@ -24,26 +24,25 @@ def _rates(reading: Measurement | None) -> Iterator[Point]:
     return values_by_direction(reading, "utilisation", "bits_per_second")
 
 
-def _shares(reading: Measurement | None, contracts: Mapping[str, float]) -> Iterator[Point]:
+def _shares(reading: Measurement | None, contracts: Mapping[Direction, float]) -> Iterator[Point]:
     """The same as a share of what the line is contracted for that way, in bit/s."""
     for (direction,), rate in _rates(reading):
-        if direction in contracts:
-            yield (direction,), rate * 8 / contracts[direction]
+        contracted = contracts.get(Direction(direction))
+        if contracted is not None:
+            yield (direction,), rate * 8 / contracted
 
 
-def _contracts(office: Office) -> dict[str, float]:
+def _contracts(office: Office) -> dict[Direction, float]:
     link = office.link
-    if link is None:
-        return {}
-    return {"down": link.contracted, "up": link.contracted_up or link.contracted}
+    return {} if link is None else {direction: link.rate(direction) for direction in Direction}
 
 
 def _uplink(view: DistrictView) -> Measurement | None:
     return view.newest_at_headquarters("utilisation")
 
 
-def _uplink_contracts(view: DistrictView) -> dict[str, float]:
-    return dict.fromkeys(("down", "up"), view.config.hub.uplink.contracted)
+def _uplink_contracts(view: DistrictView) -> dict[Direction, float]:
+    return dict.fromkeys(Direction, view.config.hub.uplink.contracted)
 
 
 def _uptime(view: OfficeView) -> Iterator[Point]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from jharnet_monitor.judge.line.assess import WAYS, Assessment
+from jharnet_monitor.judge.line.assess import Assessment
 from jharnet_monitor.judge.line.capacity import Need
 from jharnet_monitor.judge.line.traffic import proven
 from jharnet_monitor.judge.statistics.intervals import Interval
+from jharnet_monitor.model import Direction
 
 _DIGITS = 9
 
@@ -22,14 +23,14 @@ def judged(assessment: Assessment) -> dict[str, Any]:
     return {
         "days": line.days,
         "delivered": {
-            way: {
+            direction: {
                 "basis": None if delivered.basis is None else delivered.basis.value,
                 **interval(delivered.median),
                 "contracted": contracted,
                 "p5": interval(delivered.p5),
             }
-            for way, delivered, contracted in zip(
-                WAYS, assessment.delivered, line.contracted, strict=True
+            for direction, delivered, contracted in zip(
+                Direction, assessment.delivered, line.contracted, strict=True
             )
         },
         "loss": interval(line.loss),
@@ -40,10 +41,12 @@ def judged(assessment: Assessment) -> dict[str, Any]:
             "unreachable": rounded(line.unexplained),
         },
         "other": {
-            way: interval(one if proven(one) else None)
-            for way, one in zip(WAYS, line.other, strict=True)
+            direction: interval(one if proven(one) else None)
+            for direction, one in zip(Direction, line.other, strict=True)
         },
-        "need": {way: _need(need) for way, need in zip(WAYS, found.needs, strict=True)},
+        "need": {
+            direction: _need(need) for direction, need in zip(Direction, found.needs, strict=True)
+        },
         "verdict": found.main.value,
         "verdicts": [verdict.value for verdict in found.verdicts],
         "doubts": [doubt.value for doubt in found.doubts],

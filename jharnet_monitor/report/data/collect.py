@@ -14,13 +14,13 @@ import numpy as np
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.line.assess import Seen, assess
+from jharnet_monitor.judge.line.assess import Seen, assess, contracts
 from jharnet_monitor.judge.line.traffic import Traffic, other
 from jharnet_monitor.judge.outages.availability import account
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics import intervals as stats
 from jharnet_monitor.judge.statistics.intervals import Days
-from jharnet_monitor.model import Measurement, Outcome, Route
+from jharnet_monitor.model import Direction, Measurement, Outcome, Route
 from jharnet_monitor.report.data.aggregate import (
     by_day,
     clipped,
@@ -34,7 +34,7 @@ from jharnet_monitor.report.data.summary import Latency, OfficeSummary, Point, S
 from jharnet_monitor.store.bulk_reader import Block, Extent, Packets
 from jharnet_monitor.store.retention import Day
 
-DOWN, UP = "download_bits_per_second", "upload_bits_per_second"
+DOWN, UP = (f"{direction.transfer}_bits_per_second" for direction in Direction)
 LINE = (Route.JHARNET, Route.TRAINS)
 """The routes of tests that speak of the JharNet line; the second are estimates by packet trains."""
 
@@ -168,9 +168,7 @@ class Collector:
     def summary(self, spans: Sequence[Span], history: Sequence[Point]) -> OfficeSummary:
         """The office over the period; `spans` are its states, `history` earlier periods."""
         share = self.config.thresholds.delivered
-        link = self.office.link
-        down = link.contracted if link else None
-        up = (link.contracted_up or down) if link else None
+        down, up = contracts(self.office)
         tests = self._speed_tests()
         line, quiet = of_the_line(tests, self.config.district)
         held = clipped(spans, self.period.start, self.until)
@@ -179,10 +177,10 @@ class Collector:
             conference=conference(self._calls, self.config.district),
             account=account(held, self.period.start, self.until),
             outages=tuple(outages(self.office.id, held, self.until)),
-            down=speed(self._by_day(line, "down"), down, share, quiet=quiet),
-            up=speed(self._by_day(line, "up"), up, share, quiet=quiet),
-            internet_down=speed(self._by_day(self._internet, "down"), None, share),
-            internet_up=speed(self._by_day(self._internet, "up"), None, share),
+            down=speed(self._by_day(line, Direction.DOWN), down, share, quiet=quiet),
+            up=speed(self._by_day(line, Direction.UP), up, share, quiet=quiet),
+            internet_down=speed(self._by_day(self._internet, Direction.DOWN), None, share),
+            internet_up=speed(self._by_day(self._internet, Direction.UP), None, share),
             latency=self._whole_latency(),
             days=tuple(sorted(self._daily().items())),
             spans=tuple(held),
@@ -234,8 +232,8 @@ class Collector:
         samples = Days(tuple(np.asarray(tally.p50) for tally in days if tally.p50))
         return replace(found, median=stats.median(samples))
 
-    def _by_day(self, tests: Iterable[SpeedTest], way: str) -> list[list[float]]:
-        return by_day(((test.at, getattr(test, way)) for test in tests), self._zone)
+    def _by_day(self, tests: Iterable[SpeedTest], direction: Direction) -> list[list[float]]:
+        return by_day(((test.at, test.rate(direction)) for test in tests), self._zone)
 
     def _daily(self) -> dict[date, Latency]:
         """The latency of each day of the period."""

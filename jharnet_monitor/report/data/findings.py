@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from jharnet_monitor.config.schema import Config, Thresholds
-from jharnet_monitor.judge.line.assess import WAYS
 from jharnet_monitor.judge.line.capacity import Doubt, Verdict
+from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import not_delivered
 
@@ -93,7 +93,7 @@ def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:
         if verdict in _VERDICTS:
             yield Finding(_VERDICTS[verdict])
         elif verdict is Verdict.REPAIR:
-            short = any(not_delivered(claims, config, way) for way in WAYS)
+            short = any(not_delivered(claims, config, way) for way in Direction)
             yield Finding(Kind.REPAIR if short else Kind.LINE)
     doubts = list(claims["doubts"])
     if Doubt.OUTAGES_UNEXPLAINED in doubts:

@@ -16,7 +16,7 @@ from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.outages.availability import Account
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics.intervals import Interval
-from jharnet_monitor.model import OfficeState
+from jharnet_monitor.model import Direction, OfficeState
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,10 @@ class SpeedTest:
     at: datetime
     down: float | None
     up: float | None
+
+    def rate(self, direction: Direction) -> float | None:
+        """The rate in that direction, in bit/s."""
+        return self.down if direction is Direction.DOWN else self.up
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
     zone = summary.zone
     judged = judge(summary)
     period, days = texts.period_name(summary.period, words), texts.days_of(summary.period, words)
-    name = district.name_hi if words.language == "hi" else district.name
+    name = district.name_in(words.language)
     return {
         "language": words.language,
         "title": words(f"period.title_{summary.period.kind}"),
@@ -75,7 +75,7 @@ def _directive(
 ) -> dict[str, Any] | None:
     """What was ordered, and what has become of it; None where the configuration names nothing."""
     settings = summary.config.report
-    text = settings.directive_hi if words.language == "hi" else settings.directive
+    text = settings.directive_in(words.language)
     if text is None:
         return None
     tested = sum(one.group != "untested" for one in judged)

@@ -53,8 +53,8 @@ def drill_content(
 ) -> dict[str, Any]:
     """Everything on the page in one language: plain JSON."""
     zone = ZoneInfo(config.district.timezone)
-    district = config.district.name_hi if words.language == "hi" else config.district.name
-    directive = config.report.directive_hi if words.language == "hi" else config.report.directive
+    district = config.district.name_in(words.language)
+    directive = config.report.directive_in(words.language)
     started = parse_utc(drill["started_at"])
     rows = [_row(row, config, words) for row in drill["offices"]]
     return {

@@ -11,7 +11,7 @@ from typing import Any
 
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.model import OfficeState
+from jharnet_monitor.model import Direction, OfficeState
 from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed
 
 BINS = 672
@@ -106,8 +106,12 @@ def speed_dots(office: OfficeSummary, period: Period) -> dict[str, Any] | None:
     contracted = office.down.contracted
     top = max([*tops, contracted or 0.0]) * 1.08
     return {
-        "down": _dots(((test.at, test.down) for test in office.speed_tests), period, top),
-        "up": _dots(((test.at, test.up) for test in office.speed_tests), period, top),
+        **{
+            direction: _dots(
+                ((test.at, test.rate(direction)) for test in office.speed_tests), period, top
+            )
+            for direction in Direction
+        },
         "contract": None if contracted is None else round(contracted / top, 5),
         "top": top,
     }

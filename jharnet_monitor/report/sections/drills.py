@@ -9,7 +9,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.conference.drill import bears
-from jharnet_monitor.model import parse_utc
+from jharnet_monitor.model import Direction, parse_utc
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.sections.front_page import grade_text
 
@@ -51,8 +51,7 @@ def drill_row(row: Mapping[str, Any], config: Config, words: Words) -> dict[str,
         "grade": None if grade is None else int(grade),
         "answer": grade_text(None if grade is None else int(grade), words),
         "joined": bool(row["joined"]),
-        "down": _way(row.get("down") or {}, words),
-        "up": _way(row.get("up") or {}, words),
+        **{way: _way(row.get(way) or {}, words) for way in Direction},
         "cause": cause_of(row, words),
     }
 
@@ -82,7 +81,7 @@ def _carried_in_words(uplink: Mapping[str, Any], words: Words) -> Iterator[str]:
 
 def borne(uplink: Mapping[str, Any], words: Words) -> Iterator[str]:
     """What headquarters' own line could bear each way; nothing where that is not known."""
-    for way in ("down", "up"):
+    for way in Direction:
         found = bears(uplink, way)
         if found is not None:
             key, calls = found

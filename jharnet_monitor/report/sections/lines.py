@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import (
     contract,
@@ -39,7 +41,7 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
 
 def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any]:
     found = office.judged
-    ways = (found["delivered"]["down"], found["delivered"]["up"])
+    ways = [found["delivered"][direction] for direction in Direction]
     others = [verdict_name(name, words) for name in found["verdicts"][1:]]
     return {
         "office": texts.office_name(office.office, words),
@@ -54,5 +56,5 @@ def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any
     }
 
 
-def _bases(ways: tuple[dict[str, Any], dict[str, Any]]) -> list[str]:
+def _bases(ways: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(way["basis"] for way in ways if way["basis"]))

@@ -8,8 +8,9 @@ from typing import Any
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.line.assess import WAYS, promised
+from jharnet_monitor.judge.line.assess import promised
 from jharnet_monitor.judge.line.capacity import Verdict
+from jharnet_monitor.model import Direction
 
 Claim = Mapping[str, Any]
 
@@ -41,7 +42,7 @@ def rests(claim: Claim, words: Words, key: str = "rests") -> str:
 
 def contract(claims: Claim, words: Words) -> str:
     """What was contracted, once where it is the same both ways."""
-    down, up = (claims["delivered"][way]["contracted"] for way in WAYS)
+    down, up = (claims["delivered"][way]["contracted"] for way in Direction)
     if down is None:
         return words("report.contract_unknown")
     return texts.rate(down) if down == up else texts.both_rates(down, up)
@@ -49,13 +50,13 @@ def contract(claims: Claim, words: Words) -> str:
 
 def need(claims: Claim, words: Words) -> str:
     """What has to be carried, once where it is the same both ways."""
-    ways = [claims["need"][way] for way in WAYS]
+    ways = [claims["need"][way] for way in Direction]
     down, up = (way["value"] for way in ways)
     told = texts.rate(down) if down == up else texts.both_rates(down, up)
     return words("capacity.at_least", rate=told) if any(w["at_least"] for w in ways) else told
 
 
-def _need(claims: Claim, way: str, words: Words) -> str:
+def _need(claims: Claim, way: Direction, words: Words) -> str:
     """What one way has to carry, with its interval where it was measured."""
     one = claims["need"][way]
     if one["at_least"]:
@@ -65,7 +66,7 @@ def _need(claims: Claim, way: str, words: Words) -> str:
 
 def other_basis(claims: Claim, words: Words) -> str:
     """Whether the need rests on traffic that was measured."""
-    measured = [claims["need"][way]["measured"] for way in WAYS]
+    measured = [claims["need"][way]["measured"] for way in Direction]
     basis = "measured" if all(measured) else "partly" if any(measured) else "assumed"
     return words(f"capacity.other_{basis}")
 
@@ -76,7 +77,8 @@ def need_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str
     measured = [
         texts.office_name(office, words)
         for office in config.offices
-        if office.id in offices and any(offices[office.id]["need"][way]["measured"] for way in WAYS)
+        if office.id in offices
+        and any(offices[office.id]["need"][way]["measured"] for way in Direction)
     ]
     every = len(measured) == len(offices)
     basis = "all" if every else "some" if measured else "none"
@@ -146,7 +148,7 @@ def withheld(claims: Claim, way: str) -> bool:
     return bool(one["high"] < need["low"] and one["contracted"] >= need["high"])
 
 
-def not_delivered(claims: Claim, config: Config, way: str) -> bool:
+def not_delivered(claims: Claim, config: Config, way: Direction) -> bool:
     """Whether a way certainly carries less than the contract has to give."""
     return falls_short(claims["delivered"][way], config) or withheld(claims, way)
 
@@ -188,10 +190,10 @@ def verdict_name(name: str, words: Words) -> str:
     return words(f"capacity.verdict.{name}")
 
 
-def _deciding(claims: Claim, config: Config, verdict: str) -> str:
+def _deciding(claims: Claim, config: Config, verdict: str) -> Direction:
     """The direction that a verdict rests on, and if it is both, the one that falls shorter."""
 
-    def shortness(way: str) -> tuple[bool, float]:
+    def shortness(way: Direction) -> tuple[bool, float]:
         one = claims["delivered"][way]
         if one["value"] is None or not one["contracted"]:
             return False, 0.0 if verdict == Verdict.NOT_ENOUGH_EVIDENCE else 2.0
@@ -202,4 +204,4 @@ def _deciding(claims: Claim, config: Config, verdict: str) -> str:
         short = verdict == Verdict.REPAIR and not_delivered(claims, config, way)
         return not short, float(one["value"] / one["contracted"])
 
-    return min(WAYS, key=shortness)
+    return min(Direction, key=shortness)

@@ -10,11 +10,10 @@ from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import contracts
 from jharnet_monitor.judge.line.by_time_of_day import Delivered, RateTest, Slot, by_slot
 from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES
+from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.assessment_json import interval as claim
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import interval
-
-WAYS = ("down", "up")
 
 
 def slots(summary: Summary, words: Words) -> dict[str, Any]:
@@ -46,21 +45,21 @@ def slots(summary: Summary, words: Words) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def delivered(office: OfficeSummary, summary: Summary) -> dict[str, dict[Slot, Delivered]]:
-    """What the tests of the period come to, by way and slot."""
+def delivered(office: OfficeSummary, summary: Summary) -> dict[Direction, dict[Slot, Delivered]]:
+    """What the tests of the period come to, by direction and slot."""
     config = summary.config
     return {
-        way: by_slot(
+        direction: by_slot(
             [
                 RateTest(test.at, rate)
                 for test in office.speed_tests
-                if (rate := getattr(test, way)) is not None
+                if (rate := test.rate(direction)) is not None
             ],
             config.district,
             contracted,
             config.thresholds.delivered,
         )
-        for way, contracted in zip(WAYS, contracts(office.office), strict=True)
+        for direction, contracted in zip(Direction, contracts(office.office), strict=True)
     }
 
 
@@ -68,11 +67,11 @@ def _rows(office: OfficeSummary, summary: Summary, words: Words) -> list[dict[st
     found = delivered(office, summary)
     return [
         {
-            "office": texts.office_name(office.office, words) if way == "down" else "",
+            "office": texts.office_name(office.office, words) if way is Direction.DOWN else "",
             "way": words(f"report.way.{way}"),
             "cells": [_cell(found[way].get(slot), words) for slot in Slot],
         }
-        for way in WAYS
+        for way in Direction
     ]
 
 

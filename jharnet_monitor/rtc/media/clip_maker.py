@@ -19,15 +19,15 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from jharnet_monitor.rtc.codecs import Codec
-from jharnet_monitor.rtc.media.clips import AUDIO_CLIP, LOOP_FRAMES, LOOP_SECONDS, video_name
-from jharnet_monitor.rtc.profiles import (
+from jharnet_monitor.profiles import (
     AUDIO_BITS_PER_SECOND,
     AUDIO_FRAMES_PER_SECOND,
     FRAMES_PER_SECOND,
     RUNGS,
     Rung,
 )
+from jharnet_monitor.rtc.codecs import Codec
+from jharnet_monitor.rtc.media.clips import AUDIO_CLIP, LOOP_FRAMES, LOOP_SECONDS, video_name
 
 SAMPLE_RATE = 48_000
 _SAMPLES = SAMPLE_RATE // AUDIO_FRAMES_PER_SECOND

@@ -21,14 +21,14 @@ from pathlib import Path
 
 import av
 
-from jharnet_monitor.rtc.codecs import DEFAULT, Codec
-from jharnet_monitor.rtc.profiles import (
+from jharnet_monitor.profiles import (
     AUDIO_BITS_PER_SECOND,
     AUDIO_FRAMES_PER_SECOND,
     FRAMES_PER_SECOND,
     RUNGS,
     Rung,
 )
+from jharnet_monitor.rtc.codecs import DEFAULT, Codec
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from jharnet_monitor.rtc.profiles import RUNGS, Rung, rungs_below
+from jharnet_monitor.profiles import RUNGS, Rung, rungs_below
 
 _WINDOW = 0.8
 """Seconds over which loss and delivered rate are taken."""

@@ -14,15 +14,15 @@ from collections.abc import Awaitable, Callable
 
 from aiortc.rtp import RtcpReceiverInfo
 
-from jharnet_monitor.rtc.browser import BrowserAccount
-from jharnet_monitor.rtc.codecs import DEFAULT, Codec
-from jharnet_monitor.rtc.media.clips import audio_clip, video_clip
-from jharnet_monitor.rtc.profiles import (
+from jharnet_monitor.profiles import (
     AUDIO_FRAMES_PER_SECOND,
     AUDIO_LINE_RATE,
     FRAMES_PER_SECOND,
     Rung,
 )
+from jharnet_monitor.rtc.browser import BrowserAccount
+from jharnet_monitor.rtc.codecs import DEFAULT, Codec
+from jharnet_monitor.rtc.media.clips import audio_clip, video_clip
 from jharnet_monitor.rtc.receive.arrivals import LINE_OVERHEAD
 from jharnet_monitor.rtc.receive.receiver_report import Account
 from jharnet_monitor.rtc.rtp import parse_header

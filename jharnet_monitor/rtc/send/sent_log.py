@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
-from jharnet_monitor.rtc.profiles import Rung
+from jharnet_monitor.profiles import Rung
 from jharnet_monitor.rtc.rtp import unwrap
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import av
 from aiortc import MediaStreamTrack
 
+from jharnet_monitor.profiles import Rung
 from jharnet_monitor.rtc.media.clips import Clip
-from jharnet_monitor.rtc.profiles import Rung
 
 _BEHIND = 0.2
 """Seconds behind schedule at which frames are left out instead of sent in a rush."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from jharnet_monitor.judge.conference.video import Frame, frames_per_second, freezes, shown
 from jharnet_monitor.judge.conference.voice import burst_ratio
-from jharnet_monitor.rtc.profiles import RUNGS
+from jharnet_monitor.profiles import RUNGS
 from jharnet_monitor.rtc.receive.arrivals import ENDS, KEY, REPEATED, STARTS, Arrivals
 from jharnet_monitor.rtc.stats.freeze_resampling import Path, mean, redrawn
 from jharnet_monitor.rtc.stats.playout import Sound, heard

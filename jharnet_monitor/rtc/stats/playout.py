@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from jharnet_monitor.judge.conference.chromium_model import made_up
-from jharnet_monitor.rtc.profiles import AUDIO_FRAMES_PER_SECOND
+from jharnet_monitor.profiles import AUDIO_FRAMES_PER_SECOND
 from jharnet_monitor.rtc.receive.arrivals import Arrivals
 
 _INTERVAL = 1 / AUDIO_FRAMES_PER_SECOND
