@@ -15,6 +15,7 @@ import pytest
 from jharnet_monitor.agent import self_monitor as agent_watch
 from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.clock import ManualClock, SystemClock
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.active_tests import Load, Running
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.recorder import Recorder
@@ -36,17 +37,17 @@ class Hub:
     """Watch, runner, recorder and a real store; the latency monitor's folds come from the test."""
 
     def __init__(self, directory: Path) -> None:
-        config = make_config(budget="20 MB")
+        current = CurrentConfig(make_config(budget="20 MB"))
         self.clock = ManualClock(EVENING)
-        self.live = Live(config)
+        self.live = Live(current)
         self.store = Store(f"sqlite:///{directory}/monitor.db", self.clock)
         self.store.migrate()
-        self.recorder = Recorder(config, self.store, self.live, self.clock)
+        self.recorder = Recorder(current, self.store, self.live, self.clock)
         self.runner = Runner(
-            config, self.clock, lambda _: None, self.recorder.spent_today, self.recorder.record
+            current, self.clock, lambda _: None, self.recorder.spent_today, self.recorder.record
         )
         self.office_monitor = OfficeMonitor(
-            config, self.clock, self.live, self.recorder, self.store, self.runner
+            current, self.clock, self.live, self.recorder, self.store, self.runner
         )
 
     async def fold(self, seconds: float, office: str = "potka") -> Measurement:

@@ -13,6 +13,7 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub import policy as policy_module
 from jharnet_monitor.hub import runner as runner_module
 from jharnet_monitor.hub.policy import Policy
@@ -36,7 +37,8 @@ class Hub:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, start: datetime = MORNING, **sections: Any):
         self.config: Config = make_config(**sections)
         self.clock = ManualClock(start)
-        self.live = Live(self.config)
+        current = CurrentConfig(self.config)
+        self.live = Live(current)
         self.recorded: list[Measurement] = []
         self.rates: list[float | Exception] = []
         self.cost = 1_000_000
@@ -51,8 +53,8 @@ class Hub:
             monkeypatch.setattr(module, "PROBES", probes)
         monkeypatch.setattr(runner_module, "AT_HEADQUARTERS", probe)
         agent: Any = object()
-        self.runner = Runner(self.config, self.clock, lambda _: agent, self.spent, self._record)
-        self.policy = Policy(self.config, self.clock, self.live, self.runner, self.spent)
+        self.runner = Runner(current, self.clock, lambda _: agent, self.spent, self._record)
+        self.policy = Policy(current, self.clock, self.live, self.runner, self.spent)
 
     def _cost(self, context: ProbeContext) -> int:
         return 1000 if context.options.get("path") == "trains" else self.cost

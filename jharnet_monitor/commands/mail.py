@@ -14,6 +14,7 @@ from rich.table import Table
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.period import Period, week, week_of
@@ -98,7 +99,7 @@ async def _sign_in(settings: Config) -> None:
 
 
 def _send(settings: Config, store: Store, period: Period) -> None:
-    report_scheduler = ReportScheduler(settings, store, SystemClock(), HubStatus())
+    report_scheduler = ReportScheduler(CurrentConfig(settings), store, SystemClock(), HubStatus())
     with report_scheduler.outbox.alone(), progress.status(f"sending {period.name} …"):
         report_scheduler.prepare(period)
         asyncio.run(report_scheduler.outbox.send(eager=True))

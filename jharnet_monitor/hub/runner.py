@@ -17,6 +17,7 @@ from typing import Any
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.active_tests import Load, Running
 from jharnet_monitor.hub.uplink import UplinkLimiter
 from jharnet_monitor.judge.line.shortfall import falls_short
@@ -50,21 +51,26 @@ class Runner:
 
     def __init__(
         self,
-        config: Config,
+        current: CurrentConfig,
         clock: Clock,
         agent_of: Callable[[str], AgentLink | None],
         spent_today: Callable[[str], int],
         record: Callable[[Measurement], Awaitable[object]],
     ) -> None:
-        self.config = config
+        self._current = current
         self._clock = clock
         self._agent_of = agent_of
         self._spent_today = spent_today
         self._record = record
-        self.share = UplinkLimiter(config.hub.uplink.contracted * UPLINK_SHARE)
+        self.share = UplinkLimiter(lambda: self.config.hub.uplink.contracted * UPLINK_SHARE)
         self._turns: dict[str, asyncio.Lock] = {}
         self._memories: dict[tuple[str, str], dict[str, Any]] = {}
         self.load = Load(clock)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._current.config
 
     def _place(self, office_id: str) -> Office:
         """An office, or headquarters in the place of one; raises `KeyError`."""
@@ -114,7 +120,7 @@ class Runner:
             return await self._refuse(AT_HEADQUARTERS, context, objection)
         try:
             async with asyncio.timeout(QUEUE_SECONDS) as waiting:
-                async with self.share.reserve(self.share.limit):
+                async with self.share.reserve():
                     waiting.reschedule(None)
                     refusal = self._refusal(AT_HEADQUARTERS, context, unless)
                     if refusal is not None:
@@ -127,7 +133,7 @@ class Runner:
     async def own_uplink(self) -> AsyncIterator[None]:
         """Hold all of the share: for a drill, which then runs its calls by `run_in_drill`."""
         with self.load.drill():
-            async with self.share.reserve(self.share.limit):
+            async with self.share.reserve():
                 yield
 
     async def run_in_drill(

@@ -30,6 +30,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.judge.calendar.timetable import due
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.model import HEADQUARTERS
@@ -68,27 +69,35 @@ class Scheduler:
 
     def __init__(
         self,
-        config: Config,
+        current: CurrentConfig,
         clock: Clock,
         run_probe: RunProbe,
         test_headquarters: TestHeadquarters,
         health: HubStatus,
         hold_drill: HoldDrill | None = None,
     ) -> None:
-        self._config = config
+        self._current = current
         self._clock = clock
         self._run_probe = run_probe
         self._test_headquarters = test_headquarters
         self._hold_drill = hold_drill
         self._health = health
-        self._zone = ZoneInfo(config.district.timezone)
-        self._extra: list[tuple[str, Any, Callable[[], Awaitable[None]]]] = []
+        self._extra: list[tuple[str, dict[str, Any], Callable[[], Awaitable[None]]]] = []
         self._offset = self._wall_minus_monotonic()
         self._scheduler = self._new_scheduler()
+        current.on_replace(self.reload)
+
+    @property
+    def _config(self) -> Config:
+        return self._current.config
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self._config.district.timezone)
 
     def also(self, name: str, cron: dict[str, Any], job: Callable[[], Awaitable[None]]) -> None:
         """Add a job of the hub's own at a time of day (district's time zone)."""
-        self._extra.append((name, CronTrigger(timezone=self._zone, **cron), job))
+        self._extra.append((name, cron, job))
 
     def start(self) -> None:
         """Plan every job from now on."""
@@ -100,10 +109,8 @@ class Scheduler:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
-    def reload(self, config: Config) -> None:
-        """Plan anew by another configuration."""
-        self._config = config
-        self._zone = ZoneInfo(config.district.timezone)
+    def reload(self) -> None:
+        """Plan anew by the configuration now in force."""
         self._rebuild()
 
     def watch(self) -> float:
@@ -147,8 +154,8 @@ class Scheduler:
             name = "bandwidth headquarters internet"
             self._add(name, self._timetable(every, LAST_PART), self._test_headquarters)
         self._plan_drills()
-        for name, trigger, job in self._extra:
-            self._add(name, trigger, job)
+        for name, cron, job in self._extra:
+            self._add(name, CronTrigger(timezone=self._zone, **cron), job)
 
     def _plan_bandwidth(self, office: str, part: float, beside: float) -> None:
         """Full tests, and half a place beside them trains and the way to the Internet."""
