@@ -111,7 +111,7 @@ async def test_a_hub_that_does_not_answer_is_told_once_in_plain_words(
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     lines = await told(caplog, tmp_path, f"ws://127.0.0.1:{port}/agent")
-    assert lines == [("INFO", "hub not reached, trying on: connection refused")]
+    assert lines == [("INFO", "cannot reach the hub, retrying: connection refused")]
     caplog.clear()
     async with door(None) as (port, came):
         lines = await told(caplog, tmp_path, f"wss://127.0.0.1:{port}/agent")
