@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from jharnet_monitor.commands.lazy import LazyGroup
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 
 
 class Commands(LazyGroup):
@@ -50,9 +50,15 @@ def _about() -> None:
 
 
 def main() -> None:
-    """Run a command; wrong usage or configuration is one line on stderr and exit code 2."""
+    """Run a command; an error is one line on stderr.
+
+    Exit code 2: wrong usage or configuration. 1: something that is needed is not there now.
+    """
     try:
         code = app(standalone_mode=False)
+    except TemporaryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,14 +1,21 @@
-"""What a person did wrong, in one clear line."""
+"""Errors that a command reports in one line on standard error, without a traceback.
+
+The message is one line and names what is wrong, where, and what to do about it.
+"""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Wrong usage or configuration: the command line prints the message and exits with 2.
+    """Wrong usage or configuration. The command exits with 2, and systemd does not restart it."""
 
-    The message is one line and names what is wrong, where, and what would be right.
+
+class TemporaryError(Exception):
+    """Something that the command needs is not there now: a database, an address, a hub.
+
+    It may be there later, so the command exits with 1, and systemd restarts the service.
     """
 
 
-class StoreError(Exception):
-    """The database does not take or give what it should; says in one line why."""
+class StoreError(TemporaryError):
+    """The database cannot be reached, read or written."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome, Route
 
 RTT_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
@@ -124,14 +125,19 @@ class HubStatus:
 class Live:
     """The live state of the whole district."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.offices: dict[str, OfficeLive] = {o.id: OfficeLive() for o in config.offices}
+    def __init__(self, current: CurrentConfig) -> None:
+        self._current = current
+        self.offices: dict[str, OfficeLive] = {o.id: OfficeLive() for o in self.config.offices}
         self.headquarters = OfficeLive()
         """What headquarters measured of its own line; it is no office and stands in no table."""
         self.uplink_up: bool | None = None
         """None while not known: no gateway is configured, or it was not asked yet."""
         self.hub = HubStatus()
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._current.config
 
     def of(self, office_id: str) -> OfficeLive | None:
         """An office, or headquarters; None for one that is not configured."""

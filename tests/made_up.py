@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 
@@ -148,7 +149,7 @@ def no_data(office: str, probe: str, at: datetime, cause: str = "no_agent") -> M
 
 def full(offices: int = 264) -> Live:
     """Every office up, and everything known of it: the largest scrape there is."""
-    live = Live(config(offices))
+    live = Live(CurrentConfig(config(offices)))
     for n, office in enumerate(live.config.offices):
         state = live.offices[office.id]
         live.set_state(office.id, OfficeState.UP, NOW - timedelta(hours=3))

@@ -18,6 +18,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.schema import ReportSettings
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.live import HubStatus
@@ -157,7 +158,7 @@ class MailingHub:
         config = self.config()
         store = Store(config.hub.database, self.clock)
         store.migrate()
-        return ReportScheduler(config, store, self.clock, self.health, self.make)
+        return ReportScheduler(CurrentConfig(config), store, self.clock, self.health, self.make)
 
     def make(
         self, store: Store, config: Config, period: Period, now: datetime

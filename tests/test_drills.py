@@ -14,6 +14,7 @@ from rich.console import Console
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.drill import view
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.drills import Drills
 from jharnet_monitor.hub.drills.record import _carried, new_row, summed_up
@@ -49,7 +50,9 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.clock = SystemClock()
-        self.runner = Runner(self.config, self.clock, self.agents.get, self.spent, self.record)
+        self.runner = Runner(
+            CurrentConfig(self.config), self.clock, self.agents.get, self.spent, self.record
+        )
         self.drills = Drills(lambda: self.config, self.clock, self.runner, self.keep)
 
     def spent(self, office: str) -> int:
@@ -114,7 +117,7 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
         ("boram", "drill", "ok"), ("boram", "gallery", "ok"), ("patamda", "drill", "no_data"),
         ("potka", "drill", "ok"), ("potka", "gallery", "ok"),
     ]  # fmt: skip
-    live = Live(bench.config)
+    live = Live(CurrentConfig(bench.config))
     for measurement in bench.recorded:
         live.update(measurement)
     assert not any("conference" in live.offices[name].latest for name in OFFICES), (

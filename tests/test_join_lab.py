@@ -13,7 +13,7 @@ from rich.console import Console
 from jharnet_monitor.demo.flow import running
 from jharnet_monitor.demo.places import LabPlace
 from jharnet_monitor.demo.setup import PORT
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.wire.client import HubClient
 from tests.conftest import find_program
 from tests.lab_support import needs_lab
@@ -44,7 +44,7 @@ DISTRICT = {
 def _answers(hub: HubClient) -> bool:
     try:
         return bool(hub.get("/api/v1/offices"))
-    except UserError:
+    except TemporaryError:
         return False
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from jharnet_monitor.agent import self_monitor as agent_watch
+from jharnet_monitor.agent import self_monitor
 from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.clock import ManualClock, SystemClock
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.active_tests import ActiveTest, ActiveTests
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.recorder import Recorder
@@ -36,17 +37,17 @@ class Hub:
     """Watch, runner, recorder and a real store; the latency monitor's folds come from the test."""
 
     def __init__(self, directory: Path) -> None:
-        config = make_config(budget="20 MB")
+        current = CurrentConfig(make_config(budget="20 MB"))
         self.clock = ManualClock(EVENING)
-        self.live = Live(config)
+        self.live = Live(current)
         self.store = Store(f"sqlite:///{directory}/monitor.db", self.clock)
         self.store.migrate()
-        self.recorder = Recorder(config, self.store, self.live, self.clock)
+        self.recorder = Recorder(current, self.store, self.live, self.clock)
         self.runner = Runner(
-            config, self.clock, lambda _: None, self.recorder.spent_today, self.recorder.record
+            current, self.clock, lambda _: None, self.recorder.spent_today, self.recorder.record
         )
         self.office_monitor = OfficeMonitor(
-            config, self.clock, self.live, self.recorder, self.store, self.runner
+            current, self.clock, self.live, self.recorder, self.store, self.runner
         )
 
     async def fold(self, seconds: float, office: str = "potka") -> Measurement:
@@ -135,29 +136,29 @@ async def test_every_minute_that_touches_a_test_is_marked(
 
 async def test_the_agents_own_view_is_marked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an agent measures beside its half of a test says so; the period after it does not."""
-    monkeypatch.setattr(agent_watch, "SPACING_SECONDS", 0.02)
+    monkeypatch.setattr(self_monitor, "SPACING_SECONDS", 0.02)
 
     async def loopback(self: SelfMonitor) -> dict[Route, Any]:
         return {Route.AGENT_HUB: await resolve("127.0.0.1")}
 
     monkeypatch.setattr(SelfMonitor, "_addresses", loopback)
     recorded: list[Measurement] = []
-    watch = SelfMonitor("potka", "127.0.0.1", SystemClock(), recorded.append)
+    monitor = SelfMonitor("potka", "127.0.0.1", SystemClock(), recorded.append)
     work: Coroutine[Any, Any, None] = asyncio.sleep(0.05)
 
-    async def side(*_: Any) -> None:
+    async def half(*_: Any) -> None:
         await work
 
-    watching = asyncio.create_task(watch.run())
-    for job in (None, watch.beside(side), None):
+    monitoring = asyncio.create_task(monitor.run())
+    for job in (None, monitor.marks_load(half), None):
         await asyncio.sleep(0.1)
         if job is not None:
             none: Any = None
             await job(none, {}, none)
-        watch.hub_reached(True)
+        monitor.hub_reached(True)
         await asyncio.sleep(0.2)
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    monitoring.cancel()
+    await asyncio.gather(monitoring, return_exceptions=True)
     assert [m.conditions.get("under_load", False) for m in recorded[:3]] == [False, True, False]
 
 

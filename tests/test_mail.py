@@ -289,7 +289,7 @@ async def test_a_server_that_nobody_vouches_for_gets_no_password(hub: MailingHub
     smtp = config.report.smtp.model_copy(update={"ca": None})
     report = config.report.model_copy(update={"smtp": smtp})
     report_scheduler = hub.start()
-    report_scheduler.reload(config.model_copy(update={"report": report}))
+    report_scheduler._current.replace(config.model_copy(update={"report": report}))
     await report_scheduler.round()
     hub.clock.step(3 * 86400)
     await report_scheduler.round()

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 
 from jharnet_monitor import live as live_module
 from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry, text
 from jharnet_monitor.metrics.page import metrics_page
@@ -60,7 +61,7 @@ def value(live: Live, name: str, **labels: str) -> float | None:
 
 def one_office() -> Live:
     """An office of which nothing is known yet."""
-    return Live(config(1))
+    return Live(CurrentConfig(config(1)))
 
 
 OFFICE = "golmuri-cum-jugsalai"
@@ -237,7 +238,7 @@ def test_counters_go_on_after_a_restart() -> None:
     twice."""
     before = full(3)
     kept = json.loads(json.dumps(before.counters()))
-    after = Live(config(3))
+    after = Live(CurrentConfig(config(3)))
     after.restore_counters(kept)
     for measurement in before.offices[OFFICE].latest.values():
         after.restore(measurement)

@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
@@ -62,7 +63,7 @@ def test_promtool_finds_nothing_to_say() -> None:
     """`promtool check metrics` is clean over a full district and over a bad one."""
     promtool = find_program("promtool")
     assert promtool
-    for live in (full(3), district(), Live(config(1))):
+    for live in (full(3), district(), Live(CurrentConfig(config(1)))):
         body, _ = registry(live)[0].snapshot().encode("")
         check = subprocess.run(
             [promtool, "check", "metrics"], input=body, capture_output=True, check=False
@@ -106,7 +107,7 @@ def test_the_registry_knows_its_names_without_reading() -> None:
 
 def test_other_collectors_are_scraped_beside_ours() -> None:
     """The process's own metrics, and whatever a part of the hub registers, come with the scrape."""
-    metrics, _ = registry(Live(config(1)))
+    metrics, _ = registry(Live(CurrentConfig(config(1))))
     Gauge("jharnet_of_a_part", "A part's own", registry=metrics).set(7)
     body = metrics.snapshot().encode(OPENMETRICS)[0].decode()
     assert "\njharnet_of_a_part 7.0\n" in body

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jharnet_monitor.commands import operate as hand
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.outage_attribution import OutageAttribution
 from jharnet_monitor.model import OfficeState
@@ -47,7 +48,7 @@ def found(bench: Bench, *windows: tuple[float, float, float]) -> list[tuple[str,
         window = Window(OFFICE, minute(begin), minute(end), "new mast")
         bench.store.event_log.add_window(window)
     bench.clock.step((minute(130) - bench.clock.now()).total_seconds())
-    OutageAttribution(make_config(), bench.clock, bench.store).review(OFFICE)
+    OutageAttribution(CurrentConfig(make_config()), bench.clock, bench.store).review(OFFICE)
     every = bench.store.event_log.transitions(OFFICE, minute(0))
     return [
         (t.state.value, (t.at - START) / timedelta(minutes=1), (t.until - START).seconds / 60)

@@ -14,6 +14,7 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.live import Live
@@ -40,7 +41,8 @@ class Hub:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, start: datetime = MORNING, **sections: Any):
         self.config: Config = make_config(**sections)
         self.clock = ManualClock(start)
-        self.live = Live(self.config)
+        current = CurrentConfig(self.config)
+        self.live = Live(current)
         self.recorded: list[Measurement] = []
         self.rates: list[float | Exception] = []
         self.cost = 1_000_000
@@ -48,8 +50,8 @@ class Hub:
         stand_in(monkeypatch, "conference", run=self._call, cost=lambda _: 0, reserve=lambda _: 0.0)
         stand_in(monkeypatch, "latency", run=self._call)
         agent: Any = object()
-        self.runner = Runner(self.config, self.clock, lambda _: agent, self.spent, self._record)
-        self.policy = Policy(self.config, self.clock, self.live, self.runner, self.spent)
+        self.runner = Runner(current, self.clock, lambda _: agent, self.spent, self._record)
+        self.policy = Policy(current, self.clock, self.live, self.runner, self.spent)
 
     def _cost(self, context: ProbeContext) -> int:
         return 1000 if context.options.get("path") == "trains" else self.cost

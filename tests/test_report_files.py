@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from jharnet_monitor.commands import report as command
 from jharnet_monitor.config import Config
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.hub.drills.papers import write_papers
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import LANGUAGES, words
@@ -271,7 +271,7 @@ def test_a_worker_that_is_ended_is_told() -> None:
 def test_a_worker_hands_on_the_error_of_its_function(made: MadeWeek) -> None:
     """What went wrong in the other process is raised here, as the same error."""
     config = made_up_week.config("sqlite:////nowhere/none.db")
-    with pytest.raises(UserError, match=r"none\.db"):
+    with pytest.raises((UserError, StoreError), match=r"none\.db"):
         in_own_process(read_drafts.__module__, "read_drafts", config, WEEK, ["en"], MADE_AT)
 
 

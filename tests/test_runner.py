@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.uplink import UplinkLimiter
 from jharnet_monitor.model import Cause, Measurement, Outcome
@@ -40,7 +41,11 @@ class Bench:
         stand_in(monkeypatch, "bandwidth", run=run, **probe)
         self.clock = ManualClock(datetime(2026, 11, 25, tzinfo=UTC))
         self.runner = Runner(
-            make_config(), self.clock, lambda office: self.agent, self.spent, self.record
+            CurrentConfig(make_config()),
+            self.clock,
+            lambda office: self.agent,
+            self.spent,
+            self.record,
         )
 
     def spent(self, office: str) -> int:
@@ -145,7 +150,7 @@ async def test_no_agent_is_no_data_and_never_runs(monkeypatch: pytest.MonkeyPatc
 
 async def test_a_cancelled_waiter_gives_its_place_back() -> None:
     """Cancelling one in the queue lets the next one through, and leaks nothing."""
-    share = UplinkLimiter(10.0)
+    share = UplinkLimiter(lambda: 10.0)
 
     async def hold(rate: float, seconds: float) -> None:
         async with share.reserve(rate):
@@ -159,6 +164,40 @@ async def test_a_cancelled_waiter_gives_its_place_back() -> None:
     second.cancel()
     await asyncio.wait_for(asyncio.gather(first, third), 5)
     assert share.reserved == 0
+
+
+async def test_holder_and_waiter_may_be_cancelled_at_once() -> None:
+    """In the same turn of the event loop: both end as cancelled, and nothing stays reserved."""
+    share = UplinkLimiter(lambda: 10.0)
+
+    async def hold() -> None:
+        async with share.reserve(10):
+            await asyncio.sleep(60)
+
+    holder, waiter = asyncio.create_task(hold()), asyncio.create_task(hold())
+    await asyncio.sleep(0)
+    holder.cancel()
+    waiter.cancel()
+    ends = await asyncio.gather(holder, waiter, return_exceptions=True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError] * 2
+    assert share.reserved == 0
+
+
+async def test_who_leaves_the_queue_keeps_nobody_waiting() -> None:
+    """The first in the queue wants more than is left; when it gives up, the next one fits."""
+    share = UplinkLimiter(lambda: 10.0)
+
+    async def hold(rate: float) -> None:
+        async with share.reserve(rate):
+            await asyncio.sleep(0)
+
+    async with share.reserve(6):
+        large = asyncio.create_task(hold(10))
+        await asyncio.sleep(0)
+        small = asyncio.create_task(hold(4))
+        await asyncio.sleep(0)
+        large.cancel()
+        await asyncio.wait_for(small, 5)
 
 
 async def test_latency_knows_when_a_heavy_probe_ran(monkeypatch: pytest.MonkeyPatch) -> None:

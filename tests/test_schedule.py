@@ -14,6 +14,7 @@ import apscheduler.triggers.interval
 import pytest
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.scheduler import Scheduler
 from jharnet_monitor.live import HubStatus
 from tests.support import OFFICES, make_config
@@ -60,7 +61,7 @@ async def test_a_clock_step_stalls_no_job(clock: SteppedClock, step: timedelta) 
     async def tick() -> None:
         runs.append(time.monotonic())
 
-    schedule = Scheduler(make_config(), clock, _nothing, HubStatus())
+    schedule = Scheduler(CurrentConfig(make_config()), clock, _nothing, HubStatus())
     schedule.also("tick", {"second": "*"}, tick)
     schedule.start()
     try:
@@ -82,7 +83,8 @@ async def test_everything_of_the_configuration_is_planned(clock: SteppedClock) -
     """Each office has its bandwidth, Internet and conference jobs, spread over the interval."""
     probes = {"bandwidth": {"every": "2h"}, "conference": {"at": ["11:00", "15:00"]}}
     health = HubStatus()
-    schedule = Scheduler(make_config(probes=probes), clock, _nothing, health)
+    current = CurrentConfig(make_config(probes=probes))
+    schedule = Scheduler(current, clock, _nothing, health)
     schedule.start()
     try:
         jobs = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}
@@ -105,8 +107,9 @@ async def test_drills_are_held_at_their_times_on_their_days(clock: SteppedClock)
     async def hold() -> None:
         held.append("drill")
 
-    config = make_config(probes={"drill": {"at": ["16:00", "17:00"], "days": "mon,thu"}})
-    schedule = Scheduler(config, clock, _nothing, HubStatus(), hold)
+    drill = {"at": ["16:00", "17:00"], "days": "mon,thu"}
+    current = CurrentConfig(make_config(probes={"drill": drill}))
+    schedule = Scheduler(current, clock, _nothing, HubStatus(), hold)
     schedule.start()
     try:
         jobs = [j for j in schedule._scheduler.get_jobs() if j.id.startswith("drill")]
@@ -118,7 +121,7 @@ async def test_drills_are_held_at_their_times_on_their_days(clock: SteppedClock)
         async with asyncio.timeout(10):
             while not held:
                 await asyncio.sleep(0.05)
-        schedule.reload(make_config())
+        current.replace(make_config())
         assert not [j for j in schedule._scheduler.get_jobs() if j.id.startswith("drill")]
     finally:
         schedule.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.state_tracker import StateTracker
 from tests.support import make_config
 
@@ -14,7 +15,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = ManualClock(datetime(2026, 11, 25, tzinfo=UTC))
-        self.states = StateTracker(make_config(("potka",)), self.clock, uplink_seen=True)
+        self.current = CurrentConfig(make_config(("potka",)))
+        self.states = StateTracker(self.current, self.clock, uplink_seen=True)
         self.seen = self.states.offices["potka"]
 
     def state(self, seconds: float = 0.0) -> str:
@@ -74,7 +76,7 @@ def test_an_agent_that_came_back_is_awaited_no_longer() -> None:
     agent = config.offices[0].model_copy(update={"agent": object()})
     for back, state in ((False, "unknown"), (True, "lan_down")):
         bench = Bench()
-        bench.states.config = config.model_copy(update={"offices": (agent,)})
+        bench.current.replace(config.model_copy(update={"offices": (agent,)}))
         bench.router(True)
         bench.seen.pc = False
         bench.seen.ever, bench.seen.back = True, back

@@ -18,7 +18,7 @@ from jharnet_monitor.agent.daemon import Agent, AgentSettings
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands import drill
 from jharnet_monitor.commands.agent import _agent_settings
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.security import tls
 from jharnet_monitor.security.tokens import write_secret
 from jharnet_monitor.wire.client import HubClient
@@ -111,7 +111,7 @@ async def test_a_hub_that_does_not_answer_is_told_once_in_plain_words(
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     lines = await told(caplog, tmp_path, f"ws://127.0.0.1:{port}/agent")
-    assert lines == [("INFO", "hub not reached, trying on: connection refused")]
+    assert lines == [("INFO", "cannot reach the hub, retrying: connection refused")]
     caplog.clear()
     async with door(None) as (port, came):
         lines = await told(caplog, tmp_path, f"wss://127.0.0.1:{port}/agent")
@@ -140,11 +140,11 @@ async def test_a_command_says_that_no_hub_answers_and_what_to_do(tmp_path: Path)
     async with door(files) as (port, _):
         client = HubClient(f"https://127.0.0.1:{port}", None, made(tmp_path / "new").certificate)
         says = await asyncio.to_thread(_refusal, client)
-    assert "shows another certificate than" in says and "start it anew" in says
+    assert "shows another certificate than" in says and "restart the hub" in says
 
 
 def _refusal(client: HubClient) -> str:
-    with pytest.raises(UserError) as error:
+    with pytest.raises((UserError, TemporaryError)) as error:
         client.get("/api/v1/offices")
     return str(error.value)
 

@@ -13,6 +13,7 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
@@ -73,12 +74,17 @@ class Hub:
             }
         )
         self.clock = ManualClock(NOON)
-        self.live = Live(self.config)
+        self.current = CurrentConfig(self.config)
+        self.live = Live(self.current)
         self.store = Store(f"sqlite:///{directory / 'monitor.db'}", self.clock)
         self.store.migrate()
-        self.recorder = Recorder(self.config, self.store, self.live, self.clock)
+        self.recorder = Recorder(self.current, self.store, self.live, self.clock)
         self.runner = Runner(
-            self.config, self.clock, lambda _: None, self.recorder.spent_today, self.recorder.record
+            self.current,
+            self.clock,
+            lambda _: None,
+            self.recorder.spent_today,
+            self.recorder.record,
         )
         self.uptime = 5000.0
         self.row: dict[str, Any] = {"octets": (10**12, 10**11), "packets": (10**9, 10**8)}
@@ -259,7 +265,7 @@ class Watched(Hub):
     def __init__(self, router: Snmpd, directory: Path) -> None:
         super().__init__(router, directory)
         self.office_monitor = OfficeMonitor(
-            self.config, self.clock, self.live, self.recorder, self.store, self.runner
+            self.current, self.clock, self.live, self.recorder, self.store, self.runner
         )
 
     async def answers(self, whether: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import QUANTITIES, OfficeState
@@ -65,7 +66,7 @@ def headline(live: Live, lang: str = "en") -> tuple[str, str]:
 
 def test_the_headline_follows_what_is_known() -> None:
     """Nothing known, own line down, one office out, all well: each has its sentence."""
-    live = Live(config(2))
+    live = Live(CurrentConfig(config(2)))
     assert headline(live)[0].startswith("Nothing has been measured yet")
     for office in live.config.offices:
         live.set_state(office.id, OfficeState.UP, NOW)
@@ -79,7 +80,7 @@ def test_the_headline_follows_what_is_known() -> None:
 
 def test_an_old_grade_is_no_grade() -> None:
     """A conference of the day before yesterday makes no block ready today."""
-    live = Live(config(1))
+    live = Live(CurrentConfig(config(1)))
     live.set_state(OFFICES[0][0], OfficeState.UP, NOW)
     live.update(conference(OFFICES[0][0], NOW - timedelta(days=2), 4))
     assert headline(live)[0] == "No block has a recent conference test; 1 of 1 are connected."
@@ -87,7 +88,7 @@ def test_an_old_grade_is_no_grade() -> None:
 
 async def test_unknown_is_a_dash_with_its_reason(client: Client, hub: MadeUpHub) -> None:
     """What was not measured is told as such, with why; it is never a zero."""
-    hub.live = Live(hub.config)
+    hub.live = Live(CurrentConfig(hub.config))
     hub.live.update(no_data("potka", "bandwidth", NOW, "budget_spent"))
     html = await page(client, "/")
     assert "not measured yet" in html

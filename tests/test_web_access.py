@@ -46,7 +46,7 @@ async def test_without_a_token_configured_nothing_can_be_changed(
     client: Client, hub: MadeUpHub, path: str
 ) -> None:
     """403, and which key to set; even an empty bearer opens nothing."""
-    hub.live.config = config(11)
+    hub.live._current.replace(config(11))
     answer = await client.post(path, headers={"Authorization": "Bearer "})
     assert answer.status == 403
     assert "api_token_file" in await answer.text()

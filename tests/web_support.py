@@ -34,7 +34,7 @@ def bad_morning(directory: Path) -> MadeUpHub:
     token_file.write_text(f"{TOKEN}\n")
     token_file.chmod(0o600)
     live = district()
-    live.config = config(11, api_token_file=str(token_file))
+    live._current.replace(config(11, api_token_file=str(token_file)))
     return MadeUpHub(live, directory)
 
 

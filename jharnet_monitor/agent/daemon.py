@@ -20,10 +20,11 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from jharnet_monitor import __version__
-from jharnet_monitor.agent import machine as host
+from jharnet_monitor.agent import machine
 from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.agent.spool import Spool
 from jharnet_monitor.clock import Clock
+from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes import AGENT_TASKS
 from jharnet_monitor.probes import load as load_probes
@@ -90,21 +91,32 @@ class Agent:
         self._clock = clock
         self.spool = Spool(settings.spool)
         self._stopping = asyncio.Event()
-        self._handed_in = asyncio.Event()
         self._new = asyncio.Event()
-        self._told: set[str] = set()
-        """Why the hub was not reached, of what the log has since the last session."""
-        self._watch = SelfMonitor(settings.office, settings.hub_host, clock, self.record)
+        self._logged_causes: set[str] = set()
+        """Why the hub was not reached since the last session: each cause is logged once."""
+        self._spool_error = ""
+        """The spool's last error, until it can be written again."""
+        self._self_monitor = SelfMonitor(settings.office, settings.hub_host, clock, self.record)
 
     def stop(self) -> None:
         """Say goodbye and end."""
-        self._watch.stopped()
+        self._self_monitor.stopping()
         self._stopping.set()
 
     def record(self, measurement: Measurement) -> None:
-        """Keep a measurement of the agent's own until the hub has it."""
-        self.spool.put(measurement)
+        """Keep a measurement of the agent's own until the hub has it; never raises."""
+        try:
+            self.spool.put(measurement)
+        except StoreError as error:
+            self._log_spool_error(error)
+        else:
+            self._spool_error = ""
         self._new.set()
+
+    def _log_spool_error(self, error: StoreError) -> None:
+        if str(error) != self._spool_error:
+            log.error("the spool cannot be used, measuring goes on: %s", error)
+        self._spool_error = str(error)
 
     async def run(self) -> None:
         """Stay connected; raises `RefusedError` only at the very first refusal.
@@ -112,14 +124,29 @@ class Agent:
         A refusal later on (the engineer is changing tokens) is retried as an outage is.
         """
         load_probes()
-        watching = asyncio.create_task(self._watch.run(), name="watch")
+        monitoring = asyncio.create_task(self._keep_monitoring(), name="self-monitor")
         warm_up(*CODECS)
         try:
             await self._stay_connected()
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            monitoring.cancel()
+            await asyncio.gather(monitoring, return_exceptions=True)
             self.spool.close()
+
+    async def _keep_monitoring(self) -> None:
+        """Run the self-monitor until cancelled; after an error it starts again, with back-off."""
+        retry = FIRST_RETRY_SECONDS
+        while True:
+            started = self._clock.monotonic()
+            try:
+                await self._self_monitor.run()
+                return  # this machine may not ping
+            except Exception:
+                if self._clock.monotonic() - started > LAST_RETRY_SECONDS:
+                    retry = FIRST_RETRY_SECONDS
+                log.exception("the self-monitor failed and starts again in %g s", retry)
+            await self._clock.sleep(retry)
+            retry = min(retry * 2, LAST_RETRY_SECONDS)
 
     async def _stay_connected(self) -> None:
         retry, ever = FIRST_RETRY_SECONDS, False
@@ -143,23 +170,25 @@ class Agent:
                         raise
                     log.warning("%s", error)
                 except (aiohttp.ClientError, OSError, ChannelClosed, TimeoutError) as error:
-                    self._tell_why(error)
+                    self._log_unreachable(error)
+                except StoreError as error:
+                    self._log_spool_error(error)
                 except ProtocolError as error:
                     log.warning("the hub broke the protocol: %s", error)
                 await self._pause(retry * random.uniform(0.5, 1.0))
                 retry = min(retry * 2, LAST_RETRY_SECONDS)
 
-    def _tell_why(self, error: Exception) -> None:
-        """Log why the hub was not reached, each cause once; what a person must mend as WARNING."""
+    def _log_unreachable(self, error: Exception) -> None:
+        """Log why the hub was not reached: each cause once, what a person must mend as WARNING."""
         level, cause = logging.INFO, why(error)
         fault = certificate_fault(error)
         if fault is not None:
             remedy = certificate_remedy(fault, self._settings.ca)
             level = logging.WARNING
             cause = f"its certificate is not trusted ({fault.verify_message}): {remedy}"
-        if cause not in self._told:
-            self._told.add(cause)
-            log.log(level, "hub not reached, trying on: %s", cause)
+        if cause not in self._logged_causes:
+            self._logged_causes.add(cause)
+            log.log(level, "cannot reach the hub, retrying: %s", cause)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -189,30 +218,36 @@ class Agent:
     ) -> None:
         channels = Channels(socket)
         context = AgentContext(self._settings.office, self._clock, self._settings.base, http)
-        heavy = {name: self._watch.beside(side) for name, side in AGENT_TASKS.items()}
-        sides = AgentTasks(heavy, channels, context)
+        marked = {name: self._self_monitor.marks_load(task) for name, task in AGENT_TASKS.items()}
+        tasks = AgentTasks(marked, channels, context)
+        acknowledged: asyncio.Queue[list[str]] = asyncio.Queue()
         await channels.send(self._hello())
-        self._watch.hub_reached(True)
-        self._told.clear()
+        self._self_monitor.hub_reached(True)
+        self._logged_causes.clear()
         log.info("connected to the hub as %s", self._settings.office)
         workers = [
-            asyncio.create_task(self._heartbeats(channels)),
-            asyncio.create_task(self._hand_in(channels)),
+            asyncio.create_task(self._send_heartbeats(channels)),
+            asyncio.create_task(self._hand_in(channels, acknowledged)),
             asyncio.create_task(self._leave_when_stopped(socket, channels)),
         ]
         try:
-            await self._listen(socket, channels, sides)
+            await self._receive(socket, channels, tasks, acknowledged)
         finally:
             for worker in workers:
                 worker.cancel()
             channels.end("session lost")
-            self._watch.hub_reached(False)
-            await sides.stop()
+            self._self_monitor.hub_reached(False)
+            await tasks.stop()
             await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _listen(
-        self, socket: aiohttp.ClientWebSocketResponse, channels: Channels, sides: AgentTasks
+    async def _receive(
+        self,
+        socket: aiohttp.ClientWebSocketResponse,
+        channels: Channels,
+        tasks: AgentTasks,
+        acknowledged: asyncio.Queue[list[str]],
     ) -> None:
+        """Handle every frame from the hub until the session ends."""
         while True:
             message = await socket.receive(timeout=SILENCE_SECONDS)
             if message.type is not aiohttp.WSMsgType.TEXT:
@@ -223,17 +258,9 @@ class Agent:
             if channels.take(frame):
                 continue
             if frame["type"] == "open":
-                await sides.open(frame)
+                await tasks.start(frame)
             elif frame["type"] == "ack":
-                self._acknowledged(frame)
-
-    def _acknowledged(self, frame: Mapping[str, Any]) -> None:
-        for refusal in frame.get("refused", []):
-            log.error("the hub refused a measurement: %s", refusal)
-        ids = [str(i) for i in frame.get("ids", [])]
-        ids += [str(r.get("id")) for r in frame.get("refused", [])]
-        self.spool.drop(ids)
-        self._handed_in.set()
+                acknowledged.put_nowait(_acknowledged_ids(frame))
 
     def _hello(self) -> dict[str, Any]:
         return {
@@ -246,31 +273,43 @@ class Agent:
 
     def _vitals(self) -> dict[str, Any]:
         return {
-            "boot_id": host.boot_id(),
-            "uptime_seconds": round(host.uptime(), 1),
+            "boot_id": machine.boot_id(),
+            "uptime_seconds": round(machine.uptime(), 1),
             "spooled": len(self.spool),
         }
 
-    async def _heartbeats(self, channels: Channels) -> None:
+    async def _send_heartbeats(self, channels: Channels) -> None:
         while True:
             await channels.send({"type": "heartbeat", **self._vitals()})
             await self._clock.sleep(HEARTBEAT_SECONDS)
 
-    async def _hand_in(self, channels: Channels) -> None:
+    async def _hand_in(self, channels: Channels, acknowledged: asyncio.Queue[list[str]]) -> None:
+        """Send what is spooled, a batch at a time, and delete what the hub has stored."""
         while True:
-            batch = self.spool.peek(MAX_BATCH)
-            if not batch:
-                self._new.clear()
-                await self._new.wait()
-                continue
-            self._handed_in.clear()
-            await channels.send({"type": "measurements", "items": [m.to_json() for m in batch]})
-            await self._handed_in.wait()
+            try:
+                batch = self.spool.peek(MAX_BATCH)
+                if not batch:
+                    self._new.clear()
+                    await self._new.wait()
+                    continue
+                await channels.send({"type": "measurements", "items": [m.to_json() for m in batch]})
+                self.spool.drop(await acknowledged.get())
+            except StoreError as error:
+                self._log_spool_error(error)
+                await self._clock.sleep(LAST_RETRY_SECONDS)
 
     async def _leave_when_stopped(
         self, socket: aiohttp.ClientWebSocketResponse, channels: Channels
     ) -> None:
         await self._stopping.wait()
         with contextlib.suppress(ChannelClosed):
-            await channels.send({"type": "goodbye", "boot_id": host.boot_id()})
+            await channels.send({"type": "goodbye", "boot_id": machine.boot_id()})
         await socket.close()
+
+
+def _acknowledged_ids(frame: Mapping[str, Any]) -> list[str]:
+    """The measurements of an `ack` frame that need not be sent again: stored, or refused."""
+    for refusal in frame.get("refused", []):
+        log.error("the hub refused a measurement: %s", refusal)
+    ids = [str(i) for i in frame.get("ids", [])]
+    return ids + [str(r.get("id")) for r in frame.get("refused", [])]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from jharnet_monitor.agent import machine as host
+from jharnet_monitor.agent import machine
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import Measurement, Route
 from jharnet_monitor.probes.base import (
@@ -50,28 +50,28 @@ class SelfMonitor:
         self._record = record
         self._fold_now = False
         self._alone = True
-        self._stopped = False
-        self._loads = 0
+        self._stopping = False
+        self._tests_running = 0
         self._loaded = False
 
     def hub_reached(self, reached: bool) -> None:
         """The session began, or ended: what runs is closed, so that each minute is of one kind."""
         self._alone, self._fold_now = not reached, True
 
-    def stopped(self) -> None:
+    def stopping(self) -> None:
         """The agent is being stopped in order: its absence afterwards means nothing."""
-        self._stopped = True
+        self._stopping = True
 
-    def beside(self, side: AgentTask) -> AgentTask:
-        """The agent's half of a test, which loads the line: what is measured meanwhile says so."""
+    def marks_load(self, task: AgentTask) -> AgentTask:
+        """Wrap the agent's half of a test: what is measured beside it gets `under_load`."""
 
         async def run(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-            self._loads += 1
+            self._tests_running += 1
             self._loaded = True
             try:
-                await side(channel, params, context)
+                await task(channel, params, context)
             finally:
-                self._loads -= 1
+                self._tests_running -= 1
 
         return run
 
@@ -89,7 +89,7 @@ class SelfMonitor:
     async def _period(self, pinger: Pinger) -> None:
         """One minute, cut off by a cancellation: then what was sent until then is recorded."""
         started_at, started = self._clock.now(), self._clock.monotonic()
-        self._loaded = self._loads > 0
+        self._loaded = self._tests_running > 0
         addresses = await self._addresses()
         tallies = {path: Tally() for path in addresses}
         try:
@@ -111,7 +111,7 @@ class SelfMonitor:
 
     async def _addresses(self) -> dict[Route, SocketAddress]:
         """Where to ping, looked up anew each time: a laptop changes its network."""
-        hosts = {Route.AGENT_GATEWAY: host.default_gateway(), Route.AGENT_HUB: self._hub_host}
+        hosts = {Route.AGENT_GATEWAY: machine.default_gateway(), Route.AGENT_HUB: self._hub_host}
         found = {}
         for path, name in hosts.items():
             if name is not None:
@@ -124,8 +124,8 @@ class SelfMonitor:
     def _measurement(
         self, path: Route, tally: Tally, started_at: datetime, duration: float
     ) -> Measurement:
-        conditions: dict[str, object] = {"path": path.value, "boot_id": host.boot_id()}
-        if self._stopped:
+        conditions: dict[str, object] = {"path": path.value, "boot_id": machine.boot_id()}
+        if self._stopping:
             conditions["stopped"] = True
         if self._loaded:
             conditions["under_load"] = True

@@ -18,7 +18,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.probes import KEPT
-from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import GENESIS, Link
 from jharnet_monitor.store.retention import cutoff
 
@@ -124,7 +124,5 @@ def _opened(config: Config, *, whole: bool = True) -> Iterator[Store]:
         if whole:
             store.require_schema()
         yield store
-    except StoreError as error:
-        raise UserError(f"hub.database: {config.hub.database}: {error}") from error
     finally:
         store.close()

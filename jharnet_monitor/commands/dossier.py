@@ -17,7 +17,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.period import between
-from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store import Store
 
 app = typer.Typer(
     help="The letter to the department with its evidence in one file, and its verifier.",
@@ -45,8 +45,6 @@ def build(
     try:
         with progress.status("reading …") as status:
             claims = write(store, loaded, period, out, SystemClock().now(), status.update)
-    except StoreError as error:
-        raise UserError(f"{loaded.hub.database}: {error}") from error
     except TypesettingError as error:
         raise UserError(f"the papers cannot be set: {error}") from error
     finally:

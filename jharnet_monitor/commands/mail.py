@@ -14,8 +14,9 @@ from rich.table import Table
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.judge.calendar.period import Period, week, week_of
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.mail.message import compose, message_id
@@ -24,7 +25,7 @@ from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.mail.smtp import ServerError, mail_server
 from jharnet_monitor.mail.weekly import weekly_mails
 from jharnet_monitor.report.output.files import TypesettingError
-from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store import Store
 from jharnet_monitor.store.mails import Delivery, MailState
 
 console = Console(highlight=False)
@@ -56,12 +57,10 @@ def send(
             _show(settings, store, period)
         else:
             _send(settings, store, period)
-    except StoreError as error:
-        raise UserError(f"hub.database: {settings.hub.database}: {error}") from error
     except TypesettingError as error:
         raise UserError(f"the report cannot be set: {error}") from error
     except Busy:
-        raise UserError("the hub is sending at this moment; try again in a minute") from None
+        raise TemporaryError("the hub is sending now; try again in a minute") from None
     finally:
         store.close()
 
@@ -98,7 +97,7 @@ async def _sign_in(settings: Config) -> None:
 
 
 def _send(settings: Config, store: Store, period: Period) -> None:
-    report_scheduler = ReportScheduler(settings, store, SystemClock(), HubStatus())
+    report_scheduler = ReportScheduler(CurrentConfig(settings), store, SystemClock(), HubStatus())
     with report_scheduler.outbox.alone(), progress.status(f"sending {period.name} …"):
         report_scheduler.prepare(period)
         asyncio.run(report_scheduler.outbox.send(eager=True))

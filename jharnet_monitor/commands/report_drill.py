@@ -14,7 +14,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.report.output.drill_sheet import make_drill
-from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store import Store
 
 
 def drill(
@@ -42,8 +42,6 @@ def _stored(config: Config, drill_id: str | None) -> dict[str, Any]:
     try:
         store.require_schema()
         return _found(store, drill_id)
-    except StoreError as error:
-        raise UserError(f"{config.hub.database}: {error}") from error
     finally:
         store.close()
 

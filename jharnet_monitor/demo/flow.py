@@ -23,7 +23,7 @@ from jharnet_monitor.demo.programs import Programs
 from jharnet_monitor.demo.relay import Relay
 from jharnet_monitor.demo.setup import PORT, Installation, install
 from jharnet_monitor.demo.truth import Row
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.model import Cause
 from jharnet_monitor.wire.client import HubClient
 
@@ -62,7 +62,7 @@ class Demo:
             try:
                 offices = self.hub.get("/api/v1/offices")
                 missing = expected - {o["id"] for o in offices if o["agent"]["connected"]}
-            except UserError:
+            except TemporaryError:
                 time.sleep(0.3)  # the hub is still starting
             time.sleep(0.2)
         if missing:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.agent_connection import Vitals
@@ -48,29 +49,30 @@ class Hub(AgentEvents):
 
     def __init__(self, config_path: Path, config: Config, clock: Clock) -> None:
         self.config_path = config_path
-        self.config = config
+        self.current = current = CurrentConfig(config)
         self.clock = clock
-        self.live = Live(config)
+        self.live = Live(current)
         self.store = Store(config.hub.database, clock)
-        self.recorder = Recorder(config, self.store, self.live, clock)
+        self.recorder = Recorder(current, self.store, self.live, clock)
         self.agents = AgentServer(self._authenticate, self, clock)
         self.runner = Runner(
-            config, clock, self.agents.get, self.recorder.spent_today, self.recorder.record
+            current, clock, self.agents.get, self.recorder.spent_today, self.recorder.record
         )
         self.drills = Drills(
             lambda: self.config, clock, self.runner, self._keep_drill, self._speed_alone
         )
-        self.policy = Policy(config, clock, self.live, self.runner, self.recorder.spent_today)
+        self.policy = Policy(current, clock, self.live, self.runner, self.recorder.spent_today)
         self.schedule = Scheduler(
-            config, clock, self.policy.due, self.live.hub, self.drills.hold_planned
+            current, clock, self.policy.due, self.live.hub, self.drills.hold_planned
         )
         self.office_monitor = OfficeMonitor(
-            config, clock, self.live, self.recorder, self.store, self.runner
+            current, clock, self.live, self.recorder, self.store, self.runner
         )
-        self.health = Health(self.live.hub, config, clock, self.store)
-        self.report_scheduler = ReportScheduler(config, self.store, clock, self.live.hub)
+        self.health = Health(self.live.hub, current, clock, self.store)
+        self.report_scheduler = ReportScheduler(current, self.store, clock, self.live.hub)
         self.metrics_registry = MetricsRegistry(self.live, clock)
         self._stopping = asyncio.Event()
+        current.on_replace(self._warm_up)
 
     # --- life
 
@@ -94,7 +96,7 @@ class Hub(AgentEvents):
             asyncio.create_task(self.report_scheduler.run(), name="mails"),
             asyncio.create_task(self._stopping.wait(), name="stop"),
         ]
-        warm_up(self.config.probes.conference.codec)
+        self._warm_up()
         log.info("ready at %s", self.address)
         try:
             done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
@@ -106,6 +108,14 @@ class Hub(AgentEvents):
     def stop(self) -> None:
         """Ask the hub to end."""
         self._stopping.set()
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.current.config
+
+    def _warm_up(self) -> None:
+        warm_up(self.config.probes.conference.codec)
 
     @property
     def address(self) -> str:
@@ -256,12 +266,10 @@ class Hub(AgentEvents):
         except UserError:
             self.live.hub.reload_success = False
             raise
-        self.config = self.live.config = self.runner.config = self.policy.config = config
-        self.office_monitor.reload(config)
-        self.health.reload(config)
-        self.report_scheduler.reload(config)
-        self.schedule.reload(config)
-        warm_up(config.probes.conference.codec)
+        other_day = config.district.timezone != self.config.district.timezone
+        self.current.replace(config)
+        if other_day:
+            await asyncio.to_thread(self.recorder.restore_spent)
         self.live.hub.reload_success = True
         self.live.hub.reload_at = self.clock.now()
         log.info("configuration read again")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.live import HubStatus
@@ -41,9 +41,9 @@ def clock_is_synchronized() -> bool | None:
 class Health:
     """Keeps `HubStatus` up to date while `run` runs."""
 
-    def __init__(self, live: HubStatus, config: Config, clock: Clock, store: Store) -> None:
+    def __init__(self, live: HubStatus, current: CurrentConfig, clock: Clock, store: Store) -> None:
         self._live = live
-        self._config = config
+        self._current = current
         self._clock = clock
         self._store = store
         self._ticked: float | None = None
@@ -63,13 +63,13 @@ class Health:
             number += 1
 
     async def _look_at_slow_things(self) -> None:
-        live, hub = self._live, self._config.hub
-        live.office_hours = in_office_hours(self._config.district, self._clock.now())
+        live, config = self._live, self._current.config
+        live.office_hours = in_office_hours(config.district, self._clock.now())
         live.clock_synchronized = clock_is_synchronized()
         try:
             live.database_bytes = await asyncio.to_thread(self._store.size)
-            if hub.tls:
-                live.certificate_expires = certificate_expires(hub.tls.certificate)
+            if config.hub.tls:
+                live.certificate_expires = certificate_expires(config.hub.tls.certificate)
         except (StoreError, UserError) as error:
             live.database_bytes = None
             log.error("the hub's own health is not known: %s", error)
@@ -77,12 +77,8 @@ class Health:
 
     def _directory(self) -> Path:
         """Where the database fills the disk; with PostgreSQL it is that machine's affair."""
-        kind, _, file = self._config.hub.database.partition(":///")
+        kind, _, file = self._current.config.hub.database.partition(":///")
         return Path(file).parent if kind == "sqlite" else Path.cwd()
-
-    def reload(self, config: Config) -> None:
-        """Go by another configuration: its office hours, its certificate."""
-        self._config = config
 
     def ready(self) -> tuple[bool, str]:
         """Whether the loop still turns and the database takes rows, and in words why not."""

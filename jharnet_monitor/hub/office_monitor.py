@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.agent_connection import Vitals
 from jharnet_monitor.hub.journal import Journal
 from jharnet_monitor.hub.outage_attribution import HUB, OutageAttribution
@@ -42,28 +42,29 @@ class OfficeMonitor:
 
     def __init__(
         self,
-        config: Config,
+        current: CurrentConfig,
         clock: Clock,
         live: Live,
         recorder: Recorder,
         store: Store,
         runner: Runner,
     ) -> None:
-        self._config = config
+        self._current = current
         self._clock = clock
         self._live = live
         self._recorder = recorder
         self._event_log = store.event_log
         self._runner = runner
         self._notes = Journal(store, clock, live.hub)
-        self._outage_attribution = OutageAttribution(config, clock, store)
+        self._outage_attribution = OutageAttribution(current, clock, store)
         self._reviews = Reviews(self._outage_attribution, live, clock)
         self._uplink: bool | None = None
         self._returned: dict[str, float] = {}
-        self._states = StateTracker(config, clock)
+        self._states = StateTracker(current, clock)
         self._monitor = self._new_monitor()
         self._restart = asyncio.Event()
         self._pending: set[asyncio.Task[None]] = set()
+        current.on_replace(self.reload)
 
     async def restore(self) -> None:
         """Go on from what was known before the hub's last stop."""
@@ -111,15 +112,14 @@ class OfficeMonitor:
             raise error
         log.error("no latency is measured: %s", error)
 
-    def reload(self, config: Config) -> None:
-        """Take over another configuration of the same offices."""
-        self._config = self._states.config = config
+    def reload(self) -> None:
+        """Go on measuring by the configuration now in force; its offices are the same."""
         self._monitor = self._new_monitor()
         self._restart.set()
 
     def _new_monitor(self) -> LatencyMonitor:
         return LatencyMonitor(
-            self._config, self._clock, on_fold=self._folded, on_reachability=self._reached
+            self._current.config, self._clock, on_fold=self._folded, on_reachability=self._reached
         )
 
     # --- what the latency monitor tells
@@ -229,7 +229,7 @@ class OfficeMonitor:
             if before is OfficeState.UNREACHABLE:
                 self._returned[change.office] = self._clock.monotonic()
                 self._reviews.ask(change.office)
-                if self._config.office(change.office).snmp is not None:
+                if self._current.config.office(change.office).snmp is not None:
                     self._soon(self._ask_router(change.office))
 
     async def _ask_router(self, office: str) -> None:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.judge.outages.causes import Stretch
 from jharnet_monitor.judge.outages.observations import (
     AgentGone,
@@ -57,8 +57,8 @@ class Outage:
 class OutageAttribution:
     """Reviews the outages of an office; blocks, so it is called in a thread."""
 
-    def __init__(self, config: Config, clock: Clock, store: Store) -> None:
-        self._config = config
+    def __init__(self, current: CurrentConfig, clock: Clock, store: Store) -> None:
+        self._current = current
         self._clock = clock
         self._store = store
 
@@ -69,7 +69,7 @@ class OutageAttribution:
         if not outages:
             return None
         start = outages[0].start - LEAD
-        expected = self._config.office(office).agent is not None
+        expected = self._current.config.office(office).agent is not None
         spans = reconstruct(
             self._facts(office, start, now),
             self._stretches(office, start, now),

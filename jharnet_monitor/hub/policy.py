@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.judge.calendar.hours import (
     in_busy_hour,
@@ -36,18 +37,23 @@ class Policy:
 
     def __init__(
         self,
-        config: Config,
+        current: CurrentConfig,
         clock: Clock,
         live: Live,
         runner: Runner,
         spent_today: Callable[[str], int],
     ) -> None:
-        self.config = config
+        self._current = current
         self._clock = clock
         self._live = live
         self._runner = runner
         self._spent_today = spent_today
         self._retests: set[asyncio.Task[None]] = set()
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._current.config
 
     async def due(self, office: str, probe: str, options: Mapping[str, Any]) -> Measurement:
         """Run what the schedule asks for, on an office or at headquarters, or record why not."""

@@ -9,7 +9,7 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import HEADQUARTERS, Measurement
 from jharnet_monitor.store import Store, StoreError
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 class Recorder:
     """Stores what was measured, whoever made it, and lets it become the latest. Idempotent."""
 
-    def __init__(self, config: Config, store: Store, live: Live, clock: Clock) -> None:
+    def __init__(self, current: CurrentConfig, store: Store, live: Live, clock: Clock) -> None:
+        self._current = current
         self._store = store
         self._live = live
         self._clock = clock
-        self._zone = ZoneInfo(config.district.timezone)
         self._day: date | None = None
         self._spent: dict[str, int] = {}
 
@@ -40,6 +40,10 @@ class Recorder:
             self._live.update(measurement)
             self._spend(measurement)
         return new
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self._current.config.district.timezone)
 
     def today(self) -> tuple[date, datetime]:
         """The district's day now, and the moment it began."""

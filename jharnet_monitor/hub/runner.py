@@ -17,6 +17,7 @@ from typing import Any
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.active_tests import ActiveTest, ActiveTests
 from jharnet_monitor.hub.uplink import UplinkLimiter
 from jharnet_monitor.model import HEADQUARTERS, RETEST, Cause, Measurement
@@ -55,21 +56,26 @@ class Runner:
 
     def __init__(
         self,
-        config: Config,
+        current: CurrentConfig,
         clock: Clock,
         agent_of: Callable[[str], AgentLink | None],
         spent_today: Callable[[str], int],
         record: Callable[[Measurement], Awaitable[object]],
     ) -> None:
-        self.config = config
+        self._current = current
         self._clock = clock
         self._agent_of = agent_of
         self._spent_today = spent_today
         self._record = record
-        self.uplink = UplinkLimiter(config.hub.uplink.contracted * UPLINK_SHARE)
+        self.uplink = UplinkLimiter(lambda: self.config.hub.uplink.contracted * UPLINK_SHARE)
         self._turns: dict[str, asyncio.Lock] = {}
         self._memories: dict[tuple[str, str], dict[str, Any]] = {}
         self.active_tests = ActiveTests(clock)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._current.config
 
     async def run(
         self,
@@ -116,7 +122,7 @@ class Runner:
     async def own_uplink(self) -> AsyncIterator[None]:
         """Hold all of the share: for a drill, which then runs its calls by `run_in_drill`."""
         with self.active_tests.drill():
-            async with self.uplink.reserve(self.uplink.limit):
+            async with self.uplink.reserve():
                 yield
 
     async def run_in_drill(

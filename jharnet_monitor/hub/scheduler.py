@@ -31,6 +31,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.judge.calendar.timetable import due
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.probes import PROBES, Job, Probe
@@ -71,25 +72,33 @@ class Scheduler:
 
     def __init__(
         self,
-        config: Config,
+        current: CurrentConfig,
         clock: Clock,
         run_probe: RunProbe,
         health: HubStatus,
         hold_drill: HoldDrill | None = None,
     ) -> None:
-        self._config = config
+        self._current = current
         self._clock = clock
         self._run_probe = run_probe
         self._hold_drill = hold_drill
         self._health = health
-        self._zone = ZoneInfo(config.district.timezone)
-        self._extra: list[tuple[str, Any, Callable[[], Awaitable[None]]]] = []
+        self._extra: list[tuple[str, dict[str, Any], Callable[[], Awaitable[None]]]] = []
         self._offset = self._wall_minus_monotonic()
         self._scheduler = self._new_scheduler()
+        current.on_replace(self.reload)
+
+    @property
+    def _config(self) -> Config:
+        return self._current.config
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self._config.district.timezone)
 
     def also(self, name: str, cron: dict[str, Any], job: Callable[[], Awaitable[None]]) -> None:
         """Add a job of the hub's own at a time of day (district's time zone)."""
-        self._extra.append((name, CronTrigger(timezone=self._zone, **cron), job))
+        self._extra.append((name, cron, job))
 
     def start(self) -> None:
         """Plan every job from now on."""
@@ -101,10 +110,8 @@ class Scheduler:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
-    def reload(self, config: Config) -> None:
-        """Plan anew by another configuration."""
-        self._config = config
-        self._zone = ZoneInfo(config.district.timezone)
+    def reload(self) -> None:
+        """Plan anew by the configuration now in force."""
         self._rebuild()
 
     def watch(self) -> float:
@@ -143,8 +150,8 @@ class Scheduler:
                     # spread over the interval, so that no two begin at once
                     self._plan_job(probe, place.id, job, part + job.offset / len(config.offices))
         self._plan_drills()
-        for name, trigger, run in self._extra:
-            self._add(name, trigger, run)
+        for name, cron, run in self._extra:
+            self._add(name, CronTrigger(timezone=self._zone, **cron), run)
 
     def _plan_job(self, probe: Probe, office: str, job: Job, part: float) -> None:
         name = f"{probe.name} {office}"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config, Office
+from jharnet_monitor.config import Office
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.judge.outages.state import (
     AgentPresence,
     Evidence,
@@ -54,7 +55,7 @@ class Change:
 class StateTracker:
     """The evidence of all offices, and the states that follow from it."""
 
-    config: Config
+    current: CurrentConfig
     clock: Clock
     uplink_seen: bool | None = None
     """Whether headquarters' line works, as the echo requests tell; None where they cannot."""
@@ -67,7 +68,7 @@ class StateTracker:
 
     def __post_init__(self) -> None:
         self._started = self.clock.monotonic()
-        for office in self.config.offices:
+        for office in self.current.config.offices:
             self.offices.setdefault(office.id, OfficeEvidence())
 
     def restore(self, office: str, *, goodbye: bool, ever: bool) -> None:
@@ -90,7 +91,7 @@ class StateTracker:
     def changes(self) -> Iterable[Change]:
         """Judge every office anew; gives those whose state is another one."""
         now = self.clock.now()
-        for office in self.config.offices:
+        for office in self.current.config.offices:
             evidence = self._evidence(office)
             state = live_state(evidence)
             before = self._states.get(office.id)

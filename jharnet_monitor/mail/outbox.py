@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.mail.message import Mailing, compose, message_id
 from jharnet_monitor.mail.smtp import MailError, MailServer, ServerError, mail_server
@@ -40,9 +40,9 @@ class Outbox:
     """The mails of one hub. `failed(what)` is told of every attempt that failed."""
 
     def __init__(
-        self, config: Config, store: Store, clock: Clock, failed: Callable[[str], None]
+        self, current: CurrentConfig, store: Store, clock: Clock, failed: Callable[[str], None]
     ) -> None:
-        self.config = config
+        self._current = current
         self._store = store
         self._clock = clock
         self._tell = failed
@@ -102,7 +102,7 @@ class Outbox:
 
     async def _deliver(self, waiting: list[Delivery]) -> None:
         """Hand mails over and take them off the list; a `ServerError` leaves the rest on it."""
-        smtp = self.config.report.smtp
+        smtp = self._current.config.report.smtp
         if smtp is None:
             raise ServerError("report.smtp: names no mail server")
         async with mail_server(smtp) as server:
@@ -145,11 +145,11 @@ class Outbox:
 
     @property
     def _sender(self) -> str:
-        smtp = self.config.report.smtp
+        smtp = self._current.config.report.smtp
         return "jharnet-monitor@localhost" if smtp is None else smtp.sender
 
     def _file(self, name: str) -> Path:
-        return self.config.report.directory / "mails" / f"{name}.eml"
+        return self._current.config.report.directory / "mails" / f"{name}.eml"
 
 
 def is_time(one: Delivery, now: datetime) -> bool:

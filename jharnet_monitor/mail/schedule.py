@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.live import HubStatus
@@ -52,22 +53,22 @@ class ReportScheduler:
     """The weekly mails of one hub. `health` is told what is due, sent, and failed."""
 
     def __init__(
-        self, config: Config, store: Store, clock: Clock, health: HubStatus,
+        self, current: CurrentConfig, store: Store, clock: Clock, health: HubStatus,
         make: Maker = make_in_own_process,
     ) -> None:  # fmt: skip
-        self._config = config
+        self._current = current
         self._store = store
         self._clock = clock
         self._health = health
         self._make = make
-        self.outbox = Outbox(config, store, clock, self._trouble)
+        self.outbox = Outbox(current, store, clock, self._trouble)
         self._told = ""
         self._failures = 0
         self._make_again: datetime | None = None
 
-    def reload(self, config: Config) -> None:
-        """Go on by another configuration; mails that are made already go to whom they were for."""
-        self._config = self.outbox.config = config
+    @property
+    def _config(self) -> Config:
+        return self._current.config
 
     async def run(self) -> None:
         """Look every half minute, until cancelled; the first look waits for nothing."""

@@ -28,7 +28,7 @@ _POSTGRESQL: dict[str, Any] = {
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for `sqlite:///FILE` or `postgresql://…`; raises `UserError`."""
+    """An engine for `sqlite:///FILE` or `postgresql://…`; raises `UserError`, `StoreError`."""
     try:
         parsed = make_url(url)
         if parsed.drivername == "postgresql":
@@ -45,8 +45,10 @@ def open_engine(url: str) -> Engine:
         raise UserError(
             f"hub.database: {url}: needs {error.name}; pip install jharnet-monitor[postgresql]"
         ) from error
-    except (ArgumentError, OSError) as error:
+    except ArgumentError as error:
         raise UserError(f"hub.database: {url}: cannot be used: {error}") from error
+    except OSError as error:
+        raise StoreError(f"hub.database: {url}: cannot be used: {error}") from error
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -107,9 +109,14 @@ def _transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
             with connection.begin():
                 yield connection
     except DBAPIError as error:
-        raise StoreError(_reason(error)) from error
+        raise StoreError(f"{place(engine)}: {_reason(error)}") from error
     except TimeoutError as error:
-        raise StoreError("no connection to the database became free in time") from error
+        raise StoreError(f"{place(engine)}: no connection became free in time") from error
+
+
+def place(engine: Engine) -> str:
+    """The key of the configuration and the address, without a password: `hub.database: …`."""
+    return f"hub.database: {engine.url.set(drivername=engine.dialect.name)}"
 
 
 def _reason(error: DBAPIError) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, column, inspect, select, table
 
-from jharnet_monitor.errors import StoreError, UserError
-from jharnet_monitor.store.engine import reading, writing
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.store.engine import place, reading, writing
 
 _HERE = Path(__file__).parent / "migrations"
 
@@ -24,44 +24,37 @@ def version(engine: Engine) -> str | None:
 
 
 def migrate(engine: Engine) -> str | None:
-    """Bring the schema to the newest version, and say which it is; raises `UserError`."""
-    try:
-        with writing(engine) as connection:
-            held = _version(connection)
-            if held is not None and held not in _revisions():
-                raise UserError(f"{_place(engine)}: {_newer(held)}")
-            if held != newest():
-                _upgrade(connection)
-            return _version(connection)
-    except StoreError as error:
-        raise UserError(f"{_place(engine)}: cannot be used: {error}") from error
+    """Bring the schema to the newest version and return that version.
+
+    Raises `StoreError`, and `UserError` for a schema of a newer program.
+    """
+    with writing(engine) as connection:
+        held = _version(connection)
+        if held is not None and held not in _revisions():
+            raise UserError(f"{place(engine)}: {_newer(held)}")
+        if held != newest():
+            _upgrade(connection)
+        return _version(connection)
 
 
 def require(engine: Engine) -> None:
     """Raise `UserError` unless the schema is this program's: for those who only read.
 
-    A file that is not there is not made.
+    A file that is not there is not made. Raises `StoreError` where the database cannot be read.
     """
     file = engine.url.database
     if engine.dialect.name == "sqlite" and file and not Path(file).exists():
         raise UserError(
             f"{file}: there is no database yet; `jharnet-monitor run` makes it and measures"
         )
-    try:
-        held = version(engine)
-    except StoreError as error:
-        raise UserError(f"{_place(engine)}: cannot be used: {error}") from error
+    held = version(engine)
     if held is not None and held not in _revisions():
-        raise UserError(f"{_place(engine)}: {_newer(held)}")
+        raise UserError(f"{place(engine)}: {_newer(held)}")
     if held != newest():
         raise UserError(
-            f"{_place(engine)}: has {'no schema yet' if held is None else f'schema {held}'}; run "
+            f"{place(engine)}: has {'no schema yet' if held is None else f'schema {held}'}; run "
             "`jharnet-monitor db migrate` (the hub does so when it starts)"
         )
-
-
-def _place(engine: Engine) -> str:
-    return f"hub.database: {engine.url.set(drivername=engine.dialect.name)}"
 
 
 def _newer(held: str | None) -> str:

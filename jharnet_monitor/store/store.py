@@ -39,7 +39,7 @@ class Store:
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
-        """Open `sqlite:///FILE` or `postgresql://…`; raises `UserError`."""
+        """Open `sqlite:///FILE` or `postgresql://…`; raises `UserError`, `StoreError`."""
         self._engine = open_engine(url)
         self._clock = clock
         self._texts = Texts()
@@ -52,7 +52,10 @@ class Store:
         self.retention = Retention(self._engine, clock, self.chain, self.figures)
 
     def migrate(self) -> str | None:
-        """Bring the schema to this program's version, and say which; raises `UserError`."""
+        """Bring the schema to this program's version, and say which.
+
+        Raises `StoreError`, and `UserError` for a schema of a newer program.
+        """
         return migrate(self._engine)
 
     def require_schema(self) -> None:

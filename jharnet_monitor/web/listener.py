@@ -9,7 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.security import tls
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,11 @@ IDLE_SECONDS = 75.0
 
 
 async def listen(app: web.Application, config: Config, config_path: Path) -> web.AppRunner:
-    """Serve until the runner's `cleanup`; raises `UserError` when it cannot listen there."""
+    """Serve until the runner's `cleanup`.
+
+    Raises `TemporaryError` while the address cannot be had: another program has it, or the
+    network is not up yet.
+    """
     hub = config.hub
     context: ssl.SSLContext | None = None
     if hub.tls:
@@ -37,7 +41,7 @@ async def listen(app: web.Application, config: Config, config_path: Path) -> web
         await site.start()
     except OSError as error:
         await runner.cleanup()
-        raise UserError(
+        raise TemporaryError(
             f"{config_path}: hub.listen: cannot listen on {hub.listen} "
             f"({error.strerror}); is another hub running, or is the address not this machine's?"
         ) from error

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.wire.connect_errors import certificate_fault, why
 
 SLOW_SECONDS = 1800.0
@@ -39,11 +39,15 @@ class HubClient:
         return cls(f"{scheme}://{host}:{hub.port}", token, hub.tls.certificate if hub.tls else None)
 
     def get(self, path: str) -> Any:
-        """The JSON answer of a GET; raises `UserError` with what to do next."""
+        """The JSON answer of a GET.
+
+        Raises `UserError` for what the hub refuses, and `TemporaryError` where no hub answers;
+        both say what to do next.
+        """
         return asyncio.run(self._request("GET", path, None))
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """The JSON answer of a POST; raises `UserError` with what to do next."""
+        """The JSON answer of a POST; raises as `get` does."""
         return asyncio.run(self._request("POST", path, body or {}))
 
     def _tls(self) -> ssl.SSLContext | bool:
@@ -64,16 +68,16 @@ class HubClient:
             ):
                 return await self._read(answer)
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
-            raise UserError(self._unanswered(error)) from error
+            raise self._unanswered(error) from error
 
-    def _unanswered(self, error: Exception) -> str:
+    def _unanswered(self, error: Exception) -> UserError | TemporaryError:
         """One line on a hub that was not reached, with what to do next."""
         if certificate_fault(error) is not None:
-            return (
-                f"the hub at {self.base} shows another certificate than {self.ca}: start it anew, "
-                "so that it takes the one that its configuration names"
+            return UserError(
+                f"the hub at {self.base} shows another certificate than {self.ca}: restart the "
+                "hub, so that it uses the one that its configuration names"
             )
-        return (
+        return TemporaryError(
             f"no hub answers at {self.base} ({why(error)}): is it running? Start it with "
             "`jharnet-monitor run --config FILE`; its address is `hub.listen` in that file"
         )
@@ -85,5 +89,7 @@ class HubClient:
             data = {"error": (await answer.text())[:300]}
         if answer.status >= 400:
             message = data.get("error", "") if isinstance(data, dict) else ""
+            if answer.status >= 500:
+                raise TemporaryError(f"the hub failed (HTTP {answer.status}): {message}")
             raise UserError(f"the hub refused (HTTP {answer.status}): {message}")
         return data

@@ -193,43 +193,46 @@ class Channels:
 
 
 class AgentTasks:
-    """The agent's running halves of probes: one task a channel, ended with it."""
+    """The agent's halves of running probes: one asyncio task a channel, which ends with it.
+
+    `known` are the tasks that the agent can run, by name.
+    """
 
     def __init__(
-        self, sides: Mapping[str, AgentTask], channels: Channels, context: AgentContext
+        self, known: Mapping[str, AgentTask], channels: Channels, context: AgentContext
     ) -> None:
-        self._sides = sides
+        self._known = known
         self._channels = channels
         self._context = context
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
 
-    async def open(self, frame: Mapping[str, Any]) -> None:
-        """Start what the hub asked for in an `open` frame."""
+    async def start(self, frame: Mapping[str, Any]) -> None:
+        """Start what the hub asks for in an `open` frame; raises `ProtocolError`."""
         number, name, params = frame.get("id"), frame.get("task"), frame.get("params")
         if not isinstance(number, int) or not isinstance(params, dict):
             raise ProtocolError("`open` needs an id and params")
         channel = self._channels.new(number)
-        side = self._sides.get(str(name))
-        if side is None:
+        task = self._known.get(str(name))
+        if task is None:
             await channel.close(f"this agent has no task {name}")
             return
-        task = asyncio.create_task(self._run(side, channel, params), name=f"far side {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        running = asyncio.create_task(self._run(task, channel, params), name=f"agent task {name}")
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
 
-    async def _run(self, side: AgentTask, channel: SessionChannel, params: dict[str, Any]) -> None:
+    async def _run(self, task: AgentTask, channel: SessionChannel, params: dict[str, Any]) -> None:
         try:
-            await side(channel, params, self._context)
+            await task(channel, params, self._context)
         except ChannelClosed:
             await channel.close("closed by the other side")
-        except Exception as error:  # the hub is told; the agent lives on
-            log.exception("far side failed")
+        except Exception as error:  # the hub is told, and the agent goes on
+            log.exception("unexpected error in an agent task")
             await channel.close(f"failed: {type(error).__name__}")
         else:
             await channel.close()
 
     async def stop(self) -> None:
-        """End every running half."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Cancel every running task."""
+        for running in self._running:
+            running.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub import runner as runners
 from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.recorder import Recorder
@@ -85,17 +86,18 @@ class _District:
         self.on_the_line: Counter[date] = Counter()
         self.ends: Counter[str] = Counter()
         config: Config = settings("10 Mbit/s").model_copy(update={"budget": BUDGET})
-        live = Live(config)
-        books = Recorder(config, cast(Store, _Everything()), live, self.clock)
+        current = CurrentConfig(config)
+        live = Live(current)
+        books = Recorder(current, cast(Store, _Everything()), live, self.clock)
 
         async def record(measurement: Measurement) -> None:
             again = " again" if "retest_of" in measurement.conditions else ""
             self.ends[f"{measurement.cause or 'ok'}{again}"] += 1
             await books.record(measurement)
 
-        runner = Runner(config, self.clock, lambda _: _Agent(), books.spent_today, record)
+        runner = Runner(current, self.clock, lambda _: _Agent(), books.spent_today, record)
         self.runner = runner
-        self.policy = Policy(config, self.clock, live, runner, books.spent_today)
+        self.policy = Policy(current, self.clock, live, runner, books.spent_today)
 
     @contextlib.contextmanager
     def probes(self) -> Iterator[None]:

@@ -28,7 +28,7 @@ from rich.console import Console
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.demo.flow import Demo, running
 from jharnet_monitor.demo.places import LabPlace, district_data
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.store import Store
@@ -93,7 +93,7 @@ class District:
         while not self._ending.wait(0.5):
             try:
                 offices = self.one.hub.get("/api/v1/offices")
-            except UserError:
+            except TemporaryError:
                 continue  # the hub is being killed
             now = datetime.now(UTC)
             for office in offices:

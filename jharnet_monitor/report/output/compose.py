@@ -7,7 +7,6 @@ from datetime import datetime
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
-from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.i18n.words import Words, words
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.report.data.load import summarise
@@ -23,15 +22,13 @@ def read_drafts(
 ) -> list[Draft]:
     """The report of a period in each language, read from the configuration's own database.
 
-    Raises `UserError`. It needs the libraries of the database and of the figures, none of those
-    that set papers: `worker` gives it a process of its own.
+    Raises `UserError`, `StoreError`. It needs the libraries of the database and of the figures,
+    none of those that set papers: `worker` gives it a process of its own.
     """
     store = Store(config.hub.database, SystemClock())
     try:
         store.require_schema()  # a report makes no database
         summary = summarise(store, config, period, now)
-    except StoreError as error:
-        raise UserError(f"{config.hub.database}: {error}") from error
     finally:
         store.close()
     return drafts(summary, languages)

@@ -1,0 +1,102 @@
+"""The agent measures on, whatever happens to its disk or to its own parts."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from jharnet_monitor.agent import daemon
+from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.self_monitor import SelfMonitor
+from jharnet_monitor.agent.spool import Spool
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.errors import StoreError
+from jharnet_monitor.model import Measurement, Outcome
+
+
+def one(name: str) -> Measurement:
+    """A minute of the agent's own."""
+    moment = datetime(2026, 11, 25, tzinfo=UTC)
+    conditions = {"path": "agent_hub", "padding": "x" * 500}
+    return Measurement("potka", "latency", moment, 60.0, Outcome.OK, None, conditions, {}, name)
+
+
+def fill(spool: Spool) -> None:
+    """Let the disk take no more."""
+    (pages,) = spool._db.execute("PRAGMA page_count").fetchone()
+    spool._db.execute(f"PRAGMA max_page_count={pages}")
+
+
+def clear(spool: Spool) -> None:
+    """Make room again."""
+    spool._db.execute("PRAGMA max_page_count=1000000")
+
+
+@asynccontextmanager
+async def lonely(directory: Path) -> AsyncIterator[Agent]:
+    """An agent whose hub does not answer."""
+    agent = Agent(AgentSettings("ws://127.0.0.1:1/agent", "potka", "t", directory), SystemClock())
+    running = asyncio.create_task(agent.run())
+    try:
+        yield agent
+        assert not running.done()
+    finally:
+        agent.stop()
+        await asyncio.wait_for(running, 10)
+
+
+async def test_measuring_goes_on_after_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The self-monitor fails twice: that is logged, and it starts again after growing pauses."""
+    began: list[float] = []
+
+    async def period(self: SelfMonitor, pinger: object) -> None:
+        began.append(asyncio.get_running_loop().time())
+        if len(began) < 3:
+            raise sqlite3.OperationalError("database or disk is full")
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(SelfMonitor, "_period", period)
+    monkeypatch.setattr(daemon, "FIRST_RETRY_SECONDS", 0.05)
+    async with lonely(tmp_path):
+        async with asyncio.timeout(5):
+            while len(began) < 3:
+                await asyncio.sleep(0.01)
+    assert began[1] - began[0] >= 0.05
+    assert began[2] - began[1] >= 0.1
+    assert caplog.text.count("the self-monitor failed and starts again in") == 2
+
+
+async def test_a_full_disk_loses_no_measurement(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be spooled waits in memory until there is room; the log says so once."""
+    async with lonely(tmp_path) as agent:
+        agent.record(one("a"))
+        fill(agent.spool)
+        names = [f"n{number}" for number in range(100)]
+        for name in names:
+            agent.record(one(name))
+        assert len(agent.spool) == 101
+        assert len(agent.spool.peek(200)) < 101
+        clear(agent.spool)
+        agent.record(one("z"))
+        assert [m.id for m in agent.spool.peek(200)] == ["a", *names, "z"]
+    assert caplog.text.count("the spool cannot be used, measuring goes on") == 1
+    assert "database or disk is full" in caplog.text
+
+
+def test_the_spool_tells_its_errors_as_one_kind(tmp_path: Path) -> None:
+    """Whoever hands in need not know that it is SQLite."""
+    spool = Spool(tmp_path)
+    spool.close()
+    for use in (lambda: spool.put(one("a")), lambda: spool.peek(1), lambda: spool.drop(["a"])):
+        with pytest.raises(StoreError, match=r"spool\.db: "):
+            use()

@@ -1,0 +1,157 @@
+"""A reload reaches every part of a running hub; what it cannot change is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.hub.daemon import Hub
+from jharnet_monitor.hub.uplink import UplinkLimiter
+
+
+class RunningHub:
+    """A hub as `run` starts it, and the file that it reads."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.file = directory / "jharnet.yaml"
+        self.data: dict[str, Any] = {
+            "district": {"id": "d", "name": "East Singhbhum", "name_hi": "पूर्वी सिंहभूम"},
+            "hub": {
+                "listen": f"127.0.0.1:{port}",
+                "database": "sqlite:///monitor.db",
+                "tls": False,
+                "uplink": {"contracted": "34 Mbit/s"},
+            },
+            "probes": {"drill": {"at": ["16:00"]}},
+            "offices": [
+                {"id": "potka", "name": "Potka", "name_hi": "पोटका", "pc": "127.0.0.2",
+                 "link": {"contracted": "4 Mbit/s"}},
+            ],
+        }  # fmt: skip
+        self.write()
+        self.hub = Hub(self.file, load_config(self.file), SystemClock())
+
+    def write(self) -> None:
+        """Write the file."""
+        self.file.write_text(yaml.safe_dump(self.data), "utf-8")
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """A sample of `/metrics` now."""
+        return self.hub.metrics_registry.get_sample_value(f"jharnet_{name}", labels)
+
+    def offsets(self) -> set[timedelta | None]:
+        """The offsets of the time zones by which the day's times are planned."""
+        jobs = {job.id: job.next_run_time for job in self.hub.schedule._scheduler.get_jobs()}
+        return {jobs[name].utcoffset() for name in ("drill at 16:00", "seal", "prune")}
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[RunningHub]:
+    """A hub at work."""
+    one = RunningHub(tmp_path)
+    task = asyncio.create_task(one.hub.run())
+    async with asyncio.timeout(20):
+        while one.hub.live.hub.started_at is None:
+            if task.done():
+                task.result()
+            await asyncio.sleep(0.02)
+    try:
+        yield one
+    finally:
+        one.hub.stop()
+        await asyncio.wait_for(task, 20)
+
+
+async def test_a_reload_reaches_every_part(running: RunningHub) -> None:
+    """Contract, uplink, time zone, thresholds, budget and report: as if started with them."""
+    hub, data = running.hub, running.data
+    assert running.offsets() == {timedelta(hours=5.5)}
+    data["district"]["timezone"] = "Asia/Kathmandu"
+    data["hub"]["uplink"]["contracted"] = "10 Mbit/s"
+    data["offices"][0]["link"]["contracted"] = "8 Mbit/s"
+    data["thresholds"] = {"loss": "5%"}
+    data["budget"] = "50 MB"
+    data["report"] = {"at": "09:30", "directory": "papers"}
+    data["probes"]["latency"] = {"every": "10s", "packets": 20}
+    running.write()
+    await hub.reload()
+
+    assert hub.runner.uplink.limit == 5e6
+    assert running.metric("bandwidth_contracted_bytes_per_second", office="potka") == 1e6
+    assert running.metric("uplink_contracted_bytes_per_second") == 1.25e6
+    assert running.metric("loss_threshold_ratio") == 0.05
+    assert running.metric("budget_bytes") == 50_000_000
+    assert hub.policy.config.budget == 50_000_000
+    assert hub.recorder.today()[1].utcoffset() == timedelta(hours=5.75)
+    assert running.offsets() == {timedelta(hours=5.75)}
+    assert hub.report_scheduler.outbox._file("x").parent == running.file.parent / "papers/mails"
+    assert hub.reports_dir == running.file.parent / "papers"
+    assert hub.office_monitor._monitor._packets == 20
+
+
+async def test_bytes_spent_count_in_the_day_of_the_new_zone(
+    running: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Midnight is another moment after the zone changed: the budget is counted from there."""
+    monkeypatch.setattr(running.hub.store, "spent", lambda office, since, until: 1234)
+    running.data["district"]["timezone"] = "Pacific/Kiritimati"
+    running.write()
+    await running.hub.reload()
+    assert running.hub.recorder.spent_today("potka") == 1234
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("hub", "listen", "127.0.0.1:9"), ("hub", "database", "sqlite:///other.db")],
+)
+async def test_what_needs_a_restart_is_refused(
+    running: RunningHub, section: str, key: str, value: str
+) -> None:
+    """One line, and the old configuration stays in force as a whole."""
+    running.data[section][key] = value
+    running.data["budget"] = "50 MB"
+    running.write()
+    with pytest.raises(UserError, match=f"{section}.{key}: a change needs a restart"):
+        await running.hub.reload()
+    assert running.hub.config.budget == 300_000_000
+    assert running.hub.live.hub.reload_success is False
+
+
+async def test_the_uplink_limit_may_change_while_it_is_held() -> None:
+    """Whoever waits gets at most the new limit; whoever has all of it stays alone."""
+    limit = 10.0
+    uplink = UplinkLimiter(lambda: limit)
+    granted: list[float] = []
+
+    async def take(rate: float) -> None:
+        async with uplink.reserve(rate) as got:
+            granted.append(got)
+
+    async with uplink.reserve() as everything:
+        assert everything == 10.0
+        waiting = asyncio.create_task(take(8.0))
+        await asyncio.sleep(0)
+        limit = 4.0
+        await asyncio.sleep(0)
+    await asyncio.wait_for(waiting, 5)
+    assert granted == [4.0], "8 was asked for, and only 4 is left of the limit"
+
+    async with uplink.reserve():
+        limit = 40.0
+        beside = asyncio.create_task(take(1.0))
+        await asyncio.sleep(0.02)
+        assert not beside.done()
+    await asyncio.wait_for(beside, 5)
