@@ -5,7 +5,7 @@ from __future__ import annotations
 import doctest
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -212,6 +212,35 @@ async def test_an_office_has_its_page(client: Client, hub: MadeUpHub) -> None:
     hindi = await page(client, "/office/potka", "hi")
     assert "<h1>पोटका</h1>" in hindi
     assert "बिजली बाधित" in hindi
+
+
+async def test_an_outage_of_two_causes_is_shown_in_both_its_parts(
+    client: Client, hub: MadeUpHub
+) -> None:
+    """A power cut that left the line broken is a power cut and then a broken line."""
+
+    def ago(minutes: float) -> datetime:
+        return NOW - timedelta(minutes=minutes)
+
+    log = hub.store.event_log
+    log.add_transition("potka", OfficeState.UP, ago(600), {})
+    outage = log.add_transition("potka", OfficeState.UNREACHABLE, ago(120), {})
+    log.add_transition("potka", OfficeState.UP, ago(60), {})
+    log.add_transition("potka", OfficeState.POWER_DOWN, ago(120), {}, ago(100), outage)
+    log.add_transition("potka", OfficeState.LINK_DOWN, ago(100), {}, ago(60), outage)
+    html = await page(client, "/office/potka")
+    shown = re.findall(r'<span class="word">([^<]+)</span> <small>([^<]+)</small></li>', html)
+    form, later = Formats.of("en", "Asia/Kolkata", NOW), " · at first: unreachable"
+    expected = [
+        (OfficeState.UP, ago(60), 3600, ""),
+        (OfficeState.LINK_DOWN, ago(100), 2400, later),
+        (OfficeState.POWER_DOWN, ago(120), 1200, later),
+        (OfficeState.UP, ago(600), 28800, ""),
+    ]
+    assert shown == [
+        (words("en")(f"state.{state}"), f"{form.date_and_time(at)} · {form.duration(long)}{note}")
+        for state, at, long, note in expected
+    ]
 
 
 async def test_a_gap_in_the_measurements_is_a_gap_in_the_line(hub: MadeUpHub) -> None:
