@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import time
 from datetime import timedelta
 from itertools import pairwise
@@ -12,17 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge.outages import availability as judge_availability
 from jharnet_monitor.judge.outages.availability import DOWN, UP, Sla, account
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 from tests.office_simulator import at
-
-
-def test_examples_of_the_account_hold() -> None:
-    """The examples in the docstrings are true."""
-    assert doctest.testmod(judge_availability).failed == 0
-
 
 SPANS = st.lists(
     st.tuples(st.sampled_from(list(OfficeState)), st.integers(0, 5000), st.integers(1, 900)),
