@@ -72,7 +72,7 @@ LIVE_STATES = tuple(
 
 
 class Cause(StrEnum):
-    """Why a measurement is not `ok`. Words for people stand in `report/words`."""
+    """Why a measurement is not `ok`. Words for people stand in `i18n.words`."""
 
     # no_data: we could not measure
     NO_AGENT = "no_agent"

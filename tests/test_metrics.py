@@ -39,7 +39,7 @@ CONTRACT = {
     "loss_threshold_ratio": set(),
     "rtt_threshold_seconds": set(),
 }
-"""DESIGN.md, "Metrics"."""
+"""The names and labels that dashboards and rules build on."""
 
 
 def registry(live: Live) -> tuple[MetricsRegistry, ManualClock]:

@@ -1,8 +1,8 @@
 """Runs probes: who may run when, for how many bytes, and what becomes of every failure.
 
-DESIGN.md's rules of honest measurement 1 and 2: one heavy probe at a time on an office, at most
-half of the headquarters uplink for all of them together (a drill, or headquarters' own test, has
-it alone), and a byte budget checked before the start.
+One heavy probe at a time on an office, at most half of the headquarters uplink for all of them
+together (a drill, or headquarters' own test, has it alone), and a byte budget checked before the
+start.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """When what runs: the config's intervals and hours as APScheduler jobs.
 
-Speed tests go by `judge/timetable`, so that each working day has one in the busy hour.
+Speed tests go by `judge.calendar.timetable`, so that each working day has one in the busy hour.
 
 Every job has a fixed id, its own grace and a coalesced catch-up, and a missed run is counted
 (APScheduler's defaults skip a job in silence that wakes a second late). A step of the wall clock

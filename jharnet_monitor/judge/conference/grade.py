@@ -32,7 +32,7 @@ HD_HEIGHT, SD_HEIGHT, LOW_HEIGHT = 720, 360, 180
 @dataclass(frozen=True, slots=True)
 class Way:
     """One direction of a call: what its receiver saw at the rung that was held, and the picture
-    that a client would show there (`judge.client`).
+    that a client would show there (`judge.conference.chromium_model`).
     """
 
     height: int

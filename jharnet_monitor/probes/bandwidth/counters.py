@@ -84,7 +84,7 @@ class CounterSeries:
         return bool(self.points) and self.points[-1].segments > 0
 
     def samples(self) -> list[Sample]:
-        """Cumulative IP bytes over time, in the form that `judge.throughput` takes."""
+        """Cumulative IP bytes over time, in the form that `judge.line.throughput` takes."""
         if not self.points:
             return []
         if self._full_segments():

@@ -1,6 +1,6 @@
 """The latency probe, run by hand or on request: a short train of echo requests to one office.
 
-The always-on measurement is `probes.watch`; both count and time in the same way.
+The measurement that always runs is `probes.latency.monitor`; both count and time in the same way.
 """
 
 from __future__ import annotations
