@@ -1,4 +1,4 @@
-"""What a metric family is, and what its readers are given."""
+"""Metric families, and the views of the live state that their readers get."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DistrictView:
 
 @dataclass(frozen=True, slots=True)
 class OfficeView:
-    """One office at one moment. `current` holds the runs that still speak for now."""
+    """One office at one moment. `current` holds the results that are not yet out of date."""
 
     office: Office
     live: OfficeLive
@@ -43,10 +43,10 @@ class OfficeView:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: its name without the prefix, and how it is read from the whole district.
+    """One metric: its name without the prefix, and its reader over the whole district.
 
-    A histogram's reader gives the points of its buckets, then `(), sum`; the count is the last
-    bucket's.
+    The reader of a histogram yields the points of its buckets, then `((), sum)`; the count is that
+    of the last bucket.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class OfficeFamily:
-    """One metric of every office: as `Family`, with `office` as its first label."""
+    """One metric of every office: like `Family`, with `office` as its first label."""
 
     name: str
     kind: Kind
