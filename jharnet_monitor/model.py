@@ -85,7 +85,6 @@ class Cause(StrEnum):
     UNREACHABLE = "unreachable"
     UPLINK_BUSY = "uplink_busy"
     HOST_OVERLOADED = "host_overloaded"
-    CLOCK_STEPPED = "clock_stepped"
     NOT_SENT = "not_sent"
     TOO_UNEVEN = "too_uneven"
     NAME_NOT_RESOLVED = "name_not_resolved"
