@@ -75,7 +75,7 @@ LIVE_STATES = tuple(
 
 
 class Cause(StrEnum):
-    """Why a measurement is not `ok`. Words for people stand in `report/words`."""
+    """Why a measurement is not `ok`. Words for people stand in `i18n.words`."""
 
     # no_data: we could not measure
     NO_AGENT = "no_agent"
@@ -88,7 +88,6 @@ class Cause(StrEnum):
     UNREACHABLE = "unreachable"
     UPLINK_BUSY = "uplink_busy"
     HOST_OVERLOADED = "host_overloaded"
-    CLOCK_STEPPED = "clock_stepped"
     NOT_SENT = "not_sent"
     TOO_UNEVEN = "too_uneven"
     NAME_NOT_RESOLVED = "name_not_resolved"

@@ -103,14 +103,14 @@ class Profile(StrEnum):
 
 
 RUNGS: tuple[Rung, ...] = (
-    Rung(Profile.AUDIO, 0, 0, 0),
-    Rung(Profile.P180, 320, 180, 28_000),
+    Rung(Profile.AUDIO.value, 0, 0, 0),
+    Rung(Profile.P180.value, 320, 180, 28_000),
     Rung("360p-least", 640, 360, 88_000),
     Rung("360p-lean", 640, 360, 170_000),
-    Rung(Profile.P360, 640, 360, 400_000),
-    Rung(Profile.P540, 960, 540, 520_000),
+    Rung(Profile.P360.value, 640, 360, 400_000),
+    Rung(Profile.P540.value, 960, 540, 520_000),
     Rung("720p-lean", 1280, 720, 680_000),
-    Rung(Profile.P720, 1280, 720, 1_350_000),
+    Rung(Profile.P720.value, 1280, 720, 1_350_000),
 )
 """From the least to the most demanding."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import time
 from datetime import timedelta
 from itertools import pairwise
@@ -12,17 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge.outages import availability as judge_availability
-from jharnet_monitor.judge.outages.availability import DOWN, UP, Sla, account
+from jharnet_monitor.judge.outages.availability import DOWN, UP, account
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 from tests.office_simulator import at
-
-
-def test_examples_of_the_account_hold() -> None:
-    """The examples in the docstrings are true."""
-    assert doctest.testmod(judge_availability).failed == 0
-
 
 SPANS = st.lists(
     st.tuples(st.sampled_from(list(OfficeState)), st.integers(0, 5000), st.integers(1, 900)),
@@ -54,16 +46,14 @@ def test_overlapping_spans_are_refused() -> None:
                 at(0), at(30))  # fmt: skip
 
 
-def test_sla_counts_power_and_says_so() -> None:
-    """99.5 % missed by power cuts and kept by the line; nothing known is neither."""
+def test_availability_is_told_with_and_without_power() -> None:
+    """99 % with the power cuts and all of the time by the line; nothing known is neither."""
     spans = [
         Span(OfficeState.UP, at(0), at(990)),
         Span(OfficeState.POWER_DOWN, at(990), at(1000)),
     ]
     got = account(spans, at(0), at(1000))
-    assert got.sla(0.995) is Sla.MISSED
-    assert got.sla(0.995, with_power=False) is Sla.MET
-    assert account([], at(0), at(10)).sla(0.99) is Sla.NOT_KNOWN
+    assert (got.availability, got.availability_without_power) == (0.99, 1.0)
     assert account([], at(0), at(10)).availability is None
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
 from dataclasses import replace
 
 import pytest
 
-from jharnet_monitor.judge.line import counters
 from jharnet_monitor.judge.line.counters import Counters, Rates, Unknown, Way, rates
 
 BEFORE = Counters(at=50.0, ticks=1_000_00, inward=Way(10_000), outward=Way(20_000))
@@ -24,11 +22,6 @@ def after(before: Counters, octets: int, seconds: float = 300.0) -> Counters:
         inward=replace(before.inward, octets=(before.inward.octets + octets) % modulus),
         outward=replace(before.outward, octets=(before.outward.octets + octets) % modulus),
     )
-
-
-def test_examples_in_docstrings_hold() -> None:
-    """Every `>>>` example gives what it says."""
-    assert doctest.testmod(counters).failed == 0
 
 
 @pytest.mark.parametrize("start", [0, 10_000, (1 << 32) - 1000, (1 << 40)])

@@ -214,6 +214,45 @@ async def test_an_agent_that_claims_more_than_the_server_counted() -> None:
     assert silent.conditions["bytes_estimated"] is True
 
 
+def foreign_server() -> web.Application:
+    """A speed-test server as others write them: it knows nothing of runs and counts nothing."""
+
+    async def latency(request: web.Request) -> web.Response:
+        return web.Response(text="test=test\n")
+
+    async def download(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "image/jpeg"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(500):
+                await response.write(bytes(1 << 16))
+        return response
+
+    async def upload(request: web.Request) -> web.Response:
+        size = 0
+        with contextlib.suppress(ConnectionError):
+            async for chunk in request.content.iter_any():
+                size += len(chunk)
+        return web.Response(text=f"size={size}")
+
+    app = web.Application()
+    app.router.add_get("/speedtest/latency.txt", latency)
+    app.router.add_get("/speedtest/{picture:random.*}", download)
+    app.router.add_post("/speedtest/upload.php", upload)
+    return app
+
+
+async def test_a_server_of_somebody_else() -> None:
+    """A server that counts no runs cannot contradict a result: the result stands."""
+    async with serving(foreign_server()) as url, on_loopback() as agent:
+        config = settings("4 Mbit/s", internet_server=url)
+        result = await undisturbed(config, agent, path="internet")
+    assert result.error is None
+    assert result.down > 0
+    assert result.up > 0
+    assert "held_against_server" not in result.conditions
+
+
 @pytest.mark.parametrize("books", [{}, {"bytes_down": 0}, {"bytes_down": 10**4, "bytes_up": -5}])
 async def test_an_agent_that_hides_its_bytes(books: dict[str, int]) -> None:
     """A rate without the bytes that it takes to measure it is not believed, nor free."""

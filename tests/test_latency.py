@@ -6,7 +6,6 @@ Nothing here needs a quiet machine: times are held only where a wrong method wou
 from __future__ import annotations
 
 import asyncio
-import doctest
 import time
 from collections import Counter
 from itertools import pairwise
@@ -17,13 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.judge import latency as judge_latency
 from jharnet_monitor.judge.latency import delay_variation, jitter, percentile, summarise
-from jharnet_monitor.judge.outages import debounce as judge_damping
 from jharnet_monitor.model import QUANTITY_NAMES, Cause
 from jharnet_monitor.probes import PROBES, Failed, NoData, ProbeContext, Reading
-from jharnet_monitor.probes.latency import icmp as probes_icmp
-from jharnet_monitor.probes.latency import timestamps as probes_timebase
 from jharnet_monitor.probes.latency.pinger import Pinger, Stray, socket_address
 from jharnet_monitor.probes.latency.timestamps import Timebase
 from tests.echo_far_end import Manner, delayed, far_end, in_own_network, reply
@@ -33,13 +28,6 @@ root = pytest.mark.root
 
 
 # --- the judgement ---------------------------------------------------------------------------
-
-
-def test_examples_of_the_judgement_hold() -> None:
-    """The examples in the docstrings are true."""
-    modules = (judge_latency, judge_damping, probes_icmp, probes_timebase)
-    for module in modules:
-        assert doctest.testmod(module).failed == 0
 
 
 @settings(deadline=None)  # others use this machine, too

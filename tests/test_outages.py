@@ -6,7 +6,6 @@ The faults are simulated second by second with the hub's and the agent's habits
 
 from __future__ import annotations
 
-import doctest
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,8 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge.outages import causes as judge_causes
-from jharnet_monitor.judge.outages import state as judge_outages
 from jharnet_monitor.judge.outages.availability import DOWN, account
 from jharnet_monitor.judge.outages.causes import Boot, OutageContext, Reason, Stretch, attribute
 from jharnet_monitor.judge.outages.observations import (
@@ -37,12 +34,6 @@ from tests.office_simulator import START, Fault, Office, at, draw_faults
 
 TOLERANCE = 10
 """Seconds around every change in which the judgement may still be the old one."""
-
-
-def test_examples_of_the_judgement_hold() -> None:
-    """The examples in the docstrings are true."""
-    for module in (judge_outages, judge_causes):
-        assert doctest.testmod(module).failed == 0
 
 
 # --- now ------------------------------------------------------------------------------------------

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import io
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from statistics import median, median_low
-from typing import Any
 
 import pytest
 
@@ -21,7 +19,6 @@ from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.probes import KEPT
-from jharnet_monitor.report.data import aggregate as fold
 from jharnet_monitor.report.data.findings import Kind, findings
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.state_spans import spans
@@ -29,7 +26,6 @@ from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output.build import FORMATS, make
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.document import content
-from jharnet_monitor.report.sections import charts
 from jharnet_monitor.report.sections import front_page as page_one
 from jharnet_monitor.report.sections.front_page import judge
 from jharnet_monitor.store import Transition
@@ -42,12 +38,6 @@ from tests.pdf_text import pages_of, plain, text_of
 def papers(summary: Summary) -> dict[str, bytes]:
     """The PDF in each language."""
     return {one.language: one.content for one in make(drafts(summary, LANGUAGES), ["pdf"])}
-
-
-@pytest.mark.parametrize("module", [period, texts, fold, charts])
-def test_examples_in_docstrings_hold(module: Any) -> None:
-    """Every `>>>` example gives what it says."""
-    assert doctest.testmod(module).failed == 0
 
 
 def test_the_papers_figures_are_those_measured(made: MadeWeek, papers: dict[str, bytes]) -> None:

@@ -14,7 +14,6 @@ from jharnet_monitor.judge.line.throughput import (
     Sample,
     Trip,
     estimate,
-    ip_rate,
     loaded_round_trip,
     over_same_bytes,
     stable,
@@ -36,11 +35,6 @@ def transfer(
         moment = (3 * sent * ramp**2) ** (1 / 3) if sent < ramp / 3 else sent + 2 * ramp / 3
         samples.append(Sample(start + moment + chance.uniform(0, noise), 1500.0 * number))
     return sorted(samples, key=lambda s: s.seconds)
-
-
-def test_ip_rate_is_what_a_contract_speaks_of() -> None:
-    """1448 bytes of payload make a packet of 1500."""
-    assert ip_rate(1448) == pytest.approx(1500)
 
 
 @settings(deadline=None, max_examples=60)

@@ -185,7 +185,7 @@ GOOD = Way(720, 30.0, 0.0, 0.0, 1.3e6, 0.0, 0.04)
     ],
 )
 def test_grade_of_a_way(change: dict[str, float], grade: int) -> None:
-    """Each criterion alone moves the grade as the method page says."""
+    """Each criterion alone moves the grade as the table of grades says."""
     fields = {name: getattr(GOOD, name) for name in GOOD.__slots__}
     assert grade_way(Way(**(fields | change))) == grade
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import QUANTITIES, OfficeState
-from jharnet_monitor.web import charts, formats, language
+from jharnet_monitor.web import charts
 from jharnet_monitor.web.formats import Formats
 from jharnet_monitor.web.status import status
 from tests import made_up_week
@@ -36,12 +34,6 @@ async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
     """A browser or program that speaks with the hub."""
     async with serving(hub) as client:
         yield client
-
-
-@pytest.mark.parametrize("module", [charts, formats, language], ids=lambda m: m.__name__)
-def test_examples_in_docstrings_hold(module: ModuleType) -> None:
-    """Every `>>>` example gives what it says."""
-    assert doctest.testmod(module).failed == 0
 
 
 async def test_the_status_page_gives_the_answer_first(client: Client) -> None:
@@ -213,6 +205,35 @@ async def test_an_office_has_its_page(client: Client, hub: MadeUpHub) -> None:
     hindi = await page(client, "/office/potka", "hi")
     assert "<h1>पोटका</h1>" in hindi
     assert "बिजली बाधित" in hindi
+
+
+async def test_an_outage_of_two_causes_is_shown_in_both_its_parts(
+    client: Client, hub: MadeUpHub
+) -> None:
+    """A power cut that left the line broken is a power cut and then a broken line."""
+
+    def ago(minutes: float) -> datetime:
+        return NOW - timedelta(minutes=minutes)
+
+    log = hub.store.event_log
+    log.add_transition("potka", OfficeState.UP, ago(600), {})
+    outage = log.add_transition("potka", OfficeState.UNREACHABLE, ago(120), {})
+    log.add_transition("potka", OfficeState.UP, ago(60), {})
+    log.add_transition("potka", OfficeState.POWER_DOWN, ago(120), {}, ago(100), outage)
+    log.add_transition("potka", OfficeState.LINK_DOWN, ago(100), {}, ago(60), outage)
+    html = await page(client, "/office/potka")
+    shown = re.findall(r'<span class="word">([^<]+)</span> <small>([^<]+)</small></li>', html)
+    form, later = Formats.of("en", "Asia/Kolkata", NOW), " · at first: unreachable"
+    expected = [
+        (OfficeState.UP, ago(60), 3600, ""),
+        (OfficeState.LINK_DOWN, ago(100), 2400, later),
+        (OfficeState.POWER_DOWN, ago(120), 1200, later),
+        (OfficeState.UP, ago(600), 28800, ""),
+    ]
+    assert shown == [
+        (words("en")(f"state.{state}"), f"{form.date_and_time(at)} · {form.duration(long)}{note}")
+        for state, at, long, note in expected
+    ]
 
 
 async def test_a_gap_in_the_measurements_is_a_gap_in_the_line(hub: MadeUpHub) -> None:

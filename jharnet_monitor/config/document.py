@@ -1,7 +1,9 @@
-"""A YAML file whose every value knows the line it stands on.
+"""Reads a YAML file as plain data, with the line of every value.
 
-The nodes are composed first and turned into plain values here, so that duplicate keys are seen,
-aliases are counted as what they expand to, and an error can name file, line and key path.
+PyYAML composes the nodes, and its SafeLoader constructs the scalars. Mappings and lists are built
+here: SafeLoader takes the last of duplicate keys without a word, builds an aliased node once (so
+that it cannot count what the aliases expand to) and knows no key path for its errors. The limits
+take five lines; a subclass of SafeLoader that does all of this is no shorter.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class Document:
     lines: dict[KeyPath, int] = field(default_factory=dict)
 
     def line(self, where: KeyPath) -> int:
-        """The line of a key path, or of the nearest section around it that the file has."""
+        """The line of a key path, or of the nearest enclosing section that the file has."""
         while where and where not in self.lines:
             where = where[:-1]
         return self.lines.get(where, 1)
@@ -58,7 +60,7 @@ def spell(where: KeyPath) -> str:
 
 
 def read_document(path: Path) -> Document:
-    """Read one YAML document; raises `UserError` for anything that is none."""
+    """Read one YAML document; raises `UserError` for anything else."""
     text = _read_text(path)
     loader = yaml.SafeLoader(text)
     try:
@@ -77,7 +79,7 @@ def read_document(path: Path) -> Document:
 
 
 class _Reader:
-    """Turns nodes into plain values and notes their lines."""
+    """Turns nodes into plain values and records their lines."""
 
     def __init__(self, path: Path, loader: yaml.SafeLoader) -> None:
         self.path = path
@@ -117,7 +119,7 @@ class _Reader:
         return merged | own
 
     def merged(self, node: yaml.Node, where: KeyPath, depth: int) -> dict[str, Any]:
-        """What `<<: *anchor` brings in; the mapping's own keys go before it."""
+        """The keys that `<<: *anchor` adds; the mapping's own keys override them."""
         value = self.value(node, (*where, "<<"), depth + 1)
         if not isinstance(value, dict):
             raise self.fail(node, (*where, "<<"), "must be a mapping, such as `<<: *defaults`")
@@ -149,7 +151,7 @@ def _error(path: Path, line: int, where: KeyPath, message: str) -> UserError:
 
 
 def _read_text(path: Path) -> str:
-    """The file as text, without its comments' right to be anything but UTF-8."""
+    """The file as text; raises `UserError` for what is not UTF-8 or not printable."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)

@@ -1,7 +1,7 @@
 """The formal letter (सरकारी पत्र) to the department, in the order that offices use.
 
 A sentence about an office stands only where its verdict does, and a verdict only where the whole
-interval supports it (`judge.capacity`).
+interval supports it (`judge.line.capacity`).
 """
 
 from __future__ import annotations

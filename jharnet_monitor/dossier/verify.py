@@ -44,8 +44,6 @@ class Verdict:
     figures: int = 0
     papers: int = 0
     root: str | None = None
-    held_since: datetime | None = None
-    """When the hour ended whose root an outside recipient holds."""
     same_tools: bool = True
     """Whether papers could be compared to the byte; else their texts were."""
 
@@ -120,13 +118,8 @@ class _Check:
         yield from self._papers(case)
 
     def _outside(self, links: list[Sealed]) -> Iterator[str]:
-        if self.root is None:
-            return
-        for one in links:
-            if one.root == self.root:
-                self.verdict.held_since = one.begin + sealed.HOUR
-                return
-        yield f"--root: {self.root} is not in the chain: it was rebuilt, or is another one"
+        if self.root is not None and all(one.root != self.root for one in links):
+            yield f"--root: {self.root} is not in the chain: it was rebuilt, or is another one"
 
     def _raw(self, links: list[Sealed], span: range, evidence: Evidence) -> Iterator[str]:
         listed = raw.entries(self.archive.manifest, links)

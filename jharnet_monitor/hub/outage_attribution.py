@@ -1,8 +1,8 @@
 """What an outage turned out to be: judged again whenever more becomes known of it.
 
 The live state says `unreachable` while nothing is heard. When the office is back, its agent's boot
-and what it recorded meanwhile tell line from power (`judge.timeline`). The finding is a new record
-that supersedes the old one; nothing is overwritten.
+and what it recorded meanwhile tell line from power (`judge.outages.timeline`). The finding is a new
+record that supersedes the old one; nothing is overwritten.
 """
 
 from __future__ import annotations

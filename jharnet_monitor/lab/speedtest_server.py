@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from jharnet_monitor.probes.bandwidth.tcp import BLOCK_BYTES, noise, ordinary_segments
+from jharnet_monitor.probes.internet import COUNTS_HEADER
 
-OURS = "X-Jharnet-Speedtest"
 MAX_UPLOAD_BYTES = 1 << 26
 MAX_SIDE = 4000
 REMEMBERED_RUNS = 200
@@ -74,10 +74,10 @@ class SpeedtestServer:
         return counts
 
     async def _latency(self, request: web.Request) -> web.Response:
-        return web.Response(text="test=test\n", headers={OURS: "1"})
+        return web.Response(text="test=test\n", headers={COUNTS_HEADER: "1"})
 
     async def _ready(self, request: web.Request) -> web.Response:
-        return web.Response(text="size=500", headers={OURS: "1"})
+        return web.Response(text="size=500", headers={COUNTS_HEADER: "1"})
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         """Noise of about the size that a picture of this many pixels has at the public servers."""

@@ -55,7 +55,7 @@ def message_id(name: str, recipients: Iterable[str], sender: str) -> str:
     """The Message-ID (RFC 5322, 3.6.4): the same for the same mail to the same recipients.
 
     >>> message_id("weekly-2026-W47", ["a@b.in", "c@d.in"], "monitor@hub.in")
-    '<weekly-2026-W47.32a9c3e0b17f4a56@hub.in>'
+    '<weekly-2026-W47.4a3acd2e71d5dfa6@hub.in>'
     """
     told = "\n".join([name, *sorted(set(recipients))])
     digest = hashlib.sha256(told.encode()).hexdigest()[:16]

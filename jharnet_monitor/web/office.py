@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import (
     QUANTITIES,
@@ -19,6 +20,7 @@ from jharnet_monitor.model import (
     quantity,
 )
 from jharnet_monitor.probes import PROBES, series
+from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.event_log import Transition
 from jharnet_monitor.web.charts import BUCKET_MINUTES, HOURS, Chart, column_chart, day, line_chart
@@ -222,26 +224,24 @@ def _newest(measurement: Measurement, formats: Formats) -> Newest:
 
 def _changes(transitions: Sequence[Transition], formats: Formats) -> list[ChangeLine]:
     """Newest first, each with how long it lasted and what it turned out to have been."""
-    live = [t for t in transitions if t.supersedes is None]
-    later = {t.supersedes: t for t in transitions if t.supersedes is not None}
-    ends = [*(t.at for t in live[1:]), formats.now]
-    lines = []
-    for transition, end in zip(live, ends, strict=False):
-        known = later.get(transition.number, transition)
-        lines.append(
-            ChangeLine(
-                known.state,
-                formats.words(f"state.{known.state}"),
-                formats.date_and_time(transition.at),
-                formats.duration((end - transition.at) / timedelta(seconds=1)),
-                ""
-                if known is transition
-                else formats.words(
-                    "web.office.at_first", state=formats.words(f"state.{transition.state}")
-                ),
-            )
-        )
-    return lines[::-1][:CHANGES_SHOWN]
+    live = spans((t for t in transitions if t.supersedes is None), formats.now)
+    known = spans(transitions, formats.now)
+    return [_change_line(span, live, formats) for span in known[: -CHANGES_SHOWN - 1 : -1]]
+
+
+def _change_line(span: Span, live: Sequence[Span], formats: Formats) -> ChangeLine:
+    """One state, and the state that was shown for most of it while it lasted."""
+    at_first = max(live, key=lambda other: min(span.end, other.end) - max(span.start, other.start))
+    words = formats.words
+    return ChangeLine(
+        span.state,
+        words(f"state.{span.state}"),
+        formats.date_and_time(span.start),
+        formats.duration((span.end - span.start) / timedelta(seconds=1)),
+        ""
+        if at_first.state is span.state
+        else words("web.office.at_first", state=words(f"state.{at_first.state}")),
+    )
 
 
 def _test_line(measurement: Measurement, formats: Formats) -> TestLine:

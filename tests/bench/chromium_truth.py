@@ -1,6 +1,6 @@
 """What a call between two Chromiums showed, and the grade that it earns. Pure but for the file.
 
-The grade is that of the product's method page (`jharnet_monitor/rtc/README.md`): a window of 30 s
+The grade is that of `judge.conference.grade`: a window of 30 s
 after the warm-up; the worse way decides.
 """
 

@@ -71,13 +71,13 @@ async def scrapes(hub: MadeUpHub, number: int) -> list[Row]:
         note("scrape, median", median(times), "ms", f"{median(theirs):.0f} (without HTTP)"),
         at_most("on the wire", max(sizes), MARK_BYTES, "bytes"),
         note("uncompressed", len(plain), "bytes"),
-        note("event loop held", median(timed(hub.metrics_registry.snapshot, 50)), "ms"),
+        note("event loop blocked", median(timed(hub.metrics_registry.snapshot, 50)), "ms"),
         note("samples", sum(ln[:1] != b"#" for ln in plain.splitlines()), ""),
     ]  # fmt: skip
 
 
 def peer(hub: MadeUpHub) -> list[float]:
-    """The library's own collecting and writing, in milliseconds."""
+    """Milliseconds that prometheus-client takes to collect and write the same samples."""
     registry = CollectorRegistry()
     registry.register(LiveCollector(hub.live, hub.clock))
     return timed(lambda: generate_latest(registry), 20)  # type: ignore[no-untyped-call]

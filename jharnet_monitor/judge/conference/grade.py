@@ -30,7 +30,7 @@ class Criteria:
 @dataclass(frozen=True, slots=True)
 class Way:
     """One direction of a call: what its receiver saw at the rung that was held, and the picture
-    that a client would show there (`judge.client`).
+    that a client would show there (`judge.conference.chromium_model`).
     """
 
     height: int

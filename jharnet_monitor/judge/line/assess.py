@@ -22,7 +22,7 @@ from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 
 
 class Basis(StrEnum):
-    """Which tests speak for the line itself (DESIGN.md, rule 8)."""
+    """Which tests speak for the line itself (`judge.line.by_time_of_day`)."""
 
     OFF_HOURS = "off_hours"
     """Speed tests outside office hours, when the office itself is quiet."""

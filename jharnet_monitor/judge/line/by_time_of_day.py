@@ -1,7 +1,7 @@
 """Contracted against delivered, in the hours in which people work and in those they do not. Pure.
 
 A test in office hours measures what is left beside the office's own traffic; one in the quiet
-hours speaks for the line itself (DESIGN.md, rule 8). So each slot is judged by itself.
+hours speaks for the line itself. So each slot is judged by itself.
 """
 
 from __future__ import annotations

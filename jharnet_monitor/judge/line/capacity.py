@@ -44,7 +44,7 @@ class Doubt(StrEnum):
     FEW_DAYS = "few_days"
     NO_CONTRACT = "no_contract"
     NO_RATE = "no_rate"
-    """No test speaks for the line itself (DESIGN.md, rule 8)."""
+    """No test speaks for the line itself (`judge.line.by_time_of_day`)."""
     CONTRACT_UNDECIDED = "contract_undecided"
     """The interval holds the mark below which the contract is not kept."""
     NEED_UNDECIDED = "need_undecided"

@@ -59,15 +59,6 @@ class Estimate:
     end: float
 
 
-def ip_rate(goodput: float) -> float:
-    """The rate that a contract speaks of, from TCP goodput, in the same unit.
-
-    >>> round(ip_rate(1.9307e6) / 1e6, 2)
-    2.0
-    """
-    return goodput * MTU / MSS
-
-
 def slope(samples: Sequence[Sample]) -> float:
     """Bit/s by least squares, which a burst at either end of the window moves little.
 

@@ -78,13 +78,8 @@ class CounterSeries:
         self.points.append(Point(moment, segments, payload))
         return True
 
-    @property
-    def kernel_counted(self) -> bool:
-        """Whether the kernel counted segments here."""
-        return bool(self.points) and self.points[-1].segments > 0
-
     def samples(self) -> list[Sample]:
-        """Cumulative IP bytes over time, in the form that `judge.throughput` takes."""
+        """Cumulative IP bytes over time, in the form that `judge.line.throughput` takes."""
         if not self.points:
             return []
         if self._full_segments():

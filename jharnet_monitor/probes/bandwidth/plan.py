@@ -19,8 +19,6 @@ SETUP_SECONDS = 20.0
 OVERHEAD_BYTES = 60_000
 """Session, pings and reports of a whole test."""
 TRAIN_BYTES = TRAIN_PACKETS * 1500
-UNSEEN_SHARE = 0.15
-"""Of an upload's bytes, for those that are under way or lost when the hub has counted enough."""
 WINDOW_BYTES, MOST_CONNECTIONS = 750_000, 8
 """One connection opens its window this far while a test lasts; more under way needs more."""
 SILENT_ROUND_TRIPS = 3

@@ -41,7 +41,6 @@ class TcpInfo:
     send_mss: int
     receive_mss: int
     rtt: float
-    min_rtt: float
     bytes_acked: int
     bytes_received: int
     segments_out: int
@@ -98,7 +97,6 @@ def parse(raw: bytes, family: int = socket.AF_INET) -> TcpInfo | None:
         send_mss=u32(16),
         receive_mss=u32(20),
         rtt=u32(68) / 1e6,
-        min_rtt=u32(148) / 1e6,
         bytes_acked=u64(120),
         bytes_received=u64(128),
         segments_out=u32(136),

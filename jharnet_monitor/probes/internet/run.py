@@ -1,7 +1,8 @@
 """The path to the Internet: speedtest-cli at the agent, or at headquarters for its own uplink.
 
-Against a public server, or the one that `probes.bandwidth.internet_server` names. Where that
-server is one of ours the hub asks it what it counted, and believes no client over it.
+Against a public server, or the one that `probes.bandwidth.internet_server` names. Where that server
+counts the bytes of each run (`lab.speedtest_server` does), the hub asks for its counts and rejects
+a result that claims more.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from jharnet_monitor.probes.base import (
     ProbeError,
     Reading,
 )
+from jharnet_monitor.probes.internet import COUNTS_HEADER
 from jharnet_monitor.probes.internet.plan import (
     DIRECTION_SECONDS,
     OVERHEAD_BYTES,
@@ -43,7 +45,6 @@ LEAST_SECONDS = 0.9 * WINDOW_SECONDS
 """No rate is told before a window has been seen of it."""
 MARGIN = 0.1
 """How much more a client may claim to have got through than the server says arrived."""
-MAX_RESULT_BYTES = 1 << 16
 MAX_RATE = 1e11
 
 _FAILURES = (
@@ -207,14 +208,11 @@ async def _hold_against_server(
     """
     if asked["server"] is None:
         return
-    folder = f"{asked['server'].rpartition('/')[0]}/run-{asked['run']}"
     try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http,
-            http.get(f"{folder}/counts.json") as answer,
-        ):
-            counts = await answer.json() if answer.status == 200 else {}
+        counts = await _server_counts(asked["server"].rpartition("/")[0], asked["run"])
     except (aiohttp.ClientError, TimeoutError, ValueError):
+        return
+    if counts is None:
         return
     for direction, key in ((Direction.UP, "received"), (Direction.DOWN, "sent")):
         name = direction.transfer
@@ -222,6 +220,24 @@ async def _hold_against_server(
         if claimed > seen * (1 + MARGIN) + OVERHEAD_BYTES:
             raise NoData(Cause.BAD_REPORT, f"{name}: {claimed} bytes claimed, {seen} at the server")
     conditions["held_against_server"] = True
+
+
+async def _server_counts(folder: str, run: str) -> Mapping[str, Any] | None:
+    """What the server below `folder` counted of a run, empty where it never saw it.
+
+    None where the server does not count runs (any server but ours) or gives no counts. Raises
+    `aiohttp.ClientError`, `TimeoutError` or `ValueError` where it cannot be asked.
+    """
+    timeout = aiohttp.ClientTimeout(total=5)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        async with http.get(f"{folder}/latency.txt") as answer:
+            if COUNTS_HEADER not in answer.headers:
+                return None
+        async with http.get(f"{folder}/run-{run}/counts.json") as answer:
+            if answer.status == 404:
+                return {}
+            counts = await answer.json() if answer.status == 200 else None
+            return counts if isinstance(counts, Mapping) else None
 
 
 def _count(value: Any) -> int:

@@ -25,14 +25,13 @@ import speedtest
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth.tcp import SO_MAX_PACING_RATE
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo, tcp_info
+from jharnet_monitor.probes.internet import COUNTS_HEADER
 
 SpeedtestError = speedtest.SpeedtestException
 
 TIMEOUT_SECONDS = 8
 REQUESTS = 64
 BURST_BYTES = 1 << 17
-OURS = "X-Jharnet-Speedtest"
-"""Header by which a speed-test server of ours says that it counts what each run brings."""
 
 
 class ClientError(Exception):
@@ -245,7 +244,7 @@ class Client(speedtest.Speedtest):  # type: ignore[misc]
             answer = self._opener.open(Request(f"{folder}/latency.txt"))  # noqa: S310 - configured
             if answer.read(9) != b"test=test":
                 raise ClientError(Cause.BLOCKED, "the answer is not a speed-test server's")
-            if answer.headers.get(OURS):
+            if answer.headers.get(COUNTS_HEADER):
                 folder = f"{folder}/run-{self._run}"
             answer.close()
             self._best.update(url=f"{folder}/upload.php", id=0, name=self._named, sponsor="")

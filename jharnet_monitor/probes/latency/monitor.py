@@ -60,7 +60,6 @@ class LatencyMonitor:
     ) -> None:
         settings = config.probes.latency
         self._packets = settings.packets
-        self._every = settings.every
         self._timeout = settings.timeout
         self._interval = settings.every / settings.packets
         self._clock = clock

@@ -1,8 +1,8 @@
 """Why an office's line falls short, and who has to act.
 
-What is claimed of the line is what the judgement says (`judge.capacity`), which the dossier says,
-too. Beside it stands what the conference tests themselves told; that describes them and claims
-nothing of the line.
+Claims about the line are those of the judgement (`judge.line.capacity`), as in the dossier. What
+the conference tests showed stands beside them: it describes the tests and claims nothing about the
+line.
 """
 
 from __future__ import annotations

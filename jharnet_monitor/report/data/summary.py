@@ -162,7 +162,7 @@ class OfficeSummary:
     history: tuple[Point, ...] = ()
     """Earlier periods, the oldest first; the last is the one just before."""
     judged: Mapping[str, Any] = field(default_factory=dict)
-    """The judgement on the line and what it rests on (`report.claims.judged`)."""
+    """The judgement on the line and what it rests on (`report.data.assessment_json.judged`)."""
     measurements: int = 0
     """How many runs of all probes the figures rest on."""
     first: datetime | None = None
