@@ -111,6 +111,10 @@ class HubStatus:
     clock_steps: int = 0
     database_bytes: int | None = None
     database_errors: int = 0
+    database_failing: bool = False
+    """Whether the newest write to the database failed."""
+    database_written: float | None = None
+    """When a write last succeeded, in monotonic seconds."""
     disk_free_bytes: int | None = None
     report_last_sent: datetime | None = None
     report_due: datetime | None = None

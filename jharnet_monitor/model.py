@@ -62,6 +62,7 @@ class OfficeState(StrEnum):
     UPLINK_DOWN = "uplink_down"
     """Headquarters' own uplink is down: nothing can be said of the office."""
     MONITOR_DOWN = "monitor_down"
+    """The monitor did not run, or may not ping and hears no agent of the office."""
     PLANNED = "planned"
     UNKNOWN = "unknown"
     LINK_DOWN = "link_down"

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.hub.agent_connection import Vitals
+from jharnet_monitor.hub.office_monitor import OfficeMonitor
+from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.state_tracker import StateTracker
+from jharnet_monitor.live import Live
+from jharnet_monitor.metrics import MetricsRegistry
+from jharnet_monitor.model import OfficeState
+from jharnet_monitor.probes.latency.icmp import PingNotAllowed
+from jharnet_monitor.probes.latency.monitor import LatencyMonitor
+from jharnet_monitor.store import Store
 from tests.support import make_config
 
 
@@ -81,6 +95,36 @@ def test_an_agent_that_came_back_is_awaited_no_longer() -> None:
         bench.seen.pc = False
         bench.seen.ever, bench.seen.back = True, back
         assert bench.state(10) == state
+
+
+async def test_a_hub_that_may_not_ping_knows_nothing_of_the_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says of itself that it is down, unless an agent is heard: that proves the line."""
+
+    async def refused(self: LatencyMonitor) -> None:
+        raise PingNotAllowed
+
+    monkeypatch.setattr(LatencyMonitor, "run", refused)
+    clock, current = ManualClock(datetime(2026, 11, 25, tzinfo=UTC)), CurrentConfig(make_config())
+    live, store = Live(current), Store(f"sqlite:///{tmp_path}/monitor.db", clock)
+    store.migrate()
+    recorder = Recorder(current, store, live, clock)
+    runner = Runner(current, clock, lambda _: None, recorder.spent_today, recorder.record)
+    monitor = OfficeMonitor(current, clock, live, recorder, store, runner)
+    running = asyncio.create_task(monitor.run())
+    async with asyncio.timeout(20):
+        while live.offices["patamda"].state is not OfficeState.MONITOR_DOWN:
+            await monitor.agent_heard("potka", Vitals("b", 60.0, 0))
+            await clock.advance(1)
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    store.close()
+    states = {office: live.offices[office].state.value for office in live.offices}
+    assert states == {"potka": "up", "boram": "monitor_down", "patamda": "monitor_down"}
+    shown = MetricsRegistry(live, clock).get_sample_value
+    assert shown("jharnet_office_state", {"office": "boram", "state": "monitor_down"}) == 1
 
 
 def test_the_uplink_takes_the_blame_alone() -> None:

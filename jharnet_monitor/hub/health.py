@@ -1,4 +1,4 @@
-"""The hub's watch over itself: is its event loop late, its clock right, its disk full?"""
+"""The hub's own health: event loop, clock, certificate, disk, and whether rows can be written."""
 
 from __future__ import annotations
 
@@ -6,84 +6,108 @@ import asyncio
 import ctypes
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.security.tls import certificate_expires
-from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 SLOW_TICKS = 30
-"""How many ticks lie between two looks at what changes slowly: disk and database."""
-
+"""How many ticks lie between two checks of what changes slowly."""
+LONGEST_TICK = 10 * TICK_SECONDS
+"""Without a tick for longer than this the event loop is blocked."""
+LONGEST_WRITE = 60.0
+"""Seconds. The hub writes every 10 s, and a write waits at most 15 s for another one's lock."""
 
 _TIME_ERROR = 5
 """adjtimex(2): the clock is not synchronized."""
 
 
 def clock_is_synchronized() -> bool | None:
-    """Whether the kernel holds the wall clock for right (adjtimex(2)); None where it cannot tell.
+    """Whether the kernel takes the wall clock for right (adjtimex(2)); None where it cannot tell.
 
-    It is what a time service (chrony, systemd-timesyncd, ntpd) last told the kernel.
+    A time service (chrony, systemd-timesyncd, ntpd) tells the kernel.
     """
     request = ctypes.create_string_buffer(512)  # struct timex, zeroed: asks, sets nothing
     answer = ctypes.CDLL(None, use_errno=True).adjtimex(request)
     return None if answer < 0 else answer != _TIME_ERROR
 
 
+@contextmanager
+def database_write(status: HubStatus, clock: Clock) -> Iterator[None]:
+    """Note in `status` whether the write inside succeeds; its `StoreError` is raised again."""
+    try:
+        yield
+    except StoreError:
+        status.database_errors += 1
+        status.database_failing = True
+        raise
+    status.database_failing, status.database_written = False, clock.monotonic()
+
+
 class Health:
     """Keeps `HubStatus` up to date while `run` runs."""
 
-    def __init__(self, live: HubStatus, current: CurrentConfig, clock: Clock, store: Store) -> None:
-        self._live = live
+    def __init__(
+        self, status: HubStatus, current: CurrentConfig, clock: Clock, store: Store
+    ) -> None:
+        self._status = status
         self._current = current
         self._clock = clock
         self._store = store
         self._ticked: float | None = None
 
-    async def run(self, watch_clock: Callable[[], float]) -> None:
-        """Look every second, until cancelled; `watch_clock` gives a clock step in seconds."""
+    async def run(self, clock_step: Callable[[], float]) -> None:
+        """Check every second until cancelled; `clock_step` gives a step of the wall clock."""
         number = 0
         while True:
             before = self._clock.monotonic()
             await self._clock.sleep(TICK_SECONDS)
             self._ticked = self._clock.monotonic()
-            self._live.loop_lag = max(0.0, self._ticked - before - TICK_SECONDS)
-            if watch_clock():
-                self._live.clock_steps += 1
+            self._status.loop_lag = max(0.0, self._ticked - before - TICK_SECONDS)
+            if clock_step():
+                self._status.clock_steps += 1
             if number % SLOW_TICKS == 0:
-                await self._look_at_slow_things()
+                await self._check_slow_things()
             number += 1
 
-    async def _look_at_slow_things(self) -> None:
-        live, config = self._live, self._current.config
-        live.office_hours = in_office_hours(config.district, self._clock.now())
-        live.clock_synchronized = clock_is_synchronized()
+    async def _check_slow_things(self) -> None:
+        status, config = self._status, self._current.config
+        status.office_hours = in_office_hours(config.district, self._clock.now())
+        status.clock_synchronized = clock_is_synchronized()
         try:
-            live.database_bytes = await asyncio.to_thread(self._store.size)
+            status.database_bytes = await asyncio.to_thread(self._store.size)
             if config.hub.tls:
-                live.certificate_expires = certificate_expires(config.hub.tls.certificate)
+                status.certificate_expires = certificate_expires(config.hub.tls.certificate)
         except (StoreError, UserError) as error:
-            live.database_bytes = None
-            log.error("the hub's own health is not known: %s", error)
-        live.disk_free_bytes = shutil.disk_usage(self._directory()).free
+            status.database_bytes = None
+            log.error("size of the database or end of the certificate unknown: %s", error)
+        status.disk_free_bytes = shutil.disk_usage(self._directory()).free
 
     def _directory(self) -> Path:
-        """Where the database fills the disk; with PostgreSQL it is that machine's affair."""
+        """Where SQLite fills the disk; PostgreSQL may be on another machine."""
         kind, _, file = self._current.config.hub.database.partition(":///")
         return Path(file).parent if kind == "sqlite" else Path.cwd()
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the loop still turns and the database takes rows, and in words why not."""
+        """Whether the event loop runs and the database takes rows, and in words why not."""
         if self._ticked is None:
             return False, "starting"
-        if self._clock.monotonic() - self._ticked > 10 * TICK_SECONDS:
-            return False, "the event loop stands still"
+        now = self._clock.monotonic()
+        if now - self._ticked > LONGEST_TICK:
+            return False, "the event loop is blocked"
+        if self._status.database_failing:
+            return False, "the database takes no rows; the hub's log says why"
+        written = self._status.database_written
+        if written is not None and now - written > LONGEST_WRITE:
+            return False, f"no write to the database has succeeded for {now - written:.0f} s"
         return True, "ready"

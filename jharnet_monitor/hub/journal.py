@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jharnet_monitor.clock import Clock
+from jharnet_monitor.hub.health import database_write
 from jharnet_monitor.hub.outage_attribution import HUB
 from jharnet_monitor.hub.state_tracker import Change
 from jharnet_monitor.live import HubStatus
@@ -80,7 +81,7 @@ class Journal:
 
     async def _guarded(self, write: Callable[..., Any], *arguments: Any) -> None:
         try:
-            await asyncio.to_thread(write, *arguments)
+            with database_write(self._health, self._clock):
+                await asyncio.to_thread(write, *arguments)
         except StoreError as error:
-            self._health.database_errors += 1
             log.error("the diary could not be written: %s", error)

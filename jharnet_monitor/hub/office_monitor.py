@@ -90,6 +90,7 @@ class OfficeMonitor:
     async def _measure_until_restart(self) -> None:
         """Run one latency monitor; a reload replaces it by another."""
         monitor = self._monitor
+        self._states.can_ping = True
         measuring = asyncio.create_task(monitor.run(), name="latency")
         restart = asyncio.create_task(self._restart.wait())
         try:
@@ -105,11 +106,15 @@ class OfficeMonitor:
         self._restart.clear()
 
     def _cannot_ping(self, error: BaseException) -> None:
-        """Without the right to ping the hub does the rest of its work, and says so."""
+        """Without the right to ping the hub does the rest of its work, and says so.
+
+        Offices whose agent is not connected are then `monitor_down`.
+        """
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         if not isinstance(error, PingNotAllowed):
             raise error
+        self._states.can_ping = False
         log.error("no latency is measured: %s", error)
 
     def reload(self) -> None:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.hub.health import database_write
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import HEADQUARTERS, Measurement
 from jharnet_monitor.store import Store, StoreError
@@ -31,9 +32,9 @@ class Recorder:
     async def record(self, *measurements: Measurement) -> Sequence[Measurement]:
         """Keep measurements; gives those that were new. A full disk loses no live figure."""
         try:
-            new: Sequence[Measurement] = await asyncio.to_thread(self._store.add, measurements)
+            with database_write(self._live.hub, self._clock):
+                new: Sequence[Measurement] = await asyncio.to_thread(self._store.add, measurements)
         except StoreError as error:
-            self._live.hub.database_errors += 1
             log.error("%d measurements could not be stored: %s", len(measurements), error)
             new = measurements
         for measurement in new:

@@ -59,7 +59,8 @@ class StateTracker:
     clock: Clock
     uplink_seen: bool | None = None
     """Whether headquarters' line works, as the echo requests tell; None where they cannot."""
-    hub_healthy: bool = True
+    can_ping: bool = True
+    """Whether the hub can measure; where it cannot, only a connected agent proves anything."""
     planned: frozenset[str] = frozenset()
     """Offices inside a planned window now."""
     offices: dict[str, OfficeEvidence] = field(default_factory=dict)
@@ -106,12 +107,13 @@ class StateTracker:
 
     def _evidence(self, office: Office) -> Evidence:
         seen = self.offices[office.id]
+        presence = self._presence(office, seen)
         return Evidence(
             router=seen.router,
             pc=seen.pc,
-            agent=self._presence(office, seen),
+            agent=presence,
             uplink=self.uplink(),
-            hub_healthy=self.hub_healthy,
+            hub_healthy=self.can_ping or presence is AgentPresence.HEARD,
             planned=office.id in self.planned,
         )
 
