@@ -19,7 +19,7 @@ from jharnet_monitor.probes.base import AgentContext, AgentTask, Channel, Failed
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed, SocketAddress
 from jharnet_monitor.probes.latency.pinger import Pinger
-from jharnet_monitor.probes.latency.statistics import Tally
+from jharnet_monitor.probes.latency.statistics import EchoTally
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class SelfMonitor:
         started_at, started = self._clock.now(), self._clock.monotonic()
         self._loaded = self._loads > 0
         addresses = await self._addresses()
-        tallies = {path: Tally() for path in addresses}
+        tallies = {path: EchoTally() for path in addresses}
         try:
             while self._clock.monotonic() - started < self._length and not self._fold_now:
                 for path, address in addresses.items():
@@ -114,7 +114,7 @@ class SelfMonitor:
         return found
 
     def _measurement(
-        self, path: str, tally: Tally, started_at: datetime, duration: float
+        self, path: str, tally: EchoTally, started_at: datetime, duration: float
     ) -> Measurement:
         conditions: dict[str, object] = {"path": path, "boot_id": host.boot_id()}
         if self._stopped:
@@ -134,7 +134,7 @@ class SelfMonitor:
         )  # fmt: skip
 
 
-def _send(pinger: Pinger, tally: Tally, address: SocketAddress) -> None:
+def _send(pinger: Pinger, tally: EchoTally, address: SocketAddress) -> None:
     try:
         pinger.send(tally, address)
     except PingNotAllowed:

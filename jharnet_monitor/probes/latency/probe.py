@@ -11,7 +11,7 @@ from jharnet_monitor.probes.base import NoData, Probe, ProbeContext, Reading
 from jharnet_monitor.probes.dns import RESOLVE_SECONDS, resolve
 from jharnet_monitor.probes.latency.icmp import EchoSocket, Family
 from jharnet_monitor.probes.latency.pinger import Pinger, family_of
-from jharnet_monitor.probes.latency.statistics import Tally
+from jharnet_monitor.probes.latency.statistics import EchoTally
 
 PACKETS = 20
 PACKETS_PER_SECOND = 10.0
@@ -41,7 +41,7 @@ async def run(context: ProbeContext) -> Reading:
     role, host = measured_address(context.office)
     address = await resolve(host)
     pinger = Pinger(settings.timeout, settings.dscp)
-    tally = Tally()
+    tally = EchoTally()
     try:
         socket = _open(pinger, family_of(address))
         for number in range(_packets(context)):
