@@ -29,7 +29,7 @@ pings = pytest.mark.skipif(not may_ping(), reason="needs net.ipv4.ping_group_ran
 
 @dataclass
 class Listener:
-    """A flow that writes down what it hears."""
+    """A listener that writes down what it hears."""
 
     echoes: list[Echo] = field(default_factory=list)
     strays: Counter[Stray] = field(default_factory=Counter)

@@ -22,7 +22,7 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.schema import ReportSettings
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.live import HubStatus
-from jharnet_monitor.mail.message import Letter, Mailing
+from jharnet_monitor.mail.message import MailContent, Mailing
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.report.output.files import OutputFile as File
 from jharnet_monitor.security.tls import Files, make_authority, make_certificate, server_context
@@ -167,7 +167,11 @@ class MailingHub:
         if self.trouble is not None:
             raise self.trouble
         self.made.append(period.name)
-        report = Mailing(period.stem, config.report.to, Letter(f"Report {period.name}", "हाँ\n"))
-        root = Mailing(f"root-{period.name}", config.report.roots_to, Letter("Root", "r", root="r"))
+        report = Mailing(
+            period.stem, config.report.to, MailContent(f"Report {period.name}", "हाँ\n")
+        )
+        root = Mailing(
+            f"root-{period.name}", config.report.roots_to, MailContent("Root", "r", root="r")
+        )
         file = File(f"{period.stem}.en.pdf", "en", "pdf", b"%PDF")
         return [one for one in (report, root) if one.recipients], [file]

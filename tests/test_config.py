@@ -283,7 +283,7 @@ def test_the_schema_for_editors_is_up_to_date() -> None:
 def test_the_schema_names_every_section_and_explains_every_key() -> None:
     """Editors show what the models say: no key of the hub is without its words."""
     schema = json.loads(config_schema())
-    hub = schema["$defs"]["Hub"]["properties"]
+    hub = schema["$defs"]["HubSettings"]["properties"]
     assert hub["udp_ports"]["description"]
     assert schema["properties"]["budget"]["default"] == "300MB"
     assert schema["$defs"]["LatencyProbe"]["properties"]["every"]["default"] == "1min"

@@ -21,16 +21,16 @@ from typer.testing import CliRunner
 from jharnet_monitor.commands.dossier import app
 from jharnet_monitor.dossier import form
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.evidence import Evidence
+from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.sealed import parsed
 from jharnet_monitor.dossier.settings import read_settings, settings
-from jharnet_monitor.dossier.verify import Verdict, verify
+from jharnet_monitor.dossier.verify import VerifyResult, verify
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar.period import between
-from jharnet_monitor.store.export import Row
+from jharnet_monitor.store.export import ExportRow
 from tests import made_up
 from tests.dossier_support import MADE_AT, Filed, Forger, filed
 from tests.made_up_week import ZONE
@@ -59,7 +59,7 @@ def true(dossier: Path) -> Forger:
     return Forger.of(dossier)
 
 
-def check(forger: Forger, directory: Path, root: str | None = None) -> Verdict:
+def check(forger: Forger, directory: Path, root: str | None = None) -> VerifyResult:
     """What the verifier says of a forged dossier."""
     return verify(forger.write(directory / "forged.zip"), root, lambda _: None)
 
@@ -267,7 +267,7 @@ def test_any_text_comes_back_out_of_a_csv_cell() -> None:
     """Quotes, commas, line ends, empty texts and nulls give the sealed line again."""
     odd = ('a"b', "c,d", "e\nf", "", None, "कार्यालय", "g\\h")
     for text in odd:
-        row = Row((text, 1, 2, "x", 3))
+        row = ExportRow((text, 1, 2, "x", 3))
         content = form.csv_head("windows", ()) + "".join(form.csv_lines([row], ()))
         line = form.lines(form.read(content.encode(), "windows"), "windows").to_pylist()[0]
         assert json.loads(line) == [text, 1, 2, "x", 3]
@@ -329,8 +329,9 @@ def test_the_letter_tells_where_speed_suffices_and_the_conference_does_not(
     claims["offices"][names[0]]["conference"] |= {"grade": 0, "cause": None}
     claims["offices"][names[0]]["conference"]["limited_by"] = limit
     claims["offices"][names[1]]["conference"]["grade"] = 4
-    case = Case(config, place.period, MADE_AT, MADE_AT, claims, Evidence(config, place.period),
-                parsed(true.files["chain/links.jsonl"]), [], "")  # fmt: skip
+    evidence = DossierEvidence(config, place.period)
+    links = parsed(true.files["chain/links.jsonl"])
+    case = Case(config, place.period, MADE_AT, MADE_AT, claims, evidence, links, [], "")
     for language in LANGUAGES:
         said = words(language)
         body = letter(case, said)["body"]
@@ -355,8 +356,9 @@ def test_the_letter_asks_for_repair_where_the_contract_would_meet_the_need(
         for way in ("down", "up"):
             office["delivered"][way] |= {"value": rate, "low": 0.99 * rate, "high": 1.01 * rate}
             office["need"][way] |= {"value": 3.8e6, "low": 3.8e6, "high": 3.8e6}
-    case = Case(config, place.period, MADE_AT, MADE_AT, claims, Evidence(config, place.period),
-                parsed(true.files["chain/links.jsonl"]), [], "")  # fmt: skip
+    evidence = DossierEvidence(config, place.period)
+    links = parsed(true.files["chain/links.jsonl"])
+    case = Case(config, place.period, MADE_AT, MADE_AT, claims, evidence, links, [], "")
     for language in LANGUAGES:
         said = words(language)
         body = letter(case, said)["body"]

@@ -17,8 +17,9 @@ import pytest
 import typer
 
 from jharnet_monitor.cli import app
-from jharnet_monitor.model import QUANTITY_NAMES
+from jharnet_monitor.model import QUANTITY_NAMES, Direction
 from jharnet_monitor.probes import PROBES, load
+from jharnet_monitor.profiles import Profile
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jharnet_monitor"
@@ -179,6 +180,31 @@ def test_only_the_command_line_sets_up_logging() -> None:
             assert not re.search(r"basicConfig|dictConfig|addHandler", path.read_text("utf-8")), (
                 path
             )
+
+
+def test_a_class_name_means_one_thing() -> None:
+    """No two classes of the package share a name, private ones included."""
+    places: dict[str, list[str]] = {}
+    for path in _modules():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def test_directions_and_profiles_are_spelled_once() -> None:
+    """Nobody lists directions or profiles by hand: `Direction` and `Profile` do."""
+    directions = ({*Direction}, {direction.transfer for direction in Direction})
+    profiles = {*Profile} - {Profile.AUDIO}  # which is also a medium
+    for path in _modules():
+        if _room(path) == "lab":  # the emulator speaks no word of the package
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Tuple | ast.List | ast.Set):
+                words = {one.value for one in node.elts if isinstance(one, ast.Constant)}
+                assert words not in directions, f"{path}:{node.lineno}"
+            if isinstance(node, ast.Constant) and path.name != "profiles.py":
+                assert node.value not in profiles, f"{path}:{node.lineno}"
 
 
 MOST_LINES = 600

@@ -23,7 +23,7 @@ from jharnet_monitor.probes import Failed, NoData, Reading
 from jharnet_monitor.probes.dns import SocketAddress
 from jharnet_monitor.probes.latency.icmp import Family
 from jharnet_monitor.probes.latency.monitor import LatencyMonitor
-from jharnet_monitor.probes.latency.pinger import Echo, Flow
+from jharnet_monitor.probes.latency.pinger import Echo, EchoListener
 from jharnet_monitor.probes.latency.target import Reachability, Watch
 from jharnet_monitor.probes.latency.window import LatencySummary
 from tests.latency_support import pings, settings_for
@@ -60,14 +60,14 @@ class Line:
     def open(self, family: Family) -> None:
         """Nothing to open."""
 
-    def send(self, flow: Flow, address: SocketAddress, mark: Any = None) -> None:
+    def send(self, listener: EchoListener, address: SocketAddress, mark: Any = None) -> None:
         """Take a packet, and settle it when its time has come."""
         if self.broken is not None:
             raise self.broken
-        echo = Echo(flow, address[0], mark)
+        echo = Echo(listener, address[0], mark)
         echo.sent_ns = round(self.clock.monotonic() * 1e9)
         now = self.clock.monotonic()
-        if isinstance(flow, Watch):  # else it is a check beside the schedule
+        if isinstance(listener, Watch):  # else it is a check beside the schedule
             self.sent.append((now, address[0]))
         task = asyncio.create_task(self._carry(echo, self.lost(address[0], now)))
         self._tasks.add(task)
@@ -76,7 +76,7 @@ class Line:
     async def _carry(self, echo: Echo, lost: bool) -> None:
         await self.clock.sleep(self.timeout if lost else RTT)
         echo.waiting, echo.received, echo.rtt = False, not lost, None if lost else RTT
-        echo.flow.settled(echo)
+        echo.listener.settled(echo)
 
     def beat(self) -> None:
         """Everything is settled in its time without it."""

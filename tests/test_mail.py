@@ -19,7 +19,7 @@ from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.mail import message as mail
 from jharnet_monitor.mail.due import due_at, due_weeks
-from jharnet_monitor.mail.message import Letter
+from jharnet_monitor.mail.message import MailContent
 from jharnet_monitor.mail.outbox import Busy
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.mail.weekly import weekly_mails
@@ -106,8 +106,8 @@ def test_the_root_goes_out_in_both_languages(tmp_path: Path) -> None:
 
 def test_a_mail_reads_back_as_it_was_written() -> None:
     """Hindi in subject and body, lines within the limit, no 8-bit byte, pictures inside."""
-    letter = Letter("साप्ताहिक प्रतिवेदन", "पोटका\n", "<p>पोटका <img src='cid:a'></p>",
-                    (mail.Picture("a", b"\x89PNG"),),
+    letter = MailContent("साप्ताहिक प्रतिवेदन", "पोटका\n", "<p>पोटका <img src='cid:a'></p>",
+                    (mail.InlineImage("a", b"\x89PNG"),),
                     (mail.Enclosure("w.pdf", "application/pdf", b"%PDF" * 999),))  # fmt: skip
     raw = mail.compose(letter, "<x@y>", "jhn@hub.in", [DC, DIO], MADE_AT)
     assert raw.isascii()

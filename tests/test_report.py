@@ -19,7 +19,7 @@ from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.probes import KEPT
-from jharnet_monitor.report.data.findings import Kind, findings
+from jharnet_monitor.report.data.findings import FindingKind, findings
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.report.data.summary import Summary
@@ -98,10 +98,17 @@ def test_availability_counts_what_was_learnt_afterwards(summary: Summary) -> Non
 def test_the_troubles_are_found(summary: Summary) -> None:
     """Each made-up trouble leads to its own finding, and none where there is none."""
     wanted = {
-        "good": None, "narrow": Kind.UPGRADE, "slow": Kind.REPAIR, "lossy": Kind.LOSS,
-        "power": Kind.POWER, "line": Kind.LINE, "absent": Kind.NOT_TESTED, "call": Kind.CALL,
-        "far": Kind.DELAY, "": Kind.NOT_TESTED,
-    }  # fmt: skip
+        "good": None,
+        "narrow": FindingKind.UPGRADE,
+        "slow": FindingKind.REPAIR,
+        "lossy": FindingKind.LOSS,
+        "power": FindingKind.POWER,
+        "line": FindingKind.LINE,
+        "absent": FindingKind.NOT_TESTED,
+        "call": FindingKind.CALL,
+        "far": FindingKind.DELAY,
+        "": FindingKind.NOT_TESTED,
+    }
     for trouble, office in zip(made_up_week.TROUBLES, summary.offices, strict=True):
         found = findings(office, summary.config)
         assert (found[0].kind if found else None) == wanted[trouble], (trouble, found)
@@ -117,7 +124,11 @@ def test_few_days_support_no_claim(made: MadeWeek) -> None:
         assert office.judged["days"] == 14
         assert office.judged["verdicts"] == ["not_enough_evidence"]
         told = [finding.kind for finding in findings(office, summary.config)]
-        wanted = [Kind.EVIDENCE] if trouble == "power" else [Kind.LIMITED, Kind.EVIDENCE]
+        wanted = (
+            [FindingKind.EVIDENCE]
+            if trouble == "power"
+            else [FindingKind.LIMITED, FindingKind.EVIDENCE]
+        )
         assert told == wanted
 
 
@@ -261,7 +272,7 @@ def test_each_who_acts_is_named_once(summary: Summary) -> None:
         assert asked.count(name) == 1
     assert asked.index("Department") < asked.index("operator") < asked.index("BDOs")
     kinds = [kind for kinds in page_one.ACTORS.values() for kind in kinds]
-    assert sorted(kinds) == sorted(Kind)
+    assert sorted(kinds) == sorted(FindingKind)
 
 
 def test_pruned_weeks_are_told_from_what_was_kept_of_them(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from jharnet_monitor.i18n import words as module
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.conference.grade import Limit
 from jharnet_monitor.model import Cause, OfficeState, Outcome
-from jharnet_monitor.report.data.findings import Kind
+from jharnet_monitor.report.data.findings import FindingKind
 
 PACKAGE = Path(module.__file__).parents[2]
 COMPOSED = (
@@ -46,8 +46,8 @@ def test_everything_that_can_happen_has_words(language: str) -> None:
     said = words(language)
     for group, names in (
         ("state", OfficeState), ("state_help", OfficeState), ("cause", Cause),
-        ("outcome", Outcome), ("limited_by", Limit), ("act", Kind), ("finding", Kind),
-        ("reason", Kind), ("ask", Kind),
+        ("outcome", Outcome), ("limited_by", Limit), ("act", FindingKind), ("finding", FindingKind),
+        ("reason", FindingKind), ("ask", FindingKind),
     ):  # fmt: skip
         for name in names:
             assert said(f"{group}.{name.value}", names="A", detail="B")

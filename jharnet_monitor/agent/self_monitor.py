@@ -27,7 +27,7 @@ from jharnet_monitor.probes.base import (
 from jharnet_monitor.probes.dns import SocketAddress, resolve
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.pinger import Pinger
-from jharnet_monitor.probes.latency.statistics import Tally
+from jharnet_monitor.probes.latency.statistics import EchoTally
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class SelfMonitor:
         started_at, started = self._clock.now(), self._clock.monotonic()
         self._loaded = self._tests_running > 0
         addresses = await self._addresses()
-        tallies = {path: Tally() for path in addresses}
+        tallies = {path: EchoTally() for path in addresses}
         try:
             while self._clock.monotonic() - started < self._length and not self._fold_now:
                 for path, address in addresses.items():
@@ -122,7 +122,7 @@ class SelfMonitor:
         return found
 
     def _measurement(
-        self, path: Route, tally: Tally, started_at: datetime, duration: float
+        self, path: Route, tally: EchoTally, started_at: datetime, duration: float
     ) -> Measurement:
         conditions: dict[str, object] = {"path": path.value, "boot_id": machine.boot_id()}
         if self._stopping:
@@ -137,7 +137,7 @@ class SelfMonitor:
         return measurement_of(self._office, "latency", result, started_at, duration, conditions)
 
 
-def _send(pinger: Pinger, tally: Tally, address: SocketAddress) -> None:
+def _send(pinger: Pinger, tally: EchoTally, address: SocketAddress) -> None:
     try:
         pinger.send(tally, address)
     except PingNotAllowed:

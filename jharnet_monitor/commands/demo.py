@@ -21,7 +21,7 @@ from rich.table import Table
 
 from jharnet_monitor.demo.flow import Demo, running, write_result
 from jharnet_monitor.demo.places import LabPlace, LoopbackPlace, Place, district_data
-from jharnet_monitor.demo.truth import Row
+from jharnet_monitor.demo.truth import ComparisonRow
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import Outcome
 
@@ -166,7 +166,7 @@ _SHOWN = {
 }
 
 
-def _agreement(rows: Sequence[Row]) -> Table:
+def _agreement(rows: Sequence[ComparisonRow]) -> Table:
     """What was measured beside the lab's truth."""
     right = sum(row.ok for row in rows)
     table = Table(

@@ -36,7 +36,7 @@ RENEW_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One thing looked at; `remedy` is empty where nothing needs doing."""
 
     what: str
@@ -60,16 +60,16 @@ def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None
     raise typer.Exit(1 if any(f.verdict == "bad" for f in findings) else 0)
 
 
-def _ping(config: Config) -> Iterator[Finding]:
+def _ping(config: Config) -> Iterator[CheckResult]:
     try:
         EchoSocket(4).close()
     except PingNotAllowed as error:
-        yield Finding("echo requests", "bad", "not allowed", str(error))
+        yield CheckResult("echo requests", "bad", "not allowed", str(error))
     else:
-        yield Finding("echo requests", "ok", "allowed")
+        yield CheckResult("echo requests", "ok", "allowed")
 
 
-def _port(config: Config) -> Iterator[Finding]:
+def _port(config: Config) -> Iterator[CheckResult]:
     hub = config.hub
     family = socket.AF_INET6 if ":" in hub.host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -78,12 +78,12 @@ def _port(config: Config) -> Iterator[Finding]:
             probe.bind((hub.host, hub.port))
         except OSError as error:
             remedy = "fine if the hub is running now; else name a free address in hub.listen"
-            yield Finding(f"listen on {hub.listen}", "warning", str(error.strerror), remedy)
+            yield CheckResult(f"listen on {hub.listen}", "warning", str(error.strerror), remedy)
         else:
-            yield Finding(f"listen on {hub.listen}", "ok", "free")
+            yield CheckResult(f"listen on {hub.listen}", "ok", "free")
 
 
-def _udp(config: Config) -> Iterator[Finding]:
+def _udp(config: Config) -> Iterator[CheckResult]:
     first, last = config.hub.udp_range
     taken = 0
     for port in range(first, last + 1):
@@ -95,30 +95,32 @@ def _udp(config: Config) -> Iterator[Finding]:
     free = last - first + 1 - taken
     need = 4 * len(config.offices)
     remedy = "" if free >= need else f"widen hub.udp_ports: a drill of all offices wants {need}"
-    yield Finding(
+    yield CheckResult(
         "UDP ports for calls", "ok" if free >= need else "warning", f"{free} free", remedy
     )
 
 
-def _certificate(config: Config) -> Iterator[Finding]:
+def _certificate(config: Config) -> Iterator[CheckResult]:
     if not config.hub.tls:
         remedy = "run `jharnet-monitor tls init tls` and name the files in hub.tls"
-        yield Finding("TLS", "warning", "off: tokens and results are readable on the way", remedy)
+        yield CheckResult(
+            "TLS", "warning", "off: tokens and results are readable on the way", remedy
+        )
         return
     days = (tls.certificate_expires(config.hub.tls.certificate) - datetime.now(UTC)).days
     verdict: Verdict = "ok" if days > RENEW_DAYS else "warning" if days > 0 else "bad"
     remedy = "" if verdict == "ok" else "renew it: `jharnet-monitor tls init DIR`, then restart"
-    yield Finding("certificate", verdict, f"{days} days left", remedy)
+    yield CheckResult("certificate", verdict, f"{days} days left", remedy)
 
 
-def _database(config: Config) -> Iterator[Finding]:
+def _database(config: Config) -> Iterator[CheckResult]:
     kind, _, file = config.hub.database.partition(":///")
     if kind == "sqlite" and not Path(file).exists():
         place = Path(file).parent
         if place.is_dir() and os.access(place, os.W_OK):
-            yield Finding("database", "ok", f"none yet; the hub will make {file}")
+            yield CheckResult("database", "ok", f"none yet; the hub will make {file}")
         else:
-            yield Finding("database", "bad", f"{place} cannot be written", "see hub.database")
+            yield CheckResult("database", "bad", f"{place} cannot be written", "see hub.database")
         return
     try:
         store = Store(config.hub.database, SystemClock())
@@ -126,56 +128,56 @@ def _database(config: Config) -> Iterator[Finding]:
         size = store.size()
         store.close()
     except (StoreError, UserError) as error:
-        yield Finding("database", "bad", str(error), "see hub.database")
+        yield CheckResult("database", "bad", str(error), "see hub.database")
     else:
-        yield Finding("database", "ok", f"{size / 1e6:.1f} MB")
+        yield CheckResult("database", "ok", f"{size / 1e6:.1f} MB")
 
 
-def _disk(config: Config) -> Iterator[Finding]:
+def _disk(config: Config) -> Iterator[CheckResult]:
     url = config.hub.database
     place = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite") else Path()
     free = shutil.disk_usage(place).free
     enough = free > ENOUGH_DISK
     remedy = "" if enough else "a year of eleven offices takes about 1 GB: make room"
-    yield Finding("disk", "ok" if enough else "warning", f"{free / 1e9:.1f} GB free", remedy)
+    yield CheckResult("disk", "ok" if enough else "warning", f"{free / 1e9:.1f} GB free", remedy)
 
 
-def _clock(config: Config) -> Iterator[Finding]:
+def _clock(config: Config) -> Iterator[CheckResult]:
     year = time.gmtime().tm_year
     if year < 2026:
         remedy = "set the clock, replace the machine's battery, switch on time synchronisation"
-        yield Finding("clock", "bad", f"says the year is {year}", remedy)
+        yield CheckResult("clock", "bad", f"says the year is {year}", remedy)
     else:
-        yield Finding("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+        yield CheckResult("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
 
 
-def _names(config: Config) -> Iterator[Finding]:
+def _names(config: Config) -> Iterator[CheckResult]:
     hosts = {a for o in config.offices for a in (o.router, o.pc) if a is not None}
     for host in sorted(hosts):
         try:
             asyncio.run(resolve(host))
         except NoData as error:
-            yield Finding("name", "warning", error.detail, "correct it, or use the IP address")
+            yield CheckResult("name", "warning", error.detail, "correct it, or use the IP address")
 
 
-def _aiortc(config: Config) -> Iterator[Finding]:
+def _aiortc(config: Config) -> Iterator[CheckResult]:
     try:
         self_test()
     except LibraryChanged as error:
         remedy = "install the version of the lock file: pip install -r requirements.lock"
-        yield Finding("aiortc", "bad", str(error), remedy)
+        yield CheckResult("aiortc", "bad", str(error), remedy)
     else:
-        yield Finding("aiortc", "ok", "as expected")
+        yield CheckResult("aiortc", "ok", "as expected")
 
 
-def _agents(config: Config) -> Iterator[Finding]:
+def _agents(config: Config) -> Iterator[CheckResult]:
     without = [o.id for o in config.offices if o.agent is None]
     if without:
         remedy = "`jharnet-monitor token OFFICE` makes a token; only latency is measured until then"
-        yield Finding("agents", "warning", f"none configured for {', '.join(without)}", remedy)
+        yield CheckResult("agents", "warning", f"none configured for {', '.join(without)}", remedy)
 
 
-LOOKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+LOOKS: tuple[Callable[[Config], Iterator[CheckResult]], ...] = (
     _ping,
     _port,
     _udp,

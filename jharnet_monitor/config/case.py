@@ -24,7 +24,7 @@ def _some(share: float) -> float:
     return share
 
 
-class Capacity(Section):
+class CapacitySettings(Section):
     """What a block's line has to carry, and what can be ordered. Policy of the district."""
 
     conferences: Annotated[Count, Field(ge=1, le=100)] = 1
@@ -75,7 +75,7 @@ class LetterTexts(Section):
     """Below the signature: name, designation."""
 
 
-class Letter(Section):
+class LetterSettings(Section):
     """The letter to the department."""
 
     number: Text | None = None

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from jharnet_monitor.config.calls import CallCriteria, ConferenceProbe, PlannedDrill
-from jharnet_monitor.config.case import Capacity, Letter
+from jharnet_monitor.config.case import CapacitySettings, LetterSettings
 from jharnet_monitor.config.district import District
 from jharnet_monitor.config.fields import (
     Address,
@@ -73,7 +73,7 @@ def _section_or_off(value: object) -> object:
     raise ValueError("must have `certificate:` and `key:` below it, or be `off`")
 
 
-class Hub(Section):
+class HubSettings(Section):
     """The daemon at headquarters."""
 
     listen: ListenAddress = "0.0.0.0:9797"
@@ -283,7 +283,7 @@ class ReportSettings(Section):
         return self.directive_hi if language == "hi" else self.directive
 
 
-class Retention(Section):
+class RetentionSettings(Section):
     """How long measurements are kept; bandwidth, conference, outages and drills for ever."""
 
     raw: Annotated[Duration, AfterValidator(at_least(92 * 86400, "92d"))] = 400 * 86400.0
@@ -294,16 +294,16 @@ class Config(Section):
     """The whole file."""
 
     district: District = Field(examples=["{id: east-singhbhum, ...}"])
-    hub: Hub = Field(examples=["{listen: 0.0.0.0:9797, ...}"])
+    hub: HubSettings = Field(examples=["{listen: 0.0.0.0:9797, ...}"])
     probes: Probes = Probes()
     budget: Size = 300_000_000
     """Bytes a day and office that all bandwidth tests, conference tests and drills may use."""
     thresholds: Thresholds = Thresholds()
     offices: Annotated[tuple[Office, ...], Field(min_length=1, examples=["[{id: potka, ...}]"])]
     report: ReportSettings = ReportSettings()
-    retention: Retention = Retention()
-    capacity: Capacity = Capacity()
-    letter: Letter = Letter()
+    retention: RetentionSettings = RetentionSettings()
+    capacity: CapacitySettings = CapacitySettings()
+    letter: LetterSettings = LetterSettings()
 
     def office(self, office_id: str) -> Office:
         """The office by its id; raises `KeyError` that lists the known ones."""

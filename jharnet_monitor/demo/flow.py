@@ -22,7 +22,7 @@ from jharnet_monitor.demo.places import Place, lab_spec
 from jharnet_monitor.demo.programs import Programs
 from jharnet_monitor.demo.relay import Relay
 from jharnet_monitor.demo.setup import PORT, Installation, install
-from jharnet_monitor.demo.truth import Row
+from jharnet_monitor.demo.truth import ComparisonRow
 from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.model import Cause
 from jharnet_monitor.wire.client import HubClient
@@ -46,7 +46,7 @@ class Demo:
     programs: Programs
     hub: HubClient
     results: list[dict[str, Any]] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ComparisonRow] = field(default_factory=list)
 
     @property
     def offices(self) -> list[str]:
@@ -98,7 +98,9 @@ class Demo:
             else:
                 time.sleep(0.25)
         self.rows.append(
-            Row(office, "state", f"{state}_known_after_seconds", took, 0, KNOWN_WITHIN_SECONDS)
+            ComparisonRow(
+                office, "state", f"{state}_known_after_seconds", took, 0, KNOWN_WITHIN_SECONDS
+            )
         )
 
     def _probe(
@@ -166,7 +168,7 @@ def running(
         yield Demo(place, data, here, console, programs, hub), relay
 
 
-def write_result(file: Path, url: str, report: Path | None, rows: Sequence[Row]) -> None:
+def write_result(file: Path, url: str, report: Path | None, rows: Sequence[ComparisonRow]) -> None:
     """The file of `--json`, whole or not at all."""
     result = {
         "url": url,

@@ -22,7 +22,7 @@ LOSS_TOLERANCE = 0.003
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparisonRow:
     """One figure beside its truth. `tolerance` is in the quantity's own unit."""
 
     office: str
@@ -42,7 +42,9 @@ class Row:
         return {**asdict(self), "ok": self.ok}
 
 
-def latency_rows(measured: Measured, flows: Flows, packets: Iterable[EchoPacket]) -> list[Row]:
+def latency_rows(
+    measured: Measured, flows: Flows, packets: Iterable[EchoPacket]
+) -> list[ComparisonRow]:
     """Median RTT and lost packets of one burst, against the emulator's record of its packets.
 
     The truth of the RTT is the median over the packets of what requests and replies took through
@@ -56,13 +58,19 @@ def latency_rows(measured: Measured, flows: Flows, packets: Iterable[EchoPacket]
     dropped = sum(_dropped(f) for f in both)
     lost = values["sent"] - values["received"] if "sent" in values else None
     return [
-        Row(office, "latency", "rtt_p50_seconds", values.get("rtt_p50_seconds"), median(trips),
-            RTT_TOLERANCE),
-        Row(office, "latency", "lost_packets", lost, dropped, 0),
-    ]  # fmt: skip
+        ComparisonRow(
+            office,
+            "latency",
+            "rtt_p50_seconds",
+            values.get("rtt_p50_seconds"),
+            median(trips),
+            RTT_TOLERANCE,
+        ),
+        ComparisonRow(office, "latency", "lost_packets", lost, dropped, 0),
+    ]
 
 
-def bandwidth_rows(measured: Measured, link: LinkSpec) -> list[Row]:
+def bandwidth_rows(measured: Measured, link: LinkSpec) -> list[ComparisonRow]:
     """Both directions, in bit/s, against what the line can deliver.
 
     That is its rate less the share that is lost on it: lost packets have used the line.
@@ -73,13 +81,13 @@ def bandwidth_rows(measured: Measured, link: LinkSpec) -> list[Row]:
         quantity = f"{direction.transfer}_bits_per_second"
         deliverable = (way.rate or 0.0) * (1 - way.loss.mean)
         rows.append(
-            Row(office, "bandwidth", quantity, values.get(quantity), deliverable,
+            ComparisonRow(office, "bandwidth", quantity, values.get(quantity), deliverable,
                 RATE_TOLERANCE * deliverable)
         )  # fmt: skip
     return rows
 
 
-def conference_rows(measured: Measured, flows: Flows) -> list[Row]:
+def conference_rows(measured: Measured, flows: Flows) -> list[ComparisonRow]:
     """Loss on the wire of the whole call, against the emulator's count of its flow."""
     conditions, office = measured["conditions"], measured["office"]
     rows = []
@@ -93,7 +101,9 @@ def conference_rows(measured: Measured, flows: Flows) -> list[Row]:
                 name = f"{direction}_wire_loss_ratio"
                 truth = _dropped(flow) / flow["packets_in"]
                 rows.append(
-                    Row(office, "conference", name, conditions.get(name), truth, LOSS_TOLERANCE)
+                    ComparisonRow(
+                        office, "conference", name, conditions.get(name), truth, LOSS_TOLERANCE
+                    )
                 )
     return rows
 

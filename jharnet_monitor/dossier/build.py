@@ -15,7 +15,7 @@ from jharnet_monitor.dossier import form, raw, sealed
 from jharnet_monitor.dossier.archive import WORKING, Writer, json_bytes
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import derive
-from jharnet_monitor.dossier.evidence import Evidence
+from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.mailed import mailed_roots
 from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.settings import read_settings, settings
@@ -24,7 +24,7 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.store import Store
-from jharnet_monitor.store.chain import Link
+from jharnet_monitor.store.chain import ChainLink
 
 Told = Callable[[str], None]
 FORMAT = 1
@@ -90,14 +90,14 @@ def _write(
     scratch: Path,
     now: datetime,
     tell: Told,
-    links: list[Link],
+    links: list[ChainLink],
     span: range,
 ) -> dict[str, Any]:
     writer = Writer(scratch, now)
     try:
         told = settings(config)
         reread = read_settings(told)
-        evidence = Evidence(reread, period)
+        evidence = DossierEvidence(reread, period)
         writer.add("settings.json", json_bytes(told))
         writer.add("chain/links.jsonl", sealed.written(links))
         mails = mailed_roots(store, period, now)

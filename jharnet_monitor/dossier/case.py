@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.dossier.evidence import Evidence
+from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.sealed import Sealed, needed
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.calendar.period import Period
@@ -24,7 +24,7 @@ class Case:
     until: datetime
     made_at: datetime
     claims: Mapping[str, Any]
-    evidence: Evidence
+    evidence: DossierEvidence
     chain: Sequence[Sealed]
     mails: Sequence[Mapping[str, str]]
     sums: str

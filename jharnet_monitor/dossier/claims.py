@@ -14,7 +14,7 @@ from typing import Any
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.config.schema import Config
-from jharnet_monitor.dossier.evidence import Evidence
+from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.judge.conference.drill import held, mark
 from jharnet_monitor.judge.line import capacity
 from jharnet_monitor.judge.line.assess import Seen, assess
@@ -31,7 +31,7 @@ TOLERANCE = 1e-6
 """Relative difference that two machines' arithmetic may have; a paper shows four digits at most."""
 
 
-def derive(evidence: Evidence, until: datetime) -> dict[str, Any]:
+def derive(evidence: DossierEvidence, until: datetime) -> dict[str, Any]:
     """All claims of a period that is sealed up to `until`: plain JSON."""
     config = evidence.config
     offices = {office.id: _office(evidence, office, until) for office in config.offices}
@@ -42,13 +42,13 @@ def derive(evidence: Evidence, until: datetime) -> dict[str, Any]:
     }
 
 
-def in_order(evidence: Evidence) -> list[dict[str, Any]]:
+def in_order(evidence: DossierEvidence) -> list[dict[str, Any]]:
     """The drills by their beginning."""
     return sorted(evidence.drills.values(), key=lambda drill: str(drill["started_at"]))
 
 
 def _district(
-    evidence: Evidence, offices: Mapping[str, Mapping[str, Any]], until: datetime
+    evidence: DossierEvidence, offices: Mapping[str, Mapping[str, Any]], until: datetime
 ) -> dict[str, Any]:
     grade = evidence.config.thresholds.grade
     grades = [one["conference"]["grade"] for one in offices.values()]
@@ -68,7 +68,7 @@ def _district(
     }
 
 
-def _office(evidence: Evidence, office: Office, until: datetime) -> dict[str, Any]:
+def _office(evidence: DossierEvidence, office: Office, until: datetime) -> dict[str, Any]:
     calls = conference(evidence.calls(office.id), evidence.config.district)
     available, down = _states(evidence, office.id, until)
     lost, sent, minutes = evidence.minutes[office.id].packets(len(evidence.period.days))
@@ -90,7 +90,7 @@ def _office(evidence: Evidence, office: Office, until: datetime) -> dict[str, An
     }
 
 
-def _conference(evidence: Evidence, calls: Conference) -> dict[str, Any]:
+def _conference(evidence: DossierEvidence, calls: Conference) -> dict[str, Any]:
     wanted = evidence.config.thresholds.grade
     share = stats.share(
         [evidence.day(at) for at, _ in calls.grades], [grade >= wanted for _, grade in calls.grades]
@@ -106,7 +106,7 @@ def _conference(evidence: Evidence, calls: Conference) -> dict[str, Any]:
     }
 
 
-def _latency(evidence: Evidence, office: str) -> dict[str, Any]:
+def _latency(evidence: DossierEvidence, office: str) -> dict[str, Any]:
     minutes = evidence.minutes[office]
     p50 = stats.grouped(*_lists(minutes.of("rtt_p50_seconds")))
     jitter = stats.grouped(*_lists(minutes.of("jitter_seconds")))
@@ -121,18 +121,20 @@ def _lists(columns: tuple[Any, Any]) -> tuple[list[int], list[float]]:
     return columns[0].tolist(), columns[1].tolist()
 
 
-def _states(evidence: Evidence, office: str, until: datetime) -> tuple[Account, tuple[Outage, ...]]:
+def _states(
+    evidence: DossierEvidence, office: str, until: datetime
+) -> tuple[Account, tuple[Outage, ...]]:
     """Time by state up to `until`; a hub that stopped tells no further change."""
     start = evidence.period.start
     held = clipped(spans(_known(evidence, office), known_until(evidence, until)), start, until)
     return account(held, start, max(start, until)), tuple(outages(office, held, until))
 
 
-def _known(evidence: Evidence, office: str) -> list[Any]:
+def _known(evidence: DossierEvidence, office: str) -> list[Any]:
     return [one for one in evidence.transitions[office] if one.at < evidence.period.end]
 
 
-def known_until(evidence: Evidence, until: datetime) -> datetime:
+def known_until(evidence: DossierEvidence, until: datetime) -> datetime:
     """How far the states can be trusted."""
     if evidence.last_minute is None:
         return until
@@ -140,7 +142,7 @@ def known_until(evidence: Evidence, until: datetime) -> datetime:
     return min(until, evidence.last_minute + timedelta(seconds=3 * every))
 
 
-def every_outage(evidence: Evidence, until: datetime) -> Iterator[Outage]:
+def every_outage(evidence: DossierEvidence, until: datetime) -> Iterator[Outage]:
     """The outages of all offices, in the configuration's order."""
     for office in evidence.config.offices:
         yield from _states(evidence, office.id, until)[1]

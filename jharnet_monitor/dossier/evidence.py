@@ -61,7 +61,7 @@ class Minutes:
         return lost[whole > 0], whole[whole > 0], int(answered.sum())
 
 
-class Evidence:
+class DossierEvidence:
     """Everything of a period, from the files of a dossier."""
 
     def __init__(self, config: Config, period: Period) -> None:

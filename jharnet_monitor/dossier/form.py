@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from jharnet_monitor.store.export import Row
+from jharnet_monitor.store.export import ExportRow
 from jharnet_monitor.store.records import FIELDS
 
 DIARY = ("transitions", "events", "windows", "drills")
@@ -50,7 +50,7 @@ def csv_head(kind: str, quantities: Sequence[str]) -> str:
     return ",".join(columns(kind, quantities)) + "\n"
 
 
-def csv_lines(rows: Iterable[Row], quantities: Sequence[str]) -> Iterator[str]:
+def csv_lines(rows: Iterable[ExportRow], quantities: Sequence[str]) -> Iterator[str]:
     """A line a record."""
     wanted = tuple(quantities)
     cached = lru_cache(maxsize=20_000, typed=True)(_cell)

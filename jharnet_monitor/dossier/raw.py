@@ -14,8 +14,8 @@ from jharnet_monitor.dossier import form
 from jharnet_monitor.dossier.archive import ArchiveError, Reader
 from jharnet_monitor.dossier.sealed import Sealed
 from jharnet_monitor.store import Store
-from jharnet_monitor.store.chain import Link
-from jharnet_monitor.store.export import DIARY, Row
+from jharnet_monitor.store.chain import ChainLink
+from jharnet_monitor.store.export import DIARY, ExportRow
 
 RECORDS_A_FILE = 200_000
 """A file ends with the link in which it reached so many records: a spreadsheet can open it."""
@@ -42,7 +42,7 @@ class File:
         return {"path": f"{self.stem}.csv", "kind": self.kind, "links": [self.first, self.last]}
 
 
-def export(store: Store, links: Sequence[Link], span: range) -> Iterator[File]:
+def export(store: Store, links: Sequence[ChainLink], span: range) -> Iterator[File]:
     """All raw data: the diary from the beginning, measurements of the links in `span`."""
     if not span:
         return
@@ -62,7 +62,7 @@ def export(store: Store, links: Sequence[Link], span: range) -> Iterator[File]:
             yield File(probe, first, last, number, _csv(probe, rows, quantities))
 
 
-def _portions(links: Sequence[Link], span: range, kind: str) -> Iterator[tuple[int, int]]:
+def _portions(links: Sequence[ChainLink], span: range, kind: str) -> Iterator[tuple[int, int]]:
     """The links of each file of a kind."""
     first, count = span[0], 0
     for number in span:
@@ -73,7 +73,7 @@ def _portions(links: Sequence[Link], span: range, kind: str) -> Iterator[tuple[i
             first, count = number + 1, 0
 
 
-def _csv(kind: str, rows: Iterator[Row], quantities: Sequence[str]) -> bytes:
+def _csv(kind: str, rows: Iterator[ExportRow], quantities: Sequence[str]) -> bytes:
     text = io.StringIO()
     text.write(form.csv_head(kind, quantities))
     text.writelines(form.csv_lines(rows, quantities))

@@ -22,7 +22,7 @@ from jharnet_monitor.dossier.build import FORMAT, Told, sums
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import derive, differences
 from jharnet_monitor.dossier.compare import paper_differs
-from jharnet_monitor.dossier.evidence import Evidence
+from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.form import DIARY, FormError
 from jharnet_monitor.dossier.mailed import checked, strays
 from jharnet_monitor.dossier.papers import papers, tools
@@ -35,7 +35,7 @@ from jharnet_monitor.report.output.files import TypesettingError
 
 
 @dataclass(slots=True)
-class Verdict:
+class VerifyResult:
     """What the check found: the first problem first, and what was looked at."""
 
     problems: list[str]
@@ -48,15 +48,15 @@ class Verdict:
     """Whether papers could be compared to the byte; else their texts were."""
 
 
-def verify(path: Path, root: str | None, tell: Told, *, every: bool = False) -> Verdict:
+def verify(path: Path, root: str | None, tell: Told, *, every: bool = False) -> VerifyResult:
     """Check a dossier; stops at the first problem unless `every` is asked for.
 
     Raises `UserError` where the file cannot be read at all.
     """
-    verdict = Verdict([])
+    verdict = VerifyResult([])
     try:
         with Reader(path) as archive:
-            for problem in _Check(archive, root, verdict, tell).problems():
+            for problem in _Examination(archive, root, verdict, tell).problems():
                 verdict.problems.append(problem)
                 if not every:
                     break
@@ -67,10 +67,12 @@ def verify(path: Path, root: str | None, tell: Told, *, every: bool = False) -> 
     return verdict
 
 
-class _Check:
+class _Examination:
     """One dossier under examination."""
 
-    def __init__(self, archive: Reader, root: str | None, verdict: Verdict, tell: Told) -> None:
+    def __init__(
+        self, archive: Reader, root: str | None, verdict: VerifyResult, tell: Told
+    ) -> None:
         self.archive = archive
         self.root = root
         self.verdict = verdict
@@ -93,7 +95,7 @@ class _Check:
         config = read_settings(self.archive.json("settings.json"))
         period = _period(manifest, config)
         made_at = _made_at(manifest)
-        evidence = Evidence(config, period)
+        evidence = DossierEvidence(config, period)
         span = sealed.needed([one.begin for one in links], period.start, period.end)
         if not span:
             raise ArchiveError("chain/links.jsonl: does not reach into the period")
@@ -121,7 +123,7 @@ class _Check:
         if self.root is not None and all(one.root != self.root for one in links):
             yield f"--root: {self.root} is not in the chain: it was rebuilt, or is another one"
 
-    def _raw(self, links: list[Sealed], span: range, evidence: Evidence) -> Iterator[str]:
+    def _raw(self, links: list[Sealed], span: range, evidence: DossierEvidence) -> Iterator[str]:
         listed = raw.entries(self.archive.manifest, links)
         for entry in listed:
             self.tell(f"{entry['path']} …")

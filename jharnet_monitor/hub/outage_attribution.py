@@ -30,7 +30,7 @@ from jharnet_monitor.judge.outages.state import AgentPresence
 from jharnet_monitor.judge.outages.timeline import Span, reconstruct
 from jharnet_monitor.live import PastOutage
 from jharnet_monitor.model import Measurement, OfficeState, Route
-from jharnet_monitor.store import Event, Store, Transition, Window
+from jharnet_monitor.store import LoggedEvent, Store, Transition, Window
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _CAUSES = (OfficeState.LINK_DOWN, OfficeState.POWER_DOWN)
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
+class UnreachablePeriod:
     """A stretch that was `unreachable` while it lasted."""
 
     number: int
@@ -87,11 +87,11 @@ class OutageAttribution:
         last, parts = outages[-1], _parts(spans, outages[-1])
         return PastOutage(_main_cause(parts), last.start, last.end, told_at)
 
-    def _outages(self, office: str, since: datetime) -> list[Outage]:
+    def _outages(self, office: str, since: datetime) -> list[UnreachablePeriod]:
         every = self._store.event_log.transitions(office, since)
         live = [t for t in every if t.supersedes is None]
         return [
-            Outage(
+            UnreachablePeriod(
                 here.number,
                 here.at,
                 after.at,
@@ -101,7 +101,7 @@ class OutageAttribution:
             if here.state is OfficeState.UNREACHABLE
         ]
 
-    def _record(self, office: str, outage: Outage, parts: Sequence[Span]) -> None:
+    def _record(self, office: str, outage: UnreachablePeriod, parts: Sequence[Span]) -> None:
         for part in parts:
             reason = None if part.reason is None else part.reason.value
             self._store.event_log.add_transition(
@@ -155,7 +155,7 @@ def _planned(windows: Sequence[Window]) -> Iterator[Maintenance]:
         yield Maintenance(until, False)
 
 
-def _fact(event: Event) -> Iterator[Fact]:
+def _fact(event: LoggedEvent) -> Iterator[Fact]:
     data = event.data
     match event.kind:
         case "reached":
@@ -187,7 +187,7 @@ def _stretch(measurement: Measurement) -> Iterator[Stretch]:
         yield Stretch(boot_id, measurement.started_at, end, answered, ended)
 
 
-def _parts(spans: Sequence[Span], outage: Outage) -> list[Span]:
+def _parts(spans: Sequence[Span], outage: UnreachablePeriod) -> list[Span]:
     """What the timeline says of an outage's time, at its own, sharper edges."""
     return [
         span

@@ -8,7 +8,7 @@ from typing import Any
 
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.lab.datapath import DataPath
-from jharnet_monitor.lab.district import District
+from jharnet_monitor.lab.district import LabDistrict
 from jharnet_monitor.lab.flows import describe
 from jharnet_monitor.lab.layout import HEADQUARTERS, UPLINK, Layout
 from jharnet_monitor.lab.pipe import LINK_CUT, POWER_CUT
@@ -21,7 +21,7 @@ class Controller:
 
     def __init__(self, spec: LabSpec, layout: Layout) -> None:
         self._layout = layout
-        self._district = District(layout, spec)
+        self._district = LabDistrict(layout, spec)
         self._ways: dict[str, Way] = {}
         self._cuts: dict[str, set[str]] = {name: set() for name in (UPLINK, *spec.offices)}
         for name, link in [(UPLINK, spec.uplink), *spec.offices.items()]:

@@ -37,7 +37,7 @@ _ROUTER = {
 }
 
 
-class District:
+class LabDistrict:
     """What was built, and the TUN descriptors the emulator reads: headquarters, then offices."""
 
     def __init__(self, layout: Layout, spec: LabSpec) -> None:

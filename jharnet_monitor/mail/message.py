@@ -14,7 +14,7 @@ _POLICY = SMTP.clone(cte_type="7bit")  # not every server on the way takes 8BITM
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class InlineImage:
     """A PNG that the HTML shows as `cid:NAME`."""
 
     name: str
@@ -31,13 +31,13 @@ class Enclosure:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class MailContent:
     """What a mail says, whoever gets it. `html` may be empty; `root` is the chain's root in it."""
 
     subject: str
     text: str
     html: str = ""
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[InlineImage, ...] = ()
     enclosures: tuple[Enclosure, ...] = ()
     root: str | None = None
 
@@ -48,7 +48,7 @@ class Mailing:
 
     name: str
     recipients: tuple[str, ...]
-    letter: Letter
+    letter: MailContent
 
 
 def message_id(name: str, recipients: Iterable[str], sender: str) -> str:
@@ -63,7 +63,7 @@ def message_id(name: str, recipients: Iterable[str], sender: str) -> str:
 
 
 def compose(
-    letter: Letter, identity: str, sender: str, recipients: Sequence[str], made_at: datetime
+    letter: MailContent, identity: str, sender: str, recipients: Sequence[str], made_at: datetime
 ) -> bytes:
     """The whole message with CRLF line ends, as SMTP takes it."""
     message = EmailMessage(policy=_POLICY)

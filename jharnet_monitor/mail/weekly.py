@@ -10,7 +10,7 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.i18n.words import Words, words
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.mail.message import Enclosure, Letter, Mailing, Picture
+from jharnet_monitor.mail.message import Enclosure, InlineImage, MailContent, Mailing
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output.build import make
@@ -53,15 +53,17 @@ def weekly_mails(
     return [one for one in mailings if one.recipients], files
 
 
-def report_letter(summary: Summary, languages: Sequence[str]) -> tuple[Letter, list[OutputFile]]:
+def report_letter(
+    summary: Summary, languages: Sequence[str]
+) -> tuple[MailContent, list[OutputFile]]:
     """The mail with the report, and the report's files; raises `TypesettingError`."""
     files = list(make(drafts(summary, languages), ["pdf"]))
     parts = [_part(summary, words(language)) for language in languages]
     pictures = tuple(
-        Picture(part["picture"], set_picture("mail.typ", part["doc"], summary.made_at))
+        InlineImage(part["picture"], set_picture("mail.typ", part["doc"], summary.made_at))
         for part in parts
     )
-    letter = Letter(
+    letter = MailContent(
         subject=" · ".join(part["subject"] for part in parts),
         text=_RULE.join("\n".join(_lines(part)) for part in parts) + "\n",
         html=set_html("mail.html.j2", {"parts": parts}).decode(),
@@ -72,7 +74,7 @@ def report_letter(summary: Summary, languages: Sequence[str]) -> tuple[Letter, l
     return letter, files
 
 
-def root_letter(summary: Summary, languages: Sequence[str]) -> Letter | None:
+def root_letter(summary: Summary, languages: Sequence[str]) -> MailContent | None:
     """The mail with the period's root; None where nothing of the period is sealed yet."""
     if summary.root is None:
         return None
@@ -92,7 +94,7 @@ def root_letter(summary: Summary, languages: Sequence[str]) -> Letter | None:
                 ]
             )
         )
-    return Letter(" · ".join(subjects), _RULE.join(texts) + "\n", root=summary.root)
+    return MailContent(" · ".join(subjects), _RULE.join(texts) + "\n", root=summary.root)
 
 
 def _part(summary: Summary, one: Words) -> dict[str, Any]:

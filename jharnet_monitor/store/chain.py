@@ -42,7 +42,7 @@ Upto = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SealedPart:
     """The records of one kind in a sealed hour; `sha256` is over their lines."""
 
     records: int
@@ -50,7 +50,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainLink:
     """One sealed hour: `chunk` is what was hashed, `root` the chain's hash after it.
 
     `after` and `upto` are the last numbers of each table before it and in it; `pruned` says
@@ -66,9 +66,9 @@ class Link:
     pruned: Mapping[str, datetime]
 
     @property
-    def parts(self) -> dict[str, Part]:
+    def parts(self) -> dict[str, SealedPart]:
         """The parts by kind."""
-        return {kind: Part(**part) for kind, part in json.loads(self.chunk)["parts"].items()}
+        return {kind: SealedPart(**part) for kind, part in json.loads(self.chunk)["parts"].items()}
 
 
 class Chain:
@@ -108,7 +108,9 @@ class Chain:
             )
         return True
 
-    def links(self, since: datetime | None = None, until: datetime | None = None) -> list[Link]:
+    def links(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> list[ChainLink]:
         """The sealed hours that begin within [since, until), in the chain's order."""
         with reading(self._engine) as connection:
             every = list(_links(connection))
@@ -140,12 +142,12 @@ class Chain:
                 roots[day] = links.pop(0).root
         return roots
 
-    def records(self, of: Link) -> Iterator[tuple[str, bytes]]:
+    def records(self, of: ChainLink) -> Iterator[tuple[str, bytes]]:
         """Kind and line of each record of a sealed hour, in the order in which they were hashed."""
         with reading(self._engine) as connection:
             yield from _lines(connection, self._texts, of.after, of.upto)
 
-    def check(self) -> Iterator[tuple[Link, list[str]]]:
+    def check(self) -> Iterator[tuple[ChainLink, list[str]]]:
         """Recompute every link, in order; gives with each what is not as it was sealed."""
         root = GENESIS
         with reading(self._engine) as connection:
@@ -162,7 +164,7 @@ class Chain:
         """What is not as it was sealed, the first first; empty when all is."""
         return [problem for _, problems in self.check() for problem in problems]
 
-    def _parts(self, connection: Connection, after: Upto, upto: Upto) -> dict[str, Part]:
+    def _parts(self, connection: Connection, after: Upto, upto: Upto) -> dict[str, SealedPart]:
         hashes: dict[str, Any] = {}
         counts: dict[str, int] = {}
         for kind, line in _lines(connection, self._texts, after, upto):
@@ -170,10 +172,10 @@ class Chain:
                 hashes[kind], counts[kind] = hashlib.sha256(), 0
             hashes[kind].update(line)
             counts[kind] += 1
-        return {kind: Part(counts[kind], hashes[kind].hexdigest()) for kind in hashes}
+        return {kind: SealedPart(counts[kind], hashes[kind].hexdigest()) for kind in hashes}
 
 
-def chunk_text(begin: datetime, parts: Mapping[str, Part]) -> str:
+def chunk_text(begin: datetime, parts: Mapping[str, SealedPart]) -> str:
     """What is hashed for an hour."""
     told = {kind: {"records": p.records, "sha256": p.sha256} for kind, p in parts.items()}
     return canonical({"begin": format_utc(begin), "parts": told})
@@ -188,11 +190,11 @@ def link(root: str, chunk: str) -> str:
     return hashlib.sha256(bytes.fromhex(root) + chunk.encode()).hexdigest()
 
 
-def _differences(one: Link, found: Mapping[str, Part]) -> Iterator[str]:
+def _differences(one: ChainLink, found: Mapping[str, SealedPart]) -> Iterator[str]:
     """How the records of a sealed hour differ from what was sealed."""
     sealed = one.parts
     for kind in sorted({*sealed, *found}):
-        was, now = sealed.get(kind, Part(0, "")), found.get(kind, Part(0, ""))
+        was, now = sealed.get(kind, SealedPart(0, "")), found.get(kind, SealedPart(0, ""))
         if kind in one.pruned:
             if now.records:
                 yield f"{now.records} records of `{kind}` stand where all were pruned"
@@ -210,7 +212,7 @@ def _lines(
         yield from lines(connection, texts, table, first, last)
 
 
-def _links(connection: Connection) -> Iterator[Link]:
+def _links(connection: Connection) -> Iterator[ChainLink]:
     after: Upto = {}
     for row in connection.execute(select(t.chunks).order_by(t.chunks.c.number)).all():
         one = _link(row, after)
@@ -218,10 +220,10 @@ def _links(connection: Connection) -> Iterator[Link]:
         after = one.upto
 
 
-def _link(row: Row[Any], after: Upto) -> Link:
+def _link(row: Row[Any], after: Upto) -> ChainLink:
     pruned = {kind: t.from_ms(at) for kind, at in json.loads(row.pruned).items()}
     upto = json.loads(row.upto)
-    return Link(row.number, t.from_ms(row.begin), row.body, row.root, after, upto, pruned)
+    return ChainLink(row.number, t.from_ms(row.begin), row.body, row.root, after, upto, pruned)
 
 
 def _head(connection: Connection) -> tuple[Upto, str]:

@@ -36,7 +36,7 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class LoggedEvent:
     """Something an agent did, or the hub: `joined`, `left`, `goodbye`, `started`, `silent` …"""
 
     office: str
@@ -142,7 +142,7 @@ class EventLog:
         office: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-    ) -> list[Event]:
+    ) -> list[LoggedEvent]:
         """Events within [since, until), in order."""
         table = t.events
         query = select(table).order_by(table.c.at, table.c.number)
@@ -154,11 +154,11 @@ class EventLog:
             query = query.where(table.c.at < t.to_ms(until))
         with reading(self._engine) as connection:
             return [
-                Event(r.office, r.kind, t.from_ms(r.at), json.loads(r.data))
+                LoggedEvent(r.office, r.kind, t.from_ms(r.at), json.loads(r.data))
                 for r in connection.execute(query)
             ]
 
-    def events_before(self, office: str, before: datetime, count: int) -> list[Event]:
+    def events_before(self, office: str, before: datetime, count: int) -> list[LoggedEvent]:
         """The last `count` events of an office before a moment, in order."""
         table = t.events
         query = (
@@ -169,7 +169,9 @@ class EventLog:
         )
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
-        return [Event(r.office, r.kind, t.from_ms(r.at), json.loads(r.data)) for r in rows[::-1]]
+        return [
+            LoggedEvent(r.office, r.kind, t.from_ms(r.at), json.loads(r.data)) for r in rows[::-1]
+        ]
 
     def add_window(self, window: Window) -> None:
         """Keep a planned window."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine, Table, select
 
 from jharnet_monitor.store import tables as t
-from jharnet_monitor.store.chain import Link
+from jharnet_monitor.store.chain import ChainLink
 from jharnet_monitor.store.engine import reading
 from jharnet_monitor.store.interned_json import Texts
 from jharnet_monitor.store.records import FIELDS, SEALED
@@ -21,7 +21,7 @@ _ROWS = 20_000
 """Rows fetched at once."""
 
 
-class Row(NamedTuple):
+class ExportRow(NamedTuple):
     """One record: its fields as the chain's line has them, JSON ones as text.
 
     `values` holds the numbers of a measurement as JSON text without its brackets, in the order
@@ -40,7 +40,7 @@ class Export:
         self._engine = engine
         self._texts = texts
 
-    def quantities(self, probe: str, links: Sequence[Link]) -> list[str]:
+    def quantities(self, probe: str, links: Sequence[ChainLink]) -> list[str]:
         """Every name that a value of the probe has in these links, sorted."""
         m = t.measurements
         query = select(m.c.names).distinct().where(m.c.probe == probe, *_within(m, links))
@@ -49,7 +49,7 @@ class Export:
             found = {name for n in numbers for name in self._texts.parsed(connection, n)}
         return sorted(found)
 
-    def measurements(self, probe: str, links: Sequence[Link]) -> Iterator[Row]:
+    def measurements(self, probe: str, links: Sequence[ChainLink]) -> Iterator[ExportRow]:
         """A probe's records in these links, in the order in which they were sealed."""
         m = t.measurements
         plain, _ = FIELDS["measurements"]
@@ -66,26 +66,26 @@ class Export:
                 if number not in names:
                     names[number] = tuple(self._texts.parsed(connection, number))
                 body = self._texts.body(connection, conditions)
-                yield Row((*fields, body), names[number], values[1:-1])
+                yield ExportRow((*fields, body), names[number], values[1:-1])
 
-    def event_log(self, table: Table, links: Sequence[Link]) -> Iterator[Row]:
+    def event_log(self, table: Table, links: Sequence[ChainLink]) -> Iterator[ExportRow]:
         """A diary table's records in these links, in the order in which they were sealed."""
         plain, texts = FIELDS[table.name]
         columns = [table.c[name] for name in (*plain, *texts)]
         query = select(*columns).where(*_within(table, links)).order_by(table.c.number)
         with reading(self._engine) as connection:
             for row in connection.execute(query):
-                yield Row(tuple(row))
+                yield ExportRow(tuple(row))
 
 
 DIARY = tuple(table for table in SEALED if table is not t.measurements)
 
 
-def _within(table: Table, links: Sequence[Link]) -> list[Any]:
+def _within(table: Table, links: Sequence[ChainLink]) -> list[Any]:
     first = links[0].after.get(table.name, 0)
     return [table.c.number > first, table.c.number <= links[-1].upto.get(table.name, 0)]
 
 
-def kinds(links: Sequence[Link]) -> list[str]:
+def kinds(links: Sequence[ChainLink]) -> list[str]:
     """Every kind of record in these links, sorted."""
     return sorted({kind for link in links for kind in json.loads(link.chunk)["parts"]})

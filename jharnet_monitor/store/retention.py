@@ -20,7 +20,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.bulk_reader import Block, BulkReader
-from jharnet_monitor.store.chain import Chain, Link
+from jharnet_monitor.store.chain import Chain, ChainLink
 from jharnet_monitor.store.engine import reading, writing
 from jharnet_monitor.store.records import SEALED
 from jharnet_monitor.store.rows import canonical
@@ -30,7 +30,7 @@ _DIARY = frozenset(table.name for table in SEALED if table is not t.measurements
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class PrunedDay:
     """What remains of an office's day: runs by outcome, and the spread of each quantity.
 
     `values` hold for each quantity `n`, `sum`, `min`, `p5`, `p50`, `p95`, `max`.
@@ -67,7 +67,7 @@ class Retention:
 
     def days(
         self, since: date, until: date, office: str | None = None, probe: str | None = None
-    ) -> list[Day]:
+    ) -> list[PrunedDay]:
         """What remains of the days within [since, until)."""
         table = t.days
         query = select(table).where(table.c.day >= since, table.c.day < until)
@@ -76,9 +76,9 @@ class Retention:
                 query = query.where(column == wanted)
         with reading(self._engine) as connection:
             rows = connection.execute(query.order_by(*table.primary_key.columns)).all()
-        return [Day(r.day, r.office, r.probe, r.path, **json.loads(r.body)) for r in rows]
+        return [PrunedDay(r.day, r.office, r.probe, r.path, **json.loads(r.body)) for r in rows]
 
-    def _prune_hour(self, link: Link, kinds: set[str], zone: tzinfo) -> int:
+    def _prune_hour(self, link: ChainLink, kinds: set[str], zone: tzinfo) -> int:
         m = t.measurements
         here = (
             m.c.number > link.after.get(m.name, 0),

@@ -17,7 +17,7 @@ Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class RunTotals:
     """Everything ever recorded of an office's probe, path and outcome, pruned or not.
 
     `sent` and `received` are packets of latency runs; 0 for other probes.
@@ -38,13 +38,13 @@ class Tallies:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def all(self) -> list[Tally]:
+    def all(self) -> list[RunTotals]:
         """Every total; fast, whatever the size of the database."""
         table = t.tallies
         query = select(table).order_by(*table.primary_key.columns)
         with reading(self._engine) as connection:
             return [
-                Tally(r.office, r.probe, r.path, Outcome(r.outcome), r.runs, r.sent, r.received)
+                RunTotals(r.office, r.probe, r.path, Outcome(r.outcome), r.runs, r.sent, r.received)
                 for r in connection.execute(query)
             ]
 

@@ -51,7 +51,7 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class LatencyDay:
     """Latency and loss of 24 hours in buckets; None where nothing was measured."""
 
     begin: datetime
@@ -67,7 +67,7 @@ class Day:
         return [value for value in self.latency if value is not None]
 
 
-def day(measurements: Iterable[Measurement], now: datetime) -> Day:
+def day(measurements: Iterable[Measurement], now: datetime) -> LatencyDay:
     """Sort latency measurements into buckets of `BUCKET_MINUTES` up to now."""
     width = timedelta(minutes=BUCKET_MINUTES)
     begin = now - _BUCKETS * width
@@ -82,7 +82,7 @@ def day(measurements: Iterable[Measurement], now: datetime) -> Day:
             medians[bucket].append(values["rtt_p50_seconds"])
         sent[bucket] += int(values.get("sent", 0))
         received[bucket] += int(values.get("received", 0))
-    return Day(
+    return LatencyDay(
         begin,
         tuple(median(held) if held else None for held in medians),
         tuple(1 - r / s if s else None for s, r in zip(sent, received, strict=True)),
@@ -91,7 +91,7 @@ def day(measurements: Iterable[Measurement], now: datetime) -> Day:
     )
 
 
-def line_chart(day_: Day, limit: float, zone: ZoneInfo) -> Chart:
+def line_chart(day_: LatencyDay, limit: float, zone: ZoneInfo) -> Chart:
     """Latency as a line; where nothing answered there is a gap."""
     top = nice_top(max(day_.latencies, default=0.0))
     lines, points = [], []
@@ -105,7 +105,7 @@ def line_chart(day_: Day, limit: float, zone: ZoneInfo) -> Chart:
     return Chart(top, tuple(lines), (), _limit(limit, top), _hours(day_.begin, zone))
 
 
-def column_chart(day_: Day, limit: float, zone: ZoneInfo) -> Chart:
+def column_chart(day_: LatencyDay, limit: float, zone: ZoneInfo) -> Chart:
     """Loss as columns; a bucket without loss, or without packets, has none.
 
     An outage loses everything, and would make all other loss too small to see: the chart ends at

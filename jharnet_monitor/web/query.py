@@ -14,6 +14,7 @@ from multidict import MultiMapping
 from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.profiles import Profile
+from jharnet_monitor.store import Window
 from jharnet_monitor.web.errors import Refusal, unknown_office
 
 DEFAULT_LIMIT = 1000
@@ -123,16 +124,6 @@ def parse_drill(data: Mapping[str, Any], default_profile: Profile) -> tuple[Prof
             400, f"`minutes` must be a number from {SHORTEST_DRILL:g} to {LONGEST_DRILL:g}"
         )
     return profile, float(minutes)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A planned window; `office` None means all of them."""
-
-    office: str | None
-    begin: datetime
-    end: datetime
-    reason: str
 
 
 def parse_window(data: Mapping[str, Any], offices: Sequence[str], now: datetime) -> Window:

@@ -116,7 +116,7 @@ def _headline(live: Live, rows: tuple[OfficeRow, ...], formats: Formats) -> tupl
 def office_row(live: Live, office: Office, formats: Formats) -> OfficeRow:
     """One office."""
     state, t = live.offices[office.id], formats.words
-    reader = _Reader(live, office, state, formats)
+    reader = _OfficeFigures(live, office, state, formats)
     return OfficeRow(
         id=office.id,
         name=office.name_in(t.language),
@@ -153,7 +153,7 @@ def _seen(last_seen: datetime | None, formats: Formats) -> Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class _OfficeFigures:
     """Reads the figures of one office off its newest measurements."""
 
     live: Live

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.evidence import Evidence
+from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.sealed import parsed, sealed_until
 from jharnet_monitor.dossier.settings import read_settings
@@ -182,7 +182,7 @@ def case_of(place: Filed, forger: Forger) -> Case:
     """The case from which the papers of a dossier were set."""
     config = read_settings(forger.json("settings.json"))
     return Case(config, place.period, sealed_until(MADE_AT, place.period.end), MADE_AT,
-                forger.json("claims.json"), Evidence(config, place.period),
+                forger.json("claims.json"), DossierEvidence(config, place.period),
                 parsed(forger.files["chain/links.jsonl"]), forger.json("chain/mailed-roots.json"),
                 forger.files["SHA256SUMS"].decode())  # fmt: skip
 

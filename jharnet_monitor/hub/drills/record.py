@@ -13,7 +13,7 @@ from jharnet_monitor.profiles import AUDIO_LINE_RATE, Profile, rungs_below
 TILE_RATE = 130_000
 """bit/s of one small picture (180 lines) with its headers. Chromium shows 180p from about 85 kbit/s
 of video on; the WebRTC library aims at 150 where nothing holds it back."""
-OWN_TILE = Profile.P360
+OWN_TILE = Profile.P360.value
 """What an office sends in the gallery: enough to be shown larger when its turn to speak comes."""
 
 
@@ -50,7 +50,7 @@ def gallery(joined: int) -> dict[str, Any] | None:
     return {"profile": (fitting or wide[-1:])[0].name, "up": OWN_TILE}
 
 
-_FULL = (Profile.P360, Profile.P540, Profile.P720)
+_FULL = (Profile.P360.value, Profile.P540, Profile.P720)
 
 
 def outcome(measurement: Measurement) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from aiohttp.payload import Payload
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.counters import CounterSeries
 from jharnet_monitor.probes.bandwidth.http_transfer import POLL_SECONDS
-from jharnet_monitor.probes.bandwidth.tcp import Connections, pour
+from jharnet_monitor.probes.bandwidth.tcp import TcpConnections, pour
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 from jharnet_monitor.probes.bandwidth.udp_agent import AgentUdpChannel
 from jharnet_monitor.probes.base import AgentContext, Channel
@@ -88,7 +88,7 @@ class _Transfer(ABC):
 
     def __init__(self, context: AgentContext) -> None:
         self._context = context
-        self._connections = Connections()
+        self._connections = TcpConnections()
         self._error: str | None = None
 
     async def run(self, urls: list[str]) -> None:
@@ -181,7 +181,7 @@ class _Upload(_Transfer):
 class _Noise(Payload):
     """A request body without end, which makes its connection known and paces it."""
 
-    def __init__(self, rate: float, connections: Connections) -> None:
+    def __init__(self, rate: float, connections: TcpConnections) -> None:
         super().__init__(None, content_type="application/octet-stream")
         self._rate = rate
         self._connections = connections

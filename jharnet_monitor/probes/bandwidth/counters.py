@@ -29,7 +29,7 @@ class CounterSeriesError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CounterReading:
     """Cumulative counts at a moment of the counting end's monotonic clock."""
 
     seconds: float
@@ -43,7 +43,7 @@ class CounterSeries:
 
     mss: int = MSS
     header: int = MTU - MSS
-    points: list[Point] = field(default_factory=list)
+    points: list[CounterReading] = field(default_factory=list)
 
     def arrived(self, moment: float, infos: Sequence[TcpInfo], payload: int) -> bool:
         """The receiving end of one or more connections; True when a point was added.
@@ -75,7 +75,7 @@ class CounterSeries:
             or len(self.points) >= MAX_POINTS
         ):
             return False
-        self.points.append(Point(moment, segments, payload))
+        self.points.append(CounterReading(moment, segments, payload))
         return True
 
     def samples(self) -> list[Sample]:
@@ -138,10 +138,10 @@ def _count(value: Any) -> int:
     return value
 
 
-def _point(row: Any) -> Point:
+def _point(row: Any) -> CounterReading:
     if not isinstance(row, list) or len(row) != 3:
         raise CounterSeriesError("a point has a time and two counts")
     moment = row[0]
     if not isinstance(moment, int | float) or not math.isfinite(moment) or not 0 <= moment < 1e6:
         raise CounterSeriesError("a point needs its time")
-    return Point(moment / 1000, _count(row[1]), _count(row[2]))
+    return CounterReading(moment / 1000, _count(row[1]), _count(row[2]))

@@ -18,7 +18,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.line.throughput import stable
 from jharnet_monitor.probes.bandwidth.counters import CounterSeries
 from jharnet_monitor.probes.bandwidth.plan import Limits
-from jharnet_monitor.probes.bandwidth.tcp import Connection, Connections, pour
+from jharnet_monitor.probes.bandwidth.tcp import TcpConnection, TcpConnections, pour
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 
 POLL_SECONDS = 0.004
@@ -45,7 +45,7 @@ class Ended(StrEnum):
 
 
 @dataclass(slots=True)
-class Flow:
+class TransferResult:
     """What the hub saw of one transfer, on its monotonic clock.
 
     `late` is the share of it that the hub's host overslept.
@@ -97,8 +97,8 @@ class Exchange(ABC):
         self._arrived = asyncio.Event()
         self._over = asyncio.Event()
         self._pumps: list[asyncio.Task[None]] = []
-        self._connections = Connections()
-        self.flow = Flow()
+        self._connections = TcpConnections()
+        self.flow = TransferResult()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One connection of the transfer, until it is over; `serve_transfer` checks whose."""
@@ -119,7 +119,7 @@ class Exchange(ABC):
             await asyncio.gather(pumping, over, return_exceptions=True)
         return response
 
-    async def finished(self) -> Flow:
+    async def finished(self) -> TransferResult:
         """The flow once it is over; raises `TimeoutError` when the agent never came for it."""
         try:
             async with asyncio.timeout(ARRIVAL_SECONDS):
@@ -136,7 +136,7 @@ class Exchange(ABC):
 
     @abstractmethod
     async def _pump(
-        self, request: web.Request, response: web.StreamResponse, connection: Connection
+        self, request: web.Request, response: web.StreamResponse, connection: TcpConnection
     ) -> None:
         """Move the data of one connection, for ever."""
 
@@ -185,7 +185,7 @@ class Download(Exchange):
     """Hub to agent: counted here by what the agent's kernel acknowledges, there by what came."""
 
     async def _pump(
-        self, request: web.Request, response: web.StreamResponse, connection: Connection
+        self, request: web.Request, response: web.StreamResponse, connection: TcpConnection
     ) -> None:
         connection.pace(self._share)
         await response.prepare(request)
@@ -200,7 +200,7 @@ class Upload(Exchange):
     """Agent to hub: counted here, where it arrives."""
 
     async def _pump(
-        self, request: web.Request, response: web.StreamResponse, connection: Connection
+        self, request: web.Request, response: web.StreamResponse, connection: TcpConnection
     ) -> None:
         clock, begun, taken = self._clock, self._clock.monotonic(), 0
         async for chunk in request.content.iter_any():

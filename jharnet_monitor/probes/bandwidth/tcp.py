@@ -52,7 +52,7 @@ async def pour(write: Callable[[bytes], Awaitable[None]]) -> None:
         await write(block)
 
 
-class Connection:
+class TcpConnection:
     """The socket below a transport, which is asked for early: below TLS it is gone at the end."""
 
     def __init__(self, transport: asyncio.BaseTransport | None) -> None:
@@ -90,15 +90,15 @@ class Connection:
         return self._socket is not None
 
 
-class Connections:
+class TcpConnections:
     """The parallel connections of one stream, counted together."""
 
     def __init__(self) -> None:
-        self._all: list[Connection] = []
+        self._all: list[TcpConnection] = []
 
-    def add(self, transport: asyncio.BaseTransport | None) -> Connection:
+    def add(self, transport: asyncio.BaseTransport | None) -> TcpConnection:
         """One more."""
-        connection = Connection(transport)
+        connection = TcpConnection(transport)
         self._all.append(connection)
         return connection
 

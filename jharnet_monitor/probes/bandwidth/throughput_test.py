@@ -21,7 +21,13 @@ from jharnet_monitor.judge.line.throughput import (
 )
 from jharnet_monitor.model import Cause, Direction, Route
 from jharnet_monitor.probes.bandwidth.counters import CounterSeries, CounterSeriesError
-from jharnet_monitor.probes.bandwidth.http_transfer import Download, Ended, Exchange, Flow, Upload
+from jharnet_monitor.probes.bandwidth.http_transfer import (
+    Download,
+    Ended,
+    Exchange,
+    TransferResult,
+    Upload,
+)
 from jharnet_monitor.probes.bandwidth.packet_trains import FEWEST_TRIPS, Test
 from jharnet_monitor.probes.bandwidth.plan import PACE_REACHED, Plan
 from jharnet_monitor.probes.bandwidth.udp import SMALL_IP_BYTES
@@ -101,7 +107,7 @@ class FullTest(Test):
 
     async def _beside_pings(
         self, direction: Direction, exchange: Exchange
-    ) -> tuple[Flow, Mapping[str, Any], list[Trip]]:
+    ) -> tuple[TransferResult, Mapping[str, Any], list[Trip]]:
         """The transfer, and the pings that were sent beside it."""
         if self._side is None:
             return *await self._transfer(direction, exchange), []
@@ -112,7 +118,7 @@ class FullTest(Test):
 
     async def _transfer(
         self, direction: Direction, exchange: Exchange
-    ) -> tuple[Flow, Mapping[str, Any]]:
+    ) -> tuple[TransferResult, Mapping[str, Any]]:
         name = direction.transfer
         limits = self._plan.of_direction(direction)
         each = range(limits.connections)
@@ -139,7 +145,9 @@ class FullTest(Test):
             raise NoData(Cause.AGENT_LOST, f"{name}: {str(report['error'])[:200]}")
         return flow, report
 
-    def _rate(self, direction: Direction, flow: Flow, report: Mapping[str, Any]) -> Estimate:
+    def _rate(
+        self, direction: Direction, flow: TransferResult, report: Mapping[str, Any]
+    ) -> Estimate:
         """The receiver's estimate; a download's is held against what the hub saw acknowledged."""
         name = direction.transfer
         counted = flow.series.samples()
@@ -185,7 +193,7 @@ class FullTest(Test):
             self._limited(direction, "loss")
 
 
-def _check_end(direction: Direction, flow: Flow) -> None:
+def _check_end(direction: Direction, flow: TransferResult) -> None:
     """Raise what a transfer that did not run to its end means."""
     name = direction.transfer
     if flow.late > LATE_SHARE:
@@ -197,7 +205,11 @@ def _check_end(direction: Direction, flow: Flow) -> None:
 
 
 def _loaded(
-    direction: Direction, flow: Flow, report: Mapping[str, Any], trips: list[Trip], rate: float
+    direction: Direction,
+    flow: TransferResult,
+    report: Mapping[str, Any],
+    trips: list[Trip],
+    rate: float,
 ) -> float | None:
     """Mean round-trip time while the stream ran: of the pings, or else of the stream itself."""
     if len(trips) >= FEWEST_TRIPS:
@@ -208,14 +220,14 @@ def _loaded(
     return float(value) if isinstance(value, int | float) and 0 < value < 60 else None
 
 
-def _late(trips: list[Trip], flow: Flow) -> float | None:
+def _late(trips: list[Trip], flow: TransferResult) -> float | None:
     """Mean round-trip time in the second half of the test."""
     middle = (flow.begun + flow.stopped) / 2
     late = [trip.seconds for trip in trips if middle <= trip.sent <= flow.stopped]
     return fmean(late) if late else None
 
 
-def _loss(direction: Direction, flow: Flow, report: Mapping[str, Any]) -> float:
+def _loss(direction: Direction, flow: TransferResult, report: Mapping[str, Any]) -> float:
     """Share of the sender's payload that it had to send again."""
     if direction is Direction.DOWN:
         again = sum(info.bytes_retransmitted for info in flow.infos)
@@ -225,7 +237,7 @@ def _loss(direction: Direction, flow: Flow, report: Mapping[str, Any]) -> float:
     return min(1.0, again / sent) if sent else 0.0
 
 
-def _window(direction: Direction, flow: Flow, report: Mapping[str, Any]) -> float:
+def _window(direction: Direction, flow: TransferResult, report: Mapping[str, Any]) -> float:
     """Share of the time in which the receiver's window held the sender back."""
     if direction is Direction.DOWN:
         return max((info.window_share for info in flow.infos), default=0.0)

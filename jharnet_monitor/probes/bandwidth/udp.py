@@ -33,7 +33,7 @@ STEP_SECONDS = 0.001
 """The wall clock moved by more between two readings: somebody set it."""
 
 
-class Kind(IntEnum):
+class DatagramKind(IntEnum):
     """What a datagram is."""
 
     KNOCK = 1
@@ -49,7 +49,7 @@ class Datagram:
     `held` is how long its sender had held what it answers, in microseconds.
     """
 
-    kind: Kind
+    kind: DatagramKind
     number: int
     held: int
     moment: float
@@ -72,7 +72,9 @@ class DatagramSocket:
         """The local port."""
         return int(self._socket.getsockname()[1])
 
-    def send(self, kind: Kind, number: int, held: int = 0, ip_bytes: int = SMALL_IP_BYTES) -> None:
+    def send(
+        self, kind: DatagramKind, number: int, held: int = 0, ip_bytes: int = SMALL_IP_BYTES
+    ) -> None:
         """Send to the peer; what the kernel does not take counts as lost on the way."""
         if self.peer is not None:
             head = _HEADER.pack(_MAGIC, kind, number, held, self._code(kind, number, held))
@@ -84,13 +86,13 @@ class DatagramSocket:
         """Send full packets as fast as it goes; gives the seconds that took."""
         begun = time.perf_counter()
         for number in range(packets):
-            self.send(Kind.TRAIN, number, ip_bytes=FULL_IP_BYTES)
+            self.send(DatagramKind.TRAIN, number, ip_bytes=FULL_IP_BYTES)
         return time.perf_counter() - begun
 
     def answer(self, ping: Datagram) -> None:
         """Echo a ping, with how long it had to wait here for this program to come to it."""
         held = round((time.monotonic() - ping.moment) * 1e6)
-        self.send(Kind.PONG, ping.number, max(0, min(held, 0xFFFFFFFF)))
+        self.send(DatagramKind.PONG, ping.number, max(0, min(held, 0xFFFFFFFF)))
 
     def _code(self, kind: int, number: int, held: int) -> bytes:
         said = struct.pack("!BII", kind, number, held)
@@ -109,10 +111,10 @@ class DatagramSocket:
             magic, kind, number, held, code = _HEADER.unpack_from(data)
             if magic != _MAGIC or not hmac.compare_digest(code, self._code(kind, number, held)):
                 continue
-            if kind == Kind.KNOCK:
+            if kind == DatagramKind.KNOCK:
                 self.peer = sender[:2]
-            if kind in iter(Kind):
-                yield Datagram(Kind(kind), number, held, moment)
+            if kind in iter(DatagramKind):
+                yield Datagram(DatagramKind(kind), number, held, moment)
 
     def _moment(self, stamps: list[bytes]) -> float:
         """The kernel's stamp in monotonic time; the reading time if the wall clock was set."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from jharnet_monitor.probes.bandwidth.udp import Datagram, DatagramSocket, Kind, dial
+from jharnet_monitor.probes.bandwidth.udp import Datagram, DatagramKind, DatagramSocket, dial
 
 KNOCKS, KNOCK_SPACING_SECONDS = 20, 0.1
 MOST_PACKETS = 100
@@ -48,7 +48,7 @@ class AgentUdpChannel:
         for number in range(KNOCKS):
             if self._met:
                 return
-            sock.send(Kind.KNOCK, number)
+            sock.send(DatagramKind.KNOCK, number)
             await asyncio.sleep(KNOCK_SPACING_SECONDS)
 
     def _take(self, datagram: Datagram) -> None:
@@ -56,9 +56,9 @@ class AgentUdpChannel:
         self._answered += 1
         if self._socket is None or self._answered > MOST_DATAGRAMS:
             return
-        if datagram.kind is Kind.PING:
+        if datagram.kind is DatagramKind.PING:
             self._socket.answer(datagram)
-        elif datagram.kind is Kind.TRAIN and len(self._arrivals) < MOST_PACKETS:
+        elif datagram.kind is DatagramKind.TRAIN and len(self._arrivals) < MOST_PACKETS:
             self._arrivals.append((datagram.number, datagram.moment))
 
     def listen(self, message: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from jharnet_monitor.probes.bandwidth.udp import (
     FULL_IP_BYTES,
     SMALL_IP_BYTES,
     Datagram,
+    DatagramKind,
     DatagramSocket,
-    Kind,
     bind,
 )
 from jharnet_monitor.probes.base import Channel
@@ -98,21 +98,21 @@ class UdpChannel:
     def _take(self, datagram: Datagram) -> None:
         self._news.set()
         match datagram.kind:
-            case Kind.KNOCK:
+            case DatagramKind.KNOCK:
                 self._knocked.set()
-            case Kind.PONG if datagram.number in self._sent:
+            case DatagramKind.PONG if datagram.number in self._sent:
                 sent = self._sent.pop(datagram.number)
                 held = min(datagram.held / 1e6, MOST_HELD_SECONDS)
                 self._trips.append(Trip(sent, max(0.0, datagram.moment - sent - held)))
                 self.bytes_up += SMALL_IP_BYTES
-            case Kind.TRAIN if len(self._arrivals) < TRAIN_PACKETS:
+            case DatagramKind.TRAIN if len(self._arrivals) < TRAIN_PACKETS:
                 self._arrivals.append(Arrival(datagram.number, datagram.moment))
                 self.bytes_up += FULL_IP_BYTES
 
     def _ping(self) -> None:
         self._number += 1
         self._sent[self._number] = self._clock.monotonic()
-        self._socket.send(Kind.PING, self._number)
+        self._socket.send(DatagramKind.PING, self._number)
         self.bytes_down += SMALL_IP_BYTES
 
     async def round_trips(self, count: int, spacing: float) -> list[float]:

@@ -59,7 +59,7 @@ async def run(context: ProbeContext) -> Reading:
         )
     except ChannelClosed as error:
         raise NoData(Cause.AGENT_LOST, str(error)) from error
-    dialogue, meter = Dialogue(channel), Meter()
+    dialogue, meter = Dialogue(channel), CallMeter()
     try:
         told = await _hold(context, dialogue, top, seconds, meter)
     except CallFailed as error:
@@ -76,7 +76,7 @@ async def run(context: ProbeContext) -> Reading:
 
 
 @dataclass(slots=True)
-class Meter:
+class CallMeter:
     """What a call took of the office's byte budget, whatever became of it."""
 
     bytes: int = 0
@@ -101,7 +101,7 @@ def _as_probe_error(error: CallFailed) -> ProbeError:
 
 
 async def _hold(
-    context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: float, meter: Meter
+    context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: float, meter: CallMeter
 ) -> Reading:
     message = await dialogue.hear("offer")
     offer, browser = message.get("sdp"), message.get("client") == BROWSER
@@ -150,7 +150,7 @@ async def _watched(call: Call, watch: Callable[[LiveSample], None] | None) -> No
 
 
 @asynccontextmanager
-async def metered(call: Call, meter: Meter) -> AsyncIterator[None]:
+async def metered(call: Call, meter: CallMeter) -> AsyncIterator[None]:
     """Read the meter at the call's end, however it ends."""
     try:
         yield

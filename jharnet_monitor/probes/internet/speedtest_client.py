@@ -60,7 +60,7 @@ def cause_of(error: BaseException) -> Cause:
     return Cause.OFFLINE
 
 
-class Meter:
+class SocketMeter:
     """The kernel's counters over every socket of one direction, also those already closed."""
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ class _PacedResponse:
 class _Opener(OpenerDirector):
     """speedtest-cli's opener, whose sockets are watched and whose errors are not lost."""
 
-    def __init__(self, meter: Meter, stop: threading.Event, pacer: Pacer) -> None:
+    def __init__(self, meter: SocketMeter, stop: threading.Event, pacer: Pacer) -> None:
         super().__init__()
         self._meter = meter
         self._stop = stop
@@ -203,7 +203,7 @@ class Client(speedtest.Speedtest):  # type: ignore[misc]
     """speedtest-cli, which with a server named asks no public service for anything."""
 
     def __init__(
-        self, meter: Meter, stop: threading.Event, pacer: Pacer, server: str | None, run: str
+        self, meter: SocketMeter, stop: threading.Event, pacer: Pacer, server: str | None, run: str
     ) -> None:
         self._meter = meter
         self._stop = stop

@@ -30,8 +30,8 @@ from jharnet_monitor.probes.internet.speedtest_client import (
     TIMEOUT_SECONDS,
     Client,
     ClientError,
-    Meter,
     Pacer,
+    SocketMeter,
     SpeedtestError,
     cause_of,
 )
@@ -86,7 +86,7 @@ class Run:
 
     def __init__(self, order: dict[str, Any]) -> None:
         self._order = order
-        self._meter = Meter()
+        self._meter = SocketMeter()
         self._stop = threading.Event()
         self._late = 0.0
         self._threads = max(1, min(MOST_THREADS, int(order["threads"])))

@@ -20,7 +20,7 @@ from jharnet_monitor.probes.base import NoData
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.pinger import Pinger, family_of
 from jharnet_monitor.probes.latency.target import Network, Reachability, Target, Watch, targets
-from jharnet_monitor.probes.latency.window import LatencySummary, Period
+from jharnet_monitor.probes.latency.window import LatencySummary, PingWindow
 
 log = logging.getLogger(__name__)
 
@@ -141,10 +141,10 @@ class LatencyMonitor:
             now = self._clock.monotonic()
             if period is not None:
                 period.close(now, self._packets)
-            period = Period(number, self._clock.now(), now, partial(self._done, watch))
+            period = PingWindow(number, self._clock.now(), now, partial(self._done, watch))
         watch.send(self._network, period)
 
-    def _done(self, watch: Watch, period: Period) -> None:
+    def _done(self, watch: Watch, period: PingWindow) -> None:
         """A period's last request is settled."""
         if watch.target.office is not None and watch.target.measured and period.due:
             address = watch.address[0] if watch.address else None

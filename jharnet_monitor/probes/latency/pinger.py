@@ -46,7 +46,7 @@ class Stray(StrEnum):
     """Right source, identifier and sequence, but not the bytes that were sent."""
 
 
-class Flow(Protocol):
+class EchoListener(Protocol):
     """Who asked: hears what became of each of its requests."""
 
     def settled(self, echo: Echo) -> None:
@@ -65,11 +65,24 @@ class Echo:
     of the sending is not known well enough. `mark` is the caller's own.
     """
 
-    __slots__ = ("doubtful", "flow", "lane", "mark", "offset_ns", "payload", "received", "rtt",
-                 "sent_ns", "sequence", "source", "timed", "waiting")  # fmt: skip
+    __slots__ = (
+        "doubtful",
+        "lane",
+        "listener",
+        "mark",
+        "offset_ns",
+        "payload",
+        "received",
+        "rtt",
+        "sent_ns",
+        "sequence",
+        "source",
+        "timed",
+        "waiting",
+    )  # fmt: skip
 
-    def __init__(self, flow: Flow, source: str, mark: Any) -> None:
-        self.flow = flow
+    def __init__(self, listener: EchoListener, source: str, mark: Any) -> None:
+        self.listener = listener
         self.source = source
         self.mark = mark
         self.waiting = self.timed = True
@@ -130,7 +143,7 @@ class Pinger:
             lane = self._lanes[family] = _Lane(socket, self._time.monotonic_ns())
         return lane.socket
 
-    def send(self, flow: Flow, address: SocketAddress, mark: Any = None) -> Echo:
+    def send(self, listener: EchoListener, address: SocketAddress, mark: Any = None) -> Echo:
         """Send one request; raises `OSError` when it did not leave: then it was not sent."""
         family = family_of(address)
         lane = self._lanes.get(family)
@@ -142,7 +155,7 @@ class Pinger:
         if held is not None and held.waiting:
             raise OSError(errno.ENOBUFS, "65536 echo requests are waiting for their replies")
         self._count += 1
-        echo = Echo(flow, address[0], mark)
+        echo = Echo(listener, address[0], mark)
         echo.lane = lane
         echo.sequence = sequence
         echo.payload = self._cookie + (self._count & 0xFFFFFFFF).to_bytes(4, "big") + _PATTERN
@@ -198,9 +211,9 @@ class Pinger:
         if echo is None or echo.source != reply.source:
             self.strange += 1
         elif reply.payload != echo.payload:
-            echo.flow.stray(echo, Stray.CORRUPTED)
+            echo.listener.stray(echo, Stray.CORRUPTED)
         elif not echo.waiting:
-            echo.flow.stray(echo, Stray.DUPLICATE if echo.received else Stray.LATE)
+            echo.listener.stray(echo, Stray.DUPLICATE if echo.received else Stray.LATE)
         else:
             arrived = None
             if reply.stamp is not None and echo.timed:
@@ -209,7 +222,7 @@ class Pinger:
                 self.steps += between.stepped
             self._accept(echo, arrived)
             if not echo.received:
-                echo.flow.stray(echo, Stray.LATE)
+                echo.listener.stray(echo, Stray.LATE)
 
     def _accept(self, echo: Echo, arrived: int | None) -> None:
         """Settle a request with its reply, unless that came after the time-out."""
@@ -276,4 +289,4 @@ class _Lane:
 def _settle(echo: Echo, received: bool | None) -> None:
     echo.waiting = False
     echo.received = received
-    echo.flow.settled(echo)
+    echo.listener.settled(echo)

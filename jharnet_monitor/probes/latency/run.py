@@ -9,7 +9,7 @@ from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.icmp import EchoSocket, Family
 from jharnet_monitor.probes.latency.pinger import Pinger, family_of
 from jharnet_monitor.probes.latency.probe import PACKETS, PACKETS_PER_SECOND
-from jharnet_monitor.probes.latency.statistics import Tally
+from jharnet_monitor.probes.latency.statistics import EchoTally
 
 
 def measured_address(office: Office) -> tuple[str, str]:
@@ -36,7 +36,7 @@ async def run(context: ProbeContext) -> Reading:
     role, host = measured_address(context.office)
     address = await resolve(host)
     pinger = Pinger(settings.timeout, settings.dscp)
-    tally = Tally()
+    tally = EchoTally()
     try:
         socket = _open(pinger, family_of(address))
         for number in range(int(context.options.get("packets", PACKETS))):

@@ -16,7 +16,7 @@ _ENOUGH = 0.5
 """A run of which less than this share was sent says too little about its time."""
 
 
-class Tally:
+class EchoTally:
     """The requests of one run. `rtts` are in seconds, in the order of the replies' arrival.
 
     A request that the kernel refused was not sent: it is in `refused`, by the error's name, and

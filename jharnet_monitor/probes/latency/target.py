@@ -13,8 +13,8 @@ from jharnet_monitor.config.schema import LatencyProbe
 from jharnet_monitor.judge.outages.debounce import Debouncer
 from jharnet_monitor.probes.dns import SocketAddress
 from jharnet_monitor.probes.latency.icmp import Family
-from jharnet_monitor.probes.latency.pinger import Echo, Flow, Stray, socket_address
-from jharnet_monitor.probes.latency.window import Period
+from jharnet_monitor.probes.latency.pinger import Echo, EchoListener, Stray, socket_address
+from jharnet_monitor.probes.latency.window import PingWindow
 
 Role = Literal["router", "pc", "gateway"]
 
@@ -53,7 +53,7 @@ class Network(Protocol):
     def open(self, family: Family) -> object:
         """Be ready to send in a family; raises `PingNotAllowed`."""
 
-    def send(self, flow: Flow, address: SocketAddress, mark: Any = None) -> object:
+    def send(self, listener: EchoListener, address: SocketAddress, mark: Any = None) -> object:
         """Send one request; raises `OSError` when it did not leave."""
 
     def beat(self) -> None:
@@ -78,7 +78,7 @@ def targets(config: Config) -> list[Target]:
 
 
 class Watch:
-    """A target, the requests to it, and whether it answers. Requests carry their `Period`."""
+    """A target, the requests to it, and whether it answers. Requests carry their `PingWindow`."""
 
     def __init__(
         self,
@@ -89,11 +89,11 @@ class Watch:
         on_waver: Callable[[Watch], None],
     ) -> None:
         self.target = target
-        self.period: Period | None = None
+        self.period: PingWindow | None = None
         self._clock = clock
         self._tell = on_reachability
         self._on_waver = on_waver
-        self._check = _Check(self)
+        self._check = _CheckListener(self)
         # The gateway is decided first, so that no office is blamed for headquarters' own line.
         self._down_after = settings.down_after - (target.role == "gateway")
         self._damping = Debouncer(self._down_after, settings.up_after, clock.monotonic())
@@ -119,7 +119,7 @@ class Watch:
         """Answering so far, but not the last request: worth a closer look."""
         return self._damping.answers is True and self._damping.misses > 0
 
-    def send(self, network: Network, period: Period) -> None:
+    def send(self, network: Network, period: PingWindow) -> None:
         """Send the request that is due now; it counts in `period`."""
         self.period = period
         if self.address is None:
@@ -146,7 +146,7 @@ class Watch:
 
     def settled(self, echo: Echo) -> None:
         """Count a scheduled request in the period in which it was sent, and judge by it."""
-        period: Period = echo.mark
+        period: PingWindow = echo.mark
         if echo.received:
             self.heard(echo)
         elif echo.received is False:
@@ -186,8 +186,8 @@ class Watch:
         self._tell(Reachability(self.target, self.answers, now - ago, now))
 
 
-class _Check:
-    """The flow of a watch's checks."""
+class _CheckListener:
+    """Hears the replies to a watch's checks."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch

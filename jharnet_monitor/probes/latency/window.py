@@ -8,7 +8,7 @@ from datetime import datetime
 
 from jharnet_monitor.probes.base import ProbeError, Reading
 from jharnet_monitor.probes.latency.pinger import Echo
-from jharnet_monitor.probes.latency.statistics import Tally
+from jharnet_monitor.probes.latency.statistics import EchoTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class LatencySummary:
     rtts: tuple[float, ...]
 
 
-class Period(Tally):
+class PingWindow(EchoTally):
     """The requests of one target that were sent in one period; done when each is settled.
 
     A request belongs to the period in which it was sent, however late its reply or time-out:
@@ -37,7 +37,7 @@ class Period(Tally):
     """
 
     def __init__(
-        self, number: int, started_at: datetime, started: float, done: Callable[[Period], None]
+        self, number: int, started_at: datetime, started: float, done: Callable[[PingWindow], None]
     ) -> None:
         super().__init__()
         self.number = number

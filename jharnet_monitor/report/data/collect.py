@@ -30,9 +30,9 @@ from jharnet_monitor.report.data.aggregate import (
     speed,
 )
 from jharnet_monitor.report.data.assessment_json import judged
-from jharnet_monitor.report.data.summary import Latency, OfficeSummary, Point, SpeedTest
+from jharnet_monitor.report.data.summary import Latency, OfficeSummary, SpeedTest, TrendPoint
 from jharnet_monitor.store.bulk_reader import Block, Extent, Packets
-from jharnet_monitor.store.retention import Day
+from jharnet_monitor.store.retention import PrunedDay
 
 DOWN, UP = (f"{direction.transfer}_bits_per_second" for direction in Direction)
 LINE = (Route.JHARNET, Route.TRAINS)
@@ -160,12 +160,12 @@ class Collector:
             seconds, down, up = (block.values[name] for name in ("window_seconds", DOWN, UP))
             self._traffic.add(block.starts, seconds, down, up)
 
-    def add_kept(self, kept: Day) -> None:
+    def add_kept(self, kept: PrunedDay) -> None:
         """Count a day whose minutes were pruned: only how they were spread is left of it."""
         if kept.path == Route.JHARNET:
             self._kept[kept.day] = kept.values
 
-    def summary(self, spans: Sequence[Span], history: Sequence[Point]) -> OfficeSummary:
+    def summary(self, spans: Sequence[Span], history: Sequence[TrendPoint]) -> OfficeSummary:
         """The office over the period; `spans` are its states, `history` earlier periods."""
         share = self.config.thresholds.delivered
         down, up = contracts(self.office)

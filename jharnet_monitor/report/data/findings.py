@@ -18,7 +18,7 @@ from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import not_delivered
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What is wrong with an office's line; words for people stand under `finding` and `act`."""
 
     UPGRADE = "upgrade"
@@ -48,12 +48,14 @@ class Kind(StrEnum):
 
 
 _VERDICTS = {
-    Verdict.UPGRADE: Kind.UPGRADE,
-    Verdict.LINE_QUALITY: Kind.LOSS,
-    Verdict.POWER: Kind.POWER,
-    Verdict.LAN: Kind.LAN,
+    Verdict.UPGRADE: FindingKind.UPGRADE,
+    Verdict.LINE_QUALITY: FindingKind.LOSS,
+    Verdict.POWER: FindingKind.POWER,
+    Verdict.LAN: FindingKind.LAN,
 }
-_OF_THE_LINE = frozenset({Kind.UPGRADE, Kind.REPAIR, Kind.LINE, Kind.LOSS})
+_OF_THE_LINE = frozenset(
+    {FindingKind.UPGRADE, FindingKind.REPAIR, FindingKind.LINE, FindingKind.LOSS}
+)
 """What may be the reason why a conference fell short."""
 
 
@@ -61,17 +63,17 @@ _OF_THE_LINE = frozenset({Kind.UPGRADE, Kind.REPAIR, Kind.LINE, Kind.LOSS})
 class Finding:
     """One reason, with what it rests on."""
 
-    kind: Kind
+    kind: FindingKind
     detail: str | None = None
 
 
 def findings(summary: OfficeSummary, config: Config) -> tuple[Finding, ...]:
     """All reasons, the main one first; empty where nothing has to be done."""
     line = list(_judged(summary, config))
-    claims = [finding for finding in line if finding.kind is not Kind.EVIDENCE]
+    claims = [finding for finding in line if finding.kind is not FindingKind.EVIDENCE]
     explained = any(finding.kind in _OF_THE_LINE for finding in claims)
     call = list(_conference(summary, config.thresholds, explained=explained))
-    doubts = [finding for finding in line if finding.kind is Kind.EVIDENCE]
+    doubts = [finding for finding in line if finding.kind is FindingKind.EVIDENCE]
     first, then = (claims, call) if explained else (call, claims)
     return tuple(dict.fromkeys([*first, *then, *doubts, *_delay(summary, config.thresholds)]))
 
@@ -94,13 +96,13 @@ def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:
             yield Finding(_VERDICTS[verdict])
         elif verdict is Verdict.REPAIR:
             short = any(not_delivered(claims, config, way) for way in Direction)
-            yield Finding(Kind.REPAIR if short else Kind.LINE)
+            yield Finding(FindingKind.REPAIR if short else FindingKind.LINE)
     doubts = list(claims["doubts"])
     if Doubt.OUTAGES_UNEXPLAINED in doubts:
         doubts.remove(Doubt.OUTAGES_UNEXPLAINED)
-        yield Finding(Kind.OUTAGE)
+        yield Finding(FindingKind.OUTAGE)
     if doubts:
-        yield Finding(Kind.EVIDENCE, doubts[0])
+        yield Finding(FindingKind.EVIDENCE, doubts[0])
 
 
 def _conference(
@@ -109,22 +111,22 @@ def _conference(
     """What the conference tests told, where the judgement on the line does not say it already."""
     call = summary.conference
     if call.grade is None:
-        yield Finding(Kind.NOT_TESTED, call.cause)
+        yield Finding(FindingKind.NOT_TESTED, call.cause)
     elif call.grade >= thresholds.grade:
         return
     elif call.cause is not None:
-        yield Finding(Kind.CALL, call.cause)
+        yield Finding(FindingKind.CALL, call.cause)
     elif call.limited_by == "host":
-        yield Finding(Kind.HOST)
+        yield Finding(FindingKind.HOST)
     elif call.limited_by in ("rate", "loss", "delay"):
         if not explained:
-            yield Finding(Kind.LIMITED, call.limited_by)
+            yield Finding(FindingKind.LIMITED, call.limited_by)
     elif not explained:
-        yield Finding(Kind.UNEXPLAINED)
+        yield Finding(FindingKind.UNEXPLAINED)
 
 
 def _delay(summary: OfficeSummary, thresholds: Thresholds) -> Iterator[Finding]:
     """The median latency, where its whole interval lies over the mark."""
     found = summary.latency.median
     if found is not None and found.above(thresholds.rtt):
-        yield Finding(Kind.DELAY)
+        yield Finding(FindingKind.DELAY)

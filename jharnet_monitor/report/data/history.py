@@ -18,7 +18,7 @@ from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import RETEST, Outcome, Route
 from jharnet_monitor.report.data.aggregate import clipped, conference, speed
 from jharnet_monitor.report.data.collect import DOWN
-from jharnet_monitor.report.data.summary import Point
+from jharnet_monitor.report.data.summary import TrendPoint
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.tables import to_ms
 
@@ -40,7 +40,7 @@ def earlier_periods(store: Store, period: Period) -> list[Period]:
 
 def history(
     store: Store, config: Config, office: Office, earlier: list[Period], states: list[Span]
-) -> Iterator[Point]:
+) -> Iterator[TrendPoint]:
     """An office in the earlier periods, the oldest first; `states` reach back to their begin."""
     if not earlier:
         return
@@ -52,13 +52,13 @@ def history(
         until=earlier[-1].end,
     )
     starts = [call.started_at for call in calls]
-    rates = _Rates.read(store, office, config, (earlier[0].start, earlier[-1].end))
+    rates = _DownloadRates.read(store, office, config, (earlier[0].start, earlier[-1].end))
     contracted = office.link.contracted if office.link else None
     for period in earlier:
         first, after = bisect_left(starts, period.start), bisect_left(starts, period.end)
         held = clipped(states, period.start, period.end)
         days, quiet = rates.of(period)
-        yield Point(
+        yield TrendPoint(
             name=period.name,
             start=period.start,
             conference=conference(calls[first:after], config.district),
@@ -68,7 +68,7 @@ def history(
 
 
 @dataclass(frozen=True, slots=True)
-class _Rates:
+class _DownloadRates:
     """The rates measured towards an office over JharNet, by their beginning (milliseconds since
     1970), and which of them were measured in office hours.
     """
@@ -80,7 +80,7 @@ class _Rates:
     @classmethod
     def read(
         cls, store: Store, office: Office, config: Config, bounds: tuple[datetime, datetime]
-    ) -> _Rates:
+    ) -> _DownloadRates:
         found: list[tuple[int, float]] = []
         for block in store.figures.blocks(office.id, "bandwidth", *bounds, starts=True):
             counts = block.path == Route.JHARNET and block.outcome is Outcome.OK

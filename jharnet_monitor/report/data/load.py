@@ -17,7 +17,7 @@ from jharnet_monitor.probes import PROBES
 from jharnet_monitor.report.data.collect import Collector
 from jharnet_monitor.report.data.history import earlier_periods, history
 from jharnet_monitor.report.data.state_spans import spans
-from jharnet_monitor.report.data.summary import OfficeSummary, Point, Summary
+from jharnet_monitor.report.data.summary import OfficeSummary, Summary, TrendPoint
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.bulk_reader import Packets
 
@@ -123,7 +123,7 @@ def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
 
 def _read_office(
     store: Store, collector: Collector, earlier: list[Period], known_until: datetime
-) -> tuple[list[Span], list[Point]]:
+) -> tuple[list[Span], list[TrendPoint]]:
     """Hand one office's tests to its collector; gives its states and its earlier periods."""
     office, period = collector.office, collector.period
     begin = datetime.combine(collector.judged_from, time(), period.start.tzinfo)

@@ -131,7 +131,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class TrendPoint:
     """One office in one period of the trend; None where nothing was measured."""
 
     name: str
@@ -159,7 +159,7 @@ class OfficeSummary:
     spans: tuple[Span, ...] = ()
     """The states, one after the other, cut to the period."""
     speed_tests: tuple[SpeedTest, ...] = ()
-    history: tuple[Point, ...] = ()
+    history: tuple[TrendPoint, ...] = ()
     """Earlier periods, the oldest first; the last is the one just before."""
     judged: Mapping[str, Any] = field(default_factory=dict)
     """The judgement on the line and what it rests on (`report.data.assessment_json.judged`)."""
@@ -170,7 +170,7 @@ class OfficeSummary:
     last: datetime | None = None
 
     @property
-    def before(self) -> Point | None:
+    def before(self) -> TrendPoint | None:
         """The period just before."""
         return self.history[-1] if self.history else None
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from jharnet_monitor.config.case import Letter
+from jharnet_monitor.config.case import LetterSettings
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.conference.drill import held, mark
@@ -116,7 +116,7 @@ def _drills(summary: Summary, words: Words) -> str:
     )
 
 
-def _letter(letter: Letter, words: Words) -> str:
+def _letter(letter: LetterSettings, words: Words) -> str:
     """What has become of the letter, as far as the configuration tells."""
     if letter.number is None:
         return words("report.directive.no_letter")

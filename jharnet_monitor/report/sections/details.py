@@ -10,7 +10,7 @@ from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.aggregate import OUT
-from jharnet_monitor.report.data.summary import OfficeSummary, Point, Speed, Summary
+from jharnet_monitor.report.data.summary import OfficeSummary, Speed, Summary, TrendPoint
 from jharnet_monitor.report.sections import charts
 
 NAMED_DAYS = 8
@@ -219,12 +219,12 @@ def _short_name(kind: str, name: str, start: datetime) -> str:
     return f"{start:%m/%y}" if kind == "month" else f"{start:%d.%m.}"
 
 
-def _now(office: OfficeSummary, summary: Summary) -> Point:
+def _now(office: OfficeSummary, summary: Summary) -> TrendPoint:
     period = summary.period
-    return Point(period.name, period.start, office.conference, office.account, office.down)
+    return TrendPoint(period.name, period.start, office.conference, office.account, office.down)
 
 
-def _point(point: Point) -> dict[str, Any]:
+def _point(point: TrendPoint) -> dict[str, Any]:
     ratio, available = point.down.ratio, point.account.availability
     return {
         "grade": point.conference.grade,

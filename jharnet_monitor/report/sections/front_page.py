@@ -12,7 +12,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.report.data.changes import grade_change, speed_change, verdict
-from jharnet_monitor.report.data.findings import Finding, Kind, every_finding
+from jharnet_monitor.report.data.findings import Finding, FindingKind, every_finding
 from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed, Summary
 
 
@@ -27,10 +27,16 @@ class RatedOffice:
 
 
 ACTORS = {
-    "department": (Kind.UPGRADE,),
-    "operator": (Kind.REPAIR, Kind.LOSS, Kind.LINE, Kind.DELAY),
-    "bdo": (Kind.POWER, Kind.LAN, Kind.NOT_TESTED, Kind.HOST),
-    "engineer": (Kind.CALL, Kind.OUTAGE, Kind.LIMITED, Kind.UNEXPLAINED, Kind.EVIDENCE),
+    "department": (FindingKind.UPGRADE,),
+    "operator": (FindingKind.REPAIR, FindingKind.LOSS, FindingKind.LINE, FindingKind.DELAY),
+    "bdo": (FindingKind.POWER, FindingKind.LAN, FindingKind.NOT_TESTED, FindingKind.HOST),
+    "engineer": (
+        FindingKind.CALL,
+        FindingKind.OUTAGE,
+        FindingKind.LIMITED,
+        FindingKind.UNEXPLAINED,
+        FindingKind.EVIDENCE,
+    ),
 }
 """Who has to act on what, the department first, to which the letter goes."""
 FEWEST_CALLED_ALL = 2
@@ -132,9 +138,9 @@ def _why_and_ask(summary: Summary, judged: Sequence[RatedOffice], words: Words) 
 
 def _by_kind(
     found: Iterable[tuple[RatedOffice, Iterable[Finding]]], words: Words
-) -> Mapping[Kind, list[str]]:
+) -> Mapping[FindingKind, list[str]]:
     """The offices of which each kind of thing was found."""
-    kinds: dict[Kind, list[str]] = defaultdict(list)
+    kinds: dict[FindingKind, list[str]] = defaultdict(list)
     for one, findings_ in found:
         for finding in findings_:
             kinds[finding.kind].append(texts.office_name(one.summary.office, words))
@@ -148,7 +154,7 @@ def _names(names: Sequence[str], total: int, every: str, words: Words) -> str:
     return texts.listed(names, words)
 
 
-def _asks(found: Mapping[Kind, list[str]], total: int, words: Words) -> Iterator[str]:
+def _asks(found: Mapping[FindingKind, list[str]], total: int, words: Words) -> Iterator[str]:
     """What is asked of each who has to act, with the offices concerned."""
     for who, kinds in ACTORS.items():
         asked = [
@@ -181,7 +187,7 @@ def row(judged: RatedOffice, summary: Summary, words: Words) -> dict[str, Any]:
 
 def _first(judged: RatedOffice) -> list[Finding]:
     """What page one has room for; a doubt only where nothing else is found."""
-    certain = [finding for finding in judged.found if finding.kind is not Kind.EVIDENCE]
+    certain = [finding for finding in judged.found if finding.kind is not FindingKind.EVIDENCE]
     return (certain or list(judged.found))[:SHOWN]
 
 
@@ -272,12 +278,12 @@ def finding_texts(
 ) -> dict[str, str]:
     """A reason and who acts, for the table."""
     key, detail = f"finding.{finding.kind}", ""
-    if finding.kind is Kind.EVIDENCE:
+    if finding.kind is FindingKind.EVIDENCE:
         days, wanted = office.judged["days"], config.capacity.days
         detail = words(f"capacity.doubt_short.{finding.detail}", days=days, wanted=wanted)
-    elif finding.kind is Kind.LIMITED:
+    elif finding.kind is FindingKind.LIMITED:
         detail = words.either(f"limited_by.{finding.detail}", str(finding.detail))
-    elif finding.kind is Kind.UPGRADE:
+    elif finding.kind is FindingKind.UPGRADE:
         slab = office.judged["slab"]
         detail = words("finding.beyond_tariff") if slab is None else texts.rate(slab)
     elif finding.detail:
