@@ -1,7 +1,8 @@
 """What a probe measures: the one table of quantities, with their units and words.
 
-Metric names, CSV columns, report headings and the API come from it. This module imports nothing of
-ours; everyone else has its names by way of `model`.
+Metric names, the columns of raw data, the labels on pages and the API come from it; a report has
+headings of its own. This module imports nothing of ours; everyone else has its names by way of
+`model`.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ QUANTITIES: tuple[Quantity, ...] = (
              "Time for which the router has been running, at least",
              Label("Router running for", "राउटर चालू रहने की अवधि")),
 )  # fmt: skip
-"""Every quantity. Metric names, CSV columns, report headings and the API come from it."""
+"""Every quantity."""
 
 QUANTITY_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
