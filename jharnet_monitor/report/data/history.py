@@ -15,7 +15,7 @@ from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.calendar.windows import office_windows, placed
 from jharnet_monitor.judge.outages.availability import account
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.model import RETEST, Outcome, Route
+from jharnet_monitor.model import RETEST, Direction, Outcome, Route
 from jharnet_monitor.report.data.aggregate import clipped, conference, speed
 from jharnet_monitor.report.data.collect import DOWN
 from jharnet_monitor.report.data.summary import TrendPoint
@@ -53,7 +53,7 @@ def history(
     )
     starts = [call.started_at for call in calls]
     rates = _DownloadRates.read(store, office, config, (earlier[0].start, earlier[-1].end))
-    contracted = office.link.contracted if office.link else None
+    contracted = office.link.rate(Direction.DOWN) if office.link else None
     for period in earlier:
         first, after = bisect_left(starts, period.start), bisect_left(starts, period.end)
         held = clipped(states, period.start, period.end)
