@@ -92,8 +92,8 @@ async def door(
 
     agents = AgentServer(authenticate, AgentEvents(), SystemClock())
     app = web.Application()
-    app.router.add_get("/agent", agents.socket)
-    app.router.add_route("*", "/agent/transfer/{key}", agents.transfer)
+    app.router.add_get("/agent", agents.handle_socket)
+    app.router.add_route("*", "/agent/transfer/{key}", agents.handle_transfer)
     runner = web.AppRunner(app, shutdown_timeout=0.5, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, host, port, ssl_context=tls)

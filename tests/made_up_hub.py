@@ -21,6 +21,28 @@ from jharnet_monitor.store import Store
 from tests.made_up import NOW, latency
 
 
+class NoAgents:
+    """An endpoint that lets no agent in."""
+
+    async def handle_socket(self, request: web.Request) -> web.StreamResponse:
+        """Refuse, as the hub does without a token."""
+        raise web.HTTPUnauthorized(reason="no token")
+
+    async def handle_transfer(self, request: web.Request) -> web.StreamResponse:
+        """Refuse."""
+        raise web.HTTPNotFound
+
+
+class MadeUpHealth:
+    """A health that the test sets."""
+
+    answer: tuple[bool, str] = (True, "")
+
+    def ready(self) -> tuple[bool, str]:
+        """As it was set."""
+        return self.answer
+
+
 class MadeUpHub:
     """Implements `HubApi`."""
 
@@ -35,7 +57,8 @@ class MadeUpHub:
         self.metrics_registry = MetricsRegistry(self.live, self.clock)
         self.asked: list[tuple[Any, ...]] = []
         self.broken_configuration = False
-        self.is_ready: tuple[bool, str] = (True, "")
+        self.agents = NoAgents()
+        self.health = MadeUpHealth()
 
     @property
     def config(self) -> Config:
@@ -76,15 +99,3 @@ class MadeUpHub:
         self.asked.append(("reload",))
         if self.broken_configuration:
             raise UserError("jharnet.yaml:3: hub.listen: must be such as 0.0.0.0:9797")
-
-    def ready(self) -> tuple[bool, str]:
-        """As it was set."""
-        return self.is_ready
-
-    async def agent_socket(self, request: web.Request) -> web.StreamResponse:
-        """Refuse, as the hub does without a token."""
-        raise web.HTTPUnauthorized(reason="no token")
-
-    async def transfer(self, request: web.Request) -> web.StreamResponse:
-        """Refuse."""
-        raise web.HTTPNotFound

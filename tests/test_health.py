@@ -87,7 +87,7 @@ async def test_a_database_that_takes_no_rows_is_not_ready(
         with monkeypatch.context() as broken:
             broken.setattr(hub.store, "add", full)
             broken.setattr(hub.store, "remember", full)
-            await (hub.record() if writer == "recorder" else hub.journal.beat())
+            await (hub.record() if writer == "recorder" else hub.journal.heartbeat())
         ready, why = hub.health.ready()
         assert not ready
         assert "takes no rows" in why and "secret" not in why, "anyone may ask"
@@ -103,7 +103,7 @@ async def test_a_database_that_does_not_answer_is_not_ready(
     answered = threading.Event()
     monkeypatch.setattr(hub.store, "add", lambda measurements: answered.wait(10) and measurements)
     with hub.running():
-        await hub.journal.beat()
+        await hub.journal.heartbeat()
         writing = asyncio.create_task(hub.record())
         for _ in range(61):
             await hub.clock.advance(1)

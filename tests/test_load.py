@@ -26,7 +26,7 @@ from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome, Route
 from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.window import LatencySummary
-from jharnet_monitor.store import Store
+from jharnet_monitor.store import Store, StoreError
 from tests.support import make_config
 
 EVENING = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
@@ -54,7 +54,7 @@ class Hub:
         """What becomes of a minute of echo requests that ended just now."""
         clock, reading = self.clock, Reading({"sent": 60, "received": 60, "rtt_p50_seconds": 0.03})
         begun = clock.monotonic() - seconds
-        self.office_monitor._folded(
+        self.office_monitor._record_latency(
             LatencySummary(office, clock.now(), begun, seconds, reading, ())
         )
         await asyncio.gather(*self.office_monitor._pending)
@@ -180,7 +180,7 @@ async def test_the_budget_as_a_metric(hub: Hub, tmp_path: Path) -> None:
     assert restarted.metric("budget_spent_bytes", office="potka") == 7e6
     assert restarted.metric("uplink_budget_spent_bytes") == 5e6
     before = restarted.clock.now()
-    ticking = asyncio.create_task(restarted.office_monitor._tick_for_ever())
+    ticking = asyncio.create_task(restarted.office_monitor._tick())
     await restarted.clock.advance(1799)
     assert restarted.metric("budget_spent_bytes", office="potka") == 7e6
     for _ in range(50):
@@ -193,6 +193,26 @@ async def test_the_budget_as_a_metric(hub: Hub, tmp_path: Path) -> None:
     await restarted.spend("potka", 1e6, before)
     assert restarted.recorder.spent_today("potka") == 0, "yesterday's, handed in late"
     restarted.store.close()
+
+
+async def test_a_database_that_fails_stops_no_watch(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While planned windows cannot be read, states and budgets are kept up to date all the same."""
+
+    def unreadable(*_: object) -> None:
+        raise StoreError("database is locked")
+
+    monkeypatch.setattr(hub.store.event_log, "windows", unreadable)
+    ticking = asyncio.create_task(hub.office_monitor._tick())
+    hub.live.hub.database_written = None
+    for _ in range(3):
+        await hub.clock.advance(1)
+        await asyncio.sleep(0.05)
+    assert not ticking.done()
+    assert hub.live.hub.database_written is not None, "the journal's heartbeat came after it"
+    ticking.cancel()
+    await asyncio.gather(ticking, return_exceptions=True)
 
 
 async def test_an_agents_minute_beside_headquarters_own_test(hub: Hub) -> None:

@@ -99,7 +99,7 @@ async def test_a_reload_reaches_every_part(running: RunningHub) -> None:
     assert running.offsets() == {timedelta(hours=5.75)}
     assert hub.report_scheduler.outbox._file("x").parent == running.file.parent / "papers/mails"
     assert hub.reports_dir == running.file.parent / "papers"
-    assert hub.office_monitor._monitor._packets == 20
+    assert hub.office_monitor._latency_monitor._packets == 20
 
 
 async def test_bytes_spent_count_in_the_day_of_the_new_zone(

@@ -36,14 +36,14 @@ class Heard(AgentEvents):
         self.stored: dict[str, Measurement] = {}
         self.joined_event = asyncio.Event()
 
-    async def joined(self, office: str, vitals: Vitals) -> None:
+    async def agent_connected(self, office: str, vitals: Vitals) -> None:
         self.joins.append((office, vitals))
         self.joined_event.set()
 
-    async def left(self, office: str, goodbye: bool) -> None:
+    async def agent_disconnected(self, office: str, goodbye: bool) -> None:
         self.leaves.append((office, goodbye))
 
-    async def handed_in(self, office: str, measurements: list[Measurement]) -> None:
+    async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
         self.stored.update({m.id: m for m in measurements})
 
     def ids(self) -> list[str]:
@@ -65,8 +65,8 @@ class Door:
     async def open(self, port: int = 0) -> AsyncIterator[Door]:
         """Listen until the block ends; `port` 0 takes a free one."""
         app = web.Application()
-        app.router.add_get("/agent", self.agents.socket)
-        app.router.add_route("*", "/agent/transfer/{key}", self.agents.transfer)
+        app.router.add_get("/agent", self.agents.handle_socket)
+        app.router.add_route("*", "/agent/transfer/{key}", self.agents.handle_transfer)
         runner = web.AppRunner(app, shutdown_timeout=0.5)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", port)

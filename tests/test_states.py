@@ -30,7 +30,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock(datetime(2026, 11, 25, tzinfo=UTC))
         self.current = CurrentConfig(make_config(("potka",)))
-        self.states = StateTracker(self.current, self.clock, uplink_seen=True)
+        self.states = StateTracker(self.current, self.clock, uplink_answers=True)
         self.seen = self.states.offices["potka"]
 
     def state(self, seconds: float = 0.0) -> str:
@@ -76,7 +76,7 @@ def test_a_lan_fault_is_told_at_once_when_the_router_stood_all_along() -> None:
 def test_an_agent_whose_line_is_dead_is_not_heard_for_long() -> None:
     """The session stands, but its last word is six seconds old: that proves nothing."""
     bench = Bench()
-    bench.seen.ever = True
+    bench.seen.seen_before = True
     bench.seen.heard_at = bench.clock.monotonic()
     bench.router(False)
     bench.seen.pc = False
@@ -93,7 +93,7 @@ def test_an_agent_that_came_back_is_awaited_no_longer() -> None:
         bench.current.replace(config.model_copy(update={"offices": (agent,)}))
         bench.router(True)
         bench.seen.pc = False
-        bench.seen.ever, bench.seen.back = True, back
+        bench.seen.seen_before, bench.seen.returned = True, back
         assert bench.state(10) == state
 
 
@@ -115,7 +115,7 @@ async def test_a_hub_that_may_not_ping_knows_nothing_of_the_silent(
     running = asyncio.create_task(monitor.run())
     async with asyncio.timeout(20):
         while live.offices["patamda"].state is not OfficeState.MONITOR_DOWN:
-            await monitor.agent_heard("potka", Vitals("b", 60.0, 0))
+            await monitor.agent_heartbeat("potka", Vitals("b", 60.0, 0))
             await clock.advance(1)
             await asyncio.sleep(0.01)
     running.cancel()
@@ -132,7 +132,7 @@ def test_the_uplink_takes_the_blame_alone() -> None:
     bench = Bench()
     bench.router(False)
     bench.seen.pc = False
-    bench.states.uplink_seen = False
+    bench.states.uplink_answers = False
     assert bench.state(1) == "uplink_down"
     bench.states.planned = frozenset({"potka"})
     assert bench.state(1) == "planned"

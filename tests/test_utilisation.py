@@ -272,7 +272,7 @@ class Watched(Hub):
         """The router begins or ceases to answer echo requests."""
         role: Literal["router"] = "router"
         target, now = Target("potka", role, "127.0.0.1", measured=True), self.clock.now()
-        self.office_monitor._reached(Reachability(target, whether, now, now))
+        self.office_monitor._note_reachability(Reachability(target, whether, now, now))
         await self.settled()
 
     async def settled(self) -> None:
@@ -292,7 +292,7 @@ async def test_the_routers_uptime_tells_line_from_power(
     started three minutes before it answered the power; told within a minute of the return."""
     hub = Watched(router, tmp_path)
     await hub.office_monitor.restore()
-    hub.office_monitor._monitor.uplink = lambda: True  # type: ignore[method-assign]
+    hub.office_monitor._latency_monitor.uplink = lambda: True  # type: ignore[method-assign]
     await hub.answers(True)
     await hub.clock.advance(60)
     cut = hub.clock.now()
@@ -304,7 +304,7 @@ async def test_the_routers_uptime_tells_line_from_power(
     back = hub.clock.now()
     await hub.answers(True)
     await hub.clock.advance(10)
-    await hub.office_monitor._reviews.tick()
+    await hub.office_monitor._reviews.run_due()
     past = hub.live.offices["potka"].last_outage
     assert past is not None and past.cause is cause
     assert past.told_at - back < timedelta(seconds=60)

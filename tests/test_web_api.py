@@ -182,7 +182,7 @@ async def test_planned_windows_are_announced(client: Client, hub: MadeUpHub) -> 
 async def test_the_machines_addresses(client: Client, hub: MadeUpHub) -> None:
     """Health, readiness with its reason, reload with the loader's own line."""
     assert (await client.get("/-/healthy")).status == 200
-    hub.is_ready = (False, "the event loop is blocked")
+    hub.health.answer = (False, "the event loop is blocked")
     answer = await client.get("/-/ready")
     assert (answer.status, await answer.text()) == (503, "the event loop is blocked\n")
     assert (await client.post("/-/reload", headers=BEARER)).status == 200

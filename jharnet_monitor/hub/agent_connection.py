@@ -1,4 +1,4 @@
-"""One office's agent as the hub has it: what it says of itself, and what a probe may ask of it."""
+"""One office's connected agent, as the probes on the hub use it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from jharnet_monitor.probes.base import Channel, NoData
 from jharnet_monitor.wire.protocol import Channels, ProtocolError
 
 PROGRAM, BROWSER = "program", "browser"
-"""What an agent is. A browser's boot id is made for each page: it proves nothing about power."""
+"""The kinds of agents. A browser makes a boot id for each page: it proves nothing about power."""
 TRANSFER_SECONDS = 60.0
-"""A transfer that nobody came for is forgotten after this."""
+"""How long a transfer may wait for its agent."""
 
 TransferHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """What an agent says of itself in `hello` and every heartbeat."""
+    """What an agent reports of itself in `hello` and in every heartbeat."""
 
     boot_id: str
     uptime: float
@@ -33,8 +33,8 @@ class Vitals:
     kind: str = PROGRAM
 
     @classmethod
-    def of(cls, frame: Mapping[str, Any]) -> Vitals:
-        """Read the frame; raises `ProtocolError`."""
+    def from_frame(cls, frame: Mapping[str, Any]) -> Vitals:
+        """The vitals in a frame; raises `ProtocolError`."""
         boot_id, uptime, spooled = (frame.get(k) for k in ("boot_id", "uptime_seconds", "spooled"))
         if (
             not isinstance(boot_id, str)
@@ -51,7 +51,7 @@ class Vitals:
 
 @dataclass(slots=True)
 class AgentConnection:
-    """A live session: the hub's `AgentLink` of one office."""
+    """An agent's open session: the `AgentLink` of one office."""
 
     office: str
     features: frozenset[str]
@@ -59,12 +59,12 @@ class AgentConnection:
     transfers: Transfers
     socket: web.WebSocketResponse
     address: str | None = None
-    """From where it dialled in."""
+    """The IP address from which it dialled in."""
     kind: str = PROGRAM
     goodbye: bool = False
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
-        """Start the far half of a probe; see `probes.base.AgentLink`."""
+        """Start the agent's half of a probe; see `probes.base.AgentLink`."""
         if task not in self.features and self.kind == BROWSER:
             raise NoData(Cause.NEEDS_PROGRAM, f"a page in a browser cannot do {task}")
         if task not in self.features:
@@ -79,7 +79,7 @@ class AgentConnection:
         return channel
 
     def serve_transfer(self, handler: TransferHandler) -> str:
-        """Offer a one-time HTTP exchange to this agent; gives its path."""
+        """Offer a one-time HTTP exchange to this agent; returns its path."""
         return self.transfers.offer(self.office, handler)
 
 
@@ -91,7 +91,7 @@ class Transfers:
     _offers: dict[str, tuple[str, float, TransferHandler]] = field(default_factory=dict)
 
     def offer(self, office: str, handler: TransferHandler) -> str:
-        """Keep the handler for the office under a new key; gives the path."""
+        """Keep the handler for the office under a new key; returns the path."""
         now = self.clock.monotonic()
         self._offers = {k: o for k, o in self._offers.items() if o[1] > now}
         key = secrets.token_urlsafe(24)
@@ -99,7 +99,7 @@ class Transfers:
         return f"/agent/transfer/{key}"
 
     async def serve(self, key: str, office: str, request: web.Request) -> web.StreamResponse:
-        """Run the exchange for its office, once."""
+        """Run an exchange once, for the office to which it was offered."""
         offer = self._offers.pop(key, None)
         if offer is None or offer[0] != office or offer[1] < self.clock.monotonic():
             raise web.HTTPNotFound(text="no such transfer")

@@ -1,4 +1,4 @@
-"""The hub's end of the agents' sessions: who may come in, who is there, what they hand in."""
+"""The hub's endpoint for agents: authentication, sessions, and the measurements they hand in."""
 
 from __future__ import annotations
 
@@ -43,26 +43,26 @@ MAX_FRAMES_PER_MINUTE = 6000
 
 
 class AgentEvents:
-    """What the hub wants to know; the default hears nothing."""
+    """What happens to agents. Each method is called by `AgentServer`; here they do nothing."""
 
-    async def joined(self, office: str, vitals: Vitals) -> None:
-        """An agent said hello."""
+    async def agent_connected(self, office: str, vitals: Vitals) -> None:
+        """An agent sent `hello`."""
 
-    async def heard(self, office: str, vitals: Vitals) -> None:
-        """A heartbeat."""
+    async def agent_heartbeat(self, office: str, vitals: Vitals) -> None:
+        """A connected agent sent a heartbeat."""
 
-    async def left(self, office: str, goodbye: bool) -> None:
-        """The session ended; `goodbye` when the agent said so."""
+    async def agent_disconnected(self, office: str, goodbye: bool) -> None:
+        """A session ended; `goodbye` when the agent announced it."""
 
-    async def handed_in(self, office: str, measurements: list[Measurement]) -> None:
+    async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
         """Store what an agent measured; returns when it is safe on disk."""
 
 
 class _Closed(Exception):
-    """A session that is ended at once, with a close code for the page."""
+    """Ends a session at once, with a close code for the page."""
 
-    def __init__(self, code: int, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
         self.code = code
 
 
@@ -71,25 +71,25 @@ def _header_token(request: web.Request) -> str | None:
     return token if scheme == "Bearer" else None
 
 
-def _offered(request: web.Request) -> list[str]:
+def _offered_protocols(request: web.Request) -> list[str]:
     """The subprotocols that a page offers, ours first; none for a program."""
     header = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
     offered = [entry.strip() for entry in header.split(",")] if header else []
-    if offered and offered[0] != SUBPROTOCOL:  # aiohttp would log them all, with the token
+    if offered and offered[0] != SUBPROTOCOL:  # aiohttp would log all of them, token included
         raise web.HTTPBadRequest(text=f"the first subprotocol must be {SUBPROTOCOL}")
     return offered
 
 
 def _refuse_other_sites(request: web.Request) -> None:
-    """A browser says whose page asks; only our own may (RFC 6455, 10.2)."""
+    """A browser names the site of the page that asks; only our own may (RFC 6455, 10.2)."""
     origin = request.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != request.host:
         log.warning("refused a page of another site, from %s", request.remote)
-        raise web.HTTPForbidden(text="this was asked for by another site, and so is refused")
+        raise web.HTTPForbidden(text="refused: the request comes from a page of another site")
 
 
 class AgentServer:
-    """All sessions. `authenticate(office, token)` tells whether a token is the office's."""
+    """The sessions of all agents. `authenticate(office, token)` checks an office's token."""
 
     def __init__(
         self, authenticate: Callable[[str, str], bool], events: AgentEvents, clock: Clock
@@ -97,158 +97,163 @@ class AgentServer:
         self.authenticate = authenticate
         self._events = events
         self._clock = clock
-        self._sessions: dict[str, AgentConnection] = {}
+        self._connections: dict[str, AgentConnection] = {}
         self.transfers = Transfers(clock)
 
     def get(self, office: str) -> AgentConnection | None:
-        """The office's session, when an agent is connected."""
-        return self._sessions.get(office)
+        """The office's connection, while an agent is connected."""
+        return self._connections.get(office)
 
-    def _admit(self, request: web.Request, office: str, token: str | None) -> None:
-        """Refuse whoever cannot prove the office; says no more than that."""
+    def _require_token(self, request: web.Request, office: str, token: str | None) -> None:
+        """Answer 401 to a wrong token or office; the answer does not say which it is."""
         if token is None or not self.authenticate(office, token):
             log.warning("refused an agent for office %r from %s", office[:60], request.remote)
             raise web.HTTPUnauthorized(text="wrong or missing token for this office")
 
-    async def transfer(self, request: web.Request) -> web.StreamResponse:
-        """`/agent/transfer/{key}?office=ID`: the bulk exchanges of probes."""
+    async def handle_transfer(self, request: web.Request) -> web.StreamResponse:
+        """`/agent/transfer/{key}?office=ID`: a bulk exchange of a running probe."""
         office = request.query.get("office", "")
-        self._admit(request, office, _header_token(request))
+        self._require_token(request, office, _header_token(request))
         return await self.transfers.serve(request.match_info["key"], office, request)
 
-    async def socket(self, request: web.Request) -> web.StreamResponse:
+    async def handle_socket(self, request: web.Request) -> web.StreamResponse:
         """`/agent?office=ID`: the session of one agent, until it ends."""
         office = request.query.get("office", "")
         _refuse_other_sites(request)
-        offered = _offered(request)
+        offered = _offered_protocols(request)
         if not offered:
-            self._admit(request, office, _header_token(request))
+            self._require_token(request, office, _header_token(request))
         socket = web.WebSocketResponse(
             max_msg_size=MAX_FRAME_BYTES, timeout=5, protocols=(SUBPROTOCOL,)
         )
         await socket.prepare(request)
         try:
             if offered:
-                await self._admit_page(request, office, offered, socket)
-            await self._session(office, socket, BROWSER if offered else PROGRAM, request.remote)
+                self._require_page_token(request, office, offered)
+            await self._serve(office, socket, BROWSER if offered else PROGRAM, request.remote)
         except ProtocolError as error:
             log.warning("agent of %s broke the protocol: %s", office, error)
             await socket.close(code=1002, message=str(error).encode()[:100])
         except _Closed as closed:
             await socket.close(code=closed.code, message=str(closed).encode())
         except (TimeoutError, ChannelClosed, ConnectionError):
-            log.info("agent of %s fell silent", office)
-            socket_transport = request.transport
-            if socket_transport is not None:
-                socket_transport.abort()  # a closing handshake would wait for a dead link
+            log.info("no more heartbeats from the agent of %s", office)
+            if request.transport is not None:
+                request.transport.abort()  # a closing handshake would wait for a dead link
         return socket
 
-    async def _admit_page(
-        self, request: web.Request, office: str, offered: list[str], socket: web.WebSocketResponse
-    ) -> None:
-        """As `_admit`, for a page, which learns of a refusal only by the code of a close."""
+    def _require_page_token(self, request: web.Request, office: str, offered: list[str]) -> None:
+        """As `_require_token`, for a page, which can read a refusal only from the close code."""
         tokens = [o.removeprefix(BEARER_PREFIX) for o in offered if o.startswith(BEARER_PREFIX)]
         try:
-            self._admit(request, office, tokens[0] if tokens else None)
+            self._require_token(request, office, tokens[0] if tokens else None)
         except web.HTTPUnauthorized as error:
             raise _Closed(CLOSE_WRONG_TOKEN, "wrong or missing token for this office") from error
 
-    async def _session(
+    async def _serve(
         self, office: str, socket: web.WebSocketResponse, kind: str, address: str | None
     ) -> None:
-        hello = await self._frame(socket, HELLO_SECONDS)
+        hello = await _receive_frame(socket, HELLO_SECONDS)
         if hello is None or hello["type"] != "hello" or hello.get("protocol") != PROTOCOL:
             raise ProtocolError(f"expected `hello` of protocol {PROTOCOL}")
-        vitals = Vitals.of(hello)
+        vitals = Vitals.from_frame(hello)
         if vitals.kind != kind:
-            raise ProtocolError(f"this door is for a {kind}")
+            raise ProtocolError(f"this endpoint accepts only {kind} agents")
         features = frozenset(str(f)[:40] for f in hello.get("features", [])[:20])
-        session = AgentConnection(
+        connection = AgentConnection(
             office, features, Channels(socket), self.transfers, socket, address, kind
         )
-        self._take_the_place(session)
-        await self._events.joined(office, vitals)
-        await session.channels.send({"type": "welcome"})
+        self._replace_previous(connection)
+        await self._events.agent_connected(office, vitals)
+        await connection.channels.send({"type": "welcome"})
         try:
-            await self._converse(session)
+            await self._handle_frames(connection)
         finally:
-            session.channels.end("the agent left")
-            if self._sessions.get(office) is session:
-                del self._sessions[office]
-                # A page is closed, or put to sleep, without a word as often as with one.
-                await self._events.left(office, session.goodbye or kind == BROWSER)
+            connection.channels.end("the agent left")
+            if self._connections.get(office) is connection:
+                del self._connections[office]
+                # A browser often closes a page, or puts it to sleep, without a goodbye.
+                goodbye = connection.goodbye or kind == BROWSER
+                await self._events.agent_disconnected(office, goodbye)
 
-    def _take_the_place(self, session: AgentConnection) -> None:
-        """Become the office's session; the one before it is dead, or has to give way.
+    def _replace_previous(self, connection: AgentConnection) -> None:
+        """Make it the office's connection; a previous one is dead, or is closed.
 
-        Raises `_Closed` for a page where a program does more: two that replace each other in
-        turn would never end.
+        Raises `_Closed` for a page while a program is connected, which can do more: two that
+        replace each other in turn would never stop.
         """
-        before = self._sessions.get(session.office)
-        if before is not None and (before.kind, session.kind) == (PROGRAM, BROWSER):
+        previous = self._connections.get(connection.office)
+        if previous is not None and (previous.kind, connection.kind) == (PROGRAM, BROWSER):
             raise _Closed(CLOSE_NOT_NEEDED, "the office's agent is connected")
-        self._sessions[session.office] = session
-        if before is not None:
-            before.channels.end("the agent reconnected")
-            code = CLOSE_ELSEWHERE if session.kind == BROWSER else CLOSE_NOT_NEEDED
-            closing = before.socket.close(code=code if before.kind == BROWSER else 1000)
-            asyncio.ensure_future(closing).add_done_callback(_ignore)
+        self._connections[connection.office] = connection
+        if previous is not None:
+            previous.channels.end("the agent reconnected")
+            code = CLOSE_ELSEWHERE if connection.kind == BROWSER else CLOSE_NOT_NEEDED
+            closing = previous.socket.close(code=code if previous.kind == BROWSER else 1000)
+            asyncio.ensure_future(closing).add_done_callback(_ignore_result)
 
-    async def _frame(self, socket: web.WebSocketResponse, seconds: float) -> dict[str, Any] | None:
-        message = await socket.receive(timeout=seconds)
-        return decode(message.data) if message.type is WSMsgType.TEXT else None
-
-    async def _converse(self, session: AgentConnection) -> None:
+    async def _handle_frames(self, connection: AgentConnection) -> None:
+        """Handle every frame until the agent leaves; raises `TimeoutError` when it is silent."""
         frames, minute = 0, self._clock.monotonic()
-        while (frame := await self._frame(session.socket, SILENCE_SECONDS)) is not None:
+        while (frame := await _receive_frame(connection.socket, SILENCE_SECONDS)) is not None:
             frames += 1
             if self._clock.monotonic() - minute > 60:
                 frames, minute = 0, self._clock.monotonic()
             if frames > MAX_FRAMES_PER_MINUTE:
                 raise ProtocolError("too many frames")
-            if session.channels.take(frame):
+            if connection.channels.take(frame):
                 continue
             match frame["type"]:
                 case "heartbeat":
-                    await self._events.heard(session.office, Vitals.of(frame))
-                    await session.channels.send({"type": "beat"})
+                    vitals = Vitals.from_frame(frame)
+                    await self._events.agent_heartbeat(connection.office, vitals)
+                    await connection.channels.send({"type": "beat"})
                 case "measurements":
-                    await self._take_in(session, frame)
+                    await self._accept_measurements(connection, frame)
                 case "goodbye":
-                    session.goodbye = True
+                    connection.goodbye = True
                 case other:
                     raise ProtocolError(f"unknown frame {other[:40]!r}")
 
-    async def _take_in(self, session: AgentConnection, frame: Mapping[str, Any]) -> None:
+    async def _accept_measurements(
+        self, connection: AgentConnection, frame: Mapping[str, Any]
+    ) -> None:
+        """Store a batch and acknowledge it; one that cannot be accepted is refused by its id."""
         items = frame.get("items")
         if not isinstance(items, list) or len(items) > MAX_BATCH:
             raise ProtocolError(f"`measurements` needs at most {MAX_BATCH} items")
-        good: list[Measurement] = []
+        accepted: list[Measurement] = []
         refused: list[dict[str, str]] = []
         for item in items:
             try:
                 measurement = Measurement.from_json(item)
-                _check_own(measurement, session.office)
-                good.append(measurement)
+                _require_own(measurement, connection.office)
+                accepted.append(measurement)
             except (ValueError, TypeError, AttributeError) as error:
                 name = str(item.get("id", ""))[:64] if isinstance(item, dict) else ""
                 refused.append({"id": name, "why": str(error)[:200]})
         if refused:
-            log.warning("refused %d measurements of %s: %s", len(refused), session.office,
+            log.warning("refused %d measurements of %s: %s", len(refused), connection.office,
                         refused[0]["why"])  # fmt: skip
-        await self._events.handed_in(session.office, good)
-        await session.channels.send(
-            {"type": "ack", "ids": [m.id for m in good], "refused": refused}
+        await self._events.agent_measured(connection.office, accepted)
+        await connection.channels.send(
+            {"type": "ack", "ids": [m.id for m in accepted], "refused": refused}
         )
 
     async def close(self) -> None:
         """End every session."""
-        for session in list(self._sessions.values()):
-            session.channels.end("the hub is stopping")
-            await session.socket.close(code=1001, message=b"the hub is stopping")
+        for connection in list(self._connections.values()):
+            connection.channels.end("the hub is stopping")
+            await connection.socket.close(code=1001, message=b"the hub is stopping")
 
 
-def _check_own(measurement: Measurement, office: str) -> None:
+async def _receive_frame(socket: web.WebSocketResponse, seconds: float) -> dict[str, Any] | None:
+    """The next frame; None when the agent closed the socket. Raises `TimeoutError`."""
+    message = await socket.receive(timeout=seconds)
+    return decode(message.data) if message.type is WSMsgType.TEXT else None
+
+
+def _require_own(measurement: Measurement, office: str) -> None:
     """Raise `ValueError` for what this office's agent cannot have measured by itself."""
     if measurement.office != office:
         raise ValueError(f"an agent of {office} hands in only for its office")
@@ -257,7 +262,7 @@ def _check_own(measurement: Measurement, office: str) -> None:
         raise ValueError(f"an agent does not measure {told} by itself")
 
 
-def _ignore(task: asyncio.Future[Any]) -> None:
-    """Fetch the result of a close whose outcome nobody waits for."""
+def _ignore_result(task: asyncio.Future[Any]) -> None:
+    """Retrieve the result of a close that nobody waits for, so that asyncio does not complain."""
     if not task.cancelled():
         task.exception()

@@ -1,11 +1,11 @@
-"""The daemon at headquarters: starts the parts, lets them run, shuts them down in order."""
+"""The daemon at headquarters: builds the parts, starts them, and shuts them down in order."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
-from jharnet_monitor.errors import UserError
-from jharnet_monitor.hub.agent_connection import Vitals
-from jharnet_monitor.hub.agent_server import AgentEvents, AgentServer
+from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.hub.agent_connection import AgentConnection
+from jharnet_monitor.hub.agent_server import AgentServer
 from jharnet_monitor.hub.drills import Drills
 from jharnet_monitor.hub.drills.papers import write_papers
 from jharnet_monitor.hub.health import Health
@@ -44,7 +44,7 @@ from jharnet_monitor.web.listener import listen
 log = logging.getLogger(__name__)
 
 
-class Hub(AgentEvents):
+class Hub:
     """One hub; `run` until `stop`. It is the `HubApi` of the pages and the API."""
 
     def __init__(self, config_path: Path, config: Config, clock: Clock) -> None:
@@ -54,10 +54,13 @@ class Hub(AgentEvents):
         self.live = Live(current)
         self.store = Store(config.hub.database, clock)
         self.recorder = Recorder(current, self.store, self.live, clock)
-        self.agents = AgentServer(self._authenticate, self, clock)
         self.runner = Runner(
-            current, clock, self.agents.get, self.recorder.spent_today, self.recorder.record
+            current, clock, self._agent_of, self.recorder.spent_today, self.recorder.record
         )
+        self.office_monitor = OfficeMonitor(
+            current, clock, self.live, self.recorder, self.store, self.runner
+        )
+        self.agents = AgentServer(self._authenticate, self.office_monitor, clock)
         self.drills = Drills(
             lambda: self.config, clock, self.runner, self._keep_drill, self._speed_alone
         )
@@ -65,80 +68,111 @@ class Hub(AgentEvents):
         self.schedule = Scheduler(
             current, clock, self.policy.due, self.live.hub, self.drills.hold_planned
         )
-        self.office_monitor = OfficeMonitor(
-            current, clock, self.live, self.recorder, self.store, self.runner
-        )
         self.health = Health(self.live.hub, current, clock, self.store)
         self.report_scheduler = ReportScheduler(current, self.store, clock, self.live.hub)
         self.metrics_registry = MetricsRegistry(self.live, clock)
+        self._listener: web.AppRunner | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._restored = False
         self._stopping = asyncio.Event()
         current.on_replace(self._warm_up)
 
     # --- life
 
     async def run(self) -> None:
-        """Start, work until `stop`, and shut down; raises `UserError` when it cannot start."""
-        await asyncio.to_thread(self.store.migrate)
-        await self._restore()
-        listener = await listen(make_app(self), self.config, self.config_path)
-        self.schedule.also("seal", {"minute": 7}, self._seal)
-        self.schedule.also("prune", {"hour": 3, "minute": 37}, self._prune)
-        self.schedule.start()
-        own, now = self.live.hub, self.clock.now()
-        own.started_at, own.reload_success, own.reload_at = now, True, now
-        load_probes()
-        # What is loaded by now stays. Walking it again stopped the loop for 55 ms at a time.
-        gc.collect()
-        gc.freeze()
-        workers = [
-            asyncio.create_task(self.office_monitor.run(), name="vigil"),
-            asyncio.create_task(self.health.run(self.schedule.watch), name="health"),
-            asyncio.create_task(self.report_scheduler.run(), name="mails"),
-            asyncio.create_task(self._stopping.wait(), name="stop"),
-        ]
-        self._warm_up()
-        log.info("ready at %s", self.address)
+        """Start, work until `stop`, and shut down.
+
+        Raises `UserError` when the hub cannot start, and `TemporaryError` when it cannot start now.
+        """
         try:
-            done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
-            for worker in done:
-                worker.result()  # a part that ended by an error ends the daemon, loudly
+            await self._startup()
+            await self._main_loop()
         finally:
-            await self._shut_down(listener, workers)
+            await self._shutdown()
 
     def stop(self) -> None:
         """Ask the hub to end."""
         self._stopping.set()
+
+    async def _startup(self) -> None:
+        """Update the schema, restore the live state, open the port and plan the jobs."""
+        log.info("starting with %s: %d offices", self.config_path, len(self.config.offices))
+        await asyncio.to_thread(self.store.migrate)
+        await self._restore()
+        self._listener = await listen(make_app(self), self.config, self.config_path)
+        self.schedule.also("seal", {"minute": 7}, self._seal)
+        self.schedule.also("prune", {"hour": 3, "minute": 37}, self._prune)
+        self.schedule.start()
+        status, now = self.live.hub, self.clock.now()
+        status.started_at, status.reload_success, status.reload_at = now, True, now
+        load_probes()
+        # What is loaded by now stays. Walking it again stopped the loop for 55 ms at a time.
+        gc.collect()
+        gc.freeze()
+        self._start_task("office monitor", self.office_monitor.run())
+        self._start_task("health", self.health.run(self.schedule.watch))
+        self._start_task("reports", self.report_scheduler.run())
+        self._start_task("stop", self._stopping.wait())
+        self._warm_up()
+
+    def _start_task(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _main_loop(self) -> None:
+        """Work until `stop`. A part that ends by an error ends the daemon: the error is raised."""
+        log.info("ready at %s", self.address)
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def _shutdown(self) -> None:
+        """Stop what starts tests, then who hands in results, then the store."""
+        log.info("stopping")
+        self.schedule.stop()
+        await self.policy.stop()
+        await self.drills.stop()
+        await self.agents.close()
+        if self._listener is not None:
+            await self._listener.cleanup()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._restored:
+            await self._save_counters()
+        await asyncio.to_thread(self.store.close)
+        log.info("stopped")
 
     @property
     def config(self) -> Config:
         """The configuration in force."""
         return self.current.config
 
+    @property
+    def address(self) -> str:
+        """The hub's address for pages and agents."""
+        return f"{'https' if self.config.hub.tls else 'http'}://{self.config.hub.listen}"
+
     def _warm_up(self) -> None:
         warm_up(self.config.probes.conference.codec)
 
-    @property
-    def address(self) -> str:
-        """Where pages and agents find the hub."""
-        return f"{'https' if self.config.hub.tls else 'http'}://{self.config.hub.listen}"
-
     async def _restore(self) -> None:
-        """Go on from what was known before the last stop."""
+        """Restore what was known before the last stop."""
         await self._restore_counters()
         for measurement in await asyncio.to_thread(self.store.latest):
             self.live.restore(measurement)
         await asyncio.to_thread(self.recorder.restore_spent)
         await self.office_monitor.restore()
+        self._restored = True
 
     async def _restore_counters(self) -> None:
-        """Runs and packets from the store's exact totals; the rest only after a clean stop.
+        """Restore runs and packets from the store's totals, the rest only after a clean stop.
 
-        A counter that came back a little lower than it was last scraped would look to Prometheus
-        like a reset, and all of it like new; starting at 0 is a reset that it reads rightly.
+        Prometheus takes a counter that comes back a little lower for a reset, and counts all of it
+        again; it handles a counter that starts at 0 correctly.
         """
-        kept: Any = await asyncio.to_thread(self.store.recall, "counters")
+        saved: Any = await asyncio.to_thread(self.store.recall, "counters")
         await asyncio.to_thread(self.store.remember, "counters", None)
-        self.live.restore_counters(kept or {})
+        self.live.restore_counters(saved or {})
         for office in self.live.offices.values():
             office.runs.clear()
             office.packets_sent = office.packets_received = 0
@@ -149,20 +183,11 @@ class Hub(AgentEvents):
                     total.outcome.value, total.runs, total.sent, total.received,
                 )  # fmt: skip
 
-    async def _shut_down(
-        self, listener: web.AppRunner, workers: Sequence[asyncio.Task[Any]]
-    ) -> None:
-        self.schedule.stop()
-        await self.policy.stop()
-        await self.drills.stop()
-        await self.agents.close()
-        await listener.cleanup()
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
-        await asyncio.to_thread(self.store.remember, "counters", self.live.counters())
-        await asyncio.to_thread(self.store.close)
-        log.info("stopped")
+    async def _save_counters(self) -> None:
+        try:
+            await asyncio.to_thread(self.store.remember, "counters", self.live.counters())
+        except StoreError as error:
+            log.error("counters start at 0 next time, as they could not be stored: %s", error)
 
     async def _seal(self) -> None:
         await asyncio.to_thread(self.store.chain.seal)
@@ -172,9 +197,10 @@ class Hub(AgentEvents):
         before = cutoff(self.clock.now(), self.config.retention.raw, zone)
         removed = await asyncio.to_thread(self.store.retention.prune, before, zone, KEPT)
         if removed:
-            log.info("%d measurements from before %s were pruned", removed, before.date())
+            log.info("pruned %d measurements from before %s", removed, before.date())
 
-    # --- agents
+    def _agent_of(self, office_id: str) -> AgentConnection | None:
+        return self.agents.get(office_id)  # the server itself needs the runner first
 
     def _authenticate(self, office_id: str, token: str) -> bool:
         for office in self.config.offices:
@@ -182,39 +208,22 @@ class Hub(AgentEvents):
                 return tokens.matches(token, office.agent.token_hash_file)
         return False
 
-    async def joined(self, office: str, vitals: Vitals) -> None:
-        """An agent came."""
-        await self.office_monitor.agent_joined(office, vitals)
-
-    async def heard(self, office: str, vitals: Vitals) -> None:
-        """An agent's heartbeat."""
-        await self.office_monitor.agent_heard(office, vitals)
-
-    async def left(self, office: str, goodbye: bool) -> None:
-        """An agent's session ended."""
-        await self.office_monitor.agent_left(office, goodbye)
-
-    async def handed_in(self, office: str, measurements: list[Measurement]) -> None:
-        """Keep what an agent measured itself."""
-        await self.recorder.record(*map(self.runner.active_tests.annotate, measurements))
-        self.office_monitor.agent_handed_in(office)
-
-    # --- the HubView of pages and API
+    # --- the HubApi
 
     @property
     def probe_names(self) -> Sequence[str]:
-        """What can be run on demand."""
+        """The probes that can be run on demand."""
         return tuple(PROBES)
 
     @property
     def reports_dir(self) -> Path | None:
-        """Where reports are kept."""
+        """The directory with the reports."""
         return self.config.report.directory
 
     async def run_probe(
         self, office_id: str, probe: str, options: Mapping[str, Any]
     ) -> Measurement:
-        """Run a probe now, in its turn; raises `UserError` for options it does not take."""
+        """Run a probe as soon as its turn comes; raises `UserError` for unknown options."""
         parsed = PROBES[probe].parse_options(options)
         return await self.policy.asked(office_id, probe, parsed)
 
@@ -255,10 +264,10 @@ class Hub(AgentEvents):
         await asyncio.to_thread(write_papers, drill, self.config, self.clock.now())
 
     async def reload(self) -> None:
-        """Read the configuration again; a wrong one changes nothing.
+        """Read the configuration again; a wrong one changes nothing and raises `UserError`.
 
-        The listener, the database and the set of offices need a restart; everything else
-        (probes, thresholds, contracts, budget) is taken over.
+        Listener, database, TLS and the set of offices need a restart; everything else (probes,
+        thresholds, contracts, budget, report) is applied at once.
         """
         try:
             config = await asyncio.to_thread(load_config, self.config_path)
@@ -266,16 +275,16 @@ class Hub(AgentEvents):
         except UserError:
             self.live.hub.reload_success = False
             raise
-        other_day = config.district.timezone != self.config.district.timezone
+        zone_changed = config.district.timezone != self.config.district.timezone
         self.current.replace(config)
-        if other_day:
+        if zone_changed:
             await asyncio.to_thread(self.recorder.restore_spent)
         self.live.hub.reload_success = True
         self.live.hub.reload_at = self.clock.now()
-        log.info("configuration read again")
+        log.info("configuration reloaded")
 
     def reload_from_signal(self) -> None:
-        """SIGHUP: reload, and log what is wrong."""
+        """On SIGHUP: reload, and log what is wrong."""
         task = asyncio.ensure_future(self.reload())
         task.add_done_callback(_log_refusal)
 
@@ -286,20 +295,8 @@ class Hub(AgentEvents):
         if {o.id for o in config.offices} != {o.id for o in self.config.offices}:
             raise UserError(f"{self.config_path}: offices: adding or removing needs a restart")
 
-    def ready(self) -> tuple[bool, str]:
-        """Whether the hub does its work."""
-        return self.health.ready()
-
-    async def agent_socket(self, request: web.Request) -> web.StreamResponse:
-        """`/agent`."""
-        return await self.agents.socket(request)
-
-    async def transfer(self, request: web.Request) -> web.StreamResponse:
-        """`/agent/transfer/{key}`."""
-        return await self.agents.transfer(request)
-
 
 def _log_refusal(task: asyncio.Future[None]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.error("not reloaded: %s", error)
+        log.error("configuration not reloaded: %s", error)

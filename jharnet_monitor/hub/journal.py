@@ -1,4 +1,4 @@
-"""Writes what happens into the diary, without letting a full disk stop the watch."""
+"""Writes events and state changes into the database; a full disk does not stop the hub."""
 
 from __future__ import annotations
 
@@ -11,77 +11,77 @@ from typing import Any
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.hub.health import database_write
-from jharnet_monitor.hub.outage_attribution import HUB
-from jharnet_monitor.hub.state_tracker import Change
+from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
+from jharnet_monitor.hub.state_tracker import StateChange
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.model import OfficeState, format_utc, parse_utc
 from jharnet_monitor.store import Store, StoreError
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 10.0
-_BEAT = "beat"
-_AGENT = ("joined", "left", "goodbye")
+HEARTBEAT_SECONDS = 10.0
+_HEARTBEAT_KEY = "beat"
+_AGENT_EVENTS = ("joined", "left", "goodbye")
 
 
 class Journal:
-    """The diary of a running hub."""
+    """The events of a running hub. What cannot be written is logged and counted in `status`."""
 
-    def __init__(self, store: Store, clock: Clock, health: HubStatus) -> None:
+    def __init__(self, store: Store, clock: Clock, status: HubStatus) -> None:
         self._store = store
         self._clock = clock
-        self._health = health
-        self._beaten: float | None = None
+        self._status = status
+        self._last_heartbeat: float | None = None
 
-    async def event(
+    async def add_event(
         self, office: str, kind: str, data: Mapping[str, Any], at: datetime | None = None
     ) -> None:
-        """Note an event; `at` is when it happened, now if not given."""
+        """Add an event; `at` is when it happened, by default now."""
         when = at or self._clock.now()
-        await self._guarded(self._store.event_log.add_event, office, kind, when, data)
+        await self._write(self._store.event_log.add_event, office, kind, when, data)
 
-    async def change(self, change: Change) -> None:
-        """Note a change of state with its evidence."""
+    async def add_change(self, change: StateChange) -> None:
+        """Add a change of state with its evidence."""
         evidence = asdict(change.evidence)
-        await self._guarded(
+        await self._write(
             self._store.event_log.add_transition, change.office, change.state, change.at, evidence
         )
 
-    async def beat(self) -> None:
-        """Note every few seconds that the hub runs, so that a crash's time is known later."""
+    async def heartbeat(self) -> None:
+        """Write every few seconds that the hub runs, so that the time of a crash is known."""
         now = self._clock.monotonic()
-        if self._beaten is None or now - self._beaten >= BEAT_SECONDS:
-            self._beaten = now
-            await self._guarded(self._store.remember, _BEAT, format_utc(self._clock.now()))
+        if self._last_heartbeat is None or now - self._last_heartbeat >= HEARTBEAT_SECONDS:
+            self._last_heartbeat = now
+            await self._write(self._store.remember, _HEARTBEAT_KEY, format_utc(self._clock.now()))
 
-    async def started(self, offices: list[str]) -> None:
-        """Note the start, and since when nobody watched: nothing is known of that time."""
-        beat = await asyncio.to_thread(self._store.recall, _BEAT)
+    async def hub_started(self, offices: list[str]) -> None:
+        """Add the hub's start, and `monitor_down` for the time since its last heartbeat."""
+        last = await asyncio.to_thread(self._store.recall, _HEARTBEAT_KEY)
         now = self._clock.now()
-        if beat is not None:
-            stopped = min(parse_utc(beat), now)
-            await self.event(HUB, "hub_stopped", {}, stopped)
+        if last is not None:
+            stopped = min(parse_utc(last), now)
+            await self.add_event(ALL_OFFICES, "hub_stopped", {}, stopped)
             known = await asyncio.to_thread(self._store.event_log.last_transitions)
             for office in offices:
                 if office in known and known[office].at <= stopped:
-                    await self._guarded(
+                    await self._write(
                         self._store.event_log.add_transition,
                         office,
                         OfficeState.MONITOR_DOWN,
                         stopped,
                         {"until": format_utc(now)},
                     )
-        await self.event(HUB, "hub_started", {}, now)
+        await self.add_event(ALL_OFFICES, "hub_started", {}, now)
 
-    async def last_of_agent(self, office: str) -> str | None:
-        """What was last noted of an office's agent: `joined`, `left` or `goodbye`."""
+    async def last_agent_event(self, office: str) -> str | None:
+        """The kind of the last event of an office's agent: `joined`, `left` or `goodbye`."""
         soon = self._clock.now() + timedelta(seconds=1)
         events = await asyncio.to_thread(self._store.event_log.events_before, office, soon, 200)
-        return next((e.kind for e in reversed(events) if e.kind in _AGENT), None)
+        return next((e.kind for e in reversed(events) if e.kind in _AGENT_EVENTS), None)
 
-    async def _guarded(self, write: Callable[..., Any], *arguments: Any) -> None:
+    async def _write(self, write: Callable[..., Any], *arguments: Any) -> None:
         try:
-            with database_write(self._health, self._clock):
+            with database_write(self._status, self._clock):
                 await asyncio.to_thread(write, *arguments)
         except StoreError as error:
-            log.error("the diary could not be written: %s", error)
+            log.error("an event could not be written: %s", error)

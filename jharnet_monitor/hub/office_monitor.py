@@ -1,4 +1,4 @@
-"""The always-on half of the hub: latency without a break, agents coming and going, states."""
+"""Watches every office all the time: latency, agents that come and go, and the live state."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.agent_connection import Vitals
+from jharnet_monitor.hub.agent_server import AgentEvents
 from jharnet_monitor.hub.journal import Journal
-from jharnet_monitor.hub.outage_attribution import HUB, OutageAttribution
-from jharnet_monitor.hub.outage_reviews import Reviews
+from jharnet_monitor.hub.outage_attribution import ALL_OFFICES, OutageAttribution, ReviewSchedule
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.state_tracker import StateTracker
 from jharnet_monitor.live import Live
-from jharnet_monitor.model import OfficeState
+from jharnet_monitor.model import Measurement, OfficeState
 from jharnet_monitor.probes.base import measurement_of
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.monitor import LatencyMonitor
 from jharnet_monitor.probes.latency.target import Reachability
 from jharnet_monitor.probes.latency.window import LatencySummary
-from jharnet_monitor.store import Store
+from jharnet_monitor.store import Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ TICK_SECONDS = 1.0
 SPOOL_SECONDS = 900.0
 """How long after an outage an agent may still be handing in what it recorded."""
 ROUTER_PAUSES = (1.0, 5.0, 10.0, 20.0)
-"""Before each time that a router which came back is asked; the cause is to be told in a minute."""
+"""Before each request to a router that returned; its outage's cause is due within a minute."""
 
 
-class OfficeMonitor:
-    """Watches every office while `run` runs, and keeps the live state and the diary true."""
+class OfficeMonitor(AgentEvents):
+    """Watches every office while `run` runs, and keeps live state and journal up to date."""
 
     def __init__(
         self,
@@ -55,29 +55,29 @@ class OfficeMonitor:
         self._recorder = recorder
         self._event_log = store.event_log
         self._runner = runner
-        self._notes = Journal(store, clock, live.hub)
+        self._journal = Journal(store, clock, live.hub)
         self._outage_attribution = OutageAttribution(current, clock, store)
-        self._reviews = Reviews(self._outage_attribution, live, clock)
+        self._reviews = ReviewSchedule(self._outage_attribution, live, clock)
         self._uplink: bool | None = None
-        self._returned: dict[str, float] = {}
-        self._states = StateTracker(current, clock)
-        self._monitor = self._new_monitor()
+        self._back_since: dict[str, float] = {}
+        self._tracker = StateTracker(current, clock)
+        self._latency_monitor = self._new_latency_monitor()
         self._restart = asyncio.Event()
         self._pending: set[asyncio.Task[None]] = set()
-        current.on_replace(self.reload)
+        current.on_replace(self._restart_latency)
 
     async def restore(self) -> None:
-        """Go on from what was known before the hub's last stop."""
-        await self._notes.started(list(self._live.offices))
+        """Restore what was known before the hub's last stop."""
+        await self._journal.hub_started(list(self._live.offices))
         for office, live in self._live.offices.items():
-            last = await self._notes.last_of_agent(office)
-            self._states.restore(office, goodbye=last == "goodbye", ever=last is not None)
+            last = await self._journal.last_agent_event(office)
+            self._tracker.restore(office, goodbye=last == "goodbye", seen_before=last is not None)
             live.agent.said_goodbye = last == "goodbye"
             live.last_outage = await asyncio.to_thread(self._outage_attribution.review, office)
 
     async def run(self) -> None:
         """Watch until cancelled; what was measured by then is still recorded."""
-        ticking = asyncio.create_task(self._tick_for_ever(), name="tick")
+        ticking = asyncio.create_task(self._tick(), name="tick")
         try:
             while True:
                 await self._measure_until_restart()
@@ -87,10 +87,12 @@ class OfficeMonitor:
                 await ticking
             await asyncio.gather(*self._pending, return_exceptions=True)
 
+    # --- latency
+
     async def _measure_until_restart(self) -> None:
         """Run one latency monitor; a reload replaces it by another."""
-        monitor = self._monitor
-        self._states.can_ping = True
+        monitor = self._latency_monitor
+        self._tracker.can_ping = True
         measuring = asyncio.create_task(monitor.run(), name="latency")
         restart = asyncio.create_task(self._restart.wait())
         try:
@@ -106,30 +108,29 @@ class OfficeMonitor:
         self._restart.clear()
 
     def _cannot_ping(self, error: BaseException) -> None:
-        """Without the right to ping the hub does the rest of its work, and says so.
+        """Without the right to ping the hub does the rest of its work; other errors are raised.
 
-        Offices whose agent is not connected are then `monitor_down`.
+        Offices whose agent is not connected are `monitor_down` then.
         """
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         if not isinstance(error, PingNotAllowed):
             raise error
-        self._states.can_ping = False
+        self._tracker.can_ping = False
         log.error("no latency is measured: %s", error)
 
-    def reload(self) -> None:
-        """Go on measuring by the configuration now in force; its offices are the same."""
-        self._monitor = self._new_monitor()
+    def _restart_latency(self) -> None:
+        """Measure on by the configuration now in force, whose offices are the same."""
+        self._latency_monitor = self._new_latency_monitor()
         self._restart.set()
 
-    def _new_monitor(self) -> LatencyMonitor:
+    def _new_latency_monitor(self) -> LatencyMonitor:
         return LatencyMonitor(
-            self._current.config, self._clock, on_fold=self._folded, on_reachability=self._reached
-        )
+            self._current.config, self._clock,
+            on_fold=self._record_latency, on_reachability=self._note_reachability,
+        )  # fmt: skip
 
-    # --- what the latency monitor tells
-
-    def _folded(self, fold: LatencySummary) -> None:
+    def _record_latency(self, fold: LatencySummary) -> None:
         measurement = measurement_of(
             fold.office, "latency", fold.outcome, fold.started_at, fold.duration
         )
@@ -137,117 +138,121 @@ class OfficeMonitor:
         histogram = self._live.offices[fold.office].rtt_buckets
         for rtt in fold.rtts:
             histogram.observe(rtt)
-        self._soon(self._recorder.record(measurement))
+        self._start(self._recorder.record(measurement))
 
-    def _reached(self, change: Reachability) -> None:
+    def _note_reachability(self, change: Reachability) -> None:
         office, role, answers = change.target.office, change.target.role, change.answers
         if office is not None:
-            seen = self._states.offices[office]
+            seen = self._tracker.offices[office]
             if role == "router":
                 seen.router, seen.router_since = answers, self._clock.monotonic()
             else:
                 seen.pc = answers
             fact = {"role": role, "answers": answers}
-            self._soon(self._notes.event(office, "reached", fact, change.since))
-        self._soon(self._judge())
+            self._start(self._journal.add_event(office, "reached", fact, change.since))
+        self._start(self._update_states())
 
-    # --- what agents tell
+    # --- agents
 
-    async def agent_joined(self, office: str, vitals: Vitals) -> None:
-        """An agent said hello."""
-        seen = self._states.offices[office]
-        seen.ever, seen.back, seen.goodbye = True, True, False
+    async def agent_connected(self, office: str, vitals: Vitals) -> None:
+        """Note the agent's boot: after an outage it may tell the cause."""
+        seen = self._tracker.offices[office]
+        seen.seen_before, seen.returned, seen.goodbye = True, True, False
         agent = self._live.offices[office].agent
         agent.connected, agent.said_goodbye, agent.version = True, False, vitals.version
-        self._take_vitals(office, vitals)
-        await self._notes.event(office, "joined", asdict(vitals))
-        self._reviews.ask(office)
-        await self._judge()
+        self._update_vitals(office, vitals)
+        await self._journal.add_event(office, "joined", asdict(vitals))
+        self._reviews.schedule_review(office)
+        await self._update_states()
 
-    async def agent_heard(self, office: str, vitals: Vitals) -> None:
-        """An agent's heartbeat."""
-        self._take_vitals(office, vitals)
+    async def agent_heartbeat(self, office: str, vitals: Vitals) -> None:
+        """Note that the agent is alive."""
+        self._update_vitals(office, vitals)
 
-    async def agent_left(self, office: str, goodbye: bool) -> None:
-        """An agent's session ended, with or without a goodbye."""
-        seen = self._states.offices[office]
+    async def agent_disconnected(self, office: str, goodbye: bool) -> None:
+        """Note the end of the session, with or without a goodbye."""
+        seen = self._tracker.offices[office]
         seen.heard_at, seen.goodbye = None, goodbye
         agent = self._live.offices[office].agent
         agent.connected, agent.said_goodbye = False, goodbye
         kind = "goodbye" if goodbye else "left"
-        await self._notes.event(office, kind, {"boot_id": agent.boot_id}, agent.last_heard)
-        await self._judge()
+        await self._journal.add_event(office, kind, {"boot_id": agent.boot_id}, agent.last_heard)
+        await self._update_states()
 
-    def agent_handed_in(self, office: str) -> None:
-        """An agent's own record came in: after an outage it may tell what that was."""
-        returned = self._returned.get(office)
-        if returned is not None and self._clock.monotonic() - returned < SPOOL_SECONDS:
-            self._reviews.ask(office)
+    async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
+        """Store what an agent measured: after an outage it may tell the cause."""
+        await self._recorder.record(*map(self._runner.active_tests.annotate, measurements))
+        back_since = self._back_since.get(office)
+        if back_since is not None and self._clock.monotonic() - back_since < SPOOL_SECONDS:
+            self._reviews.schedule_review(office)
 
-    def _take_vitals(self, office: str, vitals: Vitals) -> None:
-        self._states.offices[office].heard_at = self._clock.monotonic()
+    def _update_vitals(self, office: str, vitals: Vitals) -> None:
+        self._tracker.offices[office].heard_at = self._clock.monotonic()
         agent = self._live.offices[office].agent
         agent.boot_id, agent.spooled = vitals.boot_id, vitals.spooled
         agent.last_heard = self._live.offices[office].last_seen = self._clock.now()
 
     # --- states
 
-    async def _tick_for_ever(self) -> None:
+    async def _tick(self) -> None:
         while True:
             await self._clock.sleep(TICK_SECONDS)
-            self._recorder.turn_the_day()
-            await self._look_for_windows()
-            await self._judge()
-            await self._notes.beat()
-            await self._reviews.tick()
+            self._recorder.roll_over_day()
+            await self._update_planned()
+            await self._update_states()
+            await self._journal.heartbeat()
+            await self._reviews.run_due()
 
-    async def _look_for_windows(self) -> None:
+    async def _update_planned(self) -> None:
         now = self._clock.now()
-        windows = await asyncio.to_thread(
-            self._event_log.windows, now, now + timedelta(milliseconds=1)
-        )
+        try:
+            windows = await asyncio.to_thread(
+                self._event_log.windows, now, now + timedelta(milliseconds=1)
+            )
+        except StoreError:
+            return  # the journal's writes fail then, too, and are logged
         offices = frozenset(self._live.offices)
         named = {w.office for w in windows if w.office is not None}
         everywhere = any(w.office is None for w in windows)
-        self._states.planned = offices if everywhere else frozenset(named & offices)
+        self._tracker.planned = offices if everywhere else frozenset(named & offices)
 
-    async def _judge(self) -> None:
-        """Let what follows from the evidence become the live state, and keep every change."""
+    async def _update_states(self) -> None:
+        """Derive the live state from the evidence, and journal every change."""
         now = self._clock.now()
-        self._states.uplink_seen = self._monitor.uplink()
-        self._live.uplink_up = self._states.uplink()
+        self._tracker.uplink_answers = self._latency_monitor.uplink()
+        self._live.uplink_up = self._tracker.uplink()
         if self._uplink is not self._live.uplink_up:
             self._uplink = self._live.uplink_up
-            await self._notes.event(HUB, "uplink", {"works": self._uplink})
-        for office, seen in self._states.offices.items():
+            await self._journal.add_event(ALL_OFFICES, "uplink", {"works": self._uplink})
+        for office, seen in self._tracker.offices.items():
             live = self._live.offices[office]
             live.running = self._runner.active_tests.running(office)
-            if seen.router or seen.pc or self._states.hears(seen):
+            if seen.router or seen.pc or self._tracker.is_alive(seen):
                 live.last_seen = now
-        for change in list(self._states.changes()):
+        for change in list(self._tracker.changes()):
             before = self._live.offices[change.office].state
             self._live.set_state(change.office, change.state, change.at)
             if change.state is OfficeState.UNKNOWN and change.first:
-                continue  # at the start nothing is known yet, which is no news
+                continue  # after a start nothing is known yet, which is no news
             log.info("%s is %s", change.office, change.state.value)
-            await self._notes.change(change)
+            await self._journal.add_change(change)
             if before is OfficeState.UNREACHABLE:
-                self._returned[change.office] = self._clock.monotonic()
-                self._reviews.ask(change.office)
+                self._back_since[change.office] = self._clock.monotonic()
+                self._reviews.schedule_review(change.office)
                 if self._current.config.office(change.office).snmp is not None:
-                    self._soon(self._ask_router(change.office))
+                    self._start(self._read_router_uptime(change.office))
 
-    async def _ask_router(self, office: str) -> None:
-        """After an outage: how long the router has been running tells line from power."""
+    async def _read_router_uptime(self, office: str) -> None:
+        """Read it after an outage: a router that ran on means the line, not the power."""
         for seconds in ROUTER_PAUSES:
             await self._clock.sleep(seconds)  # it may answer echo requests before it answers SNMP
-            told = await self._runner.run(office, "utilisation")
-            if "router_uptime_seconds" in told.values:
-                self._reviews.ask(office)
+            reading = await self._runner.run(office, "utilisation")
+            if "router_uptime_seconds" in reading.values:
+                self._reviews.schedule_review(office)
                 return
 
-    def _soon(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Do it on the loop, without losing it or its error."""
+    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run it in the background; its error is logged."""
         task = asyncio.create_task(work)
         self._pending.add(task)
         task.add_done_callback(self._finished)
@@ -255,4 +260,4 @@ class OfficeMonitor:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._pending.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("the watch failed in itself", exc_info=task.exception())
+            log.error("unexpected error in the office monitor", exc_info=task.exception())

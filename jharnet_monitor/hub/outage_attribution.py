@@ -1,12 +1,13 @@
-"""What an outage turned out to be: judged again whenever more becomes known of it.
+"""Attributes outages to line or power, once the office is back and its evidence has arrived.
 
-The live state says `unreachable` while nothing is heard. When the office is back, its agent's boot
+While nothing answers, the live state is `unreachable`. After the return, the boot id of the agent
 and what it recorded meanwhile tell line from power (`judge.outages.timeline`). The finding is a new
 record that supersedes the old one; nothing is overwritten.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,34 +29,38 @@ from jharnet_monitor.judge.outages.observations import (
 )
 from jharnet_monitor.judge.outages.state import AgentPresence
 from jharnet_monitor.judge.outages.timeline import Span, reconstruct
-from jharnet_monitor.live import PastOutage
+from jharnet_monitor.live import Live, PastOutage
 from jharnet_monitor.model import Measurement, OfficeState, Route
-from jharnet_monitor.store import LoggedEvent, Store, Transition, Window
+from jharnet_monitor.store import LoggedEvent, Store, StoreError, Transition, Window
 
 log = logging.getLogger(__name__)
 
-HUB = "*"
-"""Whose events concern all offices: the hub's own."""
+ALL_OFFICES = "*"
+"""In place of an office's id: the hub's own events, which concern all offices."""
 LOOK_BACK = timedelta(days=3)
-"""Outages that ended longer ago are not judged again."""
+"""Outages that ended longer ago are not reviewed again."""
 LEAD = timedelta(minutes=10)
+SOON_SECONDS = 3.0
+"""Long enough for an agent that returned to hand in its first measurements."""
+LATER_SECONDS = 45.0
+"""The cause is to be known within a minute of the return."""
 _EARLIER_EVENTS = 60
 _CAUSES = (OfficeState.LINK_DOWN, OfficeState.POWER_DOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class UnreachablePeriod:
-    """A stretch that was `unreachable` while it lasted."""
+    """A time in which the live state was `unreachable`."""
 
     number: int
     start: datetime
     end: datetime
-    told: tuple[Transition, ...]
-    """What was found of it so far."""
+    found: tuple[Transition, ...]
+    """The causes recorded so far."""
 
 
 class OutageAttribution:
-    """Reviews the outages of an office; blocks, so it is called in a thread."""
+    """Reviews the outages of an office. It blocks, so call it in a thread."""
 
     def __init__(self, current: CurrentConfig, clock: Clock, store: Store) -> None:
         self._current = current
@@ -63,7 +68,7 @@ class OutageAttribution:
         self._store = store
 
     def review(self, office: str) -> PastOutage | None:
-        """Record what is newly known of an office's outages; gives the last one that is over."""
+        """Record new findings on an office's outages; returns the last outage that is over."""
         now = self._clock.now()
         outages = self._outages(office, now - LOOK_BACK)
         if not outages:
@@ -77,25 +82,25 @@ class OutageAttribution:
             now,
             AgentPresence.NEVER if expected else AgentPresence.NOT_EXPECTED,
         )
-        told_at = now
+        found_at = now
         for outage in outages:
             parts = _parts(spans, outage)
-            if _differs(parts, outage.told):
+            if _differs(parts, outage.found):
                 self._record(office, outage, parts)
-            elif outage.told:
-                told_at = outage.told[-1].recorded_at
+            elif outage.found:
+                found_at = outage.found[-1].recorded_at
         last, parts = outages[-1], _parts(spans, outages[-1])
-        return PastOutage(_main_cause(parts), last.start, last.end, told_at)
+        return PastOutage(_main_cause(parts), last.start, last.end, found_at)
 
     def _outages(self, office: str, since: datetime) -> list[UnreachablePeriod]:
-        every = self._store.event_log.transitions(office, since)
-        live = [t for t in every if t.supersedes is None]
+        transitions = self._store.event_log.transitions(office, since)
+        live = [t for t in transitions if t.supersedes is None]
         return [
             UnreachablePeriod(
                 here.number,
                 here.at,
                 after.at,
-                tuple(t for t in every if t.supersedes == here.number),
+                tuple(t for t in transitions if t.supersedes == here.number),
             )
             for here, after in pairwise(live)
             if here.state is OfficeState.UNREACHABLE
@@ -116,7 +121,7 @@ class OutageAttribution:
         event_log = self._store.event_log
         events = [
             event
-            for who in (office, HUB)
+            for who in (office, ALL_OFFICES)
             for event in (
                 *event_log.events_before(who, since, _EARLIER_EVENTS),
                 *event_log.events(who, since, until),
@@ -127,7 +132,7 @@ class OutageAttribution:
         readings = self._store.measurements(
             office=office, probe="utilisation", since=since, until=until
         )
-        return facts + [fact for reading in readings for fact in _router_said(reading)]
+        return facts + [fact for reading in readings for fact in _router_uptime(reading)]
 
     def _stretches(self, office: str, since: datetime, until: datetime) -> list[Stretch]:
         return [
@@ -139,11 +144,44 @@ class OutageAttribution:
         ]
 
 
+class ReviewSchedule:
+    """Which offices' outages are to be reviewed, and when."""
+
+    def __init__(self, outage_attribution: OutageAttribution, live: Live, clock: Clock) -> None:
+        self._outage_attribution = outage_attribution
+        self._live = live
+        self._clock = clock
+        self._due: dict[str, list[float]] = {}
+
+    def schedule_review(self, office: str) -> None:
+        """Review soon, as new evidence came, and once more when all of it should be there."""
+        now = self._clock.monotonic()
+        later = [moment for moment in self._due.get(office, []) if moment > now + SOON_SECONDS]
+        self._due[office] = [now + SOON_SECONDS, *(later or [now + LATER_SECONDS])]
+
+    async def run_due(self) -> None:
+        """Review what is due."""
+        now = self._clock.monotonic()
+        for office, moments in list(self._due.items()):
+            if moments[0] > now:
+                continue
+            self._due[office] = [moment for moment in moments if moment > now]
+            if not self._due[office]:
+                del self._due[office]
+            try:
+                past = await asyncio.to_thread(self._outage_attribution.review, office)
+            except StoreError as error:
+                log.error("the outages of %s could not be reviewed: %s", office, error)
+            else:
+                if past is not None:
+                    self._live.offices[office].last_outage = past
+
+
 def _planned(windows: Sequence[Window]) -> Iterator[Maintenance]:
-    """When planned work was going on: each window from its announcement on, overlaps joined."""
+    """When planned work was going on: each window from its announcement, overlaps merged."""
     until: datetime | None = None
     for window in sorted(windows, key=lambda w: w.counts_from):
-        if window.counts_from >= window.end:  # announced when it was over
+        if window.counts_from >= window.end:  # announced after its end
             continue
         if until is None or window.counts_from > until:
             if until is not None:
@@ -170,15 +208,15 @@ def _fact(event: LoggedEvent) -> Iterator[Fact]:
             yield HubRan(event.at, event.kind == "hub_started")
 
 
-def _router_said(reading: Measurement) -> Iterator[RouterSaid]:
-    """What the router told of itself when its counters were read, at the reading's end."""
+def _router_uptime(reading: Measurement) -> Iterator[RouterSaid]:
+    """The router's uptime, as of the end of the reading of its counters."""
     uptime = reading.values.get("router_uptime_seconds")
     if uptime is not None:
         yield RouterSaid(reading.started_at + timedelta(seconds=reading.duration), uptime)
 
 
 def _stretch(measurement: Measurement) -> Iterator[Stretch]:
-    """The minute that an agent recorded of its own gateway."""
+    """The minute in which an agent pinged its own gateway."""
     boot_id = measurement.conditions.get("boot_id")
     if isinstance(boot_id, str) and "received" in measurement.values:
         end = measurement.started_at + timedelta(seconds=measurement.duration)
@@ -188,7 +226,7 @@ def _stretch(measurement: Measurement) -> Iterator[Stretch]:
 
 
 def _parts(spans: Sequence[Span], outage: UnreachablePeriod) -> list[Span]:
-    """What the timeline says of an outage's time, at its own, sharper edges."""
+    """The parts of the timeline within an outage, whose edges are more precise."""
     return [
         span
         for span in spans
@@ -198,21 +236,21 @@ def _parts(spans: Sequence[Span], outage: UnreachablePeriod) -> list[Span]:
     ]
 
 
-def _differs(parts: Sequence[Span], told: Sequence[Transition]) -> bool:
-    """Whether there is something new to tell; that nothing is known is not told."""
+def _differs(parts: Sequence[Span], found: Sequence[Transition]) -> bool:
+    """Whether there is something new to record; that no cause is known is not recorded."""
     if not any(part.state in _CAUSES for part in parts):
-        return bool(told) and any(t.state in _CAUSES for t in told)
-    latest = {t.at: (t.state, t.until) for t in told}
+        return any(t.state in _CAUSES for t in found)
+    latest = {t.at: (t.state, t.until) for t in found}
     return any(latest.get(_ms(part.start)) != (part.state, _ms(part.end)) for part in parts)
 
 
 def _ms(moment: datetime) -> datetime:
-    """As the store keeps it: whole milliseconds."""
+    """A moment as the store keeps it, in whole milliseconds."""
     return moment - timedelta(microseconds=moment.microsecond % 1000)
 
 
 def _main_cause(parts: Sequence[Span]) -> OfficeState:
-    """The state that most of the outage was."""
+    """The state of the largest part of an outage."""
     times: dict[OfficeState, timedelta] = {}
     for part in parts:
         times[part.state] = times.get(part.state, timedelta(0)) + (part.end - part.start)

@@ -1,4 +1,4 @@
-"""Keeps, for every office, the evidence of now, and tells when its state changes."""
+"""The latest evidence of every office, and the live state that follows from it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from jharnet_monitor.model import OfficeState
 from jharnet_monitor.wire.protocol import FRESH_SECONDS
 
 SETTLE_SECONDS = 8.0
-"""A router that just came back says nothing yet of what lies behind it: that starts later."""
+"""After a router's return, what lies behind it may need this long to start."""
 AGENT_GRACE_SECONDS = 40.0
-"""After the hub's start, agents that have not come back yet are not called absent."""
+"""After the hub's start, agents have this long to come back before they count as absent."""
 
 
 @dataclass(slots=True)
@@ -28,19 +28,21 @@ class OfficeEvidence:
     """What was last seen of one office."""
 
     router: bool | None = None
+    """Whether the router answers; None while not known."""
     router_since: float = 0.0
-    """Since when the router is as it is, monotonic."""
+    """Since when `router` has its value, monotonic."""
     pc: bool | None = None
     heard_at: float | None = None
     """When the connected agent was last heard, monotonic; None while none is connected."""
     goodbye: bool = False
-    ever: bool = False
-    back: bool = False
-    """The agent came since the hub's start: it is no longer awaited."""
+    seen_before: bool = False
+    """The agent was here at least once since the hub knows the office."""
+    returned: bool = False
+    """The agent came since the hub's start, so it is no longer awaited."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StateChange:
     """An office's state changed at `at`, on this evidence."""
 
     office: str
@@ -48,7 +50,7 @@ class Change:
     at: datetime
     evidence: Evidence
     first: bool
-    """Nothing was known of the office before."""
+    """The office had no state before."""
 
 
 @dataclass(slots=True)
@@ -57,10 +59,10 @@ class StateTracker:
 
     current: CurrentConfig
     clock: Clock
-    uplink_seen: bool | None = None
-    """Whether headquarters' line works, as the echo requests tell; None where they cannot."""
+    uplink_answers: bool | None = None
+    """Whether echo requests prove headquarters' line; None where they cannot tell."""
     can_ping: bool = True
-    """Whether the hub can measure; where it cannot, only a connected agent proves anything."""
+    """Whether the hub may ping; where it may not, only a connected agent proves a line."""
     planned: frozenset[str] = frozenset()
     """Offices inside a planned window now."""
     offices: dict[str, OfficeEvidence] = field(default_factory=dict)
@@ -72,37 +74,37 @@ class StateTracker:
         for office in self.current.config.offices:
             self.offices.setdefault(office.id, OfficeEvidence())
 
-    def restore(self, office: str, *, goodbye: bool, ever: bool) -> None:
-        """Go on from what was known of an office's agent before a restart."""
-        self.offices[office].ever = ever
+    def restore(self, office: str, *, goodbye: bool, seen_before: bool) -> None:
+        """Set what was known of an office's agent before the hub's restart."""
+        self.offices[office].seen_before = seen_before
         self.offices[office].goodbye = goodbye
 
-    def hears(self, seen: OfficeEvidence) -> bool:
-        """Whether an office's agent is heard from now: a session whose line is dead is not."""
+    def is_alive(self, seen: OfficeEvidence) -> bool:
+        """Whether an office's agent is connected and its heartbeats arrive."""
         if seen.heard_at is None:
             return False
         return self.clock.monotonic() - seen.heard_at < FRESH_SECONDS
 
     def uplink(self) -> bool | None:
         """Whether headquarters' uplink carries packets; None where that is not known."""
-        if self.uplink_seen is None and any(self.hears(e) for e in self.offices.values()):
+        if self.uplink_answers is None and any(self.is_alive(e) for e in self.offices.values()):
             return True
-        return self.uplink_seen
+        return self.uplink_answers
 
-    def changes(self) -> Iterable[Change]:
-        """Judge every office anew; gives those whose state is another one."""
+    def changes(self) -> Iterable[StateChange]:
+        """Derive every office's state again; yields those that changed."""
         now = self.clock.now()
         for office in self.current.config.offices:
             evidence = self._evidence(office)
             state = live_state(evidence)
             before = self._states.get(office.id)
-            if state is OfficeState.LAN_DOWN and self._just_back(office.id):
+            if state is OfficeState.LAN_DOWN and self._just_returned(office.id):
                 continue
             if before is not state:
                 self._states[office.id] = state
-                yield Change(office.id, state, now, evidence, before is None)
+                yield StateChange(office.id, state, now, evidence, before is None)
 
-    def _just_back(self, office: str) -> bool:
+    def _just_returned(self, office: str) -> bool:
         return self.clock.monotonic() - self.offices[office].router_since < SETTLE_SECONDS
 
     def _evidence(self, office: Office) -> Evidence:
@@ -118,12 +120,12 @@ class StateTracker:
         )
 
     def _presence(self, office: Office, seen: OfficeEvidence) -> AgentPresence:
-        if self.hears(seen):
+        if self.is_alive(seen):
             return AgentPresence.HEARD
         if office.agent is None:
             return AgentPresence.NOT_EXPECTED
         if seen.goodbye:
             return AgentPresence.GOODBYE
-        if not seen.back and self.clock.monotonic() - self._started < AGENT_GRACE_SECONDS:
+        if not seen.returned and self.clock.monotonic() - self._started < AGENT_GRACE_SECONDS:
             return AgentPresence.AWAITED
-        return AgentPresence.SILENT if seen.ever else AgentPresence.NEVER
+        return AgentPresence.SILENT if seen.seen_before else AgentPresence.NEVER

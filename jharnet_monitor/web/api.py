@@ -49,8 +49,8 @@ class Api:
             web.post("/api/v1/drills", self.start_drill),
             web.get("/api/v1/drills/{drill}", self.drill),
             web.post("/api/v1/maintenance", self.maintenance),
-            web.get("/agent", self._hub.agent_socket),
-            web.route("*", "/agent/transfer/{key}", self._hub.transfer),
+            web.get("/agent", self._hub.agents.handle_socket),
+            web.route("*", "/agent/transfer/{key}", self._hub.agents.handle_transfer),
         ]
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -76,7 +76,7 @@ class Api:
 
     async def ready(self, request: web.Request) -> web.Response:
         """The hub does its work, or says why not."""
-        ready, why = self._hub.ready()
+        ready, why = self._hub.health.ready()
         return web.Response(text=f"{why or 'ready'}\n", status=200 if ready else 503)
 
     async def reload(self, request: web.Request) -> web.Response:

@@ -17,6 +17,23 @@ from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import Store
 
 
+class AgentEndpoint(Protocol):
+    """What answers the agents."""
+
+    async def handle_socket(self, request: web.Request) -> web.StreamResponse:
+        """The agent's WebSocket."""
+
+    async def handle_transfer(self, request: web.Request) -> web.StreamResponse:
+        """A one-time exchange of a running probe with its agent."""
+
+
+class Readiness(Protocol):
+    """What knows whether the hub does its work."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the hub does its work, and in words why not."""
+
+
 class HubApi(Protocol):
     """The hub as the web sees it."""
 
@@ -39,6 +56,14 @@ class HubApi(Protocol):
     @property
     def metrics_registry(self) -> MetricsRegistry:
         """What `/metrics` answers."""
+
+    @property
+    def agents(self) -> AgentEndpoint:
+        """What answers the agents."""
+
+    @property
+    def health(self) -> Readiness:
+        """What `/-/ready` answers."""
 
     @property
     def reports_dir(self) -> Path | None:
@@ -69,12 +94,3 @@ class HubApi(Protocol):
 
     async def reload(self) -> None:
         """Read the configuration again; raises `UserError` and keeps the old one when wrong."""
-
-    def ready(self) -> tuple[bool, str]:
-        """Whether the hub does its work, and in words why not."""
-
-    async def agent_socket(self, request: web.Request) -> web.StreamResponse:
-        """The agent's WebSocket."""
-
-    async def transfer(self, request: web.Request) -> web.StreamResponse:
-        """A one-time exchange of a running probe with its agent."""
