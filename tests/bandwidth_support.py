@@ -25,7 +25,7 @@ from jharnet_monitor.model import Cause
 from jharnet_monitor.probes import AGENT_TASKS
 from jharnet_monitor.probes.bandwidth.run import run
 from jharnet_monitor.probes.base import AgentTask, ProbeContext, ProbeError
-from tests.support import make_config
+from tests.support import make_config, running
 
 OFFICE, TOKEN = "potka", "potka-token"
 
@@ -118,12 +118,8 @@ async def at_work(url: str, ca: Path | None = None) -> AsyncIterator[Agent]:
     """A real agent that dials `url`."""
     with tempfile.TemporaryDirectory() as spool:
         agent = Agent(AgentSettings(url, OFFICE, TOKEN, Path(spool), ca), SystemClock())
-        task = asyncio.create_task(agent.run())
-        try:
+        async with running(agent):
             yield agent
-        finally:
-            agent.stop()
-            await asyncio.wait_for(task, 10)
 
 
 @contextlib.asynccontextmanager
@@ -145,6 +141,7 @@ def misbehaving(**sides: AgentTask) -> Any:
 
 
 Work = Callable[[AgentConnection], Awaitable[list[Result]]]
+"""What the hub's end does with the agent that it is given."""
 
 
 class OverLab:
@@ -153,7 +150,7 @@ class OverLab:
     def __init__(
         self,
         lab: Lab,
-        work: Callable[[AgentConnection], Awaitable[list[Result]]],
+        work: Work,
         office: str = OFFICE,
     ) -> None:
         self._lab, self._office, self._work = lab, office, work

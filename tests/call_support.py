@@ -24,6 +24,9 @@ from jharnet_monitor.probes.base import (
 )
 from jharnet_monitor.probes.conference.agent import agent_task
 from jharnet_monitor.probes.conference.run import run
+from jharnet_monitor.probes.conference.signalling import Dialogue
+from jharnet_monitor.profiles import rung
+from jharnet_monitor.rtc.call import Call
 from tests.support import make_config
 
 if TYPE_CHECKING:
@@ -90,6 +93,17 @@ class LoopbackAgent:
     def serve_transfer(self, handler: Any) -> str:
         """No call needs one."""
         raise NotImplementedError
+
+
+async def never_talks(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
+    """An agent's half that takes part up to where media should come, and sends none."""
+    dialogue = Dialogue(channel)
+    async with Call("127.0.0.1", rung("audio")) as there:
+        there.sender.audio_track.pause()
+        await dialogue.say("offer", sdp=await there.offer())
+        await there.accept((await dialogue.hear("answer"))["sdp"])
+        await dialogue.until_ended(10)
+    await dialogue.end()
 
 
 async def _half(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,9 @@ import pytest
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import Summary
 from tests import made_up_week
+from tests.made_up_hub import MadeUpHub
 from tests.made_up_week import MadeWeek
+from tests.web_support import Client, bad_morning, serving
 
 CI = os.environ.get("CI") == "true"
 
@@ -85,3 +87,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeWeek]:
 def summary(made: MadeWeek) -> Summary:
     """The summary of the last of them."""
     return summarise(made.store, made.config, made_up_week.WEEK, made_up_week.MADE_AT)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> MadeUpHub:
+    """A made-up hub with a bad morning in the district, and an API token."""
+    return bad_morning(tmp_path)
+
+
+@pytest.fixture
+async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
+    """A browser or program that speaks with that hub."""
+    async with serving(hub) as client:
+        yield client

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from jharnet_monitor.agent.daemon import Agent
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.probes import PROBES, ProbeContext
@@ -51,3 +55,14 @@ def make_config(offices: tuple[str, ...] = OFFICES, **sections: Any) -> Config:
         replaced = {**data.get(name, {}), **section} if isinstance(section, dict) else section
         data[name] = replaced
     return Config.model_validate(data)
+
+
+@asynccontextmanager
+async def running(agent: Agent) -> AsyncIterator[Agent]:
+    """An agent at work, which says goodbye at the end."""
+    task = asyncio.create_task(agent.run())
+    try:
+        yield agent
+    finally:
+        agent.stop()
+        await asyncio.wait_for(task, 10)

@@ -25,6 +25,7 @@ from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import (
     AgentContext,
+    AgentTask,
     Channel,
     ChannelClosed,
     Failed,
@@ -33,6 +34,7 @@ from jharnet_monitor.probes.base import (
 )
 from tests.bandwidth_support import (
     OFFICE,
+    Result,
     at_work,
     door,
     measure,
@@ -44,6 +46,13 @@ from tests.bandwidth_support import (
 )
 
 # -- on loopback: the whole path, and agents that mean ill --
+
+
+async def against(far: AgentTask) -> Result:
+    """A test of a 20 Mbit/s line whose agent misbehaves."""
+    with misbehaving(bandwidth=far):
+        async with on_loopback() as agent:
+            return await measure(settings("20 Mbit/s"), agent)
 
 
 async def test_both_ways_on_loopback() -> None:
@@ -100,9 +109,7 @@ async def test_an_agent_that_lies_about_its_bytes(factor: float) -> None:
     async def liar(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         await bandwidth_far.agent_task(_Falsified(channel, factor), params, context)
 
-    with misbehaving(bandwidth=liar):
-        async with on_loopback() as agent:
-            result = await measure(settings("20 Mbit/s"), agent)
+    result = await against(liar)
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.BAD_REPORT
     assert "download_bits_per_second" not in result.values
@@ -160,9 +167,7 @@ async def test_an_agent_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(bandwidth_far, "LONGEST_SECONDS", 0.4)
         await bandwidth_far.agent_task(channel, params, context)
 
-    with misbehaving(bandwidth=half):
-        async with on_loopback() as agent:
-            result = await measure(settings("20 Mbit/s"), agent)
+    result = await against(half)
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.AGENT_LOST
     assert "download_bits_per_second" not in result.values
@@ -184,9 +189,7 @@ async def test_an_agent_that_stops_half_way() -> None:
             else:
                 await channel.send(await bandwidth_far._answer(message, _NO_SIDE, context))
 
-    with misbehaving(bandwidth=stalled):
-        async with on_loopback() as agent:
-            result = await measure(settings("20 Mbit/s"), agent)
+    result = await against(stalled)
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.AGENT_LOST
     assert "download_bits_per_second" not in result.values
@@ -204,10 +207,8 @@ async def test_an_agent_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> Non
             elif message["do"] == "udp":
                 await channel.send({"error": "no UDP here"})
 
-    with misbehaving(bandwidth=idle):
-        async with on_loopback() as agent:
-            begun = time.monotonic()
-            result = await measure(settings("20 Mbit/s"), agent)
+    begun = time.monotonic()
+    result = await against(idle)
     assert time.monotonic() - begun < 5
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.AGENT_LOST
@@ -226,12 +227,9 @@ async def test_an_agent_that_does_not_stop_sending() -> None:
             else:
                 await channel.send(await bandwidth_far._answer(message, _NO_SIDE, context))
 
-    with misbehaving(bandwidth=flood):
-        async with on_loopback() as agent:
-            config = settings("20 Mbit/s")
-            result = await measure(config, agent)
+    result = await against(flood)
     assert over == ["cut"]
-    assert result.values["bytes_spent"] <= BANDWIDTH.cost(_context(config))
+    assert result.values["bytes_spent"] <= BANDWIDTH.cost(_context(settings("20 Mbit/s")))
     assert "upload_bits_per_second" not in result.values or result.conditions["upload_at_least"]
 
 

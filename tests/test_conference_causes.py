@@ -14,12 +14,9 @@ from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import AgentContext, Channel, Failed
 from jharnet_monitor.probes.conference.agent import agent_task
-from jharnet_monitor.probes.conference.signalling import Dialogue
-from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.aiortc_private import Port
-from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.receive.receiver import Receiver
-from tests.call_support import LabCall, LoopbackAgent, Result, call
+from tests.call_support import LabCall, LoopbackAgent, Result, call, never_talks
 from tests.lab_support import needs_lab
 
 FINGERPRINT = "a=fingerprint:sha-256 " + ":".join(["AB"] * 32) + "\r\n"
@@ -61,18 +58,8 @@ async def test_a_peer_with_another_certificate() -> None:
 
 async def test_a_peer_that_never_talks() -> None:
     """Connected and secured, but no media comes: that is told, within four seconds more."""
-
-    async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-        dialogue = Dialogue(channel)
-        async with Call("127.0.0.1", rung("audio")) as there:
-            there.sender.audio_track.pause()
-            await dialogue.say("offer", sdp=await there.offer())
-            await there.accept((await dialogue.hear("answer"))["sdp"])
-            await dialogue.until_ended(10)
-        await dialogue.end()
-
     started = asyncio.get_running_loop().time()
-    _holds(await call(LoopbackAgent(far), profile="audio"), Cause.NO_MEDIA)
+    _holds(await call(LoopbackAgent(never_talks), profile="audio"), Cause.NO_MEDIA)
     assert asyncio.get_running_loop().time() - started < 6
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
@@ -21,16 +21,10 @@ from jharnet_monitor.model import Cause, Outcome
 from jharnet_monitor.rtc.media.clips import prepare
 from jharnet_monitor.security import tokens
 from jharnet_monitor.wire.protocol import CLOSE_NOT_NEEDED, CLOSE_WRONG_TOKEN
-from tests.conftest import find_program
+from tests.browser_support import FAKE_DEVICES, chromium
 
 TOKEN = tokens.make_token()
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--use-fake-device-for-media-stream",
-    "--allow-loopback-in-peer-connection",
-]
+ARGUMENTS = (*FAKE_DEVICES, "--allow-loopback-in-peer-connection")
 CALL = {"profile": "360p", "seconds": 6}
 
 
@@ -106,12 +100,8 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """Chromium, without a screen, with a made-up camera and microphone."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=find_program("chromium"), args=ARGUMENTS
-        )
+    async with chromium(*ARGUMENTS) as browser:
         yield browser
-        await browser.close()
 
 
 async def open_link(

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from jharnet_monitor.model import Outcome
+from tests.browser_support import QUIET
 from tests.conftest import find_program
 from tests.test_join import ARGUMENTS, Door, door
 
@@ -61,7 +62,7 @@ Opener = Callable[[str], Coroutine[Any, Any, Tab]]
 @asynccontextmanager
 async def chromium(profile: Path) -> AsyncIterator[Opener]:
     """A browser with one window; gives what opens a tab in front of the others."""
-    argv = [str(find_program("chromium")), "--headless=new", *ARGUMENTS,
+    argv = [str(find_program("chromium")), "--headless=new", *QUIET, *ARGUMENTS,
             "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(*argv, stdout=quiet, stderr=quiet)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import async_playwright
 from rich.console import Console
 
 from jharnet_monitor.demo.flow import running
@@ -15,7 +14,7 @@ from jharnet_monitor.demo.places import LabPlace
 from jharnet_monitor.demo.setup import PORT
 from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.wire.client import HubClient
-from tests.conftest import find_program
+from tests.browser_support import chromium, chromium_at
 from tests.lab_support import needs_lab
 from tests.test_join import ARGUMENTS, join
 
@@ -56,15 +55,10 @@ async def test_a_browser_steps_down_by_the_hubs_advice(tmp_path: Path) -> None:
     with running(LabPlace(DISTRICT, "jhjoin"), DISTRICT, tmp_path, Console(quiet=True)) as (one, _):
         lab = one.place.lab
         assert lab is not None
-        wrapper = tmp_path / "chromium"
-        inside = f"exec ip netns exec {lab.namespace('potka')} {find_program('chromium')}"
-        wrapper.write_text(f'#!/bin/sh\n{inside} "$@"\n')
-        wrapper.chmod(0o755)
         async with asyncio.timeout(40):
             while not await asyncio.to_thread(_answers, one.hub):
                 await asyncio.sleep(0.3)
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=wrapper, args=ARGUMENTS)
+        async with chromium(*ARGUMENTS, program=chromium_at(lab, "potka", tmp_path)) as browser:
             page = await browser.new_page(ignore_https_errors=True)
             page.set_default_timeout(20_000)
             token = one.here.token("potka").read_text().strip()
@@ -74,7 +68,6 @@ async def test_a_browser_steps_down_by_the_hubs_advice(tmp_path: Path) -> None:
             result = await asyncio.to_thread(
                 one.hub.post, address, {"profile": "720p", "seconds": 20}
             )
-            await browser.close()
         values, conditions = result["values"], result["conditions"]
         assert result["outcome"] == "ok", result
         assert conditions["up_stepped_down"] and conditions["worse_way"] == "up"

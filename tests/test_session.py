@@ -23,6 +23,7 @@ from jharnet_monitor.hub.agent_server import AgentEvents, AgentServer
 from jharnet_monitor.model import Measurement, Outcome, Route
 from jharnet_monitor.probes.base import AgentContext, Channel, ChannelClosed, NoData
 from jharnet_monitor.wire.protocol import MAX_QUEUED
+from tests.support import running
 
 TOKENS = {"potka": "potka-token", "boram": "boram-token"}
 
@@ -95,17 +96,6 @@ def make_agent(door: Door, spool: Path, office: str = "potka", token: str | None
     """An agent of an office, with that office's token unless another is given."""
     settings = AgentSettings(door.url, office, token or TOKENS.get(office, "?"), spool)
     return Agent(settings, SystemClock())
-
-
-@asynccontextmanager
-async def running(agent: Agent) -> AsyncIterator[Agent]:
-    """An agent at work, which says goodbye at the end."""
-    task = asyncio.create_task(agent.run())
-    try:
-        yield agent
-    finally:
-        agent.stop()
-        await asyncio.wait_for(task, 10)
 
 
 def measurement(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,7 @@ from jharnet_monitor.web.status import status
 from tests import made_up_week
 from tests.made_up import NOW, OFFICES, bandwidth, conference, config, latency, no_data
 from tests.made_up_hub import MadeUpHub
-from tests.web_support import Client, bad_morning, page, serving
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> MadeUpHub:
-    """A hub with a bad morning in the district, and an API token."""
-    return bad_morning(tmp_path)
-
-
-@pytest.fixture
-async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
-    """A browser or program that speaks with the hub."""
-    async with serving(hub) as client:
-        yield client
+from tests.web_support import Client, page
 
 
 async def test_the_status_page_gives_the_answer_first(client: Client) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,20 +12,7 @@ import pytest
 
 from tests.made_up import config
 from tests.made_up_hub import MadeUpHub
-from tests.web_support import BEARER, CHANGES, TOKEN, Client, bad_morning, error, page, serving
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> MadeUpHub:
-    """A hub with a bad morning in the district, and an API token."""
-    return bad_morning(tmp_path)
-
-
-@pytest.fixture
-async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
-    """A browser or program that speaks with the hub."""
-    async with serving(hub) as client:
-        yield client
+from tests.web_support import BEARER, CHANGES, TOKEN, Client, error, page
 
 
 @pytest.mark.parametrize("path", CHANGES)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,20 +12,7 @@ from yarl import URL
 from jharnet_monitor.model import QUANTITIES, format_utc
 from tests.made_up import NOW, OFFICES, bandwidth, latency
 from tests.made_up_hub import MadeUpHub
-from tests.web_support import BEARER, Client, bad_morning, error, page, serving
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> MadeUpHub:
-    """A hub with a bad morning in the district, and an API token."""
-    return bad_morning(tmp_path)
-
-
-@pytest.fixture
-async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
-    """A browser or program that speaks with the hub."""
-    async with serving(hub) as client:
-        yield client
+from tests.web_support import BEARER, Client, error, page
 
 
 async def test_an_unknown_office_names_the_known_ones(client: Client) -> None:

@@ -3,53 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from jharnet_monitor.model import OfficeState
-from tests.conftest import find_program
+from tests.browser_support import chromium
 from tests.made_up import NOW, latency
 from tests.made_up_hub import MadeUpHub
-from tests.web_support import TOKEN, Client, bad_morning, serving
+from tests.web_support import TOKEN, Client
 
 pytestmark = pytest.mark.browser
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PAGES = ("/", "/office/potka", "/office/baharagora", "/reports", "/signin")
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> MadeUpHub:
-    """A hub with a bad morning in the district, and an API token."""
-    return bad_morning(tmp_path)
-
-
-@pytest.fixture
-async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
-    """The hub over loopback."""
-    async with serving(hub) as client:
-        yield client
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """Chromium, without a screen."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=find_program("chromium"), args=ARGUMENTS
-        )
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 async def open_page(

@@ -25,6 +25,7 @@ from jharnet_monitor.demo.setup import PORT, Installation, install
 from jharnet_monitor.demo.truth import ComparisonRow
 from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.model import Cause
+from jharnet_monitor.report.output.files import write_whole
 from jharnet_monitor.wire.client import HubClient
 
 START_SECONDS = 45.0
@@ -175,6 +176,4 @@ def write_result(file: Path, url: str, report: Path | None, rows: Sequence[Compa
         "report": None if report is None else str(report),
         "rows": [row.to_json() for row in rows],
     }
-    beside = file.with_name(f".{file.name}.new")
-    beside.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", "utf-8")
-    beside.replace(file)
+    write_whole(file, (json.dumps(result, ensure_ascii=False, indent=2) + "\n").encode())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +21,7 @@ from jharnet_monitor.dossier.word import working_copies
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.model import format_utc, parse_utc
+from jharnet_monitor.report.output.files import replacing
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import ChainLink
 
@@ -49,25 +48,8 @@ def build(
         raise UserError(
             f"{period.name}: nothing of this period is sealed; an hour is sealed when it is over"
         )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=out.parent, prefix=f".{out.name}.", delete=False
-        ) as file:
-            scratch = Path(file.name)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
-    try:
-        claims = _write(store, config, period, scratch, now, tell, links, span)
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.chmod(0o644)
-        scratch.replace(out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
-    return claims
+    with replacing(out) as scratch:
+        return _write(store, config, period, scratch, now, tell, links, span)
 
 
 def _require_over(period: Period, now: datetime) -> None:

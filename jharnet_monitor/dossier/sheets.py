@@ -7,6 +7,7 @@ from typing import Any
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.statements import head
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES
@@ -28,19 +29,8 @@ Row = list[str]
 
 def sheets(case: Case, words: Words) -> dict[str, Any]:
     """All sheets in one language: plain JSON."""
-    return {
-        "language": words.language,
-        "title": words("dossier.sheet.title"),
-        "subtitle": words("dossier.sheet.subtitle"),
-        "author": "jharnet-monitor",
-        "district": words("report.district", name=case.district(words)),
-        "period": texts.period_name(case.period, words),
-        "days": None,
-        "made": words("report.made", moment=texts.clock_moment(case.made_at, case.zone, words)),
-        "running": None,
-        "page": words.phrases["dossier.page"],
-        "sheets": [_sheet(case, office, words) for office in case.config.offices],
-    }
+    made = [_sheet(case, office, words) for office in case.config.offices]
+    return head(case, words, "sheet") | {"sheets": made}
 
 
 def _sheet(case: Case, office: Office, words: Words) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.model import parse_utc
-from jharnet_monitor.report.sections.front_page import grade_text
-from jharnet_monitor.report.sections.phrases import need_text
+from jharnet_monitor.report.sections.phrases import need_text, thresholds_text
 
 _MAILED = ("name", "moment", "recipient", "root")
 
@@ -21,7 +20,7 @@ def method(case: Case, words: Words) -> dict[str, Any]:
         name: words(f"dossier.method.{name}")
         for name in ("method", "statistics", "assumptions", "integrity", "mailed", "check")
     }
-    return _head(case, words, "method") | {
+    return head(case, words, "method") | {
         "said": said,
         "method": [
             words("dossier.method.delivered"),
@@ -33,7 +32,10 @@ def method(case: Case, words: Words) -> dict[str, Any]:
             ),
         ],
         "statistics": words("dossier.method.statistics_text"),
-        "assumptions": [need_text(case.config, case.claims["offices"], words), _marks(case, words)],
+        "assumptions": [
+            need_text(case.config, case.claims["offices"], words),
+            thresholds_text(case.config.thresholds, words),
+        ],
         "integrity": words(
             "dossier.method.integrity_text",
             n=texts.number(len(case.chain)),
@@ -58,18 +60,6 @@ def method(case: Case, words: Words) -> dict[str, Any]:
     }
 
 
-def _marks(case: Case, words: Words) -> str:
-    marks = case.config.thresholds
-    return words(
-        "report.method_text.marks",
-        grade=grade_text(marks.grade, words),
-        loss=texts.loss(marks.loss),
-        rtt=texts.milliseconds(marks.rtt),
-        delivered=texts.percent(marks.delivered),
-        availability=texts.share_down(marks.availability),
-    )
-
-
 def certificate(case: Case, words: Words) -> dict[str, Any]:
     """The form of the Schedule to the Act, with the hash values filled in: plain JSON.
 
@@ -78,7 +68,7 @@ def certificate(case: Case, words: Words) -> dict[str, Any]:
     """
     names = ("source", "devices", "make", "lawful", "hash", "root", "sign", "when", "person")
     said = {name: words(f"dossier.certificate.{name}") for name in names}
-    return _head(case, words, "certificate") | {
+    return head(case, words, "certificate") | {
         "said": said,
         "parts": [
             {"title": words("dossier.certificate.part_a"), "source": said["source"], "own": True},
@@ -94,7 +84,8 @@ def certificate(case: Case, words: Words) -> dict[str, Any]:
     }
 
 
-def _head(case: Case, words: Words, paper: str) -> dict[str, Any]:
+def head(case: Case, words: Words, paper: str) -> dict[str, Any]:
+    """What every paper begins with: titles, district, period, when it was made."""
     return {
         "language": words.language,
         "title": words(f"dossier.{paper}.title"),

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from jharnet_monitor.config import Office
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.web import join, reports
 from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
@@ -62,13 +63,9 @@ class Pages:
 
     async def office(self, request: web.Request) -> web.Response:
         """One office."""
-        office_id = request.match_info["office"]
-        known = {office.id: office for office in self._hub.config.offices}
-        if office_id not in known:
-            raise unknown_office(office_id, list(known))
-        formats = self._formats(request)
-        past = await asyncio.to_thread(history, self._hub.store, office_id, formats.now)
-        content = office_page(self._hub.live, known[office_id], past, formats)
+        office, formats = self._office(request), self._formats(request)
+        past = await asyncio.to_thread(history, self._hub.store, office.id, formats.now)
+        content = office_page(self._hub.live, office, past, formats)
         return await self._page(
             request,
             "office.html",
@@ -82,10 +79,7 @@ class Pages:
     async def measure(self, request: web.Request) -> web.Response:
         """Start a probe and lead back to the office, where its result will be seen."""
         await self._access.require(request)
-        office, probe = request.match_info["office"], request.match_info["probe"]
-        known = [o.id for o in self._hub.config.offices]
-        if office not in known:
-            raise unknown_office(office, known)
+        office, probe = self._office(request).id, request.match_info["probe"]
         if probe not in self._hub.probe_names:
             raise Refusal(404, f"there are the probes {', '.join(self._hub.probe_names)}")
         word = "already"
@@ -95,6 +89,13 @@ class Pages:
             task.add_done_callback(lambda _: self._running.pop((office, probe), None))
             word = "started"
         return _see_other(f"/office/{office}?{word}={probe}")
+
+    def _office(self, request: web.Request) -> Office:
+        """The office that the address names; raises `Refusal`."""
+        known = {office.id: office for office in self._hub.config.offices}
+        if request.match_info["office"] not in known:
+            raise unknown_office(request.match_info["office"], list(known))
+        return known[request.match_info["office"]]
 
     async def _run(self, office: str, probe: str) -> None:
         try:
@@ -111,12 +112,8 @@ class Pages:
 
     async def join(self, request: web.Request) -> web.Response:
         """Where an office takes part by a click."""
-        office = request.match_info["office"]
-        known = {o.id: o for o in self._hub.config.offices}
-        if office not in known:
-            raise unknown_office(office, list(known))
-        formats = self._formats(request)
-        content = join.join_page(self._hub.live, known[office], formats)
+        office, formats = self._office(request), self._formats(request)
+        content = join.join_page(self._hub.live, office, formats)
         response = await self._page(request, "join.html", formats, page=content)
         response.headers.update(join.HEADERS)
         return response

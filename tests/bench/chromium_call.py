@@ -8,20 +8,19 @@ left out.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.profiles import FRAMES_PER_SECOND
 from jharnet_monitor.rtc.media.clip_maker import picture
 from jharnet_monitor.rtc.media.clips import LOOP_FRAMES
-from tests.conftest import find_program
+from tests.browser_support import FAKE_DEVICES, chromium, chromium_at
 
 WIDTH, HEIGHT = 1280, 720
 SCRIPT = Path(__file__).with_name("chromium_page.js")
@@ -33,19 +32,12 @@ GRAIN = 12
 PATIENCE = 15.0
 """Seconds within which a call must come about."""
 ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+    *FAKE_DEVICES,
     "--disable-background-timer-throttling",
     "--disable-renderer-backgrounding",
     "--disable-backgrounding-occluded-windows",
     "--autoplay-policy=no-user-gesture-required",
     "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
     "--disable-features=WebRtcHideLocalIpsWithMdns",
 )
 
@@ -112,21 +104,12 @@ async def pair(lab: Lab, office: str, scratch: Path, nice: int = 0) -> AsyncIter
     picture = scratch / "picture.y4m"
     if not picture.exists():
         write_picture(picture)
-    chromium = find_program("chromium")
-    async with async_playwright() as playwright, AsyncExitStack() as stack:
-        browsers = []
-        for where in (HEADQUARTERS, office):
-            wrapper = scratch / f"chromium-{office}-{where}"
-            wrapper.write_text(
-                f"#!/bin/sh\nexec nice -n {nice} ip netns exec {lab.namespace(where)} "
-                f'{chromium} "$@"\n'
-            )
-            wrapper.chmod(0o755)
-            browser = await playwright.chromium.launch(
-                executable_path=wrapper,
-                args=[*ARGUMENTS, f"--use-file-for-fake-video-capture={picture}"],
-                env={**os.environ, "HOME": str(scratch)},
-            )
-            stack.push_async_callback(browser.close)
-            browsers.append(browser)
-        yield Pair(*browsers)
+    directory = scratch / office
+    directory.mkdir(exist_ok=True)
+    arguments = (*ARGUMENTS, f"--use-file-for-fake-video-capture={picture}")
+    here, there = (chromium_at(lab, where, directory, nice) for where in (HEADQUARTERS, office))
+    async with (
+        chromium(*arguments, program=here, home=scratch) as one,
+        chromium(*arguments, program=there, home=scratch) as other,
+    ):
+        yield Pair(one, other)

@@ -24,11 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jharnet_monitor.probes.base import AgentContext, AgentTask, Channel, ChannelClosed
 from jharnet_monitor.probes.conference.agent import agent_task
-from jharnet_monitor.probes.conference.signalling import Dialogue
 from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.call import Call
 from tests.bench.marks import Row, arguments, at_most, finish, note
-from tests.call_support import LoopbackAgent, call
+from tests.call_support import LoopbackAgent, call, never_talks
 
 SECONDS = 1.0
 FOREIGN = ("224.0.0.1", "0.0.0.0", "255.255.255.255", "127.0.0.9")  # noqa: S104 - never bound
@@ -63,17 +62,6 @@ async def is_not_there(channel: Channel, params: Mapping[str, Any], context: Age
     with contextlib.suppress(ChannelClosed):
         while True:
             await channel.receive()
-
-
-async def never_talks(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Takes part up to where media should come."""
-    dialogue = Dialogue(channel)
-    async with Call("127.0.0.1", rung("audio")) as there:
-        there.sender.audio_track.pause()
-        await dialogue.say("offer", sdp=await there.offer())
-        await there.accept((await dialogue.hear("answer"))["sdp"])
-        await dialogue.until_ended(10)
-    await dialogue.end()
 
 
 async def floods(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:

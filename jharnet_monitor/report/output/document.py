@@ -16,10 +16,10 @@ from jharnet_monitor.report.data.changes import changes
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.sections.details import measured, speed_chart, states, trend
 from jharnet_monitor.report.sections.drills import drills
-from jharnet_monitor.report.sections.front_page import RatedOffice, grade_text, judge, page_one
+from jharnet_monitor.report.sections.front_page import RatedOffice, judge, page_one
 from jharnet_monitor.report.sections.lines import lines
 from jharnet_monitor.report.sections.office_page import office_page
-from jharnet_monitor.report.sections.phrases import slabs_text
+from jharnet_monitor.report.sections.phrases import slabs_text, thresholds_text
 from jharnet_monitor.report.sections.speed_by_time import slots
 
 _OFFICE_HEADS = ("states", "grades", "speeds", "speed_key", "outages")
@@ -125,7 +125,6 @@ def _letter(letter: LetterSettings, words: Words) -> str:
 
 
 def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
-    marks = summary.config.thresholds
     if summary.extent is None:
         extent = words("report.method_text.extent_none")
     else:
@@ -148,14 +147,7 @@ def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
             wanted=summary.config.capacity.days,
         ),
         *_pruned(summary, words),
-        words(
-            "report.method_text.marks",
-            grade=grade_text(marks.grade, words),
-            loss=texts.loss(marks.loss),
-            rtt=texts.milliseconds(marks.rtt),
-            delivered=texts.percent(marks.delivered),
-            availability=texts.share_down(marks.availability),
-        ),
+        thresholds_text(summary.config.thresholds, words),
     ]
 
 

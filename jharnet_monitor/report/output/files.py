@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,23 +34,30 @@ def write(made: OutputFile, out: Path) -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` under a name at one stroke: a reader sees the old file or the new one.
+    """Replace a file at once: a reader sees the old content or the new. Raises `UserError`."""
+    with replacing(path) as scratch:
+        scratch.write_bytes(content)
 
-    Raises `UserError` where the directory or the disk refuses; nothing half-written stays.
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write into, which takes the place of `path` when the block ends without an error.
+
+    Raises `UserError` where the directory or the disk refuses; no unfinished file is left.
     """
     scratch: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            scratch = Path(file.name)
-            file.write(content)
-            file.flush()
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(descriptor)
+        scratch = Path(name)
+        yield scratch
+        with scratch.open("rb") as file:
             os.fsync(file.fileno())
         scratch.chmod(0o644)
         scratch.replace(path)
     except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
         if scratch is not None:
             scratch.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.config.schema import Thresholds
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import promised
@@ -205,3 +206,15 @@ def _deciding(claims: Claim, config: Config, verdict: str) -> Direction:
         return not short, float(one["value"] / one["contracted"])
 
     return min(Direction, key=shortness)
+
+
+def thresholds_text(thresholds: Thresholds, words: Words) -> str:
+    """The thresholds that the figures are held against."""
+    return words(
+        "report.method_text.marks",
+        grade=words(f"grade.{thresholds.grade}"),
+        loss=texts.loss(thresholds.loss),
+        rtt=texts.milliseconds(thresholds.rtt),
+        delivered=texts.percent(thresholds.delivered),
+        availability=texts.share_down(thresholds.availability),
+    )
