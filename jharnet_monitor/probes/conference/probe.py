@@ -32,7 +32,7 @@ TWICE_A_DAY_SECONDS = 26 * 3600.0
 class ConferenceOptions(ProbeOptions):
     """How good a picture at most, for how long, and by which codec."""
 
-    profile: Profile | None = None
+    profile: Annotated[Profile, Field(strict=False)] | None = None
     seconds: Annotated[float, Field(ge=3, le=600)] | None = None
     codec: Literal["vp8", "h264"] | None = None
 
