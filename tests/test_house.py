@@ -165,7 +165,7 @@ def test_files_hold_one_idea_each() -> None:
     assert {f.name: n for f, n in lengths.items() if n > MOST_LINES} == {}
 
 
-AGENT_NEVER = {"aiosmtplib", "docx", "jinja2", "pyarrow", "pypdf", "sqlalchemy", "typst"}
+AGENT_NEVER = {"aiosmtplib", "babel", "docx", "jinja2", "pyarrow", "pypdf", "sqlalchemy", "typst"}
 """Libraries that only the hub needs: a block office's PC has neither the memory nor the line."""
 
 
