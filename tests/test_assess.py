@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scipy import special
 
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats as texts
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.line.assess import Basis, Seen, assess, policy_of
 from jharnet_monitor.judge.outages.availability import account

@@ -27,7 +27,7 @@ from jharnet_monitor.dossier.sealed import parsed
 from jharnet_monitor.dossier.settings import read_settings, settings
 from jharnet_monitor.dossier.verify import VerifyResult, verify
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats as texts
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar.period import between
 from jharnet_monitor.store.export import ExportRow

@@ -13,7 +13,7 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats as texts
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.latency import percentile
@@ -56,7 +56,7 @@ def test_the_papers_figures_are_those_measured(made: MadeWeek, papers: dict[str,
         if rtt:
             both = [median(rtt), percentile(rtt, 0.95)]
             figures.append("; ".join(texts.milliseconds(one, both) for one in both))
-            figures.append(texts.loss((sent - received) / sent))
+            figures.append(texts.share((sent - received) / sent))
         for figure in figures:
             seen += 1
             assert all(plain(figure) in text for text in read.values()), (office.id, figure)

@@ -12,7 +12,7 @@ from typing import Any
 from jharnet_monitor.config import Office
 from jharnet_monitor.config.case import LetterTexts
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import Basis
 from jharnet_monitor.judge.line.capacity import Verdict
@@ -90,9 +90,9 @@ def _opening(case: Case, words: Words) -> Iterator[str]:
     found = case.claims["district"]
     yield words(
         "dossier.letter.opening",
-        days=texts.days_of(case.period, words),
+        days=texts.day_range(case.period, words),
         offices=found["offices"],
-        n=texts.number(found["measurements"]),
+        n=found["measurements"],
     )
     yield words(
         "dossier.letter.conference",
@@ -117,10 +117,10 @@ def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
         "other": other_basis(found, words) if _measured(found) else "",
         "conference": grade_text(found["conference"]["grade"], words),
         "tests": words("report.tests", n=tests) if tests else "",
-        "availability": missing if ratio is None else texts.share_down(ratio),
+        "availability": missing if ratio is None else texts.share_floor(ratio),
         "covers": ""
         if coverage is None or ratio is None
-        else words("report.covers", coverage=texts.share_down(coverage)),
+        else words("report.covers", coverage=texts.share_floor(coverage)),
         "verdict": verdict_name(found["verdict"], words),
         "reason": reason(found, case.config, office, words),
     }
@@ -136,7 +136,7 @@ def _verdicts(case: Case, words: Words) -> Iterator[str]:
             claims = {office.id: case.of(office) for office in some}
             yield words(
                 f"dossier.letter.{kind}",
-                names=texts.listed(names, words),
+                names=texts.list_of(names, words),
                 slabs=slabs_text(case.config, claims, words) if verdict == "upgrade" else "",
             )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES
 from jharnet_monitor.model import Direction
@@ -36,7 +36,7 @@ def sheets(case: Case, words: Words) -> dict[str, Any]:
         "district": words("report.district", name=case.district(words)),
         "period": texts.period_name(case.period, words),
         "days": None,
-        "made": words("report.made", moment=texts.clock_moment(case.made_at, case.zone, words)),
+        "made": words("report.made", moment=texts.moment(case.made_at, case.zone, words)),
         "running": None,
         "page": words.phrases["dossier.page"],
         "sheets": [_sheet(case, office, words) for office in case.config.offices],
@@ -49,7 +49,7 @@ def _sheet(case: Case, office: Office, words: Words) -> dict[str, Any]:
     return {
         "office": texts.office_name(office, words),
         "verdict": [words("dossier.sheet.verdict"), verdict_name(found["verdict"], words)],
-        "also": [words("dossier.sheet.also"), texts.listed(others, words)] if others else None,
+        "also": [words("dossier.sheet.also"), texts.list_of(others, words)] if others else None,
         "reason": reason(found, case.config, office, words),
         "parts": [
             {"title": words("dossier.sheet.speed"), "rows": list(_speed(found, words))},
@@ -96,14 +96,14 @@ def _calls(found: Claim, words: Words) -> Iterator[Row]:
     yield [words("dossier.sheet.grade"), grade_text(calls["grade"], words), outside]
     able = calls["able"]
     yield [
-        words("dossier.sheet.able"), interval(able, texts.share_down, words), rests(able, words)
+        words("dossier.sheet.able"), interval(able, texts.share_floor, words), rests(able, words)
     ]  # fmt: skip
     told = words("dossier.sheet.tests_value", n=calls["tests"], missed=calls["missed"])
     yield [words("dossier.sheet.tests"), told, ""]
     if calls["cause"]:
-        yield [words("dossier.sheet.limited"), words.either(f"cause.{calls['cause']}", ""), ""]
+        yield [words("dossier.sheet.limited"), words.get(f"cause.{calls['cause']}", ""), ""]
     elif calls["limited_by"]:
-        limit = words.either(f"limited_by.{calls['limited_by']}", calls["limited_by"])
+        limit = words.get(f"limited_by.{calls['limited_by']}", calls["limited_by"])
         yield [words("dossier.sheet.limited"), limit, ""]
 
 
@@ -118,7 +118,7 @@ def _network(found: Claim, words: Words) -> Iterator[Row]:
     loss = found["loss"]
     yield [
         words("dossier.sheet.loss"),
-        interval(loss, texts.loss, words),
+        interval(loss, texts.share, words),
         rests(loss, words, "rests_minutes"),
     ]
 
@@ -127,15 +127,15 @@ def _states(found: Claim, words: Words) -> Iterator[Row]:
     one = found["availability"]
     missing = words("not_measured")
     for name in ("ratio", "without_power", "coverage"):
-        value = missing if one[name] is None else texts.share_down(one[name])
+        value = missing if one[name] is None else texts.share_floor(one[name])
         yield [words(f"dossier.sheet.{name}"), value, ""]
     if one["worst"] is not None:
         bounds = (one["worst"], one["best"])
-        told = " / ".join(texts.share_down(bound, bounds) for bound in bounds)
+        told = " / ".join(texts.share_floor(bound, bounds) for bound in bounds)
         yield [words("dossier.sheet.bounds"), told, ""]
     for state, times in one["outages"].items():
         if times:
-            spent = texts.length(one["seconds"][state], words)
+            spent = texts.duration(one["seconds"][state], words)
             yield [
                 words("dossier.sheet.outages", state=words(f"state.{state}")),
                 words("dossier.sheet.outages_value", n=times, length=spent),
@@ -146,7 +146,7 @@ def _states(found: Claim, words: Words) -> Iterator[Row]:
 def _count(found: Claim, words: Words) -> Row:
     told = words(
         "dossier.sheet.measurements_value",
-        n=texts.number(found["measurements"]),
+        n=found["measurements"],
         days=found["days"],
     )
     return [words("dossier.sheet.measurements"), told, ""]

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report.sections.front_page import grade_text
@@ -36,8 +36,8 @@ def method(case: Case, words: Words) -> dict[str, Any]:
         "assumptions": [need_text(case.config, case.claims["offices"], words), _marks(case, words)],
         "integrity": words(
             "dossier.method.integrity_text",
-            n=texts.number(len(case.chain)),
-            until=texts.clock_moment(case.until, case.zone, words),
+            n=len(case.chain),
+            until=texts.moment(case.until, case.zone, words),
             root=case.chain[-1].root,
         ),
         "mailed": {
@@ -46,7 +46,7 @@ def method(case: Case, words: Words) -> dict[str, Any]:
             "rows": [
                 [
                     mail["name"],
-                    texts.clock_moment(parse_utc(mail["accepted_at"]), case.zone, words),
+                    texts.moment(parse_utc(mail["accepted_at"]), case.zone, words),
                     mail["recipient"],
                     mail["root"],
                 ]
@@ -63,10 +63,10 @@ def _marks(case: Case, words: Words) -> str:
     return words(
         "report.method_text.marks",
         grade=grade_text(marks.grade, words),
-        loss=texts.loss(marks.loss),
+        loss=texts.share(marks.loss),
         rtt=texts.milliseconds(marks.rtt),
-        delivered=texts.percent(marks.delivered),
-        availability=texts.share_down(marks.availability),
+        delivered=texts.share_whole(marks.delivered),
+        availability=texts.share_floor(marks.availability),
     )
 
 
@@ -103,7 +103,7 @@ def _head(case: Case, words: Words, paper: str) -> dict[str, Any]:
         "district": words("report.district", name=case.district(words)),
         "period": texts.period_name(case.period, words),
         "days": None,
-        "made": words("report.made", moment=texts.clock_moment(case.made_at, case.zone, words)),
+        "made": words("report.made", moment=texts.moment(case.made_at, case.zone, words)),
         "running": None,
         "page": words.phrases["dossier.page"],
     }

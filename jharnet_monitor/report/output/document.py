@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config.case import LetterSettings
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.conference.drill import held, mark
 from jharnet_monitor.judge.line.capacity import Verdict
@@ -30,7 +30,7 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
     district = summary.config.district
     zone = summary.zone
     judged = judge(summary)
-    period, days = texts.period_name(summary.period, words), texts.days_of(summary.period, words)
+    period, days = texts.period_name(summary.period, words), texts.day_range(summary.period, words)
     name = district.name_in(words.language)
     return {
         "language": words.language,
@@ -40,10 +40,10 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         "district": words("report.district", name=name),
         "period": period,
         "days": "" if days == period else days,
-        "made": words("report.made", moment=texts.clock_moment(summary.made_at, zone, words)),
+        "made": words("report.made", moment=texts.moment(summary.made_at, zone, words)),
         "running": None
         if summary.complete
-        else words("report.running", moment=texts.clock_moment(summary.until, zone, words)),
+        else words("report.running", moment=texts.moment(summary.until, zone, words)),
         "page": words.phrases["report.page"],
         "stop": words("full_stop"),
         "front": page_one(summary, judged, words),
@@ -131,9 +131,9 @@ def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
     else:
         extent = words(
             "report.method_text.extent",
-            n=texts.number(summary.measurements),
-            first=texts.clock_moment(summary.extent[0], zone, words),
-            last=texts.clock_moment(summary.extent[1], zone, words),
+            n=summary.measurements,
+            first=texts.moment(summary.extent[0], zone, words),
+            last=texts.moment(summary.extent[1], zone, words),
         )
     return [
         extent,
@@ -151,10 +151,10 @@ def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
         words(
             "report.method_text.marks",
             grade=grade_text(marks.grade, words),
-            loss=texts.loss(marks.loss),
+            loss=texts.share(marks.loss),
             rtt=texts.milliseconds(marks.rtt),
-            delivered=texts.percent(marks.delivered),
-            availability=texts.share_down(marks.availability),
+            delivered=texts.share_whole(marks.delivered),
+            availability=texts.share_floor(marks.availability),
         ),
     ]
 

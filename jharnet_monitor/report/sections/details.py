@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.model import OfficeState
@@ -38,9 +37,9 @@ def measured_row(office: OfficeSummary, words: Words) -> list[str]:
     if latency.loss is not None:
         loss = words(
             "report.loss_of",
-            loss=texts.loss(latency.loss),
-            lost=texts.number(latency.lost),
-            sent=texts.number(latency.sent),
+            loss=texts.share(latency.loss),
+            lost=latency.lost,
+            sent=latency.sent,
         )
     internet = missing
     if office.internet_down.tests or office.internet_up.tests:
@@ -54,9 +53,7 @@ def measured_row(office: OfficeSummary, words: Words) -> list[str]:
         loss,
         texts.number(latency.minutes)
         if not latency.pruned
-        else words(
-            "report.minutes_pruned", minutes=texts.number(latency.minutes), n=latency.pruned
-        ),
+        else words("report.minutes_pruned", minutes=latency.minutes, n=latency.pruned),
         internet,
     ]
 
@@ -66,11 +63,11 @@ def speed_chart(summary: Summary, words: Words) -> dict[str, Any]:
     marks = summary.config.thresholds
     return {
         "title": words("report.speed.title"),
-        "note": words("report.speed.note", delivered=texts.percent(marks.delivered)),
+        "note": words("report.speed.note", delivered=texts.share_whole(marks.delivered)),
         "mark": round(marks.delivered / charts.FULL_SPEED, 5),
         "full": round(1 / charts.FULL_SPEED, 5),
         "ways": [words("report.way.down"), words("report.way.up")],
-        "axis": {"mark": texts.percent(marks.delivered), "full": texts.percent(1.0)},
+        "axis": {"mark": texts.share_whole(marks.delivered), "full": texts.share_whole(1.0)},
         "rows": [
             {
                 "office": texts.office_name(office.office, words),
@@ -102,7 +99,7 @@ def states(summary: Summary, words: Words) -> dict[str, Any]:
     return {
         "title": words("report.states.title"),
         "note": words(
-            "report.states.note", step=texts.length(summary.period.seconds / charts.BINS, words)
+            "report.states.note", step=texts.duration(summary.period.seconds / charts.BINS, words)
         ),
         "ticks": ticks(summary.period, words),
         "legend": legend(words),
@@ -130,7 +127,7 @@ def ticks(period: Period, words: Words) -> list[dict[str, Any]]:
     return [
         {
             "x": tick["x"],
-            "label": str(tick["day"].day) if crowded else texts.day(tick["day"], words, short=True),
+            "label": str(tick["day"].day) if crowded else texts.day(tick["day"], words, year=False),
             "number": str(tick["day"].day),
         }
         for tick in every
@@ -160,7 +157,7 @@ def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
             for office in hit
         ],
         "note": words("report.states.table_note"),
-        "quiet": words("report.states.quiet", names=texts.listed(quiet, words)) if quiet else None,
+        "quiet": words("report.states.quiet", names=texts.list_of(quiet, words)) if quiet else None,
     }
 
 
@@ -168,10 +165,10 @@ def _outage_cell(office: OfficeSummary, state: OfficeState, words: Words) -> str
     found = [outage for outage in office.outages if outage.state is state]
     if not found:
         return words("report.states.never")
-    total = texts.length(sum(outage.seconds for outage in found), words)
+    total = texts.duration(sum(outage.seconds for outage in found), words)
     if len(found) == 1:
         return words("report.states.once", total=total)
-    longest = texts.length(max(outage.seconds for outage in found), words)
+    longest = texts.duration(max(outage.seconds for outage in found), words)
     return words("report.states.times", n=len(found), total=total, longest=longest)
 
 
@@ -183,9 +180,9 @@ def availability(office: OfficeSummary, words: Words) -> list[str]:
         return [words("not_measured")] * 3
     low, high = account.bounds
     return [
-        texts.share_down(account.availability),
-        texts.share_down(without),
-        f"{texts.share_down(low, [high])} – {texts.share_down(high, [low])}",
+        texts.share_floor(account.availability),
+        texts.share_floor(without),
+        f"{texts.share_floor(low, [high])} – {texts.share_floor(high, [low])}",
     ]
 
 
@@ -200,7 +197,9 @@ def trend(summary: Summary, words: Words) -> dict[str, Any] | None:
             "report.trend.title", span=words(f"period.spans.{summary.period.kind}", n=len(columns))
         ),
         "note": words("report.trend.note"),
-        "head": [_short_name(summary.period.kind, name, start) for name, start in columns],
+        "head": [
+            texts.short_period_name(summary.period.kind, name, start) for name, start in columns
+        ],
         "mark": summary.config.thresholds.delivered,
         "rows": [
             {
@@ -210,13 +209,6 @@ def trend(summary: Summary, words: Words) -> dict[str, Any] | None:
             for office in summary.offices
         ],
     }
-
-
-def _short_name(kind: str, name: str, start: datetime) -> str:
-    """A period over its column: W47, Q4, 11/26, 25.11."""
-    if kind in ("week", "quarter"):
-        return name.rpartition("-")[2]
-    return f"{start:%m/%y}" if kind == "month" else f"{start:%d.%m.}"
 
 
 def _now(office: OfficeSummary, summary: Summary) -> TrendPoint:
@@ -229,5 +221,5 @@ def _point(point: TrendPoint) -> dict[str, Any]:
     return {
         "grade": point.conference.grade,
         "speed": None if ratio is None else round(min(ratio, 1.0), 4),
-        "available": None if available is None else texts.share_short(available),
+        "available": None if available is None else texts.share_narrow(available),
     }

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.report.data.changes import grade_change, speed_change, verdict
 from jharnet_monitor.report.data.findings import Finding, FindingKind, every_finding
@@ -151,7 +151,7 @@ def _names(names: Sequence[str], total: int, every: str, words: Words) -> str:
     """The names, or that it is all of them."""
     if len(names) == total > FEWEST_CALLED_ALL:
         return words(every, total=total)
-    return texts.listed(names, words)
+    return texts.list_of(names, words)
 
 
 def _asks(found: Mapping[FindingKind, list[str]], total: int, words: Words) -> Iterator[str]:
@@ -163,7 +163,7 @@ def _asks(found: Mapping[FindingKind, list[str]], total: int, words: Words) -> I
             if kind in found
         ]
         if asked:
-            yield words(f"actor.{who}", acts=texts.listed(asked, words))
+            yield words(f"actor.{who}", acts=texts.list_of(asked, words))
 
 
 def row(judged: RatedOffice, summary: Summary, words: Words) -> dict[str, Any]:
@@ -223,8 +223,8 @@ def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
     if account.availability is None or account.coverage is None:
         return {"availability": words("not_measured"), "covers": ""}
     return {
-        "availability": texts.share_down(account.availability),
-        "covers": words("report.covers", coverage=texts.percent(account.coverage)),
+        "availability": texts.share_floor(account.availability),
+        "covers": words("report.covers", coverage=texts.share_whole(account.coverage)),
     }
 
 
@@ -250,7 +250,7 @@ def _contract(down: Speed, up: Speed, words: Words) -> str:
         rates = texts.both_rates(down.contracted, up.contracted)
     if down.ratio is None and up.ratio is None:
         return words("report.contract", rate=rates)
-    shares = ("–" if way.ratio is None else texts.percent(way.ratio) for way in (down, up))
+    shares = (texts.share_whole(way.ratio) for way in (down, up))
     return words("report.of_contract", shares=" / ".join(shares), rate=rates)
 
 
@@ -282,12 +282,12 @@ def finding_texts(
         days, wanted = office.judged["days"], config.capacity.days
         detail = words(f"capacity.doubt_short.{finding.detail}", days=days, wanted=wanted)
     elif finding.kind is FindingKind.LIMITED:
-        detail = words.either(f"limited_by.{finding.detail}", str(finding.detail))
+        detail = words.get(f"limited_by.{finding.detail}", str(finding.detail))
     elif finding.kind is FindingKind.UPGRADE:
         slab = office.judged["slab"]
         detail = words("finding.beyond_tariff") if slab is None else texts.rate(slab)
     elif finding.detail:
-        detail = words.either(f"cause.{finding.detail}", finding.detail)
+        detail = words.get(f"cause.{finding.detail}", finding.detail)
     if detail and f"{key}_detail" in words:
         key += "_detail"
     acts = f"act.{finding.kind}_{finding.detail}"

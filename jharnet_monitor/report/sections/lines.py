@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
@@ -51,7 +51,7 @@ def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any
         "need": need(found, words),
         "other": other_basis(found, words),
         "verdict": verdict_name(found["verdict"], words),
-        "also": words("report.lines.also", names=texts.listed(others, words)) if others else "",
+        "also": words("report.lines.also", names=texts.list_of(others, words)) if others else "",
         "reason": reason(found, summary.config, office.office, words),
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import promised
 from jharnet_monitor.judge.line.capacity import Verdict
@@ -15,7 +15,7 @@ from jharnet_monitor.model import Direction
 Claim = Mapping[str, Any]
 
 
-def interval(claim: Claim, form: texts.Form, words: Words) -> str:
+def interval(claim: Claim, form: texts.FigureFormat, words: Words) -> str:
     """Value and interval, such as `3.9 (3.85 to 3.94) Mbit/s`."""
     if claim["value"] is None:
         return words("not_measured")
@@ -25,11 +25,11 @@ def interval(claim: Claim, form: texts.Form, words: Words) -> str:
         return words("dossier.no_interval", value=parts[0])
     if claim["high"] is None:
         return words("dossier.at_least", value=parts[0], low=parts[1])
-    units = {text.partition(" ")[2] for text in parts}
+    units = {text.rpartition(" ")[2] for text in parts}
     unit = ""
-    if len(units) == 1 and not any(text.startswith("<") for text in parts):
+    if len(units) == 1 and not any(text.startswith(("<", ">")) for text in parts):
         unit = f" {units.pop()}"
-        parts = [text.partition(" ")[0] for text in parts]
+        parts = [text.rpartition(" ")[0] for text in parts]
     return words("dossier.interval", value=parts[0], low=parts[1], high=parts[2], unit=unit)
 
 
@@ -37,7 +37,7 @@ def rests(claim: Claim, words: Words, key: str = "rests") -> str:
     """How many tests on how many days; empty where there is none."""
     if not claim["n"]:
         return ""
-    return words(f"dossier.{key}", n=texts.number(claim["n"]), days=claim["days"])
+    return words(f"dossier.{key}", n=claim["n"], days=claim["days"])
 
 
 def contract(claims: Claim, words: Words) -> str:
@@ -87,15 +87,15 @@ def need_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str
         conferences=policy.conferences,
         video=texts.rate(policy.video),
         audio=texts.rate(policy.audio),
-        overhead=texts.percent(policy.overhead),
+        overhead=texts.share_whole(policy.overhead),
         other=words(
             f"capacity.need_other.{basis}",
             other=texts.rate(policy.other),
-            names=texts.listed(measured, words),
+            names=texts.list_of(measured, words),
         ),
         per_seat=texts.rate(policy.per_seat),
         services=texts.rate(policy.services),
-        utilisation=texts.percent(policy.utilisation),
+        utilisation=texts.share_whole(policy.utilisation),
     )
 
 
@@ -113,10 +113,10 @@ def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
         delivered=interval(delivered, texts.rate, words),
         need=_need(claims, way, words),
         slab="" if claims["slab"] is None else texts.rate(claims["slab"]),
-        mark=texts.percent(config.thresholds.delivered) if mark is None else texts.loss(mark),
-        share=texts.loss(claims["down"][state] or 0.0),
-        promised=texts.share_down(promised(config, office)),
-        loss=interval(claims["loss"], texts.loss, words),
+        mark=texts.share_whole(config.thresholds.delivered) if mark is None else texts.share(mark),
+        share=texts.share(claims["down"][state] or 0.0),
+        promised=texts.share_floor(promised(config, office)),
+        loss=interval(claims["loss"], texts.share, words),
         doubt=doubt(claims, config, words),
     )
 
@@ -176,9 +176,9 @@ def slabs_text(config: Config, offices: Mapping[str, Claim], words: Words) -> st
         if claims["slab"] is not None:
             slab = texts.rate(claims["slab"])
         groups.setdefault(slab, []).append(texts.office_name(office, words))
-    return texts.listed(
+    return texts.list_of(
         (
-            words("capacity.slab", slab=slab, names=texts.listed(names, words))
+            words("capacity.slab", slab=slab, names=texts.list_of(names, words))
             for slab, names in groups.items()
         ),
         words,
