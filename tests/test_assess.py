@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scipy import special
 
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.line.assess import Basis, Seen, assess, policy_of
 from jharnet_monitor.judge.outages.availability import account
@@ -189,7 +189,7 @@ def test_a_contract_that_would_suffice_is_a_case_of_repair_where_less_than_neede
     assert not_delivered(found, config, Direction.DOWN)
     assert reason(found, config, office, said) == said(
         "capacity.reason.repair_need", contracted="4 Mbit/s", need="3.81 Mbit/s",
-        delivered=interval(found["delivered"]["up"], texts.rate, said),
+        delivered=interval(found["delivered"]["up"], formats.rate, said),
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from jharnet_monitor.dossier.sealed import parsed
 from jharnet_monitor.dossier.settings import read_settings, settings
 from jharnet_monitor.dossier.verify import VerifyResult, verify
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar.period import between
 from jharnet_monitor.store.export import ExportRow
@@ -335,7 +335,7 @@ def test_the_letter_tells_where_speed_suffices_and_the_conference_does_not(
     for language in LANGUAGES:
         said = words(language)
         body = letter(case, said)["body"]
-        of = {office.id: texts.office_name(office, said) for office in config.offices}
+        of = {office.id: formats.office_name(office, said) for office in config.offices}
         assert said(f"dossier.letter.nothing_{told}", names=of[names[0]]) in body
         assert said("dossier.letter.nothing", names=of[names[1]]) in body
 
@@ -362,7 +362,7 @@ def test_the_letter_asks_for_repair_where_the_contract_would_meet_the_need(
     for language in LANGUAGES:
         said = words(language)
         body = letter(case, said)["body"]
-        withheld, slow = (texts.office_name(office, said) for office in config.offices)
+        withheld, slow = (formats.office_name(office, said) for office in config.offices)
         assert said("dossier.letter.repair_need", names=withheld) in body
         assert said("dossier.letter.repair", names=slow) in body
 

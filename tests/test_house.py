@@ -240,7 +240,7 @@ def test_what_a_probe_runs_with_is_there() -> None:
 def test_the_agent_loads_only_what_it_needs() -> None:
     """Whatever the agent imports loads no library that only the hub needs."""
     agents = {"agent", "config", "judge", "model", "probes", "rtc", "security", "wire"}
-    never = _needed_only_by(HUB_ONLY, agents) | {"numpy"}
+    never = _needed_only_by(HUB_ONLY, agents) | {"babel", "numpy"}
     assert never >= {
         "aiosmtplib", "alembic", "apscheduler", "docx", "jinja2", "prometheus_client", "pyarrow",
         "pypdf", "sqlalchemy", "typst", "xlsxwriter",

@@ -13,7 +13,7 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.latency import percentile
@@ -52,11 +52,11 @@ def test_the_papers_figures_are_those_measured(made: MadeWeek, papers: dict[str,
         received = sum(made.values(office.id, "latency", "received"))
         figures = []
         if down:
-            figures.append(texts.both_rates(median(down), median(up)))
+            figures.append(formats.both_rates(median(down), median(up)))
         if rtt:
             both = [median(rtt), percentile(rtt, 0.95)]
-            figures.append("; ".join(texts.milliseconds(one, both) for one in both))
-            figures.append(texts.loss((sent - received) / sent))
+            figures.append("; ".join(formats.milliseconds(one, both) for one in both))
+            figures.append(formats.share((sent - received) / sent))
         for figure in figures:
             seen += 1
             assert all(plain(figure) in text for text in read.values()), (office.id, figure)
@@ -155,7 +155,7 @@ def test_a_change_that_chance_could_make_is_not_called_one(summary: Summary) -> 
 def test_what_was_not_measured_is_never_a_zero(summary: Summary, language: str) -> None:
     """The office without any measurement shows no figure at all, and says so."""
     data = content(summary, words(language))
-    name = texts.office_name(summary.offices[-1].office, words(language))
+    name = formats.office_name(summary.offices[-1].office, words(language))
     missing = words(language)("not_measured")
     row = next(row for row in data["front"]["rows"] if row["office"] == name)
     assert row["grade"] is None
@@ -260,7 +260,7 @@ def test_page_one_is_one_page(summary: Summary, papers: dict[str, bytes], langua
     wanted = [*data["directive"]["status"], *data["front"]["sentences"], data["front"]["speed_key"]]
     wanted += [row["answer"] for row in data["front"]["rows"]]
     for office in summary.config.offices:
-        wanted.append(texts.office_name(office, words(language)))
+        wanted.append(formats.office_name(office, words(language)))
     assert [text for text in wanted if plain(text) not in first] == []
     assert second.startswith(plain(data["lines"]["title"]))
 

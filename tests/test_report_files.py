@@ -21,7 +21,7 @@ from jharnet_monitor.commands import report as command
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.hub.drills.papers import write_papers
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output import pdf
@@ -105,7 +105,7 @@ def test_the_page_needs_nothing_from_outside(summary: Summary, language: str) ->
     page = next(make(drafts(summary, [language]), ["html"])).content.decode()
     assert not re.findall(r"""(?:src|href)\s*=|@import|url\((?!#)|https?://""", page)
     for office in summary.config.offices:
-        assert texts.office_name(office, words(language)) in page
+        assert formats.office_name(office, words(language)) in page
 
 
 def test_a_broken_template_is_told_by_its_place(
@@ -175,12 +175,12 @@ def test_the_drills_paper_is_one_page_to_be_signed(made: MadeWeek, language: str
     assert paper.name == f"drill-20261118-053000-a1b2.{language}.pdf"
     assert len(PdfReader(io.BytesIO(paper.content)).pages) == 1
     absent = [made.config.offices[n] for n in (6, 10)]
-    names = texts.listed([texts.office_name(office, said) for office in absent], said)
+    names = formats.list_of([formats.office_name(office, said) for office in absent], said)
     for phrase in (
         said("drill.absent", names=names), said("drill.signatory.dio"), said("cause.no_agent"),
         "1.61 Mbit/s", said("drill.loss", loss="1.23 %"), "17.1 / 16.2 Mbit/s",
         *borne(drill["uplink"], said),
-        *(texts.office_name(office, said) for office in made.config.offices),
+        *(formats.office_name(office, said) for office in made.config.offices),
     ):  # fmt: skip
         assert plain(phrase) in text, phrase
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.report.data.load import summarise
@@ -67,14 +67,14 @@ def test_figures_in_one_cell_have_the_same_precision() -> None:
     """A value with its interval, or the two ways of a line: as many decimals in each of them."""
     said = words("en")
     for figures, form, told in (
-        ((3.8e6, 3.794e6, 3.81e6), texts.rate, "3.80 (3.79 to 3.81) Mbit/s"),
-        ((3.9e6, 3.9e6, 3.9e6), texts.rate, "3.9 (3.9 to 3.9) Mbit/s"),
-        ((10.04e6, 9.964e6, 10.13e6), texts.rate, "10.0 (10.0 to 10.1) Mbit/s"),
-        ((1.02e6, 0.98e6, 1.1e6), texts.rate, "1.02 Mbit/s (980 kbit/s to 1.10 Mbit/s)"),
-        ((0.04, 0.0382, 0.0413), texts.milliseconds, "40.0 (38.2 to 41.3) ms"),
-        ((0.021, 0.02, 0.0213), texts.loss, "2.10 (2.00 to 2.13) %"),
-        ((0.99, 0.98765, 1.0), texts.share_down, "99.00 (98.76 to 100.00) %"),
-        ((0.1, 0.05, 0.2), texts.share_up, "10 (5 to 20) %"),
+        ((3.8e6, 3.794e6, 3.81e6), formats.rate, "3.80 (3.79 to 3.81) Mbit/s"),
+        ((3.9e6, 3.9e6, 3.9e6), formats.rate, "3.9 (3.9 to 3.9) Mbit/s"),
+        ((10.04e6, 9.964e6, 10.13e6), formats.rate, "10.0 (10.0 to 10.1) Mbit/s"),
+        ((1.02e6, 0.98e6, 1.1e6), formats.rate, "1.02 Mbit/s (980 kbit/s to 1.10 Mbit/s)"),
+        ((0.04, 0.0382, 0.0413), formats.milliseconds, "40.0 (38.2 to 41.3) ms"),
+        ((0.021, 0.02, 0.0213), formats.share, "2.10 (2.00 to 2.13) %"),
+        ((0.99, 0.98765, 1.0), formats.share_floor, "99.00 (98.76 to 100.00) %"),
+        ((0.1, 0.05, 0.2), formats.share_ceil, "10 (5 to 20) %"),
     ):
         claim = dict(zip(("value", "low", "high"), figures, strict=True))
         assert interval(claim, form, said) == told

@@ -296,7 +296,7 @@ def test_the_commands_tell_whole_from_changed(
     assert db("verify", "--root", "0" * 64)[0] == 1
     code, told = db("verify", "--root", "abc")
     assert (code, "must be the 64 hexadecimal digits" in told) == (2, True)
-    assert "MB" in db("backup", str(tmp_path / "copy.db"))[1]
+    assert " kB" in db("backup", str(tmp_path / "copy.db"))[1]
     assert "0 records" in db("prune")[1]
     bench.sql("DELETE FROM measurements WHERE id = '2-2'")
     code, told = db("verify")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from jharnet_monitor.config.calendars import is_holiday
 from jharnet_monitor.judge.calendar.hours import in_busy_hour, in_conference, in_office_hours
 from jharnet_monitor.judge.calendar.timetable import due
 from tests.support import make_config
@@ -82,3 +84,15 @@ def test_planned_conferences() -> None:
     assert not in_conference(district, tuesday + timedelta(days=1))
     assert not in_conference(district, datetime(2027, 1, 26, 12, tzinfo=IST)), "Republic Day"
     assert not in_conference(DISTRICT, tuesday)
+
+
+def test_years_whose_holidays_the_library_does_not_know(caplog: pytest.LogCaptureFixture) -> None:
+    """Said once in the log, as a Python warning of every question would be noise; the days that
+    do not follow the moon are known all the same.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert is_holiday("IN-JH", date(2041, 1, 26)), "Republic Day"
+        assert not is_holiday("IN-JH", date(2041, 1, 29))
+    (line,) = caplog.messages
+    assert line.startswith("holidays IN-JH of 2041 may be incomplete: ") and "2035" in line

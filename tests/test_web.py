@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import QUANTITIES, OfficeState
 from jharnet_monitor.web import charts
-from jharnet_monitor.web.formats import Formats
 from jharnet_monitor.web.status import status
 from tests import made_up_week
 from tests.made_up import NOW, OFFICES, bandwidth, conference, config, latency, no_data
@@ -187,7 +187,7 @@ async def test_an_office_has_its_page(client: Client, hub: MadeUpHub) -> None:
     assert "median 40 ms" in english
     assert "↓ 1.12 Mbit/s" in english
     assert "not measured: the office&#39;s agent left during the test" in english
-    assert "power cut</span> <small>25 Nov, 03:00 · 60 min · at first: unreachable" in english
+    assert "power cut</span> <small>25 November, 03:00 · 1 h · at first: unreachable" in english
     hindi = await page(client, "/office/potka", "hi")
     assert "<h1>पोटका</h1>" in hindi
     assert "बिजली बाधित" in hindi

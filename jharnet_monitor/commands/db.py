@@ -17,6 +17,7 @@ from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.probes import KEPT
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import GENESIS, ChainLink
@@ -85,12 +86,13 @@ def _in_words(
 ) -> str:
     if not links:
         return "nothing is sealed yet: the first hour is sealed when it is over"
+    hours = formats.number(len(links))
     if problems:
-        return f"[red]changed:[/] {len(problems)} findings in {len(links)} hours"
+        return f"[red]changed:[/] {formats.number(len(problems))} findings in {hours} hours"
     pruned = sum(bool(one.pruned) for one in links)
-    words = [f"{records} records in {len(links)} hours are as they were sealed"]
+    words = [f"{formats.number(records)} records in {hours} hours are as they were sealed"]
     if pruned:
-        words.append(f"{pruned} hours have pruned parts")
+        words.append(f"{formats.number(pruned)} hours have pruned parts")
     if held:
         words.append(f"the given root was the chain's at {held[0].begin:%Y-%m-%d %H:%M} UTC + 1 h")
     return f"[green]ok:[/] {'; '.join(words)}; root {links[-1].root}"
@@ -104,7 +106,7 @@ def backup(
     """Copy the database while the hub goes on writing into it."""
     with _opened(load_config(config, files=False)) as store:
         store.backup(file)
-    console.print(f"{file}: {file.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+    console.print(f"{file}: {formats.size(file.stat().st_size)}", soft_wrap=True)
 
 
 @app.command()
@@ -115,7 +117,8 @@ def prune(config: ConfigFile = DEFAULT_CONFIG) -> None:
     before = cutoff(SystemClock().now(), settings.retention.raw, zone)
     with _opened(settings) as store:
         removed = store.retention.prune(before, zone, KEPT)
-    console.print(f"{removed} records from before {before:%Y-%m-%d} are gone; their days remain")
+    count = formats.number(removed)
+    console.print(f"{count} records from before {before:%Y-%m-%d} are gone; their days remain")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.probes.base import NoData
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.icmp import EchoSocket, PingNotAllowed
@@ -130,7 +131,7 @@ def _database(config: Config) -> Iterator[CheckResult]:
     except (StoreError, UserError) as error:
         yield CheckResult("database", "bad", str(error), "see hub.database")
     else:
-        yield CheckResult("database", "ok", f"{size / 1e6:.1f} MB")
+        yield CheckResult("database", "ok", formats.size(size))
 
 
 def _disk(config: Config) -> Iterator[CheckResult]:
@@ -139,7 +140,7 @@ def _disk(config: Config) -> Iterator[CheckResult]:
     free = shutil.disk_usage(place).free
     enough = free > ENOUGH_DISK
     remedy = "" if enough else "a year of eleven offices takes about 1 GB: make room"
-    yield CheckResult("disk", "ok" if enough else "warning", f"{free / 1e9:.1f} GB free", remedy)
+    yield CheckResult("disk", "ok" if enough else "warning", f"{formats.size(free)} free", remedy)
 
 
 def _clock(config: Config) -> Iterator[CheckResult]:

@@ -16,6 +16,7 @@ from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.judge.calendar.period import between
 from jharnet_monitor.store import Store
 
@@ -97,9 +98,10 @@ def verify(
 
 
 def _praise(links: int, records: int, figures: int, papers: int) -> None:
+    counts = (formats.number(count) for count in (figures, records, papers, links))
     console.print(
-        f"all is as claimed: {figures} figures derived anew from {records} records,"
-        f" {papers} papers set anew, {links} hours of the chain recomputed",
+        "all is as claimed: {} figures derived anew from {} records, {} papers set anew,"
+        " {} hours of the chain recomputed".format(*counts),
         soft_wrap=True,
     )
 

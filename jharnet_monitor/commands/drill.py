@@ -20,6 +20,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.conference.drill import bears, held, mark
 from jharnet_monitor.model import Direction
@@ -104,7 +105,7 @@ def _cells(row: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Rendera
     for way in Direction:
         yield _way(ways[way])
     trip = live and live["rtt_seconds"]
-    yield f"{1000 * trip:.0f} ms" if trip else ""
+    yield formats.milliseconds(trip) if trip else ""
     yield _grade(row, waiting=state.get("phase") in ("waiting", "conference"), live=bool(live))
     yield _gallery(row, state, live=bool(live))
     yield _why(row)
@@ -124,16 +125,16 @@ def _why(row: Mapping[str, Any]) -> str:
     """What went wrong, else what kept the call from more."""
     said, cause, limit = words("en"), row["cause"], row["limited_by"]
     if cause:
-        return said.either(f"cause.{cause}", cause)
+        return said.get(f"cause.{cause}", cause)
     if limit in (None, "none"):
         return ""
-    return f"limited by: {said.either(f'limited_by.{limit}', limit)}"
+    return f"limited by: {said.get(f'limited_by.{limit}', limit)}"
 
 
 def _way(figures: Mapping[str, Any]) -> str:
     rate, height = figures.get("bits_per_second"), figures.get("height")
     picture = f"{height:.0f}p " if height else ""
-    return "" if rate is None else f"{picture}{rate / 1e6:.2f} Mbit/s"
+    return "" if rate is None else f"{picture}{formats.rate(rate)}"
 
 
 def _grade(result: Mapping[str, Any], *, waiting: bool, live: bool) -> RenderableType:
@@ -172,7 +173,7 @@ def _line(uplink: Mapping[str, Any], way: Direction) -> str:
     """What headquarters' line carried at most, and how many such calls it bears."""
     if uplink[f"{way}_calls"] is None:
         return "not known, for no call was held"
-    carried = f"{uplink[f'{way}_most_bits_per_second'] / 1e6:.1f} Mbit/s"
+    carried = formats.rate(uplink[f"{way}_most_bits_per_second"])
     found = bears(uplink, way)
     if found is None:
         return carried

@@ -15,6 +15,7 @@ from rich.table import Table
 from jharnet_monitor.commands.options import AsJson
 from jharnet_monitor.config.load import load_yaml_model
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.lab import HEADQUARTERS, Lab, LabSpec, take_down
 from jharnet_monitor.lab.layout import DEFAULT_PREFIX
 from jharnet_monitor.model import Direction
@@ -113,8 +114,8 @@ def _cells(way: dict[str, Any]) -> list[str]:
         settings["rate"] or "any",
         settings["queue"],
         loss,
-        *(f"{way[count]:,}" for count in _COUNTS),
-        f"{way['queue_mean_ms']:.1f} ms",
+        *(formats.number(way[count]) for count in _COUNTS),
+        formats.milliseconds(way["queue_mean_ms"] / 1000),
     ]
 
 

@@ -17,6 +17,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import TemporaryError, UserError
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.judge.calendar.period import Period, week, week_of
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.mail.message import compose, message_id
@@ -80,7 +81,7 @@ def _show(settings: Config, store: Store, period: Period) -> None:
         table.add_row("Subject", one.letter.subject)
         table.add_row("Message-ID", identity)
         table.add_row("With", ", ".join(file.name for file in one.letter.enclosures) or "–")
-        table.add_row("Size", f"{size / 1e6:.2f} MB")
+        table.add_row("Size", formats.size(size))
         console.print(table)
     try:
         asyncio.run(_sign_in(settings))

@@ -18,6 +18,7 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.warnings import warnings
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.probes.budget import budget_warnings
 from jharnet_monitor.security.tls import certificate_hosts
 from jharnet_monitor.security.tokens import hash_token, make_token, write_secret
@@ -54,13 +55,13 @@ def _summary(config: Config) -> Table:
                              f"{len(contracts)} with a contract")  # fmt: skip
     table.add_row("hub", f"{'https' if config.hub.tls else 'http'}://{config.hub.listen}")
     table.add_row("database", config.hub.database)
-    table.add_row("uplink", f"{config.hub.uplink.contracted / 1e6:g} Mbit/s")
+    table.add_row("uplink", formats.rate(config.hub.uplink.contracted))
     table.add_row("office hours", f"{hours.days} {hours.from_}-{hours.to}, holidays of "
                                   f"{hours.holidays or 'nowhere'}")  # fmt: skip
     table.add_row("latency", f"{probes.latency.packets} packets in {_time(probes.latency.every)}")
     table.add_row("bandwidth", f"every {_time(probes.bandwidth.every)}")
     table.add_row("conference", f"{probes.conference.profile} at {', '.join(calls) or 'no time'}")
-    table.add_row("budget", f"{config.budget / 1e6:g} MB a day and office")
+    table.add_row("budget", f"{formats.size(config.budget)} a day and office")
     table.add_row("report", f"{', '.join(config.report.languages)} to "
                             f"{', '.join(config.report.to) or 'nobody'}")  # fmt: skip
     return table

@@ -13,6 +13,8 @@ import typer
 
 from jharnet_monitor.config.fields import check_host_name
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n import formats
+from jharnet_monitor.i18n.words import words
 from jharnet_monitor.security import tls
 
 app = typer.Typer(help="Certificates of the district's own.", no_args_is_help=True)
@@ -54,8 +56,8 @@ def init(
 
 
 def _tell(files: tls.Files, names: list[str], addresses: list[IpAddress]) -> None:
-    until = tls.certificate_expires(files.certificate)
-    print(f"hub's certificate  {files.certificate} (until {until:%d %B %Y})")
+    until = formats.day(tls.certificate_expires(files.certificate), words("en"))
+    print(f"hub's certificate  {files.certificate} (until {until})")
     print(f"hub's key          {files.key}")
     print(f"for the offices    {files.authority} (agent --ca; browsers import it)")
     print(f"valid for          {', '.join(dict.fromkeys([*names, *map(str, addresses)]))}")

@@ -102,14 +102,12 @@ def _zone(value: str) -> str:
 
 
 def _holidays(value: str) -> str:
-    from jharnet_monitor.config.calendars import subdivisions  # noqa: PLC0415 - slow, only for this
+    from jharnet_monitor.config.calendars import require_calendar  # noqa: PLC0415 - slow to load
 
-    country, _, state = value.partition("-")
-    known = subdivisions(country)
-    if known is None:
-        raise ValueError(f"unknown holidays `{value}`; for Jharkhand it is IN-JH")
-    if state and state not in known:
-        raise ValueError(f"unknown part `{state}` of {country}; for Jharkhand it is IN-JH")
+    try:
+        require_calendar(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; for Jharkhand it is IN-JH") from None
     return value
 
 

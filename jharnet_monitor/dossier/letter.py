@@ -12,7 +12,7 @@ from typing import Any
 from jharnet_monitor.config import Office
 from jharnet_monitor.config.case import LetterTexts
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import Basis
 from jharnet_monitor.judge.line.capacity import Verdict
@@ -90,9 +90,9 @@ def _opening(case: Case, words: Words) -> Iterator[str]:
     found = case.claims["district"]
     yield words(
         "dossier.letter.opening",
-        days=texts.days_of(case.period, words),
+        days=formats.day_range(case.period, words),
         offices=found["offices"],
-        n=texts.number(found["measurements"]),
+        n=found["measurements"],
     )
     yield words(
         "dossier.letter.conference",
@@ -109,18 +109,18 @@ def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
     tests = found["conference"]["tests"]
     ratio, coverage = found["availability"]["ratio"], found["availability"]["coverage"]
     return {
-        "office": texts.office_name(office, words),
+        "office": formats.office_name(office, words),
         "contracted": contract(found, words),
-        "delivered": [interval(way, texts.rate, words) for way in (down, up)],
+        "delivered": [interval(way, formats.rate, words) for way in (down, up)],
         "rests": list(_rests(down, up, words)),
         "need": need(found, words),
         "other": other_basis(found, words) if _measured(found) else "",
         "conference": grade_text(found["conference"]["grade"], words),
         "tests": words("report.tests", n=tests) if tests else "",
-        "availability": missing if ratio is None else texts.share_down(ratio),
+        "availability": missing if ratio is None else formats.share_floor(ratio),
         "covers": ""
         if coverage is None or ratio is None
-        else words("report.covers", coverage=texts.share_down(coverage)),
+        else words("report.covers", coverage=formats.share_floor(coverage)),
         "verdict": verdict_name(found["verdict"], words),
         "reason": reason(found, case.config, office, words),
     }
@@ -132,11 +132,11 @@ def _verdicts(case: Case, words: Words) -> Iterator[str]:
     for verdict in _ORDER:
         offices = [by_id[name] for name in case.claims["district"]["verdicts"][verdict]]
         for kind, some in _kinds(case, verdict, offices).items():
-            names = (texts.office_name(office, words) for office in some)
+            names = (formats.office_name(office, words) for office in some)
             claims = {office.id: case.of(office) for office in some}
             yield words(
                 f"dossier.letter.{kind}",
-                names=texts.listed(names, words),
+                names=formats.list_of(names, words),
                 slabs=slabs_text(case.config, claims, words) if verdict == "upgrade" else "",
             )
 

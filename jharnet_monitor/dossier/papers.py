@@ -16,7 +16,7 @@ from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.sealed import daily_roots
 from jharnet_monitor.dossier.sheets import sheets
 from jharnet_monitor.dossier.statements import certificate, method
-from jharnet_monitor.i18n.format import iso_moment
+from jharnet_monitor.i18n.formats import iso_moment
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.report.output.drill_sheet import drill_content
 from jharnet_monitor.report.output.pdf import set_pdf

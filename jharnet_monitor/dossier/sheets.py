@@ -8,7 +8,7 @@ from typing import Any
 from jharnet_monitor.config import Office
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.statements import head
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES
 from jharnet_monitor.model import Direction
@@ -37,9 +37,9 @@ def _sheet(case: Case, office: Office, words: Words) -> dict[str, Any]:
     found = case.of(office)
     others = [verdict_name(name, words) for name in found["verdicts"][1:]]
     return {
-        "office": texts.office_name(office, words),
+        "office": formats.office_name(office, words),
         "verdict": [words("dossier.sheet.verdict"), verdict_name(found["verdict"], words)],
-        "also": [words("dossier.sheet.also"), texts.listed(others, words)] if others else None,
+        "also": [words("dossier.sheet.also"), formats.list_of(others, words)] if others else None,
         "reason": reason(found, case.config, office, words),
         "parts": [
             {"title": words("dossier.sheet.speed"), "rows": list(_speed(found, words))},
@@ -58,7 +58,7 @@ def _speed(found: Claim, words: Words) -> Iterator[Row]:
     for direction in Direction:
         one = found["other"][direction]
         if one["value"] is not None:
-            told = interval(one, texts.rate, words)
+            told = interval(one, formats.rate, words)
             yield [
                 words(f"dossier.sheet.other_{direction}"),
                 told,
@@ -67,13 +67,15 @@ def _speed(found: Claim, words: Words) -> Iterator[Row]:
     for direction in Direction:
         one = delivered[direction]
         yield [
-            words(f"dossier.sheet.{direction}"), interval(one, texts.rate, words), rests(one, words)
-        ]  # fmt: skip
+            words(f"dossier.sheet.{direction}"),
+            interval(one, formats.rate, words),
+            rests(one, words),
+        ]
     for direction in Direction:
         one = delivered[direction]["p5"]
         value = words("dossier.sheet.p5_none", samples=P5_SAMPLES, days=P5_DAYS)
         if one["value"] is not None:
-            value = interval(one, texts.rate, words)
+            value = interval(one, formats.rate, words)
         yield [words(f"dossier.sheet.p5_{direction}"), value, rests(one, words)]
     bases = dict.fromkeys(delivered[direction]["basis"] for direction in Direction)
     named = [words(f"dossier.basis.{basis}") for basis in bases if basis]
@@ -86,14 +88,14 @@ def _calls(found: Claim, words: Words) -> Iterator[Row]:
     yield [words("dossier.sheet.grade"), grade_text(calls["grade"], words), outside]
     able = calls["able"]
     yield [
-        words("dossier.sheet.able"), interval(able, texts.share_down, words), rests(able, words)
+        words("dossier.sheet.able"), interval(able, formats.share_floor, words), rests(able, words)
     ]  # fmt: skip
     told = words("dossier.sheet.tests_value", n=calls["tests"], missed=calls["missed"])
     yield [words("dossier.sheet.tests"), told, ""]
     if calls["cause"]:
-        yield [words("dossier.sheet.limited"), words.either(f"cause.{calls['cause']}", ""), ""]
+        yield [words("dossier.sheet.limited"), words.get(f"cause.{calls['cause']}", ""), ""]
     elif calls["limited_by"]:
-        limit = words.either(f"limited_by.{calls['limited_by']}", calls["limited_by"])
+        limit = words.get(f"limited_by.{calls['limited_by']}", calls["limited_by"])
         yield [words("dossier.sheet.limited"), limit, ""]
 
 
@@ -102,13 +104,13 @@ def _network(found: Claim, words: Words) -> Iterator[Row]:
         one = found["latency"][name]
         yield [
             words(f"dossier.sheet.{name}"),
-            interval(one, texts.milliseconds, words),
+            interval(one, formats.milliseconds, words),
             rests(one, words, "rests_minutes"),
         ]
     loss = found["loss"]
     yield [
         words("dossier.sheet.loss"),
-        interval(loss, texts.loss, words),
+        interval(loss, formats.share, words),
         rests(loss, words, "rests_minutes"),
     ]
 
@@ -117,15 +119,15 @@ def _states(found: Claim, words: Words) -> Iterator[Row]:
     one = found["availability"]
     missing = words("not_measured")
     for name in ("ratio", "without_power", "coverage"):
-        value = missing if one[name] is None else texts.share_down(one[name])
+        value = missing if one[name] is None else formats.share_floor(one[name])
         yield [words(f"dossier.sheet.{name}"), value, ""]
     if one["worst"] is not None:
         bounds = (one["worst"], one["best"])
-        told = " / ".join(texts.share_down(bound, bounds) for bound in bounds)
+        told = " / ".join(formats.share_floor(bound, bounds) for bound in bounds)
         yield [words("dossier.sheet.bounds"), told, ""]
     for state, times in one["outages"].items():
         if times:
-            spent = texts.length(one["seconds"][state], words)
+            spent = formats.duration(one["seconds"][state], words)
             yield [
                 words("dossier.sheet.outages", state=words(f"state.{state}")),
                 words("dossier.sheet.outages_value", n=times, length=spent),
@@ -136,7 +138,7 @@ def _states(found: Claim, words: Words) -> Iterator[Row]:
 def _count(found: Claim, words: Words) -> Row:
     told = words(
         "dossier.sheet.measurements_value",
-        n=texts.number(found["measurements"]),
+        n=found["measurements"],
         days=found["days"],
     )
     return [words("dossier.sheet.measurements"), told, ""]

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report.sections.phrases import need_text, thresholds_text
@@ -38,8 +38,8 @@ def method(case: Case, words: Words) -> dict[str, Any]:
         ],
         "integrity": words(
             "dossier.method.integrity_text",
-            n=texts.number(len(case.chain)),
-            until=texts.clock_moment(case.until, case.zone, words),
+            n=len(case.chain),
+            until=formats.moment(case.until, case.zone, words),
             root=case.chain[-1].root,
         ),
         "mailed": {
@@ -48,7 +48,7 @@ def method(case: Case, words: Words) -> dict[str, Any]:
             "rows": [
                 [
                     mail["name"],
-                    texts.clock_moment(parse_utc(mail["accepted_at"]), case.zone, words),
+                    formats.moment(parse_utc(mail["accepted_at"]), case.zone, words),
                     mail["recipient"],
                     mail["root"],
                 ]
@@ -92,9 +92,9 @@ def head(case: Case, words: Words, paper: str) -> dict[str, Any]:
         "subtitle": words(f"dossier.{paper}.subtitle"),
         "author": "jharnet-monitor",
         "district": words("report.district", name=case.district(words)),
-        "period": texts.period_name(case.period, words),
+        "period": formats.period_name(case.period, words),
         "days": None,
-        "made": words("report.made", moment=texts.clock_moment(case.made_at, case.zone, words)),
+        "made": words("report.made", moment=formats.moment(case.made_at, case.zone, words)),
         "running": None,
         "page": words.phrases["dossier.page"],
     }

@@ -1,1 +1,1 @@
-"""Words and formats: everything that a person reads, in Hindi and English."""
+"""Words and formats of everything that people read, in Hindi and English."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.judge.conference.drill import held, mark
 from jharnet_monitor.model import parse_utc
-from jharnet_monitor.web.formats import Formats
 
 
 def drill_line(drill: Mapping[str, Any] | None, wanted: int, formats: Formats) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from jharnet_monitor.config import Office
+from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.live import Live
-from jharnet_monitor.web.formats import Formats
 from jharnet_monitor.web.status import Grade, office_row
 
 ASSETS = ("join.js", "join-call.js", "join-media.js", "join-stats.js", "join-worker.js")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.i18n.formats import Formats, milliseconds, rate, share, share_floor, size
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import (
@@ -24,7 +25,6 @@ from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.event_log import Transition
 from jharnet_monitor.web.charts import BUCKET_MINUTES, HOURS, Chart, column_chart, day, line_chart
-from jharnet_monitor.web.formats import Formats, milliseconds, percent, rate, size
 from jharnet_monitor.web.status import OfficeRow, office_row
 
 TESTS_DAYS = 7
@@ -134,7 +134,7 @@ def office_page(
     return OfficePage(
         row=office_row(live, office, formats),
         contract=_contract(office, formats),
-        sla=t("web.office.sla", share=percent(office.link.sla))
+        sla=t("web.office.sla", share=share_floor(office.link.sla))
         if office.link and office.link.sla
         else "",
         charts=_charts(live.config, history.latency, formats),
@@ -182,20 +182,20 @@ def _charts(config: Config, latency: Sequence[Measurement], formats: Formats) ->
         loss=loss_chart,
         loss_summary=t(
             "web.office.loss_summary",
-            share=percent(1 - today.received / today.sent),
-            n=f"{today.sent:,}",
+            share=share(1 - today.received / today.sent),
+            n=today.sent,
         ),
-        loss_top=("≥ " if loss_chart.clipped else "") + percent(loss_chart.top),
-        loss_limit=percent(config.thresholds.loss),
+        loss_top=("≥ " if loss_chart.clipped else "") + share(loss_chart.top),
+        loss_limit=share(config.thresholds.loss),
     )
 
 
 def _test_name(measurement: Measurement, formats: Formats) -> str:
-    name = formats.words.either(f"probe.{measurement.probe}", measurement.probe)
+    name = formats.words.get(f"probe.{measurement.probe}", measurement.probe)
     path = measurement.conditions.get("path")
     if path is None:
         return name
-    return f"{name} ({formats.words.either(f'web.office.path.{path}', str(path))})"
+    return f"{name} ({formats.words.get(f'web.office.path.{path}', str(path))})"
 
 
 def _outcome(measurement: Measurement, formats: Formats) -> str:
@@ -203,7 +203,7 @@ def _outcome(measurement: Measurement, formats: Formats) -> str:
     word = t(f"outcome.{measurement.outcome}")
     if measurement.cause is None:
         return word
-    return f"{word}: {t.either(f'cause.{measurement.cause}', measurement.cause)}"
+    return f"{word}: {t.get(f'cause.{measurement.cause}', measurement.cause)}"
 
 
 def _newest(measurement: Measurement, formats: Formats) -> Newest:

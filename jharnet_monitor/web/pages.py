@@ -11,12 +11,12 @@ from urllib.parse import quote
 from aiohttp import web
 
 from jharnet_monitor.config import Office
+from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.web import join, reports
 from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
 from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
-from jharnet_monitor.web.formats import Formats
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.office import history, office_page
@@ -181,7 +181,7 @@ class Pages:
             request,
             "error.html",
             formats,
-            what=words.either(f"web.error.{status}", words("web.error.other")),
+            what=words.get(f"web.error.{status}", words("web.error.other")),
             detail="" if status in _SELF_EXPLAINING else message,
             offer_offices=status == 404 and request.path.startswith("/office/"),
             http_status=status,

@@ -9,8 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from jharnet_monitor.i18n.formats import Formats, share_whole, size
 from jharnet_monitor.web.charts import HEIGHT, WIDTH
-from jharnet_monitor.web.formats import Formats, percent, size
 
 STATIC = files("jharnet_monitor.web").joinpath("static")
 
@@ -31,7 +31,7 @@ class Renderer:
             "chart_width": WIDTH,
             "chart_height": HEIGHT,
         }
-        self._environment.filters |= {"percent": percent, "size": size}
+        self._environment.filters |= {"percent": share_whole, "size": size}
 
     def render(self, template: str, formats: Formats, **content: Any) -> str:
         """One page as HTML; `t` in a template gives words, `f` formats."""

@@ -6,10 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jharnet_monitor.config import Office
+from jharnet_monitor.i18n.formats import (
+    UNKNOWN,
+    Formats,
+    list_of,
+    milliseconds,
+    rate,
+    rate_beside,
+    share,
+    share_whole,
+)
 from jharnet_monitor.live import Live, OfficeLive
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 from jharnet_monitor.probes import is_fresh
-from jharnet_monitor.web.formats import UNKNOWN, Formats, milliseconds, percent, rate, rate_beside
 
 NO_CONFERENCE_STATES = (
     OfficeState.UNREACHABLE,
@@ -132,7 +141,7 @@ def office_row(live: Live, office: Office, formats: Formats) -> OfficeRow:
         download=reader.speed(Direction.DOWN),
         upload=reader.speed(Direction.UP),
         seen=_seen(state.last_seen, formats),
-        running=t("web.running", what=", ".join(t.either(f"probe.{p}", p) for p in state.running))
+        running=t("web.running", what=list_of((t.get(f"probe.{p}", p) for p in state.running), t))
         if state.running
         else "",
     )
@@ -179,9 +188,9 @@ class _OfficeFigures:
         if {"sent", "received"} <= values.keys():
             counts = {name: int(values[name]) for name in ("sent", "received")}
             why = f"{self.formats.words('web.samples', **counts)}; {why}"
-        breach = self.formats.words("web.over_threshold", limit=percent(limit))
+        breach = self.formats.words("web.over_threshold", limit=share(limit))
         value = values["loss_ratio"]
-        return Figure(percent(value), why, breach if value > limit else "")
+        return Figure(share(value), why, breach if value > limit else "")
 
     def speed(self, direction: Direction) -> Figure:
         """Speed delivered beside the contract."""
@@ -194,7 +203,7 @@ class _OfficeFigures:
             return Figure(rate(value), f"{why}; {t('web.no_contract')}")
         contracted = link.rate(direction)
         wanted = self.live.config.thresholds.delivered
-        breach = t("web.under_threshold", limit=percent(wanted))
+        breach = t("web.under_threshold", limit=share_whole(wanted))
         return Figure(
             rate_beside(value, contracted),
             why,
@@ -229,7 +238,7 @@ class _OfficeFigures:
         latest, measured = self.state.latest.get(key), self.state.last_conclusive.get(key)
         attempt = ""
         if latest is not None and latest.outcome is Outcome.NO_DATA:
-            cause = t.either(f"cause.{latest.cause}", str(latest.cause))
+            cause = t.get(f"cause.{latest.cause}", str(latest.cause))
             attempt = t("web.last_attempt", time=formats.moment(latest.started_at), cause=cause)
         if measured is None:
             return None, attempt or t("web.not_measured_yet")
@@ -237,5 +246,5 @@ class _OfficeFigures:
             return None, t("web.outdated", time=formats.date_and_time(measured.started_at))
         when = t("web.measured_at", time=formats.moment(measured.started_at))
         if measured.outcome is Outcome.FAILED:
-            when = f"{when}: {t.either(f'cause.{measured.cause}', str(measured.cause))}"
+            when = f"{when}: {t.get(f'cause.{measured.cause}', str(measured.cause))}"
         return measured, f"{when}; {attempt}" if attempt else when

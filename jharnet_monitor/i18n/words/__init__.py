@@ -1,11 +1,11 @@
-"""Every word of the product that a person reads, one file a language.
+"""The words that people read, one YAML file per language.
 
-The report, the letter, the status page and the mails all take their words from here, by key:
+Reports, dossier, web pages and mails look them up by key:
 
 >>> words("en")("grade.1"), words("hi")("grade.1")
 ('audio only', 'केवल ऑडियो')
->>> words("en")("count.offices", n=1), words("en")("count.offices", n=3)
-('1 block office', '3 block offices')
+>>> words("en")("count.offices", n=1), words("en")("count.offices", n=1234)
+('1 block office', '1,234 block offices')
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from typing import Any
 
 import yaml
 
+from jharnet_monitor.i18n.cldr import grouped, plural
+
 LANGUAGES = ("hi", "en")
 
 
 class Words:
     """The words of one language, by dotted key.
 
-    A phrase with `one` and `other` below it follows the number `n`: `one` where n is 1.
+    A phrase with plural forms (`one` and `other`) below it is chosen by the number `n`. Integers
+    are written with grouped digits, so pass a year as text.
     """
 
     def __init__(self, language: str, tree: Mapping[str, Any]) -> None:
@@ -32,26 +35,30 @@ class Words:
         self.phrases: Mapping[str, str] = MappingProxyType(dict(_leaves(tree)))
 
     def __call__(self, key: str, /, **values: Any) -> str:
-        """The phrase with its parameters filled in; raises `KeyError` where there is none."""
+        """The phrase with its parameters filled in; raises `KeyError` if there is none."""
         if "n" in values and key not in self.phrases:
-            key = f"{key}.{'one' if values['n'] in (1, '1') else 'other'}"
+            key = f"{key}.{plural(self.language, values['n'])}"
         try:
             phrase = self.phrases[key]
         except KeyError:
             raise KeyError(f"no words for `{key}` in language `{self.language}`") from None
-        return phrase.format(**values) if values else phrase
+        return phrase.format_map({k: _written(v) for k, v in values.items()}) if values else phrase
 
     def __contains__(self, key: str) -> bool:
         return key in self.phrases
 
-    def either(self, key: str, fallback: str) -> str:
-        """The phrase, or `fallback` where a newer agent or probe names something unknown."""
+    def get(self, key: str, fallback: str) -> str:
+        """The phrase, or `fallback` for a name that only a newer agent or probe knows."""
         return self.phrases.get(key, fallback)
 
     def group(self, prefix: str) -> dict[str, str]:
         """All phrases below a key, by the rest of their keys: `group("state")["up"]`."""
         start = f"{prefix}."
         return {k.removeprefix(start): v for k, v in self.phrases.items() if k.startswith(start)}
+
+
+def _written(value: Any) -> Any:
+    return grouped(str(value)) if isinstance(value, int) else value
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

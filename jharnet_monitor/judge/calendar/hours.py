@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from jharnet_monitor.config.calendars import calendar
+from jharnet_monitor.config.calendars import is_holiday
 from jharnet_monitor.config.district import District, OfficeHours
 
 
@@ -21,7 +21,7 @@ def is_working_day(hours: OfficeHours, day: date) -> bool:
     """
     if day.weekday() not in hours.weekdays:
         return False
-    return hours.holidays is None or day not in calendar(hours.holidays)
+    return hours.holidays is None or not is_holiday(hours.holidays, day)
 
 
 def in_office_hours(district: District, moment: datetime) -> bool:
@@ -49,8 +49,8 @@ def in_busy_hour(district: District, moment: datetime) -> bool:
 def in_conference(district: District, moment: datetime) -> bool:
     """Whether one of the district's own video conferences is planned for a moment."""
     local = moment.astimezone(ZoneInfo(district.timezone))
-    named = district.office_hours.holidays
-    if named is not None and local.date() in calendar(named):
+    holidays = district.office_hours.holidays
+    if holidays is not None and is_holiday(holidays, local.date()):
         return False
     return any(
         local.weekday() in planned.weekdays

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from jharnet_monitor.config.calendars import calendar
+from jharnet_monitor.config.calendars import is_holiday
 from jharnet_monitor.config.district import ConferenceTime, District, OfficeHours
 from jharnet_monitor.judge.calendar.hours import is_working_day
 
@@ -43,7 +43,7 @@ def conference_windows(
         (datetime.combine(day, begin, zone), datetime.combine(day, end, zone))
         for day in days
         if day.weekday() in planned.weekdays
-        and (hours.holidays is None or day not in calendar(hours.holidays))
+        and (hours.holidays is None or not is_holiday(hours.holidays, day))
     ]
 
 

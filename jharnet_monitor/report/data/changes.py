@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.statistics import intervals as stats
 from jharnet_monitor.judge.statistics.intervals import Days, Interval
@@ -33,11 +33,11 @@ def changes(summary: Summary, words: Words) -> dict[str, Any] | None:
 def _row(office: OfficeSummary, zone: ZoneInfo, words: Words) -> list[str]:
     grade, speed = grade_change(office, zone), speed_change(office)
     return [
-        texts.office_name(office.office, words),
-        _from_to(*_grade_means(office), "{:.2f}".format, words),
-        said(grade, texts.grade_changes, words),
-        _from_to(*_speed_means(office), texts.rate, words),
-        said(speed, texts.rate_changes, words),
+        formats.office_name(office.office, words),
+        _from_to(*_grade_means(office), formats.mean_grade, words),
+        said(grade, formats.grade_changes, words),
+        _from_to(*_speed_means(office), formats.rate, words),
+        said(speed, formats.rate_changes, words),
     ]
 
 
@@ -70,7 +70,7 @@ def verdict(change: Interval | None) -> str:
     return "worse" if change.below(0) else "none"
 
 
-def said(change: Interval | None, form: texts.ChangeForm, words: Words) -> str:
+def said(change: Interval | None, form: formats.ChangeFormat, words: Words) -> str:
     """The change in words, with its interval: `better: +0.5 (+0.2 to +0.8)`."""
     word = words(f"report.changes.{verdict(change)}")
     if change is None or change.low is None or change.high is None or change.low == change.high:
@@ -102,10 +102,9 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _from_to(then: float | None, now: float | None, form: texts.Form, words: Words) -> str:
+def _from_to(
+    then: float | None, now: float | None, form: formats.FigureFormat, words: Words
+) -> str:
     if then is None and now is None:
         return words("not_measured")
-    known = [part for part in (then, now) if part is not None]
-    first, second = ("–" if part is None else form(part, known) for part in (then, now))
-    number, _, unit = first.partition(" ")
-    return f"{number if unit and second.endswith(f' {unit}') else first} → {second}"
+    return formats.from_to(then, now, form)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
 
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import OfficeState, parse_utc
 from jharnet_monitor.report.data.findings import every_finding
@@ -178,4 +178,4 @@ def _drill_rows(summary: Summary) -> Iterable[tuple[Cell, ...]]:
 
 
 def _moment(at: datetime, summary: Summary) -> str:
-    return texts.iso_moment(at, summary.zone)
+    return formats.iso_moment(at, summary.zone)

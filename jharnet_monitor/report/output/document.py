@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config.case import LetterSettings
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.conference.drill import held, mark
 from jharnet_monitor.judge.line.capacity import Verdict
@@ -30,7 +30,10 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
     district = summary.config.district
     zone = summary.zone
     judged = judge(summary)
-    period, days = texts.period_name(summary.period, words), texts.days_of(summary.period, words)
+    period, days = (
+        formats.period_name(summary.period, words),
+        formats.day_range(summary.period, words),
+    )
     name = district.name_in(words.language)
     return {
         "language": words.language,
@@ -40,10 +43,10 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         "district": words("report.district", name=name),
         "period": period,
         "days": "" if days == period else days,
-        "made": words("report.made", moment=texts.clock_moment(summary.made_at, zone, words)),
+        "made": words("report.made", moment=formats.moment(summary.made_at, zone, words)),
         "running": None
         if summary.complete
-        else words("report.running", moment=texts.clock_moment(summary.until, zone, words)),
+        else words("report.running", moment=formats.moment(summary.until, zone, words)),
         "page": words.phrases["report.page"],
         "stop": words("full_stop"),
         "front": page_one(summary, judged, words),
@@ -109,7 +112,7 @@ def _drills(summary: Summary, words: Words) -> str:
     least = mark(str(newest["profile"]), summary.config.thresholds.grade)
     return words(
         "report.directive.drill",
-        day=texts.day(parse_utc(newest["started_at"]).astimezone(summary.zone).date(), words),
+        day=formats.day(parse_utc(newest["started_at"]).astimezone(summary.zone).date(), words),
         joined=sum(bool(row["joined"]) for row in rows),
         able=sum(held(row, least) for row in rows),
         total=len(rows),
@@ -130,9 +133,9 @@ def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
     else:
         extent = words(
             "report.method_text.extent",
-            n=texts.number(summary.measurements),
-            first=texts.clock_moment(summary.extent[0], zone, words),
-            last=texts.clock_moment(summary.extent[1], zone, words),
+            n=summary.measurements,
+            first=formats.moment(summary.extent[0], zone, words),
+            last=formats.moment(summary.extent[1], zone, words),
         )
     return [
         extent,
@@ -142,8 +145,8 @@ def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
         ),
         words(
             "report.method_text.judgement",
-            first=texts.day(summary.judged_from, words),
-            last=texts.day(summary.period.days[-1], words),
+            first=formats.day(summary.judged_from, words),
+            last=formats.day(summary.period.days[-1], words),
             wanted=summary.config.capacity.days,
         ),
         *_pruned(summary, words),

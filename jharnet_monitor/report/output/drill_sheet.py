@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words, words
 from jharnet_monitor.judge.conference.drill import UPLINK, held, mark
 from jharnet_monitor.model import parse_utc
@@ -63,9 +63,9 @@ def drill_content(
         "subtitle": words("drill.subtitle"),
         "author": "jharnet-monitor",
         "district": words("report.district", name=district),
-        "period": texts.day(started.astimezone(zone).date(), words),
-        "days": words("drill.at", moment=texts.clock_moment(started, zone, words)),
-        "made": words("report.made", moment=texts.clock_moment(made_at, zone, words)),
+        "period": formats.day(started.astimezone(zone).date(), words),
+        "days": words("drill.at", moment=formats.moment(started, zone, words)),
+        "made": words("report.made", moment=formats.moment(made_at, zone, words)),
         "running": None if drill["state"] == "done" else words(f"drill.state.{drill['state']}"),
         "page": words.phrases["report.page"],
         "directive": directive,
@@ -96,10 +96,10 @@ def _row(row: Mapping[str, Any], config: Config, words: Words) -> dict[str, Any]
 
 def _facts(drill: Mapping[str, Any], words: Words) -> list[list[str]]:
     """Label and value: profile, length, headquarters' line, the drill's id."""
-    profile = words.either(f"profile.{drill['profile']}", str(drill["profile"]))
+    profile = words.get(f"profile.{drill['profile']}", str(drill["profile"]))
     facts = [[words("drill.profile"), profile]]
     if "minutes" in drill:
-        facts.append([words("drill.length"), texts.length(60 * float(drill["minutes"]), words)])
+        facts.append([words("drill.length"), formats.duration(60 * float(drill["minutes"]), words)])
     facts += carried(drill.get("uplink") or {}, words)
     facts.append([words("drill.id"), str(drill["id"])])
     return facts
@@ -122,11 +122,11 @@ def _sentences(
     joined = words("report.drill.joined", joined=len(rows) - len(absent), total=len(rows))
     sentences = [joined]
     if absent:
-        sentences.append(words("drill.absent", names=texts.listed(absent, words)))
+        sentences.append(words("drill.absent", names=formats.list_of(absent, words)))
     if able:
-        sentences.append(words("drill.able", names=texts.listed(able, words)))
+        sentences.append(words("drill.able", names=formats.list_of(able, words)))
     if short:
-        sentences.append(words("drill.short", names=texts.listed(short, words)))
+        sentences.append(words("drill.short", names=formats.list_of(short, words)))
     if back:
-        sentences.append(words("drill.held_back", names=texts.listed(back, words)))
+        sentences.append(words("drill.held_back", names=formats.list_of(back, words)))
     return [*sentences, *borne(drill.get("uplink") or {}, words)]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.model import OfficeState
@@ -33,30 +32,28 @@ def measured_row(office: OfficeSummary, words: Words) -> list[str]:
     rtt = missing
     if latency.p50 is not None:
         figures = [latency.p50] if latency.p95 is None else [latency.p50, latency.p95]
-        rtt = "; ".join(texts.milliseconds(figure, figures) for figure in figures)
+        rtt = "; ".join(formats.milliseconds(figure, figures) for figure in figures)
     loss = missing
     if latency.loss is not None:
         loss = words(
             "report.loss_of",
-            loss=texts.loss(latency.loss),
-            lost=texts.number(latency.lost),
-            sent=texts.number(latency.sent),
+            loss=formats.share(latency.loss),
+            lost=latency.lost,
+            sent=latency.sent,
         )
     internet = missing
     if office.internet_down.tests or office.internet_up.tests:
         tests = max(office.internet_down.tests, office.internet_up.tests)
-        rates = texts.both_rates(office.internet_down.median, office.internet_up.median)
+        rates = formats.both_rates(office.internet_down.median, office.internet_up.median)
         internet = f"{rates} ({words('report.tests', n=tests)})"
     return [
-        texts.office_name(office.office, words),
+        formats.office_name(office.office, words),
         rtt,
-        missing if latency.jitter is None else texts.milliseconds(latency.jitter),
+        missing if latency.jitter is None else formats.milliseconds(latency.jitter),
         loss,
-        texts.number(latency.minutes)
+        formats.number(latency.minutes)
         if not latency.pruned
-        else words(
-            "report.minutes_pruned", minutes=texts.number(latency.minutes), n=latency.pruned
-        ),
+        else words("report.minutes_pruned", minutes=latency.minutes, n=latency.pruned),
         internet,
     ]
 
@@ -66,14 +63,14 @@ def speed_chart(summary: Summary, words: Words) -> dict[str, Any]:
     marks = summary.config.thresholds
     return {
         "title": words("report.speed.title"),
-        "note": words("report.speed.note", delivered=texts.percent(marks.delivered)),
+        "note": words("report.speed.note", delivered=formats.share_whole(marks.delivered)),
         "mark": round(marks.delivered / charts.FULL_SPEED, 5),
         "full": round(1 / charts.FULL_SPEED, 5),
         "ways": [words("report.way.down"), words("report.way.up")],
-        "axis": {"mark": texts.percent(marks.delivered), "full": texts.percent(1.0)},
+        "axis": {"mark": formats.share_whole(marks.delivered), "full": formats.share_whole(1.0)},
         "rows": [
             {
-                "office": texts.office_name(office.office, words),
+                "office": formats.office_name(office.office, words),
                 "down": speed_bar(office.down, words),
                 "up": speed_bar(office.up, words),
             }
@@ -88,12 +85,12 @@ def speed_bar(speed: Speed, words: Words) -> dict[str, Any]:
         return {"bar": None, "text": words("not_measured")}
     tests = words("report.tests" if speed.quiet else "report.speed_tests_left", n=speed.tests)
     if speed.ratio is None:
-        text = f"{texts.rate(speed.median)}, {words('report.contract_unknown')}; {tests}"
+        text = f"{formats.rate(speed.median)}, {words('report.contract_unknown')}; {tests}"
         return {"bar": None, "text": text}
     below = words("report.speed.below", n=speed.below)
     return {
         "bar": charts.speed_bar(speed),
-        "text": f"{texts.rate(speed.median)}; {tests}, {below}",
+        "text": f"{formats.rate(speed.median)}; {tests}, {below}",
     }
 
 
@@ -102,13 +99,13 @@ def states(summary: Summary, words: Words) -> dict[str, Any]:
     return {
         "title": words("report.states.title"),
         "note": words(
-            "report.states.note", step=texts.length(summary.period.seconds / charts.BINS, words)
+            "report.states.note", step=formats.duration(summary.period.seconds / charts.BINS, words)
         ),
         "ticks": ticks(summary.period, words),
         "legend": legend(words),
         "rows": [
             {
-                "office": texts.office_name(office.office, words),
+                "office": formats.office_name(office.office, words),
                 "pieces": charts.timeline(office.spans, summary.period),
             }
             for office in summary.offices
@@ -130,7 +127,9 @@ def ticks(period: Period, words: Words) -> list[dict[str, Any]]:
     return [
         {
             "x": tick["x"],
-            "label": str(tick["day"].day) if crowded else texts.day(tick["day"], words, short=True),
+            "label": str(tick["day"].day)
+            if crowded
+            else formats.day(tick["day"], words, year=False),
             "number": str(tick["day"].day),
         }
         for tick in every
@@ -141,7 +140,7 @@ def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
     """By office and cause: how often, how long together, the longest; then the availability."""
     hit = [office for office in summary.offices if office.outages]
     quiet = [
-        texts.office_name(office.office, words)
+        formats.office_name(office.office, words)
         for office in summary.offices
         if not office.outages and office.account.availability is not None
     ]
@@ -153,14 +152,16 @@ def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
         ],
         "rows": [
             [
-                texts.office_name(office.office, words),
+                formats.office_name(office.office, words),
                 *(_outage_cell(office, state, words) for state in OUT),
                 *availability(office, words),
             ]
             for office in hit
         ],
         "note": words("report.states.table_note"),
-        "quiet": words("report.states.quiet", names=texts.listed(quiet, words)) if quiet else None,
+        "quiet": words("report.states.quiet", names=formats.list_of(quiet, words))
+        if quiet
+        else None,
     }
 
 
@@ -168,10 +169,10 @@ def _outage_cell(office: OfficeSummary, state: OfficeState, words: Words) -> str
     found = [outage for outage in office.outages if outage.state is state]
     if not found:
         return words("report.states.never")
-    total = texts.length(sum(outage.seconds for outage in found), words)
+    total = formats.duration(sum(outage.seconds for outage in found), words)
     if len(found) == 1:
         return words("report.states.once", total=total)
-    longest = texts.length(max(outage.seconds for outage in found), words)
+    longest = formats.duration(max(outage.seconds for outage in found), words)
     return words("report.states.times", n=len(found), total=total, longest=longest)
 
 
@@ -183,9 +184,9 @@ def availability(office: OfficeSummary, words: Words) -> list[str]:
         return [words("not_measured")] * 3
     low, high = account.bounds
     return [
-        texts.share_down(account.availability),
-        texts.share_down(without),
-        f"{texts.share_down(low, [high])} – {texts.share_down(high, [low])}",
+        formats.share_floor(account.availability),
+        formats.share_floor(without),
+        f"{formats.share_floor(low, [high])} – {formats.share_floor(high, [low])}",
     ]
 
 
@@ -200,23 +201,18 @@ def trend(summary: Summary, words: Words) -> dict[str, Any] | None:
             "report.trend.title", span=words(f"period.spans.{summary.period.kind}", n=len(columns))
         ),
         "note": words("report.trend.note"),
-        "head": [_short_name(summary.period.kind, name, start) for name, start in columns],
+        "head": [
+            formats.short_period_name(summary.period.kind, name, start) for name, start in columns
+        ],
         "mark": summary.config.thresholds.delivered,
         "rows": [
             {
-                "office": texts.office_name(office.office, words),
+                "office": formats.office_name(office.office, words),
                 "points": [*(_point(p) for p in office.history), _point(_now(office, summary))],
             }
             for office in summary.offices
         ],
     }
-
-
-def _short_name(kind: str, name: str, start: datetime) -> str:
-    """A period over its column: W47, Q4, 11/26, 25.11."""
-    if kind in ("week", "quarter"):
-        return name.rpartition("-")[2]
-    return f"{start:%m/%y}" if kind == "month" else f"{start:%d.%m.}"
 
 
 def _now(office: OfficeSummary, summary: Summary) -> TrendPoint:
@@ -229,5 +225,5 @@ def _point(point: TrendPoint) -> dict[str, Any]:
     return {
         "grade": point.conference.grade,
         "speed": None if ratio is None else round(min(ratio, 1.0), 4),
-        "available": None if available is None else texts.share_short(available),
+        "available": None if available is None else formats.share_narrow(available),
     }

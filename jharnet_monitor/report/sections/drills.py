@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.conference.drill import bears
 from jharnet_monitor.model import Direction, parse_utc
@@ -32,8 +32,8 @@ def _drill(drill: Mapping[str, Any], summary: Summary, words: Words) -> dict[str
     return {
         "title": words(
             "report.drill.held",
-            moment=texts.clock_moment(started, summary.zone, words),
-            profile=words.either(f"profile.{drill['profile']}", str(drill["profile"])),
+            moment=formats.moment(started, summary.zone, words),
+            profile=words.get(f"profile.{drill['profile']}", str(drill["profile"])),
         ),
         "joined": words(
             "report.drill.joined", joined=sum(bool(row["joined"]) for row in rows), total=len(rows)
@@ -60,17 +60,17 @@ def _way(values: Mapping[str, float], words: Words) -> list[str]:
     """What arrived in one direction: rate, and the loss of its picture."""
     if "bits_per_second" not in values:
         return [words("not_measured")]
-    rate = texts.rate(values["bits_per_second"])
+    rate = formats.rate(values["bits_per_second"])
     if "video_loss_ratio" not in values:
         return [rate]
-    return [rate, words("drill.loss", loss=texts.loss(values["video_loss_ratio"]))]
+    return [rate, words("drill.loss", loss=formats.share(values["video_loss_ratio"]))]
 
 
 def carried(uplink: Mapping[str, Any], words: Words) -> list[list[str]]:
     """Label and rates of what headquarters' own line carried; empty where it is not known."""
     if uplink.get("down_bits_per_second") is None:
         return []
-    rates = texts.both_rates(uplink["down_bits_per_second"], uplink.get("up_bits_per_second"))
+    rates = formats.both_rates(uplink["down_bits_per_second"], uplink.get("up_bits_per_second"))
     return [[words("drill.uplink"), rates]]
 
 
@@ -92,15 +92,15 @@ def name_of(office: str, config: Config, words: Words) -> str:
     """The office's name; of one that is no longer configured its id."""
     for one in config.offices:
         if one.id == office:
-            return texts.office_name(one, words)
+            return formats.office_name(one, words)
     return office
 
 
 def cause_of(row: Mapping[str, Any], words: Words) -> str:
     """Why a call failed or was not made, else what limited it; empty where nothing did."""
     if row.get("cause"):
-        return words.either(f"cause.{row['cause']}", str(row["cause"]))
+        return words.get(f"cause.{row['cause']}", str(row["cause"]))
     limit = row.get("limited_by")
     if not limit or limit == "none":
         return ""
-    return words("report.office.limited", what=words.either(f"limited_by.{limit}", str(limit)))
+    return words("report.office.limited", what=words.get(f"limited_by.{limit}", str(limit)))

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.report.data.changes import grade_change, speed_change, verdict
 from jharnet_monitor.report.data.findings import Finding, FindingKind, every_finding
@@ -101,7 +101,7 @@ def _tiles(judged: Sequence[RatedOffice], words: Words) -> list[dict[str, Any]]:
 def _answer(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> str:
     """The first sentence: who can, who cannot."""
     names = {
-        group: [texts.office_name(o.summary.office, words) for o in judged if o.group == group]
+        group: [formats.office_name(o.summary.office, words) for o in judged if o.group == group]
         for group in _ORDER
     }
     total, able = len(judged), len(names["able"])
@@ -143,7 +143,7 @@ def _by_kind(
     kinds: dict[FindingKind, list[str]] = defaultdict(list)
     for one, findings_ in found:
         for finding in findings_:
-            kinds[finding.kind].append(texts.office_name(one.summary.office, words))
+            kinds[finding.kind].append(formats.office_name(one.summary.office, words))
     return kinds
 
 
@@ -151,7 +151,7 @@ def _names(names: Sequence[str], total: int, every: str, words: Words) -> str:
     """The names, or that it is all of them."""
     if len(names) == total > FEWEST_CALLED_ALL:
         return words(every, total=total)
-    return texts.listed(names, words)
+    return formats.list_of(names, words)
 
 
 def _asks(found: Mapping[FindingKind, list[str]], total: int, words: Words) -> Iterator[str]:
@@ -163,14 +163,14 @@ def _asks(found: Mapping[FindingKind, list[str]], total: int, words: Words) -> I
             if kind in found
         ]
         if asked:
-            yield words(f"actor.{who}", acts=texts.listed(asked, words))
+            yield words(f"actor.{who}", acts=formats.list_of(asked, words))
 
 
 def row(judged: RatedOffice, summary: Summary, words: Words) -> dict[str, Any]:
     """One block office in the table of page one."""
     office = judged.summary
     return {
-        "office": texts.office_name(office.office, words),
+        "office": formats.office_name(office.office, words),
         "grade": office.conference.grade,
         "able": judged.group == "able",
         "answer": _answer_text(judged, words),
@@ -223,8 +223,8 @@ def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
     if account.availability is None or account.coverage is None:
         return {"availability": words("not_measured"), "covers": ""}
     return {
-        "availability": texts.share_down(account.availability),
-        "covers": words("report.covers", coverage=texts.percent(account.coverage)),
+        "availability": formats.share_floor(account.availability),
+        "covers": words("report.covers", coverage=formats.share_whole(account.coverage)),
     }
 
 
@@ -233,7 +233,7 @@ def speed_texts(down: Speed, up: Speed, words: Words) -> dict[str, str]:
     if down.median is None and up.median is None:
         return {"speed": words("not_measured"), "contract": _contract(down, up, words), "n": ""}
     return {
-        "speed": texts.both_rates(down.median, up.median),
+        "speed": formats.both_rates(down.median, up.median),
         "contract": _contract(down, up, words),
         "n": words(
             "report.tests" if down.quiet else "report.speed_tests_left",
@@ -245,12 +245,12 @@ def speed_texts(down: Speed, up: Speed, words: Words) -> dict[str, str]:
 def _contract(down: Speed, up: Speed, words: Words) -> str:
     if down.contracted is None:
         return words("report.contract_unknown")
-    rates = texts.rate(down.contracted)
+    rates = formats.rate(down.contracted)
     if up.contracted not in (None, down.contracted):
-        rates = texts.both_rates(down.contracted, up.contracted)
+        rates = formats.both_rates(down.contracted, up.contracted)
     if down.ratio is None and up.ratio is None:
         return words("report.contract", rate=rates)
-    shares = ("–" if way.ratio is None else texts.percent(way.ratio) for way in (down, up))
+    shares = (formats.share_whole(way.ratio) for way in (down, up))
     return words("report.of_contract", shares=" / ".join(shares), rate=rates)
 
 
@@ -282,12 +282,12 @@ def finding_texts(
         days, wanted = office.judged["days"], config.capacity.days
         detail = words(f"capacity.doubt_short.{finding.detail}", days=days, wanted=wanted)
     elif finding.kind is FindingKind.LIMITED:
-        detail = words.either(f"limited_by.{finding.detail}", str(finding.detail))
+        detail = words.get(f"limited_by.{finding.detail}", str(finding.detail))
     elif finding.kind is FindingKind.UPGRADE:
         slab = office.judged["slab"]
-        detail = words("finding.beyond_tariff") if slab is None else texts.rate(slab)
+        detail = words("finding.beyond_tariff") if slab is None else formats.rate(slab)
     elif finding.detail:
-        detail = words.either(f"cause.{finding.detail}", finding.detail)
+        detail = words.get(f"cause.{finding.detail}", finding.detail)
     if detail and f"{key}_detail" in words:
         key += "_detail"
     acts = f"act.{finding.kind}_{finding.detail}"

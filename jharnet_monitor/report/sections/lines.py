@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
@@ -28,8 +28,8 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
         "title": words("report.lines.title"),
         "note": words(
             "report.lines.note",
-            first=texts.day(summary.judged_from, words),
-            last=texts.day(summary.period.days[-1], words),
+            first=formats.day(summary.judged_from, words),
+            last=formats.day(summary.period.days[-1], words),
         ),
         "policy": need_text(
             summary.config, {one.office.id: one.judged for one in summary.offices}, words
@@ -44,14 +44,14 @@ def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any
     ways = [found["delivered"][direction] for direction in Direction]
     others = [verdict_name(name, words) for name in found["verdicts"][1:]]
     return {
-        "office": texts.office_name(office.office, words),
+        "office": formats.office_name(office.office, words),
         "contracted": contract(found, words),
-        "delivered": [interval(way, texts.rate, words) for way in ways],
+        "delivered": [interval(way, formats.rate, words) for way in ways],
         "basis": [words(f"dossier.basis.{name}") for name in _bases(ways)],
         "need": need(found, words),
         "other": other_basis(found, words),
         "verdict": verdict_name(found["verdict"], words),
-        "also": words("report.lines.also", names=texts.listed(others, words)) if others else "",
+        "also": words("report.lines.also", names=formats.list_of(others, words)) if others else "",
         "reason": reason(found, summary.config, office.office, words),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
@@ -25,13 +25,13 @@ def office_page(judged: RatedOffice, summary: Summary, words: Words) -> dict[str
     office = judged.summary
     limited = office.conference.limited_by
     return {
-        "office": texts.office_name(office.office, words),
+        "office": formats.office_name(office.office, words),
         "grade": office.conference.grade,
         "answer": grade_text(office.conference.grade, words),
         "tests": tests_text(office.conference, words),
         "limited": None
         if limited is None or office.conference.grade == 4
-        else words("report.office.limited", what=words.either(f"limited_by.{limited}", limited)),
+        else words("report.office.limited", what=words.get(f"limited_by.{limited}", limited)),
         "findings": [
             finding_texts(finding, office, summary.config, words) for finding in judged.found
         ],
@@ -47,7 +47,7 @@ def _speeds(office: OfficeSummary, period: Period) -> dict[str, Any] | None:
     dots = charts.speed_dots(office, period)
     if dots is None:
         return None
-    return dots | {"top": texts.rate(dots["top"])}
+    return dots | {"top": formats.rate(dots["top"])}
 
 
 def _figures(office: OfficeSummary, words: Words) -> list[list[str]]:
@@ -78,8 +78,8 @@ def _outage_list(office: OfficeSummary, summary: Summary, words: Words) -> list[
         words(
             "report.office.outage_open" if outage.open else "report.office.outage",
             state=words(f"state.{outage.state}"),
-            begin=texts.clock_moment(outage.start, zone, words),
-            length=texts.length(outage.seconds, words),
+            begin=formats.moment(outage.start, zone, words),
+            length=formats.duration(outage.seconds, words),
         )
         for outage in sorted(longest, key=lambda outage: outage.start)
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.schema import Thresholds
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import promised
 from jharnet_monitor.judge.line.capacity import Verdict
@@ -16,7 +16,7 @@ from jharnet_monitor.model import Direction
 Claim = Mapping[str, Any]
 
 
-def interval(claim: Claim, form: texts.Form, words: Words) -> str:
+def interval(claim: Claim, form: formats.FigureFormat, words: Words) -> str:
     """Value and interval, such as `3.9 (3.85 to 3.94) Mbit/s`."""
     if claim["value"] is None:
         return words("not_measured")
@@ -26,11 +26,11 @@ def interval(claim: Claim, form: texts.Form, words: Words) -> str:
         return words("dossier.no_interval", value=parts[0])
     if claim["high"] is None:
         return words("dossier.at_least", value=parts[0], low=parts[1])
-    units = {text.partition(" ")[2] for text in parts}
+    units = {text.rpartition(" ")[2] for text in parts}
     unit = ""
-    if len(units) == 1 and not any(text.startswith("<") for text in parts):
+    if len(units) == 1 and not any(text.startswith(("<", ">")) for text in parts):
         unit = f" {units.pop()}"
-        parts = [text.partition(" ")[0] for text in parts]
+        parts = [text.rpartition(" ")[0] for text in parts]
     return words("dossier.interval", value=parts[0], low=parts[1], high=parts[2], unit=unit)
 
 
@@ -38,7 +38,7 @@ def rests(claim: Claim, words: Words, key: str = "rests") -> str:
     """How many tests on how many days; empty where there is none."""
     if not claim["n"]:
         return ""
-    return words(f"dossier.{key}", n=texts.number(claim["n"]), days=claim["days"])
+    return words(f"dossier.{key}", n=claim["n"], days=claim["days"])
 
 
 def contract(claims: Claim, words: Words) -> str:
@@ -46,14 +46,14 @@ def contract(claims: Claim, words: Words) -> str:
     down, up = (claims["delivered"][way]["contracted"] for way in Direction)
     if down is None:
         return words("report.contract_unknown")
-    return texts.rate(down) if down == up else texts.both_rates(down, up)
+    return formats.rate(down) if down == up else formats.both_rates(down, up)
 
 
 def need(claims: Claim, words: Words) -> str:
     """What has to be carried, once where it is the same both ways."""
     ways = [claims["need"][way] for way in Direction]
     down, up = (way["value"] for way in ways)
-    told = texts.rate(down) if down == up else texts.both_rates(down, up)
+    told = formats.rate(down) if down == up else formats.both_rates(down, up)
     return words("capacity.at_least", rate=told) if any(w["at_least"] for w in ways) else told
 
 
@@ -61,8 +61,8 @@ def _need(claims: Claim, way: Direction, words: Words) -> str:
     """What one way has to carry, with its interval where it was measured."""
     one = claims["need"][way]
     if one["at_least"]:
-        return words("capacity.at_least", rate=texts.rate(one["value"]))
-    return interval(one, texts.rate, words) if one["measured"] else texts.rate(one["value"])
+        return words("capacity.at_least", rate=formats.rate(one["value"]))
+    return interval(one, formats.rate, words) if one["measured"] else formats.rate(one["value"])
 
 
 def other_basis(claims: Claim, words: Words) -> str:
@@ -76,7 +76,7 @@ def need_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str
     """How the need is computed, and what of it is an assumption."""
     policy = config.capacity
     measured = [
-        texts.office_name(office, words)
+        formats.office_name(office, words)
         for office in config.offices
         if office.id in offices
         and any(offices[office.id]["need"][way]["measured"] for way in Direction)
@@ -86,17 +86,17 @@ def need_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str
     return words(
         "capacity.need",
         conferences=policy.conferences,
-        video=texts.rate(policy.video),
-        audio=texts.rate(policy.audio),
-        overhead=texts.percent(policy.overhead),
+        video=formats.rate(policy.video),
+        audio=formats.rate(policy.audio),
+        overhead=formats.share_whole(policy.overhead),
         other=words(
             f"capacity.need_other.{basis}",
-            other=texts.rate(policy.other),
-            names=texts.listed(measured, words),
+            other=formats.rate(policy.other),
+            names=formats.list_of(measured, words),
         ),
-        per_seat=texts.rate(policy.per_seat),
-        services=texts.rate(policy.services),
-        utilisation=texts.percent(policy.utilisation),
+        per_seat=formats.rate(policy.per_seat),
+        services=formats.rate(policy.services),
+        utilisation=formats.share_whole(policy.utilisation),
     )
 
 
@@ -110,14 +110,16 @@ def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
     state = {Verdict.POWER: "power_down", Verdict.LAN: "lan_down"}.get(verdict, "link_down")
     return words(
         f"capacity.reason.{kind_of_reason(claims, config)}",
-        contracted=words("not_measured") if contracted is None else texts.rate(contracted),
-        delivered=interval(delivered, texts.rate, words),
+        contracted=words("not_measured") if contracted is None else formats.rate(contracted),
+        delivered=interval(delivered, formats.rate, words),
         need=_need(claims, way, words),
-        slab="" if claims["slab"] is None else texts.rate(claims["slab"]),
-        mark=texts.percent(config.thresholds.delivered) if mark is None else texts.loss(mark),
-        share=texts.loss(claims["down"][state] or 0.0),
-        promised=texts.share_down(promised(config, office)),
-        loss=interval(claims["loss"], texts.loss, words),
+        slab="" if claims["slab"] is None else formats.rate(claims["slab"]),
+        mark=formats.share_whole(config.thresholds.delivered)
+        if mark is None
+        else formats.share(mark),
+        share=formats.share(claims["down"][state] or 0.0),
+        promised=formats.share_floor(promised(config, office)),
+        loss=interval(claims["loss"], formats.share, words),
         doubt=doubt(claims, config, words),
     )
 
@@ -172,14 +174,14 @@ def slabs_text(config: Config, offices: Mapping[str, Claim], words: Words) -> st
         claims = offices[office.id]
         slab = words(
             "capacity.slab_beyond",
-            need=texts.rate(max(one["value"] for one in claims["need"].values())),
+            need=formats.rate(max(one["value"] for one in claims["need"].values())),
         )
         if claims["slab"] is not None:
-            slab = texts.rate(claims["slab"])
-        groups.setdefault(slab, []).append(texts.office_name(office, words))
-    return texts.listed(
+            slab = formats.rate(claims["slab"])
+        groups.setdefault(slab, []).append(formats.office_name(office, words))
+    return formats.list_of(
         (
-            words("capacity.slab", slab=slab, names=texts.listed(names, words))
+            words("capacity.slab", slab=slab, names=formats.list_of(names, words))
             for slab, names in groups.items()
         ),
         words,
@@ -213,8 +215,8 @@ def thresholds_text(thresholds: Thresholds, words: Words) -> str:
     return words(
         "report.method_text.marks",
         grade=words(f"grade.{thresholds.grade}"),
-        loss=texts.loss(thresholds.loss),
-        rtt=texts.milliseconds(thresholds.rtt),
-        delivered=texts.percent(thresholds.delivered),
-        availability=texts.share_down(thresholds.availability),
+        loss=formats.share(thresholds.loss),
+        rtt=formats.milliseconds(thresholds.rtt),
+        delivered=formats.share_whole(thresholds.delivered),
+        availability=formats.share_floor(thresholds.availability),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from jharnet_monitor.i18n import format as texts
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import contracts
 from jharnet_monitor.judge.line.by_time_of_day import Delivered, RateTest, Slot, by_slot
@@ -24,7 +24,7 @@ def slots(summary: Summary, words: Words) -> dict[str, Any]:
         "title": words("report.slots.title"),
         "note": words(
             "report.slots.note",
-            delivered=texts.percent(marks.delivered),
+            delivered=formats.share_whole(marks.delivered),
             samples=P5_SAMPLES,
             days=P5_DAYS,
         ),
@@ -67,7 +67,7 @@ def _rows(office: OfficeSummary, summary: Summary, words: Words) -> list[dict[st
     found = delivered(office, summary)
     return [
         {
-            "office": texts.office_name(office.office, words) if way is Direction.DOWN else "",
+            "office": formats.office_name(office.office, words) if way is Direction.DOWN else "",
             "way": words(f"report.way.{way}"),
             "cells": [_cell(found[way].get(slot), words) for slot in Slot],
         }
@@ -80,12 +80,12 @@ def _cell(one: Delivered | None, words: Words) -> list[str]:
     if one is None:
         return [words("not_measured")]
     few = one.median.low is None
-    rate = texts.rate(one.median.value)
-    lines = [rate if few else interval(claim(one.median), texts.rate, words)]
+    rate = formats.rate(one.median.value)
+    lines = [rate if few else interval(claim(one.median), formats.rate, words)]
     if one.p5 is not None:
-        lines.append(words("report.slots.p5", rate=interval(claim(one.p5), texts.rate, words)))
+        lines.append(words("report.slots.p5", rate=interval(claim(one.p5), formats.rate, words)))
     if one.below is not None:
-        share = interval(claim(one.below), texts.share_up, words)
+        share = interval(claim(one.below), formats.share_ceil, words)
         lines.append(words("report.slots.below", share=share))
     lines.append(words("dossier.rests", n=one.tests, days=one.days))
     return lines
