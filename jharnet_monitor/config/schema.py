@@ -35,6 +35,7 @@ from jharnet_monitor.config.fields import (
     PortRange,
     Text,
     TimeOfDay,
+    WebAddress,
     at_least,
     split_listen,
     split_ports,
@@ -77,6 +78,13 @@ class Hub(Section):
 
     listen: ListenAddress = "0.0.0.0:9797"
     """Address and TCP port for pages, API, metrics and agents."""
+    url: WebAddress | None = None
+    """Address under which people and offices reach the hub, such as `https://10.8.0.2:9797`. Alerts
+    and join links lead there. Without it: the address of `listen`, else the first name in the
+    certificate, else this machine's name."""
+    grafana_url: WebAddress | None = None
+    """Address of Grafana, such as `http://10.8.0.2:3000`. Alerts lead to its dashboards; without
+    it, to the hub's own pages."""
     database: Annotated[DatabaseUrl, Field(validate_default=True)] = "sqlite:///monitor.db"
     """`sqlite:///FILE`, or `postgresql://USER@HOST/NAME` (password in ~/.pgpass)."""
     tls: Annotated[

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.addresses import hub_url
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.live import HubStatus
@@ -70,6 +71,7 @@ class Health:
             live.database_bytes = await asyncio.to_thread(self._store.size)
             if hub.tls:
                 live.certificate_expires = certificate_expires(hub.tls.certificate)
+            live.url = hub_url(hub)
         except (StoreError, UserError) as error:
             live.database_bytes = None
             log.error("the hub's own health is not known: %s", error)
