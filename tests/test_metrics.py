@@ -19,7 +19,6 @@ from jharnet_monitor.config.addresses import hub_url
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry, text
-from jharnet_monitor.metrics.page import metrics_page
 from jharnet_monitor.metrics.registry import LiveCollector
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from jharnet_monitor.store import Store
@@ -270,11 +269,3 @@ def test_counters_go_on_after_a_restart() -> None:
 
     assert counters(after) == counters(before)
     assert counters(after)["jharnet_latency_rtt_seconds"]
-
-
-def test_the_page_of_metrics_is_up_to_date() -> None:
-    """`exporters/METRICS.md` is what the tables say now."""
-    page = Path(__file__).parents[1] / "exporters" / "METRICS.md"
-    assert page.read_text(encoding="utf-8") == metrics_page(), (
-        "run `python -m jharnet_monitor.metrics.page > exporters/METRICS.md`"
-    )

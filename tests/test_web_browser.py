@@ -25,7 +25,10 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PAGES = ("/", "/office/potka", "/office/baharagora", "/reports", "/signin")
+PAGES = (
+    "/", "/office/potka", "/office/baharagora", "/reports", "/signin",
+    "/help/", "/help/operator", "/help/architecture", "/help/configuration", "/help/agreement",
+)  # fmt: skip
 
 
 @pytest.fixture
