@@ -154,9 +154,8 @@ class Pages:
             content = await asyncio.to_thread(help_page, name, language)
         except KeyError:
             raise Refusal(404, "there is no such page of the help; see /help/") from None
-        return await self._page(
-            request, "help.html", formats, page=content, contents=contents(language)
-        )
+        every = await asyncio.to_thread(contents, language)
+        return await self._page(request, "help.html", formats, page=content, contents=every)
 
     async def sign_in_form(self, request: web.Request) -> web.Response:
         """Where a person gives the token."""
