@@ -98,6 +98,8 @@ class HubStatus:
     """The hub's own health. None where it is not known: then there is no such metric."""
 
     started_at: datetime | None = None
+    url: str | None = None
+    """Address under which people reach the hub."""
     office_hours: bool | None = None
     """Whether people are at work now, by the district's calendar."""
     schedule_lag: float | None = None

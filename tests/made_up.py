@@ -164,6 +164,7 @@ def full(offices: int = 264) -> Live:
         live.update(conference(office.id, NOW - timedelta(hours=1), 1 + n % 4))
         live.update(utilisation(office.id, NOW - timedelta(minutes=4), 0.9e6 + n, 0.3e6))
     own = live.hub
+    own.url = "https://hub.example.in:9797"
     live.uplink_up, own.started_at, own.office_hours = True, NOW - timedelta(days=2), True
     own.schedule_lag, own.schedule_last_run, own.loop_lag = 0.004, NOW, 0.002
     own.schedule_missed["latency"] = 2

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from jharnet_monitor.demo.setup import PORT
 from tests.alerting_support import Stack, stack
 from tests.exporters_support import get_json
 from tests.test_dashboards import panels
@@ -99,6 +100,9 @@ def test_a_dead_uplink_is_one_alert(running: Stack) -> None:
     try:
         alert = running.inbox.first(begin, "UplinkDown", "firing", KNOWN_SECONDS)
         print(f"uplink known after {alert.at - begin:.1f} s")
+        hub = f"https://{running.demo.place.hub_address}:{PORT}"
+        assert alert.annotations["runbook_url"] == f"{hub}/help/runbook#uplinkdown"
+        assert alert.annotations["dashboard_url"] == f"{hub}/"
         states = _ask(running, 'sum by (state) (jharnet_office_state{state="uplink_down"})')
         assert [one["value"][1] for one in states] == ["2"]
         time.sleep(HOLD_SECONDS)

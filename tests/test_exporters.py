@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jharnet_monitor.web.help import help_page
 from tests.exporters_support import (
     EXPORTERS,
     RULES,
@@ -80,22 +81,17 @@ def test_every_alert_is_tested() -> None:
         assert asked[rule["alert"]] >= wanted, rule["alert"]
 
 
-def _anchors(page: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
-    return {
-        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
-    }
-
-
 def test_every_alert_speaks_both_languages_and_leads_to_its_runbook() -> None:
     """Summary and description in English and Hindi, a runbook anchor, a severity and a team."""
-    anchors = _anchors(EXPORTERS / "RUNBOOK.md")
+    anchors = {heading.anchor for heading in help_page("runbook", "en").headings}
     for rule in alert_rules():
         notes, labels = rule["annotations"], rule["labels"]
-        assert set(notes) == {*ANNOTATIONS, "runbook_url"}, rule["alert"]
+        assert set(notes) == {*ANNOTATIONS, "runbook_url", "dashboard_url"}, rule["alert"]
         for key in ANNOTATIONS:
             assert bool(DEVANAGARI.search(notes[key])) == key.endswith("_hi"), (rule["alert"], key)
-        assert notes["runbook_url"] == f"exporters/RUNBOOK.md#{rule['alert'].lower()}"
+        for key in ("runbook_url", "dashboard_url"):
+            assert notes[key].startswith('{{ with query (printf "jharnet:hub:info{district'), key
+        assert notes["runbook_url"].endswith(f"/help/runbook#{rule['alert'].lower()}")
         assert rule["alert"].lower() in anchors
         assert labels["severity"] in ("critical", "warning", "info", "none")
         assert labels["team"] in ("network", "office", "e-governance", "monitor")
@@ -132,6 +128,33 @@ def test_alertmanager_takes_its_configuration() -> None:
     assert "SUCCESS" in run(program("amtool"), "check-config", ALERTMANAGER)
     text = ALERTMANAGER.read_text("utf-8")
     assert not re.search(r"(password|secret|token|api_url|\burl):", text)
+
+
+def _rendered(directory: Path, kind: str, notes: dict[str, str]) -> str:
+    alert = {
+        "status": "firing", "labels": {"alertname": "UplinkDown"}, "annotations": notes,
+        "startsAt": "2026-11-25T06:30:00Z", "endsAt": "2026-11-25T06:40:00Z",
+    }  # fmt: skip
+    data = directory / "data.json"
+    data.write_text(json.dumps({"status": "firing", "alerts": [alert]}), "utf-8")
+    return run(
+        program("amtool"), "template", "render", f"--template.data={data}",
+        f"--template.glob={ALERTMANAGER.parent}/templates/*.tmpl",
+        f"--template.type={kind}", f'--template.text={{{{ template "jharnet.{kind}" . }}}}',
+    )  # fmt: skip
+
+
+@pytest.mark.server("amtool")
+def test_a_mail_leads_to_runbook_and_dashboard(tmp_path: Path) -> None:
+    """Both addresses are links, and what is not known is left out."""
+    runbook = "https://hub.d:9797/help/runbook#uplinkdown"
+    dashboard = "http://grafana.d:3000/d/jharnet-district?var-district=d"
+    notes = {"summary": "S", "runbook_url": runbook, "dashboard_url": dashboard}
+    plain, html = (_rendered(tmp_path, kind, notes) for kind in ("text", "html"))
+    assert f"What to do / क्या करें: {runbook}\nWhere to look / कहाँ देखें: {dashboard}\n" in plain
+    assert f'<a href="{runbook}">' in html
+    assert f'<a href="{dashboard}">' in html
+    assert "Where to look" not in _rendered(tmp_path, "text", notes | {"dashboard_url": ""})
 
 
 @pytest.mark.server("amtool")

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jharnet_monitor"
 
 LAYERS = (
-    {"clock", "errors", "profiles", "quantities"},
+    {"clock", "errors", "help", "profiles", "quantities"},
     {"model", "security"},
     {"config"},
     {"judge", "live"},
@@ -44,6 +44,9 @@ LAYERS = (
 The order is the shortest that the code allows: a test fails where a room could stand lower.
 """
 
+GENERATOR = PACKAGE / "help" / "generate"
+"""A program by itself that writes pages of the help: it reads every room, and none imports it."""
+
 NEVER = {
     "probes": {"store", "metrics"},
     "metrics": {"store"},
@@ -61,6 +64,8 @@ COMES_WITH = {
     "aioice": "aiortc", "av": "aiortc", "multidict": "aiohttp", "pydantic-core": "pydantic",
 }  # fmt: skip
 """Libraries in whose terms another one's interface speaks: it chooses their version."""
+
+README_LINES = 120
 
 TEST_COMMAND = (
     "python3 -m venv .venv && .venv/bin/pip install -q -r tests/requirements.lock && "
@@ -92,6 +97,8 @@ def _imported_by(nodes: Iterable[ast.AST]) -> Iterator[str]:
 def _rooms_imported() -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {}
     for path in _modules():
+        if GENERATOR in path.parents:
+            continue
         ours = (name.split(".") for name in _imports(path) if name.startswith("jharnet_monitor."))
         rooms = {parts[1] for parts in ours} - {_room(path), "__version__"}
         graph.setdefault(_room(path), set()).update(rooms)
@@ -149,6 +156,14 @@ def test_imports_go_one_way() -> None:
         if layer[other] >= layer[room] or other in NEVER.get(room, set())
     ]
     assert wrong == []
+
+
+def test_nothing_imports_the_generator_of_pages() -> None:
+    """It would bring every room with it."""
+    names = {
+        name for path in _modules() if GENERATOR not in path.parents for name in _imports(path)
+    }
+    assert not any(name.startswith("jharnet_monitor.help.generate") for name in names)
 
 
 def test_every_room_stands_as_low_as_it_can() -> None:
@@ -305,20 +320,20 @@ def test_nothing_of_the_makers_machine_is_shipped() -> None:
         assert path.suffix != ".lock" or "://" not in text, path
 
 
-def _commands(command: Any, name: str) -> Iterator[str]:
-    """The command's own name, or those of the commands in a group."""
-    if not hasattr(command, "list_commands"):
-        yield name
-        return
-    for key in command.list_commands(None):
-        yield from _commands(command.get_command(None, key), f"{name} {key}")
-
-
-def test_the_readme_shows_every_command() -> None:
-    """What the command line offers is in the README."""
+def test_the_readme_leads_to_every_command() -> None:
+    """It names every command of the top level, and links to the page that describes them all."""
     readme = (ROOT / "README.md").read_text("utf-8")
-    commands = list(_commands(typer.main.get_command(app), "jharnet-monitor"))
-    assert [name for name in commands if name not in readme] == []
+    group: Any = typer.main.get_command(app)
+    assert [name for name in group.list_commands(None) if f"`{name}`" not in readme] == []
+    assert "](jharnet_monitor/help/commands.md)" in readme
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    """Whoever wants more finds it in the help."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert readme.count("\n") <= README_LINES
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", readme):
+        assert (ROOT / target).exists(), target
 
 
 def test_readme_and_ci_test_in_the_same_way() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from datetime import timedelta
@@ -10,13 +11,15 @@ from pathlib import Path
 from prometheus_client.metrics_core import Metric
 
 from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config.addresses import hub_url
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.hub.health import Health
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
-from jharnet_monitor.metrics.page import metrics_page
 from jharnet_monitor.metrics.registry import LiveCollector
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from jharnet_monitor.profiles import Profile
+from jharnet_monitor.store import Store
 from tests.made_up import NOW, bandwidth, conference, config, full, latency, no_data
 
 CONTRACT = {
@@ -90,6 +93,23 @@ def test_unknown_is_absent_and_never_zero() -> None:
         "jharnet_bandwidth_contracted_upload_bytes_per_second",
         "jharnet_budget_spent_bytes",
     }
+
+
+async def test_the_hub_says_where_people_find_it(tmp_path: Path) -> None:
+    """From its first look at itself on; Grafana's address is empty where there is none."""
+    made, clock = config(1, grafana_url="http://10.8.0.2:3000/"), ManualClock(NOW)
+    current = CurrentConfig(made)
+    live, store = Live(current), Store(f"sqlite:///{tmp_path}/monitor.db", clock)
+    store.migrate()
+    health = asyncio.create_task(Health(live.hub, current, clock, store).run(lambda: 0.0))
+    labels = {"url": hub_url(made.hub), "grafana_url": "http://10.8.0.2:3000"}
+    assert value(live, "hub_info", **labels) is None
+    await clock.advance(1.0)
+    while live.hub.url is None:
+        await asyncio.sleep(0.01)
+    health.cancel()
+    store.close()
+    assert value(live, "hub_info", **labels) == 1
 
 
 def test_a_silent_office_has_loss_and_no_latency() -> None:
@@ -242,11 +262,3 @@ def test_counters_go_on_after_a_restart() -> None:
 
     assert counters(after) == counters(before)
     assert counters(after)["jharnet_latency_rtt_seconds"]
-
-
-def test_the_page_of_metrics_is_up_to_date() -> None:
-    """`exporters/METRICS.md` is what the tables say now."""
-    page = Path(__file__).parents[1] / "exporters" / "METRICS.md"
-    assert page.read_text(encoding="utf-8") == metrics_page(), (
-        "run `python -m jharnet_monitor.metrics.page > exporters/METRICS.md`"
-    )

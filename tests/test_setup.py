@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import ssl
 import sys
 import threading
@@ -16,6 +17,8 @@ from socket import create_connection, create_server
 import pytest
 
 from jharnet_monitor import cli
+from jharnet_monitor.config.addresses import hub_url
+from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security import tls, tokens
 from tests.wrong_configs import GOOD
@@ -215,6 +218,33 @@ def test_from_the_shipped_lines_to_a_checked_configuration(tmp_path: Path, run: 
     assert (code, told) == (0, "")
     assert out.endswith(f"ok: {file}\n")
     assert "warning: boram without agent" in out
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("listen: 0.0.0.0:9797", "https://hub.example:9797"),
+        ("listen: 10.8.0.2:9797", "https://10.8.0.2:9797"),
+        ("listen: '[fd00::2]:443'", "https://[fd00::2]:443"),
+        ("listen: 0.0.0.0:9797\n  url: https://monitor.example.in/", "https://monitor.example.in"),
+        ("listen: 0.0.0.0:9797\n  url: http://10.1.2.3:80/hub", "http://10.1.2.3:80/hub"),
+    ],
+)
+def test_the_hub_knows_where_people_find_it(tmp_path: Path, written: str, url: str) -> None:
+    """`hub.url`, else the address that it listens on, else the first name in its certificate."""
+    made = tls.Files(tmp_path / "tls")
+    tls.make_authority(made, "east-singhbhum", NOW)
+    tls.make_certificate(made, ["localhost", "hub.example"], [], NOW)
+    file = tmp_path / "j.yaml"
+    file.write_text(GOOD.replace("listen: 0.0.0.0:9797", written), "utf-8")
+    assert hub_url(load_config(file, files=False).hub) == url
+
+
+def test_a_hub_without_a_certificate_goes_by_the_machines_name(tmp_path: Path) -> None:
+    """There is always an address, if only one that needs DNS."""
+    file = tmp_path / "j.yaml"
+    file.write_text(GOOD, "utf-8")
+    assert hub_url(load_config(file, files=False).hub) == f"https://{socket.gethostname()}:9797"
 
 
 @pytest.mark.parametrize(

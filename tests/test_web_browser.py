@@ -15,7 +15,10 @@ from tests.web_support import TOKEN, Client
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("/", "/office/potka", "/office/baharagora", "/reports", "/signin")
+PAGES = (
+    "/", "/office/potka", "/office/baharagora", "/reports", "/signin",
+    "/help/", "/help/operator", "/help/architecture", "/help/configuration", "/help/agreement",
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -56,6 +56,8 @@ class Wrong:
 
 WRONG = (
     Wrong("listen:", "lissen:", "lissen", "hub.lissen", "did you mean `listen`?"),
+    Wrong("  listen:", "  url: hub.example:9797\n  listen:", "url:", "hub.url",
+          "must be an address such as https://10.8.0.2:9797, not `hub.example:9797`"),
     Wrong("budget:", "colour: red\nbudget:", "colour", "colour", "known here: district, hub"),
     Wrong("sla: 99.5%", "slo: 99.5%", "slo", "offices[0].link.slo", "did you mean `sla`?"),
     Wrong("every: 60s", "every: 60", "every: 60,", "probes.latency.every", "such as `60s`, not"),

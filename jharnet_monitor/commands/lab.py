@@ -29,8 +29,10 @@ console = Console(width=max(Console().width, 124), highlight=False)
 _COUNTS = ("packets_in", "packets_out", "dropped_loss", "dropped_queue", "dropped_cut")
 
 Prefix = Annotated[str, typer.Option(help="Sets this lab apart from others on the machine.")]
-Where = Annotated[str, typer.Argument(metavar="OFFICE|uplink")]
-What = Annotated[str, typer.Argument(metavar="[link|power|lan]")]
+Where = Annotated[
+    str, typer.Argument(metavar="OFFICE|uplink", help="Id of an office of the lab, or the uplink.")
+]
+What = Annotated[str, typer.Argument(metavar="[link|power|lan]", help="What of the office.")]
 
 
 @app.command()
@@ -56,7 +58,13 @@ def up(
 @app.command("set")
 def set_(
     where: Where,
-    settings: Annotated[list[str], typer.Argument(metavar="down.loss=2% …")],
+    settings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="down.loss=2% …",
+            help="Direction (down, up), key and value; the keys are those of the lab file.",
+        ),
+    ],
     prefix: Prefix = DEFAULT_PREFIX,
 ) -> None:
     """Change delay, jitter, loss, rate or queue of a direction while it runs."""
@@ -128,8 +136,12 @@ def _table(title: str, headings: str) -> Table:
 
 @app.command("exec", context_settings={"ignore_unknown_options": True})
 def exec_(
-    where: Annotated[str, typer.Argument(metavar="OFFICE|headquarters")],
-    command: Annotated[list[str], typer.Argument(metavar="-- CMD …")],
+    where: Annotated[
+        str, typer.Argument(metavar="OFFICE|headquarters", help="Where the program runs.")
+    ],
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- CMD …", help="The program and its arguments.")
+    ],
     prefix: Prefix = DEFAULT_PREFIX,
 ) -> None:
     """Run a program on an office's PC or at headquarters; its exit code is this one's."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +14,12 @@ from rich.table import Table
 
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.config.addresses import hub_url
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.warnings import warnings
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.probes.budget import budget_warnings
-from jharnet_monitor.security.tls import certificate_hosts
 from jharnet_monitor.security.tokens import hash_token, make_token, write_secret
 
 
@@ -129,23 +128,10 @@ def _make_api_token(settings: Config, path: Path, *, force: bool) -> None:
     print(f"API token written to {file}; a running hub uses it from now on")
 
 
-def _known_name(settings: Config) -> str:
-    """What offices may call the hub: the first name of its certificate, else this machine's."""
-    if settings.hub.tls and settings.hub.tls.certificate.exists():
-        hosts = [h for h in certificate_hosts(settings.hub.tls.certificate) if h != "localhost"]
-        if hosts:
-            return hosts[0]
-    return socket.gethostname()
-
-
 def _hub_address(settings: Config, given: str | None) -> str:
     """The address for the join link: as given, or as the hub is known."""
     if given is not None:
         if not given.startswith(("https://", "http://")):
             raise UserError(f"--hub {given}: must be https://HOST:9797 (or http:// without TLS)")
         return given.rstrip("/")
-    host = settings.hub.host
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        host = _known_name(settings)
-    scheme = "https" if settings.hub.tls else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.hub.port}"
+    return hub_url(settings.hub)

@@ -59,8 +59,11 @@ class District(Section):
     id: Identifier = Field(examples=["east-singhbhum"])
     """Label of every metric beyond the district."""
     name: Text = Field(examples=["East Singhbhum"])
+    """In English."""
     name_hi: Text = Field(examples=["पूर्वी सिंहभूम"])
+    """In Hindi."""
     timezone: TimeZone = "Asia/Kolkata"
+    """In which office hours, days and weeks are counted (a name of the IANA time zone database)."""
     office_hours: OfficeHours = OfficeHours()
     conferences: tuple[ConferenceTime, ...] = ()
     """When the Deputy Commissioner's own conferences are held: no heavy test is made then."""

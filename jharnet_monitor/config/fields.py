@@ -22,6 +22,9 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
+_WEB = re.compile(
+    r"https?://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?:/[A-Za-z0-9._~-]+)*"
+)
 _MAIL = re.compile(r"[^@\s<>,;]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -155,6 +158,13 @@ def _ports(value: str) -> str:
     return value
 
 
+def _web_address(value: str) -> str:
+    bare = value.rstrip("/")
+    if not _WEB.fullmatch(bare):
+        raise ValueError(f"must be an address such as https://10.8.0.2:9797, not `{value}`")
+    return bare
+
+
 def _mail(value: str) -> str:
     if not _MAIL.fullmatch(value):
         raise ValueError(f"must be a mail address such as dc-jsr@example.in, not `{value}`")
@@ -216,6 +226,8 @@ TimeZone = Annotated[str, AfterValidator(_zone)]
 HolidayCalendar = Annotated[str, AfterValidator(_holidays)]
 ListenAddress = Annotated[str, AfterValidator(_listen)]
 PortRange = Annotated[str, AfterValidator(_ports)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+"""Where a browser finds something: scheme, host, port and path, without a `/` at the end."""
 MailAddress = Annotated[str, AfterValidator(_mail)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
 FilePath = Annotated[Path, AfterValidator(_beside_the_file)]

@@ -14,6 +14,7 @@ class SnmpUser(Section):
     """An SNMPv3 user (RFC 3414): authenticated, and encrypted where it has a privacy file."""
 
     name: Text = Field(examples=["jharnet"])
+    """The user's name on the router."""
     auth: Literal["md5", "sha1", "sha224", "sha256", "sha384", "sha512"] = "sha256"
     """How the user is authenticated; old routers know `sha1` only."""
     auth_file: FilePath = Field(examples=["secrets/snmp-auth"])
@@ -32,6 +33,7 @@ class Snmp(Section):
     address: Address | None = None
     """Where the router answers SNMP, if not at the address that is pinged."""
     port: Annotated[Count, Field(ge=1, le=65535)] = 161
+    """The router's UDP port."""
     community_file: FilePath | None = None
     """SNMPv2c: the community, mode 600. It crosses the line in the clear."""
     user: SnmpUser | None = None

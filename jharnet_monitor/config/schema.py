@@ -35,6 +35,7 @@ from jharnet_monitor.config.fields import (
     PortRange,
     Text,
     TimeOfDay,
+    WebAddress,
     at_least,
     split_listen,
     split_ports,
@@ -78,6 +79,13 @@ class HubSettings(Section):
 
     listen: ListenAddress = "0.0.0.0:9797"
     """Address and TCP port for pages, API, metrics and agents."""
+    url: WebAddress | None = None
+    """Address under which people and offices reach the hub, such as `https://10.8.0.2:9797`. Alerts
+    and join links lead there. Without it: the address of `listen`, else the first name in the
+    certificate, else this machine's name."""
+    grafana_url: WebAddress | None = None
+    """Address of Grafana, such as `http://10.8.0.2:3000`. Alerts lead to its dashboards; without
+    it, to the hub's own pages."""
     database: Annotated[DatabaseUrl, Field(validate_default=True)] = "sqlite:///monitor.db"
     """`sqlite:///FILE`, or `postgresql://USER@HOST/NAME` (password in ~/.pgpass)."""
     tls: Annotated[
@@ -216,11 +224,18 @@ class Office(Section):
     """One block office: at least one address."""
 
     id: Identifier = Field(examples=["potka"])
+    """Small letters, digits and hyphens. Stands in addresses, metrics and file names; measurements
+    go by it, so it does not change."""
     name: Text = Field(examples=["Potka"])
+    """In English."""
     name_hi: Text = Field(examples=["पोटका"])
+    """In Hindi."""
     subdivision: Text | None = None
+    """Of the district, such as Dhalbhum."""
     latitude: Annotated[Number, Field(ge=-90, le=90)] | None = None
+    """Degrees north; for the map."""
     longitude: Annotated[Number, Field(ge=-180, le=180)] | None = None
+    """Degrees east."""
     router: Address | None = None
     """The office's JharNet router: answers as long as line and power are there."""
     pc: Address | None = None
@@ -228,7 +243,9 @@ class Office(Section):
     snmp: Snmp | None = None
     """How the router is asked what the line carries, and for how long it has been running."""
     link: Link | None = None
+    """What was contracted; without it nothing can be compared with a contract."""
     agent: AgentAccess | None = None
+    """Without it only latency is measured."""
     seats: Annotated[Count, Field(ge=0, le=10_000)] | None = None
     """Desks on e-Office; else `capacity.seats`."""
 
@@ -247,21 +264,26 @@ class Smtp(Section):
     """The mail server; the password comes from a file."""
 
     host: Address = Field(examples=["smtp.example.in"])
+    """Name or address of the mail server."""
     port: Annotated[Count, Field(ge=1, le=65535)] = 587
+    """Its TCP port."""
     security: Literal["starttls", "tls", "none"] = "starttls"
     """`starttls` on port 587, `tls` on port 465; `none` only on the machine itself."""
     user: Text | None = None
+    """Account for signing in; without it nobody signs in."""
     password_file: FilePath | None = None
     """Mode 600."""
     ca: FilePath | None = None
     """Certificate (PEM) of who signed the server's, where that is no public authority."""
     sender: MailAddress = Field(default="jharnet-monitor@localhost", alias="from")
+    """From whom the mails come."""
 
 
 class ReportSettings(Section):
     """The weekly report: in which languages, to whom."""
 
     languages: Annotated[tuple[Literal["hi", "en"], ...], Field(min_length=1)] = ("hi", "en")
+    """In which the report is written, and the pages' own language first."""
     to: tuple[MailAddress, ...] = ()
     """Who gets it every week."""
     day: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = "mon"
@@ -271,6 +293,7 @@ class ReportSettings(Section):
     roots_to: tuple[MailAddress, ...] = ()
     """Who, outside the office, gets the week's root: what proves later that nothing was changed."""
     smtp: Smtp | None = None
+    """The mail server; without it nothing is mailed."""
     directory: Annotated[FilePath, Field(validate_default=True)] = Path("reports")
     """Where the reports are kept and the hub's page `/reports` finds them."""
     directive: Text | None = None
@@ -300,6 +323,7 @@ class Config(Section):
     """Bytes a day and office that all bandwidth tests, conference tests and drills may use."""
     thresholds: Thresholds = Thresholds()
     offices: Annotated[tuple[Office, ...], Field(min_length=1, examples=["[{id: potka, ...}]"])]
+    """The block offices, in the order in which pages and reports list them."""
     report: ReportSettings = ReportSettings()
     retention: RetentionSettings = RetentionSettings()
     capacity: CapacitySettings = CapacitySettings()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jharnet_monitor.clock import Clock
+from jharnet_monitor.config.addresses import hub_url
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.judge.calendar.hours import in_office_hours
@@ -88,6 +89,7 @@ class Health:
             status.database_bytes = await asyncio.to_thread(self._store.size)
             if config.hub.tls:
                 status.certificate_expires = certificate_expires(config.hub.tls.certificate)
+            status.url = hub_url(config.hub)
         except (StoreError, UserError) as error:
             status.database_bytes = None
             log.error("size of the database or end of the certificate unknown: %s", error)

@@ -52,6 +52,12 @@ def _district(view: DistrictView) -> Iterable[Point]:
     yield (district.id, district.name, district.name_hi), 1
 
 
+def _hub(view: DistrictView) -> Iterable[Point]:
+    url = view.live.hub.url
+    if url is not None:
+        yield (url, view.config.hub.grafana_url or ""), 1
+
+
 DISTRICT_FAMILIES: tuple[Family, ...] = (
     Family("district_info", "info", "The district that this hub serves; always 1", _district,
            ("district", "name", "name_hi")),
@@ -82,6 +88,8 @@ DISTRICT_FAMILIES: tuple[Family, ...] = (
            _threshold(lambda t: t.grade)),
     Family("build_info", "info", "The version that runs; always 1",
            lambda view: [((__version__,), 1)], ("version",)),
+    Family("hub_info", "info", "Where people find the hub, and Grafana if there is one; always 1",
+           _hub, ("url", "grafana_url")),
     Family("agents_connected", "gauge", "Agents connected now",
            _one(lambda view: sum(o.agent.connected for o in view.live.offices.values()))),
     Family("schedule_lag_seconds", "gauge", "How late the last job began",

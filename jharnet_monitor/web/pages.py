@@ -11,12 +11,14 @@ from urllib.parse import quote
 from aiohttp import web
 
 from jharnet_monitor.config import Office
+from jharnet_monitor.help.pages import INDEX, PICTURES, picture
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.web import join, reports
 from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
 from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
+from jharnet_monitor.web.help import PICTURE_HEADERS, contents, help_page
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.office import history, office_page
@@ -48,6 +50,9 @@ class Pages:
             web.get("/join/{office}", self.join),
             web.get("/reports", self.reports),
             web.get("/reports/{name}", self.report),
+            web.get("/help", self.to_help),
+            web.get("/help/", self.help),
+            web.get("/help/{page}", self.help),
             web.get("/signin", self.sign_in_form),
             web.post("/signin", self.sign_in),
             web.post("/signout", self.sign_out),
@@ -131,6 +136,24 @@ class Pages:
         if path is None:
             raise Refusal(404, "there is no such report")
         return web.FileResponse(path, headers=reports.headers(path))
+
+    async def to_help(self, request: web.Request) -> web.Response:
+        """The help's address with its slash, from which its links start."""
+        return web.Response(status=308, headers={"Location": "/help/"})
+
+    async def help(self, request: web.Request) -> web.Response:
+        """One page of the help, or a picture of it."""
+        name = request.match_info.get("page", INDEX)
+        if name in PICTURES:
+            return web.Response(body=picture(name), headers=PICTURE_HEADERS)
+        formats = self._formats(request)
+        language = formats.words.language
+        try:
+            content = await asyncio.to_thread(help_page, name, language)
+        except KeyError:
+            raise Refusal(404, "there is no such page of the help; see /help/") from None
+        every = await asyncio.to_thread(contents, language)
+        return await self._page(request, "help.html", formats, page=content, contents=every)
 
     async def sign_in_form(self, request: web.Request) -> web.Response:
         """Where a person gives the token."""

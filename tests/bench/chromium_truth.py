@@ -1,7 +1,7 @@
 """What a call between two Chromiums showed, and the grade that it earns. Pure but for the file.
 
-The grade is that of `judge.conference.grade`: a window of 30 s
-after the warm-up; the worse way decides.
+The grade is that of the page on conferences (`jharnet_monitor/help/conference.md`): a window of
+30 s after the warm-up; the worse way decides.
 """
 
 from __future__ import annotations

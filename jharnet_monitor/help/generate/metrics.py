@@ -1,10 +1,10 @@
-"""Writes the page of metrics from the tables: `python -m jharnet_monitor.metrics.page`."""
+"""Writes the page of metrics and quantities from their tables."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
+from jharnet_monitor.help.generate.markdown import NOTE, code
 from jharnet_monitor.live import RTT_BOUNDS
 from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
@@ -14,21 +14,23 @@ from jharnet_monitor.probes import series
 from jharnet_monitor.probes.families import Family, OfficeFamily
 from jharnet_monitor.profiles import Profile
 
-_INTRODUCTION = """\
+_INTRODUCTION = f"""\
 # Metrics
 
-The hub answers them at `/metrics`, as Prometheus text or, when asked, as OpenMetrics.
-This page is made from the tables in the code by `python -m jharnet_monitor.metrics.page`.
+{NOTE}
 
-- Base units throughout: seconds, bytes, ratios from 0 to 1. Rates are in bytes a second, as IP
+The hub serves them at `/metrics`, as Prometheus text or, when asked, as OpenMetrics. The scrape
+configuration adds the label `district` to each.
+
+- Base units throughout: seconds, bytes, ratios from 0 to 1. Rates are in bytes per second, as IP
   rate; multiply by 8 for the bits of a contract.
-- What is not known is **absent**, never 0, and never the last value for ever: a figure leaves when
-  its next measurement is clearly missed. `jharnet_probe_last_run_timestamp_seconds` stays, and
-  tells since when.
+- What is not known is **absent**, never 0 and never the last value for ever: a series ends when
+  its next measurement is clearly missed. `jharnet_probe_last_run_timestamp_seconds` stays and
+  shows since when.
 - A run that could not measure (`no_data`: no agent, budget spent, host overloaded) counts in
   `jharnet_probe_runs_total` and changes no figure.
-- Counters go on after a restart of the hub.
-- Thresholds stand in the configuration and are exported, so that a rule compares series with
+- Counters continue after a restart of the hub.
+- Thresholds are set in the configuration and exported, so that a rule compares series with
   series: `jharnet_latency_loss_ratio > on() group_left() jharnet_loss_threshold_ratio`.
 """
 
@@ -39,7 +41,7 @@ def metrics_page() -> str:
         [
             _INTRODUCTION,
             "## Of every office\n",
-            "All have the label `office` besides those named here.\n",
+            "Each has the label `office` and those named here.\n",
             *_table(OFFICE_FAMILIES),
             "",
             *_label_values(),
@@ -47,7 +49,7 @@ def metrics_page() -> str:
             "## Of the district, its thresholds and the monitor itself\n",
             *_table((*DISTRICT_FAMILIES, ERRORS_FAMILY)),
             "",
-            "Beside these stand the library's own: `process_*` and `python_info`.\n",
+            "The client library adds its own: `process_*` and `python_info`.\n",
             "## Quantities\n",
             "What a probe measures, by the names of the API, the reports and the CSV files.\n",
             *_quantities(),
@@ -58,23 +60,23 @@ def metrics_page() -> str:
 
 def _table(families: Iterable[Family | OfficeFamily]) -> list[str]:
     return ["| metric | type | labels | meaning |", "|---|---|---|---|"] + [
-        f"| `{f.full_name}` | {f.kind} | {_code(f.labels)} | {f.help} |" for f in families
+        f"| `{f.full_name}` | {f.kind} | {code(f.labels)} | {f.help} |" for f in families
     ]
 
 
 def _label_values() -> list[str]:
     grades = ", ".join(f"`{profile}` from grade {profile.required_grade}" for profile in Profile)
     return [
-        f"- `state`: {_code(LIVE_STATES)}",
-        f"- `probe`: {_code(key for key, one in series().items() if one.exported)}; in "
+        f"- `state`: {code(LIVE_STATES)}",
+        f"- `probe`: {code(key for key, one in series().items() if one.exported)}; in "
         "`jharnet_probe_runs_total` all paths of `bandwidth` count as one",
-        f"- `outcome`: {_code(Outcome)}",
+        f"- `outcome`: {code(Outcome)}",
         "- `cause`: `link_down`, `power_down`, or `unreachable` where it could not be told",
         "- `path`: `jharnet` (between office and headquarters), `internet`",
         "- `direction`: `down` towards the office, `up` from it",
         "- `media`: `audio`, `video`",
         f"- `profile`: {grades}",
-        f"- `le`: {_code(f'{bound:g}' for bound in RTT_BOUNDS)} seconds",
+        f"- `le`: {code(f'{bound:g}' for bound in RTT_BOUNDS)} seconds",
     ]
 
 
@@ -83,11 +85,3 @@ def _quantities() -> list[str]:
         f"| {q.probe} | `{q.name}` | {q.unit.replace('_', ' ')} | {q.help} | {q.label.hi} |"
         for q in QUANTITIES
     ]
-
-
-def _code(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(metrics_page())
