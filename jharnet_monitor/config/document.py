@@ -18,7 +18,7 @@ KeyPath = tuple[str | int, ...]
 
 MAX_BYTES = 8_000_000
 MAX_VALUES = 300_000
-"""Values after aliases are expanded; 4000 fully annotated offices have about 60 000."""
+"""Values after aliases are expanded; 4000 offices with every key have about 60 000."""
 MAX_DEPTH = 30
 
 _MAP = "tag:yaml.org,2002:map"
@@ -28,7 +28,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file's plain data, and for every key path the line where it begins (from 1)."""
+    """A file's plain data, and for every key path the line (from 1) on which it begins."""
 
     path: Path
     data: Any
@@ -58,7 +58,7 @@ def spell(where: KeyPath) -> str:
 
 
 def read_document(path: Path) -> Document:
-    """Read one YAML document; raises `UserError` for anything that is none."""
+    """Read one YAML document; raises `UserError` for anything else."""
     text = _read_text(path)
     loader = yaml.SafeLoader(text)
     try:
@@ -110,14 +110,14 @@ class _Reader:
             key = self.key(key_node, where)
             if key in own:
                 first = self.lines[(*where, key)]
-                message = f"is here twice (first on line {first}); keep one of them"
+                message = f"is listed twice (first on line {first}); keep one"
                 raise self.fail(key_node, (*where, key), message)
             self.lines[(*where, key)] = key_node.start_mark.line + 1
             own[key] = self.value(value_node, (*where, key), depth + 1)
         return merged | own
 
     def merged(self, node: yaml.Node, where: KeyPath, depth: int) -> dict[str, Any]:
-        """What `<<: *anchor` brings in; the mapping's own keys go before it."""
+        """The keys that `<<: *anchor` adds; the mapping's own keys override them."""
         value = self.value(node, (*where, "<<"), depth + 1)
         if not isinstance(value, dict):
             raise self.fail(node, (*where, "<<"), "must be a mapping, such as `<<: *defaults`")
@@ -160,7 +160,9 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if len(raw) > MAX_BYTES:
-        raise UserError(f"{path}: is larger than {MAX_BYTES // 1_000_000} MB; is it the right file")
+        raise UserError(
+            f"{path}: is larger than {MAX_BYTES // 1_000_000} MB; is it the right file?"
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -168,7 +170,7 @@ def _read_text(path: Path) -> str:
         raise UserError(f"{path}:{line}: is not UTF-8 text; save the file as UTF-8") from error
     for number, line_text in enumerate(text.split("\n"), start=1):
         if yaml.reader.Reader.NON_PRINTABLE.search(line_text):
-            raise UserError(f"{path}:{number}: holds an unprintable character; remove it")
+            raise UserError(f"{path}:{number}: contains an unprintable character; remove it")
     return text
 
 
