@@ -81,7 +81,7 @@ def test_a_window_counts_from_its_announcement_on(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("begin", "end", "says"),
     [
-        ("2020-01-02T10:00", "2020-01-02T12:00", "--to 2020-01-02T12:00 is over"),
+        ("2020-01-02T10:00", "2020-01-02T12:00", "--to 2020-01-02T12:00 is in the past"),
         ("2099-01-02T12:00", "2099-01-02T10:00", "must be before --to 2099-01-02T10:00"),
     ],
 )

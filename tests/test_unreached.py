@@ -124,7 +124,9 @@ def test_an_authority_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> 
     ca.write_text("no certificate")
     write_secret(token, "token")
     given = {"hub": "wss://127.0.0.1:9797/agent", "office": "potka", "token_file": token, "ca": ca}
-    with pytest.raises(UserError, match=r"ca\.pem: is no PEM certificate; give the ca\.pem that"):
+    with pytest.raises(
+        UserError, match=r"ca\.pem: is not a PEM certificate; give the ca\.pem that"
+    ):
         _agent_settings(given, None)
 
 
