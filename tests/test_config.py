@@ -159,7 +159,7 @@ def _key_of_another(home: Path) -> None:
         (
             lambda h: (h / "secrets/potka").write_text("the token itself"),
             "offices[0].agent.token_hash_file",
-            "holds no token hash",
+            "contains no token hash",
         ),
         (lambda h: (h / "secrets/smtp").unlink(), "report.smtp.password_file", "into it"),
         (lambda h: (h / "secrets/smtp").write_text("a\nb"), "report.smtp.password_file", "one"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jharnet_monitor.commands import operate as hand
+from jharnet_monitor.commands import operate
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.outage_attribution import OutageAttribution
@@ -81,7 +81,7 @@ def test_a_window_counts_from_its_announcement_on(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("begin", "end", "says"),
     [
-        ("2020-01-02T10:00", "2020-01-02T12:00", "--to 2020-01-02T12:00 is over"),
+        ("2020-01-02T10:00", "2020-01-02T12:00", "--to 2020-01-02T12:00 is in the past"),
         ("2099-01-02T12:00", "2099-01-02T10:00", "must be before --to 2099-01-02T10:00"),
     ],
 )
@@ -89,8 +89,8 @@ def test_the_command_refuses_before_it_asks_the_hub(
     monkeypatch: pytest.MonkeyPatch, begin: str, end: str, says: str
 ) -> None:
     """One line, though no hub runs."""
-    monkeypatch.setattr(hand, "load_config", lambda path: make_config())
+    monkeypatch.setattr(operate, "load_config", lambda path: make_config())
     with pytest.raises(UserError, match=says):
-        hand.maintenance(OFFICE, begin, end)
+        operate.maintenance(OFFICE, begin, end)
     with pytest.raises(UserError, match="no office `nowhere`"):
-        hand.maintenance("nowhere", "2099-01-02T10:00", "2099-01-02T12:00")
+        operate.maintenance("nowhere", "2099-01-02T10:00", "2099-01-02T12:00")

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from jharnet_monitor.agent import daemon as agent_module
+from jharnet_monitor.agent import daemon
 from jharnet_monitor.agent.daemon import Agent, AgentSettings, RefusedError
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.hub.agent_connection import AgentConnection, Vitals
@@ -134,7 +134,7 @@ async def flood(channel: Channel, params: Mapping[str, Any], context: AgentConte
 @pytest.fixture(autouse=True)
 def far_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     """The agents of these tests know three small tasks."""
-    monkeypatch.setattr(agent_module, "AGENT_TASKS", {"echo": echo, "fetch": fetch, "flood": flood})
+    monkeypatch.setattr(daemon, "AGENT_TASKS", {"echo": echo, "fetch": fetch, "flood": flood})
 
 
 async def test_a_wrong_token_is_refused_and_says_what_to_do(tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def test_wrong_use_of_tls_init_is_one_line(
     ("text", "told"),
     [
         ("offce: potka\n", "a.yaml:1: offce: unknown key; did you mean `office`?"),
-        ("hub: wss://h/agent\noffice: Potka\n", "a.yaml:2: office: must be small letters"),
+        ("hub: wss://h/agent\noffice: Potka\n", "a.yaml:2: office: must be lower-case letters"),
         ("hub: wss://h/agent\noffice: potka\n", "--token-file is missing"),
         ("hub: h\noffice: potka\ntoken_file: t\n", "--hub h: must be wss://HOST:9797/agent"),
         (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from jharnet_monitor.agent import daemon as agent_module
+from jharnet_monitor.agent import daemon
 from jharnet_monitor.agent.daemon import Agent, AgentSettings
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands import drill
@@ -31,8 +31,8 @@ Log = pytest.LogCaptureFixture
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch, caplog: Log) -> None:
     """Agents of these tests retry many times a second."""
-    monkeypatch.setattr(agent_module, "FIRST_RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(agent_module, "LAST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(daemon, "FIRST_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(daemon, "LAST_RETRY_SECONDS", 0.05)
     caplog.set_level(logging.INFO, "jharnet_monitor.agent.daemon")
 
 
@@ -79,9 +79,9 @@ async def told(
     ("fault", "remedy"),
     [
         ("no ca", "give --ca ca.pem, a copy of the file that `jharnet-monitor tls init` made"),
-        ("foreign ca", "ca.pem is not of the authority that signed it: copy ca.pem from the hub"),
-        ("other name", "it is not for the address in --hub"),
-        ("expired", "it is over: `jharnet-monitor tls init --renew` on the hub"),
+        ("foreign ca", "ca.pem is not the authority that signed it: copy ca.pem from the hub"),
+        ("other name", "the certificate is not for the address in --hub"),
+        ("expired", "the certificate has expired: run `jharnet-monitor tls init --renew`"),
     ],
 )
 async def test_a_certificate_that_is_not_trusted_is_told_once_with_its_remedy(
@@ -124,7 +124,9 @@ def test_an_authority_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> 
     ca.write_text("no certificate")
     write_secret(token, "token")
     given = {"hub": "wss://127.0.0.1:9797/agent", "office": "potka", "token_file": token, "ca": ca}
-    with pytest.raises(UserError, match=r"ca\.pem: is no PEM certificate; give the ca\.pem that"):
+    with pytest.raises(
+        UserError, match=r"ca\.pem: is not a PEM certificate; give the ca\.pem that"
+    ):
         _agent_settings(given, None)
 
 

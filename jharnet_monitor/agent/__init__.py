@@ -1,1 +1,1 @@
-"""The agent at a block office: dials out to the hub, answers probes, keeps what it measured."""
+"""The agent at a block office: dials out to the hub, answers probes, keeps its results."""

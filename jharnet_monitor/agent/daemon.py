@@ -1,7 +1,7 @@
 """The agent at a block office: dials out to the hub, answers probes, never loses a result.
 
-It measures its own view of the link (echo requests to its gateway and to the hub) whether or not
-the hub can be reached, keeps everything in its spool, and hands it in when it can.
+It pings its own gateway and the hub all the time, whether or not the hub can be reached. Results
+wait in the spool until the hub has stored them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ from jharnet_monitor.probes.bandwidth.tcp import line_socket
 from jharnet_monitor.probes.base import AgentContext, ChannelClosed
 from jharnet_monitor.rtc.codecs import CODECS
 from jharnet_monitor.rtc.media.warm_up import warm_up
-from jharnet_monitor.wire.connect_errors import certificate_fault, certificate_remedy, why
+from jharnet_monitor.wire.connect_errors import (
+    certificate_fault,
+    certificate_remedy,
+    describe_error,
+)
 from jharnet_monitor.wire.protocol import (
     HEARTBEAT_SECONDS,
     MAX_BATCH,
@@ -52,12 +56,12 @@ LAST_RETRY_SECONDS = 15.0
 
 
 class RefusedError(Exception):
-    """The hub does not accept this agent: wrong token, or an office it does not know."""
+    """The hub refuses this agent: wrong token, or an unknown office."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """How an agent is started. `hub` is the WebSocket address, `wss://host:9797/agent`."""
+    """The settings of one agent. `hub` is the WebSocket address, `wss://host:9797/agent`."""
 
     hub: str
     office: str
@@ -77,14 +81,14 @@ class AgentSettings:
         return urlsplit(self.hub).hostname or ""
 
     def tls(self) -> ssl.SSLContext | bool:
-        """What to trust: the named CA, or the system's."""
+        """The context that trusts `ca`, or else the system's authorities; False without TLS."""
         if not self.hub.startswith("wss:"):
             return False
         return ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
 
 
 class Agent:
-    """One agent; `run` until cancelled or `stop`."""
+    """One agent; `run` until `stop` or until cancelled."""
 
     def __init__(self, settings: AgentSettings, clock: Clock) -> None:
         self._settings = settings
@@ -99,7 +103,7 @@ class Agent:
         self._self_monitor = SelfMonitor(settings.office, settings.hub_host, clock, self.record)
 
     def stop(self) -> None:
-        """Say goodbye and end."""
+        """Say goodbye to the hub and end `run`."""
         self._self_monitor.stopping()
         self._stopping.set()
 
@@ -119,9 +123,10 @@ class Agent:
         self._spool_error = str(error)
 
     async def run(self) -> None:
-        """Stay connected; raises `RefusedError` only at the very first refusal.
+        """Stay connected until stopped.
 
-        A refusal later on (the engineer is changing tokens) is retried as an outage is.
+        Raises `RefusedError` only before the first session. A later refusal (somebody is changing
+        the tokens) is retried like any other failure.
         """
         load_probes()
         monitoring = asyncio.create_task(self._keep_monitoring(), name="self-monitor")
@@ -174,13 +179,13 @@ class Agent:
                 except StoreError as error:
                     self._log_spool_error(error)
                 except ProtocolError as error:
-                    log.warning("the hub broke the protocol: %s", error)
+                    log.warning("the hub violated the protocol: %s", error)
                 await self._pause(retry * random.uniform(0.5, 1.0))
                 retry = min(retry * 2, LAST_RETRY_SECONDS)
 
     def _log_unreachable(self, error: Exception) -> None:
-        """Log why the hub was not reached: each cause once, what a person must mend as WARNING."""
-        level, cause = logging.INFO, why(error)
+        """Log why the hub was not reached: each cause once; WARNING where a person has to act."""
+        level, cause = logging.INFO, describe_error(error)
         fault = certificate_fault(error)
         if fault is not None:
             remedy = certificate_remedy(fault, self._settings.ca)

@@ -1,4 +1,4 @@
-"""What the machine itself can say: which boot this is, how long it runs, where its gateway is."""
+"""What the machine reports of itself: boot id, uptime, default gateway."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 BOOT_ID_VARIABLE = "JHARNET_BOOT_ID_FILE"
-"""Names a file that stands for the kernel's boot id: the lab's offices share one kernel."""
+"""Names a file to read instead of the kernel's boot id: the lab's offices share one kernel."""
 
 _KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """The id of this boot; it changes when, and only when, the machine starts anew."""
+    """The id of this boot; it changes only when the machine reboots."""
     return Path(os.environ.get(BOOT_ID_VARIABLE, _KERNEL_BOOT_ID)).read_text("ascii").strip()
 
 

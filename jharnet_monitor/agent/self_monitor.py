@@ -1,8 +1,7 @@
-"""The agent's own view of the link: echo requests to its gateway and to the hub, for ever.
+"""The agent's own view of the link: echo requests to its gateway and to the hub, all the time.
 
-It goes on while the link is down; that is what tells a cut line from a power cut afterwards. The
-results are latency measurements with `conditions.path` `agent_gateway` and `agent_hub`, folded by
-the minute, and take the way of every measurement: the spool, the hub, the store.
+They go on while the link is down, which later tells a cut line from a power cut. The results are
+latency measurements with `conditions.path` `agent_gateway` and `agent_hub`, one of each a minute.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 60.0
 ALONE_SECONDS = 15.0
-"""While the hub is not reached a power cut may come, and take what runs: less is lost then."""
+"""Shorter while the hub cannot be reached: a power cut would take the period that runs."""
 SPACING_SECONDS = 1.0
 TIMEOUT_SECONDS = 2.0
 
 
 class SelfMonitor:
-    """Pings gateway and hub until cancelled; every minute gives one measurement of each."""
+    """Pings gateway and hub until cancelled, and records one measurement of each a minute."""
 
     def __init__(
         self, office: str, hub_host: str, clock: Clock, record: Callable[[Measurement], None]
@@ -55,11 +54,11 @@ class SelfMonitor:
         self._loaded = False
 
     def hub_reached(self, reached: bool) -> None:
-        """The session began, or ended: what runs is closed, so that each minute is of one kind."""
+        """The session began or ended: close the running period, so that none covers both."""
         self._alone, self._fold_now = not reached, True
 
     def stopping(self) -> None:
-        """The agent is being stopped in order: its absence afterwards means nothing."""
+        """The agent is being stopped: its absence afterwards proves nothing."""
         self._stopping = True
 
     def marks_load(self, task: AgentTask) -> AgentTask:
@@ -76,7 +75,7 @@ class SelfMonitor:
         return run
 
     async def run(self) -> None:
-        """Measure for ever; a machine that may not ping does without, and says so once."""
+        """Measure until cancelled; returns, with a warning, where this machine may not ping."""
         pinger = Pinger(TIMEOUT_SECONDS)
         try:
             while True:
@@ -87,7 +86,7 @@ class SelfMonitor:
             pinger.close()
 
     async def _period(self, pinger: Pinger) -> None:
-        """One minute, cut off by a cancellation: then what was sent until then is recorded."""
+        """Measure for one period; if cancelled, record what was sent until then."""
         started_at, started = self._clock.now(), self._clock.monotonic()
         self._loaded = self._tests_running > 0
         addresses = await self._addresses()

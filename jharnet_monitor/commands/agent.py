@@ -23,11 +23,15 @@ def agent(
     office: Annotated[str | None, typer.Option(help="Id of the office this machine is in.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with the office's token.")] = None,
     ca: Annotated[Path | None, typer.Option(help="The hub's CA certificate (PEM).")] = None,
-    spool: Annotated[Path | None, typer.Option(help="Where results wait for the hub.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="YAML with these keys.")] = None,
+    spool: Annotated[
+        Path | None, typer.Option(help="Directory for results that wait for the hub.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML file with these options.")
+    ] = None,
     log_level: LogLevel = "info",
 ) -> None:
-    """Run the agent of a block office: dial the hub, answer its probes, keep all results."""
+    """Run the agent of a block office: connects to the hub, answers probes, keeps all results."""
     set_up_logging(log_level)
     given = {"hub": hub, "office": office, "token_file": token_file, "ca": ca, "spool": spool}
     settings = _agent_settings({k: v for k, v in given.items() if v is not None}, config)
@@ -64,7 +68,7 @@ def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSetti
     try:
         settings.tls()
     except OSError as error:
-        reason = "is no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        reason = "is not a PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
         remedy = "give the ca.pem that `jharnet-monitor tls init` made"
         raise UserError(f"--ca {ca}: {reason}; {remedy}") from None
     return settings

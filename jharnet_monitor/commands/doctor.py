@@ -1,4 +1,4 @@
-"""`doctor`: is this machine fit to be the hub, and what should be done where it is not?"""
+"""`doctor`: checks whether this machine can be the hub, and says how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class CheckResult:
 
 
 def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Look over this machine and the configuration; exit code 1 when something is bad."""
+    """Check this machine and the configuration; exit code 1 when something is bad."""
     loaded = load_config(config)
     findings = [finding for look in LOOKS for finding in look(loaded)]
     if as_json:
@@ -190,4 +190,4 @@ LOOKS: tuple[Callable[[Config], Iterator[CheckResult]], ...] = (
     _aiortc,
     _agents,
 )
-"""Everything that is looked at, in this order."""
+"""All checks, in this order."""

@@ -1,7 +1,7 @@
-"""Loads a command's module only when that command is asked for.
+"""Loads a command's module only when that command runs.
 
-Everything together takes over a second and 150 MB; a report or a `--json` for a script should not
-pay for WebRTC.
+To load all of them takes over a second and 150 MB, most of it WebRTC, which a report or a script
+does not need.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typer.core import TyperGroup
 
 
 class LazyGroup(TyperGroup):
-    """A group whose commands stand in `lazy` as `name: module:attribute`."""
+    """A group whose commands are listed in `lazy` as `name: module:attribute`."""
 
     lazy: ClassVar[Mapping[str, str]] = {}
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names, those that are loaded already first."""
+        """The names, beginning with the commands that are already loaded."""
         return [*super().list_commands(ctx), *self.lazy]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, loaded now; None where there is none."""
+        """The command of that name, loaded now; None if there is none."""
         if cmd_name not in self.lazy:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self.lazy[cmd_name].partition(":")

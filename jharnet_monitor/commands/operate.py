@@ -1,4 +1,4 @@
-"""What a person asks of a running hub by hand: `probe`, `maintenance`, `reload`."""
+"""Commands for a running hub: `probe`, `maintenance`, `reload`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _options_of(given: list[str]) -> dict[str, object]:
 
 
 def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Let the running hub read its configuration anew; a bad one changes nothing."""
+    """Let the running hub reload its configuration; a wrong one changes nothing."""
     loaded = load_config(config)
     HubClient.from_config(loaded).post("/-/reload")
     console.print(f"reloaded: {len(loaded.offices)} offices")
@@ -79,10 +79,10 @@ def maintenance(
     office: Annotated[str, typer.Argument(help="Id of the office, or `all`.")],
     begin: Annotated[str, typer.Option("--from", help="2026-11-25T14:00, district's time")],
     end: Annotated[str, typer.Option("--to", help="2026-11-25T16:00, district's time")],
-    reason: Annotated[str, typer.Option(help="What is done.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason for the maintenance.")] = "",
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Announce a planned window: no alerts, not counted as an outage; measuring goes on."""
+    """Announce maintenance: no alerts, and not counted as an outage; measuring goes on."""
     loaded = load_config(config)
     zone = ZoneInfo(loaded.district.timezone)
     known = [o.id for o in loaded.offices]
@@ -93,7 +93,7 @@ def maintenance(
     if start >= over:
         raise UserError(f"--from {begin} must be before --to {end}")
     if over <= now:
-        raise UserError(f"--to {end} is over: planned work is announced before it is done")
+        raise UserError(f"--to {end} is in the past; announce maintenance before it ends")
     window = {
         "office": None if office == "all" else office,
         "from": start.isoformat(),
@@ -101,7 +101,7 @@ def maintenance(
         "reason": reason,
     }
     HubClient.from_config(loaded).post("/api/v1/maintenance", window)
-    late = "; what was before now does not count as planned" if start < now else ""
+    late = "; the time before now does not count as planned" if start < now else ""
     console.print(f"planned: {office} from {begin} to {end}{late}", soft_wrap=True)
 
 

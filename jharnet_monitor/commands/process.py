@@ -1,4 +1,4 @@
-"""What `run` and `agent` share: logging on standard error, and signals that end the process."""
+"""Shared by `run` and `agent`: logging to standard error, and signals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def until_signal(
     stop: Callable[[], None],
     reload: Callable[[], None] | None = None,
 ) -> None:
-    """Run `main` to its end; SIGINT and SIGTERM ask it to stop, SIGHUP to reload."""
+    """Run `main` until it ends; SIGINT and SIGTERM call `stop`, SIGHUP calls `reload`."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)

@@ -12,7 +12,7 @@ from jharnet_monitor.hub.daemon import Hub
 
 
 def run(config: ConfigFile = DEFAULT_CONFIG, log_level: LogLevel = "info") -> None:
-    """Run the hub: scheduler, probes, agent endpoint, pages, API and metrics."""
+    """Run the hub: scheduler, probes, agent endpoint, web pages, API and metrics."""
     set_up_logging(log_level)
     hub = Hub(config, load_config(config), SystemClock())
     asyncio.run(until_signal(hub.run, hub.stop, reload=hub.reload_from_signal))

@@ -1,4 +1,4 @@
-"""What is done before the hub runs: check the configuration, make the tokens."""
+"""`check-config` and `token`: what is needed before the hub runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_config(
     ] = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Check a configuration: exit 0 and a summary, or 2 and the line to mend."""
+    """Check a configuration: a summary and exit code 0, or the wrong line and 2."""
     config = load_config(file)
     notes = [*warnings(config, datetime.now(UTC)), *budget_warnings(config)]
     console = Console()
@@ -79,11 +79,16 @@ def token(
     hub: Annotated[
         str | None, typer.Option(help="The hub's address as offices reach it, https://HOST:9797.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every office that has none yet.")] = False,
-    api: Annotated[bool, typer.Option("--api", help="The API's token instead.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace: the old one ends.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every office that has no token yet.")
+    ] = False,
+    api: Annotated[bool, typer.Option("--api", help="Make the API token instead.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace the existing token; the old one stops working."),
+    ] = False,
 ) -> None:
-    """Make an office's token: prints it once, with the join link; the hub keeps its hash."""
+    """Make an office's token: printed once, with the join link; the hub stores only its hash."""
     settings = load_config(config, files=False)
     if [office is not None, every, api].count(True) != 1:
         raise UserError("name one OFFICE, or --all, or --api")

@@ -1,4 +1,4 @@
-"""`tls init`: an authority of the district's own, and the hub's certificate from it."""
+"""`tls init`: the district's own certificate authority, and the hub's certificate."""
 
 from __future__ import annotations
 
@@ -17,28 +17,32 @@ from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.security import tls
 
-app = typer.Typer(help="Certificates of the district's own.", no_args_is_help=True)
+app = typer.Typer(help="The district's own certificates.", no_args_is_help=True)
 
 IpAddress = IPv4Address | IPv6Address
 
 
 @app.callback()
 def certificates() -> None:
-    """Certificates of the district's own."""
+    """The district's own certificates."""
 
 
 @app.command()
 def init(
-    directory: Annotated[Path, typer.Argument(help="Where the files go.")],
-    name: Annotated[list[str] | None, typer.Option(help="Host name of the hub; repeat.")] = None,
-    ip: Annotated[list[str] | None, typer.Option(help="IP address of the hub; repeat.")] = None,
+    directory: Annotated[Path, typer.Argument(help="Directory for the files.")],
+    name: Annotated[
+        list[str] | None, typer.Option(help="Host name of the hub (repeatable).")
+    ] = None,
+    ip: Annotated[
+        list[str] | None, typer.Option(help="IP address of the hub (repeatable).")
+    ] = None,
     renew: Annotated[
-        bool, typer.Option("--renew", help="New hub certificate from the authority that is there.")
+        bool, typer.Option("--renew", help="New hub certificate from the existing authority.")
     ] = False,
 ) -> None:
-    """Make an authority of your own and the hub's certificate: ca.pem goes to the offices.
+    """Make a certificate authority and the hub's certificate; ca.pem goes to the offices.
 
-    Without --name and --ip the certificate is for this machine's own name and addresses.
+    Without --name and --ip the certificate is for this machine's name and addresses.
     """
     files, now = tls.Files(directory.resolve()), datetime.now(UTC)
     names, addresses = _names(name or []), _addresses(ip or [])

@@ -1,4 +1,4 @@
-"""The shape of an agent's file: what `jharnet-monitor agent` takes as options, written down."""
+"""The schema of an agent's file, which has the options of `jharnet-monitor agent` as keys."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from jharnet_monitor.config.section import Section
 
 
 class AgentFile(Section):
-    """Everything is optional here: an option on the command line goes before it."""
+    """Every key is optional; an option on the command line overrides it."""
 
     hub: Text | None = None
     """wss://HOST:9797/agent."""
     office: Identifier | None = None
-    """As in the hub's configuration."""
+    """The office's id in the hub's configuration."""
     token_file: FilePath | None = None
     """Mode 600."""
     ca: FilePath | None = None
-    """The hub's authority, from `jharnet-monitor tls init`."""
+    """The authority of the hub's certificate, from `jharnet-monitor tls init`."""
     spool: FilePath | None = None
     """Where results wait while the link is down."""

@@ -1,4 +1,4 @@
-"""Conference tests and drills: when they are held, how, and what a grade asks for."""
+"""Conference tests and drills: schedule, profile, and the criteria of each grade."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jharnet_monitor.config.units import Duration, Rate, Ratio
 from jharnet_monitor.profiles import Profile
 
 SHORTEST_DRILL, LONGEST_DRILL = 0.1, 60
-"""Minutes, for a planned drill as for one by hand."""
+"""Minutes, for planned and manual drills."""
 
 
 class ConferenceProbe(Section):
@@ -25,46 +25,46 @@ class ConferenceProbe(Section):
     profile: Profile = Profile.P720
     """The highest quality that is tried."""
     codec: Literal["vp8", "h264"] = "vp8"
-    """Of the picture: what browsers use by themselves, or what room systems speak."""
+    """Video codec: browsers use `vp8` by default, room systems `h264`."""
     seconds: Annotated[Number, Field(ge=3, le=600)] = 30.0
-    """Length of a call."""
+    """Length of a call, in seconds."""
 
 
 class PlannedDrill(Section):
-    """A conference with every office at the same time, as the real one; none is planned at first.
+    """A conference with all offices at the same time, like a real one; by default none is planned.
 
-    It draws on the budget of each office like any other test, and has headquarters' line alone.
+    It uses the budget of each office like any other test, and has headquarters' line to itself.
     """
 
     at: tuple[TimeOfDay, ...] = ()
-    """Times of day, each in quotes; none for never."""
+    """Times of day, each in quotes; empty for never."""
     days: Weekdays = "wed"
     """Such as `wed` or `mon,thu`; only working days, and no public holidays."""
     profile: Profile = Profile.P720
     """What headquarters sends to every office and receives from it."""
     minutes: Annotated[Number, Field(ge=SHORTEST_DRILL, le=LONGEST_DRILL)] = 5.0
-    """Length of the conference; the gallery after it takes a fifth of that, a minute at most."""
+    """Length of the conference; the gallery after it takes a fifth of that, at most a minute."""
 
 
 class CallCriteria(Section):
-    """When a conference call counts as which grade, in its worse direction.
+    """The criteria for the grade of a conference call, applied to its worse direction.
 
-    The defaults are those under which Chromium (VP8) really shows that picture; concealed audio
-    is what Microsoft's call quality dashboard calls poor.
+    With the defaults, the grade is the picture that Chromium (VP8) shows; the limit for concealed
+    audio is that of a poor call in Microsoft's call quality dashboard.
     """
 
     concealed: Ratio = 0.07
-    """More audio made up than this is no conference (grade 0)."""
+    """With a larger share of concealed audio the call is no conference (grade 0)."""
     frozen: Ratio = 0.05
-    """A picture that stands still for more of the time than this does not count (grade 1)."""
+    """A picture that is frozen for a larger share of the time does not count (grade 1)."""
     frames: Annotated[Number, Field(ge=1, le=30)] = 8.0
-    """Frames a second that a picture needs to count at all."""
+    """Frames per second that a picture needs to count at all."""
     sd_frames: Annotated[Number, Field(ge=1, le=30)] = 12.0
-    """Frames a second of SD (360 lines, grade 3)."""
+    """Frames per second for SD (360 lines, grade 3)."""
     hd_frames: Annotated[Number, Field(ge=1, le=30)] = 20.0
-    """Frames a second of HD (720 lines, grade 4)."""
+    """Frames per second for HD (720 lines, grade 4)."""
     hd_rate: Rate = 650_000.0
-    """Video that has to arrive for HD."""
+    """Video rate that has to arrive for HD."""
 
     @model_validator(mode="after")
     def _in_order(self) -> CallCriteria:

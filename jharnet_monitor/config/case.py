@@ -1,4 +1,4 @@
-"""The speed case: what a block needs (policy, never measured), and the letter that asks for it."""
+"""The case for more speed: the need of a block (policy, never measured), and the letter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jharnet_monitor.config.units import Rate, Ratio
 
 def _rising(slabs: tuple[float, ...]) -> tuple[float, ...]:
     if any(after <= before for before, after in pairwise(slabs)):
-        raise ValueError("must rise from slab to slab, such as [2 Mbit/s, 4 Mbit/s, 10 Mbit/s]")
+        raise ValueError("must be in rising order, such as [2 Mbit/s, 4 Mbit/s, 10 Mbit/s]")
     return slabs
 
 
@@ -28,49 +28,49 @@ class CapacitySettings(Section):
     """What a block's line has to carry, and what can be ordered. Policy of the district."""
 
     conferences: Annotated[Count, Field(ge=1, le=100)] = 1
-    """Conferences that one block holds at the same time."""
+    """Conferences of one block at the same time."""
     video: ContractedRate = 1_500_000.0
-    """A conference's picture, each way: 1.5 Mbit/s is 720p in a group call (Zoom)."""
+    """Video of a conference, each direction: 1.5 Mbit/s is 720p in a group call (Zoom)."""
     audio: Rate = 80_000.0
-    """A conference's sound, each way: 60 to 80 kbit/s (Zoom)."""
+    """Audio of a conference, each direction: 60 to 80 kbit/s (Zoom)."""
     overhead: Ratio = 0.15
-    """What packets and control add to a conference."""
+    """Overhead of packet headers and control traffic."""
     other: Rate = 500_000.0
-    """95th percentile of all other traffic in office hours, each way. An assumption, said to be
-    one, wherever it is not measured."""
+    """95th percentile of all other traffic in office hours, each direction. Where it is not
+    measured it is an assumption, and reports say so."""
     seats: Annotated[Count, Field(ge=0, le=10_000)] = 10
-    """Desks of a block office that work on e-Office."""
+    """Desks of a block office that use e-Office."""
     per_seat: Rate = 25_000.0
-    """What e-Office takes at a desk, each way; where other traffic is measured, only what is still
-    to come."""
+    """e-Office traffic of a desk, each direction; where other traffic is measured, only the traffic
+    still to be added."""
     services: Rate = 100_000.0
-    """What the other services (JharSewa, Pragya Kendra) take at a block, each way."""
+    """Traffic of other services (JharSewa, Pragya Kendra) at a block, each direction."""
     utilisation: Annotated[Ratio, AfterValidator(_some)] = 0.7
-    """How full a line may be planned."""
+    """Highest planned utilisation of a line."""
     tariff: Annotated[tuple[ContractedRate, ...], Field(min_length=1), AfterValidator(_rising)] = (
         2e6, 4e6, 8e6, 10e6, 16e6, 34e6, 50e6, 100e6,
     )  # fmt: skip
-    """The speeds that can be ordered, rising."""
+    """The speeds that can be ordered, in rising order."""
     days: Annotated[Count, Field(ge=5, le=366)] = 20
-    """With measurements on fewer days than this nothing is concluded."""
+    """Days with measurements that a conclusion needs."""
 
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 
 class LetterTexts(Section):
-    """The letter's own particulars in one language; what is left out is left to be written."""
+    """The letter's details in one language; what is not set is left blank."""
 
     office: tuple[Line, ...] = ()
-    """The letterhead, line by line; else the district magistrate's."""
+    """Letterhead, line by line; default: the district magistrate's."""
     sender: tuple[Line, ...] = ()
-    """From whom, line by line: name, designation."""
+    """Sender, line by line: name, designation."""
     to: tuple[Line, ...] = ()
-    """To whom, line by line; else the Secretary of the Department of IT and e-Governance."""
+    """Recipient, line by line; default: the Secretary, Department of IT and e-Governance."""
     references: tuple[Line, ...] = ()
     """Earlier letters and orders."""
     copies: tuple[Line, ...] = ()
-    """Who gets a copy; else JAP-IT, the DIO and all BDOs."""
+    """Recipients of copies; default: JAP-IT, the DIO and all BDOs."""
     signatory: tuple[Line, ...] = ()
     """Below the signature: name, designation."""
 
@@ -79,11 +79,11 @@ class LetterSettings(Section):
     """The letter to the department."""
 
     number: Text | None = None
-    """The letter's number; without it a blank is left."""
+    """The letter's number; default: a blank."""
     memo: Text | None = None
-    """The number under which the copies go out."""
+    """Memo number of the copies."""
     date: Text | None = None
-    """The letter's date as it is to be written; without it a blank is left."""
+    """The letter's date as it is to be printed; default: a blank."""
     hi: LetterTexts = LetterTexts()
     en: LetterTexts = LetterTexts()
 

@@ -1,4 +1,4 @@
-"""Values of a configuration that are right one by one and cannot hold together.
+"""Checks for values that are valid one by one but contradict each other.
 
 A check yields key paths with messages; `load` adds file and line.
 """
@@ -16,13 +16,13 @@ from jharnet_monitor.model import HEADQUARTERS
 Problem = tuple[KeyPath, str]
 
 PACKET_SPACING = 0.01
-"""Seconds between two echo requests to one office, at least."""
+"""Minimum number of seconds between two echo requests to one office."""
 
 
 def contradictions(config: Config) -> Iterator[Problem]:
-    """Everything in a configuration that contradicts something else in it."""
+    """Every contradiction in a configuration."""
     if config.hub.port == 0:
-        yield ("hub", "listen"), "must name a port that agents can be told, such as 9797, not 0"
+        yield ("hub", "listen"), "must have a fixed port that agents can use, such as 9797, not 0"
     yield from _office_twice(config)
     yield from _address_twice(config)
     yield from _router_without_address(config)
@@ -36,9 +36,12 @@ def _office_twice(config: Config) -> Iterator[Problem]:
     first: dict[str, int] = {}
     for number, office in enumerate(config.offices):
         if office.id == HEADQUARTERS:
-            yield ("offices", number, "id"), f"`{office.id}` is kept for headquarters' own tests"
+            yield (
+                ("offices", number, "id"),
+                f"`{office.id}` is reserved for headquarters' own tests",
+            )
         if office.id in first:
-            message = f"`{office.id}` is the id of offices[{first[office.id]}] already; change one"
+            message = f"`{office.id}` is already the id of offices[{first[office.id]}]; change one"
             yield ("offices", number, "id"), message
         first.setdefault(office.id, number)
 
@@ -48,7 +51,7 @@ def _address_twice(config: Config) -> Iterator[Problem]:
     for where, address in _addresses(config):
         same = _canonical(address)
         if same in first:
-            message = f"{address} is {spell(first[same])} already; each has an address of its own"
+            message = f"{address} is already {spell(first[same])}; every address must be unique"
             yield where, message
         first.setdefault(same, where)
 
@@ -106,29 +109,33 @@ def _times(config: Config) -> Iterator[Problem]:
         message = f"must not be longer than `every` ({latency.every:g}s)"
         yield ("probes", "latency", "timeout"), message
     if bandwidth.every < 2 * bandwidth.seconds:
-        message = f"must be at least {2 * bandwidth.seconds:g}s, as long as both ways of a test"
+        message = (
+            f"must be at least {2 * bandwidth.seconds:g}s, the length of both directions of a test"
+        )
         yield ("probes", "bandwidth", "every"), message
     conference = config.probes.conference
     if conference.every is not None and conference.every < conference.seconds:
-        message = f"must be at least {conference.seconds:g}s, as long as a call"
+        message = f"must be at least {conference.seconds:g}s, the length of a call"
         yield ("probes", "conference", "every"), message
     for number, moment in enumerate(conference.at):
         if moment in conference.at[:number]:
-            yield ("probes", "conference", "at", number), f'"{moment}" is here twice; keep one'
+            yield ("probes", "conference", "at", number), f'"{moment}" is listed twice; keep one'
 
 
 def _thresholds(config: Config) -> Iterator[Problem]:
     limits = config.thresholds
     for key in ("loss", "rtt", "jitter", "delivered", "loaded_rtt"):
         if getattr(limits, key) <= 0:
-            yield ("thresholds", key), "must be more than 0: nothing real would pass"
+            yield ("thresholds", key), "must be more than 0: no real line would pass"
     if limits.loss >= 1:
-        yield ("thresholds", "loss"), "must be less than 100%: nothing would breach it"
+        yield ("thresholds", "loss"), "must be less than 100%: nothing would exceed it"
     if limits.jitter >= limits.rtt:
         message = f"must be smaller than `rtt` ({limits.rtt * 1000:g}ms)"
         yield ("thresholds", "jitter"), message
     if limits.loaded_rtt < limits.rtt:
-        message = f"must not be smaller than `rtt` ({limits.rtt * 1000:g}ms), the line being full"
+        message = (
+            f"must not be smaller than `rtt` ({limits.rtt * 1000:g}ms), as the line is full then"
+        )
         yield ("thresholds", "loaded_rtt"), message
 
 
@@ -136,11 +143,11 @@ def _report(config: Config) -> Iterator[Problem]:
     report, smtp = config.report, config.report.smtp
     for number, language in enumerate(report.languages):
         if language in report.languages[:number]:
-            yield ("report", "languages", number), f"`{language}` is here twice; keep one"
+            yield ("report", "languages", number), f"`{language}` is listed twice; keep one"
     if smtp is None:
         return
     if (smtp.user is None) != (smtp.password_file is None):
         missing = "password_file" if smtp.password_file is None else "user"
         yield ("report", "smtp"), f"`user` and `password_file` go together; add `{missing}:`"
     if smtp.user is not None and smtp.security == "none":
-        yield ("report", "smtp", "security"), "would send the password in the clear; use starttls"
+        yield ("report", "smtp", "security"), "would send the password unencrypted; use starttls"

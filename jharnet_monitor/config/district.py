@@ -1,4 +1,4 @@
-"""The district, and when its people work: hours, holidays, the busy hour, the real conferences."""
+"""The district and its calendar: office hours, holidays, busy hour, weekly conferences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jharnet_monitor.config.section import Section
 
 
 class OfficeHours(Section):
-    """When people work; breaches and breach alerts are judged inside of it."""
+    """When people work; breaches of the thresholds count only within these hours."""
 
     days: Weekdays = "mon-sat"
     """Such as `mon-sat` or `mon,wed,fri`."""
@@ -26,10 +26,10 @@ class OfficeHours(Section):
     to: TimeOfDay = "17:30"
     """Closing time, in quotes."""
     busy_hour: TimeOfDay = "12:00"
-    """When the hour begins in which most people work, in quotes: every line is tested in it, and
-    judged in it by itself."""
+    """Start of the busiest hour, in quotes: every line is tested in it, and reported for it
+    separately."""
     holidays: HolidayCalendar | None = "IN-JH"
-    """Public holidays of a country or state; leave it empty (null) for none."""
+    """Public holidays of a country or state; null for none."""
 
     @property
     def weekdays(self) -> frozenset[int]:
@@ -38,18 +38,18 @@ class OfficeHours(Section):
 
 
 class ConferenceTime(Section):
-    """A real video conference that is held every week: no test disturbs it."""
+    """A real conference that is held every week; no test disturbs it."""
 
     days: Weekdays = Field(examples=["tue"])
-    """Such as `tue` or `mon-fri`; none is held on a public holiday."""
+    """Days such as `tue` or `mon-fri`, except public holidays."""
     from_: TimeOfDay = Field(alias="from", examples=["11:00"])
-    """Its beginning, in quotes."""
+    """Start, in quotes."""
     to: TimeOfDay = Field(examples=["13:00"])
-    """Its end, in quotes."""
+    """End, in quotes."""
 
     @property
     def weekdays(self) -> frozenset[int]:
-        """Its days, 0 for Monday."""
+        """The days, 0 for Monday."""
         return parse_weekdays(self.days)
 
 
@@ -57,7 +57,7 @@ class District(Section):
     """The district that the hub serves."""
 
     id: Identifier = Field(examples=["east-singhbhum"])
-    """Label of every metric beyond the district."""
+    """Label of every metric outside the district."""
     name: Text = Field(examples=["East Singhbhum"])
     """In English."""
     name_hi: Text = Field(examples=["पूर्वी सिंहभूम"])

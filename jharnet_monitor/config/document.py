@@ -20,7 +20,7 @@ KeyPath = tuple[str | int, ...]
 
 MAX_BYTES = 8_000_000
 MAX_VALUES = 300_000
-"""Values after aliases are expanded; 4000 fully annotated offices have about 60 000."""
+"""Values after aliases are expanded; 4000 offices with every key have about 60 000."""
 MAX_DEPTH = 30
 
 _MAP = "tag:yaml.org,2002:map"
@@ -30,7 +30,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file's plain data, and for every key path the line where it begins (from 1)."""
+    """A file's plain data, and for every key path the line (from 1) on which it begins."""
 
     path: Path
     data: Any
@@ -112,7 +112,7 @@ class _Reader:
             key = self.key(key_node, where)
             if key in own:
                 first = self.lines[(*where, key)]
-                message = f"is here twice (first on line {first}); keep one of them"
+                message = f"is listed twice (first on line {first}); keep one"
                 raise self.fail(key_node, (*where, key), message)
             self.lines[(*where, key)] = key_node.start_mark.line + 1
             own[key] = self.value(value_node, (*where, key), depth + 1)
@@ -162,7 +162,9 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if len(raw) > MAX_BYTES:
-        raise UserError(f"{path}: is larger than {MAX_BYTES // 1_000_000} MB; is it the right file")
+        raise UserError(
+            f"{path}: is larger than {MAX_BYTES // 1_000_000} MB; is it the right file?"
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -170,7 +172,7 @@ def _read_text(path: Path) -> str:
         raise UserError(f"{path}:{line}: is not UTF-8 text; save the file as UTF-8") from error
     for number, line_text in enumerate(text.split("\n"), start=1):
         if yaml.reader.Reader.NON_PRINTABLE.search(line_text):
-            raise UserError(f"{path}:{number}: holds an unprintable character; remove it")
+            raise UserError(f"{path}:{number}: contains an unprintable character; remove it")
     return text
 
 

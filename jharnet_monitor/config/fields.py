@@ -1,6 +1,6 @@
-"""The kinds of values that a configuration holds beside quantities, each checked where it stands.
+"""The types of values in a configuration, other than quantities, with their checks.
 
-Every check raises `ValueError` with what would be right; `load` adds file, line and key path.
+Every check raises `ValueError` with a valid example; `load` adds file, line and key path.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _MAIL = re.compile(r"[^@\s<>,;]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0
 def _identifier(value: str) -> str:
     if not _ID.fullmatch(value):
         raise ValueError(
-            f"must be small letters, digits and hyphens, such as `potka`, not `{value}`"
+            f"must be lower-case letters, digits and hyphens, such as `potka`, not `{value}`"
         )
     return value
 
 
 def check_host_name(value: str) -> str:
-    """Give the name back; raises `ValueError` if no host may be called so (RFC 1123)."""
+    """Return the name; raises `ValueError` if it is no valid host name (RFC 1123)."""
     if not _HOST.fullmatch(value) or re.fullmatch(r"[0-9.]+", value):
         raise ValueError(f"must be a host name such as hub.example.in, not `{value}`")
     return value
@@ -55,7 +55,7 @@ def _address(value: str) -> str:
 
 
 def _unquoted_time(value: object) -> object:
-    """YAML 1.1 reads 11:00 without quotes as a number of base 60: 660."""
+    """YAML 1.1 reads 11:00 without quotes as a base-60 number: 660."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 86400:
         minutes = value if value < 1440 else value // 60
         meant = f"{minutes // 60:02}:{minutes % 60:02}"
@@ -149,7 +149,7 @@ def split_ports(value: str) -> tuple[int, int]:
     if first < 1024 or last > 65535:
         raise ValueError(f"must lie between 1024 and 65535, such as 40000-40199, not `{value}`")
     if last - first < 19:
-        raise ValueError(f"must hold at least 20 ports, such as 40000-40199, not `{value}`")
+        raise ValueError(f"must contain at least 20 ports, such as 40000-40199, not `{value}`")
     return first, last
 
 
@@ -172,7 +172,7 @@ def _mail(value: str) -> str:
 
 
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    """Relative names start at the directory of the configuration file, if it came from one."""
+    """Resolve a relative path from the directory of the configuration file, if there is one."""
     base = (info.context or {}).get("base")
     return path if base is None else Path(base).absolute() / path
 
@@ -187,7 +187,7 @@ def _database(value: str, info: ValidationInfo) -> str:
     except (ArgumentError, ValueError) as error:
         raise ValueError(f"must be a database URL such as {like}, not `{value}`") from error
     if url.password is not None:
-        raise ValueError("must not hold a password: leave it out and put it into ~/.pgpass")
+        raise ValueError("must not contain a password: leave it out and put it into ~/.pgpass")
     kind = url.drivername.partition("+")[0]
     if kind not in ("sqlite", "postgresql"):
         raise ValueError(f"must be {like}; `{kind}` is not supported")
@@ -205,7 +205,7 @@ def _more_than_zero(value: float) -> float:
 
 
 def at_least(seconds: float, spelled: str) -> Callable[[float], float]:
-    """A check that a duration is not shorter than `seconds`, which people write `spelled`."""
+    """A check that a duration is at least `seconds`, which is written as `spelled`."""
 
     def check(value: float) -> float:
         if value < seconds:
@@ -217,9 +217,9 @@ def at_least(seconds: float, spelled: str) -> Callable[[float], float]:
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
-"""Of an office or district: stands in addresses, metrics and file names."""
+"""Of an office or district: part of addresses, metrics and file names."""
 Address = Annotated[str, AfterValidator(_address)]
-"""An IP address, or a name to be resolved anew as time passes."""
+"""An IP address, or a name that is resolved again from time to time."""
 TimeOfDay = Annotated[str, BeforeValidator(_unquoted_time), AfterValidator(_clock_time)]
 Weekdays = Annotated[str, AfterValidator(_weekdays)]
 TimeZone = Annotated[str, AfterValidator(_zone)]
@@ -236,5 +236,5 @@ ContractedRate = Annotated[Rate, AfterValidator(_more_than_zero)]
 Interval = Annotated[Duration, AfterValidator(_more_than_zero)]
 """Seconds, more than 0."""
 Count = Annotated[int, Field(strict=True)]
-"""A whole number; `yes` is none."""
+"""A whole number; `yes` is not one."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

@@ -1,6 +1,6 @@
-"""The files that a configuration names: certificates, keys, tokens, passwords.
+"""Checks the files that a configuration names: certificates, keys, tokens, passwords.
 
-Each has to be there, hold what it should, and (secrets) be closed to everyone but its owner.
+Each has to exist, have the right content and, if secret, be readable by its owner only.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from jharnet_monitor.security.tls import check_pair
 from jharnet_monitor.security.tokens import read_secret, read_token_hash
 
 MIN_API_TOKEN = 16
-"""Characters: enough that nobody guesses it over the network."""
+"""Characters, so that nobody can guess it over the network."""
 MIN_SNMP_PASSWORD = 8
-"""RFC 3414, 11.2: no router takes a shorter one."""
+"""RFC 3414, 11.2: no router accepts a shorter one."""
 
 
 def faulty_files(config: Config, path: Path) -> Iterator[Problem]:
-    """What is wrong with the files; `path` is the configuration's own, for the remedies."""
+    """The problems of the files; `path` is the configuration file, for the remedies."""
     yield from _tls(config)
     if (token := config.hub.api_token_file) is not None:
         make = f"make it with `jharnet-monitor token --api --config {path}`"

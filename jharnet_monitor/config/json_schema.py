@@ -1,7 +1,7 @@
 """The JSON Schema of `jharnet.yaml`, for editors: `python -m jharnet_monitor.config.json_schema`.
 
-An editor with a YAML language server completes keys from it, shows what they mean and marks what
-is wrong while it is being written. A test holds the shipped file up to date.
+An editor with a YAML language server uses it to complete keys, to show what they mean and to mark
+errors while you type. A test checks that the shipped file is up to date.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def config_schema() -> str:
 
 
 def _spell_defaults(node: Any) -> None:
-    """Defaults as people write them: `60s`, where the model holds 60.0."""
+    """Write defaults as people do: `60s`, where the model has 60.0."""
     if isinstance(node, list):
         for item in node:
             _spell_defaults(item)
@@ -37,7 +37,7 @@ def _spell_defaults(node: Any) -> None:
     each = node.get("items", {}).get("quantity") if node.get("type") == "array" else None
     if each and isinstance(node.get("default"), list | tuple):
         node["default"] = [spell(value, each) for value in node["default"]]
-    if isinstance(node.get("default"), dict):  # of a section: each of its keys tells its own
+    if isinstance(node.get("default"), dict):  # of a section: its keys have their own defaults
         del node["default"]
     for value in node.values():
         _spell_defaults(value)

@@ -1,4 +1,4 @@
-"""Reads a YAML file into a model; whatever is wrong becomes one line that says where and what.
+"""Reads a YAML file into a model; an error becomes one line with file, line, key and remedy.
 
 config/jharnet.yaml:14: probes.latency.every: must be a duration with its unit, such as `60s`
 """
@@ -23,10 +23,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def load_config(path: Path, *, files: bool = True) -> Config:
-    """The whole configuration, checked; raises `UserError` in one line.
+    """Read and check the whole configuration; raises `UserError` in one line.
 
-    Without `files` the certificates, tokens and passwords it names need not be there yet: that is
-    for the commands that make them.
+    Without `files`, the certificates, tokens and passwords that it names need not exist yet: that
+    is for the commands that make them.
     """
     document = read_document(path)
     config = validate(document, Config)
@@ -46,7 +46,7 @@ def load_yaml_model(path: Path, model: type[M]) -> M:
 
 
 def validate(document: Document, model: type[M]) -> M:
-    """Check a document against a model; relative paths in it start at its directory."""
+    """Validate a document; relative paths in it are resolved from its directory."""
     try:
         return model.model_validate(document.data, context={"base": document.path.parent})
     except ValidationError as error:
@@ -54,7 +54,7 @@ def validate(document: Document, model: type[M]) -> M:
 
 
 def _first(document: Document, problems: dict[KeyPath, str]) -> UserError:
-    """The first problem in the order of the file; says how many more there are."""
+    """The first problem in the file, and how many more there are."""
     where = min(problems, key=lambda p: (document.line(p), len(p)))
     more = f" (and {len(problems) - 1} more in this file)" if len(problems) > 1 else ""
     return document.error(where, problems[where] + more)
@@ -69,18 +69,21 @@ def _problems(
         if problem["type"] == "extra_forbidden":
             yield where, _unknown_key(str(where[-1]), list(_fields(model, where[:-1])))
         elif problem["type"] == "missing" and where:
-            if where[:-1] not in misspelt:  # else it is there, by a wrong name
+            if where[:-1] not in misspelt:  # else it is there under a wrong name
                 yield where, _missing(str(where[-1]), _fields(model, where[:-1]))
-        elif problem["type"] != "too_short" or not value:  # else only its wrong entries count
+        elif problem["type"] != "too_short" or not value:  # else its wrong entries are reported
             yield where, _message(problem, where, value)
 
 
 def _locate(data: Any, loc: KeyPath) -> tuple[KeyPath, Any]:
-    """The part of pydantic's location that the file has: names of union members fall out."""
+    """The part of pydantic's location that exists in the file, and the value there.
+
+    Pydantic adds the names of union members, which are left out.
+    """
     where: KeyPath = ()
     value = data
     for number, part in enumerate(loc):
-        if part == "[key]":  # a wrong key of a mapping, which stands before it
+        if part == "[key]":  # pydantic's mark for a wrong key, which comes before it
             continue
         last = number == len(loc) - 1
         if isinstance(value, dict) and (part in value or last):
@@ -94,7 +97,7 @@ def _locate(data: Any, loc: KeyPath) -> tuple[KeyPath, Any]:
 
 
 def _message(problem: ErrorDetails, where: KeyPath, value: Any) -> str:
-    """Pydantic's words, where they do not yet say what would be right, in ours."""
+    """The message for a problem: pydantic's own, or ours where that names no remedy."""
     kind, text, details = problem["type"], problem["msg"], problem.get("ctx", {})
     if kind == "value_error":
         return str(details.get("error", text))
@@ -128,7 +131,7 @@ def _missing(key: str, fields: dict[str, FieldInfo]) -> str:
 
 
 def _fields(model: type[BaseModel], where: KeyPath) -> dict[str, FieldInfo]:
-    """The keys that the section at a path may have, as they are written in the file."""
+    """The keys that the section at a path can have, as written in the file."""
     models: set[type[BaseModel]] = {model}
     for part in where:
         found: set[type[BaseModel]] = set()
@@ -136,7 +139,7 @@ def _fields(model: type[BaseModel], where: KeyPath) -> dict[str, FieldInfo]:
             for name, info in section.model_fields.items():
                 if part == (info.alias or name):
                     found.update(_models_in(info.annotation))
-        models = found or models  # an index, or a mapping's own key, changes no model
+        models = found or models  # an index or a mapping's key does not change the model
     return {
         info.alias or name: info
         for section in models

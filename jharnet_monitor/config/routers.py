@@ -1,4 +1,4 @@
-"""How a router is asked for its counters: SNMP, with every secret in a file of its own."""
+"""How to read a router's counters by SNMP; every secret is in its own file."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from jharnet_monitor.config.section import Section
 
 
 class SnmpUser(Section):
-    """An SNMPv3 user (RFC 3414): authenticated, and encrypted where it has a privacy file."""
+    """An SNMPv3 user (RFC 3414): authenticated, and encrypted if there is a privacy file."""
 
     name: Text = Field(examples=["jharnet"])
     """The user's name on the router."""
     auth: Literal["md5", "sha1", "sha224", "sha256", "sha384", "sha512"] = "sha256"
-    """How the user is authenticated; old routers know `sha1` only."""
+    """Authentication protocol; old routers support only `sha1`."""
     auth_file: FilePath = Field(examples=["secrets/snmp-auth"])
-    """Its password, mode 600."""
+    """File with the password, mode 600."""
     privacy: Literal["des", "aes128", "aes192", "aes256"] = "aes128"
-    """How what is asked is encrypted, if there is a `privacy_file`."""
+    """Encryption, if there is a `privacy_file`."""
     privacy_file: FilePath | None = None
-    """Its password, mode 600."""
+    """File with the password, mode 600."""
 
 
 class Snmp(Section):
-    """How a router is asked, and for which interface: the one that the line is plugged into."""
+    """How to query a router, and the interface to which the line is connected."""
 
     interface: Text = Field(examples=["GigabitEthernet0/0"])
-    """Its name as the router has it (ifName, ifDescr or ifAlias), or its number (ifIndex)."""
+    """The interface's ifName, ifDescr or ifAlias, or its number (ifIndex)."""
     address: Address | None = None
-    """Where the router answers SNMP, if not at the address that is pinged."""
+    """Address for SNMP, if it is not the one that is pinged."""
     port: Annotated[Count, Field(ge=1, le=65535)] = 161
     """The router's UDP port."""
     community_file: FilePath | None = None
-    """SNMPv2c: the community, mode 600. It crosses the line in the clear."""
+    """SNMPv2c: file with the community, mode 600. It crosses the line unencrypted."""
     user: SnmpUser | None = None
     """SNMPv3."""
 

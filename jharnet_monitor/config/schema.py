@@ -1,7 +1,7 @@
-"""The shape of `jharnet.yaml`: strict, frozen, in SI base units once read.
+"""The schema of `jharnet.yaml`: strict, frozen, in base units once read.
 
-Defaults are the product's policy; every figure in the shipped file may be changed there. What
-stands under a key here is what an editor shows for it (`config/jharnet.schema.json`).
+Defaults are the product's policy; every value in the shipped file can be changed there. An editor
+shows the docstring below a key as its description (`config/jharnet.schema.json`).
 """
 
 from __future__ import annotations
@@ -50,26 +50,26 @@ class Tls(Section):
     """Certificate and key of the hub; `jharnet-monitor tls init` makes both."""
 
     certificate: FilePath = Field(examples=["tls/hub.pem"])
-    """PEM, followed by the certificates of those who signed it."""
+    """PEM, followed by the certificates that signed it."""
     key: FilePath = Field(examples=["tls/hub.key"])
     """PEM, mode 600."""
 
 
 class Uplink(Section):
-    """Headquarters' own line, which all offices share."""
+    """Headquarters' line, which all offices share."""
 
     contracted: ContractedRate = Field(examples=["34 Mbit/s"])
-    """What headquarters' line is contracted for, each way."""
+    """Contracted rate of headquarters' line, in each direction."""
     gateway: Address | None = None
-    """First router of headquarters: answers when only what lies behind it is down."""
+    """First router at headquarters: it still answers when only the line behind it is down."""
     snmp: Snmp | None = None
-    """How that router is asked what the uplink carries."""
+    """How to read that router's counters for the uplink."""
 
 
 def _section_or_off(value: object) -> object:
     if value is False or isinstance(value, dict | Tls):
         return value
-    if value == "off":  # what YAML 1.2, and so many an editor, makes of off
+    if value == "off":  # YAML 1.2, which many editors use, reads off as text
         return False
     raise ValueError("must have `certificate:` and `key:` below it, or be `off`")
 
@@ -94,11 +94,11 @@ class HubSettings(Section):
         Discriminator(lambda value: "off" if value is False else "section"),
         BeforeValidator(_section_or_off),
     ] = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
-    """Encryption of everything at `listen`, or `off` where a proxy in front of it does that."""
+    """Certificate and key for `listen`, or `off` where a proxy in front of the hub encrypts."""
     api_token_file: FilePath | None = None
-    """The token that lets a program or a person change something; without it nobody can."""
+    """The token that a program or a person needs to change anything; without it nobody can."""
     udp_ports: PortRange = "40000-40199"
-    """UDP ports for conference tests: open them in the firewall."""
+    """UDP ports for conference tests; open them in the firewall."""
     uplink: Uplink = Field(examples=["{contracted: 34 Mbit/s}"])
 
     @property
@@ -118,49 +118,49 @@ class HubSettings(Section):
 
 
 class LatencyProbe(Section):
-    """Always-on echo requests, folded into one measurement every `every`."""
+    """Echo requests all the time, summarised in one measurement every `every`."""
 
     every: Annotated[Duration, AfterValidator(at_least(1, "1s"))] = 60.0
     """Length of one measurement."""
     packets: Annotated[Count, Field(ge=1, le=6000)] = 60
-    """Echo requests in one measurement, spread evenly."""
+    """Echo requests in one measurement, evenly spaced."""
     timeout: Annotated[Duration, AfterValidator(at_least(0.1, "100ms"))] = 2.0
     """A reply later than this counts as lost."""
     dscp: Annotated[Count, Field(ge=0, le=63)] = 0
-    """Traffic class of the echo requests: 46 (EF) is what voice has."""
+    """Differentiated services code point of the echo requests; voice has 46 (EF)."""
     down_after: Annotated[Count, Field(ge=2, le=60)] = 5
-    """So many unanswered requests on end, and an address is called silent."""
+    """Consecutive unanswered requests after which an address counts as silent."""
     up_after: Annotated[Count, Field(ge=1, le=60)] = 2
-    """So many replies on end, and a silent address is called answering again."""
+    """Consecutive replies after which a silent address counts as answering again."""
 
 
 class BandwidthProbe(Section):
     """Throughput between agent and hub; `internet` adds the path to a speed-test server."""
 
     every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] = 7200.0
-    """How often the line between office and headquarters is filled."""
+    """How often a test fills the line between office and headquarters."""
     seconds: Annotated[Number, Field(gt=0, le=60)] = 2.5
-    """Longest time that one direction of a test may take."""
+    """Longest time that one direction of a test may take, in seconds."""
     retest_after: Annotated[Duration, AfterValidator(at_least(1, "1s"))] | None = 60.0
-    """A test below `thresholds.delivered` is repeated after so long, and only the repetition
-    counts; null for never, then the first counts."""
+    """Delay after which a test below `thresholds.delivered` is repeated; only the repetition
+    counts. null: never, and the first test counts."""
     trains_every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] | None = 1200.0
-    """How often two short packet trains (50 kB each) estimate what the line can carry, so that a
-    drop shows between full tests; null for never."""
+    """How often two short packet trains (50 kB each) estimate the line's capacity, so that a drop
+    shows between full tests; null for never."""
     internet_every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] | None = 86400.0
     """How often an office's path to the Internet is tested; null for never."""
     headquarters_every: Annotated[Duration, AfterValidator(at_least(60, "60s"))] | None = 86400.0
     """How often headquarters' own path to the Internet is tested, which fills the uplink for some
     seconds; null for never."""
     internet_server: Text | None = None
-    """Address of a speed-test server of your own; null for a public one nearby."""
+    """Address of your own speed-test server; null for a public one nearby."""
 
 
 class UtilisationProbe(Section):
-    """What the routers' interfaces carried, of every office (and uplink) with `snmp:`."""
+    """Traffic counters of the routers of every office (and the uplink) with `snmp:`."""
 
     every: Annotated[Duration, AfterValidator(at_least(60, "60s"))] = 300.0
-    """How often the counters are read; a rate is the mean over the time between two readings."""
+    """How often the counters are read; a rate is the mean between two readings."""
 
 
 class Probes(Section):
@@ -174,7 +174,7 @@ class Probes(Section):
 
 
 class Thresholds(Section):
-    """Where good ends. They live here alone; metrics export them, rules compare with them."""
+    """The limits of a good line. Metrics export them, and alert rules compare with them."""
 
     loss: Ratio = 0.02
     """Packet loss, over 15 minutes."""
@@ -187,24 +187,24 @@ class Thresholds(Section):
     grade: Annotated[Count, Field(ge=0, le=4)] = 3
     """Conference grade that every office should reach: 4 HD, 3 SD, 2 low video, 1 audio."""
     loaded_rtt: Duration = 1.0
-    """Round-trip time while the line is full."""
+    """Round-trip time while a test fills the line."""
     call: CallCriteria = CallCriteria()
-    """What each grade of a conference asks for."""
+    """What a conference call needs for each grade."""
     availability: Ratio = 0.99
-    """Availability that every office should reach, where its contract promises none."""
+    """Availability that every office should reach, unless its contract promises one."""
 
 
 class Link(Section):
-    """What was contracted for an office's line; not public, so never a constant."""
+    """The contract of an office's line."""
 
     contracted: ContractedRate = Field(examples=["4 Mbit/s"])
-    """Towards the office; each way unless `contracted_up` says otherwise."""
+    """Rate towards the office, and from it unless `contracted_up` is set."""
     contracted_up: ContractedRate | None = None
-    """From the office."""
+    """Rate from the office."""
     kind: Text | None = None
     """Such as leased-line, fibre, radio, vsat."""
     sla: Ratio | None = None
-    """Availability that the operator has promised."""
+    """Availability that the operator promises."""
 
     def rate(self, direction: Direction) -> float:
         """The contracted rate in that direction, in bit/s."""
@@ -214,14 +214,14 @@ class Link(Section):
 
 
 class AgentAccess(Section):
-    """How an office's agent proves who it is."""
+    """How an office's agent authenticates."""
 
     token_hash_file: FilePath = Field(examples=["secrets/potka"])
-    """Made by `jharnet-monitor token OFFICE`; holds no token, only its hash."""
+    """Made by `jharnet-monitor token OFFICE`; contains only the token's hash."""
 
 
 class Office(Section):
-    """One block office: at least one address."""
+    """One block office, with at least one address."""
 
     id: Identifier = Field(examples=["potka"])
     """Small letters, digits and hyphens. Stands in addresses, metrics and file names; measurements
@@ -237,17 +237,17 @@ class Office(Section):
     longitude: Annotated[Number, Field(ge=-180, le=180)] | None = None
     """Degrees east."""
     router: Address | None = None
-    """The office's JharNet router: answers as long as line and power are there."""
+    """The office's JharNet router, which answers as long as line and power are there."""
     pc: Address | None = None
-    """A machine behind the router: tells a fault of the office's own network."""
+    """A PC behind the router, to detect faults of the office's own network."""
     snmp: Snmp | None = None
-    """How the router is asked what the line carries, and for how long it has been running."""
+    """How to read the router's traffic counters and uptime."""
     link: Link | None = None
     """What was contracted; without it nothing can be compared with a contract."""
     agent: AgentAccess | None = None
     """Without it only latency is measured."""
     seats: Annotated[Count, Field(ge=0, le=10_000)] | None = None
-    """Desks on e-Office; else `capacity.seats`."""
+    """Desks that use e-Office; default `capacity.seats`."""
 
     @model_validator(mode="after")
     def _has_an_address(self) -> Office:
@@ -261,7 +261,7 @@ class Office(Section):
 
 
 class Smtp(Section):
-    """The mail server; the password comes from a file."""
+    """The mail server; its password is in a file."""
 
     host: Address = Field(examples=["smtp.example.in"])
     """Name or address of the mail server."""
@@ -274,32 +274,33 @@ class Smtp(Section):
     password_file: FilePath | None = None
     """Mode 600."""
     ca: FilePath | None = None
-    """Certificate (PEM) of who signed the server's, where that is no public authority."""
+    """Certificate (PEM) of the server's authority, if that is not a public one."""
     sender: MailAddress = Field(default="jharnet-monitor@localhost", alias="from")
     """From whom the mails come."""
 
 
 class ReportSettings(Section):
-    """The weekly report: in which languages, to whom."""
+    """The weekly report: languages and recipients."""
 
     languages: Annotated[tuple[Literal["hi", "en"], ...], Field(min_length=1)] = ("hi", "en")
     """In which the report is written, and the pages' own language first."""
     to: tuple[MailAddress, ...] = ()
-    """Who gets it every week."""
+    """Recipients of the weekly report."""
     day: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = "mon"
-    """When the report of the week before is made and sent."""
+    """Day on which the report of the previous week is made and sent."""
     at: TimeOfDay = "08:00"
-    """At what time of that day, in quotes."""
+    """Time of that day, in quotes."""
     roots_to: tuple[MailAddress, ...] = ()
-    """Who, outside the office, gets the week's root: what proves later that nothing was changed."""
+    """Recipients outside the office for the week's root hash, which proves later that no record was
+    changed."""
     smtp: Smtp | None = None
     """The mail server; without it nothing is mailed."""
     directory: Annotated[FilePath, Field(validate_default=True)] = Path("reports")
-    """Where the reports are kept and the hub's page `/reports` finds them."""
+    """Directory of the reports, which the hub's page `/reports` lists."""
     directive: Text | None = None
-    """What was ordered, by whom and when, in English; stands on the report's first page."""
+    """The directive behind the report (what, by whom, when), in English; printed on page one."""
     directive_hi: Text | None = None
-    """The same in Hindi."""
+    """The directive in Hindi."""
 
     def directive_in(self, language: str) -> str | None:
         """What was ordered, in a language of the reports."""
@@ -310,7 +311,7 @@ class RetentionSettings(Section):
     """How long measurements are kept; bandwidth, conference, outages and drills for ever."""
 
     raw: Annotated[Duration, AfterValidator(at_least(92 * 86400, "92d"))] = 400 * 86400.0
-    """What is measured every minute; of each older day its spread remains."""
+    """Minute measurements; for each older day a daily summary remains."""
 
 
 class Config(Section):
@@ -320,7 +321,7 @@ class Config(Section):
     hub: HubSettings = Field(examples=["{listen: 0.0.0.0:9797, ...}"])
     probes: Probes = Probes()
     budget: Size = 300_000_000
-    """Bytes a day and office that all bandwidth tests, conference tests and drills may use."""
+    """Bytes per day and office for all bandwidth tests, conference tests and drills."""
     thresholds: Thresholds = Thresholds()
     offices: Annotated[tuple[Office, ...], Field(min_length=1, examples=["[{id: potka, ...}]"])]
     """The block offices, in the order in which pages and reports list them."""
@@ -330,7 +331,7 @@ class Config(Section):
     letter: LetterSettings = LetterSettings()
 
     def office(self, office_id: str) -> Office:
-        """The office by its id; raises `KeyError` that lists the known ones."""
+        """The office with this id; raises `KeyError` that lists the known ids."""
         for office in self.offices:
             if office.id == office_id:
                 return office

@@ -1,4 +1,4 @@
-"""What every part of a file of ours is."""
+"""The base class of every section of a configuration file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """Part of a file of ours: unknown keys are refused, what was read stays as it is."""
+    """A section of a configuration file: refuses unknown keys, cannot be changed once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

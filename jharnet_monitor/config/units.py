@@ -1,7 +1,7 @@
 """Quantities with their units, as people write them: `10 Mbit/s`, `60s`, `99.5%`, `200 MB`.
 
-Each parser gives SI base units (bit/s, seconds, ratio, bytes) and raises `ValueError` with what
-would be right.
+Each parser returns base units (bit/s, seconds, ratio, bytes) and raises `ValueError` with a valid
+example.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 _NUMBER = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)\s*([^\d\s]\S*)?\s*$")
 
 LONGEST_SECONDS = 3660 * 86400
-"""Ten years: longer is a slip of the finger."""
+"""Ten years: anything longer is a typing error."""
 
 _RATES = {"bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
 _TIMES = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -31,7 +31,7 @@ def _parse(value: object, units: Mapping[str, float], what: str, like: str) -> f
     if unit not in units:
         raise ValueError(f"unknown unit `{unit}`; {what} is written in {', '.join(units)}")
     if len(number) > 20:
-        raise ValueError(f"is out of all bounds; {what} looks like `{like}`")
+        raise ValueError(f"has too many digits; {what} looks like `{like}`")
     result = float(number) * units[unit]
     if result < 0:
         raise ValueError(f"must not be negative: `{value}`")

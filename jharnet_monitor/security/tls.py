@@ -1,8 +1,8 @@
-"""An authority of the district's own and the hub's certificate from it; reading both again.
+"""Makes and reads the district's own certificate authority and the hub's certificate.
 
-The certificates keep to RFC 5280, so that OpenSSL's strict mode (Python 3.13) and Chrome accept
-them once the authority is trusted: names stand in subjectAltName, key identifiers are there, basic
-constraints are critical.
+The certificates follow RFC 5280, so that OpenSSL's strict mode (Python 3.13) and Chrome accept
+them once the authority is trusted: names in subjectAltName, key identifiers, critical basic
+constraints.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from jharnet_monitor.security.tokens import check_private, write_secret
 
 AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 825
-"""The longest that Apple's and, for public ones, other clients accept."""
+"""The longest validity that Apple's clients accept."""
 BACKDATED = timedelta(days=1)
-"""A block's clock may be behind."""
+"""The clock of a block office may be slow."""
 
 
 class Pair(Protocol):
@@ -37,7 +37,7 @@ class Pair(Protocol):
 
     @property
     def certificate(self) -> Path:
-        """PEM, with those who signed it behind."""
+        """PEM, followed by the certificates that signed it."""
 
     @property
     def key(self) -> Path:
@@ -49,18 +49,18 @@ Key = ec.EllipticCurvePrivateKey
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where `tls init` puts what it makes."""
+    """The files that `tls init` writes."""
 
     directory: Path
 
     @property
     def authority(self) -> Path:
-        """Certificate of the authority: agents and browsers trust it."""
+        """The authority's certificate, which agents and browsers trust."""
         return self.directory / "ca.pem"
 
     @property
     def authority_key(self) -> Path:
-        """Key of the authority: needed only to renew, best kept offline."""
+        """The authority's key: needed only for renewals, best kept offline."""
         return self.directory / "ca.key"
 
     @property
@@ -75,7 +75,7 @@ class Files:
 
 
 def make_authority(files: Files, district: str, now: datetime) -> None:
-    """Write a new authority's certificate and key; raises `UserError` if one is there."""
+    """Write a new authority's certificate and key; raises `UserError` if there is one already."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"jharnet-monitor {district}"[:64])])
     usage = _usage(signs_certificates=True)
@@ -94,9 +94,9 @@ def make_certificate(
     files: Files, names: Sequence[str], addresses: Sequence[IPv4Address | IPv6Address],
     now: datetime,
 ) -> None:  # fmt: skip
-    """Write the hub's certificate for host names and IP addresses, and a new key.
+    """Write a new key and certificate of the hub, for host names and IP addresses.
 
-    What was there is replaced; raises `UserError` without the authority's files.
+    Replaces existing ones. Raises `UserError` without the authority's files.
     """
     authority = read_certificate(files.authority)
     signer = read_key(files.authority_key)
@@ -162,11 +162,11 @@ def read_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificates(raw)[0]
     except ValueError as error:
-        raise UserError(f"{path}: holds no PEM certificate") from error
+        raise UserError(f"{path}: contains no PEM certificate") from error
 
 
 def certificate_expires(path: Path) -> datetime:
-    """When a certificate ends, UTC; raises `UserError`."""
+    """When a certificate expires, in UTC; raises `UserError`."""
     return read_certificate(path).not_valid_after_utc
 
 
@@ -182,28 +182,28 @@ def certificate_hosts(path: Path) -> list[str]:
 
 
 def read_key(path: Path) -> Key:
-    """An EC key of our own making; raises `UserError`."""
+    """An EC key as `tls init` makes it; raises `UserError`."""
     key = _load_key(path)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise UserError(f"{path}: is not a key that `tls init` made")
+        raise UserError(f"{path}: is not a key made by `tls init`")
     return key
 
 
 def check_pair(certificate: Path, key: Path) -> None:
-    """Raise `UserError` unless the key is the certificate's own and nobody else may read it."""
+    """Raise `UserError` unless the key is the certificate's and only its owner can read it."""
     public = read_certificate(certificate).public_key()
     if _der(public) != _der(_load_key(key).public_key()):
         raise UserError(f"{key}: is not the key of {certificate}; name two that belong together")
 
 
 def server_context(pair: Pair) -> ssl.SSLContext:
-    """TLS 1.2 or newer for a server; raises `UserError`."""
+    """A server's context for TLS 1.2 or newer; raises `UserError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(pair.certificate, pair.key)
     except (OSError, ssl.SSLError) as error:
-        raise UserError(f"{pair.certificate}: cannot be served with {pair.key}: {error}") from error
+        raise UserError(f"{pair.certificate}: cannot be used with {pair.key}: {error}") from error
     return context
 
 
@@ -212,7 +212,7 @@ def _load_key(path: Path) -> PrivateKeyTypes:
     try:
         return serialization.load_pem_private_key(raw, password=None)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: holds no PEM key without a passphrase") from error
+        raise UserError(f"{path}: contains no PEM key without a passphrase") from error
 
 
 def _der(key: PublicKeyTypes) -> bytes:

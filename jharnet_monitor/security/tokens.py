@@ -1,7 +1,7 @@
-"""Tokens and the files that hold secrets.
+"""Tokens, and the files that contain secrets.
 
-A token has 256 random bits, so a plain SHA-256 of it cannot be guessed back and costs the hub
-nothing to check; slow hashes (scrypt, Argon2) are for passwords that people choose.
+A token has 256 random bits, so a plain SHA-256 of it cannot be reversed by guessing and is cheap
+to check; slow hashes (scrypt, Argon2) are for passwords that people choose.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MAX_SECRET_BYTES = 4096
 
 
 def make_token() -> str:
-    """A new token: 43 characters that may stand in an address."""
+    """A new token: 43 characters that are safe in a URL."""
     return secrets.token_urlsafe(32)
 
 
 def hash_token(token: str) -> str:
-    """What the hub keeps of a token.
+    """The hash of a token, which is all that the hub stores of it.
 
     >>> hash_token("abc")
     'sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
@@ -38,31 +38,31 @@ def hash_token(token: str) -> str:
 
 
 def matches(token: str, hash_file: Path) -> bool:
-    """Whether a token is the one whose hash the file keeps; takes the same time either way.
+    """Whether a token has the hash in the file; takes the same time either way.
 
-    The file is read each time, so that a new token needs no reload. One that cannot be used
-    admits nobody and is logged.
+    The file is read each time, so that a new token needs no reload. A file that cannot be used
+    is logged and matches no token.
     """
     try:
         kept = read_token_hash(hash_file)
     except UserError as error:
-        _log.error("no agent can be admitted by this token file: %s", error)
+        _log.error("unusable token file, agents are rejected: %s", error)
         return False
     return hmac.compare_digest(hash_token(token).encode(), kept.encode())
 
 
 def read_token_hash(path: Path) -> str:
-    """The hash in a `token_hash_file`; raises `UserError` with what to do."""
+    """The hash in a `token_hash_file`; raises `UserError` with the remedy."""
     kept = read_secret(path)
     if not re.fullmatch(PREFIX + "[0-9a-f]{64}", kept):
         raise UserError(
-            f"{path}: holds no token hash; make it with `jharnet-monitor token OFFICE --force`"
+            f"{path}: contains no token hash; make it with `jharnet-monitor token OFFICE --force`"
         )
     return kept
 
 
 def read_secret(path: Path) -> str:
-    """The text of a secret file; raises `UserError` if others may read it, or it is no secret."""
+    """The one line in a secret file; raises `UserError` if others can read it or it has no line."""
     try:
         with path.open("rb") as file:
             check_private(path, os.fstat(file.fileno()))
@@ -74,31 +74,31 @@ def read_secret(path: Path) -> str:
     try:
         text = raw.decode("utf-8").strip()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: must hold one line of text") from error
+        raise UserError(f"{path}: must contain one line of text") from error
     if not text:
         raise UserError(f"{path}: is empty")
     if len(raw) > MAX_SECRET_BYTES or "\n" in text:
-        raise UserError(f"{path}: must hold one line of text")
+        raise UserError(f"{path}: must contain one line of text")
     return text
 
 
 def check_private(path: Path, status: os.stat_result) -> None:
-    """Raise `UserError` when anyone but the owner may read or write the file."""
+    """Raise `UserError` if anyone but its owner can read or write the file."""
     if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path}: is no file")
+        raise UserError(f"{path}: is not a file")
     if status.st_mode & 0o077 and not _kept_by_systemd(path):
         mode = stat.S_IMODE(status.st_mode)
-        raise UserError(f"{path}: may be used by others (mode {mode:o}); run `chmod 600 {path}`")
+        raise UserError(f"{path}: can be used by others (mode {mode:o}); run `chmod 600 {path}`")
 
 
 def _kept_by_systemd(path: Path) -> bool:
-    """Whether it is a credential of this service: systemd.exec(5) guards those by an ACL."""
+    """Whether it is a credential of this service, which systemd.exec(5) protects by an ACL."""
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     return directory is not None and path.absolute().is_relative_to(directory)
 
 
 def _make_directory(directory: Path) -> None:
-    """Like `mkdir -p`, mode 700; what root makes belongs to the owner of the directory above."""
+    """Like `mkdir -p` with mode 700; a directory made by root gets the owner of its parent."""
     if directory.is_dir():
         return
     _make_directory(directory.parent)
@@ -109,16 +109,16 @@ def _make_directory(directory: Path) -> None:
 
 
 def _give_to_owner(descriptor: int, directory: Path) -> None:
-    """What root makes in a service's directory must be readable by that service."""
+    """Give a file made by root to the directory's owner, the service that has to read it."""
     if os.geteuid() == 0:
         owner = directory.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
-    """Write a file that only its owner may read, whole or not at all.
+    """Write a file that only its owner can read, completely or not at all.
 
-    Raises `UserError` if it exists and `replace` is not given, or cannot be written.
+    Raises `UserError` if it exists and `replace` is not set, or if it cannot be written.
     """
     if path.exists() and not replace:
         raise UserError(f"{path}: exists already; give --force to replace it")

@@ -1,4 +1,4 @@
-"""Talks to a running hub for the commands that a person gives by hand."""
+"""The client of the hub's API, for commands."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import aiohttp
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import TemporaryError, UserError
-from jharnet_monitor.wire.connect_errors import certificate_fault, why
+from jharnet_monitor.wire.connect_errors import certificate_fault, describe_error
 
 SLOW_SECONDS = 1800.0
-"""A heavy probe may wait for its turn."""
+"""A heavy probe may wait this long for its turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubClient:
-    """The hub's address and what opens its doors."""
+    """The hub's address, the API's token and the authority to trust."""
 
     base: str
     token: str | None
@@ -29,7 +29,7 @@ class HubClient:
 
     @classmethod
     def from_config(cls, config: Config) -> HubClient:
-        """The hub that this configuration describes, on this machine or its listen address."""
+        """The client for this configuration's hub, at its listen address or on this machine."""
         hub = config.hub
         host = "127.0.0.1" if hub.host in ("0.0.0.0", "::", "") else hub.host  # noqa: S104
         scheme = "https" if hub.tls else "http"
@@ -54,8 +54,8 @@ class HubClient:
         if not self.base.startswith("https") or self.ca is None:
             return True
         context = ssl.create_default_context(cafile=str(self.ca))
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the hub's own file is the anchor
-        context.check_hostname = False  # it listens on an address, its certificate has names
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # `ca` is the hub's certificate
+        context.check_hostname = False  # the listen address need not be in the certificate
         return context
 
     async def _request(self, method: str, path: str, body: Any) -> Any:
@@ -71,15 +71,15 @@ class HubClient:
             raise self._unanswered(error) from error
 
     def _unanswered(self, error: Exception) -> UserError | TemporaryError:
-        """One line on a hub that was not reached, with what to do next."""
+        """The error for a hub that did not answer, with what to do next."""
         if certificate_fault(error) is not None:
             return UserError(
                 f"the hub at {self.base} shows another certificate than {self.ca}: restart the "
                 "hub, so that it uses the one that its configuration names"
             )
         return TemporaryError(
-            f"no hub answers at {self.base} ({why(error)}): is it running? Start it with "
-            "`jharnet-monitor run --config FILE`; its address is `hub.listen` in that file"
+            f"no hub answers at {self.base} ({describe_error(error)}): is it running? Start it "
+            "with `jharnet-monitor run --config FILE`; its address is `hub.listen` in that file"
         )
 
     async def _read(self, answer: aiohttp.ClientResponse) -> Any:

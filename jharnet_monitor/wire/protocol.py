@@ -8,8 +8,9 @@ From then on either side may send a frame; every frame is a JSON object with a `
 - both: `channel` (a message of a running probe), `closed` (the end of a channel)
 
 A browser (the join page) cannot set a header on a WebSocket: it offers the subprotocols `jharnet`
-and `bearer.TOKEN`, of which the hub answers only the first, and it says `"kind": "browser"`. Nor
-can it read why it was refused, so it is told by the close codes below.
+and `bearer.TOKEN`, of which the hub accepts only the first, and its `hello` has
+`"kind": "browser"`. It cannot read the status of a refusal either, so it gets the close codes
+below.
 
 Sizes and rates are bounded here, so that neither side can exhaust the other.
 """
@@ -40,9 +41,9 @@ AGENTS_OWN_SERIES = frozenset(key for key, one in series().items() if one.route.
 nobody else can, so that no figure rests on one end's word alone."""
 HEARTBEAT_SECONDS = 2.0
 FRESH_SECONDS = 5.5
-"""An agent that was heard from within this long is there; later its silence is evidence."""
+"""An agent that was heard within this long is alive; after it, its silence is evidence."""
 SILENCE_SECONDS = 12.0
-"""Without a frame for this long a session is dead, whatever TCP believes."""
+"""Without a frame for this long a session is dead, whatever TCP says."""
 
 SUBPROTOCOL = "jharnet"
 BEARER_PREFIX = "bearer."
@@ -50,15 +51,15 @@ CLOSE_WRONG_TOKEN = 4401
 CLOSE_ELSEWHERE = 4408
 """Another page has joined for the same office."""
 CLOSE_NOT_NEEDED = 4409
-"""The office has an agent program, which tells more than a page can."""
+"""The office has an agent program, which can do more than a page."""
 
 
 class ProtocolError(Exception):
-    """The other side sent what the protocol does not have."""
+    """The other side violated the protocol."""
 
 
 class FrameSocket(Protocol):
-    """What is needed of a WebSocket, at either end."""
+    """The part of a WebSocket that is used, at either end."""
 
     async def send_str(self, data: str) -> None:
         """Send a text frame."""
@@ -98,7 +99,7 @@ class SessionChannel:
         await self._channels.send({"type": "channel", "id": self.number, "data": dict(message)})
 
     async def receive(self) -> dict[str, Any]:
-        """The next message, also one that came before the end; raises `ChannelClosed`."""
+        """The next message, even after the end if it came before; raises `ChannelClosed`."""
         if self._closed is not None and self._inbox.empty():
             raise ChannelClosed(self._closed)
         message = await self._inbox.get()
@@ -107,7 +108,7 @@ class SessionChannel:
         return message
 
     async def close(self, reason: str = "done") -> None:
-        """End the channel at both ends; idempotent, and never fails."""
+        """End the channel at both ends; idempotent, never raises."""
         if self._closed is None:
             self.end(reason)
             try:
@@ -116,7 +117,7 @@ class SessionChannel:
                 log.debug("channel %d: the session was gone before it closed", self.number)
 
     def put(self, message: dict[str, Any]) -> None:
-        """Take a message from the other side; a flood ends the channel."""
+        """Queue a message from the other side; too many waiting ones end the channel."""
         if self._closed is not None:
             return
         if self._inbox.qsize() < MAX_QUEUED:
@@ -125,7 +126,7 @@ class SessionChannel:
             self._channels.soon(self.close("too many messages"))
 
     def end(self, reason: str) -> None:
-        """Mark the end; what was received before can still be read."""
+        """Mark the channel as ended; what was received before can still be read."""
         if self._closed is None:
             self._closed = reason
             self._channels.forget(self.number)
@@ -152,7 +153,10 @@ class Channels:
             raise ChannelClosed(f"session lost: {error}") from error
 
     def new(self, number: int | None = None) -> SessionChannel:
-        """A channel with the next number, or with the number that the other side chose."""
+        """Open a channel with the next number, or with the one that the other side chose.
+
+        Raises `ProtocolError` when too many are open.
+        """
         if len(self._open) >= MAX_CHANNELS:
             raise ProtocolError(f"more than {MAX_CHANNELS} channels at once")
         channel = SessionChannel(self, next(self._numbers) if number is None else number)
@@ -165,7 +169,7 @@ class Channels:
             return False
         channel = self._open.get(frame.get("id", 0))
         if channel is None:
-            return True  # it was closed at this end while the frame was under way
+            return True  # this end closed it while the frame was in flight
         data = frame.get("data")
         if frame["type"] == "closed":
             channel.end(str(frame.get("why", "closed"))[:200])
@@ -176,17 +180,17 @@ class Channels:
         return True
 
     def soon(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something of a channel's beside the reading of frames."""
+        """Run a channel's work in the background, beside the reading of frames."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def forget(self, number: int) -> None:
-        """A channel ended."""
+        """Remove a channel that ended."""
         self._open.pop(number, None)
 
     def end(self, reason: str) -> None:
-        """The session is gone: every channel ends."""
+        """End every channel, as the session is gone."""
         self._ended = reason
         for channel in list(self._open.values()):
             channel.end(reason)
