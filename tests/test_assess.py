@@ -14,7 +14,7 @@ from scipy import special
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.line.assess import Basis, Seen, assess, policy_of
-from jharnet_monitor.judge.outages.availability import account
+from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.statistics import incomplete_beta as beta
 from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.report.data.assessment_json import judged
@@ -157,7 +157,7 @@ def _tests(rate: float, count: int = 25, **conditions: Any) -> list[Measurement]
 
 def _assessed(tests: list[Measurement]) -> dict[str, Any]:
     config = made_up.config(2)
-    known = account([], WEEK.start, WEEK.end)
+    known = state_times([], WEEK.start, WEEK.end)
     seen = Seen(known, tests, [0.0] * 25, [86400.0] * 25, 25 * 1440, 25)
     return judged(assess(config, config.offices[0], seen))
 

@@ -19,7 +19,7 @@ from jharnet_monitor.judge.conference.drill import held, mark
 from jharnet_monitor.judge.line import capacity
 from jharnet_monitor.judge.line.assess import Seen, assess
 from jharnet_monitor.judge.line.traffic import other
-from jharnet_monitor.judge.outages.availability import Account, account
+from jharnet_monitor.judge.outages.availability import StateTimes, state_times
 from jharnet_monitor.judge.statistics import intervals as stats
 from jharnet_monitor.model import OfficeState, format_utc
 from jharnet_monitor.report.data.aggregate import OUT, clipped, conference, outages
@@ -73,7 +73,7 @@ def _office(evidence: Evidence, office: Office, until: datetime) -> dict[str, An
     available, down = _states(evidence, office.id, until)
     lost, sent, minutes = evidence.minutes[office.id].packets(len(evidence.period.days))
     seen = Seen(
-        account=available,
+        state_times=available,
         tests=evidence.tests(office.id),
         lost=lost.tolist(),
         sent=sent.tolist(),
@@ -121,11 +121,13 @@ def _lists(columns: tuple[Any, Any]) -> tuple[list[int], list[float]]:
     return columns[0].tolist(), columns[1].tolist()
 
 
-def _states(evidence: Evidence, office: str, until: datetime) -> tuple[Account, tuple[Outage, ...]]:
+def _states(
+    evidence: Evidence, office: str, until: datetime
+) -> tuple[StateTimes, tuple[Outage, ...]]:
     """Time by state up to `until`; a hub that stopped tells no further change."""
     start = evidence.period.start
     held = clipped(spans(_known(evidence, office), known_until(evidence, until)), start, until)
-    return account(held, start, max(start, until)), tuple(outages(office, held, until))
+    return state_times(held, start, max(start, until)), tuple(outages(office, held, until))
 
 
 def _known(evidence: Evidence, office: str) -> list[Any]:
@@ -146,7 +148,7 @@ def every_outage(evidence: Evidence, until: datetime) -> Iterator[Outage]:
         yield from _states(evidence, office.id, until)[1]
 
 
-def _availability(available: Account, down: Sequence[Outage]) -> dict[str, Any]:
+def _availability(available: StateTimes, down: Sequence[Outage]) -> dict[str, Any]:
     bounds = available.bounds
     return {
         "ratio": rounded(available.availability),

@@ -10,7 +10,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.outages.state import (
     AgentPresence,
-    Evidence,
+    LiveEvidence,
     live_state,
 )
 from jharnet_monitor.model import OfficeState
@@ -45,7 +45,7 @@ class Change:
     office: str
     state: OfficeState
     at: datetime
-    evidence: Evidence
+    evidence: LiveEvidence
     first: bool
     """Nothing was known of the office before."""
 
@@ -103,9 +103,9 @@ class StateTracker:
     def _just_back(self, office: str) -> bool:
         return self.clock.monotonic() - self.offices[office].router_since < SETTLE_SECONDS
 
-    def _evidence(self, office: Office) -> Evidence:
+    def _evidence(self, office: Office) -> LiveEvidence:
         seen = self.offices[office.id]
-        return Evidence(
+        return LiveEvidence(
             router=seen.router,
             pc=seen.pc,
             agent=self._presence(office, seen),

@@ -15,7 +15,7 @@ from jharnet_monitor.config.schema import Config, Office
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.judge.line import capacity
 from jharnet_monitor.judge.line.traffic import Ways
-from jharnet_monitor.judge.outages.availability import Account
+from jharnet_monitor.judge.outages.availability import StateTimes
 from jharnet_monitor.judge.statistics import intervals as stats
 from jharnet_monitor.judge.statistics.intervals import Days, Interval
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
@@ -38,7 +38,7 @@ class Basis(StrEnum):
 class Seen:
     """What was measured of one office over the stretch that is judged."""
 
-    account: Account
+    state_times: StateTimes
     tests: Sequence[Measurement] = ()
     """Speed tests of the JharNet line that gave a result, by their beginning."""
     lost: Sequence[float] = ()
@@ -140,10 +140,10 @@ def contracts(office: Office) -> tuple[float | None, float | None]:
 def _line(
     office: Office, seen: Seen, delivered: tuple[Interval | None, Interval | None]
 ) -> capacity.Line:
-    known = seen.account.up + seen.account.down
+    known = seen.state_times.up + seen.state_times.down
 
     def part(state: OfficeState) -> float:
-        return seen.account.of(state) / known if known else 0.0
+        return seen.state_times.of(state) / known if known else 0.0
 
     return capacity.Line(
         delivered=delivered,

@@ -16,7 +16,7 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.line.assess import Seen, assess
 from jharnet_monitor.judge.line.traffic import Traffic, other
-from jharnet_monitor.judge.outages.availability import account
+from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics import intervals as stats
 from jharnet_monitor.judge.statistics.intervals import Days
@@ -177,7 +177,7 @@ class Collector:
         return OfficeSummary(
             office=self.office,
             conference=conference(self._calls, self.config.district),
-            account=account(held, self.period.start, self.until),
+            state_times=state_times(held, self.period.start, self.until),
             outages=tuple(outages(self.office.id, held, self.until)),
             down=speed(self._by_day(line, "down"), down, share, quiet=quiet),
             up=speed(self._by_day(line, "up"), up, share, quiet=quiet),
@@ -199,7 +199,7 @@ class Collector:
         start = datetime.combine(self.judged_from, time(), self._zone)
         known = [(day, tally) for day, tally in sorted(self._latency.items()) if tally.sent]
         seen = Seen(
-            account=account(clipped(spans, start, self.until), start, self.until),
+            state_times=state_times(clipped(spans, start, self.until), start, self.until),
             tests=sorted(self._tests, key=lambda test: test.started_at),
             lost=[tally.sent - tally.received for _, tally in known],
             sent=[tally.sent for _, tally in known],

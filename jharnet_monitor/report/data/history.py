@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.calendar.windows import office_windows, placed
-from jharnet_monitor.judge.outages.availability import account
+from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import RETEST, Outcome
 from jharnet_monitor.report.data.aggregate import clipped, conference, speed
@@ -62,7 +62,7 @@ def history(
             name=period.name,
             start=period.start,
             conference=conference(calls[first:after], config.district),
-            account=account(held, period.start, period.end),
+            state_times=state_times(held, period.start, period.end),
             down=speed(days, contracted, config.thresholds.delivered, quiet=quiet),
         )
 

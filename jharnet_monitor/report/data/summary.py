@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.outages.availability import Account
+from jharnet_monitor.judge.outages.availability import StateTimes
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import OfficeState
@@ -133,7 +133,7 @@ class Point:
     name: str
     start: datetime
     conference: Conference
-    account: Account
+    state_times: StateTimes
     down: Speed
 
 
@@ -142,7 +142,7 @@ class OfficeSummary:
     """One office over the period."""
 
     office: Office
-    account: Account
+    state_times: StateTimes
     conference: Conference = Conference()
     outages: tuple[Outage, ...] = ()
     down: Speed = Speed()
@@ -173,7 +173,7 @@ class OfficeSummary:
     @property
     def measured(self) -> bool:
         """Whether anything at all was measured."""
-        known = self.account.availability is not None
+        known = self.state_times.availability is not None
         return known or self.latency.minutes > 0 or self.conference.tests + self.down.tests > 0
 
 
