@@ -20,7 +20,7 @@ from jharnet_monitor.judge.line import capacity
 from jharnet_monitor.judge.line.assess import Seen, assess
 from jharnet_monitor.judge.line.traffic import other
 from jharnet_monitor.judge.outages.availability import StateTimes, state_times
-from jharnet_monitor.judge.statistics import intervals as stats
+from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.model import OfficeState, format_utc
 from jharnet_monitor.report.data.aggregate import OUT, clipped, conference, outages
 from jharnet_monitor.report.data.assessment_json import interval, judged, rounded
@@ -92,7 +92,7 @@ def _office(evidence: Evidence, office: Office, until: datetime) -> dict[str, An
 
 def _conference(evidence: Evidence, calls: Conference) -> dict[str, Any]:
     wanted = evidence.config.thresholds.grade
-    share = stats.share(
+    share = intervals.share(
         [evidence.day(at) for at, _ in calls.grades], [grade >= wanted for _, grade in calls.grades]
     )
     return {
@@ -108,12 +108,12 @@ def _conference(evidence: Evidence, calls: Conference) -> dict[str, Any]:
 
 def _latency(evidence: Evidence, office: str) -> dict[str, Any]:
     minutes = evidence.minutes[office]
-    p50 = stats.grouped(*_lists(minutes.of("rtt_p50_seconds")))
-    jitter = stats.grouped(*_lists(minutes.of("jitter_seconds")))
+    p50 = intervals.group_by_day(*_lists(minutes.of("rtt_p50_seconds")))
+    jitter = intervals.group_by_day(*_lists(minutes.of("jitter_seconds")))
     return {
-        "p50": interval(stats.median(p50)),
-        "p95": interval(stats.quantile(p50, 0.95)),
-        "jitter": interval(stats.median(jitter)),
+        "p50": interval(intervals.median(p50)),
+        "p95": interval(intervals.quantile(p50, 0.95)),
+        "jitter": interval(intervals.median(jitter)),
     }
 
 
@@ -175,7 +175,7 @@ def _drill(drill: Mapping[str, Any], config: Config) -> dict[str, Any]:
         "offices": len(rows),
         "joined": len(joined),
         "able": able,
-        "share": interval(stats.wilson(able, len(joined))),
+        "share": interval(intervals.wilson_interval(able, len(joined))),
     }
 
 

@@ -1,5 +1,5 @@
-"""How often the intervals hold the truth, and how often the judgement is right, over histories of
-4 to 12 weeks whose truth is known.
+"""How often the intervals contain the true value, and how often the verdict is right, over
+simulated histories of 4 to 12 weeks.
 
 Run: python -m tests.bench.judge [--quick] [--json FILE] [--seed N]
 """
@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jharnet_monitor.judge.line.capacity import Verdict, judge
-from jharnet_monitor.judge.statistics import intervals as stats
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import Interval
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.histories import (
     MARKS,
@@ -31,8 +32,8 @@ from tests.histories import (
 HISTORIES = 2000
 
 
-def _covers(found: stats.Interval | None, truth: float) -> bool | None:
-    """Whether an interval holds the truth; None where there is none."""
+def _covers(found: Interval | None, truth: float) -> bool | None:
+    """Whether an interval contains the true value; None if there is no interval."""
     if found is None or found.low is None or found.high is None:
         return None
     return found.low <= truth <= found.high
@@ -42,19 +43,19 @@ def _hits(one: Samples) -> dict[str, bool | None]:
     numbers = [n for n, day in enumerate(one.days.by_day) for _ in day]
     values = np.concatenate(one.days.by_day)
     return {
-        "mean": _covers(stats.mean(one.days), one.mean),
-        "median": _covers(stats.median(one.days), one.median),
-        "share": _covers(stats.share(numbers, (values > one.mark).tolist()), one.share),
-        "P5": _covers(stats.fifth_percentile(one.days), one.p5),
+        "mean": _covers(intervals.mean(one.days), one.mean),
+        "median": _covers(intervals.median(one.days), one.median),
+        "share": _covers(intervals.share(numbers, (values > one.mark).tolist()), one.share),
+        "P5": _covers(intervals.fifth_percentile(one.days), one.p5),
     }
 
 
 def _false_change(rng: np.random.Generator, count: int) -> float:
-    """How often a change is called significant where there is none."""
+    """How often a change is called significant although there is none."""
     wrong = 0
     for _ in range(count):
         days, spread = int(rng.integers(6, 25)), float(rng.uniform(0.02, 0.3))
-        found = stats.change(
+        found = intervals.change(
             samples(rng, days, spread=spread).days, samples(rng, days, spread=spread).days
         )
         wrong += found is not None and (found.above(0) or found.below(0))
@@ -68,7 +69,7 @@ def coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
         for name, hit in _hits(samples(rng, int(rng.integers(4, 13)) * 6)).items():
             if hit is not None:
                 hits[name].append(hit)
-    slack = 0.0 if count >= HISTORIES else 0.02  # a quick run sees a fifth of the histories
+    slack = 0.0 if count >= HISTORIES else 0.02  # a quick run has a fifth of the histories
     for name in ("mean", "median", "share"):
         rate = sum(hits[name]) / len(hits[name])
         yield within(
@@ -86,7 +87,7 @@ def coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
     covered = []
     for _ in range(count):
         held, p95 = traffic(rng, int(rng.integers(4, 13)) * 6)
-        hit = _covers(stats.quantile(held, 0.95), p95)
+        hit = _covers(intervals.quantile(held, 0.95), p95)
         if hit is not None:
             covered.append(hit)
     yield within(
@@ -96,7 +97,7 @@ def coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
 
 
 def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
-    """The rows on the judgement, after a table of what was said of what."""
+    """The rows on the verdict, after a table of verdicts by truth."""
     said: Counter[tuple[Verdict, Verdict]] = Counter()
     for history in histories(rng, count, marginal=False):
         said[history.truth, judge(history.line, history.policy, MARKS, TARIFF).main] += 1

@@ -16,8 +16,8 @@ from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.judge.line import capacity
 from jharnet_monitor.judge.line.traffic import Ways
 from jharnet_monitor.judge.outages.availability import StateTimes
-from jharnet_monitor.judge.statistics import intervals as stats
-from jharnet_monitor.judge.statistics.intervals import Days, Interval
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 
 WAYS = ("down", "up")
@@ -148,7 +148,7 @@ def _line(
     return capacity.Line(
         delivered=delivered,
         contracted=contracts(office),
-        loss=stats.proportion(seen.lost, seen.sent, n=seen.minutes),
+        loss=intervals.proportion(seen.lost, seen.sent, n=seen.minutes),
         link_down=part(OfficeState.LINK_DOWN),
         power_down=part(OfficeState.POWER_DOWN),
         lan_down=part(OfficeState.LAN_DOWN),
@@ -174,7 +174,9 @@ def _delivered(config: Config, tests: Sequence[Measurement], way: str) -> Delive
     if not found[basis].least.n:
         return Delivered()
     rates = found[basis]
-    return Delivered(rates.bounded(stats.median), rates.bounded(stats.fifth_percentile), basis)
+    return Delivered(
+        rates.bounded(intervals.median), rates.bounded(intervals.fifth_percentile), basis
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +186,8 @@ class _Rates:
     A test whose own pace held it back tells only what the line carries at least.
     """
 
-    least: Days
-    most: Days
+    least: DailySamples
+    most: DailySamples
 
     @classmethod
     def of(
@@ -195,13 +197,13 @@ class _Rates:
         days = [_day(test.started_at, district) for test in held]
         rates = [test.values[quantity] for test in held]
         open_ = [bool(test.conditions.get(at_least)) for test in held]
-        least = stats.grouped(days, rates)
+        least = intervals.group_by_day(days, rates)
         if not any(open_):
             return cls(least, least)
         most = [float("inf") if held else rate for rate, held in zip(rates, open_, strict=True)]
-        return cls(least, stats.grouped(days, most))
+        return cls(least, intervals.group_by_day(days, most))
 
-    def bounded(self, figure: Callable[[Days], Interval | None]) -> Interval | None:
+    def bounded(self, figure: Callable[[DailySamples], Interval | None]) -> Interval | None:
         """A quantile between its lower bound at least and its upper bound at most."""
         found = figure(self.least)
         if self.most is self.least or found is None or found.low is None:

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config.district import District
 from jharnet_monitor.judge.calendar.hours import in_busy_hour, in_office_hours
-from jharnet_monitor.judge.statistics import intervals as stats
-from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES, Interval
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import MIN_P5_DAYS, MIN_P5_SAMPLES, Interval
 
 LOW = 0.05
 
@@ -74,15 +74,15 @@ def by_slot(
 
 def _delivered(tests: Sequence[RateTest], zone: ZoneInfo, limit: float | None) -> Delivered | None:
     days: list[date] = [test.at.astimezone(zone).date() for test in tests]
-    samples = stats.grouped(days, [test.rate for test in tests])
-    middle = stats.median(samples)
+    samples = intervals.group_by_day(days, [test.rate for test in tests])
+    middle = intervals.median(samples)
     if middle is None:
         return None
-    enough = middle.n >= P5_SAMPLES and middle.days >= P5_DAYS
+    enough = middle.n >= MIN_P5_SAMPLES and middle.days >= MIN_P5_DAYS
     return Delivered(
         tests=middle.n,
         days=middle.days,
         median=middle,
-        p5=stats.quantile(samples, LOW) if enough else None,
-        below=None if limit is None else stats.share(days, [t.rate < limit for t in tests]),
+        p5=intervals.quantile(samples, LOW) if enough else None,
+        below=None if limit is None else intervals.share(days, [t.rate < limit for t in tests]),
     )

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from jharnet_monitor.config.district import District
 from jharnet_monitor.judge.calendar.windows import conference_windows, office_windows, placed
-from jharnet_monitor.judge.statistics import intervals as stats
-from jharnet_monitor.judge.statistics.intervals import Days, Interval
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 
 Numbers = NDArray[np.float64]
 SHARE = 0.95
@@ -75,7 +75,7 @@ def other(traffic: Traffic, district: District, days: Iterable[date]) -> Ways:
     for planned in district.conferences:
         held = conference_windows(planned, district.office_hours, zone, every)
         kept &= (placed(end, held) < 0) & (placed(begin, held) < 0)
-    first, second = (stats.quantile(_days(day[kept], way[kept]), SHARE) for way in (down, up))
+    first, second = (intervals.quantile(_days(day[kept], way[kept]), SHARE) for way in (down, up))
     return first, second
 
 
@@ -86,8 +86,8 @@ def proven(found: Interval | None) -> bool:
     return found.days >= FEWEST_DAYS and bool(np.isfinite(found.high))
 
 
-def _days(day: NDArray[np.int64], values: Numbers) -> Days:
+def _days(day: NDArray[np.int64], values: Numbers) -> DailySamples:
     """Samples by the number of their day."""
     order = np.argsort(day, kind="stable")
     ends = np.flatnonzero(np.diff(day[order])) + 1
-    return Days(tuple(np.split(values[order], ends))) if len(day) else Days(())
+    return DailySamples(tuple(np.split(values[order], ends))) if len(day) else DailySamples(())

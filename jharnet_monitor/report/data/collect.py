@@ -18,8 +18,8 @@ from jharnet_monitor.judge.line.assess import Seen, assess
 from jharnet_monitor.judge.line.traffic import Traffic, other
 from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.judge.statistics import intervals as stats
-from jharnet_monitor.judge.statistics.intervals import Days
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import DailySamples
 from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.report.data.aggregate import (
     by_day,
@@ -231,8 +231,8 @@ class Collector:
             return _of_days(found, list(self._daily().values()))
         if found.p50 is None or found.p50 <= self.config.thresholds.rtt:
             return found
-        samples = Days(tuple(np.asarray(tally.p50) for tally in days if tally.p50))
-        return replace(found, median=stats.median(samples))
+        samples = DailySamples(tuple(np.asarray(tally.p50) for tally in days if tally.p50))
+        return replace(found, median=intervals.median(samples))
 
     def _by_day(self, tests: Iterable[SpeedTest], way: str) -> list[list[float]]:
         return by_day(((test.at, getattr(test, way)) for test in tests), self._zone)

@@ -9,7 +9,7 @@ from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import contracts
 from jharnet_monitor.judge.line.by_time_of_day import Delivered, RateTest, Slot, by_slot
-from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES
+from jharnet_monitor.judge.statistics.intervals import MIN_P5_DAYS, MIN_P5_SAMPLES
 from jharnet_monitor.report.data.assessment_json import interval as claim
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import interval
@@ -26,8 +26,8 @@ def slots(summary: Summary, words: Words) -> dict[str, Any]:
         "note": words(
             "report.slots.note",
             delivered=texts.percent(marks.delivered),
-            samples=P5_SAMPLES,
-            days=P5_DAYS,
+            samples=MIN_P5_SAMPLES,
+            days=MIN_P5_DAYS,
         ),
         "head": [
             words("report.head.block"),
