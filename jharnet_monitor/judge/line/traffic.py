@@ -15,7 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jharnet_monitor.config.district import District
-from jharnet_monitor.judge.calendar.windows import conference_windows, office_windows, placed
+from jharnet_monitor.judge.calendar.windows import (
+    conference_windows,
+    office_windows,
+    window_indices,
+)
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 
@@ -70,11 +74,11 @@ def other(traffic: Traffic, district: District, days: Iterable[date]) -> Ways:
     begin = end - (seconds * 1000).astype(np.int64)
     every, zone = list(days), ZoneInfo(district.timezone)
     windows = office_windows(district, every)
-    day = placed(end, windows)
-    kept = (day >= 0) & (placed(begin, windows) >= 0) & (seconds <= LONGEST_SECONDS)
+    day = window_indices(end, windows)
+    kept = (day >= 0) & (window_indices(begin, windows) >= 0) & (seconds <= LONGEST_SECONDS)
     for planned in district.conferences:
         held = conference_windows(planned, district.office_hours, zone, every)
-        kept &= (placed(end, held) < 0) & (placed(begin, held) < 0)
+        kept &= (window_indices(end, held) < 0) & (window_indices(begin, held) < 0)
     first, second = (intervals.quantile(_days(day[kept], way[kept]), SHARE) for way in (down, up))
     return first, second
 
