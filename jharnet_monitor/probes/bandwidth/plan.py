@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from jharnet_monitor.judge.line.throughput import window_for
+from jharnet_monitor.judge.line.throughput import window_seconds
 from jharnet_monitor.probes.bandwidth.http_transfer import Limits
 from jharnet_monitor.probes.bandwidth.udp_hub import TRAIN_PACKETS
 from jharnet_monitor.probes.base import ProbeContext
@@ -62,7 +62,7 @@ class Plan:
                 seconds=seconds,
                 most_bytes=min(limits.most_bytes, int(filled)),
                 connections=connections,
-                window=window_for(idle_rtt),
+                window=window_seconds(idle_rtt),
                 silence=max(limits.silence, SILENT_ROUND_TRIPS * idle_rtt),
             )
 
