@@ -8,16 +8,17 @@ from statistics import NormalDist
 
 import numpy as np
 
-from jharnet_monitor.judge.line.capacity import Line, Marks, Policy, Verdict
+from jharnet_monitor.judge.line.need import NeedPolicy
+from jharnet_monitor.judge.line.verdict import Line, LineThresholds, LineVerdict
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 
-MARKS = Marks(delivered=0.8, loss=0.02, available=0.99, days=20)
+THRESHOLDS = LineThresholds(delivered=0.8, loss=0.02, available=0.99, days=20)
 CONTRACT = 4e6
 TARIFF = (2e6, 4e6, 8e6, 10e6, 16e6, 34e6)
 TRUTHS = (
-    Verdict.UPGRADE, Verdict.REPAIR, Verdict.LINE_QUALITY, Verdict.POWER, Verdict.LAN,
-    Verdict.NOTHING, Verdict.NOT_ENOUGH_EVIDENCE,
+    LineVerdict.UPGRADE, LineVerdict.REPAIR, LineVerdict.LINE_QUALITY, LineVerdict.POWER,
+    LineVerdict.LAN, LineVerdict.NOTHING, LineVerdict.NOT_ENOUGH_EVIDENCE,
 )  # fmt: skip
 _MOMENTS = NormalDist()
 
@@ -63,8 +64,8 @@ class History:
     """A line over some weeks, what it needs, and the verdict that is true."""
 
     line: Line
-    policy: Policy
-    truth: Verdict
+    policy: NeedPolicy
+    truth: LineVerdict
 
 
 def histories(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterator[History]:
@@ -95,9 +96,9 @@ def measured(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterato
     """
     for number in range(count):
         days = int(rng.integers(4, 13)) * 6
-        truth = (Verdict.UPGRADE, Verdict.NOTHING)[number % 2]
+        truth = (LineVerdict.UPGRADE, LineVerdict.NOTHING)[number % 2]
         need = rng.uniform(1.0 if marginal else 1.5, 3)
-        if truth is Verdict.NOTHING:
+        if truth is LineVerdict.NOTHING:
             need = rng.uniform(0.2, 1.0 if marginal else 0.65)
         held, p95 = traffic(rng, days)
         scale = need * CONTRACT * 0.7 / p95
@@ -114,30 +115,30 @@ def measured(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterato
         yield History(line, _policy(0.5), truth)
 
 
-def _history(rng: np.random.Generator, truth: Verdict, margin: float) -> History:
+def _history(rng: np.random.Generator, truth: LineVerdict, margin: float) -> History:
     days = int(rng.integers(4, 13)) * 6
     delivered, need = rng.uniform(0.95, 1.0), rng.uniform(0.4, 0.95 * (1 - margin))
     loss = rng.uniform(0, 0.02 * (1 - 2 * margin) if margin else 0.019)
     link = power = lan = 0.0
-    if truth is Verdict.UPGRADE:
+    if truth is LineVerdict.UPGRADE:
         need = rng.uniform(1.0 * (1 + margin), 3)
-    elif truth is Verdict.REPAIR:
+    elif truth is LineVerdict.REPAIR:
         need = rng.uniform(0.4, 3)
         kind = rng.random()
         if kind < 0.3:
             link = rng.uniform(0.011, 0.2)
-        elif kind < 0.6:  # the contract's mark is met and would meet the need, which is not met
+        elif kind < 0.6:  # the contract is kept and covers the need, but the need is not delivered
             delivered = rng.uniform(0.8 * (1 + margin / 2), 0.9)
             need = rng.uniform(delivered * (1 + margin), 1.0)
         else:
             delivered = rng.uniform(0.2, 0.8 * (1 - margin))
-    elif truth is Verdict.LINE_QUALITY:
+    elif truth is LineVerdict.LINE_QUALITY:
         loss, need = rng.uniform(0.02 * (1 + 4 * margin), 0.1), rng.uniform(0.4, 3)
-    elif truth is Verdict.POWER:
+    elif truth is LineVerdict.POWER:
         power = rng.uniform(0.011, 0.2)
-    elif truth is Verdict.LAN:
+    elif truth is LineVerdict.LAN:
         lan = rng.uniform(0.011, 0.2)
-    elif truth is Verdict.NOT_ENOUGH_EVIDENCE:
+    elif truth is LineVerdict.NOT_ENOUGH_EVIDENCE:
         days, need = int(rng.integers(1, 20)), rng.uniform(0.4, 3)
     ways = [samples(rng, days, delivered * CONTRACT, rng.uniform(0.01, 0.08)) for _ in "du"]
     line = Line(
@@ -159,5 +160,5 @@ def _loss(rng: np.random.Generator, days: int, ratio: float) -> Interval | None:
     return intervals.ratio(rng.binomial(86400, np.minimum(daily, 1.0)).astype(float), sent, n=days)
 
 
-def _policy(need: float) -> Policy:
-    return Policy(1, 0.0, 0.0, 0.0, need * 0.7, 0, 0.0, 0.0, 0.7)
+def _policy(need: float) -> NeedPolicy:
+    return NeedPolicy(1, 0.0, 0.0, 0.0, need * 0.7, 0, 0.0, 0.0, 0.7)

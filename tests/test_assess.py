@@ -13,7 +13,7 @@ from scipy import special
 
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.line.assess import Basis, Seen, assess, policy_of
+from jharnet_monitor.judge.line.assess import Basis, LineEvidence, assess, need_policy
 from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.statistics.incomplete_beta import betainc, student_t_quantile
 from jharnet_monitor.model import Measurement, Outcome
@@ -133,7 +133,7 @@ def test_other_traffic_is_that_of_office_hours(claims: dict[str, Any]) -> None:
     assert 8.3e5 < found["low"] < 8.55e5 < found["high"] < 8.8e5
     assert found["days"] in (23, 24) and found["n"] == 45 * found["days"] - found["days"]
     assert asked["need"]["down"]["measured"] and not other["need"]["down"]["measured"]
-    policy = policy_of(made_up.config(2), made_up.config(2).offices[0])
+    policy = need_policy(made_up.config(2), made_up.config(2).offices[0])
     assumed = replace(policy, seats=20).need()
     assert other["need"]["up"] == {
         "value": pytest.approx(assumed), "low": pytest.approx(assumed),
@@ -158,8 +158,8 @@ def _tests(rate: float, count: int = 25, **conditions: Any) -> list[Measurement]
 def _assessed(tests: list[Measurement]) -> dict[str, Any]:
     config = made_up.config(2)
     known = state_times([], WEEK.start, WEEK.end)
-    seen = Seen(known, tests, [0.0] * 25, [86400.0] * 25, 25 * 1440, 25)
-    return judged(assess(config, config.offices[0], seen))
+    evidence = LineEvidence(known, tests, [0.0] * 25, [86400.0] * 25, 25 * 1440, 25)
+    return judged(assess(config, config.offices[0], evidence))
 
 
 def test_a_test_that_its_own_pace_held_back_proves_no_slow_line() -> None:

@@ -16,9 +16,9 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.dossier.evidence import Evidence
 from jharnet_monitor.judge.conference.drill import held, mark
-from jharnet_monitor.judge.line import capacity
-from jharnet_monitor.judge.line.assess import Seen, assess
-from jharnet_monitor.judge.line.traffic import other
+from jharnet_monitor.judge.line.assess import LineEvidence, assess
+from jharnet_monitor.judge.line.traffic import other_traffic
+from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.outages.availability import StateTimes, state_times
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.model import OfficeState, format_utc
@@ -54,7 +54,7 @@ def _district(
     grades = [one["conference"]["grade"] for one in offices.values()]
     by_verdict = {
         verdict.value: [name for name, one in offices.items() if one["verdict"] == verdict.value]
-        for verdict in capacity.Verdict
+        for verdict in LineVerdict
     }
     return {
         "offices": len(offices),
@@ -72,21 +72,23 @@ def _office(evidence: Evidence, office: Office, until: datetime) -> dict[str, An
     calls = conference(evidence.calls(office.id), evidence.config.district)
     available, down = _states(evidence, office.id, until)
     lost, sent, minutes = evidence.minutes[office.id].packets(len(evidence.period.days))
-    seen = Seen(
+    line = LineEvidence(
         state_times=available,
         tests=evidence.tests(office.id),
         lost=lost.tolist(),
         sent=sent.tolist(),
         minutes=minutes,
         days=len(evidence.days[office.id]),
-        other=other(evidence.traffic[office.id], evidence.config.district, evidence.period.days),
+        other=other_traffic(
+            evidence.traffic[office.id], evidence.config.district, evidence.period.days
+        ),
     )
     return {
         "measurements": sum(n for (name, _), n in evidence.counts.items() if name == office.id),
         "conference": _conference(evidence, calls),
         "latency": _latency(evidence, office.id),
         "availability": _availability(available, down),
-        **judged(assess(evidence.config, office, seen)),
+        **judged(assess(evidence.config, office, line)),
     }
 
 

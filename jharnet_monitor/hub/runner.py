@@ -19,7 +19,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.hub.active_tests import Load, Running
 from jharnet_monitor.hub.uplink import UplinkLimiter
-from jharnet_monitor.judge.line.shortfall import falls_short
+from jharnet_monitor.judge.line.contract import falls_short
 from jharnet_monitor.model import HEADQUARTERS, RETEST, Cause, Measurement, Outcome
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.base import (

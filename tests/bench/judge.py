@@ -14,13 +14,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jharnet_monitor.judge.line.capacity import Verdict, judge
+from jharnet_monitor.judge.line.verdict import LineVerdict, judge_line
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import Interval
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.histories import (
-    MARKS,
     TARIFF,
+    THRESHOLDS,
     TRUTHS,
     Samples,
     histories,
@@ -98,9 +98,9 @@ def coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
 
 def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
     """The rows on the verdict, after a table of verdicts by truth."""
-    said: Counter[tuple[Verdict, Verdict]] = Counter()
+    said: Counter[tuple[LineVerdict, LineVerdict]] = Counter()
     for history in histories(rng, count, marginal=False):
-        said[history.truth, judge(history.line, history.policy, MARKS, TARIFF).main] += 1
+        said[history.truth, judge_line(history.line, history.policy, THRESHOLDS, TARIFF).main] += 1
     _table(said)
     yield within(
         f"judgement right ({count} plain histories)",
@@ -108,7 +108,7 @@ def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
         0.95, 1, "share",
     )  # fmt: skip
     plain = list(measured(rng, count // 4, marginal=False))
-    found = [judge(one.line, one.policy, MARKS, TARIFF).main for one in plain]
+    found = [judge_line(one.line, one.policy, THRESHOLDS, TARIFF).main for one in plain]
     yield within(
         f"judgement right where other traffic is measured ({len(plain)} plain histories)",
         sum(main is one.truth for main, one in zip(found, plain, strict=True)) / len(plain),
@@ -117,20 +117,20 @@ def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
     others = wrong = undecided = total = 0
     marginal = [*histories(rng, count, marginal=True), *measured(rng, count // 4, marginal=True)]
     for history in marginal:
-        main = judge(history.line, history.policy, MARKS, TARIFF).main
+        main = judge_line(history.line, history.policy, THRESHOLDS, TARIFF).main
         total += 1
-        undecided += main is not history.truth and main is Verdict.NOT_ENOUGH_EVIDENCE
-        if history.truth is not Verdict.UPGRADE:
+        undecided += main is not history.truth and main is LineVerdict.NOT_ENOUGH_EVIDENCE
+        if history.truth is not LineVerdict.UPGRADE:
             others += 1
-            wrong += main is Verdict.UPGRADE
-    wrong += sum(n for (t, m), n in said.items() if t is not Verdict.UPGRADE is m)
-    others += sum(n for (t, _), n in said.items() if t is not Verdict.UPGRADE)
+            wrong += main is LineVerdict.UPGRADE
+    wrong += sum(n for (t, m), n in said.items() if t is not LineVerdict.UPGRADE is m)
+    others += sum(n for (t, _), n in said.items() if t is not LineVerdict.UPGRADE)
     yield at_most(f'"upgrade" said where it is not ({others}, marginal ones too)',
                   wrong / others, 0.01, "share")  # fmt: skip
     yield note("undecided among histories up to the very mark", undecided / total, "share")
 
 
-def _table(said: Counter[tuple[Verdict, Verdict]]) -> None:
+def _table(said: Counter[tuple[LineVerdict, LineVerdict]]) -> None:
     table = Table("truth", *(v.value for v in TRUTHS), title="what was said (plain histories)")
     for truth in TRUTHS:
         table.add_row(truth.value, *(str(said[truth, main] or "") for main in TRUTHS))

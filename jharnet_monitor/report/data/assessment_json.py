@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 from jharnet_monitor.judge.line.assess import WAYS, Assessment
-from jharnet_monitor.judge.line.capacity import Need
-from jharnet_monitor.judge.line.traffic import proven
+from jharnet_monitor.judge.line.need import Need
+from jharnet_monitor.judge.line.traffic import is_sufficient
 from jharnet_monitor.judge.statistics.intervals import Interval
 
 _DIGITS = 9
@@ -40,7 +40,7 @@ def judged(assessment: Assessment) -> dict[str, Any]:
             "unreachable": rounded(line.unexplained),
         },
         "other": {
-            way: interval(one if proven(one) else None)
+            way: interval(one if is_sufficient(one) else None)
             for way, one in zip(WAYS, line.other, strict=True)
         },
         "need": {way: _need(need) for way, need in zip(WAYS, found.needs, strict=True)},

@@ -14,8 +14,8 @@ import numpy as np
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.line.assess import Seen, assess
-from jharnet_monitor.judge.line.traffic import Traffic, other
+from jharnet_monitor.judge.line.assess import LineEvidence, assess
+from jharnet_monitor.judge.line.traffic import TrafficReadings, other_traffic
 from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics import intervals
@@ -104,7 +104,7 @@ class Collector:
         self._calls: list[Measurement] = []
         self._tests: list[Measurement] = []
         self._internet: list[SpeedTest] = []
-        self._traffic = Traffic()
+        self._traffic = TrafficReadings()
 
     def see(self, extent: Extent | None) -> None:
         """Count runs of the period that are not read one by one."""
@@ -198,14 +198,14 @@ class Collector:
         """The judgement on the line, by the way that the dossier goes, too."""
         start = datetime.combine(self.judged_from, time(), self._zone)
         known = [(day, tally) for day, tally in sorted(self._latency.items()) if tally.sent]
-        seen = Seen(
+        seen = LineEvidence(
             state_times=state_times(clipped(spans, start, self.until), start, self.until),
             tests=sorted(self._tests, key=lambda test: test.started_at),
             lost=[tally.sent - tally.received for _, tally in known],
             sent=[tally.sent for _, tally in known],
             minutes=sum(tally.answered for _, tally in known),
             days=len(self._days),
-            other=other(self._traffic, self.config.district, self._stretch()),
+            other=other_traffic(self._traffic, self.config.district, self._stretch()),
         )
         return judged(assess(self.config, self.office, seen))
 

@@ -1,8 +1,8 @@
 """Why an office's line falls short, and who has to act.
 
-What is claimed of the line is what the judgement says (`judge.capacity`), which the dossier says,
-too. Beside it stands what the conference tests themselves told; that describes them and claims
-nothing of the line.
+What is claimed of the line is what the judgement says (`judge.line.verdict`), which the dossier
+says, too. Beside it stands what the conference tests themselves told; that describes them and
+claims nothing of the line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from jharnet_monitor.config.schema import Config, Thresholds
 from jharnet_monitor.judge.line.assess import WAYS
-from jharnet_monitor.judge.line.capacity import Doubt, Verdict
+from jharnet_monitor.judge.line.verdict import Doubt, LineVerdict
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import not_delivered
 
@@ -48,10 +48,10 @@ class Kind(StrEnum):
 
 
 _VERDICTS = {
-    Verdict.UPGRADE: Kind.UPGRADE,
-    Verdict.LINE_QUALITY: Kind.LOSS,
-    Verdict.POWER: Kind.POWER,
-    Verdict.LAN: Kind.LAN,
+    LineVerdict.UPGRADE: Kind.UPGRADE,
+    LineVerdict.LINE_QUALITY: Kind.LOSS,
+    LineVerdict.POWER: Kind.POWER,
+    LineVerdict.LAN: Kind.LAN,
 }
 _OF_THE_LINE = frozenset({Kind.UPGRADE, Kind.REPAIR, Kind.LINE, Kind.LOSS})
 """What may be the reason why a conference fell short."""
@@ -89,10 +89,10 @@ def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:
     """What the judgement on the line says."""
     claims = summary.judged
     for name in claims["verdicts"]:
-        verdict = Verdict(name)
+        verdict = LineVerdict(name)
         if verdict in _VERDICTS:
             yield Finding(_VERDICTS[verdict])
-        elif verdict is Verdict.REPAIR:
+        elif verdict is LineVerdict.REPAIR:
             short = any(not_delivered(claims, config, way) for way in WAYS)
             yield Finding(Kind.REPAIR if short else Kind.LINE)
     doubts = list(claims["doubts"])

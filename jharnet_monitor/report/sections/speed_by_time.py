@@ -7,8 +7,8 @@ from typing import Any
 
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.line.assess import contracts
-from jharnet_monitor.judge.line.by_time_of_day import Delivered, RateTest, Slot, by_slot
+from jharnet_monitor.judge.line.by_time_of_day import RateTest, SlotRates, TimeSlot, by_slot
+from jharnet_monitor.judge.line.contract import contracted_rates
 from jharnet_monitor.judge.statistics.intervals import MIN_P5_DAYS, MIN_P5_SAMPLES
 from jharnet_monitor.report.data.assessment_json import interval as claim
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
@@ -46,7 +46,7 @@ def slots(summary: Summary, words: Words) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def delivered(office: OfficeSummary, summary: Summary) -> dict[str, dict[Slot, Delivered]]:
+def delivered(office: OfficeSummary, summary: Summary) -> dict[str, dict[TimeSlot, SlotRates]]:
     """What the tests of the period come to, by way and slot."""
     config = summary.config
     return {
@@ -60,7 +60,7 @@ def delivered(office: OfficeSummary, summary: Summary) -> dict[str, dict[Slot, D
             contracted,
             config.thresholds.delivered,
         )
-        for way, contracted in zip(WAYS, contracts(office.office), strict=True)
+        for way, contracted in zip(WAYS, contracted_rates(office.office), strict=True)
     }
 
 
@@ -70,13 +70,13 @@ def _rows(office: OfficeSummary, summary: Summary, words: Words) -> list[dict[st
         {
             "office": texts.office_name(office.office, words) if way == "down" else "",
             "way": words(f"report.way.{way}"),
-            "cells": [_cell(found[way].get(slot), words) for slot in Slot],
+            "cells": [_cell(found[way].get(slot), words) for slot in TimeSlot],
         }
         for way in WAYS
     ]
 
 
-def _cell(one: Delivered | None, words: Words) -> list[str]:
+def _cell(one: SlotRates | None, words: Words) -> list[str]:
     """Median, 5 % quantile where there are tests enough for it, share below the mark."""
     if one is None:
         return [words("not_measured")]
