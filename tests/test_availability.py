@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import time
 from datetime import timedelta
 from itertools import pairwise
@@ -12,17 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge.outages import availability
-from jharnet_monitor.judge.outages.availability import DOWN, UP, Sla, state_times
+from jharnet_monitor.judge.outages.availability import DOWN, UP, state_times
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 from tests.office_simulator import at
-
-
-def test_examples_in_docstrings_hold() -> None:
-    """Every `>>>` example gives what it says."""
-    assert doctest.testmod(availability).failed == 0
-
 
 SPANS = st.lists(
     st.tuples(st.sampled_from(list(OfficeState)), st.integers(0, 5000), st.integers(1, 900)),
@@ -54,16 +46,14 @@ def test_overlapping_spans_are_rejected() -> None:
                 at(0), at(30))  # fmt: skip
 
 
-def test_sla_with_and_without_power_failures() -> None:
-    """99.5 % missed because of power failures but met by the line; neither if nothing is known."""
+def test_availability_with_and_without_power_failures() -> None:
+    """99 % with the power failure, 100 % without it; None if nothing is known."""
     spans = [
         Span(OfficeState.UP, at(0), at(990)),
         Span(OfficeState.POWER_DOWN, at(990), at(1000)),
     ]
     got = state_times(spans, at(0), at(1000))
-    assert got.sla(0.995) is Sla.MISSED
-    assert got.sla(0.995, with_power=False) is Sla.MET
-    assert state_times([], at(0), at(10)).sla(0.99) is Sla.NOT_KNOWN
+    assert (got.availability, got.availability_without_power) == (0.99, 1.0)
     assert state_times([], at(0), at(10)).availability is None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from jharnet_monitor.dossier.claims import derive
 from jharnet_monitor.dossier.evidence import Evidence
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge import line
 from jharnet_monitor.judge.line.need import NeedPolicy
 from jharnet_monitor.judge.line.verdict import Doubt, Line, LineVerdict, judge_line
 from jharnet_monitor.judge.statistics.intervals import Interval
@@ -24,11 +22,6 @@ CLEAN = Interval(0.001, 0.0008, 0.0013, 40_000, 30)
 LINE = Line((GOOD, GOOD), (4e6, 4e6), CLEAN, days=30)
 ENOUGH = NeedPolicy(1, 1.5e6, 80e3, 0.15, 500e3, 10, 25e3, 100e3, 0.7)
 MORE = replace(ENOUGH, seats=40)
-
-
-def test_examples_in_docstrings_hold() -> None:
-    """Every `>>>` example gives what it says."""
-    assert doctest.testmod(line.need).failed == 0
 
 
 def test_the_need_is_the_policys_formula() -> None:

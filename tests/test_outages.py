@@ -6,7 +6,6 @@ Faults are simulated second by second, including how the hub and the agent react
 
 from __future__ import annotations
 
-import doctest
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge import outages
 from jharnet_monitor.judge.outages.availability import DOWN, state_times
 from jharnet_monitor.judge.outages.causes import AgentRun, Boot, OutageContext, Reason, attribute
 from jharnet_monitor.judge.outages.observations import (
@@ -41,12 +39,6 @@ from tests.office_simulator import START, Fault, Office, at, draw_faults
 
 TOLERANCE = 10
 """Seconds around every change in which the state may still be the old one."""
-
-
-def test_examples_in_docstrings_hold() -> None:
-    """Every `>>>` example gives what it says."""
-    for module in (outages.state, outages.causes, outages.debounce):
-        assert doctest.testmod(module).failed == 0
 
 
 # --- the live state -------------------------------------------------------------------------------

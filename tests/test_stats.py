@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 from scipy.stats import binom, norm
@@ -12,11 +10,6 @@ from jharnet_monitor.judge.statistics import bootstrap, intervals
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 from tests.bench.judge import coverage
 from tests.histories import samples
-
-
-def test_examples_in_docstrings_hold() -> None:
-    """Every `>>>` example gives what it says."""
-    assert doctest.testmod(intervals).failed == 0
 
 
 def test_intervals_cover_what_they_promise() -> None:

@@ -16,7 +16,6 @@ from jharnet_monitor.judge.line.throughput import (
     Sample,
     estimate,
     estimate_over_same_bytes,
-    ip_rate,
     is_stable,
     loaded_rtt,
     window_seconds,
@@ -36,11 +35,6 @@ def transfer(
         moment = (3 * sent * ramp**2) ** (1 / 3) if sent < ramp / 3 else sent + 2 * ramp / 3
         samples.append(Sample(start + moment + chance.uniform(0, noise), 1500.0 * number))
     return sorted(samples, key=lambda s: s.seconds)
-
-
-def test_ip_rate_from_goodput() -> None:
-    """1448 bytes of payload make an IP packet of 1500."""
-    assert ip_rate(1448) == pytest.approx(1500)
 
 
 @settings(deadline=None, max_examples=60)

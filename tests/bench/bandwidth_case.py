@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from jharnet_monitor.judge.line.throughput import ip_rate
+from jharnet_monitor.judge.line.throughput import MSS, MTU
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from tests.bench.bandwidth_subject import CROSS_PORT, CROSS_RATE
 
@@ -221,7 +221,7 @@ class Bench:
         tcp = [f for f in flows if f["protocol"] == "tcp"]
         largest = max(tcp, key=lambda f: int(f["bytes_in"]))
         ours = [f for f in tcp if f["source"] == largest["source"]]
-        self.seen.peers[way][name] = ip_rate(goodput) / self.left(way, ours, flows) - 1
+        self.seen.peers[way][name] = goodput * MTU / MSS / self.left(way, ours, flows) - 1
         return largest
 
 

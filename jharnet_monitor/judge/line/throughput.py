@@ -60,15 +60,6 @@ class Estimate:
     end: float
 
 
-def ip_rate(goodput: float) -> float:
-    """The IP rate, which contracts state, from TCP goodput in the same unit.
-
-    >>> round(ip_rate(1.9307e6) / 1e6, 2)
-    2.0
-    """
-    return goodput * MTU / MSS
-
-
 def slope(samples: Sequence[Sample]) -> float:
     """Rate in bit/s by least squares, which is robust against bursts at the ends of the window.
 

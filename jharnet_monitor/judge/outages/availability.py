@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from types import MappingProxyType
 
 from jharnet_monitor.judge.outages.timeline import Span
@@ -21,15 +20,6 @@ from jharnet_monitor.model import OfficeState
 UP = frozenset({OfficeState.UP, OfficeState.LAN_DOWN, OfficeState.AGENT_OFF})
 DOWN = frozenset({OfficeState.LINK_DOWN, OfficeState.POWER_DOWN, OfficeState.UNREACHABLE})
 _NOTHING = timedelta(0)
-
-
-class Sla(StrEnum):
-    """Whether an agreed availability was kept."""
-
-    MET = "met"
-    MISSED = "missed"
-    NOT_KNOWN = "not_known"
-    """Nothing is known about the period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +65,6 @@ class StateTimes:
         worst = _share(self.up, self._unplanned)
         best = _share(self._unplanned - self.down, self._unplanned)
         return None if worst is None or best is None else (worst, best)
-
-    def sla(self, agreed: float, *, with_power: bool = True) -> Sla:
-        """Whether A reached the agreed ratio; `with_power` counts power cuts as down, too."""
-        reached = self.availability if with_power else self.availability_without_power
-        if reached is None:
-            return Sla.NOT_KNOWN
-        return Sla.MET if reached >= agreed else Sla.MISSED
 
     @property
     def _unplanned(self) -> timedelta:

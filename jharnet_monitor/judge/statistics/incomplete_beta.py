@@ -1,7 +1,11 @@
 """The regularised incomplete beta function and quantiles of Student's t, without SciPy.
 
-A test checks the values against SciPy's. Importing SciPy would take longer than typesetting a
-report, and a third of the memory that a report may use.
+SciPy would be a dependency of 140 MB for these two functions: the day-block bootstrap and the
+design effect (`bootstrap`, `order_statistics`) have no counterpart in it. Measured with the weekly
+report of 11 offices, which may take 150 MB: `scipy.special` adds 0.17 s and 21 MB (121 to 141 MB),
+`scipy.stats` 0.55 s and 67 MB (176 MB with its slower calls). SciPy 1.15 and 1.17 differ in the
+last digits of 36 % of the values; these are the same with every version, so that a dossier's
+figures do not depend on it. A test checks the values against SciPy's.
 """
 
 from __future__ import annotations
