@@ -53,8 +53,8 @@ class TrafficReadings:
     ) -> None:
         """Add readings, in any order."""
         self.at.append(np.asarray(at, dtype=np.int64))
-        for held, new in ((self.seconds, seconds), (self.down, down), (self.up, up)):
-            held.append(np.asarray(new, dtype=np.float64))
+        for column, new in ((self.seconds, seconds), (self.down, down), (self.up, up)):
+            column.append(np.asarray(new, dtype=np.float64))
 
 
 IntervalPair = tuple[Interval | None, Interval | None]
@@ -73,7 +73,7 @@ def other_traffic(
         return None, None
     end = np.concatenate(traffic.at)
     seconds, down, up = (
-        np.concatenate(held) for held in (traffic.seconds, traffic.down, traffic.up)
+        np.concatenate(column) for column in (traffic.seconds, traffic.down, traffic.up)
     )
     begin = end - (seconds * 1000).astype(np.int64)
     all_days, zone = list(days), ZoneInfo(district.timezone)
@@ -81,8 +81,8 @@ def other_traffic(
     day = window_indices(end, windows)
     kept = (day >= 0) & (window_indices(begin, windows) >= 0) & (seconds <= MAX_READING_SECONDS)
     for planned in district.conferences:
-        held = conference_windows(planned, district.office_hours, zone, all_days)
-        kept &= (window_indices(end, held) < 0) & (window_indices(begin, held) < 0)
+        times = conference_windows(planned, district.office_hours, zone, all_days)
+        kept &= (window_indices(end, times) < 0) & (window_indices(begin, times) < 0)
     first, second = (
         intervals.quantile(_by_day(day[kept], way[kept]), QUANTILE) for way in (down, up)
     )
