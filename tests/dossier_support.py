@@ -18,7 +18,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.dossier import form, raw, sealed
 from jharnet_monitor.dossier.archive import json_bytes
 from jharnet_monitor.dossier.build import build, sums
-from jharnet_monitor.judge.calendar.period import Period, between
+from jharnet_monitor.judge.calendar.period import Period, date_range
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import GENESIS, SealedPart, chunk_text, link
@@ -69,7 +69,7 @@ def filed(
     store.chain.seal()
     for week in range(1, days // 7):
         _mail(store, WEEK.end - timedelta(weeks=week))
-    return Filed(store, config, between(str(first), str(last), ZONE))
+    return Filed(store, config, date_range(str(first), str(last), ZONE))
 
 
 def _mail(store: Store, at: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Made-up histories of one line whose truth is known: for the judge's tests and its benchmark."""
+"""Simulated histories of one line whose true state is known, for tests and the benchmark."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from statistics import NormalDist
 
 import numpy as np
 
-from jharnet_monitor.judge.line.capacity import Line, Marks, Policy, Verdict
-from jharnet_monitor.judge.statistics import intervals as stats
+from jharnet_monitor.judge.line.need import NeedPolicy
+from jharnet_monitor.judge.line.verdict import Line, LineThresholds, LineVerdict
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 
-MARKS = Marks(delivered=0.8, loss=0.02, available=0.99, days=20)
+THRESHOLDS = LineThresholds(delivered=0.8, loss=0.02, available=0.99, days=20)
 CONTRACT = 4e6
 TARIFF = (2e6, 4e6, 8e6, 10e6, 16e6, 34e6)
 TRUTHS = (
-    Verdict.UPGRADE, Verdict.REPAIR, Verdict.LINE_QUALITY, Verdict.POWER, Verdict.LAN,
-    Verdict.NOTHING, Verdict.NOT_ENOUGH_EVIDENCE,
+    LineVerdict.UPGRADE, LineVerdict.REPAIR, LineVerdict.LINE_QUALITY, LineVerdict.POWER,
+    LineVerdict.LAN, LineVerdict.NOTHING, LineVerdict.NOT_ENOUGH_EVIDENCE,
 )  # fmt: skip
 _MOMENTS = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Rates by day from a log-normal distribution with a part that a whole day shares.
+    """Rates by day from a log-normal distribution, part of whose variance is shared by a whole day.
 
-    `mean`, `median`, `p5` and `share` are the distribution's own: the truth.
+    `mean`, `median`, `p5` and `share` are those of the distribution: the true values.
     """
 
-    days: stats.Days
+    days: DailySamples
     mean: float
     median: float
     p5: float
@@ -40,7 +42,7 @@ class Samples:
 def samples(
     rng: np.random.Generator, days: int, median: float = 1.0, spread: float | None = None
 ) -> Samples:
-    """A history of 2 to 12 tests a day; up to half of the variance is the day's."""
+    """A history of 2 to 12 tests per day; up to half of the variance is shared by a day."""
     each = int(rng.integers(2, 13))
     shared = float(rng.uniform(0, 0.5))
     sigma = float(rng.uniform(0.02, 0.3)) if spread is None else spread
@@ -48,7 +50,7 @@ def samples(
     noise = day + rng.normal(size=(days, each)) * (1 - shared) ** 0.5
     share = float(rng.uniform(0.5, 0.9))
     return Samples(
-        days=stats.Days(tuple(median * np.exp(sigma * noise))),
+        days=DailySamples(tuple(median * np.exp(sigma * noise))),
         mean=median * float(np.exp(sigma**2 / 2)),
         median=median,
         p5=median * float(np.exp(sigma * _MOMENTS.inv_cdf(0.05))),
@@ -59,52 +61,52 @@ def samples(
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A line over some weeks, what it needs, and what is really the matter with it."""
+    """A line over some weeks, what it needs, and the verdict that is true."""
 
     line: Line
-    policy: Policy
-    truth: Verdict
+    policy: NeedPolicy
+    truth: LineVerdict
 
 
 def histories(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterator[History]:
-    """Lines of every truth in turn.
+    """Lines of every true verdict in turn.
 
-    Without `marginal` what is the matter is plain: 8 % and more beyond its mark. With it, it may
-    lie at the mark itself, where no test of finite length can tell.
+    Without `marginal` the values are at least 8 % beyond their threshold. With it they may lie at
+    the threshold itself, where no finite test can decide.
     """
     for number in range(count):
         yield _history(rng, TRUTHS[number % len(TRUTHS)], 0.0 if marginal else 0.08)
 
 
-def traffic(rng: np.random.Generator, days: int) -> tuple[stats.Days, float]:
-    """Readings of a router in office hours, 54 a day, and their distribution's own 95th percentile;
-    up to half of the variance is the day's.
+def traffic(rng: np.random.Generator, days: int) -> tuple[DailySamples, float]:
+    """Readings of a router in office hours, 54 per day, and the true 95th percentile; up to half of
+    the variance is shared by a day.
     """
     shared, sigma = float(rng.uniform(0, 0.5)), float(rng.uniform(0.2, 1.0))
     day = rng.normal(size=(days, 1)) * shared**0.5
     noise = day + rng.normal(size=(days, 54)) * (1 - shared) ** 0.5
     truth = float(np.exp(sigma * _MOMENTS.inv_cdf(0.95)))
-    return stats.Days(tuple(np.exp(sigma * noise))), truth
+    return DailySamples(tuple(np.exp(sigma * noise))), truth
 
 
 def measured(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterator[History]:
-    """Good lines whose other traffic was measured, and which need more than was contracted or not.
+    """Good lines whose other traffic was measured; half of them need more than was contracted.
 
-    Without `marginal` the need lies at least 50 % beyond the contract, or 35 % below it.
+    Without `marginal` the need is at least 50 % above the contract, or 35 % below it.
     """
     for number in range(count):
         days = int(rng.integers(4, 13)) * 6
-        truth = (Verdict.UPGRADE, Verdict.NOTHING)[number % 2]
+        truth = (LineVerdict.UPGRADE, LineVerdict.NOTHING)[number % 2]
         need = rng.uniform(1.0 if marginal else 1.5, 3)
-        if truth is Verdict.NOTHING:
+        if truth is LineVerdict.NOTHING:
             need = rng.uniform(0.2, 1.0 if marginal else 0.65)
         held, p95 = traffic(rng, days)
         scale = need * CONTRACT * 0.7 / p95
-        other = stats.quantile(stats.Days(tuple(day * scale for day in held.by_day)), 0.95)
+        other = intervals.quantile(DailySamples(tuple(day * scale for day in held.by_day)), 0.95)
         delivered = rng.uniform(0.95, 1.0) * CONTRACT
         ways = [samples(rng, days, delivered, rng.uniform(0.01, 0.08)) for _ in "du"]
         line = Line(
-            delivered=(stats.median(ways[0].days), stats.median(ways[1].days)),
+            delivered=(intervals.median(ways[0].days), intervals.median(ways[1].days)),
             contracted=(CONTRACT, CONTRACT),
             loss=_loss(rng, days, rng.uniform(0, 0.016)),
             days=days,
@@ -113,34 +115,34 @@ def measured(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterato
         yield History(line, _policy(0.5), truth)
 
 
-def _history(rng: np.random.Generator, truth: Verdict, margin: float) -> History:
+def _history(rng: np.random.Generator, truth: LineVerdict, margin: float) -> History:
     days = int(rng.integers(4, 13)) * 6
     delivered, need = rng.uniform(0.95, 1.0), rng.uniform(0.4, 0.95 * (1 - margin))
     loss = rng.uniform(0, 0.02 * (1 - 2 * margin) if margin else 0.019)
     link = power = lan = 0.0
-    if truth is Verdict.UPGRADE:
+    if truth is LineVerdict.UPGRADE:
         need = rng.uniform(1.0 * (1 + margin), 3)
-    elif truth is Verdict.REPAIR:
+    elif truth is LineVerdict.REPAIR:
         need = rng.uniform(0.4, 3)
         kind = rng.random()
         if kind < 0.3:
             link = rng.uniform(0.011, 0.2)
-        elif kind < 0.6:  # the contract's mark is met and would meet the need, which is not met
+        elif kind < 0.6:  # the contract is kept and covers the need, but the need is not delivered
             delivered = rng.uniform(0.8 * (1 + margin / 2), 0.9)
             need = rng.uniform(delivered * (1 + margin), 1.0)
         else:
             delivered = rng.uniform(0.2, 0.8 * (1 - margin))
-    elif truth is Verdict.LINE_QUALITY:
+    elif truth is LineVerdict.LINE_QUALITY:
         loss, need = rng.uniform(0.02 * (1 + 4 * margin), 0.1), rng.uniform(0.4, 3)
-    elif truth is Verdict.POWER:
+    elif truth is LineVerdict.POWER:
         power = rng.uniform(0.011, 0.2)
-    elif truth is Verdict.LAN:
+    elif truth is LineVerdict.LAN:
         lan = rng.uniform(0.011, 0.2)
-    elif truth is Verdict.NOT_ENOUGH_EVIDENCE:
+    elif truth is LineVerdict.NOT_ENOUGH_EVIDENCE:
         days, need = int(rng.integers(1, 20)), rng.uniform(0.4, 3)
     ways = [samples(rng, days, delivered * CONTRACT, rng.uniform(0.01, 0.08)) for _ in "du"]
     line = Line(
-        delivered=(stats.median(ways[0].days), stats.median(ways[1].days)),
+        delivered=(intervals.median(ways[0].days), intervals.median(ways[1].days)),
         contracted=(CONTRACT, CONTRACT),
         loss=_loss(rng, days, loss),
         link_down=link,
@@ -151,12 +153,12 @@ def _history(rng: np.random.Generator, truth: Verdict, margin: float) -> History
     return History(line, _policy(need * CONTRACT), truth)
 
 
-def _loss(rng: np.random.Generator, days: int, ratio: float) -> stats.Interval | None:
-    """Packets lost day by day: a packet a second, the day's own loss around the true one."""
+def _loss(rng: np.random.Generator, days: int, ratio: float) -> Interval | None:
+    """Packet loss from one packet per second; each day's loss varies around `ratio`."""
     sent = np.full(days, 86400.0)
     daily = ratio * rng.gamma(8, 1 / 8, days)
-    return stats.ratio(rng.binomial(86400, np.minimum(daily, 1.0)).astype(float), sent, n=days)
+    return intervals.ratio(rng.binomial(86400, np.minimum(daily, 1.0)).astype(float), sent, n=days)
 
 
-def _policy(need: float) -> Policy:
-    return Policy(1, 0.0, 0.0, 0.0, need * 0.7, 0, 0.0, 0.0, 0.7)
+def _policy(need: float) -> NeedPolicy:
+    return NeedPolicy(1, 0.0, 0.0, 0.0, need * 0.7, 0, 0.0, 0.0, 0.7)

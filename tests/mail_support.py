@@ -1,4 +1,4 @@
-"""A real mail server in a thread: TLS, sign-in, and answers that a test chooses."""
+"""A real mail server in a thread, with TLS and login, whose replies a test chooses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.mail.message import MailContent, Mailing
 from jharnet_monitor.mail.schedule import ReportScheduler
-from jharnet_monitor.report.output.files import OutputFile as File
+from jharnet_monitor.report.output.files import OutputFile
 from jharnet_monitor.security.tls import Files, make_authority, make_certificate, server_context
 from jharnet_monitor.store import Store
 from tests import made_up_week
@@ -34,12 +34,12 @@ USER, PASSWORD = "monitor", "correct horse"
 DC, DIO, NIC = "dc@example.in", "dio@example.in", "nic@elsewhere.in"
 MONDAY = WEEK.end + timedelta(hours=8)
 Answer = Callable[[str], str]
-"""Gives the server's line for a recipient; "250 OK" takes it."""
+"""Gives the server's reply for a recipient; "250 OK" accepts it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message that the server took, for one recipient."""
+    """A message that the server accepted, for one recipient."""
 
     recipient: str
     message: EmailMessage
@@ -51,7 +51,7 @@ class Received:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """A free TCP port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
@@ -73,11 +73,11 @@ class MailHost:
 
     @property
     def ca(self) -> Path:
-        """The certificate of who signed the server's."""
+        """The certificate of the authority that signed the server's certificate."""
         return Files(self.directory).authority
 
     def start(self) -> None:
-        """Listen on a loopback port, the same after a stop; clients must use TLS and sign in."""
+        """Listen on a loopback port, the same after a stop; clients must use TLS and log in."""
         files = Files(self.directory)
         if not files.authority.exists():
             now = datetime.now(UTC)
@@ -97,7 +97,7 @@ class MailHost:
         self._controller.stop()
 
     def of(self, recipient: str) -> list[Received]:
-        """What one recipient got."""
+        """The messages that one recipient got."""
         return [one for one in self.inbox if one.recipient == recipient]
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd calls it so
@@ -130,7 +130,7 @@ def _sign_in(
 
 @dataclass(slots=True)
 class MailingHub:
-    """What is a hub to the mails: a store, a clock that is moved by hand, and a small report."""
+    """A stand-in for the hub: a store, a manual clock, and a small report."""
 
     directory: Path
     host: MailHost
@@ -141,7 +141,7 @@ class MailingHub:
     trouble: Exception | None = None
 
     def config(self) -> Config:
-        """The made-up district, with the server as its own."""
+        """The made-up district, with the test's mail server."""
         password = self.directory / "password"
         password.touch(mode=0o600)
         password.write_text(PASSWORD)
@@ -154,7 +154,7 @@ class MailingHub:
         return base.model_copy(update={"report": ReportSettings.model_validate(settings)})
 
     def start(self) -> ReportScheduler:
-        """A courier of a new process, on the same files."""
+        """A report scheduler as of a new process, on the same files."""
         config = self.config()
         store = Store(config.hub.database, self.clock)
         store.migrate()
@@ -162,8 +162,8 @@ class MailingHub:
 
     def make(
         self, store: Store, config: Config, period: Period, now: datetime
-    ) -> tuple[list[Mailing], list[File]]:
-        """A report of one line, at once."""
+    ) -> tuple[list[Mailing], list[OutputFile]]:
+        """Make a report of one line."""
         if self.trouble is not None:
             raise self.trouble
         self.made.append(period.name)
@@ -173,5 +173,5 @@ class MailingHub:
         root = Mailing(
             f"root-{period.name}", config.report.roots_to, MailContent("Root", "r", root="r")
         )
-        file = File(f"{period.stem}.en.pdf", "en", "pdf", b"%PDF")
+        file = OutputFile(f"{period.stem}.en.pdf", "en", "pdf", b"%PDF")
         return [one for one in (report, root) if one.recipients], [file]

@@ -1,7 +1,7 @@
 """One office, its faults, and what hub and agent would notice of them, second by second.
 
-The truth is what was cut when; the facts are what damped echo requests, heartbeats and the
-agent's own minutes would have told. Only the judgement of them is the product's.
+The truth is what was cut when. The observations are what debounced echo requests, heartbeats and
+the agent's own records would have shown. Only the code that evaluates them is the product's.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from jharnet_monitor.judge.outages.causes import Stretch
+from jharnet_monitor.judge.outages.causes import AgentRun
 from jharnet_monitor.judge.outages.debounce import Debouncer
 from jharnet_monitor.judge.outages.observations import (
     AgentGone,
     AgentHeard,
-    Fact,
-    HubRan,
-    Reached,
-    UplinkSeen,
+    HubChange,
+    Observation,
+    ReachabilityChange,
+    UplinkChange,
 )
-from jharnet_monitor.judge.outages.state import AgentPresence, Evidence, live_state
+from jharnet_monitor.judge.outages.state import AgentPresence, LiveEvidence, live_state
 from jharnet_monitor.model import OfficeState
 
 START = datetime(2026, 11, 23, 4, 30, tzinfo=UTC)
@@ -53,27 +53,27 @@ class Fault:
 
 @dataclass
 class Office:
-    """What runs, what answers, and what was noticed."""
+    """What runs, what answers, and what was observed."""
 
     faults: Sequence[Fault]
     seconds: int
-    facts: list[Fact] = field(default_factory=list)
-    stretches: list[Stretch] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    agent_runs: list[AgentRun] = field(default_factory=list)
     live: list[OfficeState] = field(default_factory=list)
     """The live state at each second, as the hub would have shown it."""
     boot: int = 0
     booted: int = -1000
     runs_from: int = 0
-    """When the agent came or comes up."""
+    """When the agent started or will start."""
     fold_began: int = 0
     heard: int | None = None
-    """When the hub last heard the agent in the session that lasts; None without one."""
+    """When the hub last heard the agent in the current session; None without one."""
     presence: AgentPresence = AgentPresence.NEVER
     waiting: dict[str, list[tuple[int, int, bool]]] = field(default_factory=dict)
     addresses: dict[str, Debouncer] = field(default_factory=dict)
 
     def run(self) -> Office:
-        """Let all seconds pass."""
+        """Simulate every second."""
         self._hub_starts(0)
         for second in range(self.seconds):
             self._machines(second)
@@ -88,7 +88,7 @@ class Office:
     def _machines(self, second: int) -> None:
         if self._is("power", second):
             self.runs_from = second + 1 + BOOT
-            self.fold_began = self.runs_from  # the minute that ran is lost with the power
+            self.fold_began = self.runs_from  # the current minute is lost with the power
             if not self._is("power", second + 1):
                 self.boot, self.booted = self.boot + 1, second + 1
         elif self._is("killed", second) or self._is("stopped", second):
@@ -106,7 +106,7 @@ class Office:
         if second > self.fold_began:
             gateway = cut < (second - self.fold_began) / 2
             began, end = at(self.fold_began), at(second)
-            self.stretches.append(Stretch(f"boot{self.boot}", began, end, gateway))
+            self.agent_runs.append(AgentRun(f"boot{self.boot}", began, end, gateway))
         self.fold_began = second
 
     # --- at headquarters
@@ -123,11 +123,11 @@ class Office:
     def _hub(self, second: int) -> None:
         if self._is("hub", second):
             if not self._is("hub", second - 1):
-                self.facts.append(HubRan(at(second), False))
+                self.observations.append(HubChange(at(second), False))
             self.live.append(OfficeState.MONITOR_DOWN)
             return
         if self._is("hub", second - 1):
-            self.facts.append(HubRan(at(second), True))
+            self.observations.append(HubChange(at(second), True))
             self._hub_starts(second)
             if self.presence in (AgentPresence.HEARD, AgentPresence.SILENT):
                 self.presence = AgentPresence.AWAITED
@@ -152,9 +152,9 @@ class Office:
             for item in list(self.waiting[name]):
                 sent, due, answered = item
                 if answered:
-                    changed = address.replied(sent, sent + 0.04)
+                    changed = address.record_reply(sent, sent + 0.04)
                 elif due <= second:
-                    changed = address.missed(sent)
+                    changed = address.record_timeout(sent)
                 else:
                     continue
                 self.waiting[name].remove(item)
@@ -164,31 +164,31 @@ class Office:
     def _noted(self, name: str, address: Debouncer) -> None:
         since = at(address.since)
         if name == "gateway":
-            self.facts.append(UplinkSeen(since, address.answers))
+            self.observations.append(UplinkChange(since, address.answers))
         elif name == "router":
-            self.facts.append(Reached(since, "router", address.answers))
+            self.observations.append(ReachabilityChange(since, "router", address.answers))
         else:
-            self.facts.append(Reached(since, "pc", address.answers))
+            self.observations.append(ReachabilityChange(since, "pc", address.answers))
 
     def _listen(self, second: int) -> None:
         speaks = self._runs(second) and self._carries("pc", second)
         if speaks and (self.heard is None or second % HEARTBEAT == 0):
             if self.heard is None:
                 uptime = float(second - self.booted)
-                self.facts.append(AgentHeard(at(second), f"boot{self.boot}", uptime))
+                self.observations.append(AgentHeard(at(second), f"boot{self.boot}", uptime))
             self.heard, self.presence = second, AgentPresence.HEARD
         elif self.heard is not None and self._is("stopped", second) and self._reaches(second):
-            self.facts.append(AgentGone(at(second), True))
+            self.observations.append(AgentGone(at(second), True))
             self.heard, self.presence = None, AgentPresence.GOODBYE
         elif self.heard is not None and second - self.heard > FRESH:
-            self.facts.append(AgentGone(at(self.heard), False))
+            self.observations.append(AgentGone(at(self.heard), False))
             self.heard, self.presence = None, AgentPresence.SILENT
 
     def _reaches(self, second: int) -> bool:
         return self._carries("pc", second)
 
-    def _evidence(self) -> Evidence:
-        return Evidence(
+    def _evidence(self) -> LiveEvidence:
+        return LiveEvidence(
             router=self.addresses["router"].answers,
             pc=self.addresses["pc"].answers,
             agent=self.presence,
@@ -198,7 +198,7 @@ class Office:
     # --- the truth
 
     def truth(self, second: int) -> set[OfficeState]:
-        """What may be called right of this second."""
+        """The states that are correct in this second."""
         if self._is("hub", second):
             return {OfficeState.MONITOR_DOWN}
         if self._is("uplink", second):

@@ -13,9 +13,9 @@ from scipy import special
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.line.assess import Basis, Seen, assess, policy_of
-from jharnet_monitor.judge.outages.availability import account
-from jharnet_monitor.judge.statistics import incomplete_beta as beta
+from jharnet_monitor.judge.line.assess import Basis, LineEvidence, assess, need_policy
+from jharnet_monitor.judge.outages.availability import state_times
+from jharnet_monitor.judge.statistics.incomplete_beta import betainc, student_t_quantile
 from jharnet_monitor.model import Direction, Measurement, Outcome
 from jharnet_monitor.report.data.assessment_json import judged
 from jharnet_monitor.report.data.load import judged_over, summarise
@@ -133,7 +133,7 @@ def test_other_traffic_is_that_of_office_hours(claims: dict[str, Any]) -> None:
     assert 8.3e5 < found["low"] < 8.55e5 < found["high"] < 8.8e5
     assert found["days"] in (23, 24) and found["n"] == 45 * found["days"] - found["days"]
     assert asked["need"]["down"]["measured"] and not other["need"]["down"]["measured"]
-    policy = policy_of(made_up.config(2), made_up.config(2).offices[0])
+    policy = need_policy(made_up.config(2), made_up.config(2).offices[0])
     assumed = replace(policy, seats=20).need()
     assert other["need"]["up"] == {
         "value": pytest.approx(assumed), "low": pytest.approx(assumed),
@@ -157,9 +157,9 @@ def _tests(rate: float, count: int = 25, **conditions: Any) -> list[Measurement]
 
 def _assessed(tests: list[Measurement]) -> dict[str, Any]:
     config = made_up.config(2)
-    known = account([], WEEK.start, WEEK.end)
-    seen = Seen(known, tests, [0.0] * 25, [86400.0] * 25, 25 * 1440, 25)
-    return judged(assess(config, config.offices[0], seen))
+    known = state_times([], WEEK.start, WEEK.end)
+    evidence = LineEvidence(known, tests, [0.0] * 25, [86400.0] * 25, 25 * 1440, 25)
+    return judged(assess(config, config.offices[0], evidence))
 
 
 def test_a_test_that_its_own_pace_held_back_proves_no_slow_line() -> None:
@@ -211,11 +211,11 @@ def test_packet_trains_speak_where_there_are_too_few_tests() -> None:
 
 
 def test_the_beta_function_is_scipys() -> None:
-    """What stands in for SciPy gives what SciPy gives, over all that is asked of it."""
+    """Our incomplete beta function and Student's t agree with SciPy's over the range in use."""
     for a in (0.5, 3.0, 40.7, 900.0, 60_000.0):
         for b in (0.5, 2.0, 51.3, 1200.0, 70_000.0):
             for shift in (-0.02, 0.0, 0.02):
                 x = min(max(a / (a + b) * (1 + shift), 1e-9), 1 - 1e-9)
-                assert beta.betainc(a, b, x) == pytest.approx(special.betainc(a, b, x), abs=1e-9)
+                assert betainc(a, b, x) == pytest.approx(special.betainc(a, b, x), abs=1e-9)
     for df in (4, 6, 23, 89):
-        assert beta.student_t(df, 0.975) == pytest.approx(special.stdtrit(df, 0.975), rel=1e-12)
+        assert student_t_quantile(df, 0.975) == pytest.approx(special.stdtrit(df, 0.975), rel=1e-12)

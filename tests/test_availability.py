@@ -1,4 +1,4 @@
-"""The account of an office's time: all of it, once, and what it says of the line."""
+"""Time by state: all of the period is counted once; and the availability that follows from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge.outages.availability import DOWN, UP, account
+from jharnet_monitor.judge.outages.availability import DOWN, UP, state_times
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 from tests.office_simulator import at
@@ -27,38 +27,38 @@ SPANS = st.lists(
 def test_all_states_sum_to_the_period(
     drawn: list[tuple[OfficeState, int, int]], begin: int, length: int
 ) -> None:
-    """Whatever the spans and however they lie to the period: to the microsecond."""
+    """To the microsecond, whatever the spans and wherever they lie."""
     moment, spans = 0, []
     for state, gap, seconds in drawn:
         spans.append(Span(state, at(moment + gap), at(moment + gap + seconds)))
         moment += gap + seconds
-    got = account(spans, at(begin), at(begin + length))
+    got = state_times(spans, at(begin), at(begin + length))
     assert sum(got.times.values(), timedelta(0)) == got.period == timedelta(seconds=length)
     bounds, ratio = got.bounds, got.availability
     if bounds is not None and ratio is not None:
         assert bounds[0] <= ratio + 1e-12 and ratio <= bounds[1] + 1e-12
 
 
-def test_overlapping_spans_are_refused() -> None:
-    """Counted twice, a time would make a wrong sum."""
+def test_overlapping_spans_are_rejected() -> None:
+    """Time that is counted twice would make the sum wrong."""
     with pytest.raises(ValueError, match="before the span before it ends"):
-        account([Span(OfficeState.UP, at(0), at(10)), Span(OfficeState.UP, at(5), at(20))],
+        state_times([Span(OfficeState.UP, at(0), at(10)), Span(OfficeState.UP, at(5), at(20))],
                 at(0), at(30))  # fmt: skip
 
 
-def test_availability_is_told_with_and_without_power() -> None:
-    """99 % with the power cuts and all of the time by the line; nothing known is neither."""
+def test_availability_with_and_without_power_failures() -> None:
+    """99 % with the power failure, 100 % without it; None if nothing is known."""
     spans = [
         Span(OfficeState.UP, at(0), at(990)),
         Span(OfficeState.POWER_DOWN, at(990), at(1000)),
     ]
-    got = account(spans, at(0), at(1000))
+    got = state_times(spans, at(0), at(1000))
     assert (got.availability, got.availability_without_power) == (0.99, 1.0)
-    assert account([], at(0), at(10)).availability is None
+    assert state_times([], at(0), at(10)).availability is None
 
 
-def test_every_state_is_up_or_down_or_aside() -> None:
-    """No state is in two, and those that are in neither are the ones the method names."""
+def test_every_state_is_up_or_down_or_neither() -> None:
+    """No state is both, and exactly four are neither."""
     assert not UP & DOWN
     assert set(OfficeState) - UP - DOWN == {
         OfficeState.UNKNOWN, OfficeState.MONITOR_DOWN, OfficeState.PLANNED, OfficeState.UPLINK_DOWN
@@ -66,7 +66,7 @@ def test_every_state_is_up_or_down_or_aside() -> None:
 
 
 def test_a_year_of_264_offices_is_quick() -> None:
-    """Half a million spans in under 5 s (the mark holds on an idle machine; here thrice that)."""
+    """Half a million spans in under 15 s (an idle machine takes under 5 s)."""
     random = Random(1)
     year = [random.randint(60, 30_000) for _ in range(2000)]
     names = random.choices(list(OfficeState), k=2000)
@@ -76,5 +76,5 @@ def test_a_year_of_264_offices_is_quick() -> None:
     spans = [Span(n, a, b) for n, (a, b) in zip(names, pairwise(moments), strict=True)]
     begun = time.process_time()
     for _ in range(264):
-        account(spans, at(0), at(365 * 86400))
+        state_times(spans, at(0), at(365 * 86400))
     assert time.process_time() - begun < 15

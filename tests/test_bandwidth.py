@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.judge.line.trains import Arrival
+from jharnet_monitor.judge.line.packet_trains import PacketArrival
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth import agent as bandwidth_far
 from jharnet_monitor.probes.bandwidth import http_transfer as transfer
@@ -304,7 +304,7 @@ async def test_a_train_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_bunch_proves_no_more_than_jitter_allows() -> None:
     """32 packets within 0.1 ms may have come over 10 ms: that is 37 Mbit/s at the least."""
-    bunch = [Arrival(n, n * 3e-6) for n in range(32)]
+    bunch = [PacketArrival(n, n * 3e-6) for n in range(32)]
     assert side_path._least(bunch, 0.01) == pytest.approx(37e6, rel=0.02)
     assert side_path._least(bunch, 0.0) == pytest.approx(4e9, rel=0.01)
 

@@ -1,4 +1,4 @@
-"""What would help a line: each verdict from its evidence, doubt where the interval leaves room."""
+"""The verdict on a line: each from its evidence, and doubt if the interval does not decide."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import pytest
 from jharnet_monitor.dossier.claims import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.line.capacity import Doubt, Line, Policy, Verdict, judge
+from jharnet_monitor.judge.line.need import NeedPolicy
+from jharnet_monitor.judge.line.verdict import Doubt, Line, LineVerdict, judge_line
 from jharnet_monitor.judge.statistics.intervals import Interval
 from tests import made_up
-from tests.histories import MARKS, TARIFF, histories
+from tests.histories import TARIFF, THRESHOLDS, histories
 from tests.made_up_week import WEEK
 
 GOOD = Interval(3.9e6, 3.85e6, 3.95e6, 300, 30)
 CLEAN = Interval(0.001, 0.0008, 0.0013, 40_000, 30)
 LINE = Line((GOOD, GOOD), (4e6, 4e6), CLEAN, days=30)
-ENOUGH = Policy(1, 1.5e6, 80e3, 0.15, 500e3, 10, 25e3, 100e3, 0.7)
+ENOUGH = NeedPolicy(1, 1.5e6, 80e3, 0.15, 500e3, 10, 25e3, 100e3, 0.7)
 MORE = replace(ENOUGH, seats=40)
 
 
@@ -31,99 +32,100 @@ def test_the_need_is_the_policys_formula() -> None:
 @pytest.mark.parametrize(
     ("line", "policy", "verdict", "doubt"),
     [
-        (LINE, ENOUGH, Verdict.NOTHING, None),
-        (LINE, MORE, Verdict.UPGRADE, None),
+        (LINE, ENOUGH, LineVerdict.NOTHING, None),
+        (LINE, MORE, LineVerdict.UPGRADE, None),
         (replace(LINE, delivered=(Interval(2e6, 1.9e6, 2.1e6, 300, 30), GOOD)), MORE,
-         Verdict.REPAIR, None),
+         LineVerdict.REPAIR, None),
         (replace(LINE, delivered=(Interval(3.25e6, 3.24e6, 3.26e6, 300, 30), GOOD)), ENOUGH,
-         Verdict.REPAIR, None),
+         LineVerdict.REPAIR, None),
         (replace(LINE, delivered=(Interval(3.25e6, 3.1e6, 3.4e6, 300, 30), GOOD)), ENOUGH,
-         Verdict.REPAIR, None),
+         LineVerdict.REPAIR, None),
         (replace(LINE, delivered=(Interval(3.8e6, 3.7e6, 3.9e6, 300, 30), GOOD)), ENOUGH,
-         Verdict.NOT_ENOUGH_EVIDENCE, Doubt.NEED_UNDECIDED),
+         LineVerdict.NOT_ENOUGH_EVIDENCE, Doubt.NEED_UNDECIDED),
         (replace(LINE, delivered=(Interval(3.7e6, 3.6e6, 3.8e6, 300, 30), GOOD),
-                 contracted=(3.5e6, 4e6)), ENOUGH, Verdict.UPGRADE, None),
-        (replace(LINE, link_down=0.03), MORE, Verdict.REPAIR, None),
+                 contracted=(3.5e6, 4e6)), ENOUGH, LineVerdict.UPGRADE, None),
+        (replace(LINE, link_down=0.03), MORE, LineVerdict.REPAIR, None),
         (replace(LINE, loss=Interval(0.05, 0.04, 0.06, 40_000, 30)), MORE,
-         Verdict.LINE_QUALITY, None),
-        (replace(LINE, power_down=0.03), ENOUGH, Verdict.POWER, None),
-        (replace(LINE, lan_down=0.03), ENOUGH, Verdict.LAN, None),
-        (replace(LINE, days=19), MORE, Verdict.NOT_ENOUGH_EVIDENCE, Doubt.FEW_DAYS),
-        (replace(LINE, contracted=(None, None)), MORE, Verdict.NOT_ENOUGH_EVIDENCE,
+         LineVerdict.LINE_QUALITY, None),
+        (replace(LINE, power_down=0.03), ENOUGH, LineVerdict.POWER, None),
+        (replace(LINE, lan_down=0.03), ENOUGH, LineVerdict.LAN, None),
+        (replace(LINE, days=19), MORE, LineVerdict.NOT_ENOUGH_EVIDENCE, Doubt.FEW_DAYS),
+        (replace(LINE, contracted=(None, None)), MORE, LineVerdict.NOT_ENOUGH_EVIDENCE,
          Doubt.NO_CONTRACT),
-        (replace(LINE, delivered=(None, GOOD)), MORE, Verdict.NOT_ENOUGH_EVIDENCE, Doubt.NO_RATE),
+        (replace(LINE, delivered=(None, GOOD)), MORE, LineVerdict.NOT_ENOUGH_EVIDENCE,
+         Doubt.NO_RATE),
         (replace(LINE, delivered=(Interval(3.3e6, 3.1e6, 3.5e6, 9, 6), GOOD)), MORE,
-         Verdict.NOT_ENOUGH_EVIDENCE, Doubt.CONTRACT_UNDECIDED),
+         LineVerdict.NOT_ENOUGH_EVIDENCE, Doubt.CONTRACT_UNDECIDED),
         (replace(LINE, loss=Interval(0.02, 0.01, 0.03, 40_000, 30)), MORE,
-         Verdict.NOT_ENOUGH_EVIDENCE, Doubt.LOSS_UNDECIDED),
+         LineVerdict.NOT_ENOUGH_EVIDENCE, Doubt.LOSS_UNDECIDED),
     ],
 )  # fmt: skip
 def test_each_verdict_from_its_evidence(
-    line: Line, policy: Policy, verdict: Verdict, doubt: Doubt | None
+    line: Line, policy: NeedPolicy, verdict: LineVerdict, doubt: Doubt | None
 ) -> None:
-    """A fault of the line comes before capacity, and doubt before any claim."""
-    found = judge(line, policy, MARKS, TARIFF)
+    """Faults come before capacity, and doubts before any claim."""
+    found = judge_line(line, policy, THRESHOLDS, TARIFF)
     assert found.main is verdict
     assert (doubt is None and not found.doubts) or doubt in found.doubts
-    assert (found.slab is not None) == (verdict is Verdict.UPGRADE)
+    assert (found.slab is not None) == (verdict is LineVerdict.UPGRADE)
 
 
-def test_power_stands_beside_an_upgrade() -> None:
-    """A block without power half of the day and with too small a line needs both."""
-    found = judge(replace(LINE, power_down=0.2), MORE, MARKS, TARIFF)
-    assert found.verdicts == (Verdict.UPGRADE, Verdict.POWER)
+def test_power_is_named_beside_an_upgrade() -> None:
+    """An office with power failures and too slow a line needs both."""
+    found = judge_line(replace(LINE, power_down=0.2), MORE, THRESHOLDS, TARIFF)
+    assert found.verdicts == (LineVerdict.UPGRADE, LineVerdict.POWER)
     assert found.slab == 8e6
 
 
 def test_a_need_beyond_the_tariff_has_no_slab() -> None:
-    """Then the letter says so instead of naming one."""
-    assert judge(LINE, replace(MORE, conferences=20), MARKS, TARIFF).slab is None
+    """There is none to name in the letter."""
+    assert judge_line(LINE, replace(MORE, conferences=20), THRESHOLDS, TARIFF).slab is None
 
 
 def _other(value: float, days: int = 20) -> Interval:
     return Interval(value, value * 0.95, value * 1.05, 90 * days, days)
 
 
-def test_measured_traffic_takes_the_place_of_the_assumption() -> None:
-    """By its interval: what lies between its ends is not decided, and few days leave it aside."""
-    idle = judge(replace(LINE, other=(_other(0.1e6), _other(0.1e6))), MORE, MARKS, TARIFF)
+def test_measured_traffic_replaces_the_assumption() -> None:
+    """Its interval may leave the need undecided; too few days are not used."""
+    idle = judge_line(replace(LINE, other=(_other(0.1e6), _other(0.1e6))), MORE, THRESHOLDS, TARIFF)
     assert idle.needs[0].measured
     assert idle.needs[0].value == MORE.need(0.1e6) < MORE.need()
-    busy = judge(replace(LINE, other=(_other(1.5e6), None)), ENOUGH, MARKS, TARIFF)
-    assert busy.main is Verdict.UPGRADE and busy.slab == 8e6
+    busy = judge_line(replace(LINE, other=(_other(1.5e6), None)), ENOUGH, THRESHOLDS, TARIFF)
+    assert busy.main is LineVerdict.UPGRADE and busy.slab == 8e6
     assert (busy.needs[0].measured, busy.needs[1].measured) == (True, False)
     near = Interval(0.6e6, 0.3e6, 0.9e6, 900, 10)
-    told = judge(replace(LINE, other=(near, near)), ENOUGH, MARKS, TARIFF)
-    assert told.doubts == (Doubt.NEED_UNDECIDED,)
-    few = judge(replace(LINE, other=(_other(1.5e6, days=9), None)), ENOUGH, MARKS, TARIFF)
-    assert not few.needs[0].measured and few.main is Verdict.NOTHING
+    undecided = judge_line(replace(LINE, other=(near, near)), ENOUGH, THRESHOLDS, TARIFF)
+    assert undecided.doubts == (Doubt.NEED_UNDECIDED,)
+    few = judge_line(replace(LINE, other=(_other(1.5e6, days=9), None)), ENOUGH, THRESHOLDS, TARIFF)
+    assert not few.needs[0].measured and few.main is LineVerdict.NOTHING
 
 
 def test_demand_that_fills_the_line_is_a_lower_bound() -> None:
-    """On a full line measured demand is cut off: the need is at least that, and never met."""
-    full = judge(replace(LINE, other=(_other(3.8e6), _other(1e5))), ENOUGH, MARKS, TARIFF)
+    """On a full line the measured demand is censored: the need is at least that, and never met."""
+    full = judge_line(replace(LINE, other=(_other(3.8e6), _other(1e5))), ENOUGH, THRESHOLDS, TARIFF)
     assert [need.at_least for need in full.needs] == [True, False]
-    assert full.main is Verdict.UPGRADE
+    assert full.main is LineVerdict.UPGRADE
     roomy = replace(LINE, contracted=(20e6, 20e6), other=(_other(3.8e6), None))
-    assert Doubt.NEED_UNDECIDED in judge(roomy, ENOUGH, MARKS, TARIFF).doubts
+    assert Doubt.NEED_UNDECIDED in judge_line(roomy, ENOUGH, THRESHOLDS, TARIFF).doubts
 
 
-def test_histories_of_known_truth_are_judged_right() -> None:
-    """At least 95 in 100 plain ones; "upgrade" in none whose truth is another, marginal or not."""
+def test_simulated_histories_get_the_right_verdict() -> None:
+    """At least 95 of 100 plain ones; and never `upgrade` if another verdict is true."""
     rng = np.random.default_rng(12)
     plain = list(histories(rng, 140, marginal=False))
-    said = [judge(one.line, one.policy, MARKS, TARIFF).main for one in plain]
-    assert sum(main is one.truth for main, one in zip(said, plain, strict=True)) >= 0.95 * 140
+    found = [judge_line(one.line, one.policy, THRESHOLDS, TARIFF).main for one in plain]
+    assert sum(main is one.truth for main, one in zip(found, plain, strict=True)) >= 0.95 * 140
     for one in (*plain, *histories(rng, 140, marginal=True)):
-        main = judge(one.line, one.policy, MARKS, TARIFF).main
-        assert main is not Verdict.UPGRADE or one.truth is Verdict.UPGRADE
+        main = judge_line(one.line, one.policy, THRESHOLDS, TARIFF).main
+        assert main is not LineVerdict.UPGRADE or one.truth is LineVerdict.UPGRADE
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_verdict_and_doubt_has_words(language: str) -> None:
-    """What is judged can be told, in both languages."""
+    """In both languages."""
     said = words(language)
-    for verdict in Verdict:
+    for verdict in LineVerdict:
         assert said.phrases[f"capacity.verdict.{verdict}"]
         assert said.phrases[f"capacity.reason.{verdict}"]
         assert said.phrases[f"dossier.letter.{verdict}"]
@@ -132,7 +134,7 @@ def test_every_verdict_and_doubt_has_words(language: str) -> None:
 
 
 def test_without_any_measurement_nothing_is_claimed() -> None:
-    """An empty week: every office has not enough evidence, and no figure is a made-up 0."""
+    """In an empty week every office has not enough evidence, and no figure is an invented 0."""
     found = derive(DossierEvidence(made_up.config(3), WEEK), WEEK.end)
     assert found["district"]["verdicts"]["not_enough_evidence"] == list(found["offices"])
     for office in found["offices"].values():

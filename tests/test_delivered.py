@@ -1,4 +1,4 @@
-"""Contracted against delivered: which slot a test counts in, and what may be said of it."""
+"""Delivered rates by time of day: which slot a test counts in, and which figures it may give."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jharnet_monitor.config.schema import Link
-from jharnet_monitor.judge.line.by_time_of_day import RateTest, Slot, by_slot
-from jharnet_monitor.judge.line.shortfall import falls_short
+from jharnet_monitor.judge.line.by_time_of_day import RateTest, TimeSlot, by_slot
+from jharnet_monitor.judge.line.contract import falls_short
 from jharnet_monitor.model import Measurement, Outcome
 from tests.support import make_config
 
@@ -32,13 +32,13 @@ def rates_of(days: int, hours: tuple[int, ...], *, busy: float = 1.0) -> list[Ra
     ]
 
 
-def test_each_slot_by_itself() -> None:
-    """Nights speak for the line, noon for what is left of it; Sundays are no office hours."""
+def test_each_slot_is_evaluated_separately() -> None:
+    """Nights show the line, noon what is left of it; Sundays have no office hours."""
     found = by_slot(rates_of(28, (2, 11, 12, 15), busy=0.5), DISTRICT, 4e6, 0.8)
-    assert found[Slot.BUSY_HOUR].median.value == pytest.approx(1.95e6, rel=0.03)
-    assert found[Slot.OFFICE_HOURS].days == found[Slot.BUSY_HOUR].days < 25
-    assert found[Slot.OFF_HOURS].tests == 28 + 3 * (28 - found[Slot.OFFICE_HOURS].days)
-    busy, office = found[Slot.BUSY_HOUR].below, found[Slot.OFFICE_HOURS].below
+    assert found[TimeSlot.BUSY_HOUR].median.value == pytest.approx(1.95e6, rel=0.03)
+    assert found[TimeSlot.OFFICE_HOURS].days == found[TimeSlot.BUSY_HOUR].days < 25
+    assert found[TimeSlot.OFF_HOURS].tests == 28 + 3 * (28 - found[TimeSlot.OFFICE_HOURS].days)
+    busy, office = found[TimeSlot.BUSY_HOUR].below, found[TimeSlot.OFFICE_HOURS].below
     assert busy is not None
     assert busy.value == 1.0
     assert office is not None
@@ -47,35 +47,37 @@ def test_each_slot_by_itself() -> None:
     assert office.low > 0.2
 
 
-def test_the_low_quantile_only_where_it_can_be_known() -> None:
-    """P5 from 72 tests over 20 days on: with fewer only the median is quoted."""
-    enough = by_slot(rates_of(30, (1, 2, 3)), DISTRICT, 4e6, 0.8)[Slot.OFF_HOURS]
+def test_the_fifth_percentile_needs_enough_tests() -> None:
+    """P5 from 72 tests on 20 days on; with fewer, only the median."""
+    enough = by_slot(rates_of(30, (1, 2, 3)), DISTRICT, 4e6, 0.8)[TimeSlot.OFF_HOURS]
     assert enough.p5 is not None
     assert enough.p5.value < enough.median.value
-    many_in_few_days = by_slot(rates_of(10, tuple(range(9))), DISTRICT, 4e6, 0.8)[Slot.OFF_HOURS]
+    many_in_few_days = by_slot(rates_of(10, tuple(range(9))), DISTRICT, 4e6, 0.8)[
+        TimeSlot.OFF_HOURS
+    ]
     assert many_in_few_days.tests >= 72
     assert many_in_few_days.p5 is None
-    few = by_slot(rates_of(30, (1, 2)), DISTRICT, 4e6, 0.8)[Slot.OFF_HOURS]
+    few = by_slot(rates_of(30, (1, 2)), DISTRICT, 4e6, 0.8)[TimeSlot.OFF_HOURS]
     assert few.p5 is None
     assert few.median.low is not None
 
 
 def test_without_tests_or_contract_nothing_is_claimed() -> None:
-    """No test, no slot; no contract, no share below it."""
+    """Without tests there is no slot, without a contract no share below it."""
     assert by_slot([], DISTRICT, 4e6, 0.8) == {}
     found = by_slot(rates_of(6, (2,)), DISTRICT, None, 0.8)
-    assert set(found) == {Slot.OFF_HOURS}
-    assert found[Slot.OFF_HOURS].below is None
+    assert set(found) == {TimeSlot.OFF_HOURS}
+    assert found[TimeSlot.OFF_HOURS].below is None
 
 
 def test_the_busy_hour_is_the_configured_one() -> None:
-    """It is named beforehand: a slower hour that the tests show afterwards is not taken for it."""
+    """A slower hour that the tests show afterwards is not used instead."""
     hours = {"busy_hour": "15:00"}
     district = make_config(district={"office_hours": hours}).district
     found = by_slot(rates_of(28, (2, 11, 12, 15), busy=0.5), district, 4e6, 0.8)
-    assert found[Slot.BUSY_HOUR].median.value == pytest.approx(3.9e6, rel=0.03)
-    assert found[Slot.BUSY_HOUR].days == found[Slot.OFFICE_HOURS].days
-    below = found[Slot.BUSY_HOUR].below
+    assert found[TimeSlot.BUSY_HOUR].median.value == pytest.approx(3.9e6, rel=0.03)
+    assert found[TimeSlot.BUSY_HOUR].days == found[TimeSlot.OFFICE_HOURS].days
+    below = found[TimeSlot.BUSY_HOUR].below
     assert below is not None
     assert below.value == 0.0
 
@@ -91,10 +93,10 @@ def test_the_busy_hour_is_the_configured_one() -> None:
         (3.3e6, None, {}, False),
     ],
 )
-def test_what_falls_short(
+def test_falls_short(
     down: float, up: float | None, conditions: dict[str, bool], short: bool
 ) -> None:
-    """Either direction under the mark of its own contract; not what the test's pace held back."""
+    """Either direction below its own contract; not one limited by the test's own pace."""
     link = Link.model_validate({"contracted": "4 Mbit/s", "contracted_up": "1 Mbit/s"})
     rates = {"download_bits_per_second": down, "upload_bits_per_second": up}
     values = {name: rate for name, rate in rates.items() if rate is not None}

@@ -29,7 +29,7 @@ from jharnet_monitor.dossier.verify import VerifyResult, verify
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.calendar.period import between
+from jharnet_monitor.judge.calendar.period import date_range
 from jharnet_monitor.store.export import ExportRow
 from tests import made_up
 from tests.dossier_support import MADE_AT, Filed, Forger, filed
@@ -276,7 +276,7 @@ def test_any_text_comes_back_out_of_a_csv_cell() -> None:
 def test_a_period_without_anything_sealed_is_refused(place: Filed, tmp_path: Path) -> None:
     """Nothing is written, and the message says why."""
     out = tmp_path / "none.zip"
-    early = Filed(place.store, place.config, between("2020-01-01", "2020-01-31", ZONE))
+    early = Filed(place.store, place.config, date_range("2020-01-01", "2020-01-31", ZONE))
     with pytest.raises(UserError, match="nothing of this period is sealed"):
         early.build(out)
     assert list(tmp_path.iterdir()) == []
@@ -291,7 +291,7 @@ def test_a_period_that_is_not_over_is_refused(place: Filed, tmp_path: Path) -> N
         (over, far, f"--to {far}: is not over yet"),
         (today, far, f"--from {today}: is not over yet"),
     ):
-        early = Filed(place.store, place.config, between(str(first), str(last), ZONE))
+        early = Filed(place.store, place.config, date_range(str(first), str(last), ZONE))
         with pytest.raises(UserError, match=f"^{told}; .* the last is {over}$"):
             early.build(tmp_path / "none.zip")
     assert list(tmp_path.iterdir()) == []

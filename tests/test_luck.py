@@ -7,7 +7,12 @@ from itertools import pairwise
 
 import pytest
 
-from jharnet_monitor.judge.conference.video import Freezes, freezes, play_out_delay, shown
+from jharnet_monitor.judge.conference.video import (
+    Freezes,
+    detect_freezes,
+    playout_delay,
+    render_times,
+)
 from jharnet_monitor.rtc.receive.arrivals import ENDS, KEY, REPEATED, STARTS, Arrivals
 from jharnet_monitor.rtc.stats.call_stats import frames_of
 from jharnet_monitor.rtc.stats.freeze_resampling import DRAWS, Losses, Path, draws, mean, redrawn
@@ -38,9 +43,9 @@ def arrivals(loss: float, round_trip: float, burst: int = 0) -> tuple[Arrivals, 
 def frozen(loss: float, round_trip: float, back: float = 0.0, burst: int = 0) -> list[Freezes]:
     """By draw."""
     video, slots = arrivals(loss, round_trip, burst)
-    path = Path(play_out_delay(round_trip), round_trip, back)
+    path = Path(playout_delay(round_trip), round_trip, back)
     return [
-        freezes(shown(frames_of(video, left, ALL, at), path.delay), 1.0, 29.0)
+        detect_freezes(render_times(frames_of(video, left, ALL, at), path.delay), 1.0, 29.0)
         for left, at in redrawn(video, slots, ALL, path, 30.0)
     ]
 
@@ -108,9 +113,9 @@ def test_what_an_interruption_took_is_no_loss_of_repeats() -> None:
     for turn, number in enumerate(gone):
         video.at[number] = 1650 / PACKETS / 30 + 0.15 + 0.3 * (1 + turn // 20)
         video.flags[number] |= REPEATED
-    path = Path(play_out_delay(0.3), 0.3, 0.1)
+    path = Path(playout_delay(0.3), 0.3, 0.1)
     found = [
-        freezes(shown(frames_of(video, left, ALL, at), path.delay), 1.0, 29.0)
+        detect_freezes(render_times(frames_of(video, left, ALL, at), path.delay), 1.0, 29.0)
         for left, at in redrawn(video, slots, ALL, path, 30.0)
     ]
     assert {each.count for each in found} == {1}

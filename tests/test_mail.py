@@ -1,4 +1,4 @@
-"""The weekly mails: whole, to everyone, never missed, never twice."""
+"""The weekly mails: complete, to all recipients, never missed and never sent twice."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from pypdf import PdfReader
 from jharnet_monitor.cli import main
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.mail import message as mail
-from jharnet_monitor.mail.due import due_at, due_weeks
+from jharnet_monitor.mail import message
 from jharnet_monitor.mail.message import MailContent
-from jharnet_monitor.mail.outbox import Busy
-from jharnet_monitor.mail.schedule import ReportScheduler
+from jharnet_monitor.mail.outbox import LockHeld
+from jharnet_monitor.mail.schedule import ReportScheduler, due_at, due_weeks
 from jharnet_monitor.mail.weekly import weekly_mails
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.store import Store, StoreError
@@ -34,7 +33,7 @@ from tests.mail_support import DC, DIO, MONDAY, NIC, PASSWORD, USER, MailHost, M
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailHost]:
-    """One server for the file; every test finds it empty and friendly."""
+    """One mail server for all tests of this file."""
     host = MailHost(tmp_path_factory.mktemp("tls"))
     host.start()
     yield host
@@ -43,7 +42,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailHost]:
 
 @pytest.fixture
 def friendly(host: MailHost) -> MailHost:
-    """The server as new."""
+    """The server with an empty inbox, accepting everything."""
     host.inbox.clear()
     host.on_recipient = host.on_message = lambda recipient: "250 OK"
     return host
@@ -51,7 +50,7 @@ def friendly(host: MailHost) -> MailHost:
 
 @pytest.fixture
 def hub(tmp_path: Path, friendly: MailHost) -> MailingHub:
-    """A hub that was set up on the Friday before."""
+    """A hub that was set up on the Friday before the report is due."""
     return MailingHub(tmp_path, friendly)
 
 
@@ -64,8 +63,8 @@ def states(
     ]
 
 
-def test_the_message_holds_everything(tmp_path: Path) -> None:
-    """Of a real week: subject, text and HTML in both languages, pictures, PDFs, the root."""
+def test_the_message_is_complete(tmp_path: Path) -> None:
+    """Subject, text and HTML in both languages, images, PDFs and the root."""
     made = made_up_week.make(tmp_path)
     config = made_up_week.config(made.database, to=(DC,), roots_to=(NIC,))
     mailings, files = weekly_mails(made.store, config, WEEK, MADE_AT)
@@ -84,8 +83,8 @@ def test_the_message_holds_everything(tmp_path: Path) -> None:
     made.store.close()
 
 
-def test_the_root_goes_out_in_both_languages(tmp_path: Path) -> None:
-    """What the chain's hash was after the week's last sealed hour, and how to use it."""
+def test_the_root_is_mailed_in_both_languages(tmp_path: Path) -> None:
+    """The chain's root after the week's last sealed hour, and how to use it."""
     clock = ManualClock(WEEK.start + timedelta(days=3))
     store = Store(f"sqlite:///{tmp_path / 'monitor.db'}", clock)
     store.migrate()
@@ -105,11 +104,11 @@ def test_the_root_goes_out_in_both_languages(tmp_path: Path) -> None:
 
 
 def test_a_mail_reads_back_as_it_was_written() -> None:
-    """Hindi in subject and body, lines within the limit, no 8-bit byte, pictures inside."""
+    """Hindi in subject and body, lines within the limit, no 8-bit bytes, inline images."""
     letter = MailContent("साप्ताहिक प्रतिवेदन", "पोटका\n", "<p>पोटका <img src='cid:a'></p>",
-                    (mail.InlineImage("a", b"\x89PNG"),),
-                    (mail.Enclosure("w.pdf", "application/pdf", b"%PDF" * 999),))  # fmt: skip
-    raw = mail.compose(letter, "<x@y>", "jhn@hub.in", [DC, DIO], MADE_AT)
+                    (message.InlineImage("a", b"\x89PNG"),),
+                    (message.Enclosure("w.pdf", "application/pdf", b"%PDF" * 999),))  # fmt: skip
+    raw = message.compose(letter, "<x@y>", "jhn@hub.in", [DC, DIO], MADE_AT)
     assert raw.isascii()
     assert max(map(len, raw.split(b"\r\n"))) <= 998
     parsed = message_from_bytes(raw, policy=policy.default)
@@ -125,16 +124,16 @@ def test_a_mail_reads_back_as_it_was_written() -> None:
 
 
 def test_message_ids_follow_from_week_and_recipients() -> None:
-    """The same for the same, whatever their order; another for another week or circle."""
-    one = mail.message_id("weekly-2026-W47", [DC, DIO], "jhn@hub.in")
-    assert one == mail.message_id("weekly-2026-W47", [DIO, DC, DIO], "jhn@hub.in")
+    """The same in any order of recipients; another for another week or other recipients."""
+    one = message.message_id("weekly-2026-W47", [DC, DIO], "jhn@hub.in")
+    assert one == message.message_id("weekly-2026-W47", [DIO, DC, DIO], "jhn@hub.in")
     assert one.endswith("@hub.in>")
-    assert len({one, mail.message_id("weekly-2026-W48", [DC, DIO], "jhn@hub.in"),
-                mail.message_id("weekly-2026-W47", [DC], "jhn@hub.in")}) == 3  # fmt: skip
+    assert len({one, message.message_id("weekly-2026-W48", [DC, DIO], "jhn@hub.in"),
+                message.message_id("weekly-2026-W47", [DC], "jhn@hub.in")}) == 3  # fmt: skip
 
 
 def test_a_week_is_due_on_the_configured_day(hub: MailingHub) -> None:
-    """Monday 08:00 IST by default; not before, and nothing from before the hub was set up."""
+    """Monday 08:00 IST by default; no report from before the hub was set up."""
     config = hub.config()
     assert due_at(WEEK, config).isoformat() == "2026-11-23T08:00:00+05:30"
     wednesday = config.model_copy(
@@ -148,16 +147,16 @@ def test_a_week_is_due_on_the_configured_day(hub: MailingHub) -> None:
     assert [w.name for w in due_weeks(config, setup, later)] == ["2026-W47", "2026-W48", "2026-W49"]
 
 
-async def test_everyone_gets_it_once_on_monday(hub: MailingHub) -> None:
-    """Through TLS and sign-in, one message a recipient, one Message-ID; then never again."""
+async def test_everyone_gets_the_report_once_on_monday(hub: MailingHub) -> None:
+    """Over TLS with a login, one message per recipient, one Message-ID; then never again."""
     report_scheduler = hub.start()
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     assert hub.made == []
     hub.clock.step(3 * 86400)
     for _ in range(3):
-        await report_scheduler.round()
+        await report_scheduler.run_once()
     again = hub.start()
-    await again.round(eager=True)
+    await again.run_once(ignore_backoff=True)
     assert [one.recipient for one in hub.host.inbox] == [NIC, DC, DIO]
     assert len({one.identity for one in hub.host.inbox if one.recipient != NIC}) == 1
     assert hub.host.of(DC)[0].message["To"] == f"{DC}, {DIO}"
@@ -167,25 +166,25 @@ async def test_everyone_gets_it_once_on_monday(hub: MailingHub) -> None:
     assert hub.health.report_failures == 0
 
 
-async def test_what_was_due_while_the_hub_was_off_is_caught_up(hub: MailingHub) -> None:
-    """Off over two Mondays: both weeks are made and sent at the start, oldest first."""
-    await hub.start().round(eager=True)
+async def test_reports_due_while_the_hub_was_down_are_caught_up(hub: MailingHub) -> None:
+    """Down over two Mondays: both weeks are made and sent at the start, oldest first."""
+    await hub.start().run_once(ignore_backoff=True)
     hub.clock.step(14 * 86400)
-    await hub.start().round(eager=True)
+    await hub.start().run_once(ignore_backoff=True)
     assert [one.message["Subject"] for one in hub.host.of(DC)] == [
         "Report 2026-W47", "Report 2026-W48",
     ]  # fmt: skip
 
 
-async def test_a_server_that_is_away_is_tried_again_with_pauses(hub: MailingHub) -> None:
-    """Unreachable over an hour: each failure is counted and told, and the mail goes in the end."""
+async def test_an_unreachable_server_is_tried_again_with_backoff(hub: MailingHub) -> None:
+    """Unreachable for an hour: every failure is counted, and the mail is sent in the end."""
     report_scheduler = hub.start()
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     hub.clock.step(3 * 86400)
     hub.host.stop()
     try:
         for _ in range(120):
-            await report_scheduler.round()
+            await report_scheduler.run_once()
             hub.clock.step(30)
         attempts = states(report_scheduler)[0][2]
         assert 5 <= attempts <= 8
@@ -195,7 +194,7 @@ async def test_a_server_that_is_away_is_tried_again_with_pauses(hub: MailingHub)
     finally:
         hub.host.start()
     hub.clock.step(3600)
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     assert states(report_scheduler) == [
         (DC, "accepted", attempts + 1),
         (DIO, "accepted", attempts + 1),
@@ -204,21 +203,21 @@ async def test_a_server_that_is_away_is_tried_again_with_pauses(hub: MailingHub)
 
 
 @pytest.mark.parametrize("stage", ["on_recipient", "on_message"])
-async def test_a_refusal_is_that_recipients_own(hub: MailingHub, stage: str) -> None:
-    """4xx is tried again soon, 5xx seldom; the others have theirs and get no second one."""
+async def test_a_refusal_concerns_one_recipient(hub: MailingHub, stage: str) -> None:
+    """4xx is tried again soon, 5xx rarely; the others get their mail once."""
     answers = {DC: "451 try later", DIO: "550 no such user"}
     setattr(hub.host, stage, lambda recipient: answers.get(recipient, "250 OK"))
     report_scheduler = hub.start()
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     hub.clock.step(3 * 86400)
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     assert states(report_scheduler) == [(DC, "prepared", 1), (DIO, "refused", 1)]
     answers.clear()
     hub.clock.step(61)
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     assert states(report_scheduler) == [(DC, "accepted", 2), (DIO, "refused", 1)]
     hub.clock.step(86400)
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     assert states(report_scheduler) == [(DC, "accepted", 2), (DIO, "accepted", 2)]
     assert [len(hub.host.of(one)) for one in (DC, DIO, NIC)] == [1, 1, 1]
 
@@ -226,9 +225,9 @@ async def test_a_refusal_is_that_recipients_own(hub: MailingHub, stage: str) -> 
 async def test_a_log_that_cannot_be_written_repeats_nothing(
     hub: MailingHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk fills up between the 250 and the commit: the commit is made up for, not the mail."""
+    """The disk fills up between the 250 reply and the commit: only the commit is repeated."""
     report_scheduler = hub.start()
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     hub.clock.step(3 * 86400)
     mails = report_scheduler._store.mails
     write = mails.accepted
@@ -239,60 +238,60 @@ async def test_a_log_that_cannot_be_written_repeats_nothing(
     monkeypatch.setattr(mails, "accepted", full)
     for _ in range(3):
         with pytest.raises(StoreError):
-            await report_scheduler.round()
+            await report_scheduler.run_once()
     monkeypatch.setattr(mails, "accepted", write)
-    await report_scheduler.round(eager=True)
+    await report_scheduler.run_once(ignore_backoff=True)
     assert {m.state for m in mails.of(WEEK.stem)} == {MailState.ACCEPTED}
     assert [len(hub.host.of(one)) for one in (DC, DIO, NIC)] == [1, 1, 1]
 
 
 async def test_a_report_that_cannot_be_made_is_made_later(hub: MailingHub) -> None:
-    """A full disk or a broken template: counted, tried again with pauses, nothing half sent."""
+    """A full disk or a broken template is counted and tried again with backoff; nothing is sent."""
     report_scheduler = hub.start()
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     hub.clock.step(3 * 86400)
     hub.trouble = UserError("reports: cannot be written: No space left on device")
     for _ in range(4):
-        await report_scheduler.round()
+        await report_scheduler.run_once()
         hub.clock.step(30)
     assert hub.health.report_failures == 2
     assert hub.host.inbox == []
     hub.trouble = None
     hub.clock.step(300)
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     assert len(hub.host.inbox) == 3
 
 
-async def test_later_recipients_get_later_reports(hub: MailingHub) -> None:
-    """Who gets a week's report is settled when it is made; a newcomer causes no repeat."""
-    await hub.start().round()
+async def test_new_recipients_get_later_reports(hub: MailingHub) -> None:
+    """The recipients of a report are fixed when it is made; a new one causes no repeat."""
+    await hub.start().run_once()
     hub.clock.step(3 * 86400)
-    await hub.start().round()
+    await hub.start().run_once()
     hub.to = (DC, DIO, "new@example.in")
-    await hub.start().round()
+    await hub.start().run_once()
     assert hub.host.of("new@example.in") == []
     hub.clock.step(7 * 86400)
-    await hub.start().round()
+    await hub.start().run_once()
     assert [len(hub.host.of(one)) for one in hub.to] == [2, 2, 1]
 
 
 async def test_only_one_process_sends_at_a_time(hub: MailingHub) -> None:
-    """`report send` while the hub is sending is told so, and sends nothing twice."""
-    with hub.start().outbox.alone(), pytest.raises(Busy), hub.start().outbox.alone():
+    """`report send` fails while the hub is sending."""
+    with hub.start().outbox.lock(), pytest.raises(LockHeld), hub.start().outbox.lock():
         pass
 
 
-async def test_a_server_that_nobody_vouches_for_gets_no_password(hub: MailingHub) -> None:
-    """A certificate of another authority: no sign-in, no mail, one clear line."""
+async def test_an_untrusted_server_gets_no_password(hub: MailingHub) -> None:
+    """With a certificate of another authority there is no login, no mail, and a clear error."""
     config = hub.config()
     assert config.report.smtp is not None
     smtp = config.report.smtp.model_copy(update={"ca": None})
     report = config.report.model_copy(update={"smtp": smtp})
     report_scheduler = hub.start()
     report_scheduler._current.replace(config.model_copy(update={"report": report}))
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     hub.clock.step(3 * 86400)
-    await report_scheduler.round()
+    await report_scheduler.run_once()
     assert hub.host.inbox == []
     assert "certificate" in (report_scheduler._store.mails.of(WEEK.stem)[0].error or "").lower()
 
@@ -301,7 +300,7 @@ def test_report_send_by_hand(
     tmp_path: Path, friendly: MailHost, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """A dry run sends nothing; sending does, once; an unfinished week is refused."""
+    """A dry run sends nothing, sending does so once, and an unfinished week is an error."""
     made = made_up_week.make(tmp_path)
     made.store.event_log.add_transition("potka", OfficeState.UP, WEEK.start, {})
     made.store.close()
@@ -328,23 +327,23 @@ def test_report_send_by_hand(
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out + err
 
-    code, told = send("--week", "2020-W47", "--dry-run")
-    assert (code, "nothing was sent" in told, friendly.inbox) == (0, True, [])
-    assert "Message-ID" in told
+    code, output = send("--week", "2020-W47", "--dry-run")
+    assert (code, "nothing was sent" in output, friendly.inbox) == (0, True, [])
+    assert "Message-ID" in output
     assert send("--week", "2020-W47")[0] == 0
     assert send("--week", "2020-W47")[0] == 0
     assert [one.recipient for one in friendly.inbox] == [DC]
-    code, told = send("--week", "2999-W01")
-    assert (code, "is not over yet" in told) == (2, True)
+    code, output = send("--week", "2999-W01")
+    assert (code, "is not over yet" in output) == (2, True)
     friendly.on_message = lambda recipient: "554 too large"
-    code, told = send("--week", "2020-W48")
-    assert (code, "554" in told) == (1, True)
+    code, output = send("--week", "2020-W48")
+    assert (code, "554" in output) == (1, True)
 
 
-def test_a_death_between_the_250_and_the_commit_repeats_that_mail_alone(
+def test_a_kill_between_the_250_and_the_commit_repeats_only_that_mail(
     tmp_path: Path, friendly: MailHost
 ) -> None:
-    """Killed with -9 in the gap: one repeat with the same Message-ID, nothing missed."""
+    """Killed with SIGKILL: one repeat with the same Message-ID, and nothing is missed."""
     kind = "between the 250 and the commit"
     tally = Tally()
     Run(tmp_path / "run", friendly, random.Random(1), kind, tally, kills=1).go()

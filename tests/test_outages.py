@@ -1,7 +1,7 @@
-"""Outages: the state of now, and the cause afterwards.
+"""Outages: the live state, and the cause afterwards.
 
-The faults are simulated second by second with the hub's and the agent's habits
-(`office_simulator`); the same over the lab's real links is `tests/faults/outages.py`.
+Faults are simulated second by second, including how the hub and the agent react
+(`office_simulator`); `tests/faults/outages.py` does the same over emulated links.
 """
 
 from __future__ import annotations
@@ -16,27 +16,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge.outages.availability import DOWN, account
-from jharnet_monitor.judge.outages.causes import Boot, OutageContext, Reason, Stretch, attribute
+from jharnet_monitor.judge.outages.availability import DOWN, state_times
+from jharnet_monitor.judge.outages.causes import AgentRun, Boot, OutageContext, Reason, attribute
 from jharnet_monitor.judge.outages.observations import (
     AgentGone,
     AgentHeard,
-    Fact,
-    HubRan,
-    Maintenance,
-    Reached,
-    RouterSaid,
+    HubChange,
+    MaintenanceChange,
+    Observation,
+    ReachabilityChange,
+    RouterUptime,
 )
-from jharnet_monitor.judge.outages.state import AgentPresence, Evidence, live_state, uplink_works
+from jharnet_monitor.judge.outages.state import (
+    AgentPresence,
+    LiveEvidence,
+    live_state,
+    uplink_works,
+)
 from jharnet_monitor.judge.outages.timeline import Span, reconstruct, smooth
 from jharnet_monitor.model import LIVE_STATES, OfficeState
 from tests.office_simulator import START, Fault, Office, at, draw_faults
 
 TOLERANCE = 10
-"""Seconds around every change in which the judgement may still be the old one."""
+"""Seconds around every change in which the state may still be the old one."""
 
 
-# --- now ------------------------------------------------------------------------------------------
+# --- the live state -------------------------------------------------------------------------------
 
 HEARD, SILENT, GOODBYE = AgentPresence.HEARD, AgentPresence.SILENT, AgentPresence.GOODBYE
 NEVER, NONE = AgentPresence.NEVER, AgentPresence.NOT_EXPECTED
@@ -45,47 +50,50 @@ NEVER, NONE = AgentPresence.NEVER, AgentPresence.NOT_EXPECTED
 @pytest.mark.parametrize(
     ("state", "evidence"),
     [
-        ("up", Evidence(router=True, pc=True, agent=HEARD)),
-        ("up", Evidence(router=False, pc=False, agent=HEARD)),  # they only ignore echo requests
-        ("up", Evidence(router=True, pc=True, agent=SILENT)),  # the agent died, the PC did not
-        ("up", Evidence(router=True)),  # nothing else was ever promised
-        ("up", Evidence(pc=True)),
-        ("agent_off", Evidence(router=True, pc=False, agent=GOODBYE)),
-        ("agent_off", Evidence(router=True, pc=True, agent=NEVER)),
-        ("lan_down", Evidence(router=True, pc=False, agent=SILENT)),
-        ("lan_down", Evidence(router=True, pc=False)),
-        ("unreachable", Evidence(router=False, pc=False, agent=SILENT)),
-        ("unreachable", Evidence(router=False, pc=False, agent=GOODBYE)),
-        ("unreachable", Evidence(pc=False, agent=SILENT)),
-        ("unknown", Evidence(pc=False, agent=GOODBYE)),  # switched off: says nothing of the line
-        ("unknown", Evidence(router=None, pc=None, agent=SILENT)),
-        ("uplink_down", Evidence(router=False, pc=False, agent=SILENT, uplink=False)),
-        ("uplink_down", Evidence(router=None, uplink=False)),
-        ("up", Evidence(router=True, pc=True, agent=HEARD, uplink=False)),
-        ("monitor_down", Evidence(router=False, hub_healthy=False)),
-        ("planned", Evidence(router=False, planned=True)),
+        ("up", LiveEvidence(router=True, pc=True, agent=HEARD)),
+        ("up", LiveEvidence(router=False, pc=False, agent=HEARD)),  # they ignore echo requests
+        ("up", LiveEvidence(router=True, pc=True, agent=SILENT)),  # the agent died, the PC did not
+        ("up", LiveEvidence(router=True)),  # nothing else is configured
+        ("up", LiveEvidence(pc=True)),
+        ("agent_off", LiveEvidence(router=True, pc=False, agent=GOODBYE)),
+        ("agent_off", LiveEvidence(router=True, pc=True, agent=NEVER)),
+        ("lan_down", LiveEvidence(router=True, pc=False, agent=SILENT)),
+        ("lan_down", LiveEvidence(router=True, pc=False)),
+        ("unreachable", LiveEvidence(router=False, pc=False, agent=SILENT)),
+        ("unreachable", LiveEvidence(router=False, pc=False, agent=GOODBYE)),
+        ("unreachable", LiveEvidence(pc=False, agent=SILENT)),
+        (
+            "unknown",
+            LiveEvidence(pc=False, agent=GOODBYE),
+        ),  # shut down: says nothing
+        ("unknown", LiveEvidence(router=None, pc=None, agent=SILENT)),
+        ("uplink_down", LiveEvidence(router=False, pc=False, agent=SILENT, uplink=False)),
+        ("uplink_down", LiveEvidence(router=None, uplink=False)),
+        ("up", LiveEvidence(router=True, pc=True, agent=HEARD, uplink=False)),
+        ("monitor_down", LiveEvidence(router=False, hub_healthy=False)),
+        ("planned", LiveEvidence(router=False, planned=True)),
     ],
 )
-def test_live_state_by_the_table(state: str, evidence: Evidence) -> None:
-    """Every row of "States and causes"."""
+def test_live_state_by_the_table(state: str, evidence: LiveEvidence) -> None:
+    """Every combination of evidence that matters."""
     assert live_state(evidence).value == state
 
 
 def test_live_state_is_never_a_cause() -> None:
-    """Whatever the evidence: link or power is not claimed while it lasts."""
+    """Line or power is never claimed while the outage lasts, whatever the evidence."""
     tri = (True, False, None)
     for router in tri:
         for pc in tri:
             for agent in AgentPresence:
                 for uplink in tri:
-                    state = live_state(Evidence(router, pc, agent, uplink))
+                    state = live_state(LiveEvidence(router, pc, agent, uplink))
                     assert state in LIVE_STATES
                     if router is None and pc is None and agent is not HEARD:
                         assert state in (OfficeState.UNKNOWN, OfficeState.UPLINK_DOWN)
 
 
 def test_an_office_that_answers_proves_the_uplink() -> None:
-    """Whatever the gateway thinks of echo requests."""
+    """Even if the gateway ignores echo requests."""
     assert uplink_works(False, True) is True
     assert uplink_works(True, False) is True
     assert uplink_works(None, False) is None
@@ -99,21 +107,23 @@ def minute(number: float) -> datetime:
     return datetime(2026, 11, 23, 4, 0, tzinfo=UTC) + timedelta(minutes=number)
 
 
-def causes(known: OutageContext, begin: float = 10, end: float = 20) -> list[tuple[str, str]]:
-    """State and reason of the parts of an outage from minute 10 to 20."""
-    parts = attribute(minute(begin), minute(end), known)
+def causes(context: OutageContext, begin: float = 10, end: float = 20) -> list[tuple[str, str]]:
+    """State and reason of each part of an outage from minute 10 to 20."""
+    parts = attribute(minute(begin), minute(end), context)
     assert parts[0].start == minute(begin) and parts[-1].end == minute(end)
     assert all(one.end == other.start for one, other in pairwise(parts))
     return [(part.state.value, part.reason.value) for part in parts]
 
 
-def ran(boot: str, begin: float, end: float, gateway: bool = True, ended: bool = False) -> Stretch:
-    """The agent's own record from minute to minute."""
-    return Stretch(boot, minute(begin), minute(end), gateway, ended)
+def run(
+    boot: str, begin: float, end: float, gateway: bool = True, clean_stop: bool = False
+) -> AgentRun:
+    """A run of the agent, by its own record, from one minute to another."""
+    return AgentRun(boot, minute(begin), minute(end), gateway, clean_stop)
 
 
 def test_the_same_boot_means_the_line() -> None:
-    """The PC was never without power; so says its id, and where that is unknown its uptime."""
+    """The PC was never without power: by its boot id, or by its uptime if that is unknown."""
     line = [("link_down", "same_boot")]
     assert causes(OutageContext("a", True, Boot("a", minute(-600)))) == line
     assert causes(OutageContext(None, True, Boot("a", minute(-600)))) == line
@@ -121,29 +131,29 @@ def test_the_same_boot_means_the_line() -> None:
 
 
 def test_a_new_boot_means_power() -> None:
-    """The PC was there, did not say goodbye, and started anew when the office came back."""
+    """The PC was present, did not sign off, and restarted when the office came back."""
     assert causes(OutageContext("a", True, Boot("b", minute(19.5)))) == [("power_down", "new_boot")]
     assert causes(OutageContext("a", True, Boot("b", minute(21)))) == [("power_down", "new_boot")]
 
 
 def test_a_new_boot_proves_nothing_where_the_pc_was_off() -> None:
-    """Switched off at closing time, or switched on long afterwards: nobody can tell."""
-    told = [("unreachable", "no_witness")]
-    assert causes(OutageContext("a", False, Boot("b", minute(19)))) == told
-    assert causes(OutageContext("a", True, Boot("b", minute(900)))) == told
-    stopped = ran("a", 8, 10, ended=True)
-    assert causes(OutageContext("a", True, Boot("b", minute(19)), [stopped])) == told
+    """Shut down at closing time, or switched on long afterwards: the cause is unknown."""
+    expected = [("unreachable", "no_witness")]
+    assert causes(OutageContext("a", False, Boot("b", minute(19)))) == expected
+    assert causes(OutageContext("a", True, Boot("b", minute(900)))) == expected
+    stopped = run("a", 8, 10, clean_stop=True)
+    assert causes(OutageContext("a", True, Boot("b", minute(19)), [stopped])) == expected
 
 
-def test_without_a_witness_it_stays_unreachable() -> None:
-    """A browser, no agent, an agent that never came back."""
+def test_without_evidence_it_stays_unreachable() -> None:
+    """Only a browser, no agent, or an agent that never came back."""
     assert causes(OutageContext()) == [("unreachable", "no_witness")]
     assert causes(OutageContext("a", True)) == [("unreachable", "no_witness")]
 
 
 def test_an_agent_that_ran_on_means_the_line_while_it_ran() -> None:
-    """Cut at 10, power gone at 15, back at 18, line back at 20: two causes, each in its time."""
-    record = [ran("a", 9, 15), ran("b", 18.5, 20)]
+    """Line cut at 10, power off from 15 to 18, line back at 20: two causes, each for its time."""
+    record = [run("a", 9, 15), run("b", 18.5, 20)]
     parts = attribute(
         minute(10), minute(20), OutageContext("a", True, Boot("b", minute(18)), record)
     )
@@ -154,15 +164,15 @@ def test_an_agent_that_ran_on_means_the_line_while_it_ran() -> None:
     ]
 
 
-def test_a_silent_gateway_tells_of_the_office_not_of_the_line() -> None:
-    """The PC ran on a battery while its router was dead: not the line's fault, not proven power."""
-    record = [ran("a", 9, 21, gateway=False)]
-    told = causes(OutageContext("a", True, Boot("a", minute(-600)), record))
-    assert told == [("unreachable", "gateway_silent")]
+def test_a_silent_gateway_says_nothing_about_the_line() -> None:
+    """The PC ran on a battery while its router was off: neither line nor power is proven."""
+    record = [run("a", 9, 21, gateway=False)]
+    found = causes(OutageContext("a", True, Boot("a", minute(-600)), record))
+    assert found == [("unreachable", "gateway_silent")]
 
 
 def test_the_routers_uptime_decides_where_it_is_known() -> None:
-    """A router that ran on means the line, one that started anew the power."""
+    """A router that kept running means the line, one that restarted means the power."""
     ran_on = OutageContext("a", True, Boot("b", minute(19)), router_start=minute(-6000))
     restarted = OutageContext("a", True, Boot("a", minute(-60)), router_start=minute(19))
     assert causes(ran_on) == [("link_down", Reason.ROUTER_RAN)]
@@ -170,11 +180,11 @@ def test_the_routers_uptime_decides_where_it_is_known() -> None:
 
 
 def test_what_the_routers_uptime_does_not_decide() -> None:
-    """A start after the outage tells nothing of it; and while an agent reached the router, it had
-    power, whoever started it anew in between."""
+    """A restart after the outage says nothing about it; and while an agent reached the router, the
+    router had power, even if somebody restarted it in between."""
     later = OutageContext("a", True, Boot("a", minute(-60)), router_start=minute(45))
     assert causes(later) == [("link_down", Reason.SAME_BOOT)]
-    record = [ran("a", 9, 14), ran("a", 16, 21)]
+    record = [run("a", 9, 14), run("a", 16, 21)]
     by_hand = OutageContext("a", True, Boot("a", minute(-60)), record, router_start=minute(15))
     assert [state for state, _ in causes(by_hand)] == ["link_down", "power_down", "link_down"]
 
@@ -189,10 +199,10 @@ def test_what_the_routers_uptime_does_not_decide() -> None:
 def test_parts_always_fill_the_outage(
     record: list[tuple[int, int, bool]], boot: str, present: bool, booted: int
 ) -> None:
-    """Whatever the circumstances: in order, without gap or overlap, and only states that may be."""
-    stretches = [ran("a", min(x, y), max(x, y), gateway) for x, y, gateway in record]
-    told = OutageContext("a", present, Boot(boot, minute(booted)), stretches)
-    for state, _ in causes(told):
+    """In order, without gap or overlap, and only states that count as down."""
+    runs = [run("a", min(x, y), max(x, y), gateway) for x, y, gateway in record]
+    context = OutageContext("a", present, Boot(boot, minute(booted)), runs)
+    for state, _ in causes(context):
         assert OfficeState(state) in DOWN
 
 
@@ -208,40 +218,48 @@ def states(spans: Sequence[Span]) -> list[tuple[str, float, float]]:
 
 
 def test_a_pc_switched_off_at_closing_time_is_no_outage() -> None:
-    """With a goodbye `agent_off`, without one `lan_down`; the line is up all night."""
-    there: list[Fact] = [
-        Reached(at(1), "router", True), Reached(at(1), "pc", True), AgentHeard(at(2), "a", 900.0)
+    """`agent_off` after a goodbye, `lan_down` without one; the line is up all night."""
+    there: list[Observation] = [
+        ReachabilityChange(at(1), "router", True), ReachabilityChange(at(1), "pc", True),
+        AgentHeard(at(2), "a", 900.0),
     ]  # fmt: skip
     for goodbye, state in ((True, "agent_off"), (False, "lan_down")):
-        off: list[Fact] = [AgentGone(at(100), goodbye), Reached(at(101), "pc", False)]
-        on: list[Fact] = [Reached(at(900), "pc", True), AgentHeard(at(930), "b", 40.0)]
+        off: list[Observation] = [
+            AgentGone(at(100), goodbye),
+            ReachabilityChange(at(101), "pc", False),
+        ]
+        on: list[Observation] = [
+            ReachabilityChange(at(900), "pc", True),
+            AgentHeard(at(930), "b", 40.0),
+        ]
         spans = reconstruct([*there, *off, *on], [], at(0), at(1000))
         assert [name for name, _, _ in states(spans)] == ["unknown", "up", state, "up"]
-        assert account(spans, at(60), at(1000)).availability == 1.0
+        assert state_times(spans, at(60), at(1000)).availability == 1.0
 
 
-def test_edges_of_an_outage_are_no_states_of_their_own() -> None:
-    """The agent was last heard some seconds before the router fell silent: one outage."""
-    facts: list[Fact] = [
-        Reached(at(1), "router", True), AgentHeard(at(2), "a", 900.0),
-        AgentGone(at(96), False), Reached(at(100), "router", False),
-        Reached(at(200), "router", True), AgentHeard(at(203), "a", 1101.0),
+def test_the_edges_of_an_outage_are_part_of_it() -> None:
+    """The agent was last heard some seconds before the router stopped answering: one outage."""
+    observations: list[Observation] = [
+        ReachabilityChange(at(1), "router", True), AgentHeard(at(2), "a", 900.0),
+        AgentGone(at(96), False), ReachabilityChange(at(100), "router", False),
+        ReachabilityChange(at(200), "router", True), AgentHeard(at(203), "a", 1101.0),
     ]  # fmt: skip
-    spans = reconstruct(facts, [], at(0), at(300))
+    spans = reconstruct(observations, [], at(0), at(300))
     assert states(spans)[1:] == [("up", 1, 96), ("link_down", 96, 203), ("up", 203, 300)]
 
 
-def test_a_planned_window_and_the_hubs_own_absence_are_neither_up_nor_down() -> None:
+def test_planned_maintenance_and_monitor_downtime_are_neither_up_nor_down() -> None:
     """They stand in the account by their names, and the availability leaves them out."""
-    facts: list[Fact] = [
-        Reached(at(0), "router", True), AgentHeard(at(0), "a", 900.0),
-        Maintenance(at(100), True), Reached(at(120), "router", False), AgentGone(at(120), False),
-        Reached(at(180), "router", True), AgentHeard(at(180), "a", 1080.0),
-        Maintenance(at(200), False), HubRan(at(300), False), HubRan(at(400), True),
-        Reached(at(402), "router", True), AgentHeard(at(405), "a", 1305.0),
+    observations: list[Observation] = [
+        ReachabilityChange(at(0), "router", True), AgentHeard(at(0), "a", 900.0),
+        MaintenanceChange(at(100), True),
+        ReachabilityChange(at(120), "router", False), AgentGone(at(120), False),
+        ReachabilityChange(at(180), "router", True), AgentHeard(at(180), "a", 1080.0),
+        MaintenanceChange(at(200), False), HubChange(at(300), False), HubChange(at(400), True),
+        ReachabilityChange(at(402), "router", True), AgentHeard(at(405), "a", 1305.0),
     ]  # fmt: skip
-    spans = reconstruct(facts, [], at(0), at(500))
-    got = account(spans, at(0), at(500))
+    spans = reconstruct(observations, [], at(0), at(500))
+    got = state_times(spans, at(0), at(500))
     assert got.of(OfficeState.PLANNED) == timedelta(seconds=100)
     assert got.of(OfficeState.MONITOR_DOWN) == timedelta(seconds=100)
     assert got.down == timedelta(0) and got.availability == 1.0
@@ -249,18 +267,18 @@ def test_a_planned_window_and_the_hubs_own_absence_are_neither_up_nor_down() -> 
 
 
 def test_routers_uptime_is_heard_after_the_outage() -> None:
-    """SNMP says after the return that the router has been running for ten days."""
-    facts: list[Fact] = [
-        Reached(at(0), "router", True), Reached(at(100), "router", False),
-        Reached(at(200), "router", True), RouterSaid(at(230), 864_000.0),
+    """After the outage, SNMP says that the router has been running for ten days."""
+    observations: list[Observation] = [
+        ReachabilityChange(at(0), "router", True), ReachabilityChange(at(100), "router", False),
+        ReachabilityChange(at(200), "router", True), RouterUptime(at(230), 864_000.0),
     ]  # fmt: skip
-    spans = reconstruct(facts, [], at(0), at(300), NONE)
+    spans = reconstruct(observations, [], at(0), at(300), NONE)
     assert states(spans) == [("up", 0, 100), ("link_down", 100, 200), ("up", 200, 300)]
     assert spans[1].reason is Reason.ROUTER_RAN
 
 
 def test_smoothing_keeps_the_length() -> None:
-    """Nothing is lost and nothing doubled when short stretches join a neighbour."""
+    """No time is lost or counted twice when short spans join a neighbour."""
     random = Random(3)
     edges = sorted(random.sample(range(1, 5000), 400))
     names = random.choices([OfficeState.UP, OfficeState.UNREACHABLE, OfficeState.LAN_DOWN], k=399)
@@ -276,7 +294,7 @@ def test_smoothing_keeps_the_length() -> None:
 
 def judged(office: Office) -> list[OfficeState]:
     """The final state at each second."""
-    spans = reconstruct(office.facts, office.stretches, at(0), at(office.seconds))
+    spans = reconstruct(office.observations, office.agent_runs, at(0), at(office.seconds))
     result: list[OfficeState] = []
     for span in spans:
         until = round((span.end - START).total_seconds())
@@ -285,7 +303,7 @@ def judged(office: Office) -> list[OfficeState]:
 
 
 def near_a_change(truth: Sequence[object], before: int) -> set[int]:
-    """The seconds around a change of the truth in which the judgement may be off."""
+    """The seconds around a change of the truth in which the state may still be the old one."""
     edges = [n for n in range(1, len(truth)) if truth[n] != truth[n - 1]]
     return {n for edge in edges for n in range(edge - before, edge + TOLERANCE)}
 
@@ -315,6 +333,6 @@ def test_faults_get_their_cause(overlap: bool) -> None:
 
 
 def test_a_short_burst_is_no_outage() -> None:
-    """A line that loses everything for three seconds is up in the account."""
+    """A line that loses everything for three seconds still counts as up."""
     office = Office([Fault("burst", 100 * n, 100 * n + 3) for n in range(1, 30)], 3000).run()
     assert not set(judged(office)) & DOWN

@@ -85,14 +85,14 @@ def test_every_office_is_named_in_both_languages(made: MadeWeek, papers: dict[st
 def test_availability_counts_what_was_learnt_afterwards(summary: Summary) -> None:
     """Two hours a day were first unreachable, then known as power or line."""
     by_trouble = dict(zip(made_up_week.TROUBLES, summary.offices, strict=True))
-    power, line = by_trouble["power"].account, by_trouble["line"].account
+    power, line = by_trouble["power"].state_times, by_trouble["line"].state_times
     assert power.of(OfficeState.POWER_DOWN) == line.of(OfficeState.LINK_DOWN) == timedelta(hours=14)
     assert not power.of(OfficeState.UNREACHABLE)
     assert power.availability == pytest.approx(22 / 24, abs=1e-3)
     assert power.availability_without_power == 1.0
     assert line.availability_without_power == line.availability
     for office in summary.offices:
-        assert sum(office.account.times.values(), timedelta()) == WEEK.end - WEEK.start
+        assert sum(office.state_times.times.values(), timedelta()) == WEEK.end - WEEK.start
 
 
 def test_the_troubles_are_found(summary: Summary) -> None:
@@ -197,7 +197,7 @@ def test_a_running_week_says_how_far_it_reaches(made: MadeWeek) -> None:
     """A report in mid-week counts no time that has not come."""
     now = WEEK.start + timedelta(days=3)
     summary = summarise(made.store, made.config, WEEK, now)
-    assert summary.offices[0].account.period == timedelta(days=3)
+    assert summary.offices[0].state_times.period == timedelta(days=3)
     assert content(summary, words("en"))["running"] is not None
 
 

@@ -1,4 +1,4 @@
-"""The stopping rule, the estimate, the loaded round trip and the trains, on transfers made up."""
+"""Throughput: stopping rule, estimate, loaded RTT and packet trains, on simulated transfers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jharnet_monitor.judge.line.packet_trains import PacketArrival, TrainCapacity, train_capacity
 from jharnet_monitor.judge.line.throughput import (
+    RttSample,
     Sample,
-    Trip,
     estimate,
-    loaded_round_trip,
-    over_same_bytes,
-    stable,
-    window_for,
+    estimate_over_same_bytes,
+    is_stable,
+    loaded_rtt,
+    window_seconds,
 )
-from jharnet_monitor.judge.line.trains import Arrival, Capacity, capacity
 from jharnet_monitor.probes.bandwidth.packet_trains import MOST_UNCERTAIN
 from jharnet_monitor.probes.bandwidth.tcp_info import parse
 
@@ -40,7 +40,7 @@ def transfer(
 @settings(deadline=None, max_examples=60)
 @given(rate=st.floats(3e5, 1e8), ramp=st.floats(0.05, 0.6))
 def test_the_plateau_is_found(rate: float, ramp: float) -> None:
-    """Whatever the rate and the slow start, the estimate is the line's rate, with its certainty."""
+    """The estimate is the line's rate, whatever the rate and the length of slow start."""
     samples = transfer(rate, 2.0, ramp=ramp)
     samples = samples[:: 1 + len(samples) // 250]
     found = estimate(samples)
@@ -51,7 +51,7 @@ def test_the_plateau_is_found(rate: float, ramp: float) -> None:
 
 
 def test_noise_shows_in_the_uncertainty_and_not_in_the_rate() -> None:
-    """5 ms of jitter: the rate stays within a percent, and the interval holds the truth."""
+    """With 5 ms of jitter the rate is within 1 %, and the interval contains the true rate."""
     found = estimate(transfer(4e6, 1.6, noise=0.01))
     assert found is not None
     assert found.rate == pytest.approx(4e6, rel=0.01)
@@ -60,24 +60,26 @@ def test_noise_shows_in_the_uncertainty_and_not_in_the_rate() -> None:
 
 
 def test_it_does_not_stop_in_slow_start() -> None:
-    """While the rate still doubles, no two windows agree."""
+    """While the rate is still doubling, no two windows agree."""
     samples = [Sample(t / 100, 1000 * 2 ** (t / 25)) for t in range(300)]
-    assert not any(stable(samples[:n]) for n in range(1, 300))
+    assert not any(is_stable(samples[:n]) for n in range(1, 300))
     satellite = [Sample(0.6 * t + s / 100, 15000.0 * 2**t + s) for t in range(8) for s in range(60)]
-    assert not any(stable(satellite[:n], window_for(0.6)) for n in range(1, len(satellite), 5))
+    assert not any(
+        is_stable(satellite[:n], window_seconds(0.6)) for n in range(1, len(satellite), 5)
+    )
 
 
 def test_silence_is_not_a_rate() -> None:
-    """Two windows of nothing agree about nothing."""
+    """Two empty windows do not count as agreeing."""
     samples = [*transfer(2e6, 0.4), *(Sample(101 + t / 10, 30000.0) for t in range(20))]
-    assert not stable(samples)
+    assert not is_stable(samples)
     assert estimate([Sample(0.0, 1.0), Sample(2.0, 1.0), Sample(3.0, 1.0)]) is None
     assert estimate([]) is None
     assert estimate(transfer(2e6, 0.2)) is None
 
 
-def test_what_never_settles_says_so() -> None:
-    """A rate that swings gives the last second, marked, with a wide interval."""
+def test_a_rate_that_never_settles_is_marked() -> None:
+    """A rate that swings gives that of the last second, marked, with a wide interval."""
     samples, sent = [], 0.0
     for step in range(250):
         sent += 4000 if step // 30 % 2 else 500
@@ -88,97 +90,106 @@ def test_what_never_settles_says_so() -> None:
     assert found.uncertainty > 0.2
 
 
-def test_the_loaded_round_trip_is_that_of_the_packets() -> None:
-    """A long slow start with an empty queue weighs as little as the packets it sent."""
+def test_the_loaded_rtt_is_weighted_by_bytes() -> None:
+    """A long slow start with an empty queue weighs as little as the bytes it sent."""
     samples = [Sample(t / 100, 10.0 * t) for t in range(100)]
     samples += [Sample(1 + t / 100, 1000 + 2500.0 * t) for t in range(1, 100)]
-    trips = [Trip(t / 20, 0.03 if t < 20 else 0.23) for t in range(40)]
-    found = loaded_round_trip(trips, samples, 2e6, stopped=1.99)
+    rtts = [RttSample(t / 20, 0.03 if t < 20 else 0.23) for t in range(40)]
+    found = loaded_rtt(rtts, samples, 2e6, stopped=1.99)
     assert found == pytest.approx(0.23, rel=0.1)  # the plain mean is 0.13
-    assert loaded_round_trip([], samples, 2e6, 2.0) is None
-    assert loaded_round_trip([Trip(5.0, 0.1)], samples, 2e6, 2.0) is None
+    assert loaded_rtt([], samples, 2e6, 2.0) is None
+    assert loaded_rtt([RttSample(5.0, 0.1)], samples, 2e6, 2.0) is None
 
 
 def test_two_counters_of_the_same_bytes() -> None:
-    """Held against each other whatever their clocks read; a liar's bytes or time show."""
-    told = transfer(4e6, 1.6)
-    seen = [Sample(s.seconds - 37, s.ip_bytes) for s in told[: len(told) * 9 // 10]]
-    found = estimate(seen)
+    """They are compared whatever their clocks read; false bytes or times are detected."""
+    reported = transfer(4e6, 1.6)
+    reference = [Sample(s.seconds - 37, s.ip_bytes) for s in reported[: len(reported) * 9 // 10]]
+    found = estimate(reference)
     assert found is not None
-    same = over_same_bytes(told, seen, found)
+    same = estimate_over_same_bytes(reported, reference, found)
     assert same is not None
     assert same.rate == pytest.approx(4e6, rel=0.005)
-    assert over_same_bytes([Sample(s.seconds, s.ip_bytes / 2) for s in told], seen, found) is None
-    double = over_same_bytes([Sample(s.seconds, 2 * s.ip_bytes) for s in told], seen, found)
+    assert (
+        estimate_over_same_bytes(
+            [Sample(s.seconds, s.ip_bytes / 2) for s in reported], reference, found
+        )
+        is None
+    )
+    double = estimate_over_same_bytes(
+        [Sample(s.seconds, 2 * s.ip_bytes) for s in reported], reference, found
+    )
     assert double is not None
     assert double.rate > 1.3 * found.rate
-    hasty = over_same_bytes([Sample(0.9 * s.seconds, s.ip_bytes) for s in told], seen, found)
-    assert hasty is not None
-    assert hasty.rate == pytest.approx(found.rate / 0.9, rel=0.01)
-    assert over_same_bytes([], seen, found) is None
+    fast = estimate_over_same_bytes(
+        [Sample(0.9 * s.seconds, s.ip_bytes) for s in reported], reference, found
+    )
+    assert fast is not None
+    assert fast.rate == pytest.approx(found.rate / 0.9, rel=0.01)
+    assert estimate_over_same_bytes([], reference, found) is None
 
 
 @settings(deadline=None)
 @given(rate=st.floats(2e5, 1e8), lost=st.sets(st.integers(1, 32), max_size=20))
-def test_a_train_with_holes(rate: float, lost: set[int]) -> None:
-    """Lost packets leave a hole in the numbers, and the capacity as it is."""
-    train = [Arrival(n, n * 12000 / rate) for n in range(33) if n not in lost]
-    found = capacity(train, 1500)
+def test_a_train_with_lost_packets(rate: float, lost: set[int]) -> None:
+    """Lost packets leave gaps in the numbers and do not change the capacity."""
+    train = [PacketArrival(n, n * 12000 / rate) for n in range(33) if n not in lost]
+    found = train_capacity(train, 1500)
     assert found is not None
     assert found.rate == pytest.approx(rate, rel=1e-3)
 
 
 def test_a_train_between_other_traffic() -> None:
-    """Where some gaps hold another's packet, the many that do not tell the line."""
+    """If some gaps contain packets of others, the undisturbed majority gives the capacity."""
     moment, train = 0.0, []
     for number in range(33):
         moment += 0.006 + (0.004 if number % 3 == 0 else 0.0)
-        train.append(Arrival(number, moment))
-    found = capacity(train, 1500)
+        train.append(PacketArrival(number, moment))
+    found = train_capacity(train, 1500)
     assert found is not None
     assert found.rate == pytest.approx(2e6, rel=0.01)
 
 
-def test_a_train_in_jitter_says_how_unsure_it_is() -> None:
-    """5 ms of jitter on gaps of 6 ms: within 5 %, and the interval holds the truth."""
+def test_the_uncertainty_of_a_train_in_jitter() -> None:
+    """With 5 ms of jitter on gaps of 6 ms the estimate is within 5 %, as its interval says."""
     chance = random.Random(3)
-    train = [Arrival(n, n * 0.006 + chance.uniform(0, 0.01)) for n in range(33)]
-    found = capacity(train, 1500)
+    train = [PacketArrival(n, n * 0.006 + chance.uniform(0, 0.01)) for n in range(33)]
+    found = train_capacity(train, 1500)
     assert found is not None
     assert found.rate == pytest.approx(2e6, rel=0.05)
     assert abs(found.rate - 2e6) <= 1.5 * found.uncertainty * found.rate
 
 
-def in_jitter(rate: float, count: int) -> Iterator[Capacity]:
-    """What so many trains tell over 5 ms of jitter that keeps the order."""
+def in_jitter(rate: float, count: int) -> Iterator[TrainCapacity]:
+    """The estimates of `count` trains in 5 ms of jitter without reordering."""
     chance = random.Random(5)
     for _ in range(count):
         train, last = [], 0.0
         for number in range(min(32, int(rate * 0.15 / 12000))):
             last = max(last, number * 12000 / rate + chance.uniform(0, 0.01))
-            train.append(Arrival(number, last))
-        found = capacity(train, 1500)
+            train.append(PacketArrival(number, last))
+        found = train_capacity(train, 1500)
         assert found is not None
         yield found
 
 
 @pytest.mark.parametrize("rate", [2e6, 4e6, 10e6])
-def test_a_trains_interval_holds_the_truth(rate: float) -> None:
-    """In at least 90 of 100 trains, though packets that waited for a late one came in a bunch."""
+def test_the_interval_of_a_train_contains_the_true_capacity(rate: float) -> None:
+    """For at least 90 of 100 trains, although packets behind a late one arrive in bunches."""
     trains = list(in_jitter(rate, 300))
     assert sum(abs(rate - one.rate) <= one.uncertainty * one.rate for one in trains) >= 270
 
 
-def test_a_train_shorter_than_the_jitter_says_that_it_cannot_tell() -> None:
-    """48 kB take 4 ms at 100 Mbit/s: more uncertain than what the probe keeps."""
+def test_a_train_shorter_than_the_jitter_is_inconclusive() -> None:
+    """48 kB take 4 ms at 100 Mbit/s: the uncertainty exceeds what the probe accepts."""
     kept = [one for one in in_jitter(100e6, 300) if one.uncertainty <= MOST_UNCERTAIN]
     assert len(kept) <= 3
 
 
-def test_too_short_a_train_is_none() -> None:
-    """Four packets, or all at one moment, tell nothing."""
-    assert capacity([Arrival(n, n * 0.01) for n in range(4)], 1500) is None
-    assert capacity([Arrival(n, 1.0) for n in range(30)], 1500) is None
+def test_too_short_a_train_gives_nothing() -> None:
+    """Four packets, or all at the same time, are not enough."""
+    assert train_capacity([PacketArrival(n, n * 0.01) for n in range(4)], 1500) is None
+    assert train_capacity([PacketArrival(n, 1.0) for n in range(30)], 1500) is None
 
 
 def test_the_kernels_structure_is_read_where_its_fields_are() -> None:

@@ -1,4 +1,4 @@
-"""When speed tests are due: every slot gets its evidence, whatever the interval."""
+"""When speed tests are due: every time slot is tested, whatever the interval."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from jharnet_monitor.config.calendars import is_holiday
 from jharnet_monitor.judge.calendar.hours import in_busy_hour, in_conference, in_office_hours
-from jharnet_monitor.judge.calendar.timetable import due
+from jharnet_monitor.judge.calendar.timetable import next_test
 from tests.support import make_config
 
 IST = ZoneInfo("Asia/Kolkata")
@@ -22,18 +22,18 @@ MONDAY = datetime(2026, 11, 2, tzinfo=IST)
 
 
 def moments_of(every: float, part: float, days: int) -> Iterator[datetime]:
-    """All moments at which a test is due, from a Monday's midnight on."""
-    moment = due(DISTRICT, every, part, MONDAY)
+    """All times at which a test is due, from midnight of a Monday on."""
+    moment = next_test(DISTRICT, every, part, MONDAY)
     while moment < MONDAY + timedelta(days=days):
         yield moment
-        moment = due(DISTRICT, every, part, moment + timedelta(microseconds=1))
+        moment = next_test(DISTRICT, every, part, moment + timedelta(microseconds=1))
 
 
 @pytest.mark.parametrize("every", [600, 3600, 7200, 5 * 3600, 12 * 3600])
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
-def test_every_working_day_has_its_busy_hour(every: float, part: float) -> None:
-    """Four weeks: each working day is tested in the busy hour, and each day off it; never are two
-    tests further apart than the interval."""
+def test_every_working_day_has_a_test_in_the_busy_hour(every: float, part: float) -> None:
+    """Over four weeks each working day has a test in the busy hour, each day one outside office
+    hours, and no two tests are further apart than the interval."""
     moments = list(moments_of(every, part, 28))
     busy = Counter(at.date() for at in moments if in_busy_hour(DISTRICT, at))
     off = Counter(at.date() for at in moments if not in_office_hours(DISTRICT, at))
@@ -48,8 +48,8 @@ def test_every_working_day_has_its_busy_hour(every: float, part: float) -> None:
 
 
 @pytest.mark.parametrize("every", [86400, 2 * 86400, 7 * 86400])
-def test_rare_tests_take_turns(every: float) -> None:
-    """Half of them in the busy hour of a working day, half of them outside of office hours."""
+def test_infrequent_tests_alternate(every: float) -> None:
+    """Half of them in the busy hour of a working day, half of them outside office hours."""
     moments = list(moments_of(every, 0.5, 140))
     busy = sum(in_busy_hour(DISTRICT, at) for at in moments)
     off = sum(not in_office_hours(DISTRICT, at) for at in moments)
@@ -59,23 +59,23 @@ def test_rare_tests_take_turns(every: float) -> None:
 
 
 def test_offices_are_spread_over_the_busy_hour() -> None:
-    """Eleven offices, eleven moments in the same hour; their lines share headquarters' uplink."""
-    starts = [due(DISTRICT, 7200, n / 11, MONDAY + timedelta(hours=11.5)) for n in range(11)]
+    """Eleven offices have eleven times in the same hour, as they share headquarters' uplink."""
+    starts = [next_test(DISTRICT, 7200, n / 11, MONDAY + timedelta(hours=11.5)) for n in range(11)]
     assert all(in_busy_hour(DISTRICT, at) for at in starts)
     assert min(b - a for a, b in pairwise(starts)) > timedelta(minutes=5)
 
 
 def test_the_start_of_the_hub_changes_nothing() -> None:
-    """Asked at any moment, in whatever zone, the answer is the first of the same moments."""
+    """The next test is one of the same times, for any moment and in any time zone."""
     moments = list(moments_of(7200, 0.25, 2))
     for number in range(100):
         asked = MONDAY + timedelta(minutes=17 * number)
         expected = min(at for at in moments if at >= asked)
-        assert due(DISTRICT, 7200, 0.25, asked.astimezone(UTC)) == expected
+        assert next_test(DISTRICT, 7200, 0.25, asked.astimezone(UTC)) == expected
 
 
 def test_planned_conferences() -> None:
-    """On its days and hours, not on a public holiday."""
+    """A conference takes place on its days and hours, not on a public holiday."""
     conferences = [{"days": "tue", "from": "11:00", "to": "13:00"}]
     district = make_config(district={"conferences": conferences}).district
     tuesday = MONDAY + timedelta(days=1, hours=12)

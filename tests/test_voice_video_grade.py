@@ -1,4 +1,4 @@
-"""The pure judges of a call: voice, video, grade, and the ladder that a sender climbs down."""
+"""Quality of a call: voice, video and grade; and the ladder of rungs that a sender steps down."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge.conference.chromium_model import picture
+from jharnet_monitor.judge.conference.chromium_model import client_video
 from jharnet_monitor.judge.conference.grade import (
     Criteria,
-    Limit,
-    Way,
-    grade_way,
+    DirectionQuality,
+    GradeLimit,
+    grade_call,
+    grade_direction,
     limited_by,
-    verdict,
 )
 from jharnet_monitor.judge.conference.video import (
     Frame,
+    detect_freezes,
     frames_per_second,
-    freezes,
     g1070,
-    play_out_delay,
-    shown,
+    playout_delay,
+    render_times,
     video_mos,
 )
 from jharnet_monitor.judge.conference.voice import (
@@ -85,8 +85,8 @@ def test_g1070(kilobits: float, ratings: tuple[float, ...]) -> None:
     assert found == pytest.approx(ratings, abs=0.005)
 
 
-def test_no_video_mos_outside_of_the_model() -> None:
-    """Beyond H.264, VGA, 8-30 frames/s and 3 % loss there is no rating, rather than a wrong one."""
+def test_no_video_mos_outside_the_model() -> None:
+    """Beyond H.264, VGA, 8-30 frames/s and 3 % loss there is no MOS, rather than a wrong one."""
     assert video_mos("h264", 360, 500, 25, 0.01) is not None
     assert video_mos("vp8", 360, 500, 25, 0.01) is None
     assert video_mos("h264", 720, 1500, 25, 0.01) is None
@@ -106,48 +106,48 @@ def _stream(count: int, late: dict[int, float | None], keys: int = 30) -> list[F
 
 def test_a_smooth_stream_never_freezes() -> None:
     """Every frame of an even stream is shown on time, at its rate."""
-    times = shown(_stream(300, {}), play_out_delay(0.04))
+    times = render_times(_stream(300, {}), playout_delay(0.04))
     assert len(times) == 300
-    assert freezes(times, times[0], times[-1]).count == 0
+    assert detect_freezes(times, times[0], times[-1]).count == 0
     assert frames_per_second(times, times[0], times[0] + 9) == pytest.approx(30, abs=0.2)
 
 
-def test_a_late_repeat_holds_back_what_follows() -> None:
-    """A frame that waits 400 ms for its repeat is one freeze, less what play-out had in hand."""
-    delay = play_out_delay(0.1)
-    times = shown(_stream(300, {100: 0.4}), delay)
+def test_a_late_retransmission_delays_the_frames_after_it() -> None:
+    """A frame that waits 400 ms for a retransmission is one freeze, less the playout delay."""
+    delay = playout_delay(0.1)
+    times = render_times(_stream(300, {100: 0.4}), delay)
     assert len(times) == 300
-    frozen = freezes(times, times[0], times[-1])
+    frozen = detect_freezes(times, times[0], times[-1])
     assert frozen.count == 1
     assert frozen.seconds == pytest.approx(0.4 - delay + INTERVAL, abs=0.01)
 
 
-def test_a_repeat_within_the_play_out_delay_is_not_seen() -> None:
-    """A frame 150 ms late at a round trip of 150 ms is hidden by the play-out delay."""
-    times = shown(_stream(300, {100: 0.15}), play_out_delay(0.15))
-    assert freezes(times, times[0], times[-1]).count == 0
+def test_a_retransmission_within_the_playout_delay_causes_no_freeze() -> None:
+    """A frame 150 ms late at a round trip of 150 ms is hidden by the playout delay."""
+    times = render_times(_stream(300, {100: 0.15}), playout_delay(0.15))
+    assert detect_freezes(times, times[0], times[-1]).count == 0
 
 
-def test_a_lost_frame_breaks_the_picture_up_to_the_next_keyframe() -> None:
-    """Without its frame 100 the picture stands still until the keyframe 120."""
-    times = shown(_stream(300, {100: None}), 0.04)
+def test_a_lost_frame_freezes_the_picture_until_the_next_keyframe() -> None:
+    """Without frame 100 the picture freezes until keyframe 120."""
+    times = render_times(_stream(300, {100: None}), 0.04)
     assert len(times) == 280
-    frozen = freezes(times, times[0], times[-1])
+    frozen = detect_freezes(times, times[0], times[-1])
     assert frozen.count == 1
     assert frozen.seconds == pytest.approx(21 * INTERVAL, abs=0.01)
 
 
 def test_the_gap_still_open_at_the_end_is_frozen() -> None:
-    """A picture that stands when the call ends was frozen, and one that never came, throughout."""
+    """A picture that stands still when the call ends is frozen, as is one that never came."""
     times = [index * INTERVAL for index in range(90)]
-    assert freezes(times, 0.0, 5.0).seconds == pytest.approx(5.0 - 89 * INTERVAL, abs=0.001)
-    assert freezes([], 2.0, 5.0).seconds == 3.0
+    assert detect_freezes(times, 0.0, 5.0).seconds == pytest.approx(5.0 - 89 * INTERVAL, abs=0.001)
+    assert detect_freezes([], 2.0, 5.0).seconds == 3.0
 
 
 def test_only_the_window_is_judged() -> None:
     """A freeze that began before the window counts from its start."""
     times = [index * INTERVAL for index in range(60)] + [4.0 + i * INTERVAL for i in range(60)]
-    frozen = freezes(times, 3.0, 6.0)
+    frozen = detect_freezes(times, 3.0, 6.0)
     assert frozen.count == 1
     assert frozen.seconds == pytest.approx(1.0)
 
@@ -156,17 +156,19 @@ def test_only_the_window_is_judged() -> None:
     st.dictionaries(st.integers(0, 99), st.none() | st.floats(0, 2), max_size=30),
     st.floats(0, 0.6),
 )
-def test_shown_rises_and_invents_nothing(late: dict[int, float | None], trip: float) -> None:
-    """Frames are shown in order, never before they are complete, never more than were sent."""
+def test_frames_are_rendered_in_order_and_at_most_once(
+    late: dict[int, float | None], trip: float
+) -> None:
+    """Frames are rendered in order, never more than were complete."""
     frames = _stream(100, late)
-    times = shown(frames, play_out_delay(trip))
+    times = render_times(frames, playout_delay(trip))
     assert times == sorted(times)
     assert len(times) <= sum(f.complete is not None for f in frames)
-    frozen = freezes(times, 0.0, 4.0)
+    frozen = detect_freezes(times, 0.0, 4.0)
     assert 0 <= frozen.seconds <= 4.0
 
 
-GOOD = Way(720, 30.0, 0.0, 0.0, 1.3e6, 0.0, 0.04)
+GOOD = DirectionQuality(720, 30.0, 0.0, 0.0, 1.3e6, 0.0, 0.04)
 
 
 @pytest.mark.parametrize(
@@ -184,22 +186,22 @@ GOOD = Way(720, 30.0, 0.0, 0.0, 1.3e6, 0.0, 0.04)
         ({"concealed_ratio": 0.08}, 0),
     ],
 )
-def test_grade_of_a_way(change: dict[str, float], grade: int) -> None:
-    """Each criterion alone moves the grade as the table of grades says."""
+def test_grade_of_a_direction(change: dict[str, float], grade: int) -> None:
+    """Each criterion by itself changes the grade."""
     fields = {name: getattr(GOOD, name) for name in GOOD.__slots__}
-    assert grade_way(Way(**(fields | change))) == grade
+    assert grade_direction(DirectionQuality(**(fields | change))) == grade
 
 
-def test_the_worse_way_decides_and_is_named() -> None:
-    """A call is as good as its worse direction, and what limits that one is told."""
-    narrow = Way(360, 30.0, 0.0, 0.0, 2e5, 0.0, 0.05, stepped_down=True)
-    result = verdict(GOOD, narrow)
-    assert (result.grade, result.worse, result.limited_by) == (3, "up", Limit.RATE)
-    lossy = Way(720, 29.0, 0.12, 0.02, 1.3e6, 0.1, 0.06)
-    assert verdict(lossy, GOOD).limited_by is Limit.LOSS
-    far = Way(720, 29.0, 0.22, 0.0, 1.3e6, 0.009, 0.35)
-    assert verdict(far, GOOD).limited_by is Limit.DELAY
-    assert verdict(GOOD, GOOD).limited_by is Limit.NONE
+def test_the_worse_direction_decides_and_is_named() -> None:
+    """A call is as good as its worse direction, and is limited by what limits that one."""
+    narrow = DirectionQuality(360, 30.0, 0.0, 0.0, 2e5, 0.0, 0.05, stepped_down=True)
+    result = grade_call(GOOD, narrow)
+    assert (result.grade, result.worse, result.limited_by) == (3, "up", GradeLimit.RATE)
+    lossy = DirectionQuality(720, 29.0, 0.12, 0.02, 1.3e6, 0.1, 0.06)
+    assert grade_call(lossy, GOOD).limited_by is GradeLimit.LOSS
+    far = DirectionQuality(720, 29.0, 0.22, 0.0, 1.3e6, 0.009, 0.35)
+    assert grade_call(far, GOOD).limited_by is GradeLimit.DELAY
+    assert grade_call(GOOD, GOOD).limited_by is GradeLimit.NONE
 
 
 FULL: dict[str, Any] = {"stepped_down": True}
@@ -208,58 +210,61 @@ FULL: dict[str, Any] = {"stepped_down": True}
 @pytest.mark.parametrize(
     ("change", "grade", "limit"),
     [
-        # A line beneath the least one, whatever it loses.
-        (FULL | {"height": 0, "capacity": 90e3, "video_loss_ratio": 0.03}, 0, Limit.RATE),
-        # One that the least picture fills: what is lost is lost to that, unless less lost as much.
+        # A line below the smallest usable rate, whatever it loses.
+        (FULL | {"height": 0, "capacity": 90e3, "video_loss_ratio": 0.03}, 0, GradeLimit.RATE),
+        # A line that the smallest video fills: the loss comes from that, unless a lower rung lost
+        # as much.
         (FULL | {"height": 180, "capacity": 115e3, "video_loss_ratio": 0.08,
-                 "concealed_ratio": 0.1}, 0, Limit.RATE),
+                 "concealed_ratio": 0.1}, 0, GradeLimit.RATE),
         (FULL | {"height": 180, "capacity": 115e3, "video_loss_ratio": 0.08,
-                 "concealed_ratio": 0.1, "loss_stays": True}, 0, Limit.LOSS),
-        # A full line, and loss that no speed would cure.
+                 "concealed_ratio": 0.1, "loss_stays": True}, 0, GradeLimit.LOSS),
+        # A full line, and loss that no higher rate would cure.
         (FULL | {"height": 540, "capacity": 0.55e6, "video_loss_ratio": 0.1,
-                 "concealed_ratio": 0.1}, 0, Limit.LOSS),
+                 "concealed_ratio": 0.1}, 0, GradeLimit.LOSS),
         (FULL | {"height": 360, "capacity": 0.25e6, "video_loss_ratio": 0.02,
-                 "freeze_ratio": 0.06}, 1, Limit.RATE),
+                 "freeze_ratio": 0.06}, 1, GradeLimit.RATE),
         (FULL | {"height": 720, "capacity": 0.7e6, "video_loss_ratio": 0.01,
-                 "freeze_ratio": 0.12, "round_trip": 0.3}, 1, Limit.DELAY),
+                 "freeze_ratio": 0.12, "round_trip": 0.3}, 1, GradeLimit.DELAY),
         (FULL | {"height": 360, "capacity": 0.4e6, "video_loss_ratio": 0.03,
-                 "video_bits_per_second": 2e5}, 3, Limit.RATE),
-        # A browser, of which no capacity is known: it gives way to loss as to a full line.
-        (FULL | {"height": 360, "video_bits_per_second": 2e5}, 3, Limit.RATE),
+                 "video_bits_per_second": 2e5}, 3, GradeLimit.RATE),
+        # A browser, whose line's capacity is not known: it backs off at loss as on a full line.
+        (FULL | {"height": 360, "video_bits_per_second": 2e5}, 3, GradeLimit.RATE),
         (FULL | {"height": 360, "video_bits_per_second": 2e5, "video_loss_ratio": 0.1},
-         3, Limit.LOSS),
-        # Sound alone, of which the loss of pictures says nothing.
-        ({"height": 0, "frames_per_second": 0.0, "concealed_ratio": 0.1}, 0, Limit.LOSS),
-        ({"freeze_ratio": 0.06}, 1, Limit.DELAY),
-        ({"freeze_ratio": 0.06, "video_loss_ratio": 0.015}, 1, Limit.LOSS),
-        # Few pictures, all of which came at once: nothing of the line.
-        ({"frames_per_second": 7.0}, 1, Limit.UNKNOWN),
-        ({"frames_per_second": 7.0, "round_trip": 0.3}, 1, Limit.DELAY),
-        ({"video_bits_per_second": 600e3}, 3, Limit.UNKNOWN),
-        # No more was asked for.
-        ({"height": 360, "video_bits_per_second": 4e5, "asked": 360}, 3, Limit.NONE),
-        ({"height": 180, "video_bits_per_second": 3e4, "asked": 180}, 2, Limit.NONE),
-        ({"height": 0, "frames_per_second": 0.0, "asked": 0}, 1, Limit.NONE),
-        ({"round_trip": 0.5}, 4, Limit.DELAY),
+         3, GradeLimit.LOSS),
+        # Audio only: the loss of video says nothing about it.
+        ({"height": 0, "frames_per_second": 0.0, "concealed_ratio": 0.1}, 0, GradeLimit.LOSS),
+        ({"freeze_ratio": 0.06}, 1, GradeLimit.DELAY),
+        ({"freeze_ratio": 0.06, "video_loss_ratio": 0.015}, 1, GradeLimit.LOSS),
+        # Few frames, none of them late: the line does not explain it.
+        ({"frames_per_second": 7.0}, 1, GradeLimit.UNKNOWN),
+        ({"frames_per_second": 7.0, "round_trip": 0.3}, 1, GradeLimit.DELAY),
+        ({"video_bits_per_second": 600e3}, 3, GradeLimit.UNKNOWN),
+        # The profile asked for no more.
+        ({"height": 360, "video_bits_per_second": 4e5, "requested_height": 360}, 3,
+         GradeLimit.NONE),
+        ({"height": 180, "video_bits_per_second": 3e4, "requested_height": 180}, 2,
+         GradeLimit.NONE),
+        ({"height": 0, "frames_per_second": 0.0, "requested_height": 0}, 1, GradeLimit.NONE),
+        ({"round_trip": 0.5}, 4, GradeLimit.DELAY),
     ],
 )  # fmt: skip
-def test_what_would_help(change: dict[str, Any], grade: int, limit: Limit) -> None:
-    """What limits a way is what decided its grade: the sentence made of it must not mislead."""
-    way = replace(GOOD, **change)
-    assert grade_way(way) == grade
-    assert verdict(way, GOOD).limited_by is limit
+def test_what_would_help(change: dict[str, Any], grade: int, limit: GradeLimit) -> None:
+    """The limit is what decided the grade: the sentence made of it must not mislead."""
+    quality = replace(GOOD, **change)
+    assert grade_direction(quality) == grade
+    assert grade_call(quality, GOOD).limited_by is limit
 
 
 def test_the_limit_follows_the_criteria() -> None:
-    """3 % frozen is too much where 2 % are allowed; it came late, which is what is told."""
-    strict, way = Criteria(frozen=0.02), replace(GOOD, freeze_ratio=0.03)
-    assert grade_way(way) == 4
-    result = verdict(way, GOOD, strict)
-    assert (result.grade, result.limited_by) == (1, Limit.DELAY)
+    """3 % frozen is too much where 2 % are allowed; the limit is then the delay."""
+    strict, quality = Criteria(frozen=0.02), replace(GOOD, freeze_ratio=0.03)
+    assert grade_direction(quality) == 4
+    result = grade_call(quality, GOOD, strict)
+    assert (result.grade, result.limited_by) == (1, GradeLimit.DELAY)
 
 
-WAYS = st.builds(
-    Way,
+QUALITIES = st.builds(
+    DirectionQuality,
     height=st.sampled_from((0, 180, 360, 540, 720)),
     frames_per_second=st.floats(0, 30),
     freeze_ratio=st.floats(0, 1),
@@ -273,22 +278,22 @@ WAYS = st.builds(
 )
 
 
-@given(WAYS)
-def test_something_limits_whatever_falls_short(way: Way) -> None:
-    """Below what was asked for nothing is called no limit, and speed only where it was short."""
-    grade = grade_way(way)
+@given(QUALITIES)
+def test_a_grade_below_the_best_has_a_limit(quality: DirectionQuality) -> None:
+    """Below the best grade the limit is never `none`, and `rate` only after a step down."""
+    grade = grade_direction(quality)
     assume(grade < 4)
-    limit = limited_by(way, grade)
-    assert limit is not Limit.NONE
-    if limit is Limit.RATE:
-        assert way.stepped_down
+    limit = limited_by(quality, grade)
+    assert limit is not GradeLimit.NONE
+    if limit is GradeLimit.RATE:
+        assert quality.stepped_down
 
 
-def test_criteria_are_the_caller_s() -> None:
+def test_the_criteria_can_be_changed() -> None:
     """An office that wants 25 frames/s for HD gets SD at 22."""
-    way = Way(720, 22.0, 0.0, 0.0, 1.3e6, 0.0, 0.04)
-    assert grade_way(way) == 4
-    assert grade_way(way, Criteria(hd_frames=25.0)) == 3
+    quality = DirectionQuality(720, 22.0, 0.0, 0.0, 1.3e6, 0.0, 0.04)
+    assert grade_direction(quality) == 4
+    assert grade_direction(quality, Criteria(hd_frames=25.0)) == 3
 
 
 class _Link:
@@ -354,18 +359,22 @@ def test_ladder_leaves_others_their_part(rate: float, others: float) -> None:
     assert ladder.capacity < 1.5 * (rate - others)
 
 
-def test_a_client_s_picture_follows_the_line() -> None:
+def test_the_client_s_video_follows_the_line() -> None:
     """What Chromium showed on clean links, from `tests/bench/chromium_truth.json`."""
-    assert picture(0.14e6).height == 180
-    assert picture(0.25e6).height == 360
-    assert picture(0.9e6).height == 720
-    assert picture(0.9e6).bits_per_second < Criteria().hd_rate < picture(1.03e6).bits_per_second
+    assert client_video(0.14e6).height == 180
+    assert client_video(0.25e6).height == 360
+    assert client_video(0.9e6).height == 720
+    assert (
+        client_video(0.9e6).bits_per_second
+        < Criteria().hd_rate
+        < client_video(1.03e6).bits_per_second
+    )
 
 
-def test_a_line_too_narrow_for_sound_and_picture_holds_no_conference() -> None:
-    """Chromium insists on 30 kbit/s of picture: over 0.1 Mbit/s a quarter of its sound was lost."""
-    way = Way(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.04, stepped_down=True, capacity=0.1e6)
-    assert grade_way(way) == 0
+def test_no_conference_on_a_line_too_narrow_for_audio_and_video() -> None:
+    """Chromium sends at least 30 kbit/s of video: at 0.1 Mbit/s it lost a quarter of its audio."""
+    quality = DirectionQuality(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.04, stepped_down=True, capacity=0.1e6)
+    assert grade_direction(quality) == 0
 
 
 def test_ladder_does_not_flee_from_random_loss() -> None:

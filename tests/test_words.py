@@ -9,7 +9,7 @@ import pytest
 
 from jharnet_monitor.i18n import words as module
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.conference.grade import Limit
+from jharnet_monitor.judge.conference.grade import GradeLimit
 from jharnet_monitor.model import Cause, OfficeState, Outcome
 from jharnet_monitor.report.data.findings import FindingKind
 
@@ -46,8 +46,8 @@ def test_everything_that_can_happen_has_words(language: str) -> None:
     said = words(language)
     for group, names in (
         ("state", OfficeState), ("state_help", OfficeState), ("cause", Cause),
-        ("outcome", Outcome), ("limited_by", Limit), ("act", FindingKind), ("finding", FindingKind),
-        ("reason", FindingKind), ("ask", FindingKind),
+        ("outcome", Outcome), ("limited_by", GradeLimit), ("act", FindingKind),
+        ("finding", FindingKind), ("reason", FindingKind), ("ask", FindingKind),
     ):  # fmt: skip
         for name in names:
             assert said(f"{group}.{name.value}", names="A", detail="B")
@@ -60,11 +60,11 @@ def test_what_would_help_is_said_of_its_direction(language: str) -> None:
     """Every limit of a call has its sentence; those on one direction name it, as no table does."""
     said = words(language)
     ways = {way: said(f"way.{way}") for way in ("down", "up")}
-    for limit in set(Limit) - {Limit.NONE}:
+    for limit in set(GradeLimit) - {GradeLimit.NONE}:
         for way, phrase in ways.items():
             sentence = said(f"call.limit.{limit}", way=phrase)
             assert sentence.endswith((".", "।")) and "{" not in sentence
-            assert (phrase in sentence) is (limit in {Limit.RATE, Limit.LOSS})
+            assert (phrase in sentence) is (limit in {GradeLimit.RATE, GradeLimit.LOSS})
             assert said(f"report.way.{way}") not in ways.values()
 
 

@@ -17,7 +17,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
-from jharnet_monitor.judge.calendar.period import between
+from jharnet_monitor.judge.calendar.period import date_range
 from jharnet_monitor.store import Store
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def build(
     from jharnet_monitor.report.output.files import TypesettingError  # noqa: PLC0415
 
     loaded = load_config(config, files=False)
-    period = between(first, last, ZoneInfo(loaded.district.timezone))
+    period = date_range(first, last, ZoneInfo(loaded.district.timezone))
     store = _open(loaded)
     try:
         with progress.status("reading …") as status:

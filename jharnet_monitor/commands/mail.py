@@ -21,7 +21,7 @@ from jharnet_monitor.i18n import formats
 from jharnet_monitor.judge.calendar.period import Period, week, week_of
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.mail.message import compose, message_id
-from jharnet_monitor.mail.outbox import Busy
+from jharnet_monitor.mail.outbox import LockHeld
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.mail.smtp import ServerError, mail_server
 from jharnet_monitor.mail.weekly import weekly_mails
@@ -60,7 +60,7 @@ def send(
             _send(settings, store, period)
     except TypesettingError as error:
         raise UserError(f"the report cannot be set: {error}") from error
-    except Busy:
+    except LockHeld:
         raise TemporaryError("the hub is sending now; try again in a minute") from None
     finally:
         store.close()
@@ -99,9 +99,9 @@ async def _sign_in(settings: Config) -> None:
 
 def _send(settings: Config, store: Store, period: Period) -> None:
     report_scheduler = ReportScheduler(CurrentConfig(settings), store, SystemClock(), HubStatus())
-    with report_scheduler.outbox.alone(), progress.status(f"sending {period.name} …"):
+    with report_scheduler.outbox.lock(), progress.status(f"sending {period.name} …"):
         report_scheduler.prepare(period)
-        asyncio.run(report_scheduler.outbox.send(eager=True))
+        asyncio.run(report_scheduler.outbox.send(ignore_backoff=True))
     mails = [*store.mails.of(period.stem), *store.mails.of(f"root-{period.name}")]
     console.print(_table(mails, ZoneInfo(settings.district.timezone)))
     if any(one.state is not MailState.ACCEPTED for one in mails):

@@ -110,7 +110,7 @@ def _period(
     if len(given) + (first is not None) > 1:
         raise UserError("give one of --week, --day, --month, --quarter, or --from with --to")
     if first is not None and last is not None:
-        return periods.between(first, last, zone)
+        return periods.date_range(first, last, zone)
     if not given:
         today = SystemClock().now().astimezone(zone).date()
         return periods.week_of(today - timedelta(days=7), zone)

@@ -16,11 +16,11 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.judge.conference.drill import held, mark
-from jharnet_monitor.judge.line import capacity
-from jharnet_monitor.judge.line.assess import Seen, assess
-from jharnet_monitor.judge.line.traffic import other
-from jharnet_monitor.judge.outages.availability import Account, account
-from jharnet_monitor.judge.statistics import intervals as stats
+from jharnet_monitor.judge.line.assess import LineEvidence, assess
+from jharnet_monitor.judge.line.traffic import other_traffic
+from jharnet_monitor.judge.line.verdict import LineVerdict
+from jharnet_monitor.judge.outages.availability import StateTimes, state_times
+from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.model import OfficeState, format_utc
 from jharnet_monitor.report.data.aggregate import OUT, clipped, conference, outages
 from jharnet_monitor.report.data.assessment_json import interval, judged, rounded
@@ -54,7 +54,7 @@ def _district(
     grades = [one["conference"]["grade"] for one in offices.values()]
     by_verdict = {
         verdict.value: [name for name, one in offices.items() if one["verdict"] == verdict.value]
-        for verdict in capacity.Verdict
+        for verdict in LineVerdict
     }
     return {
         "offices": len(offices),
@@ -72,27 +72,29 @@ def _office(evidence: DossierEvidence, office: Office, until: datetime) -> dict[
     calls = conference(evidence.calls(office.id), evidence.config.district)
     available, down = _states(evidence, office.id, until)
     lost, sent, minutes = evidence.minutes[office.id].packets(len(evidence.period.days))
-    seen = Seen(
-        account=available,
+    line = LineEvidence(
+        state_times=available,
         tests=evidence.tests(office.id),
         lost=lost.tolist(),
         sent=sent.tolist(),
         minutes=minutes,
         days=len(evidence.days[office.id]),
-        other=other(evidence.traffic[office.id], evidence.config.district, evidence.period.days),
+        other=other_traffic(
+            evidence.traffic[office.id], evidence.config.district, evidence.period.days
+        ),
     )
     return {
         "measurements": sum(n for (name, _), n in evidence.counts.items() if name == office.id),
         "conference": _conference(evidence, calls),
         "latency": _latency(evidence, office.id),
         "availability": _availability(available, down),
-        **judged(assess(evidence.config, office, seen)),
+        **judged(assess(evidence.config, office, line)),
     }
 
 
 def _conference(evidence: DossierEvidence, calls: Conference) -> dict[str, Any]:
     wanted = evidence.config.thresholds.grade
-    share = stats.share(
+    share = intervals.share(
         [evidence.day(at) for at, _ in calls.grades], [grade >= wanted for _, grade in calls.grades]
     )
     return {
@@ -108,12 +110,12 @@ def _conference(evidence: DossierEvidence, calls: Conference) -> dict[str, Any]:
 
 def _latency(evidence: DossierEvidence, office: str) -> dict[str, Any]:
     minutes = evidence.minutes[office]
-    p50 = stats.grouped(*_lists(minutes.of("rtt_p50_seconds")))
-    jitter = stats.grouped(*_lists(minutes.of("jitter_seconds")))
+    p50 = intervals.group_by_day(*_lists(minutes.of("rtt_p50_seconds")))
+    jitter = intervals.group_by_day(*_lists(minutes.of("jitter_seconds")))
     return {
-        "p50": interval(stats.median(p50)),
-        "p95": interval(stats.quantile(p50, 0.95)),
-        "jitter": interval(stats.median(jitter)),
+        "p50": interval(intervals.median(p50)),
+        "p95": interval(intervals.quantile(p50, 0.95)),
+        "jitter": interval(intervals.median(jitter)),
     }
 
 
@@ -123,11 +125,11 @@ def _lists(columns: tuple[Any, Any]) -> tuple[list[int], list[float]]:
 
 def _states(
     evidence: DossierEvidence, office: str, until: datetime
-) -> tuple[Account, tuple[Outage, ...]]:
+) -> tuple[StateTimes, tuple[Outage, ...]]:
     """Time by state up to `until`; a hub that stopped tells no further change."""
     start = evidence.period.start
     held = clipped(spans(_known(evidence, office), known_until(evidence, until)), start, until)
-    return account(held, start, max(start, until)), tuple(outages(office, held, until))
+    return state_times(held, start, max(start, until)), tuple(outages(office, held, until))
 
 
 def _known(evidence: DossierEvidence, office: str) -> list[Any]:
@@ -148,7 +150,7 @@ def every_outage(evidence: DossierEvidence, until: datetime) -> Iterator[Outage]
         yield from _states(evidence, office.id, until)[1]
 
 
-def _availability(available: Account, down: Sequence[Outage]) -> dict[str, Any]:
+def _availability(available: StateTimes, down: Sequence[Outage]) -> dict[str, Any]:
     bounds = available.bounds
     return {
         "ratio": rounded(available.availability),
@@ -175,7 +177,7 @@ def _drill(drill: Mapping[str, Any], config: Config) -> dict[str, Any]:
         "offices": len(rows),
         "joined": len(joined),
         "able": able,
-        "share": interval(stats.wilson(able, len(joined))),
+        "share": interval(intervals.wilson_interval(able, len(joined))),
     }
 
 

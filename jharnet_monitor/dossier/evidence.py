@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.line.traffic import Traffic
+from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.model import Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.report.data.collect import DOWN, LINE, UP
@@ -68,7 +68,7 @@ class DossierEvidence:
         self.config = config
         self.period = period
         self.minutes: dict[str, Minutes] = defaultdict(Minutes)
-        self.traffic: dict[str, Traffic] = defaultdict(Traffic)
+        self.traffic: dict[str, TrafficReadings] = defaultdict(TrafficReadings)
         self.runs: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
         self.counts: Counter[tuple[str, str]] = Counter()
         self.transitions: dict[str, list[Transition]] = defaultdict(list)

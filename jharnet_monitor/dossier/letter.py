@@ -1,7 +1,7 @@
 """The formal letter (सरकारी पत्र) to the department, in the order that offices use.
 
 A sentence about an office stands only where its verdict does, and a verdict only where the whole
-interval supports it (`judge.line.capacity`).
+interval supports it (`judge.line.verdict`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import Basis
-from jharnet_monitor.judge.line.capacity import Verdict
+from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.model import Direction
 from jharnet_monitor.report.sections.front_page import grade_text
 from jharnet_monitor.report.sections.phrases import (
@@ -36,8 +36,8 @@ _HEADS = (
     "number", "block", "contracted", "delivered", "need", "conference", "availability", "verdict",
 )  # fmt: skip
 _ORDER = (
-    Verdict.UPGRADE, Verdict.REPAIR, Verdict.LINE_QUALITY, Verdict.POWER, Verdict.LAN,
-    Verdict.NOT_ENOUGH_EVIDENCE, Verdict.NOTHING,
+    LineVerdict.UPGRADE, LineVerdict.REPAIR, LineVerdict.LINE_QUALITY, LineVerdict.POWER,
+    LineVerdict.LAN, LineVerdict.NOT_ENOUGH_EVIDENCE, LineVerdict.NOTHING,
 )  # fmt: skip
 _NOT_SPEED = frozenset({"loss", "delay", "host"})
 """Limits of a call that lie elsewhere than in the speed."""
@@ -48,7 +48,7 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
     own = case.config.letter
     said = own.texts_in(words.language)
     district = case.district(words)
-    upgrade = bool(case.claims["district"]["verdicts"][Verdict.UPGRADE])
+    upgrade = bool(case.claims["district"]["verdicts"][LineVerdict.UPGRADE])
     subject = "dossier.letter.subject_upgrade" if upgrade else "dossier.letter.subject"
     return {
         "language": words.language,
@@ -141,7 +141,7 @@ def _verdicts(case: Case, words: Words) -> Iterator[str]:
             )
 
 
-def _kinds(case: Case, verdict: Verdict, offices: Sequence[Office]) -> dict[str, list[Office]]:
+def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[str, list[Office]]:
     """The offices of a verdict by what is to be said of them: a line may suffice in speed, and
     still the conference fell short, of a cause that is known or not; or deliver less than is
     needed of a contract that would meet the need.
@@ -151,11 +151,11 @@ def _kinds(case: Case, verdict: Verdict, offices: Sequence[Office]) -> dict[str,
         calls = case.of(office)["conference"]
         short = calls["grade"] is not None and calls["grade"] < case.config.thresholds.grade
         told = str(verdict)
-        if verdict is Verdict.NOTHING and short:
+        if verdict is LineVerdict.NOTHING and short:
             elsewhere = calls["cause"] or calls["limited_by"] in _NOT_SPEED
             told = f"{verdict}_short" if elsewhere else f"{verdict}_unproven"
         if (
-            verdict is Verdict.REPAIR
+            verdict is LineVerdict.REPAIR
             and kind_of_reason(case.of(office), case.config) == "repair_need"
         ):
             told = "repair_need"

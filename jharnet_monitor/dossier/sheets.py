@@ -10,7 +10,7 @@ from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.statements import head
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES
+from jharnet_monitor.judge.statistics.intervals import MIN_P5_DAYS, MIN_P5_SAMPLES
 from jharnet_monitor.model import Direction
 from jharnet_monitor.report.sections.front_page import grade_text
 from jharnet_monitor.report.sections.phrases import (
@@ -73,7 +73,7 @@ def _speed(found: Claim, words: Words) -> Iterator[Row]:
         ]
     for direction in Direction:
         one = delivered[direction]["p5"]
-        value = words("dossier.sheet.p5_none", samples=P5_SAMPLES, days=P5_DAYS)
+        value = words("dossier.sheet.p5_none", samples=MIN_P5_SAMPLES, days=MIN_P5_DAYS)
         if one["value"] is not None:
             value = interval(one, formats.rate, words)
         yield [words(f"dossier.sheet.p5_{direction}"), value, rests(one, words)]

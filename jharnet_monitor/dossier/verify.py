@@ -29,7 +29,7 @@ from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.sealed import Sealed
 from jharnet_monitor.dossier.settings import read_settings
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.judge.calendar.period import Period, between
+from jharnet_monitor.judge.calendar.period import Period, date_range
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report.output.files import TypesettingError
 
@@ -180,7 +180,7 @@ def _overlaps(listed: list[dict[str, Any]]) -> Iterator[str]:
 
 def _period(manifest: dict[str, Any], config: Config) -> Period:
     try:
-        return between(
+        return date_range(
             str(manifest["from"]), str(manifest["to"]), ZoneInfo(config.district.timezone)
         )
     except (KeyError, UserError) as error:

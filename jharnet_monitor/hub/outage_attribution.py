@@ -16,16 +16,16 @@ from itertools import pairwise
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.judge.outages.causes import Stretch
+from jharnet_monitor.judge.outages.causes import AgentRun
 from jharnet_monitor.judge.outages.observations import (
     AgentGone,
     AgentHeard,
-    Fact,
-    HubRan,
-    Maintenance,
-    Reached,
-    RouterSaid,
-    UplinkSeen,
+    HubChange,
+    MaintenanceChange,
+    Observation,
+    ReachabilityChange,
+    RouterUptime,
+    UplinkChange,
 )
 from jharnet_monitor.judge.outages.state import AgentPresence
 from jharnet_monitor.judge.outages.timeline import Span, reconstruct
@@ -117,7 +117,7 @@ class OutageAttribution:
                 part.start.isoformat("T", "seconds"), part.end.isoformat("T", "seconds"), reason,
             )  # fmt: skip
 
-    def _facts(self, office: str, since: datetime, until: datetime) -> list[Fact]:
+    def _facts(self, office: str, since: datetime, until: datetime) -> list[Observation]:
         event_log = self._store.event_log
         events = [
             event
@@ -134,7 +134,7 @@ class OutageAttribution:
         )
         return facts + [fact for reading in readings for fact in _router_uptime(reading)]
 
-    def _stretches(self, office: str, since: datetime, until: datetime) -> list[Stretch]:
+    def _stretches(self, office: str, since: datetime, until: datetime) -> list[AgentRun]:
         return [
             stretch
             for measurement in self._store.measurements(
@@ -177,7 +177,7 @@ class ReviewSchedule:
                     self._live.offices[office].last_outage = past
 
 
-def _planned(windows: Sequence[Window]) -> Iterator[Maintenance]:
+def _planned(windows: Sequence[Window]) -> Iterator[MaintenanceChange]:
     """When planned work was going on: each window from its announcement, overlaps merged."""
     until: datetime | None = None
     for window in sorted(windows, key=lambda w: w.counts_from):
@@ -185,44 +185,44 @@ def _planned(windows: Sequence[Window]) -> Iterator[Maintenance]:
             continue
         if until is None or window.counts_from > until:
             if until is not None:
-                yield Maintenance(until, False)
-            yield Maintenance(window.counts_from, True)
+                yield MaintenanceChange(until, False)
+            yield MaintenanceChange(window.counts_from, True)
             until = window.end
         until = max(until, window.end)
     if until is not None:
-        yield Maintenance(until, False)
+        yield MaintenanceChange(until, False)
 
 
-def _fact(event: LoggedEvent) -> Iterator[Fact]:
+def _fact(event: LoggedEvent) -> Iterator[Observation]:
     data = event.data
     match event.kind:
         case "reached":
-            yield Reached(event.at, data["role"], data["answers"])
+            yield ReachabilityChange(event.at, data["role"], data["answers"])
         case "uplink":
-            yield UplinkSeen(event.at, data["works"])
+            yield UplinkChange(event.at, data["works"])
         case "joined" if data.get("kind") != "browser":  # a browser proves nothing about power
             yield AgentHeard(event.at, data["boot_id"], data["uptime"])
         case "left" | "goodbye":
             yield AgentGone(event.at, event.kind == "goodbye")
         case "hub_started" | "hub_stopped":
-            yield HubRan(event.at, event.kind == "hub_started")
+            yield HubChange(event.at, event.kind == "hub_started")
 
 
-def _router_uptime(reading: Measurement) -> Iterator[RouterSaid]:
+def _router_uptime(reading: Measurement) -> Iterator[RouterUptime]:
     """The router's uptime, as of the end of the reading of its counters."""
     uptime = reading.values.get("router_uptime_seconds")
     if uptime is not None:
-        yield RouterSaid(reading.started_at + timedelta(seconds=reading.duration), uptime)
+        yield RouterUptime(reading.started_at + timedelta(seconds=reading.duration), uptime)
 
 
-def _stretch(measurement: Measurement) -> Iterator[Stretch]:
+def _stretch(measurement: Measurement) -> Iterator[AgentRun]:
     """The minute in which an agent pinged its own gateway."""
     boot_id = measurement.conditions.get("boot_id")
     if isinstance(boot_id, str) and "received" in measurement.values:
         end = measurement.started_at + timedelta(seconds=measurement.duration)
         answered = measurement.values["received"] > 0
         ended = bool(measurement.conditions.get("stopped"))
-        yield Stretch(boot_id, measurement.started_at, end, answered, ended)
+        yield AgentRun(boot_id, measurement.started_at, end, answered, ended)
 
 
 def _parts(spans: Sequence[Span], outage: UnreachablePeriod) -> list[Span]:

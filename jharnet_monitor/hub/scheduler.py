@@ -32,7 +32,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.judge.calendar.timetable import due
+from jharnet_monitor.judge.calendar.timetable import next_test
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.probes import PROBES, Job, Probe
 from jharnet_monitor.probes.internet.plan import headquarters
@@ -188,7 +188,7 @@ class Scheduler:
 
     def _timetable(self, every: float, part: float) -> Timetable:
         district, settled = self._config.district, self._clock.now() + SETTLE
-        return Timetable(lambda moment: due(district, every, part, max(moment, settled)))
+        return Timetable(lambda moment: next_test(district, every, part, max(moment, settled)))
 
     def _add(
         self, name: str, trigger: Any, job: Callable[..., Awaitable[Any]], args: Sequence[Any] = ()

@@ -11,7 +11,7 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.judge.outages.state import (
     AgentPresence,
-    Evidence,
+    LiveEvidence,
     live_state,
 )
 from jharnet_monitor.model import OfficeState
@@ -48,7 +48,7 @@ class StateChange:
     office: str
     state: OfficeState
     at: datetime
-    evidence: Evidence
+    evidence: LiveEvidence
     first: bool
     """The office had no state before."""
 
@@ -107,10 +107,10 @@ class StateTracker:
     def _just_returned(self, office: str) -> bool:
         return self.clock.monotonic() - self.offices[office].router_since < SETTLE_SECONDS
 
-    def _evidence(self, office: Office) -> Evidence:
+    def _evidence(self, office: Office) -> LiveEvidence:
         seen = self.offices[office.id]
         presence = self._presence(office, seen)
-        return Evidence(
+        return LiveEvidence(
             router=seen.router,
             pc=seen.pc,
             agent=presence,

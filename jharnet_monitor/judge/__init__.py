@@ -1,1 +1,1 @@
-"""Judgements: pure functions over measurements; no clock, no I/O."""
+"""Evaluation of measurements by pure functions, without clock or I/O."""

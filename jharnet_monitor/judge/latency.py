@@ -1,7 +1,7 @@
-"""What a run of echo requests says: loss from the counts, delay and its variation from the replies.
+"""Latency quantities of a run of echo requests: loss, round-trip time, jitter, delay variation.
 
-All times are round-trip times in seconds. With no reply there is no delay to speak of, and with
-nothing sent there is no loss either: those values are then absent, never 0.
+All times are round-trip times in seconds. Without replies there is no delay, and without requests
+no loss: such values are absent, never 0.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from itertools import pairwise
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The `share` quantile of an ascending sequence, interpolated between its neighbours.
+    """The `share` quantile (0 to 1) of an ascending sequence, interpolated linearly.
 
-    (Hyndman and Fan 1996, type 7: what NumPy and Excel give.)
+    Type 7 of Hyndman and Fan 1996, the default of NumPy and Excel.
 
     >>> percentile([1.0, 2.0, 3.0, 4.0], 0.5)
     2.5
@@ -28,10 +28,10 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def jitter(rtts: Sequence[float]) -> float:
-    """Interarrival jitter by RFC 3550, 6.4.1, over replies in the order of their arrival.
+    """Interarrival jitter in seconds (RFC 3550, section 6.4.1), of replies in order of arrival.
 
-    J += (|D| - J)/16, where D is the difference between two replies that follow each other.
-    Round-trip times take the place of transit times, so both ways' variation is in it.
+    J += (|D| - J)/16, where D is the difference between consecutive replies. Round-trip times take
+    the place of one-way transit times, so that the variation of both directions is included.
 
     >>> jitter([0.040, 0.056, 0.040]) == 0.001 + (0.016 - 0.001) / 16
     True
@@ -43,7 +43,7 @@ def jitter(rtts: Sequence[float]) -> float:
 
 
 def delay_variation(rtts: Sequence[float]) -> float:
-    """Packet delay variation by RFC 5481, 4.2: the 95th percentile of RTT - smallest RTT.
+    """Packet delay variation (RFC 5481, section 4.2): the 95th percentile of RTT - minimum RTT.
 
     >>> round(delay_variation([0.040] * 19 + [0.140]), 6)
     0.005
@@ -53,10 +53,10 @@ def delay_variation(rtts: Sequence[float]) -> float:
 
 
 def summarise(rtts: Sequence[float], sent: int, received: int) -> dict[str, float]:
-    """The latency quantities of one run.
+    """The latency quantities of one run, by name.
 
-    `rtts` are the round-trip times in the order in which the replies arrived; there may be
-    fewer than `received`, where a reply came but its time could not be trusted.
+    `rtts` are the round-trip times in order of arrival. There may be fewer than `received`: a reply
+    counts even if its time cannot be trusted. Raises `ValueError` if `received` exceeds `sent`.
 
     >>> values = summarise([0.040, 0.042, 0.041], sent=4, received=3)
     >>> values["loss_ratio"], values["rtt_min_seconds"], values["rtt_p50_seconds"]

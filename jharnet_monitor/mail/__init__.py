@@ -1,1 +1,1 @@
-"""The weekly mail: when it is due, what it says, and how it reaches everyone."""
+"""The weekly mails: when they are due, what they contain, and how they are delivered."""

@@ -1,4 +1,4 @@
-"""A mail as bytes: text, HTML with its pictures inside, attachments, and a settled Message-ID."""
+"""Composes mails: text, HTML with inline images, attachments, and a deterministic Message-ID."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from email.message import EmailMessage, MIMEPart
 from email.policy import SMTP
 from email.utils import format_datetime
 
-_POLICY = SMTP.clone(cte_type="7bit")  # not every server on the way takes 8BITMIME
+_POLICY = SMTP.clone(cte_type="7bit")  # not every mail server supports 8BITMIME
 
 
 @dataclass(frozen=True, slots=True)
 class InlineImage:
-    """A PNG that the HTML shows as `cid:NAME`."""
+    """A PNG that the HTML part shows as `cid:NAME`."""
 
     name: str
     content: bytes
@@ -23,7 +23,7 @@ class InlineImage:
 
 @dataclass(frozen=True, slots=True)
 class Enclosure:
-    """A file that goes with a mail; `type` is its media type."""
+    """An attached file; `type` is its media type."""
 
     name: str
     type: str
@@ -32,7 +32,7 @@ class Enclosure:
 
 @dataclass(frozen=True, slots=True)
 class MailContent:
-    """What a mail says, whoever gets it. `html` may be empty; `root` is the chain's root in it."""
+    """The content of a mail. `html` may be empty; `root` is the hash chain's root that it gives."""
 
     subject: str
     text: str
@@ -44,7 +44,7 @@ class MailContent:
 
 @dataclass(frozen=True, slots=True)
 class Mailing:
-    """One mail of a period: its name in the log, who gets it, what it says."""
+    """One mail of a period: its name in the log, its recipients and its content."""
 
     name: str
     recipients: tuple[str, ...]
@@ -52,27 +52,27 @@ class Mailing:
 
 
 def message_id(name: str, recipients: Iterable[str], sender: str) -> str:
-    """The Message-ID (RFC 5322, 3.6.4): the same for the same mail to the same recipients.
+    """The Message-ID (RFC 5322, section 3.6.4): the same for the same mail and recipients.
 
     >>> message_id("weekly-2026-W47", ["a@b.in", "c@d.in"], "monitor@hub.in")
     '<weekly-2026-W47.4a3acd2e71d5dfa6@hub.in>'
     """
-    told = "\n".join([name, *sorted(set(recipients))])
-    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+    identity = "\n".join([name, *sorted(set(recipients))])
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return f"<{name}.{digest}@{sender.rpartition('@')[2]}>"
 
 
 def compose(
     letter: MailContent, identity: str, sender: str, recipients: Sequence[str], made_at: datetime
 ) -> bytes:
-    """The whole message with CRLF line ends, as SMTP takes it."""
+    """The complete message with CRLF line ends, ready for SMTP."""
     message = EmailMessage(policy=_POLICY)
     message["Subject"] = letter.subject
     message["From"] = sender
     message["To"] = ", ".join(recipients)
     message["Date"] = format_datetime(made_at)
     message["Message-ID"] = identity
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notices, please
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses automatic replies
     message.set_content(letter.text)
     if letter.html:
         message.add_alternative(letter.html, subtype="html")
@@ -81,14 +81,14 @@ def compose(
                 picture.content, "image", "png", cid=f"<{picture.name}>",
                 disposition="inline", filename=f"{picture.name}.png",
             )  # fmt: skip
-    for one in letter.enclosures:
-        major, _, minor = one.type.partition("/")
-        message.add_attachment(one.content, major, minor, filename=one.name)
+    for file in letter.enclosures:
+        major, _, minor = file.type.partition("/")
+        message.add_attachment(file.content, major, minor, filename=file.name)
     return message.as_bytes()
 
 
 def _html_part(message: EmailMessage) -> MIMEPart:
     part = message.get_body(("related", "html"))
     if part is None:
-        raise ValueError("the mail has no HTML to put pictures into")
+        raise ValueError("images need an HTML part")
     return part

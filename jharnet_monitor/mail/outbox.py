@@ -1,7 +1,7 @@
-"""The mails on their way: whole messages on the disk, and the log of what became of them.
+"""The outbox: complete messages on disk, and the log of their delivery in the database.
 
-The log is written before and after every attempt. A mail is repeated, word for word and with its
-Message-ID, only if the process died between the server's 250 and the commit.
+The log is written before and after every attempt. A mail is sent twice (with the same Message-ID)
+only if the process died between the server's 250 reply and the commit.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from jharnet_monitor.store.mails import Delivery, MailState
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT_SECONDS = 60.0
-"""Before the second attempt; doubled each time, up to `LONGEST_WAIT_SECONDS`."""
-LONGEST_WAIT_SECONDS = 3600.0
-REFUSED_WAIT_SECONDS = 86400.0
-"""Before a recipient that the server refused for good is tried again."""
+FIRST_BACKOFF_SECONDS = 60.0
+"""Delay before the second attempt; doubled each time, up to `MAX_BACKOFF_SECONDS`."""
+MAX_BACKOFF_SECONDS = 3600.0
+REFUSED_BACKOFF_SECONDS = 86400.0
+"""Delay before a recipient is tried again whom the server refused permanently."""
 
 
-class Busy(Exception):
-    """Another process is sending at this moment."""
+class LockHeld(Exception):
+    """Another process is sending."""
 
 
 class Outbox:
-    """The mails of one hub. `failed(what)` is told of every attempt that failed."""
+    """The mails of one hub; `failed` is called with a message for every failed attempt."""
 
     def __init__(
         self, current: CurrentConfig, store: Store, clock: Clock, failed: Callable[[str], None]
@@ -46,32 +46,35 @@ class Outbox:
         self._store = store
         self._clock = clock
         self._tell = failed
-        self._unwritten: list[Delivery] = []
-        """Accepted by the server, but the log could not be written: not to be sent again."""
+        self._unlogged: list[Delivery] = []
+        """Accepted by the server but not yet logged; must not be sent again."""
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other processes from sending meanwhile; raises `Busy`, `UserError`."""
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from sending; raises `LockHeld`, `UserError`."""
         path = self._file("").with_name(".lock")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.open("a")
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-        with lock:  # the kernel gives it back however the process ends
+        with lock:  # the kernel releases the lock when the process ends
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Busy from None
+                raise LockHeld from None
             yield
 
     def put(self, mailing: Mailing) -> None:
-        """Take a mail in. One that is known stays as it is, but its lost message is made anew.
+        """Add a mail. A known one stays unchanged, except that a lost message file is written
+        again.
 
-        Raises `UserError` and `StoreError`; then nothing of it is sent.
+        Raises `UserError` and `StoreError`; the mail is then not sent.
         """
         known = self._store.mails.of(mailing.name)
-        recipients = [one.recipient for one in known] or list(dict.fromkeys(mailing.recipients))
+        recipients = [delivery.recipient for delivery in known] or list(
+            dict.fromkeys(mailing.recipients)
+        )
         identity = (
             known[0].message_id
             if known
@@ -85,63 +88,66 @@ class Outbox:
         if not known:
             self._store.mails.prepare(mailing.name, identity, recipients, mailing.letter.root)
 
-    async def send(self, *, eager: bool = False) -> None:
-        """Try what is open and whose time has come; if `eager`, all of it. Raises `StoreError`."""
-        await asyncio.to_thread(self._write_what_was_accepted)
-        every = await asyncio.to_thread(self._store.mails.open)
+    async def send(self, *, ignore_backoff: bool = False) -> None:
+        """Try the open mails that are due, or all of them with `ignore_backoff`.
+
+        Raises `StoreError`.
+        """
+        await asyncio.to_thread(self._log_accepted)
+        opened = await asyncio.to_thread(self._store.mails.open)
         now = self._clock.now()
-        waiting = [one for one in every if eager or is_time(one, now)]
+        waiting = [each for each in opened if ignore_backoff or is_due(each, now)]
         if not waiting:
             return
         await asyncio.to_thread(self._store.mails.attempt, waiting)
         try:
             await self._deliver(waiting)
-        except ServerError as error:  # it took none of those that have not had their turn
-            for one in waiting:
-                await asyncio.to_thread(self._failed, one, error)
+        except ServerError as error:  # the mails that are still waiting have not been sent
+            for delivery in waiting:
+                await asyncio.to_thread(self._failed, delivery, error)
 
     async def _deliver(self, waiting: list[Delivery]) -> None:
-        """Hand mails over and take them off the list; a `ServerError` leaves the rest on it."""
+        """Send mails and remove them from the list; a `ServerError` leaves the rest in it."""
         smtp = self._current.config.report.smtp
         if smtp is None:
-            raise ServerError("report.smtp: names no mail server")
+            raise ServerError("report.smtp is not configured")
         async with mail_server(smtp) as server:
             while waiting:
                 await self._hand_over(waiting[0], server)
                 waiting.pop(0)
 
-    async def _hand_over(self, one: Delivery, server: MailServer) -> None:
+    async def _hand_over(self, delivery: Delivery, server: MailServer) -> None:
         try:
-            message = await asyncio.to_thread(self._read, one)
-            await server.send(message, self._sender, one.recipient)
+            message = await asyncio.to_thread(self._read, delivery)
+            await server.send(message, self._sender, delivery.recipient)
         except ServerError:
             raise
         except MailError as error:
-            await asyncio.to_thread(self._failed, one, error)
+            await asyncio.to_thread(self._failed, delivery, error)
             return
-        self._unwritten.append(one)
-        await asyncio.to_thread(self._write_what_was_accepted)
-        log.info("%s was accepted for %s", one.name, one.recipient)
+        self._unlogged.append(delivery)
+        await asyncio.to_thread(self._log_accepted)
+        log.info("the mail server accepted %s for %s", delivery.name, delivery.recipient)
 
-    def _read(self, one: Delivery) -> bytes:
-        file = self._file(one.name)
+    def _read(self, delivery: Delivery) -> bytes:
+        file = self._file(delivery.name)
         try:
             return file.read_bytes()
         except OSError as error:
-            week = one.name.partition("-")[2]
+            week = delivery.name.partition("-")[2]
             raise MailError(
-                f"{file}: {error.strerror}; `report send --week {week}` makes it anew",
+                f"{file}: {error.strerror}; run `report send --week {week}` to write it again",
                 for_good=True,
             ) from error
 
-    def _write_what_was_accepted(self) -> None:
-        while self._unwritten:
-            self._store.mails.accepted(self._unwritten[0])
-            self._unwritten.pop(0)
+    def _log_accepted(self) -> None:
+        while self._unlogged:
+            self._store.mails.accepted(self._unlogged[0])
+            self._unlogged.pop(0)
 
-    def _failed(self, one: Delivery, error: MailError) -> None:
-        self._tell(f"{one.name} was not taken for {one.recipient}: {error}")
-        self._store.mails.failed(one, str(error), for_good=error.for_good)
+    def _failed(self, delivery: Delivery, error: MailError) -> None:
+        self._tell(f"{delivery.name} could not be sent to {delivery.recipient}: {error}")
+        self._store.mails.failed(delivery, str(error), for_good=error.for_good)
 
     @property
     def _sender(self) -> str:
@@ -152,18 +158,22 @@ class Outbox:
         return self._current.config.report.directory / "mails" / f"{name}.eml"
 
 
-def is_time(one: Delivery, now: datetime) -> bool:
-    """Whether an open mail is to be tried now: at once, then after growing pauses."""
-    if one.attempts == 0 or one.changed_at > now:  # or the clock was set back
+def is_due(delivery: Delivery, now: datetime) -> bool:
+    """Whether an open mail should be tried now: at first immediately, then with backoff."""
+    if delivery.attempts == 0 or delivery.changed_at > now:  # or the clock was set back
         return True
-    wait = REFUSED_WAIT_SECONDS if one.state is MailState.REFUSED else pause(one.attempts)
-    return now >= one.changed_at + timedelta(seconds=wait)
+    wait = (
+        REFUSED_BACKOFF_SECONDS
+        if delivery.state is MailState.REFUSED
+        else backoff_seconds(delivery.attempts)
+    )
+    return now >= delivery.changed_at + timedelta(seconds=wait)
 
 
-def pause(attempts: int) -> float:
-    """Seconds to wait after so many failures on end.
+def backoff_seconds(attempts: int) -> float:
+    """Delay in seconds after this number of failures in a row.
 
-    >>> pause(1), pause(3), pause(50)
+    >>> backoff_seconds(1), backoff_seconds(3), backoff_seconds(50)
     (60.0, 240.0, 3600.0)
     """
-    return min(FIRST_WAIT_SECONDS * 2.0 ** min(attempts - 1, 20), LONGEST_WAIT_SECONDS)
+    return min(FIRST_BACKOFF_SECONDS * 2.0 ** min(attempts - 1, 20), MAX_BACKOFF_SECONDS)

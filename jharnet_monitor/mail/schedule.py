@@ -1,7 +1,7 @@
-"""Makes the weekly report when it is due and brings it to everyone, whatever happens in between.
+"""Makes the weekly report when it is due and mails it to all recipients.
 
-What is made, sent and accepted stands in the store: what was due while the hub was off is made at
-the next start, and what was not accepted is tried again.
+What was made, sent and accepted is in the database: a report that became due while the hub was down
+is made at the next start, and mails that were not accepted are tried again.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.config.fields import WEEKDAYS
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.calendar.period import Period, week_of
 from jharnet_monitor.live import HubStatus
-from jharnet_monitor.mail.due import due_at, due_weeks
 from jharnet_monitor.mail.message import Mailing
-from jharnet_monitor.mail.outbox import Busy, Outbox, pause
+from jharnet_monitor.mail.outbox import LockHeld, Outbox, backoff_seconds
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.report.output.files import OutputFile, TypesettingError, write
 from jharnet_monitor.report.output.worker import WorkerError, in_own_process
@@ -28,18 +29,20 @@ from jharnet_monitor.store.mails import MailState
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 30.0
+CATCH_UP_WEEKS = 4
+"""How many weeks back a report is made that became due while the hub was down."""
+CHECK_SECONDS = 30.0
 _SINCE = "reports_since"
-"""Under this key the store remembers from when on reports are due."""
+"""Key of the time in the store from which on reports are due."""
 
 Maker = Callable[[Store, Config, Period, datetime], tuple[list[Mailing], list[OutputFile]]]
-"""Gives a week's mails and files; blocks. Raises `TypesettingError`, `StoreError`, `UserError`."""
+"""Makes a week's mails and files; blocks. Raises `TypesettingError`, `StoreError`, `UserError`."""
 
 
 def make_in_own_process(
     store: Store, config: Config, period: Period, now: datetime
 ) -> tuple[list[Mailing], list[OutputFile]]:
-    """As `mail.weekly.weekly_mails`, of the configuration's own database, in another process."""
+    """Like `mail.weekly.weekly_mails`, but in another process, from the configured database."""
     try:
         made: tuple[list[Mailing], list[OutputFile]] = in_own_process(
             "jharnet_monitor.mail.weekly", "read_and_make", config, period, now
@@ -50,7 +53,7 @@ def make_in_own_process(
 
 
 class ReportScheduler:
-    """The weekly mails of one hub. `health` is told what is due, sent, and failed."""
+    """The weekly mails of one hub; `health` shows what is due, was sent, and failed."""
 
     def __init__(
         self, current: CurrentConfig, store: Store, clock: Clock, health: HubStatus,
@@ -61,56 +64,56 @@ class ReportScheduler:
         self._clock = clock
         self._health = health
         self._make = make
-        self.outbox = Outbox(current, store, clock, self._trouble)
-        self._told = ""
+        self.outbox = Outbox(current, store, clock, self._record_failure)
+        self._last_logged = ""
         self._failures = 0
-        self._make_again: datetime | None = None
+        self._next_attempt: datetime | None = None
 
     @property
     def _config(self) -> Config:
         return self._current.config
 
     async def run(self) -> None:
-        """Look every half minute, until cancelled; the first look waits for nothing."""
-        eager = True
+        """Check every `CHECK_SECONDS` until cancelled; the first check ignores backoff."""
+        ignore_backoff = True
         while True:
             try:
-                with self.outbox.alone():
-                    await self.round(eager=eager)
-                eager = False
-            except Busy:
-                log.info("another process is sending the reports")
+                with self.outbox.lock():
+                    await self.run_once(ignore_backoff=ignore_backoff)
+                ignore_backoff = False
+            except LockHeld:
+                log.info(
+                    "another process is sending the weekly mails; trying again in %.0f s",
+                    CHECK_SECONDS,
+                )
             except (StoreError, UserError) as error:
-                self._trouble(f"the weekly mails cannot go on: {error}")
-            await self._clock.sleep(LOOK_SECONDS)
+                self._record_failure(f"the weekly mails cannot be sent: {error}")
+            await self._clock.sleep(CHECK_SECONDS)
 
-    async def round(self, *, eager: bool = False) -> None:
-        """Make what is due and send what is open; `eager`: without pauses after failures.
+    async def run_once(self, *, ignore_backoff: bool = False) -> None:
+        """Make the reports that are due and send the open mails. Raises `StoreError`."""
+        await self._make_due(ignore_backoff=ignore_backoff)
+        await self.outbox.send(ignore_backoff=ignore_backoff)
+        await asyncio.to_thread(self._update_health)
 
-        Raises `StoreError`.
-        """
-        await self._make_due(eager=eager)
-        await self.outbox.send(eager=eager)
-        await asyncio.to_thread(self._tell_health)
-
-    async def _make_due(self, *, eager: bool) -> None:
+    async def _make_due(self, *, ignore_backoff: bool) -> None:
         now = self._clock.now()
-        if self._make_again is not None and now < self._make_again and not eager:
+        if self._next_attempt is not None and now < self._next_attempt and not ignore_backoff:
             return
         for period in await asyncio.to_thread(self._due, now):
-            if await asyncio.to_thread(self._store.recall, _mark(period)) is not None:
+            if await asyncio.to_thread(self._store.recall, _made_key(period)) is not None:
                 continue
             try:
                 await asyncio.to_thread(self.prepare, period)
             except (TypesettingError, UserError, StoreError) as error:
-                self._trouble(f"the report of {period.name} cannot be made: {error}")
+                self._record_failure(f"the report for {period.name} could not be made: {error}")
                 self._failures += 1
-                self._make_again = now + timedelta(seconds=pause(self._failures))
+                self._next_attempt = now + timedelta(seconds=backoff_seconds(self._failures))
                 return
-        self._failures, self._make_again = 0, None
+        self._failures, self._next_attempt = 0, None
 
     def _due(self, now: datetime) -> list[Period]:
-        """The weeks that are due; nothing is from before the first time this was asked."""
+        """The weeks that are due; none from before the first call ever."""
         since = self._store.recall(_SINCE)
         if since is None:
             since = format_utc(now)
@@ -118,20 +121,20 @@ class ReportScheduler:
         return due_weeks(self._config, parse_utc(str(since)), now)
 
     def prepare(self, period: Period) -> None:
-        """Make a week's report, write its files, and put its mails into the outbox.
+        """Make a week's report, write its files, and add its mails to the outbox.
 
-        Once this returned, the week is not made again. Blocks; raises `TypesettingError`,
-        `UserError`, `StoreError`.
+        Afterwards the week is not made again. Blocks; raises `TypesettingError`, `UserError`,
+        `StoreError`.
         """
         mailings, files = self._make(self._store, self._config, period, self._clock.now())
         for made in files:
             write(made, self._config.report.directory)
         for mailing in mailings:
             self.outbox.put(mailing)
-        self._store.remember(_mark(period), format_utc(self._clock.now()))
-        log.info("the report of %s is made", period.name)
+        self._store.remember(_made_key(period), format_utc(self._clock.now()))
+        log.info("the report for %s was made", period.name)
 
-    def _tell_health(self) -> None:
+    def _update_health(self) -> None:
         if not self._config.report.to:
             self._health.report_due = None
             return
@@ -143,13 +146,32 @@ class ReportScheduler:
                 self._health.report_last_sent = max(one.changed_at for one in mails)
                 return
 
-    def _trouble(self, what: str) -> None:
-        """Count every failure, log it once."""
+    def _record_failure(self, what: str) -> None:
+        """Count every failure; log repeated ones only once."""
         self._health.report_failures += 1
-        if what != self._told:
+        if what != self._last_logged:
             log.error("%s", what)
-        self._told = what
+        self._last_logged = what
 
 
-def _mark(period: Period) -> str:
+def _made_key(period: Period) -> str:
     return f"made-{period.stem}"
+
+
+def due_at(period: Period, config: Config) -> datetime:
+    """When a week's report is due: at the configured day and time of the week after."""
+    settings = config.report
+    day = period.end.date() + timedelta(days=WEEKDAYS.index(settings.day))
+    return datetime.combine(day, time.fromisoformat(settings.at), period.end.tzinfo)
+
+
+def due_weeks(config: Config, since: datetime, now: datetime) -> list[Period]:
+    """The weeks whose report became due within [since, now], oldest first."""
+    zone = ZoneInfo(config.district.timezone)
+    period = week_of(now.astimezone(zone).date(), zone)
+    weeks: list[Period] = []
+    for _ in range(CATCH_UP_WEEKS):
+        period = period.before()
+        if since <= due_at(period, config) <= now:
+            weeks.append(period)
+    return weeks[::-1]

@@ -1,7 +1,7 @@
-"""The mail server: signs in over TLS, hands over one message to one recipient, tells what it said.
+"""The mail server: sign in over TLS and deliver messages, one recipient per transaction.
 
-One recipient a transaction: so the server's answer is that recipient's alone, and a mail that one
-of them cannot get is not sent to the others again.
+The server's reply then concerns that recipient only, and a mail that one recipient cannot get is
+not sent to the others again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from jharnet_monitor.security.tokens import read_secret
 
 ANSWER_SECONDS = 60.0
 DATA_SECONDS = 600.0
-"""A server may take ten minutes to answer the end of a message (RFC 5321, 4.5.3.2.6); who hangs
-up earlier makes duplicates (RFC 1047)."""
+"""A server may take ten minutes to answer the end of a message (RFC 5321, section 4.5.3.2.6); a
+client that hangs up earlier causes duplicates (RFC 1047)."""
 
 
 class MailError(Exception):
-    """A mail was not taken; `for_good` when the server said so with a code of 500 or more."""
+    """A mail was not accepted; `for_good` if the server replied with a code of 500 or more."""
 
     def __init__(self, message: str, *, for_good: bool = False) -> None:
         super().__init__(message)
@@ -36,17 +36,17 @@ class MailError(Exception):
 
 
 class ServerError(MailError):
-    """The server cannot be reached, or does not let us in: no mail can be sent now."""
+    """The server cannot be reached or refused the login: no mail can be sent now."""
 
 
 class MailServer:
-    """A session with the server."""
+    """A connection to the mail server."""
 
     def __init__(self, client: aiosmtplib.SMTP) -> None:
         self._client = client
 
     async def send(self, message: bytes, sender: str, recipient: str) -> None:
-        """Hand over a message; returns after the server's 250. Raises `MailError`."""
+        """Send a message; returns after the server's 250 reply. Raises `MailError`."""
         try:
             await self._client.sendmail(sender, [recipient], message, timeout=DATA_SECONDS)
         except SMTPRecipientsRefused as error:
@@ -54,7 +54,7 @@ class MailServer:
         except SMTPResponseException as error:
             raise _refusal(error) from error
         except (SMTPException, OSError) as error:
-            raise ServerError(f"the mail server hung up: {error}") from error
+            raise ServerError(f"the mail server closed the connection: {error}") from error
 
 
 @asynccontextmanager
@@ -70,13 +70,13 @@ async def mail_server(settings: Smtp) -> AsyncIterator[MailServer]:
         password=_password(settings),
         timeout=ANSWER_SECONDS,
     )
-    place = f"{settings.host}:{settings.port}"
+    address = f"{settings.host}:{settings.port}"
     try:
         await client.connect()
     except SMTPResponseException as error:
-        raise ServerError(f"{place}: {error.code} {error.message}") from error
+        raise ServerError(f"{address}: {error.code} {error.message}") from error
     except (SMTPException, OSError) as error:
-        raise ServerError(f"{place}: {error}") from error
+        raise ServerError(f"{address}: {error}") from error
     try:
         yield MailServer(client)
     finally:

@@ -1,4 +1,4 @@
-"""What the weekly mails say: the report for those it is for, the chain's root for those outside."""
+"""The weekly mails: the report for its recipients, the chain's root for outside recipients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RULE = "\n\n" + "-" * 60 + "\n\n"
 def read_and_make(
     config: Config, period: Period, now: datetime
 ) -> tuple[list[Mailing], list[OutputFile]]:
-    """As `weekly_mails`, of the configuration's own database."""
+    """Like `weekly_mails`, from the configured database."""
     store = Store(config.hub.database, SystemClock())
     try:
         return weekly_mails(store, config, period, now)
@@ -38,9 +38,10 @@ def read_and_make(
 def weekly_mails(
     store: Store, config: Config, period: Period, now: datetime
 ) -> tuple[list[Mailing], list[OutputFile]]:
-    """A week's mails, as far as the configuration names someone to get them, and its files.
+    """A week's files, and its mails if recipients are configured for them.
 
-    Reads and sets everything, so it blocks for seconds. Raises `TypesettingError`, `StoreError`.
+    Reads and typesets everything and therefore blocks for seconds. Raises `TypesettingError`,
+    `StoreError`.
     """
     store.chain.seal()
     summary = summarise(store, config, period, now)
@@ -75,7 +76,7 @@ def report_letter(
 
 
 def root_letter(summary: Summary, languages: Sequence[str]) -> MailContent | None:
-    """The mail with the period's root; None where nothing of the period is sealed yet."""
+    """The mail with the period's root; None if nothing of the period is sealed yet."""
     if summary.root is None:
         return None
     texts, subjects = [], []
@@ -98,7 +99,7 @@ def root_letter(summary: Summary, languages: Sequence[str]) -> MailContent | Non
 
 
 def _part(summary: Summary, one: Words) -> dict[str, Any]:
-    """Everything of one language."""
+    """The parts of the mail in one language."""
     doc = content(summary, one)
     named = {name: doc[name] for name in ("title", "period", "district")}
     return {
@@ -112,7 +113,7 @@ def _part(summary: Summary, one: Words) -> dict[str, Any]:
 
 
 def _lines(part: Mapping[str, Any]) -> Iterator[str]:
-    """The same as plain text, for readers without HTML."""
+    """The same as plain text, line by line."""
     doc = part["doc"]
     yield f"{doc['title']}: {doc['period']} ({doc['days']})"
     yield doc["district"]

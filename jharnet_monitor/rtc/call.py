@@ -22,7 +22,7 @@ from aiortc.rtp import (
     RtcpSrPacket,
 )
 
-from jharnet_monitor.judge.conference.video import play_out_delay
+from jharnet_monitor.judge.conference.video import playout_delay
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import Cause
 from jharnet_monitor.profiles import Rung
@@ -244,7 +244,7 @@ class Call:
         self.receiver.quiet = True
         await settled(lambda: self._all_in(theirs), _DRAIN)
         round_trip = theirs.round_trip_p50 or self.sender.round_trip
-        delay = play_out_delay(round_trip, theirs.stepped_down)
+        delay = playout_delay(round_trip, theirs.stepped_down)
         path = Path(delay, round_trip, self.sender.lost_share)
         got = self.receiver
         return await apart(seen, got.audio, got.video, theirs, path, self.datagrams)

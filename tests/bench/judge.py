@@ -1,5 +1,5 @@
-"""How often the intervals hold the truth, and how often the judgement is right, over histories of
-4 to 12 weeks whose truth is known.
+"""How often the intervals contain the true value, and how often the verdict is right, over
+simulated histories of 4 to 12 weeks.
 
 Run: python -m tests.bench.judge [--quick] [--json FILE] [--seed N]
 """
@@ -14,12 +14,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jharnet_monitor.judge.line.capacity import Verdict, judge
-from jharnet_monitor.judge.statistics import intervals as stats
+from jharnet_monitor.judge.line.verdict import LineVerdict, judge_line
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import Interval
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.histories import (
-    MARKS,
     TARIFF,
+    THRESHOLDS,
     TRUTHS,
     Samples,
     histories,
@@ -31,8 +32,8 @@ from tests.histories import (
 HISTORIES = 2000
 
 
-def _covers(found: stats.Interval | None, truth: float) -> bool | None:
-    """Whether an interval holds the truth; None where there is none."""
+def _covers(found: Interval | None, truth: float) -> bool | None:
+    """Whether an interval contains the true value; None if there is no interval."""
     if found is None or found.low is None or found.high is None:
         return None
     return found.low <= truth <= found.high
@@ -42,19 +43,19 @@ def _hits(one: Samples) -> dict[str, bool | None]:
     numbers = [n for n, day in enumerate(one.days.by_day) for _ in day]
     values = np.concatenate(one.days.by_day)
     return {
-        "mean": _covers(stats.mean(one.days), one.mean),
-        "median": _covers(stats.median(one.days), one.median),
-        "share": _covers(stats.share(numbers, (values > one.mark).tolist()), one.share),
-        "P5": _covers(stats.fifth_percentile(one.days), one.p5),
+        "mean": _covers(intervals.mean(one.days), one.mean),
+        "median": _covers(intervals.median(one.days), one.median),
+        "share": _covers(intervals.share(numbers, (values > one.mark).tolist()), one.share),
+        "P5": _covers(intervals.fifth_percentile(one.days), one.p5),
     }
 
 
 def _false_change(rng: np.random.Generator, count: int) -> float:
-    """How often a change is called significant where there is none."""
+    """How often a change is called significant although there is none."""
     wrong = 0
     for _ in range(count):
         days, spread = int(rng.integers(6, 25)), float(rng.uniform(0.02, 0.3))
-        found = stats.change(
+        found = intervals.change(
             samples(rng, days, spread=spread).days, samples(rng, days, spread=spread).days
         )
         wrong += found is not None and (found.above(0) or found.below(0))
@@ -68,7 +69,7 @@ def coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
         for name, hit in _hits(samples(rng, int(rng.integers(4, 13)) * 6)).items():
             if hit is not None:
                 hits[name].append(hit)
-    slack = 0.0 if count >= HISTORIES else 0.02  # a quick run sees a fifth of the histories
+    slack = 0.0 if count >= HISTORIES else 0.02  # a quick run has a fifth of the histories
     for name in ("mean", "median", "share"):
         rate = sum(hits[name]) / len(hits[name])
         yield within(
@@ -86,7 +87,7 @@ def coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
     covered = []
     for _ in range(count):
         held, p95 = traffic(rng, int(rng.integers(4, 13)) * 6)
-        hit = _covers(stats.quantile(held, 0.95), p95)
+        hit = _covers(intervals.quantile(held, 0.95), p95)
         if hit is not None:
             covered.append(hit)
     yield within(
@@ -96,10 +97,10 @@ def coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
 
 
 def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
-    """The rows on the judgement, after a table of what was said of what."""
-    said: Counter[tuple[Verdict, Verdict]] = Counter()
+    """The rows on the verdict, after a table of verdicts by truth."""
+    said: Counter[tuple[LineVerdict, LineVerdict]] = Counter()
     for history in histories(rng, count, marginal=False):
-        said[history.truth, judge(history.line, history.policy, MARKS, TARIFF).main] += 1
+        said[history.truth, judge_line(history.line, history.policy, THRESHOLDS, TARIFF).main] += 1
     _table(said)
     yield within(
         f"judgement right ({count} plain histories)",
@@ -107,7 +108,7 @@ def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
         0.95, 1, "share",
     )  # fmt: skip
     plain = list(measured(rng, count // 4, marginal=False))
-    found = [judge(one.line, one.policy, MARKS, TARIFF).main for one in plain]
+    found = [judge_line(one.line, one.policy, THRESHOLDS, TARIFF).main for one in plain]
     yield within(
         f"judgement right where other traffic is measured ({len(plain)} plain histories)",
         sum(main is one.truth for main, one in zip(found, plain, strict=True)) / len(plain),
@@ -116,20 +117,20 @@ def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
     others = wrong = undecided = total = 0
     marginal = [*histories(rng, count, marginal=True), *measured(rng, count // 4, marginal=True)]
     for history in marginal:
-        main = judge(history.line, history.policy, MARKS, TARIFF).main
+        main = judge_line(history.line, history.policy, THRESHOLDS, TARIFF).main
         total += 1
-        undecided += main is not history.truth and main is Verdict.NOT_ENOUGH_EVIDENCE
-        if history.truth is not Verdict.UPGRADE:
+        undecided += main is not history.truth and main is LineVerdict.NOT_ENOUGH_EVIDENCE
+        if history.truth is not LineVerdict.UPGRADE:
             others += 1
-            wrong += main is Verdict.UPGRADE
-    wrong += sum(n for (t, m), n in said.items() if t is not Verdict.UPGRADE is m)
-    others += sum(n for (t, _), n in said.items() if t is not Verdict.UPGRADE)
+            wrong += main is LineVerdict.UPGRADE
+    wrong += sum(n for (t, m), n in said.items() if t is not LineVerdict.UPGRADE is m)
+    others += sum(n for (t, _), n in said.items() if t is not LineVerdict.UPGRADE)
     yield at_most(f'"upgrade" said where it is not ({others}, marginal ones too)',
                   wrong / others, 0.01, "share")  # fmt: skip
     yield note("undecided among histories up to the very mark", undecided / total, "share")
 
 
-def _table(said: Counter[tuple[Verdict, Verdict]]) -> None:
+def _table(said: Counter[tuple[LineVerdict, LineVerdict]]) -> None:
     table = Table("truth", *(v.value for v in TRUTHS), title="what was said (plain histories)")
     for truth in TRUTHS:
         table.add_row(truth.value, *(str(said[truth, main] or "") for main in TRUTHS))

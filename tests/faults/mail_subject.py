@@ -64,7 +64,7 @@ def report_scheduler(directory: Path, host: MailHost, place: str) -> ReportSched
 async def work(hub: ReportScheduler) -> None:
     """Go on until everybody has everything."""
     while True:
-        await hub.round(eager=True)
+        await hub.run_once(ignore_backoff=True)
         if not hub._store.mails.open():
             return
 

@@ -1,1 +1,1 @@
-"""Office hours, holidays, conferences, and when tests are due."""
+"""Office hours, holidays, planned conferences, test times and report periods."""

@@ -1,4 +1,4 @@
-"""When people are at work, by the district's week and its public holidays. Pure."""
+"""Whether a moment lies in office hours, the busy hour or a planned conference. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jharnet_monitor.config.district import District, OfficeHours
 
 
 def is_working_day(hours: OfficeHours, day: date) -> bool:
-    """Whether offices are open on a day.
+    """Whether offices are open on a day: a working day of the week that is no public holiday.
 
     >>> is_working_day(OfficeHours(), date(2026, 11, 25))
     True
@@ -25,7 +25,7 @@ def is_working_day(hours: OfficeHours, day: date) -> bool:
 
 
 def in_office_hours(district: District, moment: datetime) -> bool:
-    """Whether a moment (with its zone) lies in the district's office hours."""
+    """Whether `moment`, a datetime with a time zone, lies in the district's office hours."""
     local = moment.astimezone(ZoneInfo(district.timezone))
     hours = district.office_hours
     inside = time.fromisoformat(hours.from_) <= local.time() < time.fromisoformat(hours.to)
@@ -33,7 +33,7 @@ def in_office_hours(district: District, moment: datetime) -> bool:
 
 
 def in_busy_hour(district: District, moment: datetime) -> bool:
-    """Whether a moment lies in the hour in which most people work, which is part of office hours.
+    """Whether a moment lies in the configured busy hour, which is part of office hours.
 
     >>> district = District(id="d", name="D", name_hi="द")
     >>> in_busy_hour(district, datetime(2026, 11, 25, 12, 59, tzinfo=ZoneInfo("Asia/Kolkata")))
@@ -47,7 +47,7 @@ def in_busy_hour(district: District, moment: datetime) -> bool:
 
 
 def in_conference(district: District, moment: datetime) -> bool:
-    """Whether one of the district's own video conferences is planned for a moment."""
+    """Whether one of the district's own video conferences is planned for this moment."""
     local = moment.astimezone(ZoneInfo(district.timezone))
     holidays = district.office_hours.holidays
     if holidays is not None and is_holiday(holidays, local.date()):

@@ -1,6 +1,6 @@
-"""The stretch of time that a report is about: an ISO week, a day, a month, a quarter, a range.
+"""The period of a report: an ISO week, a day, a month, a quarter or a range of days.
 
-Bounds are moments of the district's own calendar (IST), the end exclusive.
+Start and end are midnights in the district's time zone; the end is exclusive.
 """
 
 from __future__ import annotations
@@ -13,44 +13,44 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.errors import UserError
 
-Kind = Literal["week", "day", "month", "quarter", "range"]
-_PREFIX: dict[Kind, str] = {
+PeriodKind = Literal["week", "day", "month", "quarter", "range"]
+_PREFIX: dict[PeriodKind, str] = {
     "week": "weekly", "day": "daily", "month": "monthly", "quarter": "quarterly", "range": "report",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A period by its name (`2026-W47`), from its first moment to just before `end`."""
+    """A period [start, end) with its name, such as `2026-W47`."""
 
-    kind: Kind
+    kind: PeriodKind
     name: str
     start: datetime
     end: datetime
 
     @property
     def stem(self) -> str:
-        """The beginning of the report's file names: `weekly-2026-W47`."""
+        """The stem of the report's file names: `weekly-2026-W47`."""
         return f"{_PREFIX[self.kind]}-{self.name}"
 
     @property
     def seconds(self) -> float:
-        """Its whole length, also where part of it has not come yet."""
+        """Its whole length in seconds, even if part of it is in the future."""
         return (self.end - self.start).total_seconds()
 
     @property
     def days(self) -> list[date]:
-        """Every calendar day that it touches."""
+        """Every calendar day in it."""
         last = (self.end - timedelta(microseconds=1)).date()
         first = self.start.date()
         return [first + timedelta(days=i) for i in range((last - first).days + 1)]
 
     def before(self) -> Period:
-        """The period of the same kind just before; for a range one of the same length."""
+        """The preceding period of the same kind; for a range, one of the same length."""
         first = self.start.date()
         zone = self.start.tzinfo
         if not isinstance(zone, ZoneInfo):
-            raise TypeError("a period needs the district's time zone")
+            raise TypeError("the bounds of a period must be in the district's time zone (ZoneInfo)")
         if self.kind == "week":
             return week_of(first - timedelta(days=1), zone)
         if self.kind == "day":
@@ -60,13 +60,13 @@ class Period:
         if self.kind == "quarter":
             last = first - timedelta(days=1)
             return quarter(f"{last.year}-Q{(last.month + 2) // 3}", zone)
-        return between(str(first - timedelta(days=len(self.days))), str(first - _DAY), zone)
+        return date_range(str(first - timedelta(days=len(self.days))), str(first - _DAY), zone)
 
 
 _DAY = timedelta(days=1)
 
 
-def _bounds(kind: Kind, name: str, first: date, after: date, zone: ZoneInfo) -> Period:
+def _bounds(kind: PeriodKind, name: str, first: date, after: date, zone: ZoneInfo) -> Period:
     return Period(kind, name, datetime.combine(first, time(), zone),
                   datetime.combine(after, time(), zone))  # fmt: skip
 
@@ -91,19 +91,19 @@ def week(text: str, zone: ZoneInfo) -> Period:
 
 
 def week_of(moment: date, zone: ZoneInfo) -> Period:
-    """The ISO week in which a day lies."""
+    """The ISO week of a day."""
     year, number, _ = moment.isocalendar()
     return week(f"{year:04}-W{number:02}", zone)
 
 
 def day(text: str, zone: ZoneInfo) -> Period:
-    """One day, written 2026-11-25."""
+    """A single day, such as 2026-11-25."""
     first = _date(text, "--day")
     return _bounds("day", text, first, first + _DAY, zone)
 
 
 def month(text: str, zone: ZoneInfo) -> Period:
-    """One calendar month, written 2026-11."""
+    """A calendar month, such as 2026-11."""
     if re.fullmatch(r"\d{4}-\d{2}", text) is None or not 1 <= int(text[5:]) <= 12:
         raise UserError(f"--month {text}: must be a month such as 2026-11")
     first = _date(f"{text}-01", "--month")
@@ -111,15 +111,15 @@ def month(text: str, zone: ZoneInfo) -> Period:
 
 
 def quarter(text: str, zone: ZoneInfo) -> Period:
-    """A quarter of the calendar year, written 2026-Q4."""
+    """A quarter of the calendar year, such as 2026-Q4."""
     if re.fullmatch(r"\d{4}-Q[1-4]", text) is None:
         raise UserError(f"--quarter {text}: must be a quarter such as 2026-Q4")
     first = _date(f"{text[:4]}-{3 * int(text[-1]) - 2:02}-01", "--quarter")
     return _bounds("quarter", text, first, (first + timedelta(days=92)).replace(day=1), zone)
 
 
-def between(first: str, last: str, zone: ZoneInfo) -> Period:
-    """From one day to another, both included."""
+def date_range(first: str, last: str, zone: ZoneInfo) -> Period:
+    """The days from `first` to `last`, both included."""
     begin, end = _date(first, "--from"), _date(last, "--to")
     if end < begin:
         raise UserError(f"--to {last}: lies before --from {first}")

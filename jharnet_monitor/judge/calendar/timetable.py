@@ -1,9 +1,9 @@
-"""When an office's speed tests are due: by the clock, so that every slot gets its evidence. Pure.
+"""When an office's speed tests are due. Pure.
 
-Tests that followed a start of the hub might never fall into the hour in which people work. Here
-each day has a fixed test in the busy hour, and the others follow it every so often, through the
-rest of office hours, evening and night. Tests rarer than two a day take turns: one in the busy hour
-of a working day, the next twelve hours off it.
+The times depend on the clock alone, not on the start of the hub, so that every time slot is tested.
+Each day has a test in the busy hour, and the others follow at the configured interval, through
+the rest of office hours, evening and night. Tests less frequent than two a day alternate: one in
+the busy hour of a working day, the next twelve hours away from it.
 """
 
 from __future__ import annotations
@@ -17,61 +17,61 @@ from jharnet_monitor.config.district import District, OfficeHours
 from jharnet_monitor.judge.calendar.hours import is_working_day
 
 DAY, HALF_DAY, HOUR = timedelta(days=1), timedelta(hours=12), timedelta(hours=1)
-FIRST = date(2000, 1, 3)
-"""A Monday from which tests rarer than two a day are counted, whenever the hub was started."""
-LONGEST_CLOSURE = 14
-"""Days in a row on which offices may be closed."""
+EPOCH = date(2000, 1, 3)
+"""A Monday, from which infrequent tests are counted."""
+MAX_CLOSED_DAYS = 14
+"""Longest run of days on which offices may be closed."""
 
 
-def due(district: District, every: float, part: float, moment: datetime) -> datetime:
-    """The first test at or after a moment, of one office out of many.
+def next_test(district: District, every: float, spread: float, moment: datetime) -> datetime:
+    """The time of an office's first speed test at or after `moment`.
 
-    `every` is in seconds; `part` (0..1) spreads the offices over the busy hour, or over `every`
-    where that is shorter.
+    `every` is the interval in seconds. `spread` (0 to 1) distributes the offices over the busy
+    hour, or over the interval if that is shorter.
 
     >>> district = District(id="d", name="D", name_hi="द")
     >>> begin = datetime(2026, 11, 25, 9, 30, tzinfo=ZoneInfo("Asia/Kolkata"))
-    >>> due(district, 7200, 0.25, begin).isoformat()
+    >>> next_test(district, 7200, 0.25, begin).isoformat()
     '2026-11-25T10:15:00+05:30'
     """
     zone, interval = ZoneInfo(district.timezone), timedelta(seconds=every)
     local = moment.astimezone(zone).replace(tzinfo=None)
-    offset = part * min(HOUR, interval)
-    days = _often if interval <= HALF_DAY else _rarely
-    found = min(at for at in days(district.office_hours, interval, offset, local) if at >= local)
-    return found.replace(tzinfo=zone)
+    offset = spread * min(HOUR, interval)
+    times = _frequent if interval <= HALF_DAY else _infrequent
+    first = min(at for at in times(district.office_hours, interval, offset, local) if at >= local)
+    return first.replace(tzinfo=zone)
 
 
-def _anchor(hours: OfficeHours, day: date, offset: timedelta) -> datetime:
-    """The office's place in the busy hour of a day, in local time."""
+def _busy_hour_test(hours: OfficeHours, day: date, offset: timedelta) -> datetime:
+    """The time of the office's test in the busy hour of a day, in local time."""
     return datetime.combine(day, time.fromisoformat(hours.busy_hour)) + offset
 
 
-def _often(
+def _frequent(
     hours: OfficeHours, interval: timedelta, offset: timedelta, local: datetime
 ) -> Iterator[datetime]:
-    """Around a moment: every day begins anew in its busy hour."""
+    """Tests around `local`: each day starts in its busy hour and continues at the interval."""
     for shift in (-1, 0, 1):
-        begin = _anchor(hours, local.date() + shift * DAY, offset)
+        begin = _busy_hour_test(hours, local.date() + shift * DAY, offset)
         yield begin
         following = begin + max(1, ceil((local - begin) / interval)) * interval
         if begin < local and following < begin + DAY:
             yield following
 
 
-def _rarely(
+def _infrequent(
     hours: OfficeHours, interval: timedelta, offset: timedelta, local: datetime
 ) -> Iterator[datetime]:
-    """Around a moment: by turns in the busy hour of a working day and twelve hours off it."""
-    passed = int((local.date() - FIRST) / interval)
-    for number in range(passed - LONGEST_CLOSURE, passed + 3):
-        day = FIRST + timedelta(days=int(number * interval / DAY))
+    """Tests around `local`: alternately in a busy hour and twelve hours after the busy hour."""
+    passed = int((local.date() - EPOCH) / interval)
+    for number in range(passed - MAX_CLOSED_DAYS, passed + 3):
+        day = EPOCH + timedelta(days=int(number * interval / DAY))
         if number % 2:
-            yield _anchor(hours, day, offset) + HALF_DAY
+            yield _busy_hour_test(hours, day, offset) + HALF_DAY
         else:
-            yield _anchor(hours, _next_working_day(hours, day), offset)
+            yield _busy_hour_test(hours, _next_working_day(hours, day), offset)
 
 
 def _next_working_day(hours: OfficeHours, day: date) -> date:
-    days = (day + number * DAY for number in range(LONGEST_CLOSURE))
-    return next((one for one in days if is_working_day(hours, one)), day)
+    days = (day + number * DAY for number in range(MAX_CLOSED_DAYS))
+    return next((candidate for candidate in days if is_working_day(hours, candidate)), day)

@@ -1,6 +1,6 @@
-"""Stretches in which people are at work or in conference, and which of many moments lie in them.
+"""Office hours and planned conferences as time windows, and lookup of many moments in them. Pure.
 
-Pure. Apart from `hours`, which the daemon asks of single moments, and which need not load numpy.
+Separate from `hours`, which the hub uses for single moments, so that the hub does not load NumPy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jharnet_monitor.judge.calendar.hours import is_working_day
 
 
 def office_windows(district: District, days: Iterable[date]) -> list[tuple[datetime, datetime]]:
-    """The office hours of those of the days on which offices are open, in their order.
+    """The office hours, start and end, of each of the days on which offices are open, in order.
 
     >>> district = District(id="d", name="D", name_hi="द")
     >>> found = office_windows(district, [date(2026, 11, 21), date(2026, 11, 22)])
@@ -37,7 +37,7 @@ def office_windows(district: District, days: Iterable[date]) -> list[tuple[datet
 def conference_windows(
     planned: ConferenceTime, hours: OfficeHours, zone: ZoneInfo, days: Iterable[date]
 ) -> list[tuple[datetime, datetime]]:
-    """One of the district's own video conferences on those of the days on which it is planned."""
+    """The times of one planned conference on those of the days on which it takes place."""
     begin, end = time.fromisoformat(planned.from_), time.fromisoformat(planned.to)
     return [
         (datetime.combine(day, begin, zone), datetime.combine(day, end, zone))
@@ -47,15 +47,16 @@ def conference_windows(
     ]
 
 
-def placed(
+def window_indices(
     moments: Sequence[int] | NDArray[np.int64], windows: Sequence[tuple[datetime, datetime]]
 ) -> NDArray[np.int64]:
-    """For many moments, in milliseconds since 1970, the number of the window in which each lies;
-    -1 for none. The windows follow each other and do not overlap.
+    """For each moment (milliseconds since 1970) the index of the window in which it lies, or -1.
+
+    The windows must be ordered and must not overlap.
 
     >>> from datetime import timedelta
     >>> noon = datetime(1970, 1, 1, 12, tzinfo=ZoneInfo("UTC"))
-    >>> placed([43_200_000, 43_199_999], [(noon, noon + timedelta(hours=1))]).tolist()
+    >>> window_indices([43_200_000, 43_199_999], [(noon, noon + timedelta(hours=1))]).tolist()
     [0, -1]
     """
     at = np.asarray(moments, dtype=np.int64)

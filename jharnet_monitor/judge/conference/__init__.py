@@ -1,1 +1,1 @@
-"""Conferences: grade, voice, picture, and what a real client would show."""
+"""Conference quality: grade, voice, video, drills, and a model of a real client."""

@@ -1,8 +1,8 @@
-"""The conference grade: what a real client would show, for both ways at once. Pure.
+"""The conference grade: which quality a real client would show in both directions at once. Pure.
 
-4 HD (720p), 3 SD (360p), 2 low video (180p), 1 audio only, 0 no conference. The criteria are
-those under which a Chromium call counts as that grade (30 s window, worse way decides); audio
-concealed over 7 % is poor in Microsoft's call quality dashboard.
+4 HD (720p), 3 SD (360p), 2 low-quality video (180p), 1 audio only, 0 no conference. A Chromium call
+on the same line would meet the same criteria over a window of 30 s; the worse direction decides.
+More than 7 % of concealed audio counts as poor in Microsoft's Call Quality Dashboard.
 """
 
 from __future__ import annotations
@@ -10,27 +10,31 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from jharnet_monitor.judge.conference.chromium_model import LEAST_LINE, backs_off
+from jharnet_monitor.judge.conference.chromium_model import MIN_LINE_RATE, backs_off
 from jharnet_monitor.model import Direction
 from jharnet_monitor.profiles import HD_HEIGHT, LOW_HEIGHT, SD_HEIGHT, best_grade
 
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """Where a grade ends. Rates in bit/s, shares as ratios."""
+    """Limits of the grades; ratios from 0 to 1, rates in bit/s, frames per second."""
 
     concealed: float = 0.07
+    """Concealed audio: above this there is no conference (0)."""
     frozen: float = 0.05
+    """Share of time frozen: above this the grade is audio only (1)."""
     frames: float = 8.0
+    """Frames per second: below this the grade is audio only (1)."""
     sd_frames: float = 12.0
     hd_frames: float = 20.0
     hd_rate: float = 650_000.0
+    """Video rate that HD needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One direction of a call: what its receiver saw at the rung that was held, and the picture
-    that a client would show there (`judge.conference.chromium_model`).
+class DirectionQuality:
+    """One direction of a call: what its receiver measured on the rung that was held, and the
+    picture that Chromium would show there (`chromium_model`).
     """
 
     height: int
@@ -40,17 +44,18 @@ class Way:
     video_bits_per_second: float
     video_loss_ratio: float
     round_trip: float
+    """Seconds."""
     stepped_down: bool = False
-    """A higher rung was aborted because the link was full."""
+    """A higher rung was abandoned because it filled the line."""
     capacity: float | None = None
-    """bit/s that came through then, as IP rate."""
+    """IP rate in bit/s that came through then; None if no rung filled the line."""
     loss_stays: bool = False
     """A lower rung lost as much: the line loses packets at any rate."""
-    asked: int = HD_HEIGHT
-    """Lines of the picture that the call was to have: the profile's."""
+    requested_height: int = HD_HEIGHT
+    """Picture height of the call's profile, in lines."""
 
 
-class Limit(StrEnum):
+class GradeLimit(StrEnum):
     """What kept a call from a better grade."""
 
     NONE = "none"
@@ -59,109 +64,119 @@ class Limit(StrEnum):
     DELAY = "delay"
     HOST = "host"
     UNKNOWN = "unknown"
-    """Nothing that was measured of the line: a camera of 7 frames/s, say."""
+    """Nothing measured on the line explains it, for example a camera of 7 frames/s."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The grade, what kept it from more, and the way that decided.
+class GradeVerdict:
+    """The grade, what kept it from a better one, and the direction that decided.
 
-    The sentence for people is made of the words `call.grade.GRADE` and `call.limit.LIMIT`.
+    The texts for people are `call.grade.GRADE` and `call.limit.LIMIT`.
     """
 
     grade: int
-    limited_by: Limit
+    limited_by: GradeLimit
     worse: Direction
 
 
-LOSS_THAT_TELLS = 0.02
-DELAY_THAT_TELLS = 0.4
-"""Seconds of round trip from which the talk itself suffers (G.114: 400 ms one way at most)."""
-_TELLS_LITTLE = 0.5
-"""Part of either from which it is named for want of anything else."""
-_LOSS_ALONE, _DELAY_ALONE = 0.05, 0.2
-"""Up to this loss, where repeats come within so many seconds, Chromium's picture does not freeze
-on a line that is wide enough: if it does on a full one, it is because that is full."""
-_CROWDED = 1.25 * LEAST_LINE
-"""bit/s up to which the least picture fills the line, and what is lost is lost to that."""
+LIMITING_LOSS = 0.02
+LIMITING_RTT = 0.4
+"""Seconds of round trip above which conversation itself suffers (ITU-T G.114: at most 400 ms one
+way)."""
+_MINOR_SHARE = 0.5
+"""Share of either limit from which it is named if nothing else explains the grade."""
+_HARMLESS_LOSS, _HARMLESS_RTT = 0.05, 0.2
+"""Up to this loss ratio and round trip in seconds, Chromium's picture does not freeze on a line
+with enough capacity. If it freezes on a full line, the cause is that the line is full."""
+_BARELY_ENOUGH_RATE = 1.25 * MIN_LINE_RATE
+"""bit/s up to which even the smallest video fills the line, so that the loss comes from that."""
 
 
-def grade_way(way: Way, criteria: Criteria | None = None) -> int:
+def grade_direction(quality: DirectionQuality, criteria: Criteria | None = None) -> int:
     """The grade of one direction.
 
-    >>> grade_way(Way(720, 30, 0.0, 0.0, 1.3e6, 0.0, 0.04))
+    >>> grade_direction(DirectionQuality(720, 30, 0.0, 0.0, 1.3e6, 0.0, 0.04))
     4
-    >>> grade_way(Way(720, 30, 0.08, 0.0, 1.3e6, 0.01, 0.35))
+    >>> grade_direction(DirectionQuality(720, 30, 0.08, 0.0, 1.3e6, 0.01, 0.35))
     1
     """
     limits = criteria or Criteria()
-    if way.concealed_ratio > limits.concealed:
+    if quality.concealed_ratio > limits.concealed:
         return 0
-    if way.capacity is not None and way.capacity < LEAST_LINE:
+    if quality.capacity is not None and quality.capacity < MIN_LINE_RATE:
         return 0
-    frozen = way.freeze_ratio > limits.frozen or way.frames_per_second < limits.frames
-    if frozen or way.height < LOW_HEIGHT:
+    frozen = quality.freeze_ratio > limits.frozen or quality.frames_per_second < limits.frames
+    if frozen or quality.height < LOW_HEIGHT:
         return 1
     if (
-        way.height >= HD_HEIGHT
-        and way.frames_per_second >= limits.hd_frames
-        and way.video_bits_per_second >= limits.hd_rate
-        and not backs_off(way.video_loss_ratio)
+        quality.height >= HD_HEIGHT
+        and quality.frames_per_second >= limits.hd_frames
+        and quality.video_bits_per_second >= limits.hd_rate
+        and not backs_off(quality.video_loss_ratio)
     ):
         return 4
-    if way.height >= SD_HEIGHT and way.frames_per_second >= limits.sd_frames:
+    if quality.height >= SD_HEIGHT and quality.frames_per_second >= limits.sd_frames:
         return 3
     return 2
 
 
-def verdict(down: Way, up: Way, criteria: Criteria | None = None) -> Verdict:
-    """The grade that holds both ways at once; the worse way decides, and says what limits it."""
-    ways = {Direction.DOWN: down, Direction.UP: up}
-    grades = {direction: grade_way(way, criteria) for direction, way in ways.items()}
+def grade_call(
+    down: DirectionQuality, up: DirectionQuality, criteria: Criteria | None = None
+) -> GradeVerdict:
+    """The grade that both directions reach; the worse one decides, also what limits the call."""
+    qualities = {Direction.DOWN: down, Direction.UP: up}
+    grades = {
+        direction: grade_direction(quality, criteria) for direction, quality in qualities.items()
+    }
     worse = min(grades, key=grades.__getitem__)
-    limit = limited_by(ways[worse], grades[worse], criteria)
-    return Verdict(grades[worse], limit, worse)
+    limit = limited_by(qualities[worse], grades[worse], criteria)
+    return GradeVerdict(grades[worse], limit, worse)
 
 
-def limited_by(way: Way, grade: int, criteria: Criteria | None = None) -> Limit:
-    """What kept a way that got this grade from a better one: what would help.
+def limited_by(
+    quality: DirectionQuality, grade: int, criteria: Criteria | None = None
+) -> GradeLimit:
+    """What kept a direction of this grade from a better one, that is, what would help.
 
-    Where it got the best that its profile allows: what would spoil it, if anything.
+    If the grade is the best that the profile allows: what would spoil the call, if anything.
 
-    >>> limited_by(Way(720, 30, 0.12, 0.02, 1.3e6, 0.1, 0.06), 1)
-    <Limit.LOSS: 'loss'>
-    >>> limited_by(Way(180, 30, 0.0, 0.1, 5e4, 0.08, 0.04, stepped_down=True, capacity=115e3), 0)
-    <Limit.RATE: 'rate'>
+    >>> limited_by(DirectionQuality(720, 30, 0.12, 0.02, 1.3e6, 0.1, 0.06), 1)
+    <GradeLimit.LOSS: 'loss'>
+    >>> narrow = DirectionQuality(180, 30, 0.0, 0.1, 5e4, 0.08, 0.04, True, capacity=115e3)
+    >>> limited_by(narrow, 0)
+    <GradeLimit.RATE: 'rate'>
     """
     limits = criteria or Criteria()
-    if grade >= best_grade(way.asked):
-        return Limit.DELAY if way.round_trip > DELAY_THAT_TELLS else Limit.NONE
-    if way.stepped_down and _rate_decides(way, grade, limits):
-        return Limit.RATE
-    # A player waits for 97 of 100 packets of sound: if more is made up, it was lost.
-    if way.video_loss_ratio >= LOSS_THAT_TELLS or way.concealed_ratio > limits.concealed:
-        return Limit.LOSS
-    loss, delay = way.video_loss_ratio / LOSS_THAT_TELLS, way.round_trip / DELAY_THAT_TELLS
-    if way.freeze_ratio <= limits.frozen and max(loss, delay) < _TELLS_LITTLE:
-        return Limit.UNKNOWN
-    return Limit.LOSS if loss > delay else Limit.DELAY
+    if grade >= best_grade(quality.requested_height):
+        return GradeLimit.DELAY if quality.round_trip > LIMITING_RTT else GradeLimit.NONE
+    if quality.stepped_down and _limited_by_rate(quality, grade, limits):
+        return GradeLimit.RATE
+    # The playout delay covers 97 of 100 audio packets; more concealment than the limit is loss.
+    if quality.video_loss_ratio >= LIMITING_LOSS or quality.concealed_ratio > limits.concealed:
+        return GradeLimit.LOSS
+    loss, delay = quality.video_loss_ratio / LIMITING_LOSS, quality.round_trip / LIMITING_RTT
+    if quality.freeze_ratio <= limits.frozen and max(loss, delay) < _MINOR_SHARE:
+        return GradeLimit.UNKNOWN
+    return GradeLimit.LOSS if loss > delay else GradeLimit.DELAY
 
 
-def _rate_decides(way: Way, grade: int, criteria: Criteria) -> bool:
-    """Whether a line that a rung filled is first of all too narrow."""
-    if way.capacity is not None and way.capacity < LEAST_LINE:
+def _limited_by_rate(quality: DirectionQuality, grade: int, criteria: Criteria) -> bool:
+    """Whether too little capacity, rather than loss or delay, explains the grade on a line that a
+    rung filled.
+    """
+    if quality.capacity is not None and quality.capacity < MIN_LINE_RATE:
         return True
-    if way.loss_stays or (way.capacity is None and backs_off(way.video_loss_ratio)):
-        return False  # a browser takes so much loss for a full line
-    steady = replace(
-        way,
+    if quality.loss_stays or (quality.capacity is None and backs_off(quality.video_loss_ratio)):
+        return False  # a browser backs off at such loss as if the line were full
+    undisturbed = replace(
+        quality,
         freeze_ratio=0.0,
         frames_per_second=criteria.hd_frames,
         concealed_ratio=0.0,
         video_loss_ratio=0.0,
     )
-    if grade_way(steady, criteria) <= grade:
+    if grade_direction(undisturbed, criteria) <= grade:
         return True
-    if way.capacity is not None and way.capacity < _CROWDED:
+    if quality.capacity is not None and quality.capacity < _BARELY_ENOUGH_RATE:
         return True
-    return way.video_loss_ratio < _LOSS_ALONE and way.round_trip < _DELAY_ALONE
+    return quality.video_loss_ratio < _HARMLESS_LOSS and quality.round_trip < _HARMLESS_RTT

@@ -1,7 +1,8 @@
-"""What a viewer would have seen: frames shown, freezes, and the picture's rating. Pure.
+"""What a viewer would have seen: when frames were rendered, freezes, and a video MOS. Pure.
 
-A real client holds frames back a little (play-out delay), shows them in order, and waits for a
-repeat of what was lost. Freezes are those of W3C webrtc-stats, as Chromium counts them.
+A real client delays frames a little (playout delay), renders them in order, and waits for the
+retransmission of lost packets. Freezes are counted as in W3C webrtc-stats (`freezeCount`,
+`totalFreezesDuration`) and in Chromium.
 """
 
 from __future__ import annotations
@@ -15,37 +16,37 @@ from dataclasses import dataclass
 FREEZE_INCREASE = 0.150
 FREEZE_FACTOR = 3.0
 FREEZE_WINDOW = 30
-"""Frames over which the mean interval is taken."""
-_FREEZE_MINIMUM = 5
+"""Number of intervals over which the mean is taken."""
+_MIN_INTERVALS = 5
 _BASE_WINDOW = 3.0
-"""Seconds over which the shortest transit is remembered: a client follows a path that changes."""
+"""Seconds over which the shortest transit time is kept: a client adapts when the path changes."""
 _GIVE_UP = 3.0
-"""Seconds after which a client waits no longer for a frame."""
-
-
+"""Seconds after which a client stops waiting for a frame."""
 _OWN_QUEUE = 0.015
-"""Seconds by which a client that fills a line delays its own repeats (fitted, see `client`)."""
+"""Seconds by which a client that fills the line delays its own retransmissions (fitted to
+Chromium, see `chromium_model`)."""
 
 
-def play_out_delay(round_trip: float, full: bool = False) -> float:
-    """Seconds that a client holds frames back, so that one retransmission arrives in time.
+def playout_delay(round_trip: float, full: bool = False) -> float:
+    """Seconds for which a client delays frames so that one retransmission arrives in time.
 
-    Modelled: 0.9 of the round trip up to 200 ms, and a little for jitter (Chromium's mean buffer
-    was 39, 140 and 209 ms at round trips of 40, 150 and 300 ms); less by what its own queue
-    holds repeats up where it sends as much as the line takes (`full`).
+    A model: 0.9 of `round_trip` (seconds) up to 200 ms, plus a little for jitter. Chromium's mean
+    buffer was 39, 140 and 209 ms at round trips of 40, 150 and 300 ms. On a line that the client
+    itself fills (`full`) its own queue takes up part of the delay.
 
-    >>> [round(play_out_delay(ms / 1000), 3) for ms in (10, 40, 150, 300, 600)]
+    >>> [round(playout_delay(ms / 1000), 3) for ms in (10, 40, 150, 300, 600)]
     [0.04, 0.044, 0.143, 0.208, 0.208]
     """
-    held = max(0.04, min(0.2, 0.9 * round_trip) + 0.008)
-    return held - _OWN_QUEUE if full else held
+    delay = max(0.04, min(0.2, 0.9 * round_trip) + 0.008)
+    return delay - _OWN_QUEUE if full else delay
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One sent frame: when it was due by the sender's clock, when its last packet arrived.
+    """One sent frame: when it was captured, and when its last packet arrived.
 
-    Both in seconds, each on its own clock; `complete` is None if a part of it never arrived.
+    `captured` is in seconds of the sender's clock, `complete` in seconds of the receiver's, and
+    None if a packet of the frame never arrived.
     """
 
     captured: float
@@ -53,11 +54,12 @@ class Frame:
     key: bool = False
 
 
-def shown(frames: Sequence[Frame], delay: float) -> list[float]:
-    """When each frame that could be shown was shown, in the receiver's seconds, rising.
+def render_times(frames: Sequence[Frame], delay: float) -> list[float]:
+    """When each frame was rendered, ascending, in seconds of the receiver's clock.
 
-    A frame needs the one before it, so a late repeat holds all later frames back. One that is
-    lost for good (or later than `_GIVE_UP`) breaks the chain up to the next whole keyframe.
+    A frame is decoded from the one before it, so a late retransmission delays all later frames.
+    After a frame that never completed, or later than `_GIVE_UP`, nothing is rendered until the next
+    complete keyframe. `delay` is the playout delay in seconds.
     """
     times: list[float] = []
     transits: deque[tuple[float, float]] = deque()
@@ -86,20 +88,21 @@ def shown(frames: Sequence[Frame], delay: float) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Freezes:
-    """How often and how long (seconds) the picture stood still within a window."""
+    """Number of freezes within a window, and their total length in seconds."""
 
     count: int
     seconds: float
 
 
-def freezes(times: Sequence[float], start: float, end: float) -> Freezes:
-    """Freezes within [start, end], with the gap that is still open at the end.
+def detect_freezes(times: Sequence[float], start: float, end: float) -> Freezes:
+    """Freezes within [start, end], including the gap that is still open at the end.
 
-    A gap between two shown frames is a freeze if it is at least max(3 mean, mean + 150 ms), the
-    mean being over the last 30 intervals with this one (webrtc-stats, `freezeCount`). One of more
-    than 5 s, which is a pause there, is frozen all the same.
+    `times` are the moments of rendering. An interval between two rendered frames is a freeze if it
+    is at least max(3·mean, mean + 150 ms), the mean being over the last 30 intervals including this
+    one (W3C webrtc-stats, `freezeCount`). Gaps of more than 5 s, which webrtc-stats counts as
+    pauses, count as freezes here.
 
-    >>> freezes([0.033 * i for i in range(60)] + [3.0], 0.0, 3.0)
+    >>> detect_freezes([0.033 * i for i in range(60)] + [3.0], 0.0, 3.0)
     Freezes(count=1, seconds=1.053)
     """
     recent: deque[float] = deque(maxlen=FREEZE_WINDOW)
@@ -114,7 +117,7 @@ def freezes(times: Sequence[float], start: float, end: float) -> Freezes:
         mean = sum(recent) / len(recent)
         within = min(here, end) - max(times[index - 1], start)
         if (
-            len(recent) >= _FREEZE_MINIMUM
+            len(recent) >= _MIN_INTERVALS
             and gap >= max(FREEZE_FACTOR * mean, mean + FREEZE_INCREASE)
             and within > 0
         ):
@@ -126,17 +129,19 @@ def freezes(times: Sequence[float], start: float, end: float) -> Freezes:
 
 
 def frames_per_second(times: Sequence[float], start: float, end: float) -> float:
-    """Frames shown a second within [start, end)."""
+    """Frames rendered per second within [start, end)."""
     return (bisect_left(times, end) - bisect_left(times, start)) / (end - start)
 
 
 _VGA_H264 = (6.743, 0.009998, 3.051, 168.1, 1.766, 1.130, 0.001834, 1.232, 53.25, 3.353, 6.025,
              80.752)  # fmt: skip
-"""ITU-T G.1070 (06/2018), Table B.4, no. 1: v1 to v12."""
+"""Coefficients v1 to v12 of ITU-T G.1070 (06/2018), Table B.4, no. 1."""
 
 
 def g1070(kilobits: float, fps: float, loss: float) -> float:
-    """Video quality Vq (ITU-T G.1070, 11.3) of H.264 at VGA, `loss` as a ratio; 1 to 5.
+    """Video quality Vq, 1 to 5, of H.264 at VGA (ITU-T G.1070, clause 11.3).
+
+    `kilobits` is the coded rate in kbit/s, `loss` a ratio.
 
     >>> [[round(g1070(b, 25, p), 2) for p in (0, 0.01, 0.03)] for b in (256, 512, 1000)]
     [[2.71, 2.33, 1.81], [3.51, 2.86, 2.03], [3.9, 3.15, 2.18]]
@@ -151,7 +156,9 @@ def g1070(kilobits: float, fps: float, loss: float) -> float:
 
 
 def video_mos(codec: str, height: int, kilobits: float, fps: float, loss: float) -> float | None:
-    """The rating where the model holds: H.264 up to VGA, 8 to 30 frames/s, up to 3 % loss."""
+    """Vq by G.1070; None outside the model's range (H.264 up to VGA, 8 to 30 frames/s, up to 3 %
+    loss).
+    """
     if codec.lower() != "h264" or not 0 < height <= 480 or not 8 <= fps <= 30.5 or loss > 0.03:
         return None
     return g1070(kilobits, min(fps, 30.0), loss)

@@ -1,8 +1,8 @@
 """Voice quality by the E-model (ITU-T G.107) from delay and loss. Pure.
 
-R = 93.2 - (Id(T) - 0.15) - Ie,eff: with its defaults the model gives 93.2, in which an Id of 0.15
-is already contained. Opus has no Ie and Bpl on this scale; it is taken as G.711 with packet loss
-concealment (Ie 0, Bpl 25.1): the figure compares links, it does not certify a codec.
+R = 93.2 - (Id(T) - 0.15) - Ie,eff. With all defaults the model gives 93.2, which already includes
+an Id of 0.15. ITU-T G.113 lists no Ie and Bpl for Opus; it is rated as G.711 with packet loss
+concealment (Ie 0, Bpl 25.1). The MOS therefore compares lines; it does not certify a codec.
 """
 
 from __future__ import annotations
@@ -12,27 +12,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 CODEC_DELAY = 0.025
-"""Seconds: one 20 ms frame and 5 ms of look-ahead."""
+"""Seconds: one frame of 20 ms and 5 ms of look-ahead."""
 DEFAULT_R = 93.2
 _TELR = 65.0
+"""Talker echo loudness rating, dB (G.107, default)."""
 _WEPL = 110.0
+"""Weighted echo path loss, dB (G.107, default)."""
 _RO = 94.77
+"""Basic signal-to-noise ratio (G.107, defaults)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Codec:
-    """Equipment impairment and robustness to loss (G.113)."""
+class VoiceCodec:
+    """Equipment impairment factor Ie and packet-loss robustness factor Bpl (ITU-T G.113)."""
 
     ie: float
     bpl: float
 
 
-G711_PLC = Codec(0.0, 25.1)
-"""Also what Opus is taken for."""
+G711_PLC = VoiceCodec(0.0, 25.1)
+"""G.711 with packet loss concealment; also used for Opus."""
 
 
 def delay_impairment(one_way: float) -> float:
-    """Id (G.107, 7.4) of an absolute one-way delay in seconds, with default echo parameters.
+    """Id (G.107, clause 7.4) of a one-way delay in seconds, with the default echo parameters.
 
     >>> [round(delay_impairment(ms / 1000), 2) for ms in (50, 100, 150, 200, 300, 400)]
     [1.6, 2.69, 3.82, 7.55, 20.69, 31.11]
@@ -55,14 +58,14 @@ def _absolute_delay(t: float) -> float:
     return 25 * float((1 + x**6) ** (1 / 6) - 3 * (1 + (x / 3) ** 6) ** (1 / 6) + 2)
 
 
-def loss_impairment(loss: float, burst_ratio: float = 1.0, codec: Codec = G711_PLC) -> float:
-    """Ie,eff (G.107, 7.5): `loss` as a ratio, `burst_ratio` 1 for random loss."""
+def loss_impairment(loss: float, burst_ratio: float = 1.0, codec: VoiceCodec = G711_PLC) -> float:
+    """Ie,eff (G.107, clause 7.5); `loss` is a ratio, `burst_ratio` is 1 for random loss."""
     ppl = 100 * loss
     return codec.ie + (95 - codec.ie) * ppl / (ppl / burst_ratio + codec.bpl)
 
 
 def burst_ratio(lost: Sequence[bool]) -> float:
-    """Mean length of the runs of lost packets over what random loss would give; at least 1.
+    """Mean length of runs of lost packets, relative to random loss (G.107, BurstR); at least 1.
 
     >>> burst_ratio([True, True, False, False])
     1.0
@@ -74,13 +77,15 @@ def burst_ratio(lost: Sequence[bool]) -> float:
     return max(1.0, total / bursts * (1 - total / len(lost)))
 
 
-def one_way_delay(round_trip: float, play_out: float) -> float:
-    """Mouth to ear in seconds: half the round trip, play-out buffer, codec."""
-    return round_trip / 2 + play_out + CODEC_DELAY
+def mouth_to_ear_delay(round_trip: float, playout: float) -> float:
+    """Mouth-to-ear delay in seconds: half the round trip, the playout delay and the codec."""
+    return round_trip / 2 + playout + CODEC_DELAY
 
 
-def r_factor(one_way: float, loss: float, burst: float = 1.0, codec: Codec = G711_PLC) -> float:
-    """Transmission rating R.
+def r_factor(
+    one_way: float, loss: float, burst: float = 1.0, codec: VoiceCodec = G711_PLC
+) -> float:
+    """Transmission rating factor R (G.107); `one_way` in seconds, `loss` as a ratio.
 
     >>> [round(r_factor(s, p), 1) for s, p in ((0.05, 0.01), (0.15, 0.02), (0.3, 0.03))]
     [88.1, 82.5, 62.5]
@@ -89,7 +94,7 @@ def r_factor(one_way: float, loss: float, burst: float = 1.0, codec: Codec = G71
 
 
 def mos(r: float) -> float:
-    """Mean opinion score of a rating R (G.107, Annex B), 1 to 4.5.
+    """Mean opinion score of a rating factor R (G.107, Annex B), 1 to 4.5.
 
     >>> [round(mos(r_factor(s, p)), 2) for s, p in ((0.05, 0.01), (0.15, 0.02), (0.3, 0.03))]
     [4.29, 4.12, 3.23]

@@ -1,1 +1,1 @@
-"""The line: what it needs, what was contracted, what it delivers."""
+"""An office's line: what it delivers, what was contracted, what is needed, and the verdict."""

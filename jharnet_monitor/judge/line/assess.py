@@ -1,5 +1,7 @@
-"""From what was seen of an office's line to the judgement: the one way to it, for the weekly
-report and for the dossier, so that both say the same of the same measurements. Pure.
+"""Assessment of an office's line from its measurements. Pure.
+
+The weekly report and the dossier both use it, so that they reach the same verdict from the same
+measurements.
 """
 
 from __future__ import annotations
@@ -8,80 +10,87 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from math import inf
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config.district import District
 from jharnet_monitor.config.schema import Config, Office
 from jharnet_monitor.judge.calendar.hours import in_office_hours
-from jharnet_monitor.judge.line import capacity
-from jharnet_monitor.judge.line.traffic import Ways
-from jharnet_monitor.judge.outages.availability import Account
-from jharnet_monitor.judge.statistics import intervals as stats
-from jharnet_monitor.judge.statistics.intervals import Days, Interval
+from jharnet_monitor.judge.line.contract import contracted_rates, promised_availability
+from jharnet_monitor.judge.line.need import NeedPolicy
+from jharnet_monitor.judge.line.traffic import IntervalPair
+from jharnet_monitor.judge.line.verdict import Judgement, Line, LineThresholds, judge_line
+from jharnet_monitor.judge.outages.availability import StateTimes
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 
 
 class Basis(StrEnum):
-    """Which tests speak for the line itself (`judge.line.by_time_of_day`)."""
+    """Which tests give the rate of the line itself.
+
+    A test beside the office's own traffic measures only what that leaves.
+    """
 
     OFF_HOURS = "off_hours"
-    """Speed tests outside office hours, when the office itself is quiet."""
+    """Speed tests outside office hours, when the office has no traffic of its own."""
     TRAINS = "trains"
-    """Packet trains, where there are too few such tests."""
+    """Packet trains, if there are too few such tests."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What was measured of one office over the stretch that is judged."""
+class LineEvidence:
+    """What was measured at one office over the period of the assessment."""
 
-    account: Account
+    state_times: StateTimes
     tests: Sequence[Measurement] = ()
-    """Speed tests of the JharNet line that gave a result, by their beginning."""
+    """Speed tests of the JharNet line that gave a result, ordered by start."""
     lost: Sequence[float] = ()
-    """Packets lost by day, in minutes that had a reply."""
+    """Packets lost per day, in minutes with at least one reply."""
     sent: Sequence[float] = ()
-    """Packets sent by day, in the same minutes."""
+    """Packets sent per day, in the same minutes."""
     minutes: int = 0
+    """Number of those minutes."""
     days: int = 0
-    """Days on which anything was measured."""
-    other: Ways = (None, None)
-    """95th percentile of all other traffic (`traffic.other`)."""
+    """Days with any measurement."""
+    other: IntervalPair = (None, None)
+    """95th percentile of all other traffic in bit/s (`traffic.other_traffic`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
-    """What the line itself carries one way: its median, what 19 of 20 tests reached, and which
-    tests say so; None where there was none.
-    """
+class DeliveredRate:
+    """The rate of the line itself in one direction, in bit/s; None without tests."""
 
     median: Interval | None = None
     p5: Interval | None = None
+    """The rate that 19 of 20 tests reached."""
     basis: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """An office's line, what it needs, and so what would help; a pair is one a `Direction`."""
+    """An office's line, its needs and the verdict; pairs are in the order of `Direction`."""
 
-    line: capacity.Line
-    delivered: tuple[Delivered, Delivered]
-    policy: capacity.Policy
-    judgement: capacity.Judgement
+    line: Line
+    delivered: tuple[DeliveredRate, DeliveredRate]
+    policy: NeedPolicy
+    judgement: Judgement
 
 
-def assess(config: Config, office: Office, seen: Seen) -> Assessment:
-    """The judgement on one office's line."""
-    tests = [test for test in seen.tests if test.is_conclusive]
+def assess(config: Config, office: Office, evidence: LineEvidence) -> Assessment:
+    """Assess one office's line."""
+    tests = [test for test in evidence.tests if test.is_conclusive]
     down, up = (_delivered(config, tests, direction) for direction in Direction)
-    line = _line(office, seen, (down.median, up.median))
-    policy = policy_of(config, office)
-    found = capacity.judge(line, policy, marks_of(config, office), config.capacity.tariff)
+    line = _line(office, evidence, (down.median, up.median))
+    policy = need_policy(config, office)
+    found = judge_line(line, policy, thresholds_for(config, office), config.capacity.tariff)
     return Assessment(line, (down, up), policy, found)
 
 
 def enough_off_hours(config: Config, tests: Sequence[Measurement]) -> bool:
-    """Whether each direction has tests outside office hours on as many days as a judgement asks
-    for; then packet trains are not needed for it.
+    """Whether each direction has tests outside office hours on as many days as a verdict requires.
+
+    Packet trains are then not needed.
     """
     district = config.district
     days: dict[Direction, set[date]] = {direction: set() for direction in Direction}
@@ -94,10 +103,10 @@ def enough_off_hours(config: Config, tests: Sequence[Measurement]) -> bool:
     return all(len(held) >= config.capacity.days for held in days.values())
 
 
-def policy_of(config: Config, office: Office) -> capacity.Policy:
-    """What the district's policy asks of this office's line."""
+def need_policy(config: Config, office: Office) -> NeedPolicy:
+    """The district's policy for the need of this office."""
     policy = config.capacity
-    return capacity.Policy(
+    return NeedPolicy(
         conferences=policy.conferences,
         video=policy.video,
         audio=policy.audio,
@@ -110,99 +119,95 @@ def policy_of(config: Config, office: Office) -> capacity.Policy:
     )
 
 
-def marks_of(config: Config, office: Office) -> capacity.Marks:
-    """Where good ends for this office."""
-    return capacity.Marks(
+def thresholds_for(config: Config, office: Office) -> LineThresholds:
+    """The thresholds of a good line for this office."""
+    return LineThresholds(
         delivered=config.thresholds.delivered,
         loss=config.thresholds.loss,
-        available=promised(config, office),
+        available=promised_availability(config, office),
         days=config.capacity.days,
     )
 
 
-def promised(config: Config, office: Office) -> float:
-    """The availability that the office's contract promises, else the district's own mark."""
-    link = office.link
-    return link.sla if link and link.sla is not None else config.thresholds.availability
-
-
-def contracts(office: Office) -> tuple[float | None, float | None]:
-    """The contracted rates in bit/s, towards the office and from it."""
-    link = office.link
-    return (link.rate(Direction.DOWN), link.rate(Direction.UP)) if link else (None, None)
-
-
 def _line(
-    office: Office, seen: Seen, delivered: tuple[Interval | None, Interval | None]
-) -> capacity.Line:
-    known = seen.account.up + seen.account.down
+    office: Office, evidence: LineEvidence, delivered: tuple[Interval | None, Interval | None]
+) -> Line:
+    times = evidence.state_times
+    known = times.up + times.down
 
-    def part(state: OfficeState) -> float:
-        return seen.account.of(state) / known if known else 0.0
+    def share(state: OfficeState) -> float:
+        return times.of(state) / known if known else 0.0
 
-    return capacity.Line(
+    return Line(
         delivered=delivered,
-        contracted=contracts(office),
-        loss=stats.proportion(seen.lost, seen.sent, n=seen.minutes),
-        link_down=part(OfficeState.LINK_DOWN),
-        power_down=part(OfficeState.POWER_DOWN),
-        lan_down=part(OfficeState.LAN_DOWN),
-        unexplained=part(OfficeState.UNREACHABLE),
-        days=seen.days,
-        other=seen.other,
+        contracted=contracted_rates(office),
+        loss=intervals.proportion(evidence.lost, evidence.sent, n=evidence.minutes),
+        link_down=share(OfficeState.LINK_DOWN),
+        power_down=share(OfficeState.POWER_DOWN),
+        lan_down=share(OfficeState.LAN_DOWN),
+        unexplained=share(OfficeState.UNREACHABLE),
+        days=evidence.days,
+        other=evidence.other,
     )
 
 
-def _delivered(config: Config, tests: Sequence[Measurement], direction: Direction) -> Delivered:
+def _delivered(config: Config, tests: Sequence[Measurement], direction: Direction) -> DeliveredRate:
     district, name = config.district, direction.transfer
     quiet = [test for test in tests if not in_office_hours(district, test.started_at)]
     found = {
-        Basis.OFF_HOURS: _Rates.of(quiet, f"{name}_bits_per_second", f"{name}_at_least", district),
-        Basis.TRAINS: _Rates.of(
+        Basis.OFF_HOURS: _RateBounds.of(
+            quiet, f"{name}_bits_per_second", f"{name}_at_least", district
+        ),
+        Basis.TRAINS: _RateBounds.of(
             tests, f"{name}_capacity_bits_per_second", f"{name}_capacity_at_least", district
         ),
     }
-    wanted = config.capacity.days
+    required = config.capacity.days
     basis = max(
-        found, key=lambda b: (min(len(found[b].least.by_day), wanted), b is Basis.OFF_HOURS)
+        found, key=lambda b: (min(len(found[b].lower.by_day), required), b is Basis.OFF_HOURS)
     )
-    if not found[basis].least.n:
-        return Delivered()
+    if not found[basis].lower.n:
+        return DeliveredRate()
     rates = found[basis]
-    return Delivered(rates.bounded(stats.median), rates.bounded(stats.fifth_percentile), basis)
+    return DeliveredRate(
+        rates.bounded(intervals.median), rates.bounded(intervals.fifth_percentile), basis
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Rates:
-    """Rates by day: as they were measured, and as large as they may have been.
+class _RateBounds:
+    """Rates by day: as measured (`lower`), and as large as they may be in truth (`upper`).
 
-    A test whose own pace held it back tells only what the line carries at least.
+    A test that was limited by its own pace gives only a lower bound; its upper bound is infinite.
     """
 
-    least: Days
-    most: Days
+    lower: DailySamples
+    upper: DailySamples
 
     @classmethod
     def of(
         cls, tests: Sequence[Measurement], quantity: str, at_least: str, district: District
-    ) -> _Rates:
-        held = [test for test in tests if quantity in test.values]
-        days = [_day(test.started_at, district) for test in held]
-        rates = [test.values[quantity] for test in held]
-        open_ = [bool(test.conditions.get(at_least)) for test in held]
-        least = stats.grouped(days, rates)
-        if not any(open_):
-            return cls(least, least)
-        most = [float("inf") if held else rate for rate, held in zip(rates, open_, strict=True)]
-        return cls(least, stats.grouped(days, most))
+    ) -> _RateBounds:
+        """The rates of the tests that have `quantity`; `at_least` is the condition that marks a
+        lower bound.
+        """
+        with_rate = [test for test in tests if quantity in test.values]
+        days = [_day(test.started_at, district) for test in with_rate]
+        rates = [test.values[quantity] for test in with_rate]
+        unbounded = [bool(test.conditions.get(at_least)) for test in with_rate]
+        lower = intervals.group_by_day(days, rates)
+        if not any(unbounded):
+            return cls(lower, lower)
+        upper = [inf if open_ else rate for rate, open_ in zip(rates, unbounded, strict=True)]
+        return cls(lower, intervals.group_by_day(days, upper))
 
-    def bounded(self, figure: Callable[[Days], Interval | None]) -> Interval | None:
-        """A quantile between its lower bound at least and its upper bound at most."""
-        found = figure(self.least)
-        if self.most is self.least or found is None or found.low is None:
+    def bounded(self, figure: Callable[[DailySamples], Interval | None]) -> Interval | None:
+        """A figure of the lower rates, with the upper end of its interval from the upper rates."""
+        found = figure(self.lower)
+        if self.upper is self.lower or found is None or found.low is None:
             return found
-        above = figure(self.most)
-        high = None if above is None else above.high
+        of_upper = figure(self.upper)
+        high = None if of_upper is None else of_upper.high
         return Interval(found.value, found.low, high, found.n, found.days)
 
 

@@ -1,7 +1,7 @@
-"""Contracted against delivered, in the hours in which people work and in those they do not. Pure.
+"""Delivered rates compared with the contract, by time of day. Pure.
 
-A test in office hours measures what is left beside the office's own traffic; one in the quiet
-hours speaks for the line itself. So each slot is judged by itself.
+A test in office hours measures what the office's own traffic leaves; only a test outside them
+measures the line itself. The time slots are therefore evaluated separately.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config.district import District
 from jharnet_monitor.judge.calendar.hours import in_busy_hour, in_office_hours
-from jharnet_monitor.judge.statistics import intervals as stats
-from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES, Interval
-
-LOW = 0.05
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import Interval
 
 
-class Slot(StrEnum):
-    """When a test was made. The busy hour lies within the office hours and counts in both."""
+class TimeSlot(StrEnum):
+    """When a test was made. The busy hour is part of the office hours and counts in both."""
 
     OFFICE_HOURS = "office_hours"
     BUSY_HOUR = "busy_hour"
@@ -30,18 +28,18 @@ class Slot(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RateTest:
-    """A rate in bit/s, measured at a moment that carries its zone."""
+    """A rate in bit/s, measured at `at`, a datetime with a time zone."""
 
     at: datetime
     rate: float
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
-    """What the tests of one slot and direction come to, with 95 % intervals.
+class SlotRates:
+    """The rates of one time slot in one direction, in bit/s with 95 % intervals.
 
-    `p5` is what nineteen of twenty tests reached: None with fewer than 72 tests or 20 days, when
-    only the median may be quoted. `below` is the share of tests under the mark of the contract,
+    `p5` is the rate that 19 of 20 tests reached; None with fewer than 72 tests or 20 days, when
+    only the median may be quoted. `below` is the share of tests below the contract's threshold;
     None without a contract.
     """
 
@@ -53,36 +51,38 @@ class Delivered:
 
 
 def by_slot(
-    tests: Sequence[RateTest], district: District, contracted: float | None, mark: float
-) -> dict[Slot, Delivered]:
-    """Each slot in which there was a test; `mark` is the share of the contract that must arrive.
+    tests: Sequence[RateTest], district: District, contracted: float | None, share: float
+) -> dict[TimeSlot, SlotRates]:
+    """The rates of each time slot that has a test; `share` of the contract must be delivered.
 
-    `tests` are those of one direction that count: of a test that was repeated only the repetition
-    (`Measurement.counts`). The busy hour is the configured one, named before anything was
-    measured: the slowest of many hours, picked afterwards, would be slow by chance alone.
+    `tests` are the valid ones of one direction; of a repeated test, only the repetition. The busy
+    hour is the configured one: the slowest of many hours, picked afterwards, would be slow by
+    chance alone.
     """
     zone = ZoneInfo(district.timezone)
     slots = {
-        Slot.OFFICE_HOURS: [test for test in tests if in_office_hours(district, test.at)],
-        Slot.BUSY_HOUR: [test for test in tests if in_busy_hour(district, test.at)],
-        Slot.OFF_HOURS: [test for test in tests if not in_office_hours(district, test.at)],
+        TimeSlot.OFFICE_HOURS: [test for test in tests if in_office_hours(district, test.at)],
+        TimeSlot.BUSY_HOUR: [test for test in tests if in_busy_hour(district, test.at)],
+        TimeSlot.OFF_HOURS: [test for test in tests if not in_office_hours(district, test.at)],
     }
-    limit = None if contracted is None else mark * contracted
-    found = {slot: _delivered(held, zone, limit) for slot, held in slots.items()}
-    return {slot: one for slot, one in found.items() if one is not None}
+    threshold = None if contracted is None else share * contracted
+    found = {slot: _rates(tests, zone, threshold) for slot, tests in slots.items()}
+    return {slot: rates for slot, rates in found.items() if rates is not None}
 
 
-def _delivered(tests: Sequence[RateTest], zone: ZoneInfo, limit: float | None) -> Delivered | None:
+def _rates(tests: Sequence[RateTest], zone: ZoneInfo, threshold: float | None) -> SlotRates | None:
     days: list[date] = [test.at.astimezone(zone).date() for test in tests]
-    samples = stats.grouped(days, [test.rate for test in tests])
-    middle = stats.median(samples)
-    if middle is None:
+    samples = intervals.group_by_day(days, [test.rate for test in tests])
+    median = intervals.median(samples)
+    if median is None:
         return None
-    enough = middle.n >= P5_SAMPLES and middle.days >= P5_DAYS
-    return Delivered(
-        tests=middle.n,
-        days=middle.days,
-        median=middle,
-        p5=stats.quantile(samples, LOW) if enough else None,
-        below=None if limit is None else stats.share(days, [t.rate < limit for t in tests]),
+    below = None
+    if threshold is not None:
+        below = intervals.share(days, [test.rate < threshold for test in tests])
+    return SlotRates(
+        tests=median.n,
+        days=median.days,
+        median=median,
+        p5=intervals.fifth_percentile(samples),
+        below=below,
     )

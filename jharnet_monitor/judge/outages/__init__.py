@@ -1,1 +1,1 @@
-"""Outages: the state of an office now, and what an outage turned out to be."""
+"""Outages: the live state of an office, the cause of an outage afterwards, and availability."""

@@ -1,10 +1,10 @@
-"""How long an office was in which state, and what that says of its line. Pure.
+"""How long an office was in each state, and the availability of its line. Pure.
 
-A = up / (up + down). Up is every state in which the line carried packets, whatever was switched
-off behind the router; down is `link_down`, `power_down` and `unreachable`. What is not known
-(`unknown`, `monitor_down`, `uplink_down`) and what was planned is in neither: it never flatters
-and never blames. How much of the time A speaks for is the coverage, and the bounds are A if all
-that is not known were down, and if all of it were up.
+Availability A = up / (up + down). Up is every state in which the line carried packets, even if
+everything behind the router was off; down is `link_down`, `power_down` and `unreachable`. Time that
+is not known (`unknown`, `monitor_down`, `uplink_down`) and planned maintenance count as neither.
+Coverage is the share of the unplanned time that A is based on; the bounds are A if all unknown time
+had been down, and if all of it had been up.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ _NOTHING = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """One office over one period: the times of all states sum to the period, to the microsecond."""
+class StateTimes:
+    """How long one office was in each state; the times add up to the period, to the microsecond."""
 
     period: timedelta
     times: Mapping[OfficeState, timedelta]
 
     def of(self, *states: OfficeState) -> timedelta:
-        """The time in any of these states."""
+        """The time spent in any of these states."""
         return sum((self.times.get(state, _NOTHING) for state in states), _NOTHING)
 
     @property
     def up(self) -> timedelta:
-        """The line carried packets."""
+        """The time in which the line carried packets."""
         return self.of(*UP)
 
     @property
     def down(self) -> timedelta:
-        """It did not, by its own fault or for want of power, or nobody can tell which."""
+        """The time in which it did not: line fault, power failure, or unknown which."""
         return self.of(*DOWN)
 
     @property
     def availability(self) -> float | None:
-        """A; None where nothing is known."""
+        """A, as a ratio; None if nothing is known."""
         return _share(self.up, self.up + self.down)
 
     @property
     def availability_without_power(self) -> float | None:
-        """A of the line alone: the time without power at the office is left out."""
+        """A of the line alone: time without power at the office is left out."""
         down = self.down - self.of(OfficeState.POWER_DOWN)
         return _share(self.up, self.up + down)
 
     @property
     def coverage(self) -> float | None:
-        """The share of the unplanned time for which A speaks; None where all was planned."""
+        """The share of the unplanned time that A is based on; None if all of it was planned."""
         return _share(self.up + self.down, self._unplanned)
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """A if all that is not known were down, and if all of it were up."""
+        """A if all unknown time had been down, and if all of it had been up."""
         worst = _share(self.up, self._unplanned)
         best = _share(self._unplanned - self.down, self._unplanned)
         return None if worst is None or best is None else (worst, best)
@@ -71,16 +71,16 @@ class Account:
         return self.period - self.of(OfficeState.PLANNED)
 
 
-def account(spans: Iterable[Span], start: datetime, end: datetime) -> Account:
-    """The account of [start, end) from spans in order that do not overlap.
+def state_times(spans: Iterable[Span], start: datetime, end: datetime) -> StateTimes:
+    """The time in each state over [start, end), from ordered spans that do not overlap.
 
-    Spans may reach beyond the period; what none of them covers is unknown. Raises `ValueError`
-    where two overlap, since then the sum would be wrong.
+    Spans may extend beyond the period; time that no span covers is unknown. Raises `ValueError` if
+    two spans overlap.
 
     >>> from datetime import UTC
     >>> def at(hour: int) -> datetime: return datetime(2026, 11, 23, hour, tzinfo=UTC)
     >>> up, cut = Span(OfficeState.UP, at(0), at(3)), Span(OfficeState.LINK_DOWN, at(3), at(4))
-    >>> week = account([up, cut], at(0), at(8))
+    >>> week = state_times([up, cut], at(0), at(8))
     >>> week.availability, week.coverage, week.bounds
     (0.75, 0.5, (0.375, 0.875))
     >>> week.of(OfficeState.UNKNOWN)
@@ -101,7 +101,7 @@ def account(spans: Iterable[Span], start: datetime, end: datetime) -> Account:
         reached = finish
     if reached < end:
         times[OfficeState.UNKNOWN] = times.get(OfficeState.UNKNOWN, _NOTHING) + (end - reached)
-    return Account(end - start, MappingProxyType(times))
+    return StateTimes(end - start, MappingProxyType(times))
 
 
 def _share(part: timedelta, whole: timedelta) -> float | None:

@@ -1,25 +1,28 @@
-"""When silence becomes "it does not answer", and when a reply becomes "it answers again"."""
+"""Decides from single replies and timeouts whether an address answers. Pure."""
 
 from __future__ import annotations
 
 
 class Debouncer:
-    """One address: answering, silent, or (`answers` None) not known yet.
+    """Whether one address answers: True, False, or None while that is not known.
 
-    Requests are told apart by the moment they were sent, since a reply overtakes the time-out of
-    a request before it: what was sent before the last answered request says nothing new. Any
-    reply ends a silence in the making; leaving a settled silence takes `up_after` of them.
-    `since` is the moment from which `answers` has been so: the last reply before a silence, or
-    the first one after it. All moments are seconds of one monotonic clock.
+    A reply can overtake the timeout of an earlier request, so requests are identified by the time
+    they were sent; a timeout of a request sent before the last answered one is ignored. One reply
+    is enough to reset the count of timeouts, but an address that is down needs `up_after` replies
+    in a row to count as up; an address that is up needs `down_after` timeouts in a row to count as
+    down.
+
+    `since` is the time of the last change of `answers`: the last reply before the address went
+    down, or the first reply after it. All times are seconds of one monotonic clock.
 
     >>> address = Debouncer(down_after=3, up_after=2, now=0.0)
-    >>> address.replied(sent=1.0, now=1.1), address.answers, address.since
+    >>> address.record_reply(sent=1.0, now=1.1), address.answers, address.since
     (True, True, 1.1)
-    >>> address.missed(sent=2.0), address.missed(sent=3.0), address.missed(sent=4.0)
-    (False, False, True)
+    >>> [address.record_timeout(sent) for sent in (2.0, 3.0, 4.0)]
+    [False, False, True]
     >>> address.answers, address.since
     (False, 1.1)
-    >>> address.replied(sent=5.0, now=5.1), address.replied(sent=6.0, now=6.1)
+    >>> address.record_reply(sent=5.0, now=5.1), address.record_reply(sent=6.0, now=6.1)
     (False, True)
     >>> address.answers, address.since
     (True, 5.1)
@@ -28,45 +31,46 @@ class Debouncer:
     def __init__(self, down_after: int, up_after: int, now: float) -> None:
         self._down_after = down_after
         self._up_after = up_after
-        self._answered_sent = float("-inf")
-        self.last_reply = self._streak_began = now
+        self._last_answered = float("-inf")
+        """When the newest request that was answered was sent."""
+        self.last_reply = self._first_reply = now
         self._replies = 0
-        self.misses = 0
-        """Requests on end, since the last one that was answered."""
+        self.timeouts = 0
+        """Timeouts in a row, since the last request that was answered."""
         self.answers: bool | None = None
         self.since = now
 
-    def replied(self, sent: float, now: float) -> bool:
-        """A request sent at this moment was answered; True when `answers` changed by it."""
-        self._answered_sent = max(self._answered_sent, sent)
+    def record_reply(self, sent: float, now: float) -> bool:
+        """Record that the request sent at `sent` was answered; True if `answers` changed."""
+        self._last_answered = max(self._last_answered, sent)
         self.last_reply = now
-        self.misses = 0
+        self.timeouts = 0
         self._replies += 1
         if self._replies == 1:
-            self._streak_began = now
+            self._first_reply = now
         if self.answers is False and self._replies < self._up_after:
             return False
-        return self._become(True, self._streak_began)
+        return self._set(True, self._first_reply)
 
-    def missed(self, sent: float) -> bool:
-        """A request sent at this moment was never answered; True when `answers` changed by it."""
-        if sent < self._answered_sent:
+    def record_timeout(self, sent: float) -> bool:
+        """Record that the request sent at `sent` was never answered; True if `answers` changed."""
+        if sent < self._last_answered:
             return False
-        self.misses += 1
+        self.timeouts += 1
         self._replies = 0
-        return self.misses >= self._down_after and self._become(False, self.last_reply)
+        return self.timeouts >= self._down_after and self._set(False, self.last_reply)
 
-    def fall_silent(self) -> bool:
-        """It is known otherwise that nothing can come back; True when `answers` changed by it."""
+    def set_down(self) -> bool:
+        """Count the address as down, as nothing can come back; True if `answers` changed."""
         self._replies = 0
-        return self._become(False, self.last_reply)
+        return self._set(False, self.last_reply)
 
-    def lose_sight(self) -> bool:
-        """Nothing can be sent any more: not known. True when `answers` changed by it."""
-        self.misses = self._replies = 0
-        return self._become(None, self.last_reply)
+    def set_unknown(self) -> bool:
+        """Forget the state, as nothing can be sent any more; True if `answers` changed."""
+        self.timeouts = self._replies = 0
+        return self._set(None, self.last_reply)
 
-    def _become(self, answers: bool | None, since: float) -> bool:
+    def _set(self, answers: bool | None, since: float) -> bool:
         if self.answers is answers:
             return False
         self.answers, self.since = answers, since

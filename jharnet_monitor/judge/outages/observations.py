@@ -1,4 +1,4 @@
-"""What became known of one office, each with the moment at which it happened. Pure data."""
+"""What became known about one office, each with the time at which it happened. Pure data."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """From this moment on an address did or did not answer (None: could not be asked)."""
+class ReachabilityChange:
+    """From `at` on an address answered or did not; None if it could not be asked."""
 
     at: datetime
     role: Literal["router", "pc"]
@@ -17,8 +17,8 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
-class UplinkSeen:
-    """From this moment on headquarters' line did or did not work (None: not known)."""
+class UplinkChange:
+    """From `at` on headquarters' uplink worked or did not; None if that is not known."""
 
     at: datetime
     works: bool | None
@@ -26,7 +26,7 @@ class UplinkSeen:
 
 @dataclass(frozen=True, slots=True)
 class AgentHeard:
-    """The agent spoke, with the boot it runs in and for how many seconds that has run."""
+    """The agent connected: the PC's boot id, and its uptime in seconds."""
 
     at: datetime
     boot_id: str
@@ -35,35 +35,43 @@ class AgentHeard:
 
 @dataclass(frozen=True, slots=True)
 class AgentGone:
-    """Nothing was heard of the agent after this moment; `goodbye` if it said so."""
+    """The agent was not heard after `at`; `goodbye` if it signed off."""
 
     at: datetime
     goodbye: bool
 
 
 @dataclass(frozen=True, slots=True)
-class HubRan:
-    """From this moment on the hub did or did not run; what it knew is gone when it did not."""
+class HubChange:
+    """From `at` on the hub ran or did not; a hub that stops forgets what it knew."""
 
     at: datetime
     running: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Maintenance:
-    """A planned window began or ended."""
+class MaintenanceChange:
+    """Planned maintenance began or ended at `at`."""
 
     at: datetime
     planned: bool
 
 
 @dataclass(frozen=True, slots=True)
-class RouterSaid:
-    """The router told how many seconds it has been running."""
+class RouterUptime:
+    """The router's uptime in seconds (SNMP sysUpTime), read at `at`."""
 
     at: datetime
     uptime: float
 
 
-Fact = Reached | UplinkSeen | AgentHeard | AgentGone | HubRan | Maintenance | RouterSaid
-"""In the order of `at`: when it happened, not when it was noticed."""
+Observation = (
+    ReachabilityChange
+    | UplinkChange
+    | AgentHeard
+    | AgentGone
+    | HubChange
+    | MaintenanceChange
+    | RouterUptime
+)
+"""Ordered by `at`, when it happened, not when it was noticed."""

@@ -1,6 +1,7 @@
-"""What state an office is in, from what is known at this moment. Pure: no clock, no I/O.
+"""The state of an office now, from what is known at this moment. Pure: no clock, no I/O.
 
-Unknown is never up and never down, and a state is only claimed from evidence that can carry it.
+Unknown is never up and never down. A state is claimed only if the evidence supports it; whether the
+line or the power failed is decided afterwards (`causes`).
 """
 
 from __future__ import annotations
@@ -12,29 +13,29 @@ from jharnet_monitor.model import OfficeState
 
 
 class AgentPresence(StrEnum):
-    """What is known of an office's agent now."""
+    """What is known about an office's agent now."""
 
     HEARD = "heard"
-    """Heard from within the last few seconds: packets come through from behind the router."""
+    """Heard within the last few seconds: packets from behind the router arrive."""
     SILENT = "silent"
-    """Was here, fell silent, and did not say goodbye."""
+    """Was connected, fell silent, and did not sign off."""
     GOODBYE = "goodbye"
-    """Said goodbye: somebody stopped it or switched the PC off."""
+    """Signed off: the agent was stopped or the PC shut down."""
     NEVER = "never"
-    """Expected, and never here since the hub knows the office."""
+    """Expected, but has never connected to this hub."""
     AWAITED = "awaited"
-    """The hub started a moment ago: the agent may still be on its way back."""
+    """The hub started a moment ago: the agent may still be reconnecting."""
     NOT_EXPECTED = "not_expected"
     """No agent is configured for the office."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the hub knows of one office at one moment.
+class LiveEvidence:
+    """What the hub knows about one office at one moment.
 
-    `router` and `pc` say whether the address answers echo requests, after damping; None where
-    none is configured or it is not known yet. `uplink` says whether headquarters' own line
-    works (`uplink_works`); None where that is not known.
+    `router` and `pc` say whether the address answers echo requests, after debouncing; None if none
+    is configured or it is not known yet. `uplink` says whether headquarters' uplink works
+    (`uplink_works`); None if that is not known.
     """
 
     router: bool | None = None
@@ -46,9 +47,9 @@ class Evidence:
 
 
 def uplink_works(gateway: bool | None, offices_answering: bool) -> bool | None:
-    """Whether headquarters' uplink carries packets; None where that cannot be told.
+    """Whether headquarters' uplink carries packets; None if that cannot be determined.
 
-    An office that answers proves the uplink, whatever the gateway thinks of echo requests.
+    An office that answers proves that the uplink works, even if the gateway ignores echo requests.
 
     >>> uplink_works(False, True), uplink_works(False, False), uplink_works(None, False)
     (True, False, None)
@@ -56,16 +57,16 @@ def uplink_works(gateway: bool | None, offices_answering: bool) -> bool | None:
     return True if offices_answering else gateway
 
 
-def live_state(evidence: Evidence) -> OfficeState:
+def live_state(evidence: LiveEvidence) -> OfficeState:
     """The state of one office now.
 
-    >>> live_state(Evidence(router=True, pc=True, agent=AgentPresence.HEARD)).value
+    >>> live_state(LiveEvidence(router=True, pc=True, agent=AgentPresence.HEARD)).value
     'up'
-    >>> live_state(Evidence(router=True, pc=False, agent=AgentPresence.GOODBYE)).value
+    >>> live_state(LiveEvidence(router=True, pc=False, agent=AgentPresence.GOODBYE)).value
     'agent_off'
-    >>> live_state(Evidence(router=True, pc=False, agent=AgentPresence.SILENT)).value
+    >>> live_state(LiveEvidence(router=True, pc=False, agent=AgentPresence.SILENT)).value
     'lan_down'
-    >>> live_state(Evidence(router=False, agent=AgentPresence.SILENT, uplink=False)).value
+    >>> live_state(LiveEvidence(router=False, agent=AgentPresence.SILENT, uplink=False)).value
     'uplink_down'
     """
     if evidence.planned:
@@ -75,14 +76,14 @@ def live_state(evidence: Evidence) -> OfficeState:
     if evidence.agent is AgentPresence.HEARD:
         return OfficeState.UP
     if evidence.router or evidence.pc:
-        return _behind_the_router(evidence)
+        return _state_behind_router(evidence)
     if evidence.uplink is False:
         return OfficeState.UPLINK_DOWN
-    return _no_answer(evidence)
+    return _state_without_answer(evidence)
 
 
-def _behind_the_router(evidence: Evidence) -> OfficeState:
-    """The line works; what of the office behind it?"""
+def _state_behind_router(evidence: LiveEvidence) -> OfficeState:
+    """The state if the line works: what is behind the router?"""
     if evidence.agent in (AgentPresence.GOODBYE, AgentPresence.NEVER):
         return OfficeState.AGENT_OFF
     if evidence.pc:
@@ -90,16 +91,16 @@ def _behind_the_router(evidence: Evidence) -> OfficeState:
     if evidence.agent is AgentPresence.AWAITED:
         return OfficeState.UNKNOWN
     if evidence.pc is None and evidence.agent is AgentPresence.NOT_EXPECTED:
-        return OfficeState.UP  # nothing behind the router was ever promised to answer
+        return OfficeState.UP  # nothing behind the router is configured to answer
     return OfficeState.LAN_DOWN
 
 
-def _no_answer(evidence: Evidence) -> OfficeState:
-    """Nothing of the office answers, and it is not for headquarters' own line."""
+def _state_without_answer(evidence: LiveEvidence) -> OfficeState:
+    """The state if nothing at the office answers although headquarters' uplink is not down."""
     if evidence.router is False:
         return OfficeState.UNREACHABLE
     if evidence.pc is False:
-        # Without a router to ask, a PC that was switched off says nothing about the line.
-        shut = evidence.agent is AgentPresence.GOODBYE
-        return OfficeState.UNKNOWN if shut else OfficeState.UNREACHABLE
+        # If no router is configured, a PC that was shut down says nothing about the line.
+        shut_down = evidence.agent is AgentPresence.GOODBYE
+        return OfficeState.UNKNOWN if shut_down else OfficeState.UNREACHABLE
     return OfficeState.UNKNOWN

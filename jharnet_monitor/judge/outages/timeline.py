@@ -1,8 +1,8 @@
-"""The states of one office over a stretch of time, from everything that became known of it. Pure.
+"""The states of one office over a period, reconstructed from all observations. Pure.
 
-The live state says what is known at a moment; some seconds later more is known, and hours later,
-when the agent has handed in what it recorded, more again. Here all of it is put in order by when
-it happened, not by when it was noticed.
+The live state rests on what is known at the moment. Some seconds later more is known, and still
+more once the agent has delivered what it recorded. Here all observations are ordered by when they
+happened, not by when they were noticed.
 """
 
 from __future__ import annotations
@@ -12,32 +12,31 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from jharnet_monitor.judge.outages.causes import Boot, OutageContext, Reason, Stretch, attribute
+from jharnet_monitor.judge.outages.causes import AgentRun, Boot, OutageContext, Reason, attribute
 from jharnet_monitor.judge.outages.observations import (
     AgentGone,
     AgentHeard,
-    Fact,
-    HubRan,
-    Maintenance,
-    Reached,
-    RouterSaid,
-    UplinkSeen,
+    HubChange,
+    MaintenanceChange,
+    Observation,
+    ReachabilityChange,
+    RouterUptime,
+    UplinkChange,
 )
-from jharnet_monitor.judge.outages.state import AgentPresence, Evidence, live_state
+from jharnet_monitor.judge.outages.state import AgentPresence, LiveEvidence, live_state
 from jharnet_monitor.model import OfficeState
 
-NOTICEABLE = timedelta(seconds=6)
-"""A shorter stretch between two others is the edge of one of them: a reply that came before the
-next heartbeat, two addresses that fell silent one after the other."""
-_STILL_THERE = timedelta(seconds=15)
-"""An agent heard so shortly before an outage was there when it began."""
-
-_HINDSIGHT = timedelta(days=7)
-"""What is heard later than this after an outage is no witness of it any more."""
-_STRETCHES_BEFORE = timedelta(minutes=5)
-
-_DARK = (OfficeState.UNREACHABLE, OfficeState.UPLINK_DOWN, OfficeState.MONITOR_DOWN)
-"""States in which nothing is heard of an office, whatever happens there."""
+MIN_SPAN = timedelta(seconds=6)
+"""A shorter span between two others is the edge of one of them: a reply that came before the next
+heartbeat, or two addresses that stopped answering one after the other."""
+_PRESENCE_WINDOW = timedelta(seconds=15)
+"""An agent or PC heard this shortly before an outage was present when it began."""
+_EVIDENCE_WINDOW = timedelta(days=7)
+"""Observations later than this after an outage are no evidence of its cause."""
+_RUNS_BEFORE = timedelta(minutes=5)
+"""How long before an outage an agent's run may have ended to be evidence."""
+_BLIND_STATES = (OfficeState.UNREACHABLE, OfficeState.UPLINK_DOWN, OfficeState.MONITOR_DOWN)
+"""States in which nothing from an office arrives, whatever happens there."""
 
 _SEVERITY = {
     OfficeState.UPLINK_DOWN: 5,
@@ -46,13 +45,12 @@ _SEVERITY = {
     OfficeState.AGENT_OFF: 2,
     OfficeState.UP: 1,
 }
-"""Of the states that blur into each other at their edges; the others begin and end sharply."""
+"""Severity of the states whose edges are imprecise; all other states begin and end exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The office was in a state from `start` to just before `end`; `reason` where it was judged
-    after the event."""
+    """The office was in `state` during [start, end); `reason` if a cause was determined."""
 
     state: OfficeState
     start: datetime
@@ -61,92 +59,93 @@ class Span:
 
 
 def reconstruct(
-    facts: Iterable[Fact],
-    stretches: Iterable[Stretch],
+    observations: Iterable[Observation],
+    agent_runs: Iterable[AgentRun],
     start: datetime,
     until: datetime,
     agent: AgentPresence = AgentPresence.NEVER,
 ) -> list[Span]:
-    """The states from `start` to `until`, without a gap, each outage with its cause.
+    """The states from `start` to `until`, without gaps, each outage with its cause.
 
-    `agent` is what is known of the agent before the first fact; `AgentPresence.NOT_EXPECTED` for
-    an office without one. Facts before `start` count, facts after `until` only as hindsight.
+    `agent` is what is known about the agent before the first observation, or
+    `AgentPresence.NOT_EXPECTED` for an office without one. Observations before `start` are used,
+    those after `until` only to determine the causes of outages.
     """
-    ordered = sorted(facts, key=lambda fact: fact.at)
-    memory = _Memory(ordered, stretches)
+    ordered = sorted(observations, key=lambda observation: observation.at)
+    contexts = _Contexts(ordered, agent_runs)
     result: list[Span] = []
-    dark_since = start
-    for span in smooth(_as_noticed(ordered, start, until, agent)):
-        if span.state not in _DARK:
-            dark_since = span.end
+    blind_since = start
+    for span in smooth(_live_spans(ordered, start, until, agent)):
+        if span.state not in _BLIND_STATES:
+            blind_since = span.end
         if span.state is not OfficeState.UNREACHABLE:
             result.append(span)
             continue
-        known = memory.circumstances(dark_since, span)
-        parts = attribute(span.start, span.end, known)
+        parts = attribute(span.start, span.end, contexts.of(span, blind_since))
         result += [Span(part.state, part.start, part.end, part.reason) for part in parts]
     return result
 
 
-def _as_noticed(
-    ordered: Iterable[Fact], start: datetime, until: datetime, agent: AgentPresence
+def _live_spans(
+    ordered: Iterable[Observation], start: datetime, until: datetime, agent: AgentPresence
 ) -> list[Span]:
-    """The live state at every moment, had everything been noticed at once."""
-    evidence = Evidence(agent=agent)
+    """The live states, as if every observation had been noticed the moment it happened."""
+    evidence = LiveEvidence(agent=agent)
     spans: list[Span] = []
     since, state = start, live_state(evidence)
-    for fact in ordered:
-        if fact.at >= until:
+    for observation in ordered:
+        if observation.at >= until:
             break
-        evidence = _learn(evidence, fact)
+        evidence = _apply(evidence, observation)
         now = live_state(evidence)
         if now is state:
             continue
-        if fact.at > since:
-            spans.append(Span(state, since, fact.at))
-            since = fact.at
+        if observation.at > since:
+            spans.append(Span(state, since, observation.at))
+            since = observation.at
         state = now
     return [*spans, Span(state, since, until)]
 
 
-def _learn(evidence: Evidence, fact: Fact) -> Evidence:
-    learnt: dict[str, object] = {}
-    match fact:
-        case Reached():
-            learnt[fact.role] = fact.answers
-        case UplinkSeen():
-            learnt["uplink"] = fact.works
+def _apply(evidence: LiveEvidence, observation: Observation) -> LiveEvidence:
+    """The evidence after an observation."""
+    changes: dict[str, object] = {}
+    match observation:
+        case ReachabilityChange(role=role, answers=answers):
+            changes[role] = answers
+        case UplinkChange(works=works):
+            changes["uplink"] = works
         case AgentHeard():
-            learnt["agent"] = AgentPresence.HEARD
-        case AgentGone():
-            learnt["agent"] = AgentPresence.GOODBYE if fact.goodbye else AgentPresence.SILENT
-        case HubRan():
-            learnt = {"hub_healthy": fact.running, "router": None, "pc": None, "uplink": None}
+            changes["agent"] = AgentPresence.HEARD
+        case AgentGone(goodbye=goodbye):
+            changes["agent"] = AgentPresence.GOODBYE if goodbye else AgentPresence.SILENT
+        case HubChange(running=running):
+            changes = {"hub_healthy": running, "router": None, "pc": None, "uplink": None}
             if evidence.agent in (AgentPresence.HEARD, AgentPresence.SILENT):
-                learnt["agent"] = AgentPresence.AWAITED
-        case Maintenance():
-            learnt["planned"] = fact.planned
-    return replace(evidence, **learnt)  # type: ignore[arg-type]
+                changes["agent"] = AgentPresence.AWAITED
+        case MaintenanceChange(planned=planned):
+            changes["planned"] = planned
+    return replace(evidence, **changes)  # type: ignore[arg-type]
 
 
 def smooth(spans: Sequence[Span]) -> list[Span]:
-    """Give every stretch too short to be noticed to the more severe of its neighbours."""
+    """Merge every span shorter than `MIN_SPAN` with the more severe of its neighbours."""
     result = _joined(spans)
     while True:
-        smoother = _joined(_without_edges(result))
+        smoother = _joined(_absorb_short(result))
         if len(smoother) == len(result):
             return result
         result = smoother
 
 
-def _without_edges(spans: Sequence[Span]) -> Iterator[Span]:
+def _absorb_short(spans: Sequence[Span]) -> Iterator[Span]:
     before: Span | None = None
     for span, after in zip(spans, [*spans[1:], None], strict=True):
         smoothed = span
-        short = span.end - span.start < NOTICEABLE and span.state in _SEVERITY
+        short = span.end - span.start < MIN_SPAN and span.state in _SEVERITY
         if short and before is not None and after is not None:
-            heir = max(before, after, key=lambda s: _SEVERITY.get(s.state, 0))
-            smoothed = replace(span, state=heir.state)
+            neighbour = max(before, after, key=lambda s: _SEVERITY.get(s.state, 0))
+            smoothed = replace(span, state=neighbour.state)
         yield smoothed
         before = smoothed
 
@@ -161,80 +160,81 @@ def _joined(spans: Iterable[Span]) -> list[Span]:
     return result
 
 
-class _Memory:
-    """What was known before each outage, and what became known after it; asked in their order."""
+class _Contexts:
+    """Gives the context of each outage; the outages must be asked for in their order."""
 
-    def __init__(self, ordered: Sequence[Fact], stretches: Iterable[Stretch]) -> None:
+    def __init__(self, ordered: Sequence[Observation], agent_runs: Iterable[AgentRun]) -> None:
         self._ordered = ordered
-        self._stretches = sorted(stretches, key=lambda stretch: stretch.start)
-        self._starts = [stretch.start for stretch in self._stretches]
-        self._ends = [stretch.end for stretch in self._stretches]
+        self._runs = sorted(agent_runs, key=lambda run: run.start)
+        self._starts = [run.start for run in self._runs]
+        self._ends = [run.end for run in self._runs]
         self._next = 0
         self._agent: AgentHeard | AgentGone | None = None
         self._boot: str | None = None
-        self._pc: Reached | None = None
+        self._pc: ReachabilityChange | None = None
 
-    def circumstances(self, dark_since: datetime, outage: Span) -> OutageContext:
-        """What bears on an outage; since `dark_since` nothing was heard of the office.
+    def of(self, outage: Span, blind_since: datetime) -> OutageContext:
+        """The context of an outage; since `blind_since` nothing was heard from the office.
 
-        The edges of an outage are not sharp: what is nearer to its start was before it, what is
-        nearer to its end came after it.
+        The edges of an outage are imprecise: observations closer to its start count as before it,
+        observations closer to its end as after it.
         """
         middle = outage.start + (outage.end - outage.start) / 2
         while self._next < len(self._ordered) and self._ordered[self._next].at <= middle:
-            self._learn(self._ordered[self._next])
+            self._apply(self._ordered[self._next])
             self._next += 1
-        present = self._agent_was_there(dark_since) or self._pc_was_there(dark_since)
-        first = bisect_left(self._ends, outage.start - _STRETCHES_BEFORE)
+        first = bisect_left(self._ends, outage.start - _RUNS_BEFORE)
         last = bisect_left(self._starts, outage.end)
         return OutageContext(
-            self._boot,
-            present,
-            self._boot_after(outage),
-            self._stretches[first:last],
-            self._router_start(outage),
+            boot_before=self._boot,
+            pc_present=self._agent_present(blind_since) or self._pc_present(blind_since),
+            boot_after=self._boot_after(outage),
+            agent_runs=self._runs[first:last],
+            router_start=self._router_start(outage),
         )
 
-    def _learn(self, fact: Fact) -> None:
-        match fact:
-            case AgentHeard():
-                self._agent, self._boot = fact, fact.boot_id
+    def _apply(self, observation: Observation) -> None:
+        match observation:
+            case AgentHeard(boot_id=boot_id):
+                self._agent, self._boot = observation, boot_id
             case AgentGone():
-                self._agent = fact
-            case Reached(role="pc") if fact.answers is not None:
-                self._pc = fact
+                self._agent = observation
+            case ReachabilityChange(role="pc") if observation.answers is not None:
+                self._pc = observation
             case _:
                 pass
 
-    def _agent_was_there(self, dark_since: datetime) -> bool:
+    def _agent_present(self, blind_since: datetime) -> bool:
         match self._agent:
             case AgentHeard():
                 return True
             case AgentGone(goodbye=False) as gone:
-                return gone.at >= dark_since - _STILL_THERE
+                return gone.at >= blind_since - _PRESENCE_WINDOW
             case _:
                 return False
 
-    def _pc_was_there(self, dark_since: datetime) -> bool:
+    def _pc_present(self, blind_since: datetime) -> bool:
         if self._pc is None:
             return False
-        return bool(self._pc.answers) or self._pc.at >= dark_since - _STILL_THERE
+        return bool(self._pc.answers) or self._pc.at >= blind_since - _PRESENCE_WINDOW
 
     def _boot_after(self, outage: Span) -> Boot | None:
-        for fact in self._later(outage):
-            if isinstance(fact, AgentHeard):
-                return Boot(fact.boot_id, fact.at - timedelta(seconds=fact.uptime))
+        for observation in self._later(outage):
+            if isinstance(observation, AgentHeard):
+                started = observation.at - timedelta(seconds=observation.uptime)
+                return Boot(observation.boot_id, started)
         return None
 
     def _router_start(self, outage: Span) -> datetime | None:
-        for fact in self._later(outage):
-            if isinstance(fact, RouterSaid) and fact.at >= outage.end:
-                return fact.at - timedelta(seconds=fact.uptime)
+        for observation in self._later(outage):
+            if isinstance(observation, RouterUptime) and observation.at >= outage.end:
+                return observation.at - timedelta(seconds=observation.uptime)
         return None
 
-    def _later(self, outage: Span) -> Iterator[Fact]:
+    def _later(self, outage: Span) -> Iterator[Observation]:
+        """The observations after the middle of the outage, up to `_EVIDENCE_WINDOW` after it."""
         for number in range(self._next, len(self._ordered)):
-            fact = self._ordered[number]
-            if fact.at > outage.end + _HINDSIGHT:
+            observation = self._ordered[number]
+            if observation.at > outage.end + _EVIDENCE_WINDOW:
                 return
-            yield fact
+            yield observation

@@ -1,1 +1,1 @@
-"""Intervals for samples that come in days."""
+"""Confidence intervals for samples that are clustered by day."""

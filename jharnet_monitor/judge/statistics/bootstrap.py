@@ -1,4 +1,4 @@
-"""The bootstrap behind intervals of means and shares: days drawn again, and BCa edges. Pure."""
+"""Day-block bootstrap for intervals of means and shares: resampling and BCa intervals. Pure."""
 
 from __future__ import annotations
 
@@ -10,30 +10,36 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from jharnet_monitor.judge.statistics.incomplete_beta import student_t
+from jharnet_monitor.judge.statistics.incomplete_beta import student_t_quantile
 
-LEVEL = 0.95
-DRAWS = 2000
+CONFIDENCE = 0.95
+"""Confidence level of all intervals."""
+RESAMPLES = 2000
 
 Vector = NDArray[np.float64]
 _NORMAL = NormalDist()
 
 
 @lru_cache(maxsize=64)
-def weights(days: int, seed: int) -> Vector:
-    """How often each day is drawn in each resample, `DRAWS` × `days`."""
-    # Raw output of PCG64 is the same in every version of NumPy; its distributions need not be.
-    raw = np.random.PCG64(seed).random_raw(DRAWS * days) >> np.uint64(11)
-    chosen = (raw % np.uint64(days)).astype(np.int64).reshape(DRAWS, days)
-    flat = chosen + days * np.arange(DRAWS)[:, None]
-    return np.bincount(flat.ravel(), minlength=DRAWS * days).reshape(DRAWS, days).astype(np.float64)
+def resample_weights(days: int, seed: int) -> Vector:
+    """How often each day is drawn in each resample; shape `RESAMPLES` × `days`."""
+    # PCG64's raw output is the same in every version of NumPy, unlike that of its distributions.
+    raw = np.random.PCG64(seed).random_raw(RESAMPLES * days) >> np.uint64(11)
+    chosen = (raw % np.uint64(days)).astype(np.int64).reshape(RESAMPLES, days)
+    flat = chosen + days * np.arange(RESAMPLES)[:, None]
+    return (
+        np.bincount(flat.ravel(), minlength=RESAMPLES * days)
+        .reshape(RESAMPLES, days)
+        .astype(np.float64)
+    )
 
 
-def bca(drawn: Vector, value: float, left_out: Sequence[Vector]) -> tuple[float, float]:
-    """The bias-corrected and accelerated interval (Efron 1987), over one or more strata.
+def bca_interval(drawn: Vector, value: float, left_out: Sequence[Vector]) -> tuple[float, float]:
+    """The bias-corrected and accelerated interval (Efron 1987), for one or more strata.
 
-    Resampled days spread less than days do; the edges are moved out for that, as Student's t moves
-    them for the mean of a few normal values (Hesterberg 2015, "expanded percentile").
+    `drawn` are the values of the resamples, `value` that of the samples, and `left_out` the
+    jackknife values of each stratum. Resampled days vary less than the days themselves; the
+    interval is widened accordingly by Student's t (Hesterberg 2015, "expanded percentile").
     """
     ordered = np.sort(drawn)
     if ordered[0] == ordered[-1]:
@@ -48,7 +54,7 @@ def bca(drawn: Vector, value: float, left_out: Sequence[Vector]) -> tuple[float,
         squares += float((pull**2).sum()) / size**2
     acceleration = cubes / (6 * squares**1.5) if squares > 0 else 0.0
     fewest = min(len(without) for without in left_out)
-    edge_z = math.sqrt(fewest / (fewest - 1)) * student_t(fewest - 1, (1 + LEVEL) / 2)
+    edge_z = math.sqrt(fewest / (fewest - 1)) * student_t_quantile(fewest - 1, (1 + CONFIDENCE) / 2)
 
     def bound(edge: float) -> float:
         moved = bias + (bias + edge) / (1 - acceleration * (bias + edge))

@@ -15,11 +15,12 @@ from functools import lru_cache
 
 _SMALL = 1e-300
 _PRECISE = 1e-15
-_MOST_TERMS = 20_000
+_MAX_TERMS = 20_000
 
 
 def betainc(a: float, b: float, x: float) -> float:
-    """I_x(a, b) for a, b > 0 and x in [0, 1] (NIST DLMF 8.17.22, by Lentz's method).
+    """I_x(a, b) for a, b > 0 and x in [0, 1]: continued fraction (NIST DLMF 8.17.22), Lentz's
+    method.
 
     >>> round(betainc(2, 3, 0.4), 6), betainc(5, 1, 1.0)
     (0.5248, 1.0)
@@ -36,46 +37,46 @@ def betainc(a: float, b: float, x: float) -> float:
 
 
 def _fraction(a: float, b: float, x: float) -> float:
-    """The continued fraction; it converges fast for x < (a + 1)/(a + b + 2)."""
-    c, d = 1.0, _kept(1 - (a + b) * x / (a + 1))
+    """The continued fraction; converges fast for x < (a + 1)/(a + b + 2)."""
+    c, d = 1.0, _nonzero(1 - (a + b) * x / (a + 1))
     d = 1 / d
     value = d
-    for m in range(1, _MOST_TERMS):
+    for m in range(1, _MAX_TERMS):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         for term in (even, odd):
-            d = 1 / _kept(1 + term * d)
-            c = _kept(1 + term / c)
+            d = 1 / _nonzero(1 + term * d)
+            c = _nonzero(1 + term / c)
             value *= c * d
         if abs(c * d - 1) < _PRECISE:
             break
     return value
 
 
-def _kept(value: float) -> float:
-    """The value, kept away from 0."""
+def _nonzero(value: float) -> float:
+    """The value, or a tiny one in place of 0 (Lentz's method divides by it)."""
     return value if abs(value) > _SMALL else _SMALL
 
 
 @lru_cache(maxsize=1024)
-def student_t(df: float, p: float) -> float:
-    """The quantile of Student's t with `df` degrees of freedom, for p over 1/2.
+def student_t_quantile(df: float, p: float) -> float:
+    """The `p` quantile of Student's t with `df` degrees of freedom, for p > 1/2.
 
-    >>> round(student_t(6, 0.975), 4), round(student_t(1000, 0.975), 4)
+    >>> round(student_t_quantile(6, 0.975), 4), round(student_t_quantile(1000, 0.975), 4)
     (2.4469, 1.9623)
     """
     low, high = 0.0, 2.0
-    while _beyond(df, high) > 1 - p:
+    while _upper_tail(df, high) > 1 - p:
         low, high = high, 2 * high
     for _ in range(80):
         middle = (low + high) / 2
-        if _beyond(df, middle) > 1 - p:
+        if _upper_tail(df, middle) > 1 - p:
             low = middle
         else:
             high = middle
     return (low + high) / 2
 
 
-def _beyond(df: float, t: float) -> float:
-    """P(T > t)."""
+def _upper_tail(df: float, t: float) -> float:
+    """P(T > t) for Student's t with `df` degrees of freedom."""
     return betainc(df / 2, 0.5, df / (df + t * t)) / 2

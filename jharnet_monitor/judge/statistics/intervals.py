@@ -1,14 +1,15 @@
-"""How sure a figure is: intervals for samples that come in days. Pure, and the same everywhere.
+"""95 % confidence intervals for samples that are clustered by day. Pure and reproducible.
 
 Tests of one day share that day's weather, load and faults, so twelve of them are not twelve
-independent ones. Means and shares therefore resample whole days (day-block bootstrap,
-bias-corrected and accelerated: Efron 1987; plain percentile intervals covered too little). A
-quantile is bounded by order statistics whose ranks come from the binomial distribution, with the
-number of samples cut down to what they are worth (Kish's design effect; Korn and Graubard 1998).
-Wilson's interval holds only within one drill, where every office is tested once.
+independent samples. Intervals of means and shares therefore resample whole days (day-block
+bootstrap, bias-corrected and accelerated: Efron 1987; plain percentile intervals covered too
+little). A quantile is bounded by order statistics whose ranks follow from the binomial
+distribution, with the number of samples reduced to the effective sample size (Kish's design effect;
+Korn and Graubard 1998). Wilson's interval is used only within one drill, where every office is
+tested once.
 
-All draws come from a generator whose stream never changes, so whoever derives a figure again, on
-another machine and years later, gets the same digits.
+The random numbers come from a generator whose stream never changes, so that a figure derived again
+on another machine, years later, has the same digits.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jharnet_monitor.judge.statistics import order_statistics
-from jharnet_monitor.judge.statistics.bootstrap import LEVEL, bca, weights
+from jharnet_monitor.judge.statistics.bootstrap import CONFIDENCE, bca_interval, resample_weights
 
 SEED = 20240701
-FEWEST_DAYS = 5
-"""With fewer days than this there is no interval for anything that is clustered by day."""
-P5_SAMPLES, P5_DAYS = 72, 20
-"""The 5 % quantile has a lower bound at 95 % from 72 samples on, and speaks of days from 20 on."""
+MIN_DAYS = 5
+"""With fewer days than this there is no interval."""
+MIN_P5_SAMPLES, MIN_P5_DAYS = 72, 20
+"""The 5 % quantile has a lower bound at 95 % confidence from 72 samples on; 20 days are required so
+that it does not describe a few days only."""
 
 Vector = NDArray[np.float64]
 _NORMAL = NormalDist()
@@ -36,10 +38,10 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and its 95 % interval over `n` samples of `days` days.
+    """A figure and its 95 % confidence interval, from `n` samples of `days` days.
 
-    `low` and `high` are None where the samples are too few to bound it: then it is a description
-    of what was seen and supports no claim.
+    `low` and `high` are None if there are too few samples for an interval: the figure then
+    describes the samples and supports no claim.
     """
 
     value: float
@@ -48,51 +50,51 @@ class Interval:
     n: int
     days: int
 
-    def above(self, mark: float) -> bool:
-        """Whether the whole interval lies over the mark."""
-        return self.low is not None and self.low > mark
+    def above(self, threshold: float) -> bool:
+        """Whether the whole interval is above the threshold."""
+        return self.low is not None and self.low > threshold
 
-    def below(self, mark: float) -> bool:
-        """Whether the whole interval lies under the mark."""
-        return self.high is not None and self.high < mark
+    def below(self, threshold: float) -> bool:
+        """Whether the whole interval is below the threshold."""
+        return self.high is not None and self.high < threshold
 
 
 @dataclass(frozen=True, slots=True)
-class Days:
-    """Samples by day: one array a day, only days that have any."""
+class DailySamples:
+    """Samples grouped by day: one array per day that has any."""
 
     by_day: tuple[Vector, ...]
 
     @property
-    def every(self) -> Vector:
+    def sorted_values(self) -> Vector:
         """All samples, ascending."""
         joined = np.concatenate(self.by_day) if self.by_day else np.empty(0)
         return np.sort(joined)
 
     @property
     def n(self) -> int:
-        """How many samples."""
+        """Number of samples."""
         return sum(len(day) for day in self.by_day)
 
 
-def grouped(days: Sequence[Hashable], values: Sequence[float]) -> Days:
-    """Samples with the day of each.
+def group_by_day(days: Sequence[Hashable], values: Sequence[float]) -> DailySamples:
+    """Group samples by day; `days` holds the day of each value.
 
-    >>> [day.tolist() for day in grouped(["mon", "tue", "mon"], [1.0, 2.0, 3.0]).by_day]
+    >>> [day.tolist() for day in group_by_day(["mon", "tue", "mon"], [1.0, 2.0, 3.0]).by_day]
     [[1.0, 3.0], [2.0]]
     """
     found: dict[Hashable, list[float]] = {}
     for day, value in zip(days, values, strict=True):
         found.setdefault(day, []).append(value)
-    return Days(tuple(np.asarray(held, dtype=np.float64) for held in found.values()))
+    return DailySamples(tuple(np.asarray(samples, dtype=np.float64) for samples in found.values()))
 
 
-def mean(samples: Days) -> Interval | None:
-    """The mean over all samples, by a day-block bootstrap; None without any sample.
+def mean(samples: DailySamples) -> Interval | None:
+    """The mean of all samples, with a day-block bootstrap interval; None without samples.
 
-    >>> mean(Days(())) is None
+    >>> mean(DailySamples(())) is None
     True
-    >>> found = mean(grouped([n // 2 for n in range(40)], [float(n % 4) for n in range(40)]))
+    >>> found = mean(group_by_day([n // 2 for n in range(40)], [float(n % 4) for n in range(40)]))
     >>> found.value, found.low < 1.5 < found.high
     (1.5, True)
     """
@@ -102,10 +104,10 @@ def mean(samples: Days) -> Interval | None:
 
 
 def share(days: Sequence[Hashable], hits: Sequence[bool]) -> Interval | None:
-    """The share of samples that are hits, by a day-block bootstrap, kept within 0 and 1.
+    """The share of samples that are hits, 0 to 1, with a day-block bootstrap interval.
 
-    Where every sample is alike, resampling shows no spread: then the bound on the other side is
-    that of as many independent days (Clopper and Pearson 1934).
+    If all samples are alike, resampling shows no spread; the bound away from the value is then that
+    of as many independent days (Clopper and Pearson 1934).
 
     >>> share(["mon"] * 3, [True, True, False]).low is None
     True
@@ -113,12 +115,12 @@ def share(days: Sequence[Hashable], hits: Sequence[bool]) -> Interval | None:
     >>> found.value, round(found.low, 2), found.high
     (1.0, 0.88, 1.0)
     """
-    samples = grouped(days, [float(hit) for hit in hits])
+    samples = group_by_day(days, [float(hit) for hit in hits])
     found = mean(samples)
     if found is None or found.low is None or found.high is None:
         return found
     if found.value in (0.0, 1.0):
-        edge = 1 - ((1 - LEVEL) / 2) ** (1 / found.days)
+        edge = 1 - ((1 - CONFIDENCE) / 2) ** (1 / found.days)
         low, high = (0.0, edge) if found.value == 0.0 else (1 - edge, 1.0)
         return Interval(found.value, low, high, found.n, found.days)
     return Interval(found.value, max(0.0, found.low), min(1.0, found.high), found.n, found.days)
@@ -127,28 +129,31 @@ def share(days: Sequence[Hashable], hits: Sequence[bool]) -> Interval | None:
 def ratio(
     parts: Sequence[float] | Vector, wholes: Sequence[float] | Vector, n: int
 ) -> Interval | None:
-    """Sum of parts by sum of wholes, each by day (lost by sent), by a day-block bootstrap."""
+    """Sum of `parts` over sum of `wholes`, both by day, with a day-block bootstrap interval.
+
+    An example is packets lost over packets sent. None if the wholes sum to 0.
+    """
     part, whole = (np.asarray(side, dtype=np.float64) for side in (parts, wholes))
     if whole.sum() <= 0:
         return None
     days = len(whole)
     value = float(part.sum() / whole.sum())
-    if days < FEWEST_DAYS:
+    if days < MIN_DAYS:
         return Interval(value, None, None, n, days)
-    times = weights(days, SEED)
+    times = resample_weights(days, SEED)
     drawn = (times @ part) / np.maximum(times @ whole, np.finfo(float).tiny)
     left_out = (part.sum() - part) / np.maximum(whole.sum() - whole, np.finfo(float).tiny)
-    low, high = bca(drawn, value, (left_out,))
+    low, high = bca_interval(drawn, value, (left_out,))
     return Interval(value, low, high, n, days)
 
 
 def proportion(
     parts: Sequence[float] | Vector, wholes: Sequence[float] | Vector, n: int
 ) -> Interval | None:
-    """As `ratio`, of parts that are some of the wholes: packets lost of packets sent.
+    """Like `ratio`, if the parts are counts out of the wholes, as packets lost of packets sent.
 
-    Where no part was seen on any day, resampling shows no spread: then the upper bound is that of
-    as many independent wholes (Clopper and Pearson 1934).
+    If the parts sum to 0, resampling shows no spread; the upper bound is then that of as many
+    independent trials (Clopper and Pearson 1934).
 
     >>> found = proportion([0.0] * 30, [1000.0] * 30, n=30)
     >>> found.value, found.low, round(found.high, 6)
@@ -157,14 +162,14 @@ def proportion(
     found = ratio(parts, wholes, n)
     if found is None or found.low is None or found.value > 0:
         return found
-    edge = 1 - ((1 - LEVEL) / 2) ** (1 / float(np.sum(np.asarray(wholes))))
+    edge = 1 - ((1 - CONFIDENCE) / 2) ** (1 / float(np.sum(np.asarray(wholes))))
     return Interval(0.0, 0.0, edge, found.n, found.days)
 
 
-def change(before: Days, after: Days) -> Interval | None:
-    """Mean after less mean before, both resampled by day; None where either has no sample.
+def change(before: DailySamples, after: DailySamples) -> Interval | None:
+    """Mean of `after` minus mean of `before`, both resampled by day; None if either is empty.
 
-    The change is significant where its interval does not hold 0 (`above(0)`, `below(0)`).
+    The change is significant if its interval does not contain 0 (`above(0)` or `below(0)`).
     """
     then, now = mean(before), mean(after)
     if then is None or now is None:
@@ -174,74 +179,74 @@ def change(before: Days, after: Days) -> Interval | None:
         return Interval(value, None, None, n, days)
     drawn_then, without_then = _resampled(before, SEED)
     drawn_now, without_now = _resampled(after, SEED + 1)
-    low, high = bca(
+    low, high = bca_interval(
         drawn_now - drawn_then, value, (now.value - without_then, without_now - then.value)
     )
     return Interval(value, low, high, n, days)
 
 
-def quantile(samples: Days, q: float) -> Interval | None:
-    """The `q` quantile with its interval between two order statistics; None without a sample.
+def quantile(samples: DailySamples, q: float) -> Interval | None:
+    """The `q` quantile with an interval between two order statistics; None without samples.
 
-    The value is the order statistic of rank ceil(q·n). The bounds are those order statistics
-    between which the quantile lies by the binomial distribution of the effective number of
-    samples; one that the samples cannot give is None, and with it the other.
+    The value is the order statistic of rank ceil(q·n). The bounds are the order statistics whose
+    ranks follow from the binomial distribution with the effective number of samples. If either
+    bound does not exist, both are None.
 
-    >>> found = quantile(grouped(range(99), [float(n) for n in range(99)]), 0.5)
+    >>> found = quantile(group_by_day(range(99), [float(n) for n in range(99)]), 0.5)
     >>> found.value, round(found.low, 1), round(found.high, 1)
     (49.0, 39.1, 58.9)
-    >>> quantile(grouped([0, 0, 1], [1.0, 2.0, 3.0]), 0.5).low is None
+    >>> quantile(group_by_day([0, 0, 1], [1.0, 2.0, 3.0]), 0.5).low is None
     True
     """
-    ordered = samples.every
+    ordered = samples.sorted_values
     n, days = len(ordered), len(samples.by_day)
     if n == 0:
         return None
     value = float(ordered[max(0, math.ceil(q * n) - 1)])
-    if days < FEWEST_DAYS:
+    if days < MIN_DAYS:
         return Interval(value, None, None, n, days)
-    low, high = order_statistics.bounds(ordered, samples.by_day, q, value)
+    low, high = order_statistics.quantile_bounds(ordered, samples.by_day, q, value)
     if low is None or high is None:
         return Interval(value, None, None, n, days)
     return Interval(value, low, high, n, days)
 
 
-def median(samples: Days) -> Interval | None:
-    """The median with its interval; None without a sample."""
+def median(samples: DailySamples) -> Interval | None:
+    """The median with its interval; None without samples."""
     return quantile(samples, 0.5)
 
 
-def fifth_percentile(samples: Days) -> Interval | None:
-    """The rate that 95 % of the tests reached; None where there are too few tests to say so.
+def fifth_percentile(samples: DailySamples) -> Interval | None:
+    """The 5 % quantile, which 95 % of the samples reached; None with too few samples or days.
 
-    From fewer than 72 tests, or fewer than 20 days, the median is quoted instead.
+    `MIN_P5_SAMPLES` samples on `MIN_P5_DAYS` days are required.
     """
-    if samples.n < P5_SAMPLES or len(samples.by_day) < P5_DAYS:
+    if samples.n < MIN_P5_SAMPLES or len(samples.by_day) < MIN_P5_DAYS:
         return None
     return quantile(samples, 0.05)
 
 
-def wilson(hits: int, n: int) -> Interval | None:
-    """A share within one drill (Wilson 1927); None where nobody took part.
+def wilson_interval(hits: int, n: int) -> Interval | None:
+    """The share of hits among `n` independent trials (Wilson 1927); None if `n` is 0.
 
-    >>> found = wilson(9, 11)
+    >>> found = wilson_interval(9, 11)
     >>> round(found.low, 3), round(found.high, 3)
     (0.523, 0.949)
     """
     if n == 0:
         return None
-    z = _NORMAL.inv_cdf((1 + LEVEL) / 2)
+    z = _NORMAL.inv_cdf((1 + CONFIDENCE) / 2)
     p = hits / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return Interval(p, max(0.0, middle - half), min(1.0, middle + half), n, 1)
 
 
-def _resampled(samples: Days, seed: int) -> tuple[Vector, Vector]:
-    """Means of resampled days, and means with one day left out."""
+def _resampled(samples: DailySamples, seed: int) -> tuple[Vector, Vector]:
+    """Means of the resamples, and means with one day left out each (jackknife)."""
     totals = np.array([day.sum() for day in samples.by_day])
     counts = np.array([float(len(day)) for day in samples.by_day])
-    times = weights(len(counts), seed)
+    times = resample_weights(len(counts), seed)
     drawn: Vector = (times @ totals) / (times @ counts)
     without: Vector = (totals.sum() - totals) / (counts.sum() - counts)
     return drawn, without

@@ -1,4 +1,4 @@
-"""The order statistics behind intervals of quantiles: ranks of samples that come in days. Pure."""
+"""Intervals of quantiles by order statistics, for samples clustered by day. Pure."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from jharnet_monitor.judge.statistics.bootstrap import LEVEL
-from jharnet_monitor.judge.statistics.incomplete_beta import betainc, student_t
+from jharnet_monitor.judge.statistics.bootstrap import CONFIDENCE
+from jharnet_monitor.judge.statistics.incomplete_beta import betainc, student_t_quantile
 
 Vector = NDArray[np.float64]
 _NORMAL = NormalDist()
 _EXACT, _TINY = 1e-10, 1e-12
 
 
-def bounds(
+def quantile_bounds(
     ordered: Vector, by_day: Sequence[Vector], q: float, value: float
 ) -> tuple[float | None, float | None]:
-    """The order statistics that bound the `q` quantile, which is about `value`.
+    """The order statistics that bound the `q` quantile; (None, None) with too few samples.
 
-    `ordered` holds the samples of all days, ascending. Where they are too few for either bound,
-    both are None.
+    `ordered` holds the samples of all days, ascending, `value` is the estimate of the quantile.
     """
     n, days = len(ordered), len(by_day)
     effect = _design_effect(by_day, value)
-    alpha = (1 - LEVEL) / 2
+    alpha = (1 - CONFIDENCE) / 2
     effective = n / effect
-    if effect > 1:  # the effect itself is estimated, from `days` days (Korn and Graubard)
-        z, t = _NORMAL.inv_cdf(1 - alpha), student_t(days - 1, 1 - alpha)
+    if effect > 1:  # the design effect is itself an estimate from `days` days (Korn and Graubard)
+        z, t = _NORMAL.inv_cdf(1 - alpha), student_t_quantile(days - 1, 1 - alpha)
         effective *= (z / t) ** 2
     low = _rank(effective, q, alpha)
     high = _rank(effective, 1 - q, alpha)
@@ -38,13 +37,14 @@ def bounds(
         return None, None
     places = np.arange(n, dtype=np.float64)
     scale = n / effective
+    # Interpolation next to an infinite sample gives NaN.
     first, last = np.interp([low * scale, n - 1 - high * scale], places, ordered)
-    return float(first), math.inf if np.isnan(last) else float(last)  # beside an infinite value
+    return float(first), math.inf if np.isnan(last) else float(last)
 
 
 def _design_effect(by_day: Sequence[Vector], at: float) -> float:
-    """How many of the samples are worth one: the variance of the share of samples up to `at`,
-    by whole days, against that of independent samples; never less than 1.
+    """Kish's design effect, at least 1: by how much clustering by day increases the variance of the
+    share of samples up to `at`, relative to independent samples.
     """
     below = np.array([float((day <= at).sum()) for day in by_day])
     counts = np.array([float(len(day)) for day in by_day])
@@ -57,16 +57,16 @@ def _design_effect(by_day: Sequence[Vector], at: float) -> float:
 
 
 def _rank(n: float, q: float, alpha: float) -> float | None:
-    """The k with P(Binomial(n, q) <= k) = alpha, both n and k real; None where k is under 0.
+    """The k with P(Binomial(n, q) <= k) = alpha, for real n and k; None if k would be negative.
 
-    Between whole numbers the incomplete beta function continues the binomial distribution, and
-    neighbouring order statistics are interpolated (Hettmansperger and Sheather 1986).
+    The incomplete beta function extends the binomial distribution to real numbers; between ranks,
+    order statistics are interpolated (Hettmansperger and Sheather 1986).
     """
     if n < 1 or (1 - q) ** n > alpha:
         return None
     wanted = _NORMAL.inv_cdf(alpha)
     low, high = 0.0, n
-    place = n * q + wanted * math.sqrt(n * q * (1 - q))  # nearly there: the normal approximation
+    place = n * q + wanted * math.sqrt(n * q * (1 - q))  # start: normal approximation
     while high - low > n * _EXACT:
         if not low < place < high:
             place = (low + high) / 2
@@ -75,7 +75,7 @@ def _rank(n: float, q: float, alpha: float) -> float | None:
         if not _TINY < share < 1 - _TINY:
             place = (low + high) / 2
             continue
-        # Newton's step for the normal score of the share, which is nearly linear in the rank
+        # Newton's method on the normal score of the share, which is nearly linear in the rank
         slope = 1 / math.sqrt(n * q * (1 - q))
         step = (wanted - _NORMAL.inv_cdf(share)) / slope
         if abs(step) < n * _EXACT:

@@ -15,7 +15,7 @@ from statistics import fmean
 from aiohttp import web
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.judge.line.throughput import stable
+from jharnet_monitor.judge.line.throughput import is_stable
 from jharnet_monitor.probes.bandwidth.counters import CounterSeries
 from jharnet_monitor.probes.bandwidth.plan import Limits
 from jharnet_monitor.probes.bandwidth.tcp import TcpConnection, TcpConnections, pour
@@ -165,7 +165,7 @@ class Exchange(ABC):
         points = flow.series.points
         if flow.bytes_down + flow.bytes_up >= limits.most_bytes:
             flow.ended = Ended.BYTES
-        elif changed and stable(flow.series.samples(), limits.window):
+        elif changed and is_stable(flow.series.samples(), limits.window):
             flow.ended = Ended.STABLE
         elif now - flow.begun >= limits.seconds - POLL_SECONDS:  # the next look comes too late
             flow.ended = Ended.TIME

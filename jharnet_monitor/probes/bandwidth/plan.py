@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS, window_for
+from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS, window_seconds
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.base import ProbeContext
 
@@ -76,7 +76,7 @@ class Plan:
                 seconds=seconds,
                 most_bytes=min(limits.most_bytes, int(filled)),
                 connections=connections,
-                window=window_for(idle_rtt),
+                window=window_seconds(idle_rtt),
                 silence=max(limits.silence, SILENT_ROUND_TRIPS * idle_rtt),
             )
 

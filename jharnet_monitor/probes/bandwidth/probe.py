@@ -12,7 +12,7 @@ from math import inf
 from typing import Literal
 
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.judge.line.shortfall import falls_short
+from jharnet_monitor.judge.line.contract import falls_short
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome, Route
 from jharnet_monitor.probes.bandwidth.metrics import DISTRICT_FAMILIES, FAMILIES
 from jharnet_monitor.probes.bandwidth.plan import TRAINS_COST, TRAINS_RESERVE, Plan

@@ -14,10 +14,10 @@ from typing import Any
 
 from jharnet_monitor.judge.line.throughput import (
     Estimate,
-    Trip,
+    RttSample,
     estimate,
-    loaded_round_trip,
-    over_same_bytes,
+    estimate_over_same_bytes,
+    loaded_rtt,
 )
 from jharnet_monitor.model import Cause, Direction, Route
 from jharnet_monitor.probes.bandwidth.counters import CounterSeries, CounterSeriesError
@@ -107,7 +107,7 @@ class FullTest(Test):
 
     async def _beside_pings(
         self, direction: Direction, exchange: Exchange
-    ) -> tuple[TransferResult, Mapping[str, Any], list[Trip]]:
+    ) -> tuple[TransferResult, Mapping[str, Any], list[RttSample]]:
         """The transfer, and the pings that were sent beside it."""
         if self._side is None:
             return *await self._transfer(direction, exchange), []
@@ -160,7 +160,7 @@ class FullTest(Test):
             received = CounterSeries.from_json(report.get("series")).samples()
         except CounterSeriesError as error:
             raise NoData(Cause.BAD_REPORT, str(error)) from error
-        told = over_same_bytes(received, counted, seen)
+        told = estimate_over_same_bytes(received, counted, seen)
         if told is None:
             raise NoData(Cause.BAD_REPORT, "the agent has not counted what its kernel acknowledged")
         margin = REPORT_MARGIN + min(seen.uncertainty, MOST_UNCERTAIN)
@@ -208,19 +208,19 @@ def _loaded(
     direction: Direction,
     flow: TransferResult,
     report: Mapping[str, Any],
-    trips: list[Trip],
+    trips: list[RttSample],
     rate: float,
 ) -> float | None:
     """Mean round-trip time while the stream ran: of the pings, or else of the stream itself."""
     if len(trips) >= FEWEST_TRIPS:
-        return loaded_round_trip(trips, flow.series.samples(), rate, flow.stopped)
+        return loaded_rtt(trips, flow.series.samples(), rate, flow.stopped)
     if direction is Direction.DOWN:
         return flow.own_rtt
     value = report.get("rtt")
     return float(value) if isinstance(value, int | float) and 0 < value < 60 else None
 
 
-def _late(trips: list[Trip], flow: TransferResult) -> float | None:
+def _late(trips: list[RttSample], flow: TransferResult) -> float | None:
     """Mean round-trip time in the second half of the test."""
     middle = (flow.begun + flow.stopped) / 2
     late = [trip.seconds for trip in trips if middle <= trip.sent <= flow.stopped]

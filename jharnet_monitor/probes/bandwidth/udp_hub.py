@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.judge.line.throughput import Trip
-from jharnet_monitor.judge.line.trains import Arrival, Capacity, capacity
+from jharnet_monitor.judge.line.packet_trains import PacketArrival, TrainCapacity, train_capacity
+from jharnet_monitor.judge.line.throughput import RttSample
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.plan import TRAIN_PACKETS
 from jharnet_monitor.probes.bandwidth.udp import (
@@ -49,7 +49,7 @@ def ping_spacing(rate: float) -> float:
 class Train:
     """What a train told; `at_least` when the line did not stretch it: it carries that or more."""
 
-    capacity: Capacity
+    capacity: TrainCapacity
     at_least: bool = False
 
 
@@ -63,8 +63,8 @@ class UdpChannel:
         self._knocked = asyncio.Event()
         self._news = asyncio.Event()
         self._sent: dict[int, float] = {}
-        self._trips: list[Trip] = []
-        self._arrivals: list[Arrival] = []
+        self._trips: list[RttSample] = []
+        self._arrivals: list[PacketArrival] = []
         self._number = 0
         self.bytes_down = 0
         self.bytes_up = 0
@@ -103,10 +103,10 @@ class UdpChannel:
             case DatagramKind.PONG if datagram.number in self._sent:
                 sent = self._sent.pop(datagram.number)
                 held = min(datagram.held / 1e6, MOST_HELD_SECONDS)
-                self._trips.append(Trip(sent, max(0.0, datagram.moment - sent - held)))
+                self._trips.append(RttSample(sent, max(0.0, datagram.moment - sent - held)))
                 self.bytes_up += SMALL_IP_BYTES
             case DatagramKind.TRAIN if len(self._arrivals) < TRAIN_PACKETS:
-                self._arrivals.append(Arrival(datagram.number, datagram.moment))
+                self._arrivals.append(PacketArrival(datagram.number, datagram.moment))
                 self.bytes_up += FULL_IP_BYTES
 
     def _ping(self) -> None:
@@ -125,10 +125,10 @@ class UdpChannel:
         return [trip.seconds for trip in self._trips]
 
     @contextlib.asynccontextmanager
-    async def pinging(self, spacing: float) -> AsyncIterator[list[Trip]]:
+    async def pinging(self, spacing: float) -> AsyncIterator[list[RttSample]]:
         """Ping while the block runs; what was answered is in the list once it has ended."""
         self._forget()
-        trips: list[Trip] = []
+        trips: list[RttSample] = []
 
         async def ping() -> None:
             while True:
@@ -171,28 +171,28 @@ class UdpChannel:
                 sent_in, arrivals = await run(packets)
         except TimeoutError:
             return None
-        found = capacity(arrivals, FULL_IP_BYTES)
+        found = train_capacity(arrivals, FULL_IP_BYTES)
         if found is None:
             return None
         fastest = 8 * FULL_IP_BYTES * (packets - 1) / max(sent_in, 1e-9)
         if found.rate <= UNSTRETCHED * fastest:
             return Train(found)
         bound = _least(arrivals, jitter)
-        return None if bound < rate else Train(Capacity(bound, 0.0), at_least=True)
+        return None if bound < rate else Train(TrainCapacity(bound, 0.0), at_least=True)
 
-    async def _train_up(self, packets: int) -> tuple[float, list[Arrival]]:
+    async def _train_up(self, packets: int) -> tuple[float, list[PacketArrival]]:
         await self._channel.send({"do": "train", "packets": packets})
         report = await self._channel.receive()
         await self._settle(lambda: len(self._arrivals) == packets)
         microseconds = report.get("microseconds")
         return (microseconds / 1e6 if type(microseconds) is int else 0.0), self._arrivals
 
-    async def _train_down(self, packets: int) -> tuple[float, list[Arrival]]:
+    async def _train_down(self, packets: int) -> tuple[float, list[PacketArrival]]:
         await self._channel.send({"do": "listen"})
         await self._channel.receive()
         sent_in = self._socket.send_train(packets)
         self.bytes_down += packets * FULL_IP_BYTES
-        arrivals: list[Arrival] = []
+        arrivals: list[PacketArrival] = []
         for _ in range(3):
             await asyncio.sleep(TRAIN_SECONDS)
             await self._channel.send({"do": "arrivals"})
@@ -202,14 +202,14 @@ class UdpChannel:
         return sent_in, arrivals
 
 
-def _least(arrivals: list[Arrival], jitter: float) -> float:
+def _least(arrivals: list[PacketArrival], jitter: float) -> float:
     """bit/s that were carried at the least, if jitter made the time in which they came so short."""
     moments = [arrival.seconds for arrival in arrivals]
     span = max(moments) - min(moments) + jitter
     return 8 * FULL_IP_BYTES * (len(arrivals) - 1) / max(span, 1e-6)
 
 
-def _arrivals(report: Mapping[str, Any], packets: int) -> list[Arrival]:
+def _arrivals(report: Mapping[str, Any], packets: int) -> list[PacketArrival]:
     """What an agent says has reached it; nothing, if that cannot be."""
     rows = report.get("arrivals")
     if not isinstance(rows, list) or len(rows) > packets:
@@ -221,5 +221,5 @@ def _arrivals(report: Mapping[str, Any], packets: int) -> list[Arrival]:
         number, microseconds = row
         if not 0 <= number < packets or not 0 <= microseconds < 10_000_000:
             return []
-        found[number] = Arrival(number, microseconds / 1e6)
+        found[number] = PacketArrival(number, microseconds / 1e6)
     return list(found.values())

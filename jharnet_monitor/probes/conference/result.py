@@ -6,10 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jharnet_monitor.judge.conference.chromium_model import Picture, exposure, frozen, picture
-from jharnet_monitor.judge.conference.grade import Criteria, Limit, Way, verdict
+from jharnet_monitor.judge.conference.chromium_model import (
+    ClientVideo,
+    client_video,
+    freeze_scale,
+    scaled_freeze_ratio,
+)
+from jharnet_monitor.judge.conference.grade import (
+    Criteria,
+    DirectionQuality,
+    GradeLimit,
+    grade_call,
+)
 from jharnet_monitor.judge.conference.video import video_mos
-from jharnet_monitor.judge.conference.voice import mos, one_way_delay, r_factor
+from jharnet_monitor.judge.conference.voice import mos, mouth_to_ear_delay, r_factor
 from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.base import NoData, Reading
 from jharnet_monitor.profiles import (
@@ -60,7 +70,7 @@ def reading(
         Direction.DOWN: _way(ours, down, top, trip),
         Direction.UP: _way(theirs, up, top, trip),
     }
-    result = verdict(ways[Direction.DOWN], ways[Direction.UP], criteria)
+    result = grade_call(ways[Direction.DOWN], ways[Direction.UP], criteria)
     conditions: dict[str, Any] = {
         "profile": top.name,
         "codecs": f"opus, {codec}",
@@ -90,25 +100,25 @@ def reading(
         _put(values, f"{direction}_video_mos", _video_mos(codec, sent, got))
     overloaded = _overloaded(ours, up) or _overloaded(theirs, down)
     if overloaded:
-        conditions["limited_by"] = Limit.HOST.value
+        conditions["limited_by"] = GradeLimit.HOST.value
         del values["grade"]
         raise NoData(Cause.HOST_OVERLOADED, overloaded, values={}, conditions=conditions)
     return Reading(values, conditions)
 
 
-def _way(sent: Sent, got: Seen, top: Rung, round_trip: float) -> Way:
-    shows = Picture(got.height, got.video_bits_per_second)
+def _way(sent: Sent, got: Seen, top: Rung, round_trip: float) -> DirectionQuality:
+    shows = ClientVideo(got.height, got.video_bits_per_second)
     loss, times = _share(got.video_lost, got.video_sent) or 0.0, 1.0
     if not sent.adapts:
         if sent.capacity is not None:
-            shows = picture(sent.capacity)
+            shows = client_video(sent.capacity)
         if top.height >= HD_HEIGHT and (got.audio_burst_ratio or 1.0) < INTERRUPTION:
             packets = got.video_sent / (FRAMES_PER_SECOND * sent.seconds)
-            times = exposure(sent.capacity, loss, packets)
-    return Way(
+            times = freeze_scale(sent.capacity, loss, packets)
+    return DirectionQuality(
         height=min(shows.height, top.height) if got.video_sent else 0,
         frames_per_second=got.frames_per_second,
-        freeze_ratio=frozen(got.freeze_seconds / got.judged_seconds, times),
+        freeze_ratio=scaled_freeze_ratio(got.freeze_seconds / got.judged_seconds, times),
         concealed_ratio=_share(got.audio_concealed, got.audio_sent) or 0.0,
         video_bits_per_second=shows.bits_per_second,
         video_loss_ratio=loss,
@@ -116,18 +126,18 @@ def _way(sent: Sent, got: Seen, top: Rung, round_trip: float) -> Way:
         stepped_down=sent.stepped_down,
         capacity=None if sent.adapts else sent.capacity,
         loss_stays=sent.loss_stays,
-        asked=top.height,
+        requested_height=top.height,
     )
 
 
-def _way_values(way: str, sent: Sent, got: Seen, shown: Way) -> Mapping[str, float]:
+def _way_values(way: str, sent: Sent, got: Seen, shown: DirectionQuality) -> Mapping[str, float]:
     """The quantities of one direction; what was not measured is left out."""
     values: dict[str, float] = {f"{way}_height": float(shown.height)}
     audio_loss, round_trip = _share(got.audio_lost, got.audio_sent), shown.round_trip
     _put(values, f"{way}_audio_loss_ratio", audio_loss)
     _put(values, f"{way}_bits_per_second", got.bits_per_second)
     if audio_loss is not None and round_trip > 0 and got.audio_play_out is not None:
-        delay = one_way_delay(round_trip, got.audio_play_out)
+        delay = mouth_to_ear_delay(round_trip, got.audio_play_out)
         burst = 1.0 if got.audio_burst_ratio is None else got.audio_burst_ratio
         _put(values, f"{way}_audio_mos", mos(r_factor(delay, audio_loss, burst)))
     if got.video_sent:

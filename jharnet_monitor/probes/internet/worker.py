@@ -22,7 +22,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from jharnet_monitor.judge.line.throughput import Estimate, estimate, stable
+from jharnet_monitor.judge.line.throughput import Estimate, estimate, is_stable
 from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.bandwidth.counters import CounterSeries
 from jharnet_monitor.probes.bandwidth.tcp_info import tcp_info
@@ -174,7 +174,7 @@ class Run:
             else:
                 changed = series.acknowledged(now, infos)
             last = series.points[-1].seconds if series.points else begun
-            if changed and stable(series.samples()):
+            if changed and is_stable(series.samples()):
                 return "stable"
             if now - begun >= most_seconds:
                 return "time"

@@ -117,7 +117,7 @@ class Watch:
     @property
     def wavering(self) -> bool:
         """Answering so far, but not the last request: worth a closer look."""
-        return self._damping.answers is True and self._damping.misses > 0
+        return self._damping.answers is True and self._damping.timeouts > 0
 
     def send(self, network: Network, period: PingWindow) -> None:
         """Send the request that is due now; it counts in `period`."""
@@ -160,11 +160,11 @@ class Watch:
 
     def heard(self, echo: Echo) -> None:
         """A reply came, whatever the request was for."""
-        if self._damping.replied(echo.sent_ns, self._clock.monotonic()):
+        if self._damping.record_reply(echo.sent_ns, self._clock.monotonic()):
             self._report()
 
     def _missed(self, echo: Echo) -> None:
-        if self._damping.missed(echo.sent_ns):
+        if self._damping.record_timeout(echo.sent_ns):
             self._report()
         elif self.wavering:
             self._on_waver(self)
@@ -177,7 +177,7 @@ class Watch:
         self._refusals += 1
         if self._refusals >= self._down_after:
             gateway = self.target.role == "gateway"
-            if self._damping.fall_silent() if gateway else self._damping.lose_sight():
+            if self._damping.set_down() if gateway else self._damping.set_unknown():
                 self._report()
 
     def _report(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jharnet_monitor.judge.line.counters import Counters, Unknown, rates
+from jharnet_monitor.judge.line.interface_counters import InterfaceCounters, NoRate, rates_between
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData, ProbeContext, Reading
 from jharnet_monitor.probes.utilisation.snmp import asking
@@ -32,23 +32,23 @@ async def run(context: ProbeContext) -> Reading:
     conditions: dict[str, Any] = {
         "interface": settings.interface,
         "counter_bits": after.bits,
-        "counts": "frames" if after.header and after.inward.packets is None else "ip",
+        "counts": "frames" if after.header and after.inbound.packets is None else "ip",
     }
     if after.speed is not None:
         conditions["interface_bits_per_second"] = after.speed
     values = {"router_uptime_seconds": told.uptime}
-    before: Counters | None = context.memory.get("counters")
+    before: InterfaceCounters | None = context.memory.get("counters")
     if before is not None and 0 <= after.at - before.at < LEAST_WINDOW_SECONDS:
         return Reading(values, conditions | {"no_rate": "too_soon"})
     context.memory["counters"] = after
     if before is None:
         return Reading(values, conditions | {"no_rate": "first_reading"})
-    found = rates(before, after)
-    if isinstance(found, Unknown):
+    found = rates_between(before, after)
+    if isinstance(found, NoRate):
         return Reading(values, conditions | {"no_rate": found.value})
     values |= {
-        "download_bits_per_second": found.inward,
-        "upload_bits_per_second": found.outward,
+        "download_bits_per_second": found.inbound,
+        "upload_bits_per_second": found.outbound,
         "window_seconds": found.seconds,
     }
     return Reading(values, conditions)

@@ -17,7 +17,12 @@ from gufo.snmp.aio import SnmpSession
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.judge.line.counters import TICKS_PER_SECOND, WIDE, Counters, Way
+from jharnet_monitor.judge.line.interface_counters import (
+    COUNTER64,
+    TICKS_PER_SECOND,
+    InterfaceCount,
+    InterfaceCounters,
+)
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData
 from jharnet_monitor.probes.dns import resolve
@@ -62,7 +67,7 @@ class RouterReading:
     """What a router told; it has been running for `uptime` seconds at least."""
 
     uptime: float
-    counters: Counters
+    counters: InterfaceCounters
 
 
 class Router:
@@ -166,26 +171,26 @@ def _told(answer: Mapping[str, Any], index: str, moment: float) -> RouterReading
         value = answer.get(oid)
         return value if type(value) is int and value >= 0 else None
 
-    def way(columns: tuple[str, ...]) -> Way | None:
+    def way(columns: tuple[str, ...]) -> InterfaceCount | None:
         octets, *packets = (number(f"{column}.{index}") for column in columns)
         if octets is None:
             return None
         one, *others = packets
-        return Way(octets, None if one is None else one + sum(filter(None, others)))
+        return InterfaceCount(octets, None if one is None else one + sum(filter(None, others)))
 
     ticks = number(_SYS_UPTIME)
     wide, narrow = (way(_WIDE_IN), way(_WIDE_OUT)), (way(_NARROW_IN), way(_NARROW_OUT))
     counted = narrow if None in wide else wide
-    inward, outward = counted
-    if ticks is None or inward is None or outward is None:
+    inbound, outbound = counted
+    if ticks is None or inbound is None or outbound is None:
         raise ValueError("tells no uptime, or counts no octets of this interface")
     uptimes = (ticks / TICKS_PER_SECOND, (number(_HOST_UPTIME) or 0) / TICKS_PER_SECOND)
-    counters = Counters(
+    counters = InterfaceCounters(
         at=moment,
         ticks=ticks,
-        inward=inward,
-        outward=outward,
-        bits=WIDE if counted is wide else 32,
+        inbound=inbound,
+        outbound=outbound,
+        bits=COUNTER64 if counted is wide else 32,
         header=FRAMING_BYTES.get(number(f"{_TYPE}.{index}") or 0, 0),
         speed=_speed(number(f"{_SPEED}.{index}"), number(f"{_HIGH_SPEED}.{index}")),
         discontinuity=number(f"{_DISCONTINUITY}.{index}") or 0,

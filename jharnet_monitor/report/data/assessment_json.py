@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 from jharnet_monitor.judge.line.assess import Assessment
-from jharnet_monitor.judge.line.capacity import Need
-from jharnet_monitor.judge.line.traffic import proven
+from jharnet_monitor.judge.line.need import Need
+from jharnet_monitor.judge.line.traffic import is_sufficient
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import Direction
 
@@ -41,7 +41,7 @@ def judged(assessment: Assessment) -> dict[str, Any]:
             "unreachable": rounded(line.unexplained),
         },
         "other": {
-            direction: interval(one if proven(one) else None)
+            direction: interval(one if is_sufficient(one) else None)
             for direction, one in zip(Direction, line.other, strict=True)
         },
         "need": {

@@ -10,8 +10,8 @@ import numpy as np
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.statistics import intervals as stats
-from jharnet_monitor.judge.statistics.intervals import Days, Interval
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 from jharnet_monitor.report.data.aggregate import by_day
 from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Summary
 
@@ -46,14 +46,14 @@ def grade_change(office: OfficeSummary, zone: ZoneInfo) -> Interval | None:
     if office.before is None:
         return None
     then, now = (_grades(one, zone) for one in (office.before.conference, office.conference))
-    return stats.change(then, now)
+    return intervals.change(then, now)
 
 
 def speed_change(office: OfficeSummary) -> Interval | None:
     """By how much the mean rate towards the office changed, in bit/s; None without tests."""
     if office.before is None or office.before.down.quiet is not office.down.quiet:
         return None  # what the line carries, against what an office's own use left of it
-    return stats.change(_days(office.before.down.days), _days(office.down.days))
+    return intervals.change(_days(office.before.down.days), _days(office.down.days))
 
 
 def verdict(change: Interval | None) -> str:
@@ -79,12 +79,12 @@ def said(change: Interval | None, form: formats.ChangeFormat, words: Words) -> s
     return words("report.changes.said", word=word, value=value, low=low, high=high, unit=unit)
 
 
-def _grades(conference: Conference, zone: ZoneInfo) -> Days:
+def _grades(conference: Conference, zone: ZoneInfo) -> DailySamples:
     return _days(by_day(conference.grades, zone))
 
 
-def _days(days: Iterable[Sequence[float]]) -> Days:
-    return Days(tuple(np.asarray(day, dtype=np.float64) for day in days if day))
+def _days(days: Iterable[Sequence[float]]) -> DailySamples:
+    return DailySamples(tuple(np.asarray(day, dtype=np.float64) for day in days if day))
 
 
 def _grade_means(office: OfficeSummary) -> tuple[float | None, float | None]:

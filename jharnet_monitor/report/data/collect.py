@@ -14,12 +14,13 @@ import numpy as np
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.line.assess import Seen, assess, contracts
-from jharnet_monitor.judge.line.traffic import Traffic, other
-from jharnet_monitor.judge.outages.availability import account
+from jharnet_monitor.judge.line.assess import LineEvidence, assess
+from jharnet_monitor.judge.line.contract import contracted_rates
+from jharnet_monitor.judge.line.traffic import TrafficReadings, other_traffic
+from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.judge.statistics import intervals as stats
-from jharnet_monitor.judge.statistics.intervals import Days
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import DailySamples
 from jharnet_monitor.model import Direction, Measurement, Outcome, Route
 from jharnet_monitor.report.data.aggregate import (
     by_day,
@@ -104,7 +105,7 @@ class Collector:
         self._calls: list[Measurement] = []
         self._tests: list[Measurement] = []
         self._internet: list[SpeedTest] = []
-        self._traffic = Traffic()
+        self._traffic = TrafficReadings()
 
     def see(self, extent: Extent | None) -> None:
         """Count runs of the period that are not read one by one."""
@@ -168,14 +169,14 @@ class Collector:
     def summary(self, spans: Sequence[Span], history: Sequence[TrendPoint]) -> OfficeSummary:
         """The office over the period; `spans` are its states, `history` earlier periods."""
         share = self.config.thresholds.delivered
-        down, up = contracts(self.office)
+        down, up = contracted_rates(self.office)
         tests = self._speed_tests()
         line, quiet = of_the_line(tests, self.config.district)
         held = clipped(spans, self.period.start, self.until)
         return OfficeSummary(
             office=self.office,
             conference=conference(self._calls, self.config.district),
-            account=account(held, self.period.start, self.until),
+            state_times=state_times(held, self.period.start, self.until),
             outages=tuple(outages(self.office.id, held, self.until)),
             down=speed(self._by_day(line, Direction.DOWN), down, share, quiet=quiet),
             up=speed(self._by_day(line, Direction.UP), up, share, quiet=quiet),
@@ -196,16 +197,16 @@ class Collector:
         """The judgement on the line, by the way that the dossier goes, too."""
         start = datetime.combine(self.judged_from, time(), self._zone)
         known = [(day, tally) for day, tally in sorted(self._latency.items()) if tally.sent]
-        seen = Seen(
-            account=account(clipped(spans, start, self.until), start, self.until),
+        evidence = LineEvidence(
+            state_times=state_times(clipped(spans, start, self.until), start, self.until),
             tests=sorted(self._tests, key=lambda test: test.started_at),
             lost=[tally.sent - tally.received for _, tally in known],
             sent=[tally.sent for _, tally in known],
             minutes=sum(tally.answered for _, tally in known),
             days=len(self._days),
-            other=other(self._traffic, self.config.district, self._stretch()),
+            other=other_traffic(self._traffic, self.config.district, self._stretch()),
         )
-        return judged(assess(self.config, self.office, seen))
+        return judged(assess(self.config, self.office, evidence))
 
     def _stretch(self) -> list[date]:
         """The days over which the line is judged."""
@@ -229,8 +230,8 @@ class Collector:
             return _of_days(found, list(self._daily().values()))
         if found.p50 is None or found.p50 <= self.config.thresholds.rtt:
             return found
-        samples = Days(tuple(np.asarray(tally.p50) for tally in days if tally.p50))
-        return replace(found, median=stats.median(samples))
+        samples = DailySamples(tuple(np.asarray(tally.p50) for tally in days if tally.p50))
+        return replace(found, median=intervals.median(samples))
 
     def _by_day(self, tests: Iterable[SpeedTest], direction: Direction) -> list[list[float]]:
         return by_day(((test.at, test.rate(direction)) for test in tests), self._zone)

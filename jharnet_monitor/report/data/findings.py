@@ -1,6 +1,6 @@
 """Why an office's line falls short, and who has to act.
 
-Claims about the line are those of the judgement (`judge.line.capacity`), as in the dossier. What
+Claims about the line are those of the judgement (`judge.line.verdict`), as in the dossier. What
 the conference tests showed stands beside them: it describes the tests and claims nothing about the
 line.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from jharnet_monitor.config.schema import Config, Thresholds
-from jharnet_monitor.judge.line.capacity import Doubt, Verdict
+from jharnet_monitor.judge.line.verdict import Doubt, LineVerdict
 from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import not_delivered
@@ -48,10 +48,10 @@ class FindingKind(StrEnum):
 
 
 _VERDICTS = {
-    Verdict.UPGRADE: FindingKind.UPGRADE,
-    Verdict.LINE_QUALITY: FindingKind.LOSS,
-    Verdict.POWER: FindingKind.POWER,
-    Verdict.LAN: FindingKind.LAN,
+    LineVerdict.UPGRADE: FindingKind.UPGRADE,
+    LineVerdict.LINE_QUALITY: FindingKind.LOSS,
+    LineVerdict.POWER: FindingKind.POWER,
+    LineVerdict.LAN: FindingKind.LAN,
 }
 _OF_THE_LINE = frozenset(
     {FindingKind.UPGRADE, FindingKind.REPAIR, FindingKind.LINE, FindingKind.LOSS}
@@ -91,10 +91,10 @@ def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:
     """What the judgement on the line says."""
     claims = summary.judged
     for name in claims["verdicts"]:
-        verdict = Verdict(name)
+        verdict = LineVerdict(name)
         if verdict in _VERDICTS:
             yield Finding(_VERDICTS[verdict])
-        elif verdict is Verdict.REPAIR:
+        elif verdict is LineVerdict.REPAIR:
             short = any(not_delivered(claims, config, way) for way in Direction)
             yield Finding(FindingKind.REPAIR if short else FindingKind.LINE)
     doubts = list(claims["doubts"])

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.calendar.windows import office_windows, placed
-from jharnet_monitor.judge.outages.availability import account
+from jharnet_monitor.judge.calendar.windows import office_windows, window_indices
+from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import RETEST, Direction, Outcome, Route
 from jharnet_monitor.report.data.aggregate import clipped, conference, speed
@@ -62,7 +62,7 @@ def history(
             name=period.name,
             start=period.start,
             conference=conference(calls[first:after], config.district),
-            account=account(held, period.start, period.end),
+            state_times=state_times(held, period.start, period.end),
             down=speed(days, contracted, config.thresholds.delivered, quiet=quiet),
         )
 
@@ -90,7 +90,7 @@ class _DownloadRates:
         at = np.array([moment for moment, _ in found], dtype=np.int64)
         days = (bounds[1].date() - bounds[0].date()).days
         stretch = [bounds[0].date() + timedelta(days=n) for n in range(days)]
-        inside = placed(at, office_windows(config.district, stretch)) >= 0
+        inside = window_indices(at, office_windows(config.district, stretch)) >= 0
         return cls(at, np.array([rate for _, rate in found], dtype=np.float64), inside)
 
     def of(self, period: Period) -> tuple[list[list[float]], bool]:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.outages.availability import Account
+from jharnet_monitor.judge.outages.availability import StateTimes
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import Direction, OfficeState
@@ -137,7 +137,7 @@ class TrendPoint:
     name: str
     start: datetime
     conference: Conference
-    account: Account
+    state_times: StateTimes
     down: Speed
 
 
@@ -146,7 +146,7 @@ class OfficeSummary:
     """One office over the period."""
 
     office: Office
-    account: Account
+    state_times: StateTimes
     conference: Conference = Conference()
     outages: tuple[Outage, ...] = ()
     down: Speed = Speed()
@@ -177,7 +177,7 @@ class OfficeSummary:
     @property
     def measured(self) -> bool:
         """Whether anything at all was measured."""
-        known = self.account.availability is not None
+        known = self.state_times.availability is not None
         return known or self.latency.minutes > 0 or self.conference.tests + self.down.tests > 0
 
 

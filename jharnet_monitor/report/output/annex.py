@@ -49,7 +49,7 @@ def _speed_columns(name: str, of: Callable[[OfficeSummary], Speed]) -> dict[str,
 
 
 def _seconds_in(state: OfficeState) -> _Getter:
-    return lambda office: office.account.of(state).total_seconds()
+    return lambda office: office.state_times.of(state).total_seconds()
 
 
 _OFFICE: dict[str, _Getter] = {
@@ -63,9 +63,9 @@ _OFFICE: dict[str, _Getter] = {
     "limited_by": lambda office: office.conference.limited_by,
     "cause": lambda office: office.conference.cause,
     "grade_before": lambda office: office.before.conference.grade if office.before else None,
-    "availability": lambda office: office.account.availability,
-    "availability_without_power": lambda office: office.account.availability_without_power,
-    "coverage": lambda office: office.account.coverage,
+    "availability": lambda office: office.state_times.availability,
+    "availability_without_power": lambda office: office.state_times.availability_without_power,
+    "coverage": lambda office: office.state_times.coverage,
     **{f"seconds_{state}": _seconds_in(state) for state in OfficeState},
     **_speed_columns("down", lambda office: office.down),
     **_speed_columns("up", lambda office: office.up),

@@ -10,7 +10,7 @@ from jharnet_monitor.config.case import LetterSettings
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.conference.drill import held, mark
-from jharnet_monitor.judge.line.capacity import Verdict
+from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report.data.changes import changes
 from jharnet_monitor.report.data.summary import Summary
@@ -85,7 +85,7 @@ def _directive(
     wanting = {
         one.summary.office.id: one.summary.judged
         for one in judged
-        if Verdict.UPGRADE in one.summary.judged["verdicts"]
+        if LineVerdict.UPGRADE in one.summary.judged["verdicts"]
     }
     speed = words("report.directive.no_upgrade") + " " if summary.measurements else ""
     if wanting:

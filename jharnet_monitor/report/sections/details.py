@@ -142,7 +142,7 @@ def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
     quiet = [
         formats.office_name(office.office, words)
         for office in summary.offices
-        if not office.outages and office.account.availability is not None
+        if not office.outages and office.state_times.availability is not None
     ]
     return {
         "head": [
@@ -178,7 +178,7 @@ def _outage_cell(office: OfficeSummary, state: OfficeState, words: Words) -> str
 
 def availability(office: OfficeSummary, words: Words) -> list[str]:
     """The availability, that without power cuts, and its bounds."""
-    account = office.account
+    account = office.state_times
     without = account.availability_without_power
     if account.availability is None or without is None or account.bounds is None:
         return [words("not_measured")] * 3
@@ -217,11 +217,11 @@ def trend(summary: Summary, words: Words) -> dict[str, Any] | None:
 
 def _now(office: OfficeSummary, summary: Summary) -> TrendPoint:
     period = summary.period
-    return TrendPoint(period.name, period.start, office.conference, office.account, office.down)
+    return TrendPoint(period.name, period.start, office.conference, office.state_times, office.down)
 
 
 def _point(point: TrendPoint) -> dict[str, Any]:
-    ratio, available = point.down.ratio, point.account.availability
+    ratio, available = point.down.ratio, point.state_times.availability
     return {
         "grade": point.conference.grade,
         "speed": None if ratio is None else round(min(ratio, 1.0), 4),

@@ -219,7 +219,7 @@ def tests_text(conference: Conference, words: Words) -> str:
 
 def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
     """The availability, and for how much of the time it speaks."""
-    account = office.account
+    account = office.state_times
     if account.availability is None or account.coverage is None:
         return {"availability": words("not_measured"), "covers": ""}
     return {

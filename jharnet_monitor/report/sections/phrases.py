@@ -9,8 +9,8 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.schema import Thresholds
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.line.assess import promised
-from jharnet_monitor.judge.line.capacity import Verdict
+from jharnet_monitor.judge.line.contract import promised_availability
+from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.model import Direction
 
 Claim = Mapping[str, Any]
@@ -106,8 +106,8 @@ def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
     way = _deciding(claims, config, verdict)
     delivered = claims["delivered"][way]
     contracted = delivered["contracted"]
-    mark = config.thresholds.loss if verdict == Verdict.LINE_QUALITY else None
-    state = {Verdict.POWER: "power_down", Verdict.LAN: "lan_down"}.get(verdict, "link_down")
+    mark = config.thresholds.loss if verdict == LineVerdict.LINE_QUALITY else None
+    state = {LineVerdict.POWER: "power_down", LineVerdict.LAN: "lan_down"}.get(verdict, "link_down")
     return words(
         f"capacity.reason.{kind_of_reason(claims, config)}",
         contracted=words("not_measured") if contracted is None else formats.rate(contracted),
@@ -118,7 +118,7 @@ def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
         if mark is None
         else formats.share(mark),
         share=formats.share(claims["down"][state] or 0.0),
-        promised=formats.share_floor(promised(config, office)),
+        promised=formats.share_floor(promised_availability(config, office)),
         loss=interval(claims["loss"], formats.share, words),
         doubt=doubt(claims, config, words),
     )
@@ -129,9 +129,9 @@ def kind_of_reason(claims: Claim, config: Config) -> str:
     verdict = str(claims["verdict"])
     way = _deciding(claims, config, verdict)
     delivered = claims["delivered"][way]
-    if verdict == Verdict.UPGRADE and claims["slab"] is None:
+    if verdict == LineVerdict.UPGRADE and claims["slab"] is None:
         return "upgrade_beyond"
-    if verdict == Verdict.REPAIR and not falls_short(delivered, config):
+    if verdict == LineVerdict.REPAIR and not falls_short(delivered, config):
         return "repair_need" if withheld(claims, way) else "repair_down"
     return verdict
 
@@ -199,12 +199,12 @@ def _deciding(claims: Claim, config: Config, verdict: str) -> Direction:
     def shortness(way: Direction) -> tuple[bool, float]:
         one = claims["delivered"][way]
         if one["value"] is None or not one["contracted"]:
-            return False, 0.0 if verdict == Verdict.NOT_ENOUGH_EVIDENCE else 2.0
-        if verdict == Verdict.UPGRADE:
+            return False, 0.0 if verdict == LineVerdict.NOT_ENOUGH_EVIDENCE else 2.0
+        if verdict == LineVerdict.UPGRADE:
             need = claims["need"][way]
             below = one["high"] is not None and one["high"] < need["low"] > one["contracted"]
             return not below, float(one["value"] / need["value"])
-        short = verdict == Verdict.REPAIR and not_delivered(claims, config, way)
+        short = verdict == LineVerdict.REPAIR and not_delivered(claims, config, way)
         return not short, float(one["value"] / one["contracted"])
 
     return min(Direction, key=shortness)

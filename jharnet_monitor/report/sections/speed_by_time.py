@@ -7,9 +7,9 @@ from typing import Any
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.line.assess import contracts
-from jharnet_monitor.judge.line.by_time_of_day import Delivered, RateTest, Slot, by_slot
-from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES
+from jharnet_monitor.judge.line.by_time_of_day import RateTest, SlotRates, TimeSlot, by_slot
+from jharnet_monitor.judge.line.contract import contracted_rates
+from jharnet_monitor.judge.statistics.intervals import MIN_P5_DAYS, MIN_P5_SAMPLES
 from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.assessment_json import interval as claim
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
@@ -25,8 +25,8 @@ def slots(summary: Summary, words: Words) -> dict[str, Any]:
         "note": words(
             "report.slots.note",
             delivered=formats.share_whole(marks.delivered),
-            samples=P5_SAMPLES,
-            days=P5_DAYS,
+            samples=MIN_P5_SAMPLES,
+            days=MIN_P5_DAYS,
         ),
         "head": [
             words("report.head.block"),
@@ -45,7 +45,9 @@ def slots(summary: Summary, words: Words) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def delivered(office: OfficeSummary, summary: Summary) -> dict[Direction, dict[Slot, Delivered]]:
+def delivered(
+    office: OfficeSummary, summary: Summary
+) -> dict[Direction, dict[TimeSlot, SlotRates]]:
     """What the tests of the period come to, by direction and slot."""
     config = summary.config
     return {
@@ -59,7 +61,7 @@ def delivered(office: OfficeSummary, summary: Summary) -> dict[Direction, dict[S
             contracted,
             config.thresholds.delivered,
         )
-        for direction, contracted in zip(Direction, contracts(office.office), strict=True)
+        for direction, contracted in zip(Direction, contracted_rates(office.office), strict=True)
     }
 
 
@@ -69,13 +71,13 @@ def _rows(office: OfficeSummary, summary: Summary, words: Words) -> list[dict[st
         {
             "office": formats.office_name(office.office, words) if way is Direction.DOWN else "",
             "way": words(f"report.way.{way}"),
-            "cells": [_cell(found[way].get(slot), words) for slot in Slot],
+            "cells": [_cell(found[way].get(slot), words) for slot in TimeSlot],
         }
         for way in Direction
     ]
 
 
-def _cell(one: Delivered | None, words: Words) -> list[str]:
+def _cell(one: SlotRates | None, words: Words) -> list[str]:
     """Median, 5 % quantile where there are tests enough for it, share below the mark."""
     if one is None:
         return [words("not_measured")]

@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
-from jharnet_monitor.judge.conference.video import Frame, frames_per_second, freezes, shown
+from jharnet_monitor.judge.conference.video import (
+    Frame,
+    detect_freezes,
+    frames_per_second,
+    render_times,
+)
 from jharnet_monitor.judge.conference.voice import burst_ratio
 from jharnet_monitor.profiles import RUNGS
 from jharnet_monitor.rtc.receive.arrivals import ENDS, KEY, REPEATED, STARTS, Arrivals
@@ -177,12 +182,12 @@ def _picture(video: Arrivals, sent: Sent, sound: Sound, path: Path) -> dict[str,
         return result
     rung = range(sent.video_rung, sent.video_packets)
     frames = frames_of(video, slots, rung)
-    times = shown(frames, path.delay)
+    times = render_times(frames, path.delay)
     begun = _begun(video, here)
     start, end = begun + settle, begun + sent.seconds
-    still = freezes(times, start, end)
+    still = detect_freezes(times, start, end)
     lucks = [
-        freezes(shown(frames_of(video, left, rung, at), path.delay), start, end)
+        detect_freezes(render_times(frames_of(video, left, rung, at), path.delay), start, end)
         for left, at in redrawn(video, slots, rung, path, sent.seconds)
     ]
     still = mean(lucks) if lucks else still

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import groupby
 
-from jharnet_monitor.judge.conference.chromium_model import made_up
+from jharnet_monitor.judge.conference.chromium_model import concealed_packets
 from jharnet_monitor.profiles import AUDIO_FRAMES_PER_SECOND
 from jharnet_monitor.rtc.receive.arrivals import Arrivals
 
@@ -70,7 +70,7 @@ def heard(audio: Arrivals, first: int, packets: int, window: int) -> Sound:
     transits.sort()
     return Sound(
         lost=[not here for here in present],
-        concealed=round(made_up(_gaps(in_time))),
+        concealed=round(concealed_packets(_gaps(in_time))),
         play_out=sum(play_outs) / len(play_outs) if play_outs else _LEAST,
         jitter=jitter if transits else None,
         pdv=transits[int(0.95 * (len(transits) - 1))] - transits[0] if transits else None,

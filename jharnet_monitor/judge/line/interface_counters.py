@@ -1,0 +1,111 @@
+"""Rates from two readings of a router interface's counters (IF-MIB), or why there are none. Pure.
+
+Counters restart with the router, a 32-bit octet counter also wraps every 34 s on a full 1 Gbit/s
+line (RFC 2863, section 3.1.6), and both can be cleared by hand. A rate is given only if it is
+certain what happened between the readings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+TICKS_MODULUS, TICKS_PER_SECOND = 1 << 32, 100
+"""sysUpTime (RFC 3418) counts hundredths of a second in 32 bits and wraps after 497 days."""
+CLOCK_TOLERANCE_SECONDS, CLOCK_TOLERANCE_SHARE = 3.0, 0.02
+"""Longest delay of an SNMP request, and largest error of a router's clock. If the clocks differ by
+more, the router has restarted."""
+COUNTER64 = 64
+"""Bits of the counters that do not wrap in practice (ifHCInOctets and others)."""
+
+
+class NoRate(StrEnum):
+    """Why two readings give no rate."""
+
+    RESTARTED = "restarted"
+    """The router restarted, or its counters were reset, between the readings."""
+    AMBIGUOUS = "ambiguous"
+    """A 32-bit counter may have wrapped more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceCount:
+    """Counts of one direction since the counters' start; `packets` is None if not available."""
+
+    octets: int
+    packets: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceCounters:
+    """One reading of an interface's counters.
+
+    `at` is its time in seconds of our monotonic clock, `ticks` the router's sysUpTime. `inbound` is
+    from the line into the router. Octets include `header` bytes of framing per packet. `speed`
+    (ifSpeed) is in bit/s; `discontinuity` is ifCounterDiscontinuityTime.
+    """
+
+    at: float
+    ticks: int
+    inbound: InterfaceCount
+    outbound: InterfaceCount
+    bits: int = COUNTER64
+    header: int = 0
+    speed: float | None = None
+    discontinuity: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceRates:
+    """Mean rates in bit/s over `seconds` of the router's own clock."""
+
+    seconds: float
+    inbound: float
+    outbound: float
+
+
+def rates_between(before: InterfaceCounters, after: InterfaceCounters) -> InterfaceRates | NoRate:
+    """The rates between two readings; framing is subtracted if packets are counted.
+
+    >>> count = InterfaceCount
+    >>> early = InterfaceCounters(at=0.0, ticks=100, inbound=count(1000), outbound=count(0))
+    >>> late = InterfaceCounters(at=10.0, ticks=1100, inbound=count(6000), outbound=count(2500))
+    >>> rates_between(early, late)
+    InterfaceRates(seconds=10.0, inbound=4000.0, outbound=2000.0)
+    >>> rates_between(late, early)
+    <NoRate.RESTARTED: 'restarted'>
+    """
+    elapsed = after.at - before.at
+    seconds = (after.ticks - before.ticks) % TICKS_MODULUS / TICKS_PER_SECOND
+    tolerance = CLOCK_TOLERANCE_SECONDS + CLOCK_TOLERANCE_SHARE * elapsed
+    if seconds == 0 or abs(seconds - elapsed) > tolerance or _discontinuous(before, after):
+        return NoRate.RESTARTED
+    can_wrap_twice = after.speed is None or after.speed * seconds / 8 >= 1 << after.bits
+    if after.bits < COUNTER64 and can_wrap_twice:
+        return NoRate.AMBIGUOUS
+    inbound = _octets(before.inbound, after.inbound, after)
+    outbound = _octets(before.outbound, after.outbound, after)
+    return InterfaceRates(seconds, inbound * 8 / seconds, outbound * 8 / seconds)
+
+
+def _discontinuous(before: InterfaceCounters, after: InterfaceCounters) -> bool:
+    """Whether the counters were reset; a 32-bit counter can also wrap, so a decrease proves
+    nothing.
+    """
+    if (before.bits, before.discontinuity) != (after.bits, after.discontinuity):
+        return True
+    decreased = (
+        after.inbound.octets < before.inbound.octets
+        or after.outbound.octets < before.outbound.octets
+    )
+    return after.bits == COUNTER64 and decreased
+
+
+def _octets(before: InterfaceCount, after: InterfaceCount, counters: InterfaceCounters) -> int:
+    """Octets of one direction between the readings, allowing for a wrap of the counter."""
+    modulus = 1 << counters.bits
+    octets = (after.octets - before.octets) % modulus
+    if before.packets is None or after.packets is None:
+        return octets
+    packets = (after.packets - before.packets) % modulus
+    return max(0, octets - packets * counters.header)

@@ -1,0 +1,102 @@
+"""The rate that an office needs, by the district's policy and its measured traffic. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jharnet_monitor.judge.line.traffic import IntervalPair, is_sufficient
+from jharnet_monitor.judge.statistics.intervals import Interval
+
+CENSORED = 0.95
+"""Traffic of at least this share of what the line delivers was limited by the line: the need is
+then a lower bound ("at least")."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedPolicy:
+    """What an office needs by the district's policy; rates in bit/s in each direction.
+
+    `other` is the assumed 95th percentile of all other traffic, used if no counter measured it.
+    """
+
+    conferences: int
+    video: float
+    audio: float
+    overhead: float
+    """Share added to video and audio for packet headers."""
+    other: float
+    seats: int
+    per_seat: float
+    services: float
+    utilisation: float
+    """Highest planned utilisation of the line, as a ratio."""
+
+    @property
+    def media(self) -> float:
+        """The rate that the conferences need."""
+        return self.conferences * (self.video + self.audio) * (1 + self.overhead)
+
+    def need(self, other: float | None = None) -> float:
+        """The rate that the line must have: all traffic, divided by the planned utilisation.
+
+        `other` is the measured other traffic in bit/s; None for the assumption.
+
+        >>> round(NeedPolicy(1, 1.5e6, 80e3, 0.15, 500e3, 10, 50e3, 100e3, 0.7).need())
+        4167143
+        """
+        beside = self.other if other is None else other
+        load = self.media + beside + self.seats * self.per_seat + self.services
+        return load / self.utilisation
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one direction of a line must carry, in bit/s.
+
+    If other traffic was measured (`measured`), `low` and `high` are the 95 % interval; otherwise
+    the need is an assumption without an interval.
+    """
+
+    value: float
+    low: float
+    high: float
+    measured: bool = False
+    at_least: bool = False
+    """The traffic filled the line and was limited by it: the need may be larger."""
+
+
+def needs_of(other: IntervalPair, delivered: IntervalPair, policy: NeedPolicy) -> tuple[Need, Need]:
+    """The need towards the office and from it.
+
+    It follows from the measured `other` traffic if that is sufficient, else from the policy's
+    assumption. `delivered` are the rates that the line delivers.
+    """
+    down, up = (
+        _need(traffic, rate, policy) for traffic, rate in zip(other, delivered, strict=True)
+    )
+    return down, up
+
+
+def _need(other: Interval | None, delivered: Interval | None, policy: NeedPolicy) -> Need:
+    if other is None or other.low is None or other.high is None or not is_sufficient(other):
+        assumed = policy.need()
+        return Need(assumed, assumed, assumed)
+    censored = delivered is not None and other.value >= CENSORED * delivered.value
+    return Need(
+        value=policy.need(other.value),
+        low=policy.need(other.low),
+        high=math.inf if censored else policy.need(other.high),
+        measured=True,
+        at_least=censored,
+    )
+
+
+def next_slab(need: float, tariff: Sequence[float]) -> float | None:
+    """The smallest speed of the tariff that meets the need; None if there is none.
+
+    >>> next_slab(4.2e6, (2e6, 4e6, 8e6)), next_slab(9e6, (2e6, 4e6, 8e6))
+    (8000000.0, None)
+    """
+    return min((slab for slab in tariff if slab >= need), default=None)
