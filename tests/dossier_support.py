@@ -21,7 +21,7 @@ from jharnet_monitor.dossier.build import build, sums
 from jharnet_monitor.judge.calendar.period import Period, between
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import Store
-from jharnet_monitor.store.chain import GENESIS, Part, chunk_text, link
+from jharnet_monitor.store.chain import GENESIS, SealedPart, chunk_text, link
 from tests import made_up
 from tests.bench.report import fill
 from tests.made_up_week import WEEK, ZONE
@@ -175,7 +175,9 @@ class Forger:
             if name != "manifest.json"
         }
 
-    def _reseal(self, entry: Any, links: list[sealed.Sealed], parts: list[dict[str, Part]]) -> None:
+    def _reseal(
+        self, entry: Any, links: list[sealed.Sealed], parts: list[dict[str, SealedPart]]
+    ) -> None:
         path, kind = entry["path"], entry["kind"]
         table = form.read(self.files[path], kind)
         self.files[path.replace(".csv", ".parquet")] = raw.parquet(form.typed(table))
@@ -185,7 +187,7 @@ class Forger:
             part = links[number].held(kind)
             if part.records:
                 held = b"".join(lines[row : row + part.records])
-                parts[number][kind] = Part(part.records, hashlib.sha256(held).hexdigest())
+                parts[number][kind] = SealedPart(part.records, hashlib.sha256(held).hexdigest())
                 row += part.records
 
     def _remail(self, before: list[str], after: list[str]) -> None:

@@ -30,7 +30,7 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar.period import between
-from jharnet_monitor.store.export import Row
+from jharnet_monitor.store.export import ExportRow
 from tests import made_up
 from tests.dossier_support import MADE_AT, Filed, Forger, filed
 from tests.made_up_week import ZONE
@@ -267,7 +267,7 @@ def test_any_text_comes_back_out_of_a_csv_cell() -> None:
     """Quotes, commas, line ends, empty texts and nulls give the sealed line again."""
     odd = ('a"b', "c,d", "e\nf", "", None, "कार्यालय", "g\\h")
     for text in odd:
-        row = Row((text, 1, 2, "x", 3))
+        row = ExportRow((text, 1, 2, "x", 3))
         content = form.csv_head("windows", ()) + "".join(form.csv_lines([row], ()))
         line = form.lines(form.read(content.encode(), "windows"), "windows").to_pylist()[0]
         assert json.loads(line) == [text, 1, 2, "x", 3]

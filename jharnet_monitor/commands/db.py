@@ -18,7 +18,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.store import Store, StoreError
-from jharnet_monitor.store.chain import GENESIS, Link
+from jharnet_monitor.store.chain import GENESIS, ChainLink
 from jharnet_monitor.store.retention import cutoff
 
 app = typer.Typer(
@@ -67,8 +67,8 @@ def verify(
         raise typer.Exit(1)
 
 
-def _recompute(store: Store) -> tuple[list[Link], list[str]]:
-    links: list[Link] = []
+def _recompute(store: Store) -> tuple[list[ChainLink], list[str]]:
+    links: list[ChainLink] = []
     problems: list[str] = []
     total = len(store.chain.links())
     for one, found in track(
@@ -79,7 +79,9 @@ def _recompute(store: Store) -> tuple[list[Link], list[str]]:
     return links, problems
 
 
-def _in_words(links: list[Link], records: int, held: list[Link], problems: list[str]) -> str:
+def _in_words(
+    links: list[ChainLink], records: int, held: list[ChainLink], problems: list[str]
+) -> str:
     if not links:
         return "nothing is sealed yet: the first hour is sealed when it is over"
     if problems:

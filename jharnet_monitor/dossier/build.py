@@ -23,7 +23,7 @@ from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.report.output.files import replacing
 from jharnet_monitor.store import Store
-from jharnet_monitor.store.chain import Link
+from jharnet_monitor.store.chain import ChainLink
 
 Told = Callable[[str], None]
 FORMAT = 1
@@ -72,7 +72,7 @@ def _write(
     scratch: Path,
     now: datetime,
     tell: Told,
-    links: list[Link],
+    links: list[ChainLink],
     span: range,
 ) -> dict[str, Any]:
     writer = Writer(scratch, now)

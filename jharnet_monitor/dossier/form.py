@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from jharnet_monitor.store.export import Row
-from jharnet_monitor.store.records import FIELDS
+from jharnet_monitor.store.export import ExportRow
+from jharnet_monitor.store.records import EVENT_TABLES, FIELDS
 
-DIARY = ("transitions", "events", "windows", "drills")
+EVENT_KINDS = tuple(table.name for table in EVENT_TABLES)
 INTEGERS = frozenset(
     {"started_at", "recorded_at", "at", "until", "number", "supersedes", "begin", "end"}
 )
@@ -34,7 +34,7 @@ class FormError(Exception):
 
 def fields(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Plain and JSON columns of a kind, without the values of a measurement."""
-    if kind in DIARY:
+    if kind in EVENT_KINDS:
         return FIELDS[kind]
     return FIELDS["measurements"][0], ("conditions",)
 
@@ -50,7 +50,7 @@ def csv_head(kind: str, quantities: Sequence[str]) -> str:
     return ",".join(columns(kind, quantities)) + "\n"
 
 
-def csv_lines(rows: Iterable[Row], quantities: Sequence[str]) -> Iterator[str]:
+def csv_lines(rows: Iterable[ExportRow], quantities: Sequence[str]) -> Iterator[str]:
     """A line a record."""
     wanted = tuple(quantities)
     cached = lru_cache(maxsize=20_000, typed=True)(_cell)
@@ -127,7 +127,7 @@ def lines(table: pa.Table, kind: str) -> pa.LargeStringArray:
         for name in plain
     ]
     parts += [table[name] for name in texts]
-    if kind not in DIARY:
+    if kind not in EVENT_KINDS:
         quantities = table.column_names[len(plain) + len(texts) :]
         parts += list(_values(table, quantities))
     body = pc.binary_join_element_wise(*map(_large, parts), _text(","))

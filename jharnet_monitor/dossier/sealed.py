@@ -19,7 +19,7 @@ import pyarrow as pa
 from jharnet_monitor.dossier.archive import ArchiveError
 from jharnet_monitor.dossier.form import lines
 from jharnet_monitor.model import format_utc, parse_utc
-from jharnet_monitor.store.chain import GENESIS, SETTLE_MS, Link, Part, link
+from jharnet_monitor.store.chain import GENESIS, SETTLE_MS, ChainLink, SealedPart, link
 
 HINDSIGHT = timedelta(days=7)
 """What agents hand in later than this after the period is no evidence in it any more."""
@@ -37,16 +37,16 @@ class Sealed:
     pruned: tuple[str, ...] = ()
 
     @property
-    def parts(self) -> dict[str, Part]:
+    def parts(self) -> dict[str, SealedPart]:
         """The parts by kind."""
-        return {kind: Part(**part) for kind, part in json.loads(self.chunk)["parts"].items()}
+        return {kind: SealedPart(**part) for kind, part in json.loads(self.chunk)["parts"].items()}
 
-    def held(self, kind: str) -> Part:
+    def held(self, kind: str) -> SealedPart:
         """The part of a kind that must be enclosed."""
-        return Part(0, "") if kind in self.pruned else self.parts.get(kind, Part(0, ""))
+        return SealedPart(0, "") if kind in self.pruned else self.parts.get(kind, SealedPart(0, ""))
 
 
-def written(links: Sequence[Link]) -> bytes:
+def written(links: Sequence[ChainLink]) -> bytes:
     """The chain as a file: a line of JSON a link."""
     rows = (
         {"begin": format_utc(one.begin), "chunk": one.chunk, "root": one.root,

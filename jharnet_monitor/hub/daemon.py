@@ -126,8 +126,8 @@ class Hub(AgentEvents):
         A counter that came back a little lower than it was last scraped would look to Prometheus
         like a reset, and all of it like new; starting at 0 is a reset that it reads rightly.
         """
-        kept: Any = await asyncio.to_thread(self.store.recall, "counters")
-        await asyncio.to_thread(self.store.remember, "counters", None)
+        kept: Any = await asyncio.to_thread(self.store.get_value, "counters")
+        await asyncio.to_thread(self.store.set_value, "counters", None)
         self.live.restore_counters(kept or {})
         for office in self.live.offices.values():
             office.runs.clear()
@@ -150,7 +150,7 @@ class Hub(AgentEvents):
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-        await asyncio.to_thread(self.store.remember, "counters", self.live.counters())
+        await asyncio.to_thread(self.store.set_value, "counters", self.live.counters())
         await asyncio.to_thread(self.store.close)
         log.info("stopped")
 

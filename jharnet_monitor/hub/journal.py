@@ -51,11 +51,11 @@ class Journal:
         now = self._clock.monotonic()
         if self._beaten is None or now - self._beaten >= BEAT_SECONDS:
             self._beaten = now
-            await self._guarded(self._store.remember, _BEAT, format_utc(self._clock.now()))
+            await self._guarded(self._store.set_value, _BEAT, format_utc(self._clock.now()))
 
     async def started(self, offices: list[str]) -> None:
         """Note the start, and since when nobody watched: nothing is known of that time."""
-        beat = await asyncio.to_thread(self._store.recall, _BEAT)
+        beat = await asyncio.to_thread(self._store.get_value, _BEAT)
         now = self._clock.now()
         if beat is not None:
             stopped = min(parse_utc(beat), now)

@@ -30,7 +30,7 @@ from jharnet_monitor.judge.outages.state import AgentPresence
 from jharnet_monitor.judge.outages.timeline import Span, reconstruct
 from jharnet_monitor.live import PastOutage
 from jharnet_monitor.model import Measurement, OfficeState
-from jharnet_monitor.store import Event, Store, Transition, Window
+from jharnet_monitor.store import LoggedEvent, Store, Transition, Window
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def _planned(windows: Sequence[Window]) -> Iterator[Maintenance]:
         yield Maintenance(until, False)
 
 
-def _fact(event: Event) -> Iterator[Fact]:
+def _fact(event: LoggedEvent) -> Iterator[Fact]:
     data = event.data
     match event.kind:
         case "reached":

@@ -97,7 +97,7 @@ class ReportScheduler:
         if self._make_again is not None and now < self._make_again and not eager:
             return
         for period in await asyncio.to_thread(self._due, now):
-            if await asyncio.to_thread(self._store.recall, _mark(period)) is not None:
+            if await asyncio.to_thread(self._store.get_value, _mark(period)) is not None:
                 continue
             try:
                 await asyncio.to_thread(self.prepare, period)
@@ -110,10 +110,10 @@ class ReportScheduler:
 
     def _due(self, now: datetime) -> list[Period]:
         """The weeks that are due; nothing is from before the first time this was asked."""
-        since = self._store.recall(_SINCE)
+        since = self._store.get_value(_SINCE)
         if since is None:
             since = format_utc(now)
-            self._store.remember(_SINCE, since)
+            self._store.set_value(_SINCE, since)
         return due_weeks(self._config, parse_utc(str(since)), now)
 
     def prepare(self, period: Period) -> None:
@@ -127,7 +127,7 @@ class ReportScheduler:
             write(made, self._config.report.directory)
         for mailing in mailings:
             self.outbox.put(mailing)
-        self._store.remember(_mark(period), format_utc(self._clock.now()))
+        self._store.set_value(_mark(period), format_utc(self._clock.now()))
         log.info("the report of %s is made", period.name)
 
     def _tell_health(self) -> None:

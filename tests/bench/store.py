@@ -73,7 +73,7 @@ def read_week(store: Store, days: int) -> None:
     """What a weekly report reads: the columns of every office's minutes."""
     until = START + timedelta(days=days)
     for office, _, _ in OFFICES:
-        for _ in store.figures.blocks(office, "latency", until - timedelta(days=7), until):
+        for _ in store.bulk_reader.blocks(office, "latency", until - timedelta(days=7), until):
             pass
 
 

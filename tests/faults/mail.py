@@ -74,7 +74,7 @@ class Run:
         self.host.inbox.clear()
         store = self._store()
         store.migrate()
-        store.remember("reports_since", format_utc(MONDAY - timedelta(days=3)))
+        store.set_value("reports_since", format_utc(MONDAY - timedelta(days=3)))
         store.close()
         again = [self.dice.choice(KINDS) for _ in range(self.kills - 1)]
         done = any(self._live(kind) for kind in (self.kind, *again, "nowhere"))

@@ -32,7 +32,7 @@ from jharnet_monitor.report.data.aggregate import (
 from jharnet_monitor.report.data.assessment_json import judged
 from jharnet_monitor.report.data.summary import Latency, OfficeSummary, Point, SpeedTest
 from jharnet_monitor.store.bulk_reader import Block, Extent, Packets
-from jharnet_monitor.store.retention import Day
+from jharnet_monitor.store.retention import PrunedDay
 
 DOWN, UP = "download_bits_per_second", "upload_bits_per_second"
 LINE = ("jharnet", "trains")
@@ -160,7 +160,7 @@ class Collector:
             seconds, down, up = (block.values[name] for name in ("window_seconds", DOWN, UP))
             self._traffic.add(block.starts, seconds, down, up)
 
-    def add_kept(self, kept: Day) -> None:
+    def add_kept(self, kept: PrunedDay) -> None:
         """Count a day whose minutes were pruned: only how they were spread is left of it."""
         if kept.path == "jharnet":
             self._kept[kept.day] = kept.values
