@@ -94,10 +94,10 @@ def _report(one: Demo) -> Path:
     year, week, _ = datetime.now(UTC).isocalendar()
     argv = [
         sys.executable, "-m", "jharnet_monitor", "report",
-        "--config", str(one.here.config),
+        "--config", str(one.installation.config),
         "--week", f"{year}-W{week:02}",
         "--lang", "hi,en",
-        "--out", str(one.here.reports),
+        "--out", str(one.installation.reports),
         "--json",
     ]  # fmt: skip
     with console.status("writing the report …"):

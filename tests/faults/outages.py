@@ -285,7 +285,7 @@ def main() -> int:
                     time.sleep(CALM_SECONDS)
             if not options.quick:
                 time.sleep(TOLD_SECONDS - CALM_SECONDS)
-        store = Store(f"sqlite:///{one.here.directory}/monitor.db", SystemClock())
+        store = Store(f"sqlite:///{one.installation.directory}/monitor.db", SystemClock())
         rows = judge(district, store, uplink_wrong, cuts)
         store.close()
     return finish("Outages and their causes", rows, options)
