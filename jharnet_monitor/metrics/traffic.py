@@ -1,4 +1,4 @@
-"""What a line carries, by its router's counters: of every office, and of headquarters' uplink."""
+"""Metrics of the traffic on a line by its router's counters, of offices and of the uplink."""
 
 from __future__ import annotations
 
