@@ -181,7 +181,7 @@ def _watches(directory: Path, demo: Demo, tells: str) -> Path:
     targets["targets"] = [tells.removeprefix("http://")]
     [scrape] = config["scrape_configs"]
     scrape["static_configs"][0]["targets"] = [f"{demo.place.hub_address}:{PORT}"]
-    scrape["tls_config"]["ca_file"] = str(demo.here.ca)
+    scrape["tls_config"]["ca_file"] = str(demo.installation.ca)
     file = directory / "prometheus.yml"
     file.write_text(yaml.safe_dump(config), "utf-8")
     rules = directory / "rules"

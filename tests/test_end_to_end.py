@@ -86,7 +86,14 @@ def _until(true: Callable[[], bool], seconds: float) -> bool:
 def _command(one: Demo, *argv: str) -> subprocess.CompletedProcess[str]:
     """A command as a person gives it, on the hub's machine."""
     assert one.place.lab is not None
-    command = [sys.executable, "-m", "jharnet_monitor", *argv, "--config", str(one.here.config)]
+    command = [
+        sys.executable,
+        "-m",
+        "jharnet_monitor",
+        *argv,
+        "--config",
+        str(one.installation.config),
+    ]
     with one.place.popen(
         HEADQUARTERS, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -166,7 +173,7 @@ def test_the_report_shows_the_figures_of_the_api(district: Demo) -> None:
     """The PDF opens, names every office, and has the speeds that the API answers."""
     year, week, _ = datetime.now(UTC).isocalendar()
     arguments = ["report", "--week", f"{year}-W{week:02}", "--lang", "en", "--json"]
-    done = _command(district, *arguments, "--out", str(district.here.reports))
+    done = _command(district, *arguments, "--out", str(district.installation.reports))
     assert done.returncode == 0, done.stderr
     [file] = json.loads(done.stdout)["files"]
     text = "\n".join(page.extract_text() for page in PdfReader(file).pages)
@@ -197,7 +204,7 @@ def test_a_stranger_is_refused_and_nothing_is_handed_in(district: Demo, tmp_path
     command = [
         sys.executable, "-m", "jharnet_monitor", "agent", "--office", "potka",
         "--hub", f"wss://{district.place.hub_address}:9797/agent",
-        "--token-file", str(token), "--ca", str(district.here.ca), "--spool", str(tmp_path),
+        "--token-file", str(token), "--ca", str(district.installation.ca), "--spool", str(tmp_path),
     ]  # fmt: skip
     with district.place.popen("potka", command, stderr=subprocess.PIPE, text=True) as process:
         _, errors = process.communicate(timeout=30)
@@ -214,7 +221,7 @@ def _state(one: Demo, office: str) -> str:
 
 def _findings(one: Demo, office: str, since: datetime) -> list[str]:
     """What outages turned out to be, from the hub's own database."""
-    store = Store(f"sqlite:///{one.here.directory}/monitor.db", SystemClock())
+    store = Store(f"sqlite:///{one.installation.directory}/monitor.db", SystemClock())
     found = store.event_log.transitions(office, since)
     store.close()
     return [t.state.value for t in found if t.supersedes is not None]

@@ -47,7 +47,7 @@ class Door:
                 await asyncio.sleep(0.05)
 
     def events(self, kind: str) -> list[Any]:
-        """What the diary has of the office."""
+        """The events of the office in the event log."""
         soon = self.hub.clock.now()
         return [
             e for e in self.hub.store.event_log.events_before("potka", soon, 50) if e.kind == kind

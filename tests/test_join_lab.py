@@ -61,7 +61,7 @@ async def test_a_browser_steps_down_by_the_hubs_advice(tmp_path: Path) -> None:
         async with chromium(*ARGUMENTS, program=chromium_at(lab, "potka", tmp_path)) as browser:
             page = await browser.new_page(ignore_https_errors=True)
             page.set_default_timeout(20_000)
-            token = one.here.token("potka").read_text().strip()
+            token = one.installation.token("potka").read_text().strip()
             await page.goto(f"https://{one.place.hub_address}:{PORT}/join/potka#t={token}")
             await join(page)
             address = "/api/v1/offices/potka/probes/conference"

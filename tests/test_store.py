@@ -119,7 +119,9 @@ def test_blocks_hold_what_measurements_hold(bench: Bench) -> None:
     loaded = one("l", 9, conditions={"under_load": True})
     bench.store.add([one(f"m{n}", n, values={"sent": n, "received": n - 1.0}) for n in range(1, 9)])
     bench.store.add([loaded, one("e", 3, outcome=Outcome.NO_DATA, values={})])
-    blocks = list(bench.store.figures.blocks("potka", "latency", START, START + timedelta(hours=1)))
+    blocks = list(
+        bench.store.bulk_reader.blocks("potka", "latency", START, START + timedelta(hours=1))
+    )
     assert sorted((b.outcome.value, b.count, bool(b.conditions)) for b in blocks) == [
         ("no_data", 1, False), ("ok", 1, True), ("ok", 8, False),
     ]  # fmt: skip
@@ -141,17 +143,17 @@ def test_packets_are_added_up_by_day_whatever_else_was_measured(bench: Bench) ->
     ])  # fmt: skip
     bounds = [START + timedelta(hours=hour) for hour in range(4)]
     bench.store.add([one("f", 1, office="boram", values=plain)])
-    every = list(bench.store.figures.packets(bounds))
+    every = list(bench.store.bulk_reader.packets(bounds))
     assert [(p.office, p.sent) for p in every[0] if p.office != "potka"] == [("boram", 60.0)]
     first, second, third = ([p for p in found if p.office == "potka"] for found in every)
     found = {part.path: (part.count, part.minutes, part.sent, part.received) for part in first}
     assert found == {"jharnet": (3, 2, 120.0, 114.0), "agent_gateway": (1, 1, 60.0, 57.0)}
     assert [part.sent for part in second] == [60.0] and third == []
-    extents = list(bench.store.figures.extents("potka", "latency", bounds))
+    extents = list(bench.store.bulk_reader.extents("potka", "latency", bounds))
     assert extents[0] is not None and extents[0].count == 4 and extents[2] is None
 
 
-def test_the_diary_keeps_states_and_what_was_learnt_later(bench: Bench) -> None:
+def test_the_event_log_keeps_states_and_what_was_learnt_later(bench: Bench) -> None:
     """The state in force at the start of a period belongs to it; a later finding supersedes."""
     event_log, hour = bench.store.event_log, timedelta(hours=1)
     event_log.add_transition("potka", OfficeState.UP, START, {"router": True})
@@ -186,12 +188,12 @@ def test_windows_events_and_drills_are_found_again(bench: Bench) -> None:
 
 def test_memory_survives_a_restart(bench: Bench) -> None:
     """What was remembered is there for the next process."""
-    bench.store.remember("counters", {"potka": [1, 2]})
-    bench.store.remember("counters", {"potka": [3, 4]})
+    bench.store.set_value("counters", {"potka": [1, 2]})
+    bench.store.set_value("counters", {"potka": [3, 4]})
     bench.store.close()
     again = Store(bench.url, bench.clock)
-    assert again.recall("counters") == {"potka": [3, 4]}
-    assert again.recall("nothing") is None
+    assert again.get_value("counters") == {"potka": [3, 4]}
+    assert again.get_value("nothing") is None
     assert again.size() > 0
     again.close()
 

@@ -43,7 +43,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
 
 def fill(bench: Bench, hours: int = 4) -> None:
-    """Hours of measurements and of everything that the diary holds, sealed."""
+    """Hours of measurements and of everything that the event log holds, sealed."""
     event_log = bench.store.event_log
     for hour in range(hours):
         bench.store.add([one(f"{hour}-{n}", hour * 60 + n) for n in range(5)])
@@ -148,7 +148,7 @@ def test_what_is_slipped_in_afterwards_is_found(bench: Bench) -> None:
         "INSERT INTO measurements SELECT 5, 'x', office, probe, path, started_at, recorded_at, "
         'duration, outcome, cause, bytes_spent, conditions, names, "values" FROM measurements'
     )
-    assert "held 1 records of `latency`, now 2" in bench.store.chain.verify()[0]
+    assert "had 1 records of `latency`, now has 2" in bench.store.chain.verify()[0]
 
 
 def test_clock_steps_tear_no_chain(bench: Bench) -> None:
@@ -218,7 +218,7 @@ def test_pruning_leaves_the_chain_whole_and_days_behind(bench: Bench) -> None:
     bench.sql("INSERT INTO measurements SELECT 2, 'x', office, 'latency', path, started_at, "
               "recorded_at, duration, outcome, cause, bytes_spent, conditions, names, \"values\" "
               "FROM measurements WHERE id = 'b0'")  # fmt: skip
-    assert "stand where all were pruned" in bench.store.chain.verify()[0]
+    assert "exist, though all were pruned" in bench.store.chain.verify()[0]
 
 
 def test_a_copy_made_while_others_write_is_whole(tmp_path: Path) -> None:
@@ -300,5 +300,5 @@ def test_the_commands_tell_whole_from_changed(
     assert "0 records" in db("prune")[1]
     bench.sql("DELETE FROM measurements WHERE id = '2-2'")
     code, told = db("verify")
-    assert (code, "08:00 UTC: held 5 records of `latency`, now 4" in told) == (1, True)
+    assert (code, "08:00 UTC: had 5 records of `latency`, now has 4" in told) == (1, True)
     bench.store.close()

@@ -1,4 +1,4 @@
-"""`demo`: the whole product on this machine, against a district whose truth is known."""
+"""`demo`: the whole product on this machine, measuring a district whose links are known."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ console = Console(width=None if sys.stdout.isatty() else 110)
 
 def demo(
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="End by itself after this long; else Ctrl-C.")
+        float | None, typer.Option(min=0, help="Stop after so many minutes; by default at Ctrl-C.")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write address, report and table here.")
+        Path | None, typer.Option("--json", help="Write address, report and table to this file.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the report goes; it stays.")] = Path(
+    out: Annotated[Path, typer.Option(help="Directory of the report; it is kept.")] = Path(
         "demo-report"
     ),
 ) -> None:
-    """Hub, eleven agents, probes, page and report, held against the lab's truth.
+    """Run hub, eleven agents, probes, pages and report, and compare with the lab's truth.
 
-    As root over links like the real ones in network namespaces; without root on loopback
-    addresses, where every link is perfect. Leaves nothing behind but the report.
+    As root, the offices are network namespaces with links like the real ones; without root they are
+    loopback addresses, and every link is perfect. Everything but the report is removed at the end.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     end = None if minutes is None else time.monotonic() + minutes * 60
@@ -65,14 +65,14 @@ def _place(data: Mapping[str, Any]) -> Place:
         return LabPlace(data)
     console.print(
         "[yellow]Not root: the offices are loopback addresses of this machine. The programs are "
-        "the real ones, but every link is perfect, so there is no truth to hold the figures "
-        "against; run as root for that.[/yellow]"
+        "the real ones, but every link is perfect, so there is no truth to compare with; run as "
+        "root for that.[/yellow]"
     )
     return LoopbackPlace(data)
 
 
 def _show(one: Demo, url: str, json_file: Path | None) -> None:
-    """Measure, and print what came of it."""
+    """Measure, and print the results."""
     with console.status("starting the hub and eleven agents …"):
         one.wait_for_agents()
     console.print(f"The status page is at [bold]{url}/[/bold]")
@@ -90,14 +90,14 @@ def _show(one: Demo, url: str, json_file: Path | None) -> None:
 
 
 def _report(one: Demo) -> Path:
-    """This week's report from the demo's database, by the command that a person would give."""
+    """This week's report from the demo's database, made by the `report` command."""
     year, week, _ = datetime.now(UTC).isocalendar()
     argv = [
         sys.executable, "-m", "jharnet_monitor", "report",
-        "--config", str(one.here.config),
+        "--config", str(one.installation.config),
         "--week", f"{year}-W{week:02}",
         "--lang", "hi,en",
-        "--out", str(one.here.reports),
+        "--out", str(one.installation.reports),
         "--json",
     ]  # fmt: skip
     with console.status("writing the report …"):
@@ -116,7 +116,7 @@ def _stay(one: Demo, url: str, end: float | None) -> None:
 
 
 def _outcomes(one: Demo) -> Table:
-    """What was measured, an office a row."""
+    """The results, one office per row."""
     table = Table(title="Measured", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("office", no_wrap=True)
     for heading in ("RTT\nms", "lost", "down\nMbit/s", "up\nMbit/s", "Internet\nMbit/s", "grade"):
@@ -145,7 +145,7 @@ def _slot(measured: Mapping[str, Any]) -> str:
 def _figure(
     measured: Mapping[str, Any] | None, name: str, unit: float, form: str = "{:.2f}"
 ) -> str:
-    """A figure in a unit, or in words why there is none."""
+    """A value in a unit, or the reason why there is none."""
     if measured is None:
         return "[dim]not run[/dim]"
     if name in measured["values"]:
@@ -167,7 +167,7 @@ _SHOWN = {
 
 
 def _agreement(rows: Sequence[ComparisonRow]) -> Table:
-    """What was measured beside the lab's truth."""
+    """The measured values beside the lab's truth."""
     right = sum(row.ok for row in rows)
     table = Table(
         title=f"Against the lab's truth: {right} of {len(rows)} agree",

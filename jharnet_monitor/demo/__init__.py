@@ -1,1 +1,1 @@
-"""The whole product on one machine: a district whose truth is known, measured and reported."""
+"""The demo: the whole product on one machine, measuring a district whose links are known."""

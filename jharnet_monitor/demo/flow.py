@@ -1,4 +1,4 @@
-"""The demo's course: set up, measure, hold against the truth, report, stay until it is ended."""
+"""The steps of the demo: set up, start the programs, measure, and compare with the truth."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ WORKERS = 11
 
 @dataclass(slots=True)
 class Demo:
-    """A running demo: `measure` fills `results` and `rows`."""
+    """A running demo: `measure` fills `results`; `compare` and `cut_power` fill `rows`."""
 
     place: Place
     data: Mapping[str, Any]
-    here: Installation
+    installation: Installation
     console: Console
     programs: Programs
     hub: HubClient
@@ -51,11 +51,11 @@ class Demo:
 
     @property
     def offices(self) -> list[str]:
-        """Ids, in the district's order."""
+        """Office ids, in the order of the district's file."""
         return [office["id"] for office in self.data["offices"]]
 
     def wait_for_agents(self) -> None:
-        """Until the hub answers and every agent is connected; raises `UserError` when not."""
+        """Wait until every agent is connected; raises `UserError` if that takes too long."""
         deadline = time.monotonic() + START_SECONDS
         missing = expected = {o["id"] for o in self.data["offices"] if not o.get("absent")}
         while missing and time.monotonic() < deadline:
@@ -70,7 +70,7 @@ class Demo:
             raise UserError(f"the demo's agents of {', '.join(sorted(missing))} did not connect")
 
     def measure(self) -> None:
-        """Every probe on every office; the runner orders what must not overlap."""
+        """Run every probe on every office; the hub queues those that must not overlap."""
         with self._progress() as progress:
             self._probe(progress, "latency", LATENCY, WORKERS)
             self._probe(progress, "bandwidth", {}, WORKERS)
@@ -78,7 +78,7 @@ class Demo:
             self._probe(progress, "conference", CONFERENCE, 4)
 
     def cut_power(self) -> None:
-        """Where the power fails: what the hub sees of it, and what comes back afterwards."""
+        """Cut and restore the power where the district asks for it; time what the hub sees."""
         lab = self.place.lab
         for office in self.data["offices"]:
             if lab is not None and office.get("power_cut"):
@@ -90,7 +90,7 @@ class Demo:
                     self._wait_for_state(office["id"], "up")
 
     def _wait_for_state(self, office: str, state: str) -> None:
-        """The row says after how many seconds the hub knew; within ten is right."""
+        """Add a row with the seconds until the hub showed the state; up to ten are right."""
         began, took = time.monotonic(), None
         while took is None and time.monotonic() - began < STATE_SECONDS:
             known = {o["id"]: o["state"] for o in self.hub.get("/api/v1/offices")}
@@ -119,7 +119,7 @@ class Demo:
                 progress.advance(task)
 
     def compare(self) -> None:
-        """Hold the results against what the lab's links are set to and have counted."""
+        """Compare the results with the settings and the counters of the lab's links."""
         lab = self.place.lab
         if lab is None:
             return
@@ -127,7 +127,7 @@ class Demo:
         packets = list(lab.echo_packets())
         for measured in self.results:
             if measured["cause"] == Cause.NO_AGENT:
-                continue  # nothing was claimed
+                continue  # nothing was measured
             if measured["probe"] == "latency":
                 self.rows += truth.latency_rows(measured, flows, packets)
             elif measured["probe"] == "conference":
@@ -149,28 +149,28 @@ class Demo:
 def running(
     place: Place, data: Mapping[str, Any], reports: Path, console: Console
 ) -> Iterator[tuple[Demo, Relay]]:
-    """Set the demo up and start its programs; everything is ended and gone at the end."""
+    """Set up the demo and start its programs; at the end they are stopped and all files removed."""
     with ExitStack() as stack:
         stack.callback(place.close)
         directory = Path(tempfile.mkdtemp(prefix="jharnet-demo-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        here = Installation(directory, reports)
-        install(place, data, here, datetime.now(UTC))
-        programs = Programs(place, here)
+        installation = Installation(directory, reports)
+        install(place, data, installation, datetime.now(UTC))
+        programs = Programs(place, installation)
         stack.callback(programs.stop)
         programs.start_speedtest_server()
         programs.start_hub()
         for office in data["offices"]:
             if not office.get("absent"):
                 programs.start_agent(office["id"])
-        relay = Relay(place, (place.hub_address, PORT), here.ca)
+        relay = Relay(place, (place.hub_address, PORT), installation.ca)
         stack.callback(relay.close)
-        hub = HubClient(relay.url, here.api_token.read_text().strip())
-        yield Demo(place, data, here, console, programs, hub), relay
+        hub = HubClient(relay.url, installation.api_token.read_text().strip())
+        yield Demo(place, data, installation, console, programs, hub), relay
 
 
 def write_result(file: Path, url: str, report: Path | None, rows: Sequence[ComparisonRow]) -> None:
-    """The file of `--json`, whole or not at all."""
+    """Write the file of `--json` at once; raises `UserError`."""
     result = {
         "url": url,
         "report": None if report is None else str(report),

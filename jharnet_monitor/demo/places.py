@@ -1,4 +1,4 @@
-"""Where the demo's district lives: in the lab as root, else on loopback addresses."""
+"""Where the demo runs: in the lab's network namespaces as root, else on loopback addresses."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ PREFIX = "jhdemo"
 
 
 def district_data() -> dict[str, Any]:
-    """The district and its offices as the demo has them, with the truth of their links."""
+    """The demo's district and offices, with the true properties of their links."""
     text = files("jharnet_monitor.demo").joinpath("district.yaml").read_text("utf-8")
     data: dict[str, Any] = yaml.safe_load(text)
     return data
 
 
 def lab_spec(data: Mapping[str, Any]) -> LabSpec:
-    """The lab's part of the demo's district."""
+    """The lab's specification of the demo's district."""
     links = {office["id"]: office["truth"] for office in data["offices"]}
     return parse_spec({"uplink": data["uplink"]["truth"], "offices": links}, "demo")
 
 
 class Place(Protocol):
-    """Where the demo's programs run and which addresses they have."""
+    """Where the demo's programs run, and their addresses."""
 
     hub_address: str
 
     @property
     def lab(self) -> Lab | None:
-        """The lab, where there is one: then there is a truth."""
+        """The lab; None where there is none, and then there is no truth to compare with."""
 
     def router(self, office: str) -> str | None:
-        """The office's router, where there is one."""
+        """The address of the office's router."""
 
     def pc(self, office: str) -> str:
-        """The office's PC."""
+        """The address of the office's PC."""
 
     def popen(self, where: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a program at an office or at headquarters."""
 
     def entered(self, where: str) -> AbstractContextManager[None]:
-        """The thread there, so that it can make sockets that belong there."""
+        """Move the thread there, so that it can open sockets there."""
 
     def close(self) -> None:
-        """Take the place away."""
+        """Remove the place."""
 
 
 class LabPlace:
-    """The district in namespaces, over links with known delay, jitter, loss, rate and queue."""
+    """The district in network namespaces, with known delay, jitter, loss, rate and queue."""
 
     def __init__(self, data: Mapping[str, Any], prefix: str = PREFIX) -> None:
         self.lab = Lab.start(lab_spec(data), prefix)
         self.hub_address = self.lab.addresses(HEADQUARTERS).pc
 
     def router(self, office: str) -> str | None:
-        """The office's router."""
+        """The address of the office's router."""
         return self.lab.addresses(office).router
 
     def pc(self, office: str) -> str:
@@ -71,20 +71,20 @@ class LabPlace:
         return self.lab.addresses(office).pc
 
     def popen(self, where: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Start a program there."""
+        """Start a program in the namespace."""
         return self.lab.popen(where, argv, **options)
 
     def entered(self, where: str) -> AbstractContextManager[None]:
-        """The thread in the namespace."""
+        """Move the thread into the namespace."""
         return self.lab.entered(where)
 
     def close(self) -> None:
-        """Take the lab away."""
+        """Remove the lab."""
         self.lab.down()
 
 
 class LoopbackPlace:
-    """Every office on its own loopback address: the product runs, the links are perfect."""
+    """Every office on a loopback address of its own; the links are perfect."""
 
     lab = None
     hub_address = "127.8.0.2"
@@ -101,12 +101,12 @@ class LoopbackPlace:
         return f"127.8.{self._numbers[office]}.10"
 
     def popen(self, where: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Start a program: everything is on this machine."""
+        """Start a program on this machine."""
         return subprocess.Popen(list(argv), **options)  # noqa: S603 - our own commands
 
     def entered(self, where: str) -> AbstractContextManager[None]:
-        """The thread stays where it is."""
+        """Leave the thread where it is."""
         return nullcontext()
 
     def close(self) -> None:
-        """There is nothing to take away."""
+        """Nothing to remove."""

@@ -1,4 +1,4 @@
-"""The demo's processes: the hub, the agents and a speed-test server, started and ended."""
+"""Starts and stops the demo's processes: the hub, the agents and a speed-test server."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ GOODBYE_SECONDS = 8.0
 
 
 class Programs:
-    """What runs; `stop` ends all of it, whatever state it is in."""
+    """The running processes; `stop` ends all of them."""
 
-    def __init__(self, place: Place, here: Installation) -> None:
+    def __init__(self, place: Place, installation: Installation) -> None:
         self._place = place
-        self._here = here
+        self._installation = installation
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_hub(self) -> None:
-        """The daemon at headquarters."""
-        self._start(HEADQUARTERS, "hub", ["run", "--config", str(self._here.config)])
+        """Start the hub at headquarters."""
+        self._start(HEADQUARTERS, "hub", ["run", "--config", str(self._installation.config)])
 
     def start_agent(self, office: str) -> None:
-        """The agent on an office's PC."""
+        """Start the agent on an office's PC."""
         self._start(
             office,
             office,
@@ -38,41 +38,41 @@ class Programs:
                 "agent",
                 "--hub", f"wss://{self._place.hub_address}:{PORT}/agent",
                 "--office", office,
-                "--token-file", str(self._here.token(office)),
-                "--ca", str(self._here.ca),
-                "--spool", str(self._here.spool(office)),
+                "--token-file", str(self._installation.token(office)),
+                "--ca", str(self._installation.ca),
+                "--spool", str(self._installation.spool(office)),
             ],
         )  # fmt: skip
 
     def start_speedtest_server(self) -> None:
-        """What stands for the Internet: a speed-test server beside headquarters."""
+        """Start a speed-test server beside headquarters, in place of the Internet."""
         address = [self._place.hub_address, str(SPEEDTEST_PORT)]
         module = "jharnet_monitor.demo.speedtest"
         self._launch(HEADQUARTERS, "speedtest", [sys.executable, "-m", module, *address])
 
     def check(self) -> None:
-        """Raise `UserError` with the last lines of its log when the hub has ended."""
+        """Raise `UserError` with the last lines of the hub's log if the hub has ended."""
         hub = self._running["hub"]
         if hub.poll() is not None:
-            lines = self._here.log("hub").read_text("utf-8", "replace").splitlines()
+            lines = self._installation.log("hub").read_text("utf-8", "replace").splitlines()
             raise UserError(f"the demo's hub ended ({hub.returncode}): {' | '.join(lines[-3:])}")
 
     def _start(self, where: str, name: str, command: Sequence[str]) -> None:
         self._launch(where, name, [sys.executable, "-m", "jharnet_monitor", *command])
 
     def _launch(self, where: str, name: str, argv: Sequence[str]) -> None:
-        with self._here.log(name).open("ab") as log:
+        with self._installation.log(name).open("ab") as log:
             self._running[name] = self._place.popen(
                 where,
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C is the demo's, which then ends them in order
+                start_new_session=True,  # Ctrl-C reaches only the demo, which stops them in order
             )
 
     def stop(self) -> None:
-        """Agents first, so that they can say goodbye; then the hub."""
+        """Stop the agents first, so that they can say goodbye, then the hub."""
         hub = self._running.pop("hub", None)
         _end(list(self._running.values()))
         self._running.clear()

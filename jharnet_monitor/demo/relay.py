@@ -1,7 +1,8 @@
-"""Carries the hub's page out of the demo's district to a loopback address of this machine.
+"""Relays the hub's pages from the demo's district to a loopback address of this machine.
 
-The hub speaks TLS inside the district, with an authority that no browser here knows; the relay
-speaks it towards the hub and plain HTTP on loopback, so that a click on the address just works.
+The hub uses TLS inside the district, with a certificate authority that no browser on this machine
+trusts. The relay uses TLS towards the hub and plain HTTP on loopback, so that a browser opens the
+address without a warning.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _CHUNK = 1 << 16
 
 
 class Relay:
-    """Runs in a thread of its own until `close`; `url` is where the page is."""
+    """Runs in a thread of its own until `close`; `url` is the address on loopback."""
 
     def __init__(self, place: Place, target: tuple[str, int], ca: Path) -> None:
         self._place = place
@@ -35,7 +36,7 @@ class Relay:
         self._thread.start()
 
     def close(self) -> None:
-        """End the relay and every connection through it."""
+        """Stop the relay and close all its connections."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
 
@@ -53,11 +54,11 @@ class Relay:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
-        self._connections.add(task)  # the loop itself holds tasks only weakly
+        self._connections.add(task)  # the event loop holds only weak references to tasks
         task.add_done_callback(self._connections.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # cancelled only at the relay's own end, when nobody asks for the result any more
+        # cancelled only when the relay stops, and then nobody awaits the result
         with (
             contextlib.suppress(OSError, asyncio.CancelledError),
             contextlib.closing(writer),
@@ -81,7 +82,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _listen() -> socket.socket:
-    """The usual port if it is free, else any."""
+    """A socket on the preferred port if that is free, else on any."""
     for port in (PREFERRED_PORT, 0):
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

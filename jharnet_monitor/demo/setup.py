@@ -1,4 +1,4 @@
-"""Writes what the demo's hub and agents need: the YAML file, the certificate, the tokens."""
+"""Writes the configuration, the certificate and the tokens of the demo's hub and agents."""
 
 from __future__ import annotations
 
@@ -20,55 +20,59 @@ SPEEDTEST_PORT = 8089
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Where everything of the demo is; the directory goes away with the demo."""
+    """The paths of the demo's files; `directory` is removed with the demo, `reports` stays."""
 
     directory: Path
     reports: Path
 
     @property
     def config(self) -> Path:
-        """The hub's YAML file."""
+        """The hub's configuration."""
         return self.directory / "jharnet.yaml"
 
     @property
     def ca(self) -> Path:
-        """What agents trust."""
+        """The certificate of the authority that agents trust."""
         return tls.Files(self.directory / "tls").authority
 
     @property
     def api_token(self) -> Path:
-        """What lets the demo ask for probes."""
+        """The token with which the demo requests probes."""
         return self.directory / "secrets/api-token"
 
     def token(self, office: str) -> Path:
-        """The agent's token, which in real life lies at the office."""
+        """The token of an office's agent."""
         return self.directory / "agents" / office / "token"
 
     def spool(self, office: str) -> Path:
-        """Where the agent keeps what it could not hand in."""
+        """The spool directory of an office's agent."""
         return self.directory / "agents" / office / "spool"
 
     def log(self, name: str) -> Path:
-        """Where a program's log goes."""
+        """The log file of a program."""
         return self.directory / "log" / f"{name}.log"
 
 
-def install(place: Place, data: Mapping[str, Any], here: Installation, now: datetime) -> None:
-    """Set the demo up as an engineer sets a district up: authority, tokens, configuration."""
-    files = tls.Files(here.directory / "tls")
+def install(
+    place: Place, data: Mapping[str, Any], installation: Installation, now: datetime
+) -> None:
+    """Make the authority, the tokens and the configuration, as an engineer does for a district."""
+    files = tls.Files(installation.directory / "tls")
     tls.make_authority(files, "demo", now)
     tls.make_certificate(files, ["localhost"], [ip_address(place.hub_address)], now)
-    tokens.write_secret(here.api_token, tokens.make_token())
+    tokens.write_secret(installation.api_token, tokens.make_token())
     for office in data["offices"]:
         token = tokens.make_token()
-        tokens.write_secret(here.token(office["id"]), token)
-        tokens.write_secret(here.directory / "secrets" / office["id"], tokens.hash_token(token))
-    here.log("hub").parent.mkdir()
-    config = yaml.safe_dump(_config(place, data, here), allow_unicode=True, sort_keys=False)
-    here.config.write_text(config, "utf-8")
+        tokens.write_secret(installation.token(office["id"]), token)
+        tokens.write_secret(
+            installation.directory / "secrets" / office["id"], tokens.hash_token(token)
+        )
+    installation.log("hub").parent.mkdir()
+    config = yaml.safe_dump(_config(place, data, installation), allow_unicode=True, sort_keys=False)
+    installation.config.write_text(config, "utf-8")
 
 
-def _config(place: Place, data: Mapping[str, Any], here: Installation) -> dict[str, Any]:
+def _config(place: Place, data: Mapping[str, Any], installation: Installation) -> dict[str, Any]:
     lab = place.lab is not None
     uplink = {"contracted": data["uplink"]["contracted"]}
     if lab:
@@ -91,7 +95,7 @@ def _config(place: Place, data: Mapping[str, Any], here: Installation) -> dict[s
             "latency": {"every": "10s", "packets": 10},
             "bandwidth": {
                 "every": "2h",
-                "retest_after": None,  # every result at once: the demo is over in two minutes
+                "retest_after": None,  # the demo takes two minutes and has no time for retests
                 "internet_every": "1d",
                 "headquarters_every": None,
                 "internet_server": f"http://{place.hub_address}:{SPEEDTEST_PORT}",
@@ -99,7 +103,7 @@ def _config(place: Place, data: Mapping[str, Any], here: Installation) -> dict[s
             "conference": {"at": ["11:00", "15:00"], "seconds": 10},
         },
         "offices": [_office(place, office) for office in data["offices"]],
-        "report": {"directory": str(here.reports)},
+        "report": {"directory": str(installation.reports)},
     }
 
 

@@ -1,4 +1,4 @@
-"""`python -m jharnet_monitor.demo.speedtest HOST PORT`: what stands for the Internet."""
+"""`python -m jharnet_monitor.demo.speedtest HOST PORT`: a server for the Internet test."""
 
 import sys
 

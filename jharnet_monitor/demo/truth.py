@@ -1,4 +1,4 @@
-"""Holds what the product measured against what the lab knows."""
+"""Compares the measurements with what the lab knows of its links."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from jharnet_monitor.lab.spec import LinkSpec
 from jharnet_monitor.model import Direction
 
 Measured = Mapping[str, Any]
-"""A measurement in the contract's form."""
+"""A measurement as the API returns it."""
 Flows = Iterable[Mapping[str, Any]]
-"""The lab's counters of every flow; see `lab.flows.describe`."""
+"""The lab's counters of every flow, as `lab.flows.describe` gives them."""
 
 RTT_TOLERANCE = 0.001
 RATE_TOLERANCE = 0.05
@@ -23,7 +23,7 @@ LOSS_TOLERANCE = 0.003
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """One figure beside its truth. `tolerance` is in the quantity's own unit."""
+    """A measured value beside the true one. All three numbers are in the quantity's unit."""
 
     office: str
     probe: str
@@ -34,7 +34,7 @@ class ComparisonRow:
 
     @property
     def ok(self) -> bool:
-        """Whether the figure is there and agrees."""
+        """Whether there is a value and it is within the tolerance."""
         return self.measured is not None and abs(self.measured - self.truth) <= self.tolerance
 
     def to_json(self) -> dict[str, Any]:
@@ -45,10 +45,10 @@ class ComparisonRow:
 def latency_rows(
     measured: Measured, flows: Flows, packets: Iterable[EchoPacket]
 ) -> list[ComparisonRow]:
-    """Median RTT and lost packets of one burst, against the emulator's record of its packets.
+    """Median RTT and lost packets of one burst, beside the emulator's record of its packets.
 
-    The truth of the RTT is the median over the packets of what requests and replies took through
-    the links; of the loss, every packet of the flow that the emulator dropped, both ways.
+    The true RTT is the median over the packets of the time that request and reply took through the
+    links; the true loss is the number of the flow's packets that the emulator dropped, both ways.
     """
     both = [f for f in flows if _is_burst(f, measured["conditions"])]
     trips = _round_trips(measured["conditions"], packets)
@@ -71,9 +71,9 @@ def latency_rows(
 
 
 def bandwidth_rows(measured: Measured, link: LinkSpec) -> list[ComparisonRow]:
-    """Both directions, in bit/s, against what the line can deliver.
+    """Both directions, in bit/s, beside what the line can deliver.
 
-    That is its rate less the share that is lost on it: lost packets have used the line.
+    That is its rate less its loss: lost packets have used the line, too.
     """
     values, office = measured["values"], measured["office"]
     rows = []
@@ -88,7 +88,7 @@ def bandwidth_rows(measured: Measured, link: LinkSpec) -> list[ComparisonRow]:
 
 
 def conference_rows(measured: Measured, flows: Flows) -> list[ComparisonRow]:
-    """Loss on the wire of the whole call, against the emulator's count of its flow."""
+    """Packet loss of the whole call, beside the emulator's count of its flow."""
     conditions, office = measured["conditions"], measured["office"]
     rows = []
     for direction, source, target in (
@@ -119,7 +119,7 @@ def _is_burst(flow: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
 
 
 def _round_trips(conditions: Mapping[str, Any], packets: Iterable[EchoPacket]) -> list[float]:
-    """Seconds that the links took for each request and its reply, of those that both arrived."""
+    """Seconds that each request and its reply took through the links, if both arrived."""
     address, identifier = conditions.get("address"), conditions.get("icmp_id")
     there: dict[int, float] = {}
     trips = []

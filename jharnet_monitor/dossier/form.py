@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from jharnet_monitor.store.export import ExportRow
-from jharnet_monitor.store.records import FIELDS
+from jharnet_monitor.store.records import EVENT_TABLES, FIELDS
 
-DIARY = ("transitions", "events", "windows", "drills")
+EVENT_KINDS = tuple(table.name for table in EVENT_TABLES)
 INTEGERS = frozenset(
     {"started_at", "recorded_at", "at", "until", "number", "supersedes", "begin", "end"}
 )
@@ -34,7 +34,7 @@ class FormError(Exception):
 
 def fields(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Plain and JSON columns of a kind, without the values of a measurement."""
-    if kind in DIARY:
+    if kind in EVENT_KINDS:
         return FIELDS[kind]
     return FIELDS["measurements"][0], ("conditions",)
 
@@ -127,7 +127,7 @@ def lines(table: pa.Table, kind: str) -> pa.LargeStringArray:
         for name in plain
     ]
     parts += [table[name] for name in texts]
-    if kind not in DIARY:
+    if kind not in EVENT_KINDS:
         quantities = table.column_names[len(plain) + len(texts) :]
         parts += list(_values(table, quantities))
     body = pc.binary_join_element_wise(*map(_large, parts), _text(","))

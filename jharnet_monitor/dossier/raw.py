@@ -15,7 +15,8 @@ from jharnet_monitor.dossier.archive import ArchiveError, Reader
 from jharnet_monitor.dossier.sealed import Sealed
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import ChainLink
-from jharnet_monitor.store.export import DIARY, ExportRow
+from jharnet_monitor.store.export import ExportRow
+from jharnet_monitor.store.records import EVENT_TABLES
 
 RECORDS_A_FILE = 200_000
 """A file ends with the link in which it reached so many records: a spreadsheet can open it."""
@@ -43,17 +44,17 @@ class File:
 
 
 def export(store: Store, links: Sequence[ChainLink], span: range) -> Iterator[File]:
-    """All raw data: the diary from the beginning, measurements of the links in `span`."""
+    """All raw data: the event log from the beginning, measurements of the links in `span`."""
     if not span:
         return
     upto = range(span[-1] + 1)
-    for table in DIARY:
+    for table in EVENT_TABLES:
         held = [links[n] for n in upto]
         if any(table.name in one.parts for one in held):
             rows = store.export.event_log(table, held)
             yield File(table.name, 0, span[-1], 1, _csv(table.name, rows, ()))
     inside = [links[n] for n in span]
-    probes = sorted({kind for one in inside for kind in one.parts} - set(form.DIARY))
+    probes = sorted({kind for one in inside for kind in one.parts} - set(form.EVENT_KINDS))
     for probe in probes:
         for number, (first, last) in enumerate(_portions(links, span, probe), 1):
             held = [links[n] for n in range(first, last + 1)]

@@ -23,7 +23,7 @@ from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import derive, differences
 from jharnet_monitor.dossier.compare import paper_differs
 from jharnet_monitor.dossier.evidence import DossierEvidence
-from jharnet_monitor.dossier.form import DIARY, FormError
+from jharnet_monitor.dossier.form import EVENT_KINDS, FormError
 from jharnet_monitor.dossier.mailed import checked, strays
 from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.sealed import Sealed
@@ -139,9 +139,9 @@ class _Examination:
             except FormError as error:
                 raise ArchiveError(f"{entry['path']}: {error}") from error
         yield from _overlaps(listed)
-        probes = {kind for n in span for kind in links[n].parts} - set(DIARY)
+        probes = {kind for n in span for kind in links[n].parts} - set(EVENT_KINDS)
         wanted = dict.fromkeys(sorted(probes), span)
-        wanted |= {kind: range(span[-1] + 1) for kind in DIARY}
+        wanted |= {kind: range(span[-1] + 1) for kind in EVENT_KINDS}
         yield from sealed.gaps(listed, links, wanted)
 
     def _papers(self, case: Case) -> Iterator[str]:

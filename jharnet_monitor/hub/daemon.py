@@ -170,8 +170,8 @@ class Hub:
         Prometheus takes a counter that comes back a little lower for a reset, and counts all of it
         again; it handles a counter that starts at 0 correctly.
         """
-        saved: Any = await asyncio.to_thread(self.store.recall, "counters")
-        await asyncio.to_thread(self.store.remember, "counters", None)
+        saved: Any = await asyncio.to_thread(self.store.get_value, "counters")
+        await asyncio.to_thread(self.store.set_value, "counters", None)
         self.live.restore_counters(saved or {})
         for office in self.live.offices.values():
             office.runs.clear()
@@ -185,7 +185,7 @@ class Hub:
 
     async def _save_counters(self) -> None:
         try:
-            await asyncio.to_thread(self.store.remember, "counters", self.live.counters())
+            await asyncio.to_thread(self.store.set_value, "counters", self.live.counters())
         except StoreError as error:
             log.error("counters start at 0 next time, as they could not be stored: %s", error)
 

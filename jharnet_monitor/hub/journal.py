@@ -52,11 +52,11 @@ class Journal:
         now = self._clock.monotonic()
         if self._last_heartbeat is None or now - self._last_heartbeat >= HEARTBEAT_SECONDS:
             self._last_heartbeat = now
-            await self._write(self._store.remember, _HEARTBEAT_KEY, format_utc(self._clock.now()))
+            await self._write(self._store.set_value, _HEARTBEAT_KEY, format_utc(self._clock.now()))
 
     async def hub_started(self, offices: list[str]) -> None:
         """Add the hub's start, and `monitor_down` for the time since its last heartbeat."""
-        last = await asyncio.to_thread(self._store.recall, _HEARTBEAT_KEY)
+        last = await asyncio.to_thread(self._store.get_value, _HEARTBEAT_KEY)
         now = self._clock.now()
         if last is not None:
             stopped = min(parse_utc(last), now)

@@ -101,7 +101,7 @@ class ReportScheduler:
         if self._next_attempt is not None and now < self._next_attempt and not ignore_backoff:
             return
         for period in await asyncio.to_thread(self._due, now):
-            if await asyncio.to_thread(self._store.recall, _made_key(period)) is not None:
+            if await asyncio.to_thread(self._store.get_value, _made_key(period)) is not None:
                 continue
             try:
                 await asyncio.to_thread(self.prepare, period)
@@ -114,10 +114,10 @@ class ReportScheduler:
 
     def _due(self, now: datetime) -> list[Period]:
         """The weeks that are due; none from before the first call ever."""
-        since = self._store.recall(_SINCE)
+        since = self._store.get_value(_SINCE)
         if since is None:
             since = format_utc(now)
-            self._store.remember(_SINCE, since)
+            self._store.set_value(_SINCE, since)
         return due_weeks(self._config, parse_utc(str(since)), now)
 
     def prepare(self, period: Period) -> None:
@@ -131,7 +131,7 @@ class ReportScheduler:
             write(made, self._config.report.directory)
         for mailing in mailings:
             self.outbox.put(mailing)
-        self._store.remember(_made_key(period), format_utc(self._clock.now()))
+        self._store.set_value(_made_key(period), format_utc(self._clock.now()))
         log.info("the report for %s was made", period.name)
 
     def _update_health(self) -> None:

@@ -1,4 +1,4 @@
-"""The metrics of the district, of the thresholds and of the monitor itself, by table."""
+"""The table of metrics of the district, of the thresholds and of the monitor itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jharnet_monitor.probes.families import DistrictView, Family, Point
 def _one(
     value: Callable[[DistrictView], float | bool | None],
 ) -> Callable[[DistrictView], Iterator[Point]]:
-    """A reader of a single figure; None means unknown, and then there is no sample."""
+    """A reader of a single value; None means unknown, and gives no sample."""
 
     def read(view: DistrictView) -> Iterator[Point]:
         figure = value(view)
@@ -29,7 +29,7 @@ def _one(
 def _own(
     value: Callable[[HubStatus], float | bool | datetime | None],
 ) -> Callable[[DistrictView], Iterator[Point]]:
-    """A reader of one thing that the hub knows of itself."""
+    """A reader of one value of the hub's own status."""
 
     def read(view: DistrictView) -> Iterator[Point]:
         known = value(view.live.hub)
@@ -97,7 +97,7 @@ DISTRICT_FAMILIES: tuple[Family, ...] = (
     Family("schedule_last_run_timestamp_seconds", "gauge", "When the last job began",
            _own(lambda own: own.schedule_last_run)),
     Family("schedule_missed_runs_total", "counter", "Runs that were due and not begun", _missed,
-           ("task",)),  # `job` is Prometheus' own
+           ("task",)),  # Prometheus uses `job` itself
     Family("event_loop_lag_seconds", "gauge", "How late the event loop last woke up",
            _own(lambda own: own.loop_lag)),
     Family("clock_synchronized", "gauge", "1 while the machine's clock is disciplined, else 0",
@@ -124,4 +124,4 @@ DISTRICT_FAMILIES: tuple[Family, ...] = (
     Family("certificate_expiry_timestamp_seconds", "gauge", "When the hub's certificate expires",
            _own(lambda own: own.certificate_expires)),
 )  # fmt: skip
-"""Every metric without the label `office`."""
+"""All metrics without the label `office`."""

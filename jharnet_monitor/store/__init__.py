@@ -1,4 +1,4 @@
-"""Where measurements rest: SQLAlchemy Core on SQLite or PostgreSQL."""
+"""The database of measurements: SQLAlchemy Core on SQLite or PostgreSQL."""
 
 from jharnet_monitor.errors import StoreError
 from jharnet_monitor.store.chain import ChainLink

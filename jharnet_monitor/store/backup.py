@@ -1,4 +1,4 @@
-"""Copies a database while the hub goes on writing into it."""
+"""Copies a database while the hub keeps writing to it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from jharnet_monitor.errors import StoreError, UserError
 
 
 def backup(engine: Engine, file: Path) -> None:
-    """Write a whole, consistent copy to `file`, which appears only when it is complete.
+    """Write a consistent copy to `file`, which appears only when it is complete.
 
-    SQLite: a database file that a hub can use as it is. PostgreSQL: pg_dump's custom format, for
+    SQLite: a database file that a hub can use. PostgreSQL: pg_dump's custom format, for
     `pg_restore`. Raises `UserError` or `StoreError`.
     """
     part = file.with_name(file.name + ".part")
@@ -59,7 +59,7 @@ def _dump_postgresql(engine: Engine, part: Path) -> None:
         raise UserError("pg_dump is not installed; it is in the package postgresql-client")
     url = engine.url.set(drivername="postgresql", password=None)
     environment = dict(os.environ)
-    if engine.url.password:  # by environment: arguments can be read by everyone
+    if engine.url.password:  # in the environment: everyone can read arguments
         environment["PGPASSWORD"] = str(engine.url.password)
     command = [program, "--format=custom", f"--file={part}", url.render_as_string()]
     result = subprocess.run(  # noqa: S603 - a program of the system, and a URL of the configuration

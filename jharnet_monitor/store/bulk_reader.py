@@ -1,4 +1,4 @@
-"""Reads many rows for reports, without making a `Measurement` of each."""
+"""Reads many measurements for reports, as columns instead of `Measurement` objects."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from sqlalchemy import (
 from jharnet_monitor.model import Outcome
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading
-from jharnet_monitor.store.interned_json import Texts
+from jharnet_monitor.store.interned_json import InternedJson
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Measurements of an office's probe that are alike in everything but their values.
+    """Measurements of one office and probe that differ only in their values.
 
-    `values` hold a column for each quantity; figures at one place in the columns are of one
-    measurement. Their order is that of no clock. `first` and `last` are moments of their starts.
+    `values` holds a column for each quantity; the same index in all columns is the same
+    measurement. They are in no particular order. `first` and `last` are the earliest and the latest
+    start.
     """
 
     office: str
@@ -46,16 +47,18 @@ class Block:
     last: datetime
     count: int
     piece: int
-    """Which piece of the stretch, where it was asked for in pieces; else 0."""
+    """The index of the piece, if the period was read in pieces; else 0."""
     values: Mapping[str, Sequence[float]]
     starts: Sequence[int] = ()
-    """When each began, in milliseconds since 1970, at its place in the columns; where asked for."""
+    """The start of each measurement in ms since 1970, by the same index; only if asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packets:
-    """Echo requests of an office over one stretch, by path and conditions: only the minutes that
-    had a reply are in `minutes`, `sent` and `received`; `count` is how many there were at all.
+    """Echo requests of an office over one period, by path and conditions.
+
+    `minutes`, `sent` and `received` cover only the minutes that had a reply; `count` is the number
+    of all minutes.
     """
 
     office: str
@@ -69,7 +72,7 @@ class Packets:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How many runs there were, and when the first and the last of them began."""
+    """The number of runs, and the start of the first and the last."""
 
     count: int
     first: datetime
@@ -77,11 +80,11 @@ class Extent:
 
 
 class BulkReader:
-    """What reports read of one database, by the column."""
+    """Reads the measurements of one database by the column, for reports and retention."""
 
-    def __init__(self, engine: Engine, texts: Texts) -> None:
+    def __init__(self, engine: Engine, interned: InternedJson) -> None:
         self._engine = engine
-        self._texts = texts
+        self._interned = interned
 
     def blocks(
         self,
@@ -93,11 +96,12 @@ class BulkReader:
         every: timedelta | None = None,
         starts: bool = False,
     ) -> Iterator[Block]:
-        """Every measurement of a probe that began within [since, until), in blocks.
+        """The measurements of a probe that began within [since, until), in blocks.
 
-        Without an `office` those of all: they lie between each other, so that is quicker than one
-        after the other. `every` cuts the stretch into pieces of that length, so that no block spans
-        two of them; with `starts` each block tells when its measurements began.
+        Without an `office`, those of all offices: their rows are interleaved, so this is faster
+        than reading one office after the other. `every` splits the period into pieces of that
+        length, and no block spans two of them. With `starts`, each block holds the start of each
+        measurement.
         """
         m = t.measurements
         length = (every or (until - since) + timedelta(days=1)) // timedelta(milliseconds=1)
@@ -120,14 +124,12 @@ class BulkReader:
         )
         with reading(self._engine) as connection:
             for row in connection.execute(query):
-                names = self._texts.parsed(connection, row.names)
-                conditions = self._texts.parsed(connection, row.conditions)
+                names = self._interned.value(connection, row.names)
+                conditions = self._interned.value(connection, row.conditions)
                 yield _block(probe, row, names, conditions)
 
     def packets(self, bounds: Sequence[datetime]) -> Iterator[list[Packets]]:
-        """The echo requests of every office from each bound to the next, added up within the
-        database.
-        """
+        """The echo requests of every office from each bound to the next, summed by the database."""
         m = t.measurements
         with reading(self._engine) as connection:
             sent, received = self._packet_columns(connection)
@@ -148,7 +150,7 @@ class BulkReader:
                 within = (m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
                 rows = connection.execute(query.where(*within)).all()
                 yield [
-                    Packets(row.office, row.path, self._texts.parsed(connection, row.conditions),
+                    Packets(row.office, row.path, self._interned.value(connection, row.conditions),
                             row.rows, row.minutes, float(row.sent), float(row.received))
                     for row in rows
                 ]  # fmt: skip
@@ -156,7 +158,7 @@ class BulkReader:
     def extents(
         self, office: str, probe: str, bounds: Sequence[datetime]
     ) -> Iterator[Extent | None]:
-        """The runs of a probe from each bound to the next; None where there was none."""
+        """The extent of a probe's runs from each bound to the next; None if there were none."""
         at = t.measurements.c.started_at
         query = select(func.count(), func.min(at), func.max(at)).where(
             t.measurements.c.office == office, t.measurements.c.probe == probe
@@ -168,33 +170,33 @@ class BulkReader:
                 yield Extent(count, t.from_ms(first), t.from_ms(last)) if count else None
 
     def _packet_columns(self, connection: Connection) -> tuple[ColumnElement[Any], ...]:
-        """Where `sent` and `received` stand among the values, whatever else was measured."""
+        """The columns `sent` and `received`, wherever they are in the list of values."""
         m = t.measurements
         lists = select(t.texts.c.number).where(t.texts.c.body.like('[%"received"%"sent"%]'))
-        places = {
-            number: self._texts.parsed(connection, number)
+        lists_by_number = {
+            number: self._interned.value(connection, number)
             for number in connection.execute(lists).scalars()
         }
         return tuple(
             case(
                 *((m.c.names == number, self._value(names.index(name)))
-                  for number, names in places.items()),
+                  for number, names in lists_by_number.items()),
                 else_=0,
-            ) if places else literal(0)
+            ) if lists_by_number else literal(0)
             for name in ("sent", "received")
         )  # fmt: skip
 
-    def _value(self, place: int) -> ColumnElement[Any]:
-        """The figure at one place of the row's list."""
+    def _value(self, index: int) -> ColumnElement[Any]:
+        """The number at one index of the row's list."""
         column = t.measurements.c["values"]
         if self._engine.dialect.name == "sqlite":
-            return func.json_extract(column, f"$[{place}]")
-        figure: ColumnElement[Any] = cast(column, JSON)[place].as_float()
+            return func.json_extract(column, f"$[{index}]")
+        figure: ColumnElement[Any] = cast(column, JSON)[index].as_float()
         return figure
 
 
 def _block(probe: str, row: Row[Any], names: Sequence[str], conditions: Mapping[str, Any]) -> Block:
-    # All numbers of all rows as one list: half the work of a list a row.
+    # One list of the numbers of all rows is parsed in half the time of a list per row.
     numbers = json.loads(f"[{row.lists.replace('],[', ',')[1:-1]}]") if names else []
     return Block(
         office=row.office,
@@ -206,6 +208,6 @@ def _block(probe: str, row: Row[Any], names: Sequence[str], conditions: Mapping[
         last=t.from_ms(row.last),
         count=row.rows,
         piece=row.piece,
-        values={name: numbers[place :: len(names)] for place, name in enumerate(names)},
+        values={name: numbers[index :: len(names)] for index, name in enumerate(names)},
         starts=json.loads(f"[{row.starts}]") if "starts" in row._fields else (),
     )

@@ -1,16 +1,16 @@
-"""The hash chain: what was recorded in an hour cannot be changed afterwards without a trace.
+"""The hash chain: records of a sealed hour cannot be changed without detection.
 
 Link i is hᵢ = SHA-256(hᵢ₋₁ ‖ cᵢ). The chunk cᵢ is canonical JSON: when the hour began, and for each
-kind of record (a probe, or a table of the diary) how many there are and the SHA-256 over their
-lines (`store.records`) in the order of recording. So one kind can be pruned, and all others of the
-hour still be recomputed.
+kind of record (a probe, or a table of the event log) their number and the SHA-256 of their lines
+(`store.records`) in the order of recording. One kind can therefore be pruned while all others of
+the hour can still be verified.
 
-A record belongs to the hour in which it was recorded: what an agent hands in late extends the
-chain and never reopens it. Links cover ranges of record numbers without a gap, so that a wall
-clock set back or forward cannot tear the chain, and nothing can be slipped in between.
+A record belongs to the hour in which it was recorded: what an agent hands in late extends the chain
+and never reopens an hour. Links cover ranges of row numbers without a gap, so a wall clock that is
+set back or forward does not break the chain, and no row can be inserted in between.
 
-Whoever owns the database could rebuild the whole chain: the roots that were mailed to recipients
-outside are what proves it.
+The owner of the database can rebuild the whole chain; the roots that were mailed to recipients
+outside prove that nobody did.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading, writing
-from jharnet_monitor.store.interned_json import Texts
+from jharnet_monitor.store.interned_json import InternedJson
 from jharnet_monitor.store.records import SEALED, lines
 from jharnet_monitor.store.rows import canonical
 
@@ -37,8 +37,8 @@ GENESIS = "0" * 64
 SETTLE_MS = 60_000
 """An hour is sealed this long after its end, when no transaction of it can still be open."""
 
-Upto = Mapping[str, int]
-"""The last number of each table that is sealed."""
+LastRows = Mapping[str, int]
+"""The number of the last sealed row of each table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +51,36 @@ class SealedPart:
 
 @dataclass(frozen=True, slots=True)
 class ChainLink:
-    """One sealed hour: `chunk` is what was hashed, `root` the chain's hash after it.
+    """One sealed hour: `chunk` is the text that was hashed, `root` the chain's hash after it.
 
-    `after` and `upto` are the last numbers of each table before it and in it; `pruned` says
-    which parts were taken out of the database, and when.
+    `previous_rows` and `last_rows` are the last row of each table before the hour and in it;
+    `pruned` holds the kinds of records that were removed from the database, and when.
     """
 
     number: int
     begin: datetime
     chunk: str
     root: str
-    after: Upto
-    upto: Upto
+    previous_rows: LastRows
+    last_rows: LastRows
     pruned: Mapping[str, datetime]
 
     @property
     def parts(self) -> dict[str, SealedPart]:
-        """The parts by kind."""
+        """The parts by kind of record."""
         return {kind: SealedPart(**part) for kind, part in json.loads(self.chunk)["parts"].items()}
 
 
 class Chain:
-    """The chain of one database."""
+    """The hash chain of one database."""
 
-    def __init__(self, engine: Engine, clock: Clock, texts: Texts) -> None:
+    def __init__(self, engine: Engine, clock: Clock, interned: InternedJson) -> None:
         self._engine = engine
         self._clock = clock
-        self._texts = texts
+        self._interned = interned
 
     def seal(self) -> int:
-        """Seal every hour that is over and holds records; gives how many were sealed."""
+        """Seal every hour that is over and has records; returns the number of hours sealed."""
         now = t.to_ms(self._clock.now()) - SETTLE_MS
         sealed = 0
         while self._seal_next(now // HOUR_MS * HOUR_MS):
@@ -88,19 +88,21 @@ class Chain:
         return sealed
 
     def _seal_next(self, now: int) -> bool:
-        """Seal the oldest hour before the one that began at `now`; False when there is none."""
+        """Seal the oldest hour before the one that began at `now`; False if there is none."""
         with writing(self._engine) as connection:
-            upto, root = _head(connection)
-            begin = _next_hour(connection, upto, now)
+            sealed, root = _head(connection)
+            begin = _next_hour(connection, sealed, now)
             if begin is None:
                 return False
-            end = {table.name: _end(connection, table, upto, begin, now) for table in SEALED}
-            parts = self._parts(connection, upto, end)
+            last = {
+                table.name: _last_row(connection, table, sealed, begin, now) for table in SEALED
+            }
+            parts = self._parts(connection, sealed, last)
             chunk = chunk_text(t.from_ms(begin), parts)
             connection.execute(
                 insert(t.chunks).values(
                     begin=begin,
-                    upto=canonical(end),
+                    upto=canonical(last),
                     body=chunk,
                     root=link(root, chunk),
                     pruned="{}",
@@ -121,9 +123,9 @@ class Chain:
         ]
 
     def root(self, at: datetime | None = None) -> str | None:
-        """The chain's hash now, or as it stood when the hours that were over `at` then were sealed.
+        """The chain's hash now, or after the last hour that was over at the moment `at`.
 
-        None for a chain that had no link yet.
+        None if the chain had no link yet.
         """
         query = select(t.chunks.c.root).order_by(t.chunks.c.number.desc()).limit(1)
         if at is not None:
@@ -132,7 +134,7 @@ class Chain:
             return connection.execute(query).scalar_one_or_none()
 
     def daily_roots(self, first: date, last: date, zone: tzinfo) -> dict[date, str]:
-        """The root at the end of each of the zone's days, as far as the chain goes by then."""
+        """The root at the end of each day in the time zone, for days by which there was a link."""
         roots: dict[date, str] = {}
         links = self.links()
         for number in range((last - first).days + 1):
@@ -143,17 +145,17 @@ class Chain:
         return roots
 
     def records(self, of: ChainLink) -> Iterator[tuple[str, bytes]]:
-        """Kind and line of each record of a sealed hour, in the order in which they were hashed."""
+        """Kind and line of each record of a sealed hour, in the order of hashing."""
         with reading(self._engine) as connection:
-            yield from _lines(connection, self._texts, of.after, of.upto)
+            yield from _lines(connection, self._interned, of.previous_rows, of.last_rows)
 
     def check(self) -> Iterator[tuple[ChainLink, list[str]]]:
-        """Recompute every link, in order; gives with each what is not as it was sealed."""
+        """Recompute every link in order; yields each with what differs from what was sealed."""
         root = GENESIS
         with reading(self._engine) as connection:
             for one in _links(connection):
                 hour = f"the hour from {one.begin:%Y-%m-%d %H:%M} UTC"
-                found = self._parts(connection, one.after, one.upto)
+                found = self._parts(connection, one.previous_rows, one.last_rows)
                 problems = [f"{hour}: {problem}" for problem in _differences(one, found)]
                 if link(root, one.chunk) != one.root:
                     problems.append(f"{hour}: the chain breaks here")
@@ -161,13 +163,15 @@ class Chain:
                 yield one, problems
 
     def verify(self) -> list[str]:
-        """What is not as it was sealed, the first first; empty when all is."""
+        """What differs from what was sealed, oldest first; empty if nothing does."""
         return [problem for _, problems in self.check() for problem in problems]
 
-    def _parts(self, connection: Connection, after: Upto, upto: Upto) -> dict[str, SealedPart]:
+    def _parts(
+        self, connection: Connection, previous: LastRows, last: LastRows
+    ) -> dict[str, SealedPart]:
         hashes: dict[str, Any] = {}
         counts: dict[str, int] = {}
-        for kind, line in _lines(connection, self._texts, after, upto):
+        for kind, line in _lines(connection, self._interned, previous, last):
             if kind not in hashes:
                 hashes[kind], counts[kind] = hashlib.sha256(), 0
             hashes[kind].update(line)
@@ -176,13 +180,13 @@ class Chain:
 
 
 def chunk_text(begin: datetime, parts: Mapping[str, SealedPart]) -> str:
-    """What is hashed for an hour."""
-    told = {kind: {"records": p.records, "sha256": p.sha256} for kind, p in parts.items()}
-    return canonical({"begin": format_utc(begin), "parts": told})
+    """The text that is hashed for an hour."""
+    content = {kind: {"records": p.records, "sha256": p.sha256} for kind, p in parts.items()}
+    return canonical({"begin": format_utc(begin), "parts": content})
 
 
 def link(root: str, chunk: str) -> str:
-    """The chain's next hash, both hashes as hexadecimal text.
+    """The next hash of the chain; both hashes are hexadecimal.
 
     >>> link(GENESIS, "")[:16]
     '66687aadf862bd77'
@@ -197,53 +201,52 @@ def _differences(one: ChainLink, found: Mapping[str, SealedPart]) -> Iterator[st
         was, now = sealed.get(kind, SealedPart(0, "")), found.get(kind, SealedPart(0, ""))
         if kind in one.pruned:
             if now.records:
-                yield f"{now.records} records of `{kind}` stand where all were pruned"
+                yield f"{now.records} records of `{kind}` exist, though all were pruned"
         elif was.records != now.records:
-            yield f"held {was.records} records of `{kind}`, now {now.records}"
+            yield f"had {was.records} records of `{kind}`, now has {now.records}"
         elif was != now:
-            yield f"the {was.records} records of `{kind}` are not those that were sealed"
+            yield f"the {was.records} records of `{kind}` differ from those that were sealed"
 
 
 def _lines(
-    connection: Connection, texts: Texts, after: Upto, upto: Upto
+    connection: Connection, interned: InternedJson, previous: LastRows, last: LastRows
 ) -> Iterator[tuple[str, bytes]]:
     for table in SEALED:
-        first, last = after.get(table.name, 0), upto.get(table.name, 0)
-        yield from lines(connection, texts, table, first, last)
+        rows = previous.get(table.name, 0), last.get(table.name, 0)
+        yield from lines(connection, interned, table, *rows)
 
 
 def _links(connection: Connection) -> Iterator[ChainLink]:
-    after: Upto = {}
+    previous: LastRows = {}
     for row in connection.execute(select(t.chunks).order_by(t.chunks.c.number)).all():
-        one = _link(row, after)
+        one = _link(row, previous)
         yield one
-        after = one.upto
+        previous = one.last_rows
 
 
-def _link(row: Row[Any], after: Upto) -> ChainLink:
+def _link(row: Row[Any], previous: LastRows) -> ChainLink:
     pruned = {kind: t.from_ms(at) for kind, at in json.loads(row.pruned).items()}
-    upto = json.loads(row.upto)
-    return ChainLink(row.number, t.from_ms(row.begin), row.body, row.root, after, upto, pruned)
+    last = json.loads(row.upto)
+    return ChainLink(row.number, t.from_ms(row.begin), row.body, row.root, previous, last, pruned)
 
 
-def _head(connection: Connection) -> tuple[Upto, str]:
-    """The last number of each table that is sealed, and the chain's root there."""
+def _head(connection: Connection) -> tuple[LastRows, str]:
+    """The last sealed row of each table, and the chain's root there."""
     query = select(t.chunks.c.upto, t.chunks.c.root).order_by(t.chunks.c.number.desc()).limit(1)
     row = connection.execute(query).first()
     return ({}, GENESIS) if row is None else (json.loads(row.upto), row.root)
 
 
-def _next_hour(connection: Connection, upto: Upto, now: int) -> int | None:
-    """When the next hour to seal began; None when none is over.
+def _next_hour(connection: Connection, sealed: LastRows, now: int) -> int | None:
+    """When the next hour to seal began; None if none is over.
 
-    Records stamped in the future, by a clock that was wrong, do not wait for it: they go with
-    the last hour.
+    Records with a time in the future, from a clock that was wrong, are sealed with the last hour.
     """
     oldest: int | None = None
     for table in SEALED:
         query = (
             select(table.c.recorded_at)
-            .where(table.c.number > upto.get(table.name, 0))
+            .where(table.c.number > sealed.get(table.name, 0))
             .order_by(table.c.number)
             .limit(1)
         )
@@ -255,9 +258,9 @@ def _next_hour(connection: Connection, upto: Upto, now: int) -> int | None:
     return None if oldest is None or oldest >= now else oldest
 
 
-def _end(connection: Connection, table: Any, upto: Upto, begin: int, now: int) -> int:
-    """The last number of a table that goes with the hour from `begin`."""
-    after = upto.get(table.name, 0)
+def _last_row(connection: Connection, table: Any, sealed: LastRows, begin: int, now: int) -> int:
+    """The last row of a table that belongs to the hour from `begin`."""
+    after = sealed.get(table.name, 0)
     later = (
         select(table.c.number)
         .where(table.c.number > after)

@@ -1,4 +1,4 @@
-"""Opens the database so that a power cut loses nothing that was said to be stored."""
+"""Opens the database so that a power cut loses nothing that was reported as stored."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from jharnet_monitor.errors import StoreError, UserError
 
 BUSY_SECONDS = 15
 """How long a transaction waits for another one's lock."""
-_WRITER_LOCK = 0x6A68_6172_6E65_74  # "jharnet": the advisory lock of whoever writes
+_WRITER_LOCK = 0x6A68_6172_6E65_74  # "jharnet": the advisory lock that a writer holds
 
 _POSTGRESQL: dict[str, Any] = {
     "connect_timeout": 10,
     "options": f"-c lock_timeout={BUSY_SECONDS}s",
-    "prepare_threshold": None,  # a plan that was made for an empty table scans the full one
+    "prepare_threshold": None,  # a plan prepared on an empty table would scan the full one
 }
 
 
@@ -58,12 +58,12 @@ def open_engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # SQLAlchemy's own `begin` below, not the driver's
+    connection.isolation_level = None  # transactions begin in `_begin_sqlite`, not in the driver
     cursor = connection.cursor()
     for setting in (
         f"busy_timeout={BUSY_SECONDS * 1000}",
         "journal_mode=WAL",
-        "synchronous=FULL",  # the power fails; a commit must be on the disk
+        "synchronous=FULL",  # after a power cut every commit must be on the disk
         "foreign_keys=ON",
     ):
         cursor.execute(f"PRAGMA {setting}")
@@ -71,12 +71,12 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """A reader never waits; a writer takes its lock first, so that it never fails half-way."""
+    """Readers never wait; a writer takes the lock first, so that it cannot fail half-way."""
     connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
 
 
 def _begin_postgresql(connection: Connection) -> None:
-    """One writer at a time, as on SQLite: numbers are then in the order of the commits."""
+    """One writer at a time, as on SQLite, so that row numbers are in the order of the commits."""
     if _writes(connection):
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
     else:
@@ -89,14 +89,14 @@ def _writes(connection: Connection) -> bool:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A consistent view; raises `StoreError`."""
+    """A transaction that reads a consistent snapshot; raises `StoreError`."""
     with _transaction(engine, writes=False) as connection:
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction, all or nothing; raises `StoreError`."""
+    """A transaction that writes; raises `StoreError`."""
     with _transaction(engine, writes=True) as connection:
         yield connection
 

@@ -1,6 +1,6 @@
-"""What happened beside measurements: states, agents coming and going, windows, drills.
+"""The event log: changes of state, agents joining and leaving, maintenance windows, drills.
 
-Nothing here is overwritten: what is learnt afterwards is a new record that supersedes an old one.
+Nothing is overwritten: what is found out later is a new record that supersedes an old one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from jharnet_monitor.store.rows import canonical
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """An office's state from `at` on. One that `supersedes` another says from `at` to `until`
-    what that one's period really was."""
+    """An office's state from `at` on. One that `supersedes` another holds the state from `at` to
+    `until` as it was found out later."""
 
     number: int
     office: str
@@ -37,7 +37,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """Something an agent did, or the hub: `joined`, `left`, `goodbye`, `started`, `silent` …"""
+    """An event of an agent or of the hub: `joined`, `left`, `goodbye`, `hub_started` …"""
 
     office: str
     kind: str
@@ -47,23 +47,23 @@ class LoggedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Planned maintenance of an office, or of all when `office` is None."""
+    """Planned maintenance of an office, or of all offices if `office` is None."""
 
     office: str | None
     begin: datetime
     end: datetime
     reason: str
     announced: datetime | None = None
-    """When it was kept; None before."""
+    """When it was stored; None before."""
 
     @property
     def counts_from(self) -> datetime:
-        """What went wrong before it was announced was no planned work."""
+        """An outage before the announcement was not planned, so the window counts from there."""
         return self.begin if self.announced is None else max(self.begin, self.announced)
 
 
 class EventLog:
-    """The diary of one database."""
+    """The event log of one database."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
@@ -78,7 +78,7 @@ class EventLog:
         until: datetime | None = None,
         supersedes: int | None = None,
     ) -> int:
-        """Keep a change of state; gives its number."""
+        """Store a change of state; returns its number."""
         row = insert(t.transitions).values(
             office=office,
             state=state.value,
@@ -94,7 +94,7 @@ class EventLog:
     def transitions(
         self, office: str, since: datetime | None = None, until: datetime | None = None
     ) -> list[Transition]:
-        """An office's changes within [since, until), with the one in force at `since` before."""
+        """An office's changes within [since, until), after the one in force at `since`."""
         table = t.transitions
         query = select(table).where(table.c.office == office)
         if until is not None:
@@ -114,7 +114,7 @@ class EventLog:
         return [_transition(row) for row in rows]
 
     def last_transitions(self) -> dict[str, Transition]:
-        """The newest live state of every office."""
+        """The newest state of every office, as it was seen live."""
         table = t.transitions
         newest = (
             select(func.max(table.c.number))
@@ -126,7 +126,7 @@ class EventLog:
             return {row.office: _transition(row) for row in connection.execute(query)}
 
     def add_event(self, office: str, kind: str, at: datetime, data: Mapping[str, Any]) -> None:
-        """Keep an event."""
+        """Store an event."""
         row = insert(t.events).values(
             office=office,
             kind=kind,
@@ -174,7 +174,7 @@ class EventLog:
         ]
 
     def add_window(self, window: Window) -> None:
-        """Keep a planned window."""
+        """Store a planned window."""
         row = insert(t.windows).values(
             office=window.office,
             begin=t.to_ms(window.begin),
@@ -186,7 +186,7 @@ class EventLog:
             connection.execute(row)
 
     def windows(self, since: datetime, until: datetime, office: str | None = None) -> list[Window]:
-        """Windows that touch [since, until), of all offices or of one and those for all."""
+        """Windows that overlap [since, until): all, or those of one office and for all offices."""
         table = t.windows
         query = select(table).where(table.c.begin < t.to_ms(until), table.c.end > t.to_ms(since))
         if office is not None:

@@ -1,4 +1,4 @@
-"""JSON that many rows share, kept once: conditions of a measurement and names of its values."""
+"""JSON that many rows share, stored once: conditions of measurements and names of their values."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from sqlalchemy import Connection, insert, select
 
 from jharnet_monitor.store import tables as t
 
-_MOST = 20_000
-"""As many texts are held in memory; beyond it they are read again."""
+_MAX_CACHED = 20_000
+"""When so many texts are cached, the cache is emptied."""
 
 
-class Texts:
-    """The shared texts of one database, held in memory once they were read."""
+class InternedJson:
+    """The shared JSON texts of one database, by number; cached once they have been read."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._bodies: dict[int, str] = {}
         self._parsed: dict[int, Any] = {}
 
-    def keep(self, connection: Connection, bodies: Iterable[str]) -> dict[str, int]:
-        """The numbers of texts; new ones are stored."""
+    def intern(self, connection: Connection, bodies: Iterable[str]) -> dict[str, int]:
+        """The numbers of these texts; new texts are stored."""
         numbers: dict[str, int] = {}
         for body in set(bodies):
             number = self._numbers.get(body)
             if number is None:
                 number = self._find(connection, body)
-            if number is None:  # not remembered: the transaction may yet be undone
+            if number is None:  # not cached: the transaction may still be rolled back
                 row = insert(t.texts).values(digest=_digest(body), body=body)
                 number = connection.execute(row.returning(t.texts.c.number)).scalar_one()
             numbers[body] = number
         return numbers
 
-    def body(self, connection: Connection, number: int) -> str:
-        """The text of a number."""
+    def text(self, connection: Connection, number: int) -> str:
+        """The JSON text with this number."""
         body = self._bodies.get(number)
         if body is None:
             query = select(t.texts.c.body).where(t.texts.c.number == number)
@@ -46,11 +46,11 @@ class Texts:
             self._bodies[number] = body
         return body
 
-    def parsed(self, connection: Connection, number: int) -> Any:
-        """What the text of a number says; not to be changed."""
+    def value(self, connection: Connection, number: int) -> Any:
+        """The parsed JSON with this number; callers must not modify it."""
         parsed = self._parsed.get(number)
         if parsed is None:
-            parsed = self._parsed[number] = json.loads(self.body(connection, number))
+            parsed = self._parsed[number] = json.loads(self.text(connection, number))
         return parsed
 
     def _find(self, connection: Connection, body: str) -> int | None:
@@ -61,7 +61,7 @@ class Texts:
         return number
 
     def _make_room(self) -> None:
-        if len(self._bodies) >= _MOST:
+        if len(self._bodies) >= _MAX_CACHED:
             for held in (self._numbers, self._bodies, self._parsed):
                 held.clear()
 

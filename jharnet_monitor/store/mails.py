@@ -1,6 +1,6 @@
-"""The log of what was sent to whom: written before an attempt and after the server's answer.
+"""The log of mails by recipient, written before an attempt and after the server's answer.
 
-So a mail is never missed, and repeated (with the same Message-ID) only if the process died between
+No mail is missed, and one is repeated (with the same Message-ID) only if the process died between
 the server's 250 and the commit of `accepted`.
 """
 
@@ -20,19 +20,19 @@ from jharnet_monitor.store.engine import reading, writing
 
 
 class MailState(StrEnum):
-    """How a mail to one recipient stands."""
+    """The state of a mail to one recipient."""
 
     PREPARED = "prepared"
-    """Not accepted yet: to be tried, or to be tried again."""
+    """Not accepted yet: to be sent, or to be sent again."""
     REFUSED = "refused"
-    """The server refused it for good (5xx); tried again, but seldom."""
+    """The server refused it permanently (5xx); it is tried again, but rarely."""
     ACCEPTED = "accepted"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A mail to one recipient. `name` tells what it is, such as `weekly-2026-W47`; `root` is the
-    chain's root that it carries; `changed_at` the moment of the last attempt or answer."""
+    """A mail to one recipient. `name` is the mail's, such as `weekly-2026-W47`; `root` is the root
+    of the hash chain in it; `changed_at` is the time of the last attempt or answer."""
 
     name: str
     message_id: str
@@ -46,7 +46,7 @@ class Delivery:
 
 
 class Mails:
-    """The log of one database."""
+    """The mail log of one database."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
@@ -55,9 +55,9 @@ class Mails:
     def prepare(
         self, name: str, message_id: str, recipients: Iterable[str], root: str | None
     ) -> bool:
-        """Note who is to get a mail; False, and nothing changes, if it was noted before.
+        """Record the recipients of a mail; False, without a change, if it was recorded before.
 
-        Who gets it is settled here: later changes of the configuration concern later mails.
+        Later changes of the configuration do not change the recipients of this mail.
         """
         now = t.to_ms(self._clock.now())
         rows = [
@@ -81,7 +81,7 @@ class Mails:
         return True
 
     def attempt(self, deliveries: Iterable[Delivery]) -> None:
-        """Note that they are being tried now."""
+        """Record that an attempt to send them begins now."""
         now = t.to_ms(self._clock.now())
         with writing(self._engine) as connection:
             for one in deliveries:
@@ -89,24 +89,24 @@ class Mails:
                 connection.execute(_row(one).values(**values))
 
     def accepted(self, delivery: Delivery) -> None:
-        """Note that the server took it (250)."""
+        """Record that the server accepted it (250)."""
         self._change(delivery, state=MailState.ACCEPTED.value, error=None)
 
     def failed(self, delivery: Delivery, error: str, *, for_good: bool) -> None:
-        """Note why it was not taken; `for_good` when the server said so (5xx)."""
+        """Record why it was not accepted; `for_good` if the server refused it (5xx)."""
         state = MailState.REFUSED if for_good else MailState.PREPARED
         self._change(delivery, state=state.value, error=error[:500])
 
     def open(self) -> list[Delivery]:
-        """What is not accepted yet, oldest first."""
+        """The deliveries that are not accepted yet, oldest first."""
         return self._find(t.mails.c.state != MailState.ACCEPTED.value)
 
     def of(self, name: str) -> list[Delivery]:
-        """Every recipient of a mail."""
+        """The deliveries of one mail, one per recipient."""
         return self._find(t.mails.c.name == name)
 
     def all(self, since: datetime, until: datetime) -> list[Delivery]:
-        """What was prepared within [since, until): for the dossier, with the roots sent out."""
+        """The deliveries prepared within [since, until)."""
         prepared = t.mails.c.prepared_at
         return self._find(prepared >= t.to_ms(since), prepared < t.to_ms(until))
 

@@ -1,7 +1,7 @@
-"""What the hash chain covers, as text: a line of canonical JSON for each record.
+"""The records that the hash chain covers, each as a line of canonical JSON.
 
-The line does not depend on how a row is stored, so that a file of measurements is as good as the
-database to recompute it from.
+A line does not depend on how the row is stored, so it can be recomputed from a file of measurements
+as well as from the database.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, Table, literal, select
 
 from jharnet_monitor.store import tables as t
-from jharnet_monitor.store.interned_json import Texts
+from jharnet_monitor.store.interned_json import InternedJson
 
 SEALED: tuple[Table, ...] = (t.measurements, t.transitions, t.events, t.windows, t.drills)
 """Tables that only grow; the numbers of their rows are in the order of recording."""
+EVENT_TABLES = tuple(table for table in SEALED if table is not t.measurements)
+"""The tables of the event log."""
 
 FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "measurements": (
@@ -31,31 +33,31 @@ FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "windows": (("office", "begin", "end", "reason", "recorded_at"), ()),
     "drills": (("id", "started_at", "recorded_at"), ("body",)),
 }  # fmt: skip
-"""The fields of a line, which is one JSON list: plain ones, then those that are JSON themselves
-and stand in it as they are (keys sorted, no spaces). Moments are in ms since 1970 (UTC)."""
+"""The fields of a line, which is one JSON list: plain fields, then those that are JSON themselves
+and are inserted as they are (keys sorted, no spaces). Times are in ms since 1970 (UTC)."""
 
 _SHARED = frozenset({"conditions", "names"})
-"""Columns that hold the number of a shared text."""
+"""Columns that hold the number of an interned JSON text."""
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def lines(
-    connection: Connection, texts: Texts, table: Table, after: int, upto: int
+    connection: Connection, interned: InternedJson, table: Table, previous: int, last: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Kind and line of each record of a table with a number in (after, upto], in order.
+    """Kind and line of each record of a table with a number in (previous, last], in order.
 
     The kind is a measurement's probe, or the name of its table.
     """
-    plain, texts_ = FIELDS[table.name]
-    columns = [table.c[name] for name in (*plain, *texts_)]
+    plain, json_fields = FIELDS[table.name]
+    columns = [table.c[name] for name in (*plain, *json_fields)]
     kind = table.c.probe if table is t.measurements else literal(table.name)
     query = (
         select(*columns, kind.label("kind"))
-        .where(table.c.number > after, table.c.number <= upto)
+        .where(table.c.number > previous, table.c.number <= last)
         .order_by(table.c.number)
     )
     for *values, of in connection.execute(query):
         parts = [_encode(values[: len(plain)])[1:-1]]
-        for name, value in zip(texts_, values[len(plain) :], strict=True):
-            parts.append(texts.body(connection, value) if name in _SHARED else value)
+        for name, value in zip(json_fields, values[len(plain) :], strict=True):
+            parts.append(interned.text(connection, value) if name in _SHARED else value)
         yield of, f"[{','.join(parts)}]\n".encode()

@@ -1,7 +1,8 @@
-"""Takes old measurements out, whole sealed hours at a time, so that the chain stays verifiable.
+"""Prunes old measurements, whole sealed hours at a time, so that the chain stays verifiable.
 
-What is rare stays for ever: bandwidth tests, conference calls, states, events, drills. What is
-measured every minute goes; of each day remains how many runs there were and how they were spread.
+Bandwidth tests, conference calls, states, events and drills are few and are kept for ever. What is
+measured every minute is pruned; for each day the number of runs and the spread of their values
+remain.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.bulk_reader import Block, BulkReader
 from jharnet_monitor.store.chain import Chain, ChainLink
 from jharnet_monitor.store.engine import reading, writing
-from jharnet_monitor.store.records import SEALED
+from jharnet_monitor.store.records import EVENT_TABLES
 from jharnet_monitor.store.rows import canonical
 
 QUARTER_MS = 900_000
-_DIARY = frozenset(table.name for table in SEALED if table is not t.measurements)
+_EVENT_KINDS = frozenset(table.name for table in EVENT_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
 class PrunedDay:
     """What remains of an office's day: runs by outcome, and the spread of each quantity.
 
-    `values` hold for each quantity `n`, `sum`, `min`, `p5`, `p50`, `p95`, `max`.
+    `values` holds `n`, `sum`, `min`, `p5`, `p50`, `p95` and `max` of each quantity.
     """
 
     day: date
@@ -45,22 +46,23 @@ class PrunedDay:
 
 
 class Retention:
-    """What is pruned of one database, and what remains of it."""
+    """Prunes one database, and reads what remains of the pruned days."""
 
-    def __init__(self, engine: Engine, clock: Clock, chain: Chain, figures: BulkReader) -> None:
+    def __init__(self, engine: Engine, clock: Clock, chain: Chain, reader: BulkReader) -> None:
         self._engine = engine
         self._clock = clock
         self._chain = chain
-        self._figures = figures
+        self._reader = reader
 
     def prune(self, before: datetime, zone: tzinfo, kept: Collection[str]) -> int:
-        """Take out what was sealed in hours that ended by `before`; gives the number of records.
+        """Remove the records of hours that ended by `before`; returns the number of records.
 
-        The days of what goes are those of `zone`. Measurements of the probes in `kept` stay.
+        The days that remain as summaries are those of the time zone. Measurements of the probes
+        in `kept` stay.
         """
         removed = 0
         for link in self._chain.links(until=before - timedelta(hours=1, milliseconds=-1)):
-            kinds = set(link.parts) - set(kept) - _DIARY - set(link.pruned)
+            kinds = set(link.parts) - set(kept) - _EVENT_KINDS - set(link.pruned)
             if kinds:
                 removed += self._prune_hour(link, kinds, zone)
         return removed
@@ -68,7 +70,7 @@ class Retention:
     def days(
         self, since: date, until: date, office: str | None = None, probe: str | None = None
     ) -> list[PrunedDay]:
-        """What remains of the days within [since, until)."""
+        """The summaries of pruned days within [since, until)."""
         table = t.days
         query = select(table).where(table.c.day >= since, table.c.day < until)
         for column, wanted in ((table.c.office, office), (table.c.probe, probe)):
@@ -81,8 +83,8 @@ class Retention:
     def _prune_hour(self, link: ChainLink, kinds: set[str], zone: tzinfo) -> int:
         m = t.measurements
         here = (
-            m.c.number > link.after.get(m.name, 0),
-            m.c.number <= link.upto[m.name],
+            m.c.number > link.previous_rows.get(m.name, 0),
+            m.c.number <= link.last_rows[m.name],
             m.c.probe.in_(kinds),
         )
         with writing(self._engine) as connection:
@@ -99,7 +101,7 @@ class Retention:
         return removed
 
     def _keep_day(self, connection: Connection, key: _Key, zone: tzinfo) -> None:
-        """Keep what remains of a day before the first of its records goes."""
+        """Store the summary of a day before the first of its records is removed."""
         day, office, probe = key
         table = t.days
         here = (table.c.day == day, table.c.office == office, table.c.probe == probe)
@@ -108,7 +110,7 @@ class Retention:
         begin = datetime.combine(day, time(), zone)
         end = datetime.combine(day + timedelta(days=1), time(), zone)
         paths: dict[str, list[Block]] = {}
-        for block in self._figures.blocks(office, probe, begin, end):
+        for block in self._reader.blocks(office, probe, begin, end):
             paths.setdefault(block.path, []).append(block)
         for path, blocks in paths.items():
             row = {"day": day, "office": office, "probe": probe, "path": path}
@@ -116,19 +118,19 @@ class Retention:
 
 
 _Key = tuple[date, str, str]
-"""Day, office, probe."""
+"""PrunedDay, office, probe."""
 
 
 def cutoff(now: datetime, keep_seconds: float, zone: tzinfo) -> datetime:
-    """The midnight from which on everything is kept."""
+    """The midnight from which on all measurements are kept."""
     today = datetime.combine(now.astimezone(zone), time(), zone)
     return today - timedelta(seconds=keep_seconds)
 
 
 def _days_of(connection: Connection, here: Sequence[Any], zone: tzinfo) -> set[_Key]:
-    """The days, offices and probes of some measurements."""
+    """The days, offices and probes of the measurements that match."""
     m = t.measurements
-    quarter = m.c.started_at // QUARTER_MS  # no zone's midnight lies within one
+    quarter = m.c.started_at // QUARTER_MS  # no time zone has its midnight within a quarter
     rows = connection.execute(select(quarter, m.c.office, m.c.probe).where(*here).distinct())
     return {
         (t.from_ms(number * QUARTER_MS).astimezone(zone).date(), office, probe)

@@ -1,4 +1,4 @@
-"""Measurements as rows and back; JSON columns are compact and canonical."""
+"""Converts measurements to rows and back; JSON columns are compact and canonical."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from jharnet_monitor.model import Measurement, Outcome, Route
-from jharnet_monitor.store.interned_json import Texts
+from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.store.interned_json import InternedJson
 from jharnet_monitor.store.tables import from_ms, to_ms
 
-MOST_BYTES = 2**53
-"""What a test cannot have spent; up to it floats are exact."""
+MAX_BYTES = 2**53
+"""More than any test can have spent; floats are exact up to it."""
 
 
 def canonical(data: Any) -> str:
@@ -25,26 +25,26 @@ def canonical(data: Any) -> str:
 
 
 def path_of(measurement: Measurement) -> str:
-    """Which way was measured; headquarters to office unless the conditions say otherwise."""
-    path = measurement.conditions.get("path", Route.JHARNET)
+    """The path that was measured; headquarters to office unless the conditions say otherwise."""
+    path = measurement.conditions.get("path", "jharnet")
     return path if isinstance(path, str) and path.isprintable() and len(path) <= 40 else "other"
 
 
 def bytes_of(measurement: Measurement) -> int:
-    """What the measurement took of the office's byte budget."""
+    """The bytes that the measurement took from the office's budget."""
     spent = measurement.values.get("bytes_spent", measurement.conditions.get("bytes_spent", 0))
-    return int(spent) if isinstance(spent, int | float) and 0 <= spent < MOST_BYTES else 0
+    return int(spent) if isinstance(spent, int | float) and 0 <= spent < MAX_BYTES else 0
 
 
 def to_rows(
     connection: Connection,
-    texts: Texts,
+    interned: InternedJson,
     measurements: Sequence[Measurement],
     recorded_at: datetime,
 ) -> list[dict[str, Any]]:
-    """The columns of measurements; texts that they do not share yet are stored."""
+    """The columns of measurements; their conditions and names are interned."""
     shared = [(canonical(dict(m.conditions)), canonical(sorted(m.values))) for m in measurements]
-    numbers = texts.keep(connection, (body for pair in shared for body in pair))
+    numbers = interned.intern(connection, (body for pair in shared for body in pair))
     return [
         {
             "id": m.id,
@@ -66,12 +66,12 @@ def to_rows(
 
 
 def from_rows(
-    connection: Connection, texts: Texts, rows: Sequence[Row[Any]]
+    connection: Connection, interned: InternedJson, rows: Sequence[Row[Any]]
 ) -> Iterator[Measurement]:
-    """The measurements of whole rows, in their order."""
+    """The measurements of these rows, in the same order."""
     for row in rows:
         data = row._mapping
-        names = texts.parsed(connection, data["names"])
+        names = interned.value(connection, data["names"])
         yield Measurement(
             office=data["office"],
             probe=data["probe"],
@@ -79,7 +79,7 @@ def from_rows(
             duration=data["duration"],
             outcome=Outcome(data["outcome"]),
             cause=data["cause"],
-            conditions=texts.parsed(connection, data["conditions"]),
+            conditions=interned.value(connection, data["conditions"]),
             values=dict(zip(names, json.loads(data["values"]), strict=True)),
             id=data["id"],
         )

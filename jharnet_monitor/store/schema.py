@@ -1,4 +1,4 @@
-"""Brings a database to this program's schema, and refuses one that is newer than the program."""
+"""Migrates a database to this program's schema, and refuses one that is newer."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ def _newer(held: str | None) -> str:
 
 
 def _revisions() -> list[str]:
-    """Every version, the first first: `0001` is in `v0001_first.py`."""
+    """All versions, oldest first: `0001` is in `v0001_first.py`."""
     return sorted(path.name[1:5] for path in (_HERE / "versions").glob("v*.py"))
 
 
 def _version(connection: Connection) -> str | None:
-    """What alembic noted; asked without alembic, which is slow to load and seldom needed."""
+    """The version that Alembic recorded; read without Alembic, which is slow to import."""
     if not inspect(connection).has_table("alembic_version"):
         return None
-    noted = table("alembic_version", column("version_num"))
-    found: str | None = connection.execute(select(noted.c.version_num)).scalar_one_or_none()
+    versions = table("alembic_version", column("version_num"))
+    found: str | None = connection.execute(select(versions.c.version_num)).scalar_one_or_none()
     return found
 
 

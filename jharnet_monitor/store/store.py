@@ -1,4 +1,4 @@
-"""The store: measurements in and out, and what has to survive a restart."""
+"""The store: writes and reads measurements, and values that must survive a restart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jharnet_monitor.store.chain import Chain
 from jharnet_monitor.store.engine import open_engine, reading, writing
 from jharnet_monitor.store.event_log import EventLog
 from jharnet_monitor.store.export import Export
-from jharnet_monitor.store.interned_json import Texts
+from jharnet_monitor.store.interned_json import InternedJson
 from jharnet_monitor.store.mails import Mails
 from jharnet_monitor.store.retention import Retention
 from jharnet_monitor.store.rows import canonical, from_rows, to_rows
@@ -32,24 +32,24 @@ _BATCH = 500
 class Store:
     """One database. Every method blocks: on an event loop, call it in a thread.
 
-    `event_log` holds states, events, windows and drills; `chain` the hash chain over all of it;
-    `figures` reads many measurements for reports, `export` gives sealed records out for a dossier;
-    `tallies` are the running totals; `retention` prunes what is old; `mails` is the log of what
-    was sent.
+    `event_log` holds states, events, windows and drills; `chain` is the hash chain over them and
+    the measurements; `bulk_reader` reads many measurements for reports; `export` reads sealed
+    records for a dossier; `tallies` are the running totals; `retention` prunes old measurements;
+    `mails` is the log of sent mails.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
         """Open `sqlite:///FILE` or `postgresql://…`; raises `UserError`, `StoreError`."""
         self._engine = open_engine(url)
         self._clock = clock
-        self._texts = Texts()
+        self._interned = InternedJson()
         self.event_log = EventLog(self._engine, clock)
-        self.chain = Chain(self._engine, clock, self._texts)
-        self.figures = BulkReader(self._engine, self._texts)
-        self.export = Export(self._engine, self._texts)
+        self.chain = Chain(self._engine, clock, self._interned)
+        self.bulk_reader = BulkReader(self._engine, self._interned)
+        self.export = Export(self._engine, self._interned)
         self.tallies = tallies.Tallies(self._engine)
         self.mails = Mails(self._engine, clock)
-        self.retention = Retention(self._engine, clock, self.chain, self.figures)
+        self.retention = Retention(self._engine, clock, self.chain, self.bulk_reader)
 
     def migrate(self) -> str | None:
         """Bring the schema to this program's version, and say which.
@@ -63,7 +63,7 @@ class Store:
         require(self._engine)
 
     def add(self, measurements: Iterable[Measurement]) -> Sequence[Measurement]:
-        """Keep measurements in one transaction; gives those that were not there before."""
+        """Store measurements in one transaction; returns those that are new."""
         by_id: dict[str, Measurement] = {}
         for measurement in measurements:
             by_id.setdefault(measurement.id, measurement)
@@ -77,7 +77,7 @@ class Store:
         return new
 
     def _insert(self, connection: Connection, new: Sequence[Measurement]) -> None:
-        rows = to_rows(connection, self._texts, new, self._clock.now())
+        rows = to_rows(connection, self._interned, new, self._clock.now())
         last = connection.execute(select(func.max(t.measurements.c.number))).scalar_one() or 0
         connection.execute(insert(t.measurements), rows)
         m = t.measurements
@@ -100,7 +100,7 @@ class Store:
         limit: int | None = None,
         newest_first: bool = False,
     ) -> list[Measurement]:
-        """Measurements that began within [since, until), in the order of their start."""
+        """Measurements that began within [since, until), in order of their start."""
         m = t.measurements
         query = select(m)
         for column, wanted in ((m.c.office, office), (m.c.probe, probe), (m.c.path, path)):
@@ -114,18 +114,18 @@ class Store:
             m.c.started_at, m.c.number)  # fmt: skip
         with reading(self._engine) as connection:
             rows = connection.execute(query.order_by(*order).limit(limit)).all()
-            return list(from_rows(connection, self._texts, rows))
+            return list(from_rows(connection, self._interned, rows))
 
     def latest(self) -> list[Measurement]:
-        """For each office, probe, path and outcome the run that began last, oldest first."""
+        """The latest run of each office, probe, path and outcome, oldest first."""
         m = t.measurements
         query = select(m).join(t.tallies, t.tallies.c.last == m.c.number).order_by(m.c.started_at)
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
-            return list(from_rows(connection, self._texts, rows))
+            return list(from_rows(connection, self._interned, rows))
 
     def spent(self, office: str, since: datetime, until: datetime) -> int:
-        """Bytes that tests put on an office's line in [since, until)."""
+        """Bytes that tests spent on an office's line in [since, until)."""
         m = t.measurements
         query = select(func.coalesce(func.sum(m.c.bytes_spent), 0)).where(
             m.c.office == office,
@@ -136,21 +136,21 @@ class Store:
         with reading(self._engine) as connection:
             return int(connection.execute(query).scalar_one())
 
-    def recall(self, key: str) -> Any | None:
-        """What `remember` kept under a key."""
+    def get_value(self, key: str) -> Any | None:
+        """The value that `set_value` stored under a key; None if there is none."""
         query = select(t.memory.c.body).where(t.memory.c.key == key)
         with reading(self._engine) as connection:
             body = connection.execute(query).scalar_one_or_none()
         return None if body is None else json.loads(body)
 
-    def remember(self, key: str, value: Any) -> None:
-        """Keep a JSON value under a key, instead of what was there."""
+    def set_value(self, key: str, value: Any) -> None:
+        """Store a JSON value under a key; it replaces an older one."""
         with writing(self._engine) as connection:
             connection.execute(delete(t.memory).where(t.memory.c.key == key))
             connection.execute(insert(t.memory).values(key=key, body=canonical(value)))
 
     def size(self) -> int:
-        """Bytes that the database takes on its disk."""
+        """The size of the database on disk, in bytes."""
         if self._engine.dialect.name == "sqlite":
             name = self._engine.url.database or ""
             files = [Path(name + suffix) for suffix in ("", "-wal")]
@@ -160,11 +160,11 @@ class Store:
             return int(connection.execute(query).scalar_one())
 
     def backup(self, file: Path) -> None:
-        """Write a whole copy to a file while others write; raises `UserError`, `StoreError`."""
+        """Copy the database to a file while it is in use; raises `UserError`, `StoreError`."""
         backup(self._engine, file)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close all connections."""
         self._engine.dispose()
 
 

@@ -1,7 +1,7 @@
-"""The tables. A change here needs a new file in `migrations/versions`; a test holds both alike.
+"""The tables. A change needs a new file in `migrations/versions`; a test compares both.
 
-Moments are whole milliseconds since 1970 (UTC): small, sortable, the same on both databases.
-Tables that the hash chain covers count on (`sqlite_autoincrement`): no number is used twice.
+Times are whole milliseconds since 1970 (UTC): small, sortable, the same on both databases. Tables
+that the hash chain covers use `sqlite_autoincrement`, so that no number is used twice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 metadata = MetaData()
 
-_Key = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER key
+_Key = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only an INTEGER key
 
 texts = Table(
     "texts",
@@ -36,7 +36,7 @@ texts = Table(
     Column("digest", String(64), nullable=False, unique=True),
     Column("body", Text, nullable=False),
 )
-"""JSON that many measurements share, kept once: conditions, and the names of the values."""
+"""JSON that many measurements share, stored once: conditions, and the names of the values."""
 
 measurements = Table(
     "measurements",
@@ -66,7 +66,7 @@ Index(
     sqlite_where=text("bytes_spent > 0"),
     postgresql_where=text("bytes_spent > 0"),
 )
-"""`values` are numbers in the order of `names`, both JSON lists: a third of the size."""
+"""`values` are numbers in the order of `names`, both JSON lists: a third of the size of objects."""
 
 tallies = Table(
     "tallies",
@@ -81,7 +81,7 @@ tallies = Table(
     Column("last", BigInteger, nullable=False),
     Column("last_started_at", BigInteger, nullable=False),
 )
-"""Running totals since the database was made, and the number of the last measurement."""
+"""Running totals since the database was created, and the number of the latest measurement."""
 
 days = Table(
     "days",
@@ -92,7 +92,7 @@ days = Table(
     Column("path", String(200), primary_key=True),
     Column("body", Text, nullable=False),
 )
-"""What remains of a day whose measurements were pruned: how many, and how they were spread."""
+"""Summaries of days whose measurements were pruned: runs by outcome, spread of the values."""
 
 transitions = Table(
     "transitions",
@@ -108,7 +108,7 @@ transitions = Table(
     Index("transitions_by_office", "office", "at"),
     sqlite_autoincrement=True,
 )
-"""Changes of state. What is learnt afterwards is a new row that supersedes an older one."""
+"""Changes of state. What is found out later is a new row that supersedes an older one."""
 
 events = Table(
     "events",
@@ -122,7 +122,7 @@ events = Table(
     Index("events_by_office", "office", "at"),
     sqlite_autoincrement=True,
 )
-"""Evidence beside measurements: agents that came, left, said goodbye; the hub's own gaps."""
+"""Events of agents (joined, left, said goodbye) and of the hub (started, stopped)."""
 
 windows = Table(
     "windows",
@@ -135,7 +135,7 @@ windows = Table(
     Column("recorded_at", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
-"""Planned maintenance; without an office it holds for all."""
+"""Planned maintenance of an office, or of all offices if `office` is null."""
 
 drills = Table(
     "drills",
@@ -149,7 +149,7 @@ drills = Table(
     Index("drills_by_start", "started_at"),
     sqlite_autoincrement=True,
 )
-"""Drills as they went on; the newest row of an id is how it stands."""
+"""Drills: a row for each change; the newest row of an id holds the drill's present state."""
 
 chunks = Table(
     "chunks",
@@ -161,8 +161,9 @@ chunks = Table(
     Column("root", String(64), nullable=False),
     Column("pruned", Text, nullable=False),
 )
-"""The hash chain, a link an hour. `upto` is the last number of each table that is sealed, `body`
-what was hashed, `root` the chain's hash after it, `pruned` when which part was taken out."""
+"""The hash chain, one link per hour. `upto` is the last sealed row of each table (`last_rows` of a
+`ChainLink`), `body` the text that was hashed, `root` the chain's hash after it, `pruned` when each
+kind of records was removed."""
 
 mails = Table(
     "mails",
@@ -177,7 +178,7 @@ mails = Table(
     Column("prepared_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
 )
-"""Who was sent which message, how it stands, and the chain's root that went with it."""
+"""Mails by recipient: their state, and the root of the hash chain that was in them."""
 
 memory = Table(
     "memory",
@@ -185,7 +186,7 @@ memory = Table(
     Column("key", String(64), primary_key=True),
     Column("body", Text, nullable=False),
 )
-"""Small things that survive a restart: counters, the last beat."""
+"""Values that survive a restart: counters, the last heartbeat."""
 
 
 def to_ms(moment: datetime) -> int:

@@ -1,4 +1,4 @@
-"""Running totals, kept in the transaction of every measurement: counters survive a restart."""
+"""Running totals, updated in the transaction of every measurement: counters survive a restart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
-    """Everything ever recorded of an office's probe, path and outcome, pruned or not.
+    """The totals of an office's probe, path and outcome, pruned measurements included.
 
     `sent` and `received` are packets of latency runs; 0 for other probes.
     """
@@ -39,7 +39,7 @@ class Tallies:
         self._engine = engine
 
     def all(self) -> list[RunTotals]:
-        """Every total; fast, whatever the size of the database."""
+        """All totals; the time does not grow with the database."""
         table = t.tallies
         query = select(table).order_by(*table.primary_key.columns)
         with reading(self._engine) as connection:
@@ -50,7 +50,7 @@ class Tallies:
 
 
 def count(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add new rows (with their `number`, `sent` and `received`) to the totals."""
+    """Add new rows (each with its `number`, `sent` and `received`) to the totals."""
     sums: dict[Key, dict[str, int]] = {}
     for row in rows:
         key = (row["office"], row["probe"], row["path"], row["outcome"])
@@ -74,7 +74,7 @@ def _add(connection: Connection, key: Key, added: dict[str, int]) -> None:
         names = [column.name for column in table.primary_key.columns]
         connection.execute(insert(table).values(**dict(zip(names, key, strict=True)), **added))
         return
-    if held.last_started_at > added["last_started_at"]:  # handed in late: not the last one
+    if held.last_started_at > added["last_started_at"]:  # handed in late: not the newest
         added |= {"last": held.last, "last_started_at": held.last_started_at}
     for name in ("runs", "sent", "received"):
         added[name] += getattr(held, name)

@@ -3,11 +3,11 @@
     python -m tests.bench.bandwidth [--quick] [--json FILE] [--seed N]
                                     [--case TEXT ...] [--keep FILE] [--minutes N]
 
-Needs root and iperf3; run nothing beside it. The whole of it takes 25 minutes, or goes in slices:
-with `--keep FILE` what was seen is kept there and not measured again, and with `--minutes N` no
-case is begun after so long; the table then shows what there is, and the exit code is 0 only when
-nothing is left to measure. Delete the file when the code has changed. `--case "10 Mbit/s reno"`
-takes only the cases in whose name that stands.
+Needs root and iperf3; run nothing else meanwhile. It takes 25 minutes and can be run in slices:
+`--keep FILE` stores results and does not measure them again, and with `--minutes N` no case is
+started after N minutes. The table then shows the results so far, and the exit code is 0 only when
+nothing is left to measure. Delete the file after a change of the code. `--case "10 Mbit/s reno"`
+runs only the cases whose name contains that text.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ LINES = ((2, 2), (4, 0.5), (10, 10), (100, 100))
 IDLE_RUNS, TROUBLE_RUNS, QUICK_RUNS = 5, 4, 2
 DAYS, QUICK_DAYS = 1000, 100
 SLOW, SLOW_AT_ONCE = 10, 4
-"""Lines up to so many Mbit/s leave the machine idle for most of the time: some run at once, each in
-a lab of its own, whose emulator goes before everything else. Faster ones have it to themselves."""
+"""Lines up to this rate in Mbit/s leave the machine mostly idle: several run at once, each in a lab
+of its own, whose emulator has priority. Faster lines run alone."""
 
 
 def cases() -> list[Case]:
-    """Idle lines at every rate, then what goes wrong on them."""
+    """Idle lines at every rate, then lines with trouble."""
     return [
         Case(down, up, congestion, trouble)
         for trouble in (IDLE, LOSS, JITTER, CROSS)
@@ -49,7 +49,7 @@ def cases() -> list[Case]:
 
 
 class Kept:
-    """What has been seen so far, by case; in a file where one is named."""
+    """The results so far, by case; in a file if one is named."""
 
     def __init__(self, path: Path | None, seed: int) -> None:
         self._path = path
@@ -60,11 +60,11 @@ class Kept:
                 sys.exit(f"{path} was made with --seed {self._seen['seed']}")
 
     def of(self, name: str) -> Any:
-        """What was seen of a case, None if it was not measured yet."""
+        """The result of a case; None if it was not measured yet."""
         return self._seen.get(name)
 
     def keep(self, name: str, seen: Any) -> None:
-        """Also in the file, so that nothing is lost when the next one fails."""
+        """Store a result, also in the file, so that it is not lost if the next case fails."""
         self._seen[name] = seen
         if self._path is not None:
             self._path.write_text(json.dumps(self._seen, indent=1) + "\n")
@@ -72,7 +72,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Job:
-    """A case to be measured so many times, or (without one) days of the budget's simulation."""
+    """A case to be measured a number of times; without a case, days of the budget simulation."""
 
     case: Case | None
     times: int
@@ -81,18 +81,18 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Under which it is kept."""
+        """The name under which the result is stored."""
         return self.case.name if self.case else f"budget over {self.times} days"
 
     def run(self, place: int) -> Any:
-        """What was seen, as it can be kept; labs at different places do not meet."""
+        """The result, as plain data; `place` separates labs that run at once."""
         if self.case is None:
             return overspending(self.times, self.seed)
         return asdict(measured(self.case, self.times, self.seed, place, peers=self.peers))
 
 
 def jobs(options: argparse.Namespace) -> list[Job]:
-    """What is to be measured."""
+    """The jobs to run."""
     seed, wanted = options.seed, options.case
     if options.quick:
         short = (Case(2, 2, "bbr"), Case(10, 10, "reno"))
@@ -106,7 +106,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
 
 
 def batches(todo: Sequence[Job]) -> Iterator[Sequence[Job]]:
-    """What runs at once: slow lines and a fast one in turn, and the simulation at the end."""
+    """Groups of jobs that run at once: slow lines and a fast one in turn, then the simulation."""
     slow = [job for job in todo if job.case and job.case.down <= SLOW]
     fast = [job for job in todo if job.case and job.case.down > SLOW]
     firsts = range(0, len(slow), SLOW_AT_ONCE)
@@ -118,7 +118,7 @@ def batches(todo: Sequence[Job]) -> Iterator[Sequence[Job]]:
 
 
 def measure(todo: Sequence[Job], kept: Kept, minutes: float) -> None:
-    """Keep what is seen of each, and begin none after so many minutes."""
+    """Run the jobs and store each result; start none after so many minutes."""
     end = time.monotonic() + 60 * minutes
     with ProcessPoolExecutor(SLOW_AT_ONCE, get_context("spawn")) as pool:
         for batch in batches([job for job in todo if kept.of(job.name) is None]):
@@ -130,7 +130,7 @@ def measure(todo: Sequence[Job], kept: Kept, minutes: float) -> None:
 
 
 def table(kept: Kept, todo: Iterable[Job]) -> Iterator[Row]:
-    """The rows of all that was seen, case by case."""
+    """The rows of all results, case by case."""
     for job in todo:
         seen = kept.of(job.name)
         if seen is None:
@@ -143,7 +143,7 @@ def table(kept: Kept, todo: Iterable[Job]) -> Iterator[Row]:
 
 
 def main() -> int:
-    """Measure what is missing, and tell whether all marks are met."""
+    """Measure what is missing; returns 0 if all marks are met."""
     options = asked()
     kept, todo = Kept(options.keep, options.seed), jobs(options)
     if not todo:
@@ -153,7 +153,7 @@ def main() -> int:
 
 
 def asked() -> argparse.Namespace:
-    """The options of every benchmark, and those by which this one goes in slices."""
+    """The options of every benchmark, and those for running this one in slices."""
     options = parser(__doc__)
     options.add_argument("--case", action="append", metavar="TEXT", help="only cases named so")
     options.add_argument("--keep", type=Path, metavar="FILE", help="go on with what is in there")

@@ -1,5 +1,5 @@
-"""Simulated days of tests through the real policy, runner and books: is a day's byte budget ever
-exceeded? What a test put on the line is counted here when it did, beside those books."""
+"""Simulated days of tests with the real policy, runner and byte accounting: is a day's byte budget
+ever exceeded? The simulated line counts the bytes independently of that accounting."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ STEP_SECONDS = 1200.0
 STEPS = int(86400 / STEP_SECONDS)
 IST = ZoneInfo("Asia/Kolkata")
 START = datetime(2026, 3, 31, 18, 29, 57, tzinfo=UTC)
-"""Three seconds before midnight in India: every day begins with a test that lasts into it."""
+"""Three seconds before midnight in India: every day starts during a test."""
 CALL_BYTES = 8_000_000
 PARTS, PART_SECONDS = 2, 3.0
 
 
 class Bypassed(BaseException):
-    """The simulated line was passed by. The runner would take an `Exception` for a broken probe."""
+    """A test did not use the simulated line; no `Exception`, which would be a failed test."""
 
 
 class _Agent:
-    """Is there, but never spoken to: `_District` stands for what a test finds on its line."""
+    """An agent that is connected but never used: `_District` simulates the tests themselves."""
 
     @property
     def office(self) -> str:
@@ -67,7 +67,7 @@ class _Agent:
 
 
 class _Everything:
-    """A store that finds all of it new and keeps none."""
+    """A store that reports every measurement as new and stores none."""
 
     def add(self, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
         return measurements
@@ -78,7 +78,7 @@ async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 class _District:
-    """One office's line, on which tests come out low or high, fail, break off or hang."""
+    """One office's line, on which tests succeed, fail, break off or hang at random."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -101,7 +101,7 @@ class _District:
 
     @contextlib.contextmanager
     def probes(self) -> Iterator[None]:
-        """The real costs and reserves, with this line in place of the real one."""
+        """The real probes with their costs and reserves, on this line instead of a real one."""
         test = replace(BANDWIDTH, run=self._run)
         call = replace(PROBES["conference"], run=self._run, cost=lambda _: CALL_BYTES)
         with (
@@ -111,7 +111,7 @@ class _District:
             yield
 
     async def _run(self, context: ProbeContext) -> Reading:
-        """Up to all that the limits allow, spread over its time."""
+        """Spend up to the limits' bytes, spread over the test's time."""
         chance, call = self.chance, "profile" in context.options
         cost = CALL_BYTES if call else BANDWIDTH.cost(context)
         used = cost * chance.uniform(0.4, 1.0)
@@ -132,7 +132,7 @@ class _District:
         return Reading({**rates, "bytes_spent": used})
 
     async def day(self) -> None:
-        """Trains every 20 minutes, a full test every hour, and more by hand than is good."""
+        """Trains every 20 minutes, a full test every hour, and too many by hand."""
         for step in range(STEPS):
             asked = [self.policy.due(OFFICE, "bandwidth", {"path": "trains"})]
             if step % 3 == 0:
@@ -146,16 +146,16 @@ class _District:
             self.chance.shuffle(asked)
             running = asyncio.gather(*asked)
             end = self.clock.monotonic() + STEP_SECONDS
-            while not running.done():  # in small steps: none may begin when its time is over
+            while not running.done():  # in small steps: no test may start after its time
                 await self.clock.advance(PART_SECONDS / 2)
             await running
             await self.clock.advance(end - self.clock.monotonic())
 
 
 def overspending(days: int, seed: int) -> float:
-    """The worst day's bytes on the line over the budget, as a share of it; 0 when it always held.
+    """The worst day's bytes above the budget, as a share of it; 0 if the budget was never exceeded.
 
-    Raises `RuntimeError` where the simulation missed what it is for.
+    Raises `RuntimeError` if the simulation did not reach the cases that it is for.
     """
     return asyncio.run(_simulate(days, seed))
 
@@ -166,7 +166,10 @@ async def _simulate(days: int, seed: int) -> float:
         for _ in range(days):
             await district.day()
     spent = district.on_the_line
-    del spent[min(spent)], spent[max(spent)]  # three seconds of the first day, most of the last
+    del (
+        spent[min(spent)],
+        spent[max(spent)],
+    )  # the first day has three seconds, the last is not over
     if min(spent.values()) < BUDGET * 0.5 or not district.ends["budget_spent"]:
         raise RuntimeError("the simulation did not press against the budget")
     if not district.ends["ok again"]:

@@ -1,7 +1,8 @@
-"""One case of the bandwidth benchmark: a lab's line with hub, agent and peers at work over it.
+"""One case of the bandwidth benchmark: hub, agent and peers over a line of the lab.
 
-Truth is the lab: its set rates, the packets that its links lost and carried, and the time packets
-spent in them. An error is that of the IP rate; goodput of the peers is put on the same scale.
+The truth comes from the lab: the rates that are set, the packets that its links lost and carried,
+and the time packets spent in them. Errors are those of the IP rate; the peers' goodput is converted
+to it.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ WAYS = ("download", "upload")
 IDLE, LOSS, JITTER, CROSS = "idle", "1 % loss", "5 ms jitter", "1 Mbit/s beside it"
 IPERF_SECONDS = 10
 PEER_TRIES, PEER_PAUSE_SECONDS = 3, 3.0
-"""iperf3's server is at times still busy with the test before."""
+"""iperf3's server is sometimes still busy with the test before."""
 DRAIN_SECONDS = 0.3
-"""For what was still queued when a test was over."""
+"""Time for packets that are still queued at the end of a test."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A line in Mbit/s each way, what is wrong with it, and how TCP behaves."""
+    """A line in Mbit/s each way, its trouble, and the congestion control."""
 
     down: float
     up: float
@@ -41,7 +42,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """For the table."""
+        """The case's name in the table."""
         rate = f"{self.down:g}" if self.down == self.up else f"{self.down:g}/{self.up:g}"
         return f"{rate} Mbit/s {self.congestion}, {self.trouble}"
 
@@ -52,35 +53,35 @@ class Case:
         return {"delay": "15ms", "rate": f"{rate} Mbit/s", "queue": "200ms", **extra}
 
     def rate(self, way: str) -> float:
-        """bit/s as set."""
+        """The rate that is set, in bit/s."""
         return 1e6 * (self.down if way == "download" else self.up)
 
     def crossed(self, way: str) -> bool:
-        """Whether other traffic runs this way; none where it would not fit in."""
+        """Whether other traffic runs this way; none on a line that is too narrow for it."""
         return self.trouble == CROSS and self.rate(way) > CROSS_RATE
 
 
 @dataclass
 class Seen:
-    """What one case came to, by direction; errors as shares of the truth. Goes into a file."""
+    """The result of a case, by direction; errors as shares of the truth. Stored in a file."""
 
     errors: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
-    """Against what the line had for the test: of what others and loss leave of its rate."""
+    """Errors against what the line had for the test: its rate less other traffic and loss."""
     full: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
-    """The same figure against the rate of the line."""
+    """Errors of the same results against the rate of the line."""
     uncertain: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
-    """Half the 95 % interval that the test itself gave, as a share."""
+    """Half the 95 % interval that the test itself reports, as a share."""
     by_loss: dict[str, list[bool]] = field(default_factory=lambda: {w: [] for w in WAYS})
-    """Whether the test said that loss held it back."""
+    """Whether the test reports that loss limited it."""
     beside: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
-    """Errors of the trains' figures that came with that."""
+    """Errors of the packet trains' rates that were reported with that."""
     loaded: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     bytes: dict[str, list[int]] = field(default_factory=lambda: {w: [] for w in WAYS})
     promised: list[float] = field(default_factory=list)
-    """Of the bytes that a whole test may cost, those that the lab saw on the line."""
+    """Bytes that the lab saw on the line, as a share of those that a whole test may cost."""
     unbooked: list[float] = field(default_factory=list)
-    """Share of the lab's bytes that the test's books lack."""
+    """Share of the lab's bytes that the test does not account for."""
     trains: list[float] = field(default_factory=list)
     train_bytes: list[int] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -90,7 +91,7 @@ class Seen:
 
 
 class Bench:
-    """One case: the lab with hub and agent at work in it."""
+    """The lab of one case, with hub and agent running in it."""
 
     def __init__(self, lab: Lab, case: Case, hub: subprocess.Popen[str]) -> None:
         self.lab, self.case, self.hub = lab, case, hub
@@ -99,7 +100,7 @@ class Bench:
     @classmethod
     @contextlib.contextmanager
     def running(cls, case: Case, seed: int, place: int) -> Iterator[Bench]:
-        """Everything started, and taken away at the end; one at a time at each place."""
+        """Start everything, and remove it at the end; each place holds one at a time."""
         offices = {OFFICE: {"down": case.line(case.down), "up": case.line(case.up)}}
         spec = {"seed": seed, "congestion_control": case.congestion, "offices": offices}
         with Lab.start(spec, f"{PREFIX}{place}") as lab, contextlib.ExitStack() as stack:
@@ -121,14 +122,14 @@ class Bench:
             start(HEADQUARTERS, "iperf3", "-s", stdout=subprocess.DEVNULL)
             if case.crossed("download"):
                 start(HEADQUARTERS, *python, "cross", there)
-            if case.trouble == CROSS:  # the other end has to take it, or answers by ICMP errors
+            if case.trouble == CROSS:  # without a receiver the other end would send ICMP errors
                 start(OFFICE, *python, *(("cross", here) if case.crossed("upload") else ("sink",)))
                 if not case.crossed("download"):
                     start(HEADQUARTERS, *python, "sink")
             yield cls(lab, case, hub)
 
     def ask(self, path: str) -> dict[str, Any]:
-        """One test by the product; the lab's counters begin at 0 with it."""
+        """One test by the product; it resets the lab's counters."""
         if self.hub.stdin is None or self.hub.stdout is None:
             raise RuntimeError("no pipes")
         self.lab.reset()
@@ -164,9 +165,9 @@ class Bench:
         seen.unbooked.append(1 - values.get("bytes_spent", 0.0) / ours)
 
     def left(self, way: str, ours: list[dict[str, Any]], flows: list[dict[str, Any]]) -> float:
-        """bit/s that the line had for these streams: less what it lost, less what others took.
+        """bit/s that the line had for these streams: its rate less loss and other traffic.
 
-        The others lose packets out of the full queue, and only while these streams fill it.
+        Other traffic loses packets from the full queue, and only while these streams fill it.
         """
         taken = sum(flow["packets_in"] - flow["dropped_queue"] for flow in ours)
         lost = sum(flow["dropped_loss"] for flow in ours)
@@ -180,7 +181,7 @@ class Bench:
         return rate
 
     def train(self) -> None:
-        """The cheap estimate."""
+        """The estimate by packet trains."""
         answer = self.ask("trains")
         for way in WAYS:
             found = answer["values"].get(f"{way}_capacity_bits_per_second")
@@ -193,7 +194,7 @@ class Bench:
         self.seen.unbooked.append(1 - booked / sum(f["bytes_in"] for f in ours))
 
     def peers(self) -> None:
-        """iperf3 for ten seconds each way, and speedtest-cli as it is."""
+        """iperf3 for ten seconds each way, and unchanged speedtest-cli."""
         here = self.lab.addresses(HEADQUARTERS).pc
         for way, option in (("download", ["-R"]), ("upload", [])):
             report = self._peer("iperf3", "-c", here, "-J", "-t", str(IPERF_SECONDS), *option)
@@ -216,7 +217,7 @@ class Bench:
         raise AssertionError("the last try returns or raises")
 
     def _hold(self, name: str, way: str, goodput: float) -> dict[str, Any]:
-        """Keep a peer's error against the same truth; gives the largest of its flows."""
+        """Store a peer's error against the same truth; returns the largest of its flows."""
         flows = self.lab.flows()
         tcp = [f for f in flows if f["protocol"] == "tcp"]
         largest = max(tcp, key=lambda f: int(f["bytes_in"]))
@@ -226,7 +227,7 @@ class Bench:
 
 
 def _is_ours(flow: dict[str, Any]) -> bool:
-    """Of the test: neither the other traffic nor the echo requests that run on beside it."""
+    """Whether a flow is the test's: not the other traffic, nor the echo requests of the monitor."""
     return flow["protocol"] != "icmp" and CROSS_PORT not in (
         flow["source_port"],
         flow["target_port"],
@@ -243,7 +244,7 @@ def _streams(flows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def measured(case: Case, times: int, seed: int, place: int, *, peers: bool) -> Seen:
-    """All that is seen in one case, with the peers beside it."""
+    """Run one case with its peers; returns the result."""
     with Bench.running(case, seed, place) as bench:
         for _ in range(times):
             bench.full_test()

@@ -1,4 +1,4 @@
-"""What one case of the bandwidth benchmark came to, beside the marks and the peers."""
+"""The results of one case of the bandwidth benchmark, beside the marks and the peers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tests.bench.bandwidth_case import CROSS, IDLE, JITTER, LOSS, WAYS, Case, Se
 from tests.bench.marks import Row, at_most, note
 
 MEDIAN, P95 = 1.0, 3.0
-"""Of an idle line's rate, in per cent."""
+"""Per cent of the rate of an idle line."""
 TOLD, SURE = 3.0, 1.5
-"""A test over a lossy line that is off by more, and by more than half again of its own interval
-(three standard errors), has to say that loss held it back."""
+"""A test over a lossy line whose error is larger than this, and than 1.5 times its own interval
+(three standard errors), has to report that loss limited it."""
 JITTER_SECONDS = 0.01
-"""From the earliest to the latest, of 5 ms either way: no train of less than that can tell."""
+"""Jitter of 5 ms either way, from the earliest to the latest: no shorter train can measure it."""
 
 
 def rows(case: Case, seen: Seen, idle: Seen) -> Iterator[Row]:
-    """All rows of a case; `idle` is what was seen of the same line in peace."""
+    """All rows of a case; `idle` is the result of the same line without trouble."""
     name = case.name
     broken = "; ".join(dict.fromkeys(seen.failed))[:100]
     yield at_most(f"{name}: tests without a result", len(seen.failed), 0, "runs", broken)
@@ -51,7 +51,7 @@ def _way_rows(case: Case, seen: Seen, way: str, iperf_bytes: Mapping[str, int]) 
         yield note(f"{name}, median error", median(errors), "%", peers)
     if case.trouble == LOSS:
         yield from _loss_rows(name, errors, seen, way)
-    if way in iperf_bytes:  # what this line costs an office whose line is in order
+    if way in iperf_bytes:  # the bytes of a test on an office's line without trouble
         took = median(seen.bytes[way])
         here = f"{100 * took / seen.iperf_bytes[way]:.3g} % of iperf3's beside it"
         share = 100 * took / iperf_bytes[way]
@@ -59,7 +59,7 @@ def _way_rows(case: Case, seen: Seen, way: str, iperf_bytes: Mapping[str, int]) 
 
 
 def _loss_rows(name: str, errors: Sequence[float], seen: Seen, way: str) -> Iterator[Row]:
-    """Where loss and not the line holds TCP back, the test has to say so."""
+    """If loss and not the line limits TCP, the test has to report it."""
     said = seen.by_loss[way]
     silent = sum(
         error > max(TOLD, 100 * SURE * uncertain) and not by
@@ -95,5 +95,5 @@ def _worst(errors: Sequence[float]) -> float:
 
 
 def _p95(errors: Sequence[float]) -> float:
-    """By rank: of fewer than twenty the worst."""
+    """The 95th percentile by rank; of fewer than twenty values the largest."""
     return sorted(errors)[-1 - len(errors) // 20]

@@ -1,11 +1,11 @@
-"""The programs of the bandwidth benchmark, each a process at its place in the lab.
+"""The programs of the bandwidth benchmark, each a process in a namespace of the lab.
 
 python -m tests.bench.bandwidth_subject hub DOWN UP      tests on request, one a line of stdin
 python -m tests.bench.bandwidth_subject agent HUB        a real agent
 python -m tests.bench.bandwidth_subject server           a speed-test server on port 8080
 python -m tests.bench.bandwidth_subject peer HUB WAY     plain speedtest-cli, `download` or `upload`
 python -m tests.bench.bandwidth_subject cross TARGET     1 Mbit/s of UDP, until killed
-python -m tests.bench.bandwidth_subject sink             takes it, so that no ICMP error answers it
+python -m tests.bench.bandwidth_subject sink             receives it, so that no ICMP error is sent
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CROSS_RATE, CROSS_BYTES = 1e6, 1400
 
 
 async def hub(down: str, up: str) -> None:
-    """Answer each line of stdin, the name of a path, with the result as a line of JSON."""
+    """Run a test for each line of stdin, the name of a path; print the result as a line of JSON."""
     config = settings(f"{down} Mbit/s", f"{up} Mbit/s")
     async with door("0.0.0.0", PORT) as (agents, _):  # noqa: S104 - a namespace
         agent = await session(agents)
@@ -55,10 +55,10 @@ async def agent(host: str) -> None:
 
 
 class Plain(speedtest.Speedtest):  # type: ignore[misc]
-    """speedtest-cli as it is, but for the configuration that it would fetch from the Internet."""
+    """Unchanged speedtest-cli, except that it fetches no configuration from the Internet."""
 
     def get_config(self) -> dict[str, Any]:
-        """The figures of its public configuration."""
+        """The values of its public configuration."""
         self.config.update(
             client={"ip": "", "lat": "0", "lon": "0"},
             ignore_servers=[],
@@ -76,14 +76,14 @@ class Plain(speedtest.Speedtest):  # type: ignore[misc]
 
 
 def peer(host: str, way: str) -> None:
-    """Its own figure, in bit/s of payload."""
+    """The rate that it reports, in bit/s of payload."""
     client = Plain()
     client._best.update(url=f"http://{host}:{SPEEDTEST_PORT}/speedtest/upload.php", latency=1)
     print(json.dumps({way: client.download() if way == "download" else client.upload()}))
 
 
 def cross(target: str) -> None:
-    """UDP at a steady pace."""
+    """Send UDP at a constant rate."""
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sender.bind(("", CROSS_PORT))
     following = time.monotonic()
@@ -94,7 +94,7 @@ def cross(target: str) -> None:
 
 
 def sink() -> None:
-    """Take the packets of the other side."""
+    """Receive the packets of the other side."""
     taker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     taker.bind(("", CROSS_PORT))
     while True:
@@ -102,7 +102,7 @@ def sink() -> None:
 
 
 def main() -> None:
-    """Play one part."""
+    """Run one of the programs."""
     role, *arguments = sys.argv[1:]
     if role == "hub":
         asyncio.run(hub(*arguments))

@@ -1,11 +1,10 @@
-"""The product's grade against what Chromium really showed, over some 140 links.
+"""The product's grade compared with what Chromium showed, over some 140 links.
 
     python tests/bench/chromium.py [--quick] [--json FILE] [--part NAME] [--table FILE]
 
-The truth is `chromium_truth.json`, gathered by `chromium_collect.py` on the same links; this holds
-the product's own call over each of them. The marks are for the links that were not looked at while
-the product was tuned: the untouched half, and those drawn at random afterwards. Needs root (for the
-lab).
+The truth is `chromium_truth.json`, measured by `chromium_collect.py` on the same links; this
+benchmark runs the product's own call over each of them. The marks apply to links that were not used
+for tuning: the untouched half, and those drawn at random afterwards. Needs root (for the lab).
 """
 
 from __future__ import annotations
@@ -55,40 +54,40 @@ HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One condition: what Chromium showed and what the product says."""
+    """One condition: what Chromium showed and what the product reports."""
 
     name: str
     part: Part
     truth: tuple[int, ...]
     """Grades that are right."""
     grade: int | None
-    """The product's; None if it gave none."""
+    """The product's grade; None if it gave none."""
     limited_by: str
     truth_frozen: tuple[float, float]
-    """Chromium's share of frozen time, down and up, the mean of its runs."""
+    """The share of frozen time in Chromium, down and up, as the mean of its runs."""
     frozen: tuple[float | None, float | None]
-    """The product's; None where it had no picture to measure it on."""
+    """The product's share of frozen time; None if there was no picture."""
     runs: int
 
     @property
     def right(self) -> bool:
-        """Within what Chromium showed."""
+        """Whether the grade is within the range that Chromium showed."""
         return self.grade in self.truth
 
     @property
     def near(self) -> bool:
-        """At most one grade off."""
+        """Whether the grade is off by one at most."""
         return self.grade is not None and min(abs(self.grade - t) for t in self.truth) <= 1
 
     @property
     def false_ready(self) -> bool:
-        """Called ready where Chromium's picture stood still too often."""
+        """Whether the product grades it as ready although Chromium's picture froze too often."""
         ready = self.grade is not None and self.grade >= READY
         return ready and max(self.truth_frozen) > TOO_FROZEN
 
 
 def compared(condition: Condition, runs: Sequence[Run], result: Result) -> Compared:
-    """Put both side by side."""
+    """Compare both."""
     grade = result.values.get("grade")
 
     def shown(end: str) -> float:
@@ -113,7 +112,7 @@ def compared(condition: Condition, runs: Sequence[Run], result: Result) -> Compa
 async def lane(
     lab: Lab, office: str, work: list[Condition], truths: Truths, found: list[Compared]
 ) -> None:
-    """Hold the product's call on one condition after the other."""
+    """Run the product's call on one condition after the other."""
     while work:
         condition = work.pop(0)
         shape(lab, office, condition)
@@ -129,7 +128,7 @@ async def lane(
 
 
 async def compare(chosen: Sequence[Condition], truths: Truths) -> list[Compared]:
-    """All of them, some at a time."""
+    """Run all conditions, several at a time."""
     work = list(chosen)
     found: list[Compared] = []
     lanes = [f"p{number}" for number in range(AT_ONCE)]
@@ -140,7 +139,7 @@ async def compare(chosen: Sequence[Condition], truths: Truths) -> list[Compared]
 
 
 def judged(found: Sequence[Compared], which: str) -> Iterator[Row]:
-    """The marks over one part."""
+    """The rows and marks of one part of the links."""
     count = len(found)
     right = sum(each.right for each in found)
     pairs = [pair for each in found for pair in zip(each.frozen, each.truth_frozen, strict=True)]
@@ -156,7 +155,7 @@ def judged(found: Sequence[Compared], which: str) -> Iterator[Row]:
 
 
 def table(found: Sequence[Compared], rows: Sequence[Row], chromium: str) -> str:
-    """Markdown for the docs."""
+    """The table as Markdown, for the documentation."""
     lines = [
         "# The product's grades beside Chromium's",
         "",
@@ -204,7 +203,7 @@ def parsed() -> argparse.Namespace:
 
 
 def main() -> int:
-    """All conditions of which there is truth, or every twelfth."""
+    """All conditions that have a truth, or every twelfth."""
     options = parsed()
     truths = Truths(options.truth)
     chosen = [

@@ -1,6 +1,6 @@
 """A real call between two Chromiums over a link of the lab: the truth for a condition.
 
-Each runs without a screen in its own namespace and sends the product's moving picture (720p30,
+Each runs headless in its own namespace and sends the product's moving picture (720p30,
 VP8, at most 1.7 Mbit/s, frame rate before size) and a beep; nothing but the picture's decoding is
 left out.
 """
@@ -25,12 +25,12 @@ from tests.browser_support import FAKE_DEVICES, chromium, chromium_at
 WIDTH, HEIGHT = 1280, 720
 SCRIPT = Path(__file__).with_name("chromium_page.js")
 ADDRESS = "https://call.invalid/"
-"""Never looked up: the page is given by the benchmark. Only https may use a camera."""
+"""Never resolved: the benchmark serves the page. A page needs https to use a camera."""
 GRAIN = 12
-"""Of the picture: with it Chromium's heights are those known of a talking head, 540p at
+"""Noise in the picture: with it, Chromium sends the heights known of a talking head, 540p at
 0.6 Mbit/s and, after 40 s, 720p at 0.9."""
 PATIENCE = 15.0
-"""Seconds within which a call must come about."""
+"""Seconds in which a call must connect."""
 ARGUMENTS = (
     *FAKE_DEVICES,
     "--disable-background-timer-throttling",
@@ -43,7 +43,7 @@ ARGUMENTS = (
 
 
 def write_picture(path: Path) -> None:
-    """The product's clip as YUV4MPEG2, which Chromium takes for its camera's."""
+    """Write the product's clip as YUV4MPEG2, which Chromium uses as its camera."""
     chroma = bytes([128]) * (WIDTH * HEIGHT // 2)
     with path.open("wb") as file:
         file.write(f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{FRAMES_PER_SECOND}:1 Ip C420jpeg\n".encode())
@@ -59,9 +59,9 @@ class Pair:
         self.here, self.there = here, there
 
     async def call(self, warm_up: float, window: float) -> dict[str, Any]:
-        """What both ends saw in the window, `down` being what arrived at the office.
+        """The statistics of both ends in the window; `down` is what arrived at the office.
 
-        `{"connected": False}` where no call came about.
+        `{"connected": False}` if the call did not connect.
         """
         async with AsyncExitStack() as stack:
             ends = [await stack.enter_async_context(_page(b)) for b in (self.here, self.there)]
@@ -100,7 +100,7 @@ async def _page(browser: Browser) -> AsyncIterator[Page]:
 
 @asynccontextmanager
 async def pair(lab: Lab, office: str, scratch: Path, nice: int = 0) -> AsyncIterator[Pair]:
-    """Both browsers, each born in its own namespace."""
+    """Both browsers, each started in its own namespace."""
     picture = scratch / "picture.y4m"
     if not picture.exists():
         write_picture(picture)

@@ -1,9 +1,9 @@
-"""Gathers the truth: each condition as a real call of two Chromiums, two or three at a time.
+"""Measures the truth: each condition in a real call of two Chromiums, two or three at a time.
 
     python tests/bench/chromium_collect.py [--part NAME] [--again N] [--raw DIR]
 
-It goes on where it stopped; a call in which the CPU held Chromium back is made again. Takes about
-100 minutes for all; needs root, and a machine with nothing else to do.
+It continues where it stopped, and repeats calls in which the CPU limited Chromium. All conditions
+take about 100 minutes. Needs root, and a machine that is otherwise idle.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ PREFIX = "jhnchr"
 TRUTH = Path(__file__).with_name("chromium_truth.json")
 WINDOW = 30.0
 WARM_UP, LONG_WARM_UP = 30.0, 65.0
-"""Seconds; the longer one where Chromium climbs slowly."""
+"""Seconds; the longer one for links on which Chromium's rate rises slowly."""
 ATTEMPTS = 3
 WIDE_AT_ONCE = 2
-"""Calls of full 720p that two cores carry; of narrow ones it is three."""
+"""Calls of full 720p that two cores can run; of narrow links it is three."""
 CROSS_SIZE = 800
 
 
 def shape(lab: Lab, office: str, condition: Condition) -> None:
-    """Make the office's link that of the condition."""
+    """Set the office's link to that of the condition."""
     for direction, wanted in (("down", condition.down), ("up", condition.upwards)):
         lab.set(office, f"{direction}.jitter", "0ms")
         for key in ("delay", "rate", "queue", "loss", "jitter"):
@@ -51,7 +51,7 @@ def shape(lab: Lab, office: str, condition: Condition) -> None:
 async def disturbed(
     lab: Lab, office: str, condition: Condition, seconds: float
 ) -> AsyncIterator[None]:
-    """Blackouts and other traffic, as the condition has them, while this is open."""
+    """Blackouts and other traffic of the condition, until the block ends."""
 
     async def black_out(gone: float, every: float) -> None:
         while True:
@@ -91,7 +91,7 @@ def _others(lab: Lab, office: str, megabits: float, seconds: float) -> Iterator[
 
 
 async def one(lab: Lab, office: str, ends: Pair, condition: Condition) -> dict[str, object]:
-    """The call of one condition."""
+    """Run the call of one condition."""
     shape(lab, office, condition)
     warm_up = LONG_WARM_UP if condition.narrow else WARM_UP
     async with disturbed(lab, office, condition, warm_up + WINDOW + 20):
@@ -106,7 +106,7 @@ async def lane(
     wide: asyncio.Semaphore,
     options: argparse.Namespace,
 ) -> None:
-    """Take conditions until there is none left."""
+    """Run conditions until none is left."""
     with tempfile.TemporaryDirectory(prefix="jhnchr-") as scratch:
         async with pair(lab, office, Path(scratch), options.nice) as ends:
             truths.chromium = ends.here.version
@@ -116,7 +116,9 @@ async def lane(
                     try:
                         async with wide if condition.heavy else contextlib.nullcontext():
                             told = await one(lab, office, ends, condition)
-                    except Exception as error:  # a page that broke is no truth; try the next
+                    except (
+                        Exception
+                    ) as error:  # a page that failed is no truth; go on with the next
                         print(f"{condition.name}: {error}", file=sys.stderr)
                         break
                     run = read_run(told)
@@ -124,7 +126,7 @@ async def lane(
                         (options.raw / f"{condition.name}.json".replace("/", "_")).write_text(
                             json.dumps(told)
                         )
-                    if run.honest:
+                    if run.valid:
                         truths.add(condition.name, run)
                         print(condition.name, run.grade(), run, flush=True)
                         break
@@ -132,7 +134,7 @@ async def lane(
 
 
 async def collect(options: argparse.Namespace) -> None:
-    """All that is missing."""
+    """Measure all conditions that are missing."""
     truths = Truths(options.truth)
     work = [
         condition
@@ -149,7 +151,7 @@ async def collect(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """As the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--truth", type=Path, default=TRUTH, metavar="FILE")
     parser.add_argument("--again", type=int, default=1, metavar="N", help="calls a condition")

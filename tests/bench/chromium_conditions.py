@@ -1,7 +1,7 @@
-"""The links over which the product is held against Chromium, half for tuning, half untouched.
+"""The links on which the product is compared with Chromium, half for tuning, half untouched.
 
-Every second condition of a family is `untouched`: it was not looked at while criteria and models
-were made. Those of `chromium_fresh.py` are `fresh`: drawn at random when all of that was done.
+Every second condition of a family is `untouched`: it was not used while criteria and models were
+made. Those of `chromium_fresh.py` are `fresh`: drawn at random afterwards.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from typing import Any, Literal
 Part = Literal["tuning", "untouched", "fresh"]
 
 NARROW = 1.2
-"""Mbit/s below which Chromium needs the longer warm-up to climb to its picture."""
+"""Mbit/s below which Chromium needs the longer warm-up to reach its picture size."""
 LARGE = 0.65
 """Mbit/s from which its picture is large."""
 EVERY = 6
-"""One in so many of the untouched is left out, for the time that a call takes."""
+"""One in so many of the untouched is left out, to save time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One link as the lab takes it, with what is done to it during the call."""
+    """One link in the lab's terms, with its blackouts and other traffic during the call."""
 
     name: str
     down: Mapping[str, Any]
     up: Mapping[str, Any] = field(default_factory=dict)
     blackout: tuple[float, float] | None = None
-    """Seconds without the link, and from one beginning to the next."""
+    """Seconds of each blackout, and from the start of one to the next."""
     cross: float = 0.0
     """Mbit/s of other traffic, each way, as steady UDP."""
     part: Part = "tuning"
 
     @property
     def upwards(self) -> Mapping[str, Any]:
-        """The other direction: the same unless given."""
+        """The other direction; None means the same."""
         return self.up or self.down
 
     @property
     def narrow(self) -> bool:
-        """Whether Chromium climbs slowly on it."""
+        """Whether Chromium's rate rises slowly on it."""
         return any(
             float(str(way["rate"]).split()[0]) - self.cross < NARROW
             for way in (self.down, self.upwards)
@@ -48,7 +48,7 @@ class Condition:
 
     @property
     def heavy(self) -> bool:
-        """Whether an end encodes or decodes a large picture, which takes this computer's time."""
+        """Whether an end encodes or decodes a large picture, which needs much CPU."""
         return any(
             float(str(way["rate"]).split()[0]) - self.cross >= LARGE
             for way in (self.down, self.upwards)
@@ -82,7 +82,7 @@ def _rates() -> Iterable[Condition]:
 
 
 def _between() -> Iterable[Condition]:
-    """Where one grade ends and the next begins: all of these are for tuning."""
+    """Links at the borders of grades: all of them are for tuning."""
     for rate in (0.13, 0.17, 0.22, 0.95, 1.05, 1.1):
         yield Condition(f"{rate:g} Mbit/s, 50 ms", way(rate, 50))
 
@@ -153,13 +153,15 @@ def _mixtures() -> Iterable[Condition]:
 
 
 def conditions() -> list[Condition]:
-    """The chosen ones: those for tuning first, then the untouched."""
+    """The chosen conditions: those for tuning first, then the untouched."""
     families = (_rates, _queues, _trips, _losses, _bursts, _jitters, _lopsided, _blackouts,
                 _beside_others, _mixtures)  # fmt: skip
     tuning = list(_between())
     untouched: list[Condition] = []
     for family in families:
-        known = 1 if family is _losses else 0  # what others published of Chromium is for tuning
+        known = (
+            1 if family is _losses else 0
+        )  # links on which others published results of Chromium are for tuning
         for number, each in enumerate(family()):
             if (number + known) % 2:
                 untouched.append(replace(each, part="untouched"))

@@ -1,7 +1,7 @@
-"""Links drawn at random after the models were made: neither tuned on nor ever looked at before.
+"""Links drawn at random after the models were made, so that none was used for tuning.
 
-The untouched half was chosen by the hand that made the models, and has been seen by now. These are
-drawn over the same ranges, so that the agreement over them is that over links nobody picked.
+The untouched half was chosen by the author of the models, and its results are known by now. These
+links are drawn from the same ranges without anybody's choice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.bench.chromium_conditions import Condition, way
 
 SEED = 20261125
 EACH = 4
-"""Links of each single trouble."""
+"""Links with each single trouble."""
 MIXED = 16
 """Links with several troubles at once."""
 
@@ -24,20 +24,20 @@ _LOSSES = (0.2, 20.0)
 
 
 def fresh(seed: int = SEED) -> list[Condition]:
-    """The same for the same seed."""
+    """The links; the same for the same seed."""
     draw = random.Random(seed)
     found = [*_single(draw), *(_mixture(draw) for _ in range(MIXED))]
     return list({condition.name: condition for condition in found}.values())
 
 
 def _between(draw: random.Random, bounds: tuple[float, float]) -> float:
-    """To two digits; small values as likely as large ones, since the ranges span decades."""
+    """A value with two digits, uniform on a logarithmic scale, since the ranges span decades."""
     low, high = bounds
     return float(f"{low * (high / low) ** draw.random():.2g}")
 
 
 def _single(draw: random.Random) -> Iterator[Condition]:
-    """One trouble each on a line that is otherwise good."""
+    """Links with one trouble each."""
     for _ in range(EACH):
         rate = _between(draw, _RATES)
         yield _named(f"only {rate:g} Mbit/s", rate)
@@ -58,7 +58,7 @@ def _single(draw: random.Random) -> Iterator[Condition]:
 
 
 def _mixture(draw: random.Random) -> Condition:
-    """Two to four troubles at once; one in six with the link gone now and then."""
+    """Links with two to four troubles at once; one in six has blackouts."""
     rate = _between(draw, (0.25, 6.0))
     trip, queue = _between(draw, _TRIPS), _between(draw, (80.0, 1000.0))
     loss = _between(draw, (0.2, 8.0)) if draw.random() < 0.7 else 0.0

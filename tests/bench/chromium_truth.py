@@ -1,7 +1,7 @@
-"""What a call between two Chromiums showed, and the grade that it earns. Pure but for the file.
+"""What a call between two Chromiums showed, and its grade. Pure but for the file.
 
-The grade is that of the page on conferences (`jharnet_monitor/help/conference.md`): a window of
-30 s after the warm-up; the worse way decides.
+The grade is that of `judge.conference.grade`: a window of 30 s after the warm-up; the worse
+direction decides.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from statistics import median
 from typing import Any
 
 OPEN_GAP = 0.75
-"""Seconds without a new picture at the end of the window, from which it counts as frozen."""
+"""Seconds without a new picture at the end of the window from which it counts as frozen."""
 SETTLED = 12.0
-"""Seconds at the end over which the height is taken."""
+"""Seconds at the end of the window over which the height is measured."""
 MARGIN = 0.015
-"""So near to a threshold of a share, the grade on either side of it counts."""
+"""If a share is so close to its threshold, the grades on both sides of it are right."""
 CPU_LIMITED = 0.5
-"""Seconds: a call in which Chromium held back for the CPU so long is no truth."""
+"""A call in which the CPU limited Chromium for so many seconds is not used."""
 CAPTURED = 28.0
-"""Frames a second that a camera of 30 must have given, else this computer was too slow."""
+"""A camera of 30 frames/s must have delivered so many, else this computer was too slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One direction, as its receiver's statistics have it."""
+    """One direction, by the statistics of its receiver."""
 
     concealed: float
-    """Share of the audio samples that were made up."""
+    """Share of the audio samples that were concealed."""
     frozen: float
-    """Share of the window in which the picture stood still, with the gap open at the end."""
+    """Share of the window in which the picture was frozen, including an open gap at the end."""
     frames: float
-    """Decoded frames a second."""
+    """Decoded frames per second."""
     height: float
     """The larger of the last and the median of the last 12 s; 0 without a picture."""
     rate: float
@@ -61,36 +61,36 @@ class Run:
     cpu_limited: float = 0.0
     """Seconds."""
     captured: float | None = None
-    """Frames a second that the slower end's camera gave."""
+    """Frames per second of the slower end's camera."""
 
     @property
-    def honest(self) -> bool:
-        """Whether it was the link that decided, and not this computer."""
+    def valid(self) -> bool:
+        """Whether the link limited the call, and not this computer."""
         kept_up = self.captured is None or self.captured >= CAPTURED
         return kept_up and self.cpu_limited <= CPU_LIMITED
 
     @property
     def ways(self) -> Sequence[Way]:
-        """Both, if a call came about."""
+        """Both directions, if the call connected."""
         return [way for way in (self.down, self.up) if way is not None]
 
     def grade(self, slack: float = 0.0) -> int:
-        """Of the worse way; 0 without a call."""
+        """The grade of the worse direction; 0 without a call."""
         return min((way.grade(slack) for way in self.ways), default=0)
 
     @property
     def frozen(self) -> float:
-        """Share of the worse way; 1 without a call."""
+        """The frozen share of the worse direction; 1 without a call."""
         return max((way.frozen for way in self.ways), default=1.0)
 
 
 def acceptable(runs: Sequence[Run]) -> set[int]:
-    """The grades that are right: those of all runs, and of those near a threshold both."""
+    """The grades that are right: those of all runs; both, if a run is close to a threshold."""
     return {run.grade(slack) for run in runs for slack in (-MARGIN, 0.0, MARGIN)}
 
 
 def read_way(samples: Sequence[Mapping[str, Any]]) -> Way:
-    """From the statistics of every half second, the first and the last bounding the window."""
+    """Read a direction from statistics of every half second; the ends bound the window."""
 
     def grown(name: str) -> float:
         return float((samples[-1][name] or 0) - (samples[0][name] or 0))
@@ -115,7 +115,7 @@ def read_way(samples: Sequence[Mapping[str, Any]]) -> Way:
 
 
 def read_run(told: Mapping[str, Any]) -> Run:
-    """From what `Pair.call` gives."""
+    """Read a run from what `Pair.call` returns."""
     if not told["connected"]:
         return Run(None, None)
     limited = max(told[end]["sender"].get("cpu_limited") or 0.0 for end in ("down", "up"))
@@ -129,7 +129,7 @@ def read_run(told: Mapping[str, Any]) -> Run:
 
 
 class Truths:
-    """The runs by the name of their condition, kept in a file that grows with every call."""
+    """The runs by the name of their condition, in a file that grows with every call."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -142,7 +142,7 @@ class Truths:
                 self.runs[name] = [_run(run) for run in runs]
 
     def add(self, name: str, run: Run) -> None:
-        """Keep one more call."""
+        """Store one more call."""
         self.runs.setdefault(name, []).append(run)
         lines = ",\n".join(
             f"{json.dumps(key)}: {json.dumps([asdict(run) for run in runs])}"

@@ -1,10 +1,10 @@
-"""How long a dossier takes, and whether a forger who hashes everything anew is caught.
+"""How long a dossier takes, and whether a forger who recomputes all hashes is caught.
 
 Run: python -m tests.bench.dossier [--quick] [--json FILE] [--seed N]
 
-Each of the mutations changes a figure that is claimed: in the claims, in a paper alone, or in the
-raw data with chain, hash report and manifest made to fit. Raw byte changes leave the hashes as they
-were. At last the owner of the database changes it and lets the whole chain be made anew.
+Each mutation changes a figure that is claimed: in the claims, in a paper alone, or in the raw data
+with chain, hash report and manifest recomputed. Changes of single bytes leave the hashes as they
+were. Finally the owner of the database changes it and rebuilds the whole chain.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ def changed(claims: Any, leaf: Leaf, dice: random.Random) -> Any:
 
 
 def caught(forger: Forger, path: Path, root: str | None = None) -> bool:
-    """Whether the verifier finds something."""
+    """Whether the verifier finds a problem."""
     return bool(verify(forger.write(path), root, lambda _: None).problems)
 
 
 def in_claims(true: Forger, count: int, dice: random.Random, path: Path) -> int:
-    """A figure in `claims.json` changed, everything hashed anew: how many are caught."""
+    """Change a figure in `claims.json` and recompute all hashes: how many are caught."""
     claims = true.json("claims.json")
     leaves = list(figures(claims))
     found = 0
@@ -91,7 +91,7 @@ def in_claims(true: Forger, count: int, dice: random.Random, path: Path) -> int:
 
 
 def in_papers(true: Forger, case: Case, count: int, dice: random.Random, path: Path) -> int:
-    """Letter or sheets set from other figures than the claims: how many are caught."""
+    """Set letter or sheets from other figures than the claims: how many are caught."""
     leaves = list(figures(case.claims))
     found = made = 0
     while made < count:
@@ -112,7 +112,7 @@ def in_papers(true: Forger, case: Case, count: int, dice: random.Random, path: P
 
 
 def in_raw(true: Forger, count: int, dice: random.Random, path: Path) -> int:
-    """An office's measurements changed, chain and hashes made to fit: how many are caught."""
+    """Change an office's measurements and recompute chain and hashes: how many are caught."""
     offices = list(true.json("claims.json")["offices"])
     found = 0
     for _ in range(count):
@@ -141,7 +141,7 @@ def in_raw(true: Forger, count: int, dice: random.Random, path: Path) -> int:
 
 
 def in_bytes(true: Forger, count: int, dice: random.Random, path: Path) -> tuple[int, Counter[str]]:
-    """One byte of one file changed, nothing hashed anew: how many are caught, and in what."""
+    """Change one byte of one file, and no hash: how many are caught, and in which files."""
     names = [name for name in true.files if not name.startswith("working-copy/")]
     found, where = 0, Counter[str]()
     for _ in range(count):
@@ -156,7 +156,7 @@ def in_bytes(true: Forger, count: int, dice: random.Random, path: Path) -> tuple
 
 
 def rebuilt(place: Filed, true: Forger, path: Path) -> tuple[bool, bool]:
-    """The owner changes the database and makes everything anew: caught without, and with a root."""
+    """Change the database and rebuild everything: whether it is caught without and with a root."""
     mailed = true.json("chain/mailed-roots.json")[-1]["root"]
     engine = place.store._engine
     with engine.begin() as connection:
@@ -171,7 +171,7 @@ def rebuilt(place: Filed, true: Forger, path: Path) -> tuple[bool, bool]:
 
 
 def _traffic(dice: random.Random) -> Iterator[Measurement]:
-    """What the routers of both offices counted, every ten minutes."""
+    """Counters of the routers of both offices, every ten minutes."""
     for office in made_up.config(2).offices:
         for step in range(DAYS * 144):
             at = WEEK.end - timedelta(days=DAYS) + timedelta(minutes=10 * step)
@@ -188,7 +188,7 @@ def case_of(place: Filed, forger: Forger) -> Case:
 
 
 def mutations(directory: Path, count: int, dice: random.Random) -> Iterator[Row]:
-    """The rows on forgery; `count` of either kind."""
+    """The rows on forgery, with `count` mutations of each kind."""
     place = filed(directory, 2, DAYS, more=_traffic(random.Random(2)))
     path = directory / "forged.zip"
     place.build(directory / "true.zip")

@@ -1,10 +1,10 @@
-"""Does the lab do to packets what it was told to? RTT, rate and loss against what was set.
+"""How exactly does the lab apply RTT, rate and loss as they are set?
 
     python -m tests.bench.lab [--quick] [--json FILE] [--seed N]
 
-Needs root. Takes two minutes and both cores of a small machine; run nothing beside it.
-The peer for the rate is the kernel's own token bucket (tc-tbf(8)) under the same flood; delay and
-loss have none where the kernel lacks netem.
+Needs root. Takes two minutes and both cores of a small machine; run nothing else meanwhile. The
+peer for the rate is the kernel's token bucket (tc-tbf(8)) under the same flood; for delay and loss
+there is none if the kernel has no netem.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ OFFICES = 11
 LINK = {"delay": "15ms", "rate": "2 Mbit/s", "queue": "300ms"}
 UPLINK = {"delay": "2ms", "rate": "34 Mbit/s", "queue": "200ms"}
 LOAD = 1.8e6
-"""bit/s on each direction of each 2 Mbit/s link beside the probes."""
+"""bit/s of other traffic on each direction of each 2 Mbit/s link."""
 SENDER, PROBER = 10, 40
-"""Real-time priorities, so that the busy loops hit the emulator and not the instruments."""
+"""Real-time priorities, so that the busy loops disturb the emulator, not the instruments."""
 
 RATES = (2, 5, 10, 20)
 LOSSES: tuple[tuple[float, float | None], ...] = ((0.01, None), (0.05, None), (0.02, 4), (0.05, 8))
@@ -47,7 +47,7 @@ Z99 = 2.576
 
 
 def main() -> int:
-    """Measure everything and tell whether all marks are met."""
+    """Measure everything; returns 0 if all marks are met."""
     options = arguments(__doc__)
     rows = [
         *round_trips(2 if options.quick else 12, options.seed, loaded=False),
@@ -68,7 +68,7 @@ def district(seed: int) -> dict[str, Any]:
 
 
 def round_trips(seconds: float, seed: int, *, loaded: bool) -> list[Row]:
-    """Probes through all links; loaded: with traffic on every link, and four busy loops beside."""
+    """Probes through all links; `loaded`: with traffic on every link, and four busy loops."""
     with Lab.start(district(seed), "jhnbl") as lab, contextlib.ExitStack() as beside:
         if loaded:
             beside.enter_context(busy_loops(4))
@@ -88,7 +88,7 @@ def round_trips(seconds: float, seed: int, *, loaded: bool) -> list[Row]:
                 at_most(f"RTT bias p50, {what}", p50, 0.3, "ms"),
                 at_most(f"RTT bias p99, {what}", p99, 0.6, "ms"),
             ]
-        else:  # how soon an idle machine wakes up is its own matter
+        else:  # the wake-up time of an idle machine is not the emulator's
             rows = [
                 note(f"RTT bias p50, {what}", p50, "ms"),
                 note(f"RTT bias p99, {what}", p99, "ms"),
@@ -109,7 +109,7 @@ def round_trips(seconds: float, seed: int, *, loaded: bool) -> list[Row]:
 
 
 def traffic(lab: Lab, stack: contextlib.ExitStack) -> Sequence[Stream]:
-    """Steady UDP both ways on every link, received by sockets that let it go."""
+    """Constant UDP traffic both ways on every link, to sockets that drop it."""
 
     def open_socket(where: str, port: int = 0) -> socket.socket:
         return stack.enter_context(udp_socket(lab, where, port, buffer=4096))
@@ -125,7 +125,7 @@ def traffic(lab: Lab, stack: contextlib.ExitStack) -> Sequence[Stream]:
 
 
 def probe(lab: Lab, prober: Prober, seconds: float) -> tuple[list[Echo], int]:
-    """200 echo requests a second, over all routers in turn; the answers, and how many were sent."""
+    """Send 200 echo requests a second, to all routers in turn; returns answers and number."""
     targets = [lab.addresses(office).router for office in lab.offices]
     rounds = round(seconds * 200 / len(targets))
     linux.become_realtime(PROBER)
@@ -136,7 +136,7 @@ def probe(lab: Lab, prober: Prober, seconds: float) -> tuple[list[Echo], int]:
 
 
 def biases(lab: Lab, echo_id: int, answered: Sequence[Echo]) -> list[float]:
-    """Measured RTT less what the emulator had planned for both packets of the probe; |ms|."""
+    """The measured RTT less what the emulator planned for both packets, as absolute ms."""
     planned: dict[tuple[str, int], float] = {}
     hub = lab.addresses(HEADQUARTERS).pc
     for packet in lab.echo_packets():
@@ -148,7 +148,7 @@ def biases(lab: Lab, echo_id: int, answered: Sequence[Echo]) -> list[float]:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """By order statistics."""
+    """A quantile by order statistics."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
@@ -156,7 +156,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def rates(seconds: float, seed: int) -> list[Row]:
-    """A flood of 1.3 times the rate; what the receiver got between first and last packet."""
+    """Send 1.3 times the rate; measure what the receiver gets between first and last packet."""
     rows = []
     with Lab.start({"seed": seed, "offices": {"one": {"down": {"delay": "5ms"}}}}, "jhnbl") as lab:
         target, source = udp_socket(lab, "one", 9000), udp_socket(lab, HEADQUARTERS)
@@ -176,7 +176,7 @@ def flood_error(stream: Stream, target: socket.socket, rate: float, seconds: flo
 
 
 def bucket_error(rate: float, seconds: float) -> str:
-    """The same flood through tc-tbf, whose rate counts 14 bytes of Ethernet a packet as well."""
+    """The same flood through tc-tbf, whose rate includes 14 bytes of Ethernet per packet."""
     if shutil.which("tc") is None:
         return "tc is not here"
     ends = ["jhnbt-a", "jhnbt-b"]
@@ -201,7 +201,7 @@ def bucket_error(rate: float, seconds: float) -> str:
 
 
 def losses(packets: int, seed: int) -> list[Row]:
-    """Packets missed by the receiver: as many as set, and exactly those the emulator counts."""
+    """Packets that the receiver misses: as many as set, and exactly those that are counted."""
     rows = []
     with Lab.start({"seed": seed, "offices": {"one": {}}}, "jhnbl") as lab:
         target, source = udp_socket(lab, "one", 9000), udp_socket(lab, HEADQUARTERS)
@@ -225,7 +225,7 @@ def losses(packets: int, seed: int) -> list[Row]:
 
 
 def standard_error(mean: float, burst: float | None, packets: int) -> float:
-    """Of the lost share; bursts make each packet tell less (lag-one memory of the chain)."""
+    """The standard error of the lost share; bursts increase it (lag-one memory of the chain)."""
     memory = 1 - 1 / burst - mean / (1 - mean) / burst if burst else 0.0
     return float((mean * (1 - mean) / packets * (1 + memory) / (1 - memory)) ** 0.5)
 

@@ -1,9 +1,9 @@
-"""Latency: cost, exactness and false loss beside fping and blackbox_exporter, on one lab.
+"""Latency: cost, accuracy and false loss compared with fping and blackbox_exporter, in one lab.
 
 The work: one packet a second to each of N addresses behind eleven links of 40 ms round trip
-(blackbox_exporter, which has no such rhythm: 100 probes at once, as fast as it can). The truth
-of each packet is the emulator's own: when the request reached it and when the reply left it.
-CPU is that of the measuring process alone, user and system.
+(blackbox_exporter, which has no such schedule: 100 probes at once, as fast as it can). The truth of
+each packet comes from the emulator: when the request reached it and when the reply left it. CPU
+time is user and system time of the measuring process alone.
 
     python tests/bench/latency.py [--quick] [--json FILE]
 
@@ -40,7 +40,7 @@ OFFICES = 11
 SIZES = (11, 264, 1000, 4000)
 QUICK_SIZES = (264, 4000)
 PROBES = 3000
-"""At least so many a run, so that a p99 means something, and no more than 20 s."""
+"""At least so many packets a run, so that there is a p99, and no more than 20 s."""
 BLACKBOX_PROBES = 1000
 SWEEP_RATE = 1000
 SUBJECT = Path(__file__).with_name("latency_subject.py")
@@ -51,7 +51,7 @@ Rtts = Mapping[str, Sequence[float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One program on one piece of work: CPU seconds and ms of error."""
+    """The result of one program: CPU in seconds, errors in ms."""
 
     cpu_per_1000: float
     error_p50: float
@@ -60,7 +60,7 @@ class Result:
 
     @property
     def words(self) -> str:
-        """For the column of the peers."""
+        """The text for the column of the peers."""
         return (
             f"{self.cpu_per_1000:.3f} s, {self.error_p50:.2f}/{self.error_p99:.2f} ms, "
             f"{self.false_loss} lost"
@@ -82,13 +82,13 @@ class Bench:
         return list(islice((str(host) for row in zip(*hosts, strict=True) for host in row), count))
 
     def run(self, program: str, count: int, rounds: int, interval: float = 1.0) -> Result:
-        """Let a program do its work, and hold it against the truth."""
+        """Run a program and compare its results with the truth."""
         targets = self.targets(count)
         file = self.directory / "targets"
         file.write_text("\n".join(targets) + "\n", "ascii")
         log_start = max((packet.number for packet in self.lab.echo_packets()), default=-1) + 1
         rtts, cost = getattr(self, f"_{program}")(file, count, rounds, interval)
-        time.sleep(0.2)  # the last reply is in the emulator's log, too
+        time.sleep(0.2)  # until the last reply is in the emulator's log
         errors, false_loss = compare(rtts, self._truth(log_start))
         return Result(
             cost,
@@ -98,8 +98,8 @@ class Bench:
         )
 
     def _truth(self, start: int) -> dict[str, list[float | None]]:
-        """By target, in order: from the request's arrival at the emulator to the reply's leaving;
-        None where the emulator dropped one of them."""
+        """By target, in order: the time from the request's arrival at the emulator to the reply's
+        departure; None if the emulator dropped one of them."""
         headquarters = self.lab.addresses(HEADQUARTERS).pc
         requests: dict[str, list[tuple[float, tuple[str, int, int]]]] = defaultdict(list)
         replies: dict[tuple[str, int, int], float | None] = {}
@@ -183,25 +183,27 @@ def cpu_seconds(pid: int) -> float:
 
 
 def compare(rtts: Rtts, truth: Mapping[str, Sequence[float | None]]) -> tuple[list[float], int]:
-    """Absolute errors in seconds, ascending, and how many were called lost that came back."""
+    """Absolute errors in seconds, ascending, and the number of replies counted as lost."""
     errors: list[float] = []
     false_loss = 0
     for target, measured in rtts.items():
         came_back = [value for value in truth.get(target, ()) if value is not None]
         got = [value for value in measured if value is not None]
         false_loss += max(0, len(came_back) - len(got))
-        if len(came_back) == len(got) and not any(map(math.isnan, got)):  # else: which is which?
+        if len(came_back) == len(got) and not any(
+            map(math.isnan, got)
+        ):  # else they cannot be matched
             errors += [abs(a - b) for a, b in zip(got, came_back, strict=True)]
     return sorted(errors), false_loss
 
 
 def rounds_for(count: int, quick: bool) -> int:
-    """How many seconds a run lasts."""
+    """The length of a run in seconds."""
     return max(3, min(4 if quick else 20, -(-PROBES // count)))
 
 
 def rows_of(bench: Bench, count: int, loaded: bool, quick: bool) -> tuple[list[Row], Result]:
-    """Ours beside the peers at one size, idle or under four busy loops."""
+    """The product and its peers at one size, idle or under four busy loops."""
     rounds = rounds_for(count, quick)
     ours = bench.run("ours", count, rounds)
     fping = bench.run("fping", count, rounds)
@@ -227,8 +229,8 @@ def rows_of(bench: Bench, count: int, loaded: bool, quick: bool) -> tuple[list[R
 
 
 def flatness(bench: Bench, idle: Mapping[int, Result], quick: bool) -> list[Row]:
-    """Whether a probe's cost depends on the number of targets, at the same packet rate; and whether
-    it grows at the usual rhythm, where more targets make better use of a wake-up."""
+    """Whether the cost of a probe depends on the number of targets, at the same packet rate and at
+    one packet a second to each (where more targets share a wake-up)."""
     cost = {}
     for count in (264, 4000):
         rounds = max(2, (3 if quick else 16) * SWEEP_RATE // count)
@@ -242,7 +244,7 @@ def flatness(bench: Bench, idle: Mapping[int, Result], quick: bool) -> list[Row]
 
 
 def main() -> int:
-    """Run all of it; the exit code says whether every mark is met."""
+    """Run everything; returns 0 if all marks are met."""
     options = arguments(__doc__)
     missing = [p for p in ("fping", "prometheus-blackbox-exporter") if not shutil.which(p)]
     if os.geteuid() != 0 or missing:

@@ -1,8 +1,8 @@
-"""What `latency.py` runs at the lab's headquarters: our always-on monitor, or the other's client.
+"""A process of the latency benchmark at the lab's headquarters: our monitor, or blackbox's client.
 
 Prints one JSON object: `cpu_per_1000`, CPU seconds of this process for 1000 probes, and `rtts`, the
-round-trip times in seconds of each target, in the order in which they were taken (null: lost, NaN:
-received at a time that was not trusted).
+round-trip times of each target in seconds, in the order of measuring (null: lost, NaN: received at
+a time that is not trusted).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SUCCESS = re.compile(r"^probe_success 1$", re.MULTILINE)
 
 
 def district(targets: list[str], rounds: int, interval: float) -> Config:
-    """As many offices as targets, a packet every `interval` seconds to each."""
+    """A configuration with an office per target, and a packet every `interval` seconds to each."""
     return Config.model_validate(
         {
             "district": {"id": "bench", "name": "Bench", "name_hi": "Bench"},
@@ -46,8 +46,8 @@ def district(targets: list[str], rounds: int, interval: float) -> Config:
 
 
 async def ours(targets: list[str], rounds: int, interval: float) -> dict[str, Any]:
-    """`rounds` packets to every target. CPU is that of the rhythm: without the first round, in
-    which all happens for the first time, and the folding, which in earnest is once a minute."""
+    """Send `rounds` packets to every target. CPU is measured without the first round, and without
+    the summary, which the product makes once a minute."""
     folds: list[LatencySummary] = []
     monitor = LatencyMonitor(
         district(targets, rounds, interval),
@@ -77,7 +77,7 @@ async def ours(targets: list[str], rounds: int, interval: float) -> dict[str, An
 
 
 async def blackbox(targets: list[str], rounds: int, interval: float) -> dict[str, Any]:
-    """Ask blackbox_exporter on its usual port, so many at once; its CPU and rhythm are its own."""
+    """Request probes from blackbox_exporter on its usual port, so many at once."""
     rtts: dict[str, list[float | None]] = defaultdict(list)
     due = iter(targets * rounds)
 
@@ -95,7 +95,7 @@ async def blackbox(targets: list[str], rounds: int, interval: float) -> dict[str
 
 
 def main() -> None:
-    """`latency_subject.py ours|blackbox ROUNDS INTERVAL FILE`, one target a line in FILE."""
+    """`latency_subject.py ours|blackbox ROUNDS INTERVAL FILE`, with one target per line in FILE."""
     subject, rounds, interval, file = sys.argv[1:]
     targets = Path(file).read_text("ascii").split()
     run = {"ours": ours, "blackbox": blackbox}[subject]

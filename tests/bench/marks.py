@@ -1,4 +1,4 @@
-"""What every benchmark prints and hands over: measured, mark, peer; and its exit code."""
+"""The output of every benchmark: measured value, mark and peer; and its exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure beside its mark; `ok` is None where there is no mark to meet."""
+    """One measured value and its mark; `ok` is None if there is no mark."""
 
     name: str
     measured: float
@@ -27,22 +27,22 @@ class Row:
 
 
 def at_most(name: str, measured: float, mark: float, unit: str, peer: str = "") -> Row:
-    """A figure that must not be over its mark."""
+    """A value that must not exceed its mark."""
     return Row(name, measured, f"<= {mark:g}", unit, measured <= mark, peer)
 
 
 def within(name: str, measured: float, low: float, high: float, unit: str, peer: str = "") -> Row:
-    """A figure that must lie between two bounds."""
+    """A value that must be between two bounds."""
     return Row(name, measured, f"{low:.4g} ... {high:.4g}", unit, low <= measured <= high, peer)
 
 
 def note(name: str, measured: float, unit: str, peer: str = "") -> Row:
-    """A figure that stands beside the others without a mark."""
+    """A value without a mark."""
     return Row(name, measured, "", unit, None, peer)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """`--json FILE`, `--quick`, `--seed N`, which every benchmark has."""
+    """The options of every benchmark: `--json FILE`, `--quick`, `--seed N`."""
     found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -53,12 +53,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def arguments(description: str | None) -> argparse.Namespace:
-    """What was asked of a benchmark that takes nothing more than that."""
+    """Parse the options of a benchmark that has no others."""
     return parser(description).parse_args()
 
 
 def finish(title: str, rows: Sequence[Row], options: argparse.Namespace) -> int:
-    """Print the table, write the JSON, and give the exit code: 0 only if every mark is met."""
+    """Print the table, write the JSON, and return the exit code: 0 only if all marks are met."""
     machine = (
         f"{os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
     )

@@ -1,11 +1,11 @@
-"""Does one Prometheus bear the whole state: 24 districts, 264 offices, every rule?
+"""Can one Prometheus scrape the whole state (24 districts, 264 offices) and evaluate all rules?
 
     python -m tests.bench.metrics_scale [--quick] [--json FILE] [--seed N]
 
-Hubs with everything known of each office are scraped by a real Prometheus with the shipped rules:
-once as one hub of 264 offices (the largest scrape), once as 24 hubs of 11. Times are Prometheus'
-own: of its scrapes, its reading and storing of them included, and of each evaluation of a group of
-rules. What a scrape takes of the hub alone, and its size on the wire, is `tests.bench.scrape`'s.
+A real Prometheus with the shipped rules scrapes hubs with a full live state: once one hub of 264
+offices (the largest scrape), once 24 hubs of 11. The times are those that Prometheus reports: of
+its scrapes, including parsing and storing, and of each evaluation of a group of rules. The cost of
+a scrape at the hub alone and its size are measured by `tests.bench.scrape`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tests.bench.marks import Row, arguments, at_most, finish, note
 from tests.exporters_support import EXPORTERS, free_port, get_json, made_up_hub, prometheus
 
 LAYOUTS = ((1, 264), (24, 11))
-"""Hubs, and offices of each."""
+"""Number of hubs, and of offices of each."""
 RULES_SECONDS = 0.5
 
 
 def main() -> int:
-    """Measure and tell whether the marks are met."""
+    """Measure; returns 0 if all marks are met."""
     options = arguments(__doc__)
     seconds = 20.0 if options.quick else 60.0
     rows: list[Row] = []
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 async def measure(directory: Path, hubs: int, offices: int, seconds: float) -> list[Row]:
-    """Let Prometheus scrape and judge for a while, then ask it how long it took."""
+    """Let Prometheus scrape and evaluate for a while, then query how long that took."""
     async with AsyncExitStack() as stack:
         ports = []
         for number in range(hubs):
@@ -50,7 +50,7 @@ async def measure(directory: Path, hubs: int, offices: int, seconds: float) -> l
             place.mkdir()
             ports.append(await stack.enter_async_context(made_up_hub(place, offices)))
         gc.collect()
-        gc.freeze()  # as the hub does once it has started
+        gc.freeze()  # as the hub does after its start
         return await asyncio.to_thread(_watch, directory, ports, seconds, f"{hubs} x {offices}")
 
 

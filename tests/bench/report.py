@@ -1,9 +1,9 @@
-"""How long a report takes, and how much memory, from a database with a year of measurements.
+"""Time and memory of a report from a database with a year of measurements.
 
 python -m tests.bench.report [--quick] [--json FILE] [--seed N]
 
-The whole command is measured as a person runs it: a new process, from its start to its end, with
-Python's byte code compiled before, as an installation has it.
+The whole command is measured: a new process from its start to its end, with Python's byte code
+compiled before, as in an installation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 def fill(database: Path, offices: int, days: int, dice: random.Random) -> int:
-    """Put `days` up to the end of the week into a new database; gives the number of rows."""
+    """Fill a new database with `days` up to the end of the week; returns the number of rows."""
     start = WEEK.end - timedelta(days=days)
     store = Store(f"sqlite:///{database}", ManualClock(WEEK.end))
     store.migrate()
@@ -54,7 +54,7 @@ def fill(database: Path, offices: int, days: int, dice: random.Random) -> int:
 
 
 def _heavy(office: str, days: int, dice: random.Random) -> list[Measurement]:
-    """A speed test every two hours, two conferences a day."""
+    """A speed test every two hours, and two conferences a day."""
     start = WEEK.end - timedelta(days=days)
     found = []
     for hour in range(0, 24 * days, 2):
@@ -69,9 +69,9 @@ def _heavy(office: str, days: int, dice: random.Random) -> list[Measurement]:
 
 
 def _minutes(database: Path, days: int, start_ms: int) -> None:
-    """Every other minute of latency, multiplied within the database: millions in seconds.
+    """Copy the first minute of latency to every other minute, within the database.
 
-    Minute by minute, as a hub writes them: the offices' rows lie between each other.
+    The order is that of a hub, minute by minute, so the rows of the offices are interleaved.
     """
     with sqlite3.connect(database) as connection:
         connection.execute("pragma synchronous=off")
@@ -88,7 +88,7 @@ def _minutes(database: Path, days: int, start_ms: int) -> None:
 
 
 def started(directory: Path, database: Path, offices: int) -> subprocess.Popen[bytes]:
-    """The command in a process of its own."""
+    """Start the command in a process of its own."""
     settings = {
         "district": {"id": "bench", "name": "Bench", "name_hi": "जाँच"},
         "hub": {
@@ -110,15 +110,16 @@ def started(directory: Path, database: Path, offices: int) -> subprocess.Popen[b
 
 
 def seconds(directory: Path, database: Path, offices: int) -> float:
-    """How long the command takes."""
+    """How long the command takes, in seconds."""
     begin = time.perf_counter()
     ended(started(directory, database, offices))
     return time.perf_counter() - begin
 
 
 def megabytes(directory: Path, database: Path, offices: int) -> float:
-    """The peak of the command's memory, its own and that of the process with which it reads; a
-    page that both share counts once (PSS). Looked at all the time, so it says nothing of the time.
+    """The peak memory of the command and its worker process; shared pages count once (PSS).
+
+    The polling slows the command down, so its time is not used.
     """
     process = started(directory, database, offices)
     peak = 0
@@ -129,7 +130,7 @@ def megabytes(directory: Path, database: Path, offices: int) -> float:
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:
-    """Wait for it; a benchmark of a command that fails is none."""
+    """Wait for the command; raises `SystemExit` if it failed."""
     if process.wait() != 0:
         raise SystemExit(f"the report failed with {process.returncode}")
 
@@ -143,7 +144,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _proportional(pid: int) -> int:
-    """The kilobytes of a process, its share of what it shares; 0 once it has ended."""
+    """The proportional set size of a process in kilobytes; 0 after its end."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
     except OSError:
@@ -152,7 +153,7 @@ def _proportional(pid: int) -> int:
 
 
 def measure(directory: Path, quick: bool, seed: int) -> list[Row]:
-    """The district's eleven offices over a year; a state's 264 over two weeks."""
+    """Measure the eleven offices of a district over a year, and 264 of a state over two weeks."""
     rows: list[Row] = []
     plans = [(11, 30, 1.5)] if quick else [(11, 365, 1.5), (264, 14, 15.0)]
     for offices, days, mark in plans:
@@ -169,7 +170,7 @@ def measure(directory: Path, quick: bool, seed: int) -> list[Row]:
 
 
 def main() -> int:
-    """Run it; the exit code is the verdict."""
+    """Run it; returns 0 if all marks are met."""
     options = arguments(__doc__)
     with tempfile.TemporaryDirectory(prefix="jhn-report-") as directory:
         rows = measure(Path(directory), options.quick, options.seed)

@@ -2,8 +2,8 @@
 
     python -m tests.bench.scrape [--quick] [--json FILE] [--seed N]
 
-264 offices, everything known of each of them, asked for over HTTP as Prometheus asks: OpenMetrics,
-compressed. The peer is prometheus-client's own writer over the same samples in the same process.
+264 offices with a full live state, requested over HTTP as Prometheus does: OpenMetrics, compressed.
+The peer is prometheus-client's own writer with the same samples in the same process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MARK_MILLISECONDS, MARK_BYTES = 60.0, 1_000_000
 
 
 def main() -> int:
-    """Measure and tell whether the marks are met."""
+    """Measure; returns 0 if all marks are met."""
     options = arguments(__doc__)
     with tempfile.TemporaryDirectory() as directory:
         hub = MadeUpHub(full(OFFICES), Path(directory))
@@ -46,7 +46,7 @@ def main() -> int:
 async def scrapes(hub: MadeUpHub, number: int) -> list[Row]:
     """Scrape over loopback, one after the other."""
     gc.collect()
-    gc.freeze()  # as the hub does once it has started
+    gc.freeze()  # as the hub does after its start
     runner = web.AppRunner(make_app(hub))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -62,7 +62,7 @@ async def scrapes(hub: MadeUpHub, number: int) -> list[Row]:
                 times.append((time.perf_counter() - begin) * 1e3)
     finally:
         await runner.cleanup()
-    times = times[3:]  # the first ones build what is kept
+    times = times[3:]  # the first ones fill the cache
     plain, _ = hub.metrics_registry.snapshot().encode(ACCEPT["Accept"])
     theirs = peer(hub)
     return [
@@ -84,7 +84,7 @@ def peer(hub: MadeUpHub) -> list[float]:
 
 
 def timed(work: Callable[[], object], number: int) -> list[float]:
-    """Milliseconds of each of `number` runs."""
+    """The milliseconds of each of `number` runs."""
     times = []
     for _ in range(number):
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How big and how fast the store is with eleven offices measured every minute.
+"""Size and speed of the store with eleven offices that are measured every minute.
 
 python -m tests.bench.store [--quick] [--json FILE] [--seed N]
 """
@@ -25,7 +25,7 @@ RETENTION_DAYS = 400
 
 
 def minute(office: str, at: datetime, dice: random.Random) -> Measurement:
-    """A minute of latency with as many digits as a real one has."""
+    """A minute of latency, with as many digits as a real one."""
     p50 = 0.035 + dice.random() / 100
     values = {
         "sent": 60.0,
@@ -45,7 +45,7 @@ def minute(office: str, at: datetime, dice: random.Random) -> Measurement:
 
 
 def fill(store: Store, clock: ManualClock, days: int, dice: random.Random) -> tuple[int, float]:
-    """Add days of measurements, an hour at a time; gives how many, and the seconds it took."""
+    """Add days of measurements, an hour at a time; returns their number and the seconds taken."""
     count, spent = 0, 0.0
     for hour in range(24 * days):
         begin = START + timedelta(hours=hour)
@@ -63,22 +63,22 @@ def fill(store: Store, clock: ManualClock, days: int, dice: random.Random) -> tu
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long something takes."""
+    """The seconds that a call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def read_week(store: Store, days: int) -> None:
-    """What a weekly report reads: the columns of every office's minutes."""
+    """Read what a weekly report reads: the columns of every office's minutes."""
     until = START + timedelta(days=days)
     for office, _, _ in OFFICES:
-        for _ in store.figures.blocks(office, "latency", until - timedelta(days=7), until):
+        for _ in store.bulk_reader.blocks(office, "latency", until - timedelta(days=7), until):
             pass
 
 
 def measure(directory: Path, days: int, seed: int) -> list[Row]:
-    """Fill a database and time what the hub, a page and a report do with it."""
+    """Fill a database and time what the hub, a page and a report read and write."""
     file = directory / "monitor.db"
     clock = ManualClock(START)
     store = Store(f"sqlite:///{file}", clock)
@@ -110,7 +110,7 @@ def measure(directory: Path, days: int, seed: int) -> list[Row]:
 
 
 def main() -> int:
-    """Run it; the exit code is the verdict."""
+    """Run it; returns 0 if all marks are met."""
     options = arguments(__doc__)
     days = 7 if options.quick else 60
     with tempfile.TemporaryDirectory(prefix="jhn-store-") as directory:

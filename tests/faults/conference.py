@@ -1,6 +1,6 @@
-"""A hundred peers in a row that misbehave: each call has its cause, and the next one works.
+"""A hundred misbehaving peers in a row: each call has its cause, and the next one works.
 
-After every second of them comes a good call. At the end no task, socket or thread is left, and
+Every second one is followed by a good call. At the end no task, socket or thread is left over, and
 the memory has not grown.
 
     python tests/faults/conference.py [--quick] [--json FILE]
@@ -43,17 +43,17 @@ async def leaves(channel: Channel, params: Mapping[str, Any], context: AgentCont
 
 
 async def says_nothing(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Takes the order and goes at once."""
+    """Accepts the request and leaves at once."""
 
 
 async def babbles(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Sends what no call has."""
+    """Sends messages that are not part of a call."""
     await channel.send({"type": "offer", "sdp": "v=0\r\nm=audio"})
     await channel.send({"type": "song", "text": "la"})
 
 
 async def is_not_there(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Offers addresses of others, and nothing of its own."""
+    """Offers only addresses of others."""
     async with Call("127.0.0.1", rung("audio")) as there:
         offer = await there.offer()
     others = "".join(f"a=candidate:1 1 udp 1 {host} 5000 typ host\r\n" for host in FOREIGN)
@@ -100,7 +100,7 @@ PEERS: Mapping[str, AgentTask] = {
 
 
 def held() -> dict[str, float]:
-    """What this process holds now."""
+    """The tasks, threads, sockets and memory of this process."""
     gc.collect()
     return {
         "tasks": len(asyncio.all_tasks()),
@@ -111,13 +111,13 @@ def held() -> dict[str, float]:
 
 
 async def rows(calls: int) -> list[Row]:
-    """So many bad peers; after every second a good one, whose call must succeed."""
+    """Run so many bad peers; after every second one a good call, which must succeed."""
     failed, causes = 0, Counter[str]()
     before: dict[str, float] = {}
     names = list(PEERS)
     for number in range(calls):
         if number == min(20, calls // 2):
-            before = held()  # by now everything has happened once
+            before = held()  # every peer has run once
         name = names[number % len(names)]
         result = await call(LoopbackAgent(PEERS[name]), seconds=SECONDS, profile="audio")
         cause = "none" if result.error is None else result.error.cause.value
@@ -140,12 +140,12 @@ async def rows(calls: int) -> list[Row]:
 
 
 def causes_missing(causes: Mapping[str, int]) -> int:
-    """Bad peers whose call was held to be good."""
+    """The number of bad peers whose call was reported as good."""
     return sum(count for what, count in causes.items() if what.endswith(": none"))
 
 
 def main() -> int:
-    """A hundred, or twenty."""
+    """Run a hundred peers, or twenty with `--quick`."""
     options = arguments(__doc__)
     calls = 20 if options.quick else 100
     return finish(f"{calls} bad peers in a row", asyncio.run(rows(calls)), options)

@@ -1,8 +1,8 @@
-"""Kills the process that mails the weekly report, again and again, at every place where it hurts.
+"""Kills the process that mails the weekly report at every critical point, many times.
 
-A real SMTP server (TLS, sign-in) counts what it took. Of each recipient it must have taken the
-report, under one Message-ID, and a second time only if the process died between the server's 250
-and the commit.
+A real SMTP server (TLS, authentication) counts what it accepted. It must have accepted the report
+for each recipient, with one Message-ID, and a second time only if the process died between the
+server's 250 and the commit.
 
 python -m tests.faults.mail [--quick] [--json FILE] [--seed N]
 """
@@ -31,19 +31,19 @@ from tests.faults.mail_subject import PLACES
 from tests.mail_support import MONDAY, MailHost, MailingHub
 
 AT_SERVER = ("at RCPT", "at the end of the message, before the 250")
-"""Where the server, at its turn in the dialogue, kills the process."""
+"""The points of the SMTP dialogue at which the server kills the process."""
 KINDS = (*PLACES, *AT_SERVER, "anywhere", "between the 250 and the commit")
-"""Each run dies at one of these; the exact gap has twice its share."""
+"""Each run dies at one of these; the gap after the 250 is drawn twice as often."""
 CHANCES = {"prepare": 2, "attempt": 1, "accepted": 3}
-"""How often a life writes each entry: two mails, noted together as tried, three recipients."""
+"""How often one process writes each entry: two mails in one attempt, three recipients."""
 LONGEST_SECONDS = 60.0
 ANYWHERE_SECONDS = 0.6
-"""About as long as a life works that makes and sends a real report of an empty week."""
+"""About the time in which a process makes and sends a real report of an empty week."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was seen over all runs."""
+    """The results of all runs."""
 
     runs: int = 0
     deaths: Counter[str] = field(default_factory=Counter)
@@ -51,12 +51,12 @@ class Tally:
     second_identities: int = 0
     repeats: int = 0
     unowed: int = 0
-    """Repeats, or missing ones, beyond those that a death in the gap explains."""
+    """Repeated or missing mails beyond those that a death in the gap explains."""
 
 
 @dataclass(slots=True)
 class Run:
-    """One week of one hub, which is killed once or twice."""
+    """One week of one hub, whose process is killed once or twice."""
 
     directory: Path
     host: MailHost
@@ -64,24 +64,24 @@ class Run:
     kind: str
     tally: Tally
     kills: int = 2
-    """How often at most."""
+    """How often the process is killed at most."""
     process: subprocess.Popen[str] | None = None
     may_repeat: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def go(self) -> None:
-        """Start, kill, start again until all is accepted; then count what the server has."""
+        """Start and kill the process until all is accepted; then count what the server has."""
         self.directory.mkdir()
         self.host.inbox.clear()
         store = self._store()
         store.migrate()
-        store.remember("reports_since", format_utc(MONDAY - timedelta(days=3)))
+        store.set_value("reports_since", format_utc(MONDAY - timedelta(days=3)))
         store.close()
         again = [self.dice.choice(KINDS) for _ in range(self.kills - 1)]
         done = any(self._live(kind) for kind in (self.kind, *again, "nowhere"))
         self._count(done)
 
     def _live(self, kind: str) -> bool:
-        """One life of the process, which ends by the kill, or (True) when it is done."""
+        """Run the process until it is killed, or done (then True)."""
         entry = PLACES.get(kind, ("accepted", ""))[0]
         nth = self.dice.randint(1, CHANCES[entry])
         command = [sys.executable, "-m", "tests.faults.mail_subject", str(self.directory),
@@ -103,7 +103,7 @@ class Run:
         return code == 0
 
     def _arm(self, kind: str, nth: int) -> None:
-        """Let the server kill at its n-th chance, if that is the kind of this life."""
+        """Let the server kill the process at its n-th chance, if this run dies there."""
         chances = iter(range(1, 100))
 
         def answer(recipient: str) -> str:
@@ -122,8 +122,8 @@ class Run:
             os.kill(self.process.pid, signal.SIGKILL)
 
     def _note_the_gap(self) -> None:
-        """Whom the server has given its 250, and the log knows nothing of it: may get it again."""
-        time.sleep(0.05)  # the server's thread may be taking a message at this moment
+        """Recipients with a 250 that is not in the log: they may get the mail again."""
+        time.sleep(0.05)  # the server's thread may be receiving a message now
         store = self._store()
         mails = store.mails.open()
         store.close()
@@ -158,7 +158,7 @@ class Run:
 
 
 def rows(tally: Tally, runs: int) -> list[Row]:
-    """What was seen, beside what may be."""
+    """The rows: the results and their marks."""
     exact = tally.deaths["between the 250 and the commit"]
     return [
         within("runs", tally.runs, runs, runs, ""),
@@ -173,9 +173,9 @@ def rows(tally: Tally, runs: int) -> list[Row]:
 
 
 def main() -> int:
-    """Run it; the exit code is the verdict."""
+    """Run it; returns 0 if all marks are met."""
     options = arguments(__doc__)
-    logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd's remarks on itself
+    logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd's own log
     dice, tally = random.Random(options.seed), Tally()
     runs = 10 if options.quick else 50
     with tempfile.TemporaryDirectory(prefix="jhn-mail-") as directory:

@@ -1,4 +1,4 @@
-"""The process that is killed: a hub's weekly mails, on the files and the server of a fault run.
+"""The process that is killed: it sends a hub's weekly mails to the server of a fault run.
 
 python -m tests.faults.mail_subject DIRECTORY TLS_DIRECTORY PORT PLACE NTH
 """
@@ -27,16 +27,16 @@ PLACES = {
     "between the 250 and the commit": ("accepted", "before"),
     "after the commit": ("accepted", "after"),
 }
-"""Where a process dies by its own hand: before or after which entry in the log."""
+"""The points at which the process kills itself: before or after an entry in the log."""
 
 
 def die() -> None:
-    """As by a power cut: no handler runs, no buffer is written."""
+    """Die as in a power cut: no handler runs, no buffer is written."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def dying(call: Callable[..., Any], moment: str, nth: int) -> Callable[..., Any]:
-    """The same call, at whose n-th time the process dies before or after it."""
+    """Wrap a call: at its n-th time the process dies before or after it."""
     times = 0
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
@@ -53,7 +53,7 @@ def dying(call: Callable[..., Any], moment: str, nth: int) -> Callable[..., Any]
 
 
 def report_scheduler(directory: Path, host: MailHost, place: str) -> ReportScheduler:
-    """The courier of a Monday morning; with the real report where the kill may fall anywhere."""
+    """The scheduler on a Monday; with the real report if the kill may come at any time."""
     hub = MailingHub(directory, host, clock=ManualClock(MONDAY + timedelta(minutes=1)))
     started = hub.start()
     if place == "anywhere":
@@ -62,7 +62,7 @@ def report_scheduler(directory: Path, host: MailHost, place: str) -> ReportSched
 
 
 async def work(hub: ReportScheduler) -> None:
-    """Go on until everybody has everything."""
+    """Run until all mails are accepted."""
     while True:
         await hub.run_once(ignore_backoff=True)
         if not hub._store.mails.open():
@@ -70,7 +70,7 @@ async def work(hub: ReportScheduler) -> None:
 
 
 def main() -> None:
-    """Run until done, or dead."""
+    """Run the command line."""
     directory, tls, port, place, nth = sys.argv[1:]
     hub = report_scheduler(Path(directory), MailHost(Path(tls), int(port)), place)
     if place in PLACES:

@@ -1,10 +1,10 @@
-"""Faults injected in the lab, against what the hub says of them while they last and afterwards.
+"""Faults in the lab, compared with what the hub reports while they last and afterwards.
 
-Eleven offices suffer at once, each on its own: cuts of link, power and LAN, agents stopped and
+Eleven offices have faults at once, each its own: cuts of link, power and LAN, agents stopped and
 killed, bursts of loss that are no outage, a line cut before the power; between the rounds the
-uplink is cut and the hub killed. Held: the live state is right within 10 s and stays; the final
-cause is right within 60 s of the return; start and end within 10 s; nothing is called an outage
-that was none.
+uplink is cut and the hub killed. Required: the live state is right within 10 s and stays right; the
+final cause is right within 60 s of the return; start and end are right within 10 s; there are no
+false outages.
 
     python -m tests.faults.outages [--quick] [--json FILE] [--seed N]
 """
@@ -50,7 +50,7 @@ LIVE = {
     "loss": "up",
     "link then power": "unreachable",
 }
-"""Each kind of fault, and the live state it must lead to."""
+"""Each kind of fault, and the live state that it must cause."""
 CAUSE = {"link": "link_down", "power": "power_down"}
 WEIGHTS = {"link": 6, "power": 6, "lan": 3, "stopped": 2, "killed": 2, "loss": 3,
            "link then power": 2}  # fmt: skip
@@ -58,7 +58,7 @@ WEIGHTS = {"link": 6, "power": 6, "lan": 3, "stopped": 2, "killed": 2, "loss": 3
 
 @dataclass(slots=True)
 class Fault:
-    """One fault of one office, with the moments that count (UTC)."""
+    """One fault of one office, with its times (UTC)."""
 
     office: str
     kind: str
@@ -68,7 +68,7 @@ class Fault:
 
 
 class District:
-    """The lab's district under attack, with an eye on the hub's API."""
+    """Injects faults into the lab's district and watches the hub's API."""
 
     def __init__(self, one: Demo, seed: int, *, quick: bool) -> None:
         self.one = one
@@ -81,7 +81,7 @@ class District:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Note every office's live state twice a second."""
+        """Record every office's live state twice a second."""
         self._eye.start()
         try:
             yield
@@ -94,13 +94,13 @@ class District:
             try:
                 offices = self.one.hub.get("/api/v1/offices")
             except TemporaryError:
-                continue  # the hub is being killed
+                continue  # the hub is down, as it was killed
             now = datetime.now(UTC)
             for office in offices:
                 self.history[office["id"]].append((now, office["state"]))
 
     def round(self) -> None:
-        """A fault at every office at once."""
+        """Inject a fault at every office at once."""
         threads = [
             threading.Thread(target=self._suffer, args=(office, self._draw(), self._length()))
             for office in self.one.offices
@@ -121,7 +121,7 @@ class District:
         lab, programs = self.one.place.lab, self.one.programs
         assert lab is not None
         fault = Fault(office, kind, datetime.now(UTC))
-        with LOCK:  # the lab's control socket takes one at a time
+        with LOCK:  # the lab's control socket accepts one command at a time
             self._begin(office, kind)
         time.sleep(seconds)
         if kind == "link then power":
@@ -158,7 +158,7 @@ class District:
                 lab.set(office, f"{way}.loss", "{mean: 20%, burst: 3}")
 
     def cut_uplink(self, seconds: float) -> list[str]:
-        """Cut headquarters off; gives the offices that were called anything but `uplink_down`."""
+        """Cut the uplink; returns the offices that had any other state than `uplink_down`."""
         lab = self.one.place.lab
         assert lab is not None
         lab.cut("uplink")
@@ -168,7 +168,7 @@ class District:
         return wrong
 
     def kill_hub(self) -> None:
-        """End the hub without a word, and start it again."""
+        """Kill the hub, and start it again."""
         kill_hub(self.one.programs)
         time.sleep(5)
         self.one.programs.start_hub()
@@ -179,7 +179,7 @@ LOCK = threading.Lock()
 
 
 def live_right(fault: Fault, history: Sequence[tuple[datetime, str]]) -> bool:
-    """Whether the state was the right one from 10 s after the beginning until the end."""
+    """Whether the state was right from 10 s after the start of the fault until its end."""
     assert fault.ended is not None
     judged = [
         state
@@ -190,7 +190,7 @@ def live_right(fault: Fault, history: Sequence[tuple[datetime, str]]) -> bool:
 
 
 def finding(store: Store, fault: Fault) -> tuple[str, float, float] | None:
-    """What the fault turned out to be, and by how many seconds its edges are off."""
+    """The final cause of the fault, and the errors of its start and end in seconds."""
     assert fault.ended is not None
     margin = timedelta(seconds=25)
     found = spans(
@@ -209,7 +209,7 @@ def finding(store: Store, fault: Fault) -> tuple[str, float, float] | None:
 
 
 def judge(district: District, store: Store, uplink_wrong: int, cuts: int) -> list[Row]:
-    """The figures of the run beside their marks."""
+    """The rows: the results and their marks."""
     faults = district.faults
     outages = [f for f in faults if f.kind in ("link", "power", "link then power", "lan")]
     live = sum(live_right(f, district.history[f.office]) for f in faults)
@@ -251,18 +251,18 @@ def _cause_right(fault: Fault, found: tuple[str, float, float] | None) -> bool:
         return False
     if fault.kind == "lan":
         return found[0] == OfficeState.LAN_DOWN
-    if fault.kind == "link then power":  # both happened, the line first
+    if fault.kind == "link then power":  # both happened: first the line, then the power
         return set(found[0].split("+")) <= {"link_down", "power_down"}
     return found[0] == CAUSE[fault.kind]
 
 
 def main() -> int:
-    """Run the rounds and print what came of them."""
+    """Run the rounds and print the results."""
     options = arguments(__doc__)
     rounds = QUICK_ROUNDS if options.quick else ROUNDS
     console = Console()
     data: dict[str, Any] = district_data()
-    for office in data["offices"]:  # loss is injected here, not part of a line
+    for office in data["offices"]:  # loss is one of the faults here, not a property of the lines
         for way in office["truth"].values():
             way.pop("loss", None)
     reports = Path(tempfile.mkdtemp())
@@ -285,7 +285,7 @@ def main() -> int:
                     time.sleep(CALM_SECONDS)
             if not options.quick:
                 time.sleep(TOLD_SECONDS - CALM_SECONDS)
-        store = Store(f"sqlite:///{one.here.directory}/monitor.db", SystemClock())
+        store = Store(f"sqlite:///{one.installation.directory}/monitor.db", SystemClock())
         rows = judge(district, store, uplink_wrong, cuts)
         store.close()
     return finish("Outages and their causes", rows, options)

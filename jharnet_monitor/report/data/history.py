@@ -82,7 +82,7 @@ class _DownloadRates:
         cls, store: Store, office: Office, config: Config, bounds: tuple[datetime, datetime]
     ) -> _DownloadRates:
         found: list[tuple[int, float]] = []
-        for block in store.figures.blocks(office.id, "bandwidth", *bounds, starts=True):
+        for block in store.bulk_reader.blocks(office.id, "bandwidth", *bounds, starts=True):
             counts = block.path == Route.JHARNET and block.outcome is Outcome.OK
             if counts and block.conditions.get(RETEST) != "due" and DOWN in block.values:
                 found += zip(block.starts, block.values[DOWN], strict=True)

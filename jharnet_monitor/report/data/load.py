@@ -43,7 +43,7 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     midnights = _midnights(judged_from, period)
     offices: list[OfficeSummary] = []
     with ThreadPoolExecutor(1) as aside:  # the database adds up while the rest is read
-        packets = aside.submit(list, store.figures.packets(midnights))
+        packets = aside.submit(list, store.bulk_reader.packets(midnights))
         _read_minutes(store, _by_office(collectors), period)
         while collectors:
             some, collectors[:AT_ONCE] = collectors[:AT_ONCE], []
@@ -97,7 +97,7 @@ def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Per
     zone = period.start.tzinfo
     for day in period.days:
         begin, end = (datetime.combine(d, time(), zone) for d in (day, day + DAY))
-        for block in store.figures.blocks(None, MINUTES, begin, end):
+        for block in store.bulk_reader.blocks(None, MINUTES, begin, end):
             if block.office in collectors:
                 collectors[block.office].add_minutes(day, block)
     for kept in store.retention.days(period.days[0], period.days[-1] + DAY, probe=MINUTES):
@@ -109,14 +109,14 @@ def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
     """What one office was tested with, from the beginning of the stretch that is judged."""
     office, period = collector.office, collector.period
     for probe in PROBES.keys() - {MINUTES}:
-        for extent in store.figures.extents(office.id, probe, (period.start, period.end)):
+        for extent in store.bulk_reader.extents(office.id, probe, (period.start, period.end)):
             collector.see(extent)
     for test in _tests(store, collector, since):
         collector.add_test(test)
     calls = store.measurements(office=office.id, probe="conference", since=since, until=period.end)
     for call in calls:
         collector.add_call(call)
-    readings = store.figures.blocks(office.id, "utilisation", since, period.end, starts=True)
+    readings = store.bulk_reader.blocks(office.id, "utilisation", since, period.end, starts=True)
     for block in readings:
         collector.add_traffic(block)
 
@@ -162,7 +162,7 @@ def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Meas
 
 def _known_until(store: Store, config: Config, until: datetime) -> datetime:
     """How far the states can be trusted: a hub that stopped tells no further change."""
-    beat = store.recall("beat")
+    beat = store.get_value("beat")
     if beat is not None:
         return min(until, parse_utc(beat))
     newest = store.measurements(limit=1, newest_first=True)
