@@ -2,7 +2,8 @@
 
 R = 93.2 - (Id(T) - 0.15) - Ie,eff: with its defaults the model gives 93.2, in which an Id of 0.15
 is already contained. Opus has no Ie and Bpl on this scale; it is taken as G.711 with packet loss
-concealment (Ie 0, Bpl 25.1): the figure compares links, it does not certify a codec.
+concealment (Ie 0, Bpl 25.1), which is said on the method page: the figure compares links, it does
+not certify a codec.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What state an office is in, from what is known at this moment. Pure: no clock, no I/O.
 
-Unknown is never up and never down, and a state is only claimed from evidence that can carry it.
+The words are those of the method page ("States and causes"): unknown is never up and never down,
+and a state is only claimed from evidence that can carry it.
 """
 
 from __future__ import annotations
