@@ -1,6 +1,6 @@
-"""A hundred peers in a row that misbehave: each call has its cause, and the next one works.
+"""A hundred misbehaving peers in a row: each call ends with a cause, and the next one works.
 
-After every second of them comes a good call. At the end no task, socket or thread is left, and
+Every second of them is followed by a good call. At the end no task, socket or thread is left, and
 the memory has not grown.
 
     python tests/faults/conference.py [--quick] [--json FILE]
@@ -70,9 +70,9 @@ async def never_talks(channel: Channel, params: Mapping[str, Any], context: Agen
     dialogue = Dialogue(channel)
     async with Call("127.0.0.1", rung("audio")) as there:
         there.sender.audio_track.pause()
-        await dialogue.say("offer", sdp=await there.offer())
-        await there.accept((await dialogue.hear("answer"))["sdp"])
-        await dialogue.until_ended(10)
+        await dialogue.send("offer", sdp=await there.offer())
+        await there.accept((await dialogue.expect("answer"))["sdp"])
+        await dialogue.wait_until_closed(10)
     await dialogue.end()
 
 
