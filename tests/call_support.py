@@ -201,7 +201,7 @@ class LabCall:
         return self.result
 
     def _run(self, where: str, half: Any) -> None:
-        with self.lab.entered(where):
+        with self.lab.inside(where):
             asyncio.run(half())
 
     async def _hub(self) -> None:
