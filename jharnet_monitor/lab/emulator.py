@@ -22,7 +22,7 @@ from jharnet_monitor.lab.flows import FlowTable, LabFlow
 from jharnet_monitor.lab.packet_log import PacketLogWriter
 from jharnet_monitor.lab.packets import destination, echo_reply, echo_sequence, flow_key
 from jharnet_monitor.lab.pipe import BLACKOUT, LOST, QUEUE_FULL, Pipe
-from jharnet_monitor.lab.routes import GATEWAY, Route, RouteFunction, RouteTable
+from jharnet_monitor.lab.routes import GATEWAY, PacketRoute, RouteFunction, RouteTable
 from jharnet_monitor.lab.spec import LinkDirection
 
 EARLY_SECONDS = 50e-6
@@ -53,7 +53,7 @@ class Packet:
     """A packet in flight."""
 
     data: bytes
-    route: Route
+    route: PacketRoute
     key: bytes
     """The key of its flow."""
     flow: LabFlow
@@ -172,7 +172,7 @@ class Emulator:
             else:
                 self._accept(data, route, time.monotonic())
 
-    def _accept(self, data: bytes, route: Route, now: float) -> None:
+    def _accept(self, data: bytes, route: PacketRoute, now: float) -> None:
         """Count a packet in its flow and put it into the first pipe of its route."""
         key = flow_key(data)
         flow = self._flows.find(key, now)

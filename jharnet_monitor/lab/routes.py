@@ -20,8 +20,8 @@ An endpoint is a number, of headquarters or an office, or `GATEWAY`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """The route of a packet."""
+class PacketRoute:
+    """The pipes a packet passes and the interface it is written to."""
 
     pipes: tuple[Pipe, ...]
     descriptor: int
@@ -39,19 +39,19 @@ class RouteTable:
         self._pipes = pipes
         self._interfaces = interfaces
         # One cache per endpoint; index -1, the last one, is the gateway's.
-        self._cache: list[dict[bytes, Route]] = [{} for _ in range(len(interfaces) + 1)]
+        self._cache: list[dict[bytes, PacketRoute]] = [{} for _ in range(len(interfaces) + 1)]
 
-    def find(self, endpoint: int, target: bytes) -> Route | None:
+    def find(self, endpoint: int, target: bytes) -> PacketRoute | None:
         """The route from an endpoint to an address of 4 or 16 bytes; None if there is none."""
         return self._cache[endpoint].get(target) or self._resolve(endpoint, target)
 
-    def _resolve(self, endpoint: int, target: bytes) -> Route | None:
+    def _resolve(self, endpoint: int, target: bytes) -> PacketRoute | None:
         found = self._find_route(endpoint, target)
         if found is None:
             return None
         pipes, goal = found
         descriptor = self._interfaces[goal] if goal != GATEWAY else -1
-        route = Route(tuple(self._pipes[number] for number in pipes), descriptor)
+        route = PacketRoute(tuple(self._pipes[number] for number in pipes), descriptor)
         cache = self._cache[endpoint]
         if len(cache) >= _MAX_ROUTES:
             cache.clear()
