@@ -76,7 +76,7 @@ class LabPlace:
 
     def entered(self, where: str) -> AbstractContextManager[None]:
         """The thread in the namespace."""
-        return self.lab.entered(where)
+        return self.lab.inside(where)
 
     def close(self) -> None:
         """Take the lab away."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from jharnet_monitor.lab.packetlog import EchoPacket
+from jharnet_monitor.lab.packet_log import EchoPacket
 from jharnet_monitor.lab.spec import LinkSpec
 from jharnet_monitor.model import Direction
 

@@ -1,4 +1,4 @@
-"""What `conference.py` runs beside itself: one end of many calls at once, as a process of its own.
+"""One end of many simultaneous calls, run by `conference.py` as a separate process.
 
     python tests/bench/conference_subject.py hub|agents CALLS SECONDS ADDRESS
 
@@ -24,11 +24,11 @@ from tests.call_support import Result, StreamAgent, StreamChannel, call
 
 PORT = 9790
 _STAGGER = 0.1
-"""Seconds between two calls' beginnings, as a drill has them too."""
+"""Seconds between the starts of two calls, as in a drill."""
 
 
 async def hub(calls: int, seconds: float, address: str) -> dict[str, Any]:
-    """Hold all calls at the same time."""
+    """Hold all calls at the same time and return the hub's results."""
     dialled: list[StreamChannel] = []
     complete = asyncio.Event()
 
@@ -42,7 +42,7 @@ async def hub(calls: int, seconds: float, address: str) -> dict[str, Any]:
         return await call(StreamAgent(channel), seconds=seconds)
 
     async def steady() -> float:
-        """CPU share from when all calls have begun until the first ends."""
+        """The CPU share from the start of the last call until the first one ends."""
         await asyncio.sleep(calls * _STAGGER + 1)
         cpu, begun = time.process_time(), time.monotonic()
         await asyncio.sleep(seconds - calls * _STAGGER - 2)
@@ -73,15 +73,15 @@ async def hub(calls: int, seconds: float, address: str) -> dict[str, Any]:
 
 
 def most_memory() -> int:
-    """Bytes; of this program alone (`ru_maxrss` would be that of whoever started it, too)."""
+    """Peak memory in bytes of this process only (`ru_maxrss` includes that of its parent)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("the kernel does not tell")
+    raise RuntimeError("the kernel does not report VmHWM")
 
 
 async def agents(calls: int, address: str) -> None:
-    """Take part in all of them."""
+    """Take part in all calls."""
 
     async def one(number: int) -> None:
         channel = StreamChannel(*await asyncio.open_connection(address, PORT))
@@ -93,7 +93,7 @@ async def agents(calls: int, address: str) -> None:
 
 
 def main() -> None:
-    """As the command line says."""
+    """Run the end that the command line names."""
     side, calls, seconds, address = sys.argv[1:]
     if side == "hub":
         print(json.dumps(asyncio.run(hub(int(calls), float(seconds), address))))
