@@ -174,7 +174,7 @@ class OverLab:
 
     def _run(self, where: str, half: Any) -> None:
         try:
-            with self._lab.entered(where):
+            with self._lab.inside(where):
                 asyncio.run(half())
         except BaseException as error:
             self._error = self._error or error

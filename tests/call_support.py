@@ -1,4 +1,4 @@
-"""Conference calls for tests and benchmarks: over loopback in one loop, or over a lab's link."""
+"""Conference calls for tests and benchmarks, over loopback or over a link of a lab."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class QueueChannel:
         return message
 
     async def close(self) -> None:
-        """End both ends."""
+        """Close both ends."""
         if not self._closed:
             self._closed = True
             self._outbox.put_nowait(None)
@@ -75,7 +75,7 @@ def channel_pair() -> tuple[QueueChannel, QueueChannel]:
 
 @dataclass
 class LoopbackAgent:
-    """An agent in this very loop; `far` may be a misbehaving one."""
+    """An agent in the same event loop; `far` is its task, which may misbehave."""
 
     far: AgentTask = agent_task
     office: str = "potka"
@@ -84,32 +84,34 @@ class LoopbackAgent:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
-        """Start the far half."""
+        """Start the agent's task."""
         ours, theirs = channel_pair()
         context = AgentContext(self.office, SystemClock(), "https://127.0.0.1:9797", None)
-        self.tasks.append(asyncio.create_task(_half(self.far, theirs, params, context)))
+        self.tasks.append(asyncio.create_task(_run_agent_task(self.far, theirs, params, context)))
         return ours
 
     def serve_transfer(self, handler: Any) -> str:
-        """No call needs one."""
+        """Not used by calls."""
         raise NotImplementedError
 
 
-async def never_talks(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """An agent's half that takes part up to where media should come, and sends none."""
+async def sends_no_media(
+    channel: Channel, params: Mapping[str, Any], context: AgentContext
+) -> None:
+    """An agent's task that sets up the call and sends no media."""
     dialogue = Dialogue(channel)
     async with Call("127.0.0.1", rung("audio")) as there:
         there.sender.audio_track.pause()
-        await dialogue.say("offer", sdp=await there.offer())
-        await there.accept((await dialogue.hear("answer"))["sdp"])
-        await dialogue.until_ended(10)
+        await dialogue.send("offer", sdp=await there.offer())
+        await there.accept((await dialogue.expect("answer"))["sdp"])
+        await dialogue.wait_until_closed(10)
     await dialogue.end()
 
 
-async def _half(
+async def _run_agent_task(
     far: AgentTask, channel: Channel, params: Mapping[str, Any], context: AgentContext
 ) -> None:
-    """As the session does: a half that ends, however it ends, closes the channel."""
+    """Run the agent's task and close the channel when it ends, as the session does."""
     try:
         await far(channel, params, context)
     finally:
@@ -118,7 +120,7 @@ async def _half(
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a call: a reading or an error, its values and conditions either way."""
+    """The values and conditions of a call, and its error if it had one."""
 
     values: Mapping[str, float]
     conditions: Mapping[str, Any]
@@ -126,11 +128,11 @@ class Result:
 
 
 _CONFIG = cache(make_config)
-"""One for all calls, as a hub has it."""
+"""One configuration for all calls."""
 
 
 async def call(agent: Any, granted: float = inf, **options: Any) -> Result:
-    """One call as the hub would hold it, on the running loop; waits for the agent's half too."""
+    """Hold one call as the hub does, and wait for the agent's task too."""
     config = _CONFIG()
     context = ProbeContext(config, config.offices[0], SystemClock(), agent, options, granted)
     try:
@@ -143,7 +145,7 @@ async def call(agent: Any, granted: float = inf, **options: Any) -> Result:
 
 
 class StreamChannel:
-    """A channel over a TCP connection: its signalling shares the link with the media."""
+    """A channel over a TCP connection, so that the signalling shares the link with the media."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -168,13 +170,13 @@ class StreamChannel:
         return message
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._writer.close()
 
 
 @dataclass
 class StreamAgent:
-    """The hub's view of an agent that dialled in over TCP."""
+    """The hub's link to an agent that connected over TCP."""
 
     channel: StreamChannel
     office: str = "potka"
@@ -182,17 +184,17 @@ class StreamAgent:
     features: frozenset[str] = frozenset({"conference"})
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
-        """Tell the agent to begin."""
+        """Request the call from the agent."""
         await self.channel.send(params)
         return self.channel
 
     def serve_transfer(self, handler: Any) -> str:
-        """No call needs one."""
+        """Not used by calls."""
         raise NotImplementedError
 
 
 class LabCall:
-    """A call over a lab's link: each end in its own namespace, in a thread with its own loop."""
+    """A call over a link of a lab: each end in its namespace, in a thread with an event loop."""
 
     def __init__(self, lab: Lab, office: str, **options: Any) -> None:
         self.lab, self.office, self.options = lab, office, options
@@ -208,15 +210,15 @@ class LabCall:
             thread.start()
 
     def join(self) -> Result:
-        """Wait for the end."""
+        """Wait for the end of the call and return its result."""
         for thread in self._threads:
             thread.join()
         if self.result is None:
-            raise RuntimeError("the call had no result")
+            raise RuntimeError("the call has no result")
         return self.result
 
     def _run(self, where: str, half: Any) -> None:
-        with self.lab.entered(where):
+        with self.lab.inside(where):
             asyncio.run(half())
 
     async def _hub(self) -> None:
@@ -236,12 +238,12 @@ class LabCall:
         channel = StreamChannel(*await asyncio.open_connection(host, self._port))
         params = await channel.receive()
         context = AgentContext(self.office, SystemClock(), f"https://{host}:{self._port}", None)
-        await _half(agent_task, channel, params, context)
+        await _run_agent_task(agent_task, channel, params, context)
 
     def flow(self, way: str) -> Mapping[str, Any]:
-        """The emulator's account of this call's datagrams, `down` or `up`."""
+        """The emulator's counters of this call's datagrams, `down` or `up`."""
         if self.result is None:
-            raise RuntimeError("the call is not over")
+            raise RuntimeError("the call has not ended")
         hub, agent = self.result.conditions["hub_port"], self.result.conditions["agent_port"]
         ports = (hub, agent) if way == "down" else (agent, hub)
         for flow in self.lab.flows():

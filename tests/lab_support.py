@@ -1,4 +1,4 @@
-"""Traffic for a lab: paced UDP, its receiver, and echo probes with the kernel's own time stamps."""
+"""Traffic for a lab: paced UDP, its receiver, and echo probes with kernel timestamps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from jharnet_monitor.lab.namespaces import inside
 SO_TIMESTAMPNS, SO_RCVBUFFORCE = 35, 33
 LARGE_BUFFER = 16_000_000
 UDP_HEADERS = 28
-"""IPv4 and UDP: what a datagram is longer on the line than its payload."""
+"""Bytes of the IPv4 and UDP headers."""
 
 _CONTROL = 64
 
@@ -33,12 +33,12 @@ needs_lab = pytest.mark.skipif(
 
 
 def udp_socket(lab: Lab, where: str, port: int = 0, buffer: int = LARGE_BUFFER) -> socket.socket:
-    """A UDP socket at that place of the lab."""
+    """A UDP socket at a place of the lab."""
     return udp_socket_in(lab.namespace(where), port, buffer)
 
 
 def udp_socket_in(namespace: str, port: int = 0, buffer: int = LARGE_BUFFER) -> socket.socket:
-    """A UDP socket with the kernel's receive time stamps, and room for so many bytes unread."""
+    """A UDP socket with kernel receive timestamps and a receive buffer of `buffer` bytes."""
     with inside(namespace):
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
@@ -49,7 +49,7 @@ def udp_socket_in(namespace: str, port: int = 0, buffer: int = LARGE_BUFFER) -> 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """UDP at a steady pace: IP packets of `size` bytes, `rate` bit/s of them."""
+    """UDP at a constant rate: IP packets of `size` bytes, `rate` bit/s in total."""
 
     source: socket.socket
     target: tuple[str, int]
@@ -58,12 +58,12 @@ class Stream:
 
     @property
     def gap(self) -> float:
-        """Seconds from packet to packet."""
+        """Seconds between packets."""
         return self.size * 8 / self.rate
 
 
 def send_streams(streams: Sequence[Stream], seconds: float, priority: int = 0) -> None:
-    """Send all of them, interleaved; with a priority as a real-time process."""
+    """Send all streams, interleaved; with a priority as a real-time process."""
     if priority:
         linux.become_realtime(priority)
     start = time.monotonic()
@@ -81,7 +81,7 @@ def send_streams(streams: Sequence[Stream], seconds: float, priority: int = 0) -
 
 @contextlib.contextmanager
 def streams_beside(streams: Sequence[Stream], seconds: float, priority: int = 0) -> Iterator[None]:
-    """The same in a process of its own, which is ended at the end."""
+    """Send all streams in another process while the context is active."""
     sender = get_context("fork").Process(target=_send_alone, args=(streams, seconds, priority))
     sender.start()
     try:
@@ -92,7 +92,7 @@ def streams_beside(streams: Sequence[Stream], seconds: float, priority: int = 0)
 
 
 def _send_alone(streams: Sequence[Stream], seconds: float, priority: int) -> None:
-    """Let go of all that was open when this process began: it would keep others' ports taken."""
+    """Close all inherited descriptors but the sockets: they would keep ports occupied."""
     needed = {0, 1, 2, *(stream.source.fileno() for stream in streams)}
     for number in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - numbers, not paths
         if number not in needed:
@@ -103,7 +103,7 @@ def _send_alone(streams: Sequence[Stream], seconds: float, priority: int) -> Non
 
 @contextlib.contextmanager
 def busy_loops(count: int) -> Iterator[None]:
-    """So many processes that want a whole core each."""
+    """Run `count` processes that each use a whole core."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -114,7 +114,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 
 def kernel_time(control: Sequence[tuple[int, int, bytes]]) -> float:
-    """When the kernel received a packet: wall-clock seconds, from its control messages."""
+    """When the kernel received a packet (wall-clock seconds), from its control messages."""
     for level, kind, data in control:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
             seconds, nanoseconds = struct.unpack("qq", data[:16])
@@ -124,19 +124,19 @@ def kernel_time(control: Sequence[tuple[int, int, bytes]]) -> float:
 
 @dataclass
 class Arrivals:
-    """What a UDP receiver counted."""
+    """The datagrams that a UDP receiver got."""
 
     moments: list[float] = field(default_factory=list)
     bytes: int = 0
 
     def rate(self) -> float:
-        """bit/s of IP, from the first packet's end to the last one's."""
+        """IP bit/s from the end of the first packet to the end of the last."""
         size = self.bytes / len(self.moments)
         return (self.bytes - size) * 8 / (self.moments[-1] - self.moments[0])
 
 
 def receive(udp: socket.socket, silence: float) -> Arrivals:
-    """Take datagrams until none came for so long."""
+    """Receive datagrams until none has arrived for `silence` seconds."""
     udp.settimeout(silence)
     arrivals = Arrivals()
     with contextlib.suppress(TimeoutError):
@@ -157,10 +157,10 @@ class Echo:
 
 
 class Prober:
-    """Echo probes from headquarters over one unprivileged socket."""
+    """Sends echo requests from headquarters over one unprivileged socket."""
 
     def __init__(self, lab: Lab) -> None:
-        with lab.entered(HEADQUARTERS):
+        with lab.inside(HEADQUARTERS):
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.bind(("", 0))
@@ -169,7 +169,7 @@ class Prober:
         self._sent: dict[tuple[str, int], float] = {}
 
     def probe(self, targets: Sequence[str], rounds: int, gap: float, wait: float) -> list[Echo]:
-        """A probe to a target every `gap` seconds; `wait` seconds for the last answers."""
+        """Send a request every `gap` seconds; wait `wait` seconds for the last replies."""
         answered: list[Echo] = []
         following = time.monotonic()
         for sequence in range(rounds):
@@ -197,9 +197,9 @@ class Prober:
 
 
 def wait_until(what: Callable[[], bool], patience: float = 10.0) -> None:
-    """Raises if it does not become true in time."""
+    """Wait until `what()` is true; raises `TimeoutError` after `patience` seconds."""
     deadline = time.monotonic() + patience
     while not what():
         if time.monotonic() > deadline:
-            raise TimeoutError("it did not happen in time")
+            raise TimeoutError("the condition did not become true in time")
         time.sleep(0.05)

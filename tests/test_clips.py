@@ -1,4 +1,4 @@
-"""What calls send: made once, kept, made anew when damaged, and at hand before the first call."""
+"""The clips: made once, cached, replaced when damaged, and prepared in the background."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jharnet_monitor.rtc.media import clips
 
 
 def test_clips() -> None:
-    """Every rung has its clip: a keyframe a second, of its height, at its rate, with motion."""
+    """Every rung has a clip with its height and rate, a keyframe a second and motion."""
     for step in RUNGS[1:]:
         clip = clips.video_clip(step)
         assert clip.keyframes == (0, 30, 60, 90)
@@ -27,31 +27,31 @@ def test_clips() -> None:
     assert {len(frame) for frame in clips.audio_clip().frames} == {100}
 
 
-def test_clips_are_made_once_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache is filled at first use; a damaged clip is replaced, the others are left alone."""
+def test_clips_are_cached_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache is filled at first use; a damaged clip is replaced, the others are kept."""
     monkeypatch.setenv("JHARNET_MONITOR_CACHE", str(tmp_path))
     monkeypatch.setattr(clips, "_clips", {})
-    clips.prepare()
+    clips.prepare_clips()
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.webm")}
     assert len(made) == len(RUNGS)
     damaged = tmp_path / clips.video_name(RUNGS[1])
     damaged.write_bytes(damaged.read_bytes()[:3000])
     monkeypatch.setattr(clips, "_clips", {})
-    clips.prepare()
+    clips.prepare_clips()
     changed = [path for path, moment in made.items() if path.stat().st_mtime_ns != moment]
     assert changed == [damaged]
 
 
-def test_a_clip_at_hand_waits_for_nobody() -> None:
-    """A call takes its clips on the loop, also while those of another codec are being made."""
-    clips.prepare("vp8")
+def test_a_loaded_clip_needs_no_lock() -> None:
+    """Loaded clips are available while those of another codec are being made."""
+    clips.prepare_clips("vp8")
     taken: list[clips.Clip] = []
-    begin = threading.Thread(
-        target=lambda: taken.extend(clips.video_clip(step) for step in RUNGS[1:]), daemon=True
+    thread = threading.Thread(
+        target=lambda: taken.extend(clips.video_clip(rung) for rung in RUNGS[1:]), daemon=True
     )
-    with clips._loading:
-        begin.start()
-        begin.join(5)
+    with clips._load_lock:
+        thread.start()
+        thread.join(5)
         assert len(taken) == len(RUNGS) - 1
 
 
@@ -59,23 +59,23 @@ def _clip_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "clips"]
 
 
-def test_they_are_prepared_beside_the_daemon(
+def test_clips_are_prepared_in_the_background(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At the start of hub and agent, in a thread; the log tells each clip as it is made."""
+    """A thread prepares the clips and logs the output of the clip maker, and its failure."""
     monkeypatch.setenv("JHARNET_MONITOR_CACHE", str(tmp_path))
     monkeypatch.setattr(clips, "_clips", {})
     monkeypatch.setattr(clips, "RUNGS", RUNGS[:2])
-    # Of the maker only what it prints counts here: one clip, and that is all.
+    # A clip maker that prints one name and makes nothing.
     (tmp_path / "maker").write_text("#!/bin/sh\necho 180p-40k.webm\n")
     (tmp_path / "maker").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "maker"))
     with caplog.at_level(logging.INFO):
-        clips.prepare_ahead("vp8")
+        clips.prepare_clips_in_background("vp8")
         for thread in _clip_threads():
             thread.join(20)
-    assert "making the vp8 clips" in caplog.text and "clip 180p-40k.webm" in caplog.text
-    assert "conference tests will not be possible" in caplog.text, "nothing was really made"
+    assert "making the vp8 clips" in caplog.text and "clip maker: 180p-40k.webm" in caplog.text
+    assert "conference tests will not be possible" in caplog.text, "no clip was made"
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(clips.ClipsMissing, match="encoding failed"):
-        clips.prepare()
+        clips.prepare_clips()

@@ -1,4 +1,4 @@
-"""The conference probe: real calls over loopback and over the lab, and peers that misbehave."""
+"""The conference probe: real calls over loopback and over the lab, and misbehaving peers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from jharnet_monitor.probes.conference.agent import agent_task
 from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc import aiortc_private
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
-from jharnet_monitor.rtc.call import Call
-from jharnet_monitor.rtc.media.warm_up import warm_up
+from jharnet_monitor.rtc.call import Call, warm_up
 from jharnet_monitor.rtc.rtp import parse_header, retransmission, unwrap
-from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, streams, vetted
-from jharnet_monitor.rtc.stats.host_load import HostWatch, Load
+from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, parse_streams, sanitize
+from jharnet_monitor.rtc.stats.host_load import HostLoad, HostLoadMonitor
 from tests.call_support import LabCall, LoopbackAgent, call
 from tests.support import make_context
 
@@ -40,7 +39,7 @@ def _sockets() -> int:
 
 
 async def test_a_call_on_loopback() -> None:
-    """A clean path is grade 4 both ways: every quantity measured, every datagram accounted for."""
+    """On a clean path the grade is 4, all quantities are measured and all datagrams are counted."""
     agent = LoopbackAgent()
     result = await call(agent, seconds=2.0)
     assert result.error is None
@@ -62,8 +61,8 @@ async def test_a_call_on_loopback() -> None:
     assert 40000 <= result.conditions["hub_port"] <= 40199
 
 
-async def test_nothing_is_left_of_a_call() -> None:
-    """After a call there is no task, no thread and no socket more than before."""
+async def test_a_call_leaves_no_resources() -> None:
+    """After a call there are no more tasks, threads and sockets than before."""
     agent = LoopbackAgent()
     await call(agent, seconds=1.0, profile="audio")  # imports, executor threads
     before = len(asyncio.all_tasks()), threading.active_count(), _sockets()
@@ -71,12 +70,12 @@ async def test_nothing_is_left_of_a_call() -> None:
         await call(agent, seconds=1.0, profile="audio")
     after = len(asyncio.all_tasks()), threading.active_count(), _sockets()
     assert after[0] == before[0]
-    assert after[1] <= before[1] + 2, "only the loop's own executor may have grown"
+    assert after[1] <= before[1] + 2, "only the event loop's executor may have grown"
     assert after[2] == before[2]
 
 
-async def test_a_call_is_a_probe() -> None:
-    """The probe says what it costs before it runs, and the agent offers its half."""
+async def test_the_probe_is_registered() -> None:
+    """The hub has the probe and the agent its half."""
     probe = PROBES["conference"]
     assert probe.heavy
     assert probe.needs_agent(make_context())
@@ -84,8 +83,8 @@ async def test_a_call_is_a_probe() -> None:
     assert isinstance(task, Deferred) and task.load() is agent_task
 
 
-async def test_a_call_keeps_within_what_the_uplink_grants() -> None:
-    """Granted less than its profile needs, a call starts lower; granted nothing, it says so."""
+async def test_a_call_respects_the_granted_uplink_rate() -> None:
+    """With less than its profile needs a call starts lower; with almost nothing it is refused."""
     result = await call(LoopbackAgent(), seconds=1.5, granted=0.9e6)
     assert result.conditions["profile"] == "720p-lean"
     assert result.values["up_bits_per_second"] < 0.9e6
@@ -94,15 +93,16 @@ async def test_a_call_keeps_within_what_the_uplink_grants() -> None:
 
 @pytest.mark.parametrize("profile", ["audio", "180p"])
 async def test_a_call_of_a_lower_profile(profile: str) -> None:
-    """A call told to start lower sends no more than that, and is graded by it."""
+    """A call of a lower profile sends no more than that, and its grade is limited by it."""
     result = await call(LoopbackAgent(), seconds=1.5, profile=profile)
     assert result.values["grade"] == (1 if profile == "audio" else 2)
     assert result.values["up_bits_per_second"] < 1.3 * rung(profile).line_rate
 
 
-async def test_a_host_that_oversleeps_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the event loop was late for a tenth of the call, there is no grade: the host was it."""
-    monkeypatch.setattr(HostWatch, "load", lambda self: Load(lag=0.4, stalled=0.1, cpu=1.0))
+async def test_an_overloaded_host_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the event loop was late for a tenth of the call, there is no grade but `no_data`."""
+    overloaded = HostLoad(lag=0.4, stalled=0.1, cpu=1.0)
+    monkeypatch.setattr(HostLoadMonitor, "load", lambda self: overloaded)
     result = await call(LoopbackAgent(), seconds=1.0, profile="audio")
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.HOST_OVERLOADED
@@ -114,7 +114,7 @@ async def test_a_host_that_oversleeps_measures_nothing(monkeypatch: pytest.Monke
 
 
 async def _expect(agent: Any, cause: Cause, kind: type[Exception], **options: Any) -> str:
-    """A call that ends with this cause; the next one must work all the same."""
+    """Hold a call that must end with this cause; returns the detail of its error."""
     result = await asyncio.wait_for(call(agent, seconds=1.5, **options), 30)
     assert isinstance(result.error, kind), result
     assert result.error.cause is cause, result.error
@@ -122,7 +122,7 @@ async def _expect(agent: Any, cause: Cause, kind: type[Exception], **options: An
 
 
 async def test_no_agent() -> None:
-    """Without an agent nothing was measured: no_data, and no zero."""
+    """Without an agent the outcome is `no_data`, without values."""
     result = await call(None)
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.NO_AGENT
@@ -130,7 +130,7 @@ async def test_no_agent() -> None:
 
 
 async def test_unknown_profile() -> None:
-    """A profile that there is not is named with those that there are."""
+    """The error for an unknown profile lists the known ones."""
     detail = await _expect(LoopbackAgent(), Cause.NOT_CONFIGURED, NoData, profile="8k")
     assert "720p" in detail
 
@@ -157,7 +157,7 @@ async def _offers(channel: Channel, sdp: object) -> None:
     ],
 )
 async def test_broken_session_descriptions(sdp: object) -> None:
-    """Whatever a peer says instead of an offer ends the call with a cause, at once."""
+    """Anything but a valid offer ends the call at once with a cause."""
 
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         await _offers(channel, sdp)
@@ -172,8 +172,8 @@ async def _an_offer() -> str:
         return await there.offer()
 
 
-async def test_a_peer_that_sends_nothing() -> None:
-    """An offer behind which nobody listens is a blocked path, known within four seconds."""
+async def test_a_peer_that_does_not_listen() -> None:
+    """An offer from a closed connection is reported as blocked UDP within four seconds."""
     offer = await _an_offer()
 
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
@@ -185,11 +185,11 @@ async def test_a_peer_that_sends_nothing() -> None:
     assert asyncio.get_running_loop().time() - started < 6
     assert isinstance(result.error, Failed)
     assert result.error.cause is Cause.UDP_BLOCKED
-    assert result.values == {"grade": 0.0}, "a call that cannot be set up is no conference"
+    assert result.values == {"grade": 0.0}, "a call that cannot be set up has grade 0"
 
 
 async def test_a_peer_that_leaves() -> None:
-    """An agent that goes in the middle of a call leaves no_data, and the next call works."""
+    """If the agent leaves during a call the outcome is `no_data`, and the next call works."""
 
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         half = asyncio.create_task(agent_task(channel, params, context))
@@ -202,7 +202,7 @@ async def test_a_peer_that_leaves() -> None:
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "false",
     [
         {"audio_packets": -5},
         {"audio_packets": 10**9},
@@ -213,52 +213,52 @@ async def test_a_peer_that_leaves() -> None:
     ],
     ids=str,
 )
-async def test_a_peer_that_lies(lie: dict[str, int]) -> None:
-    """A report that is none is refused by the name of its wrong field, before it is counted up."""
+async def test_impossible_statistics_are_rejected(false: dict[str, int]) -> None:
+    """The error names the impossible field, before anything is computed from it."""
 
-    class Lying:
-        """Passes everything on, but for the figures."""
+    class FalsifyingChannel:
+        """Passes all messages on, with false statistics."""
 
         def __init__(self, channel: Channel) -> None:
             self.receive, self.close, self._send = channel.receive, channel.close, channel.send
 
         async def send(self, message: Mapping[str, Any]) -> None:
-            """Change what the agent says it sent."""
-            false = lie if message["type"] == "sent" else {}
-            await self._send({**message, **false})
+            """Falsify the `sent` message."""
+            changes = false if message["type"] == "sent" else {}
+            await self._send({**message, **changes})
 
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-        await agent_task(Lying(channel), params, context)
+        await agent_task(FalsifyingChannel(channel), params, context)
 
     detail = await _expect(LoopbackAgent(far), Cause.BAD_REPORT, NoData, profile="audio")
-    assert next(iter(lie)) in detail
+    assert next(iter(false)) in detail
 
 
 async def test_a_peer_that_floods() -> None:
-    """Ten thousand datagrams at our port are dropped unread, and end the call."""
+    """Ten thousand datagrams to our port are dropped and end the call."""
 
-    class Listening:
-        """Passes everything on, and remembers where headquarters answers from."""
+    class PortReadingChannel:
+        """Passes all messages on, and keeps the port in headquarters' answer."""
 
         def __init__(self, channel: Channel) -> None:
             self.send, self.close, self._receive = channel.send, channel.close, channel.receive
             self.port = 0
 
         async def receive(self) -> dict[str, Any]:
-            """Read the answer's candidate."""
+            """Read the port from the answer's candidate."""
             message = await self._receive()
             if message["type"] == "answer":
                 self.port = int(message["sdp"].split("a=candidate:")[1].split()[5])
             return message
 
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-        listening = Listening(channel)
-        half = asyncio.create_task(agent_task(listening, params, context))
+        reading = PortReadingChannel(channel)
+        half = asyncio.create_task(agent_task(reading, params, context))
         await asyncio.sleep(0.5)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             for _ in range(40):
                 for _ in range(250):
-                    udp.sendto(b"\x80" * 20, ("127.0.0.1", listening.port))
+                    udp.sendto(b"\x80" * 20, ("127.0.0.1", reading.port))
                 await asyncio.sleep(0.005)
         await half
 
@@ -267,7 +267,7 @@ async def test_a_peer_that_floods() -> None:
 
 
 async def test_no_free_port() -> None:
-    """A used-up port range is told as our own fault, not the network's."""
+    """If no port of the range is free, the error names the host, not the network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         number = taken.getsockname()[1]
@@ -277,11 +277,11 @@ async def test_no_free_port() -> None:
                 await here.answer(offer)
 
 
-# What is read of strangers
+# Session descriptions and packets
 
 
-async def test_foreign_candidates_are_taken_out() -> None:
-    """Of an offer only UDP host addresses stay that our own address can reach, four at most."""
+async def test_unusable_candidates_are_removed() -> None:
+    """Only UDP host candidates that our address can reach are kept, at most four."""
     offer = await _an_offer()
     foreign = [
         "1 1 udp 1 224.0.0.1 5000 typ host",
@@ -298,46 +298,46 @@ async def test_foreign_candidates_are_taken_out() -> None:
     begin = offer.index("a=candidate:")
     for candidate in foreign:
         one = offer[:begin] + f"a=candidate:{candidate}\r\n" + offer[begin:]
-        assert candidate not in vetted(one, "127.0.0.1")
-    assert vetted(offer + lines, "127.0.0.1").count("a=candidate:") <= 4
-    assert "end-of-candidates" not in vetted(offer, "127.0.0.1")
+        assert candidate not in sanitize(one, "127.0.0.1")
+    assert sanitize(offer + lines, "127.0.0.1").count("a=candidate:") <= 4
+    assert "end-of-candidates" not in sanitize(offer, "127.0.0.1")
     assert candidate_addresses(offer)[0] == "127.0.0.1"
 
 
 async def test_streams_of_a_description() -> None:
-    """An offer of ours describes Opus, and VP8 with its retransmissions."""
+    """Our offer describes Opus, and VP8 with retransmission."""
     offer = await _an_offer()
-    found = streams(offer)
+    found = parse_streams(offer)
     assert found.video.rtx_ssrc is not None
     assert len({found.audio.ssrc, found.video.ssrc, found.video.rtx_ssrc}) == 3
     with pytest.raises(BadDescription, match="vp8"):
-        streams(offer.replace("VP8", "AV1"))
+        parse_streams(offer.replace("VP8", "AV1"))
 
 
-def test_rtp_round_trip() -> None:
-    """A packet wrapped for retransmission keeps its payload and carries its old number."""
+def test_retransmission_packets() -> None:
+    """A retransmission keeps the payload and carries the original sequence number."""
     packet = bytes.fromhex("9061000112345678cafebabebede0001100030ff") + b"\x10\x00payload"
     header = parse_header(packet)
     assert header is not None
-    assert (header.payload_type, header.sequence, header.payload) == (0x61, 1, 20)
+    assert (header.payload_type, header.sequence, header.payload_offset) == (0x61, 1, 20)
     again = retransmission(packet, payload_type=98, ssrc=7, sequence=9)
     wrapped = parse_header(again)
     assert wrapped is not None
     assert (wrapped.payload_type, wrapped.sequence, wrapped.ssrc) == (98, 9, 7)
-    assert again[wrapped.payload :] == b"\x00\x01" + packet[20:]
+    assert again[wrapped.payload_offset :] == b"\x00\x01" + packet[20:]
     assert parse_header(b"\x80" * 11) is None
     assert parse_header(b"\x9f" + b"\xff" * 20) is None
     assert unwrap(0, 65535) == 65536
 
 
-def test_a_changed_library_is_told_with_its_version(
+def test_an_unsupported_library_is_reported_with_its_version(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If a private name of aiortc is not as we know it, hub and agent tell the version at start."""
+    """If a private name of aiortc has changed, hub and agent log its version at start."""
     self_test()
 
     def changed(self: Any, data: bytes) -> None:
-        """No arrival time any more."""
+        """The same function without its arrival time."""
 
     known = list(aiortc_private._KNOWN)
     known[-1] = (changed, *known[-1][1:])
@@ -349,7 +349,7 @@ def test_a_changed_library_is_told_with_its_version(
     assert "conference tests are not possible: aiortc 1." in caplog.text
 
 
-# Over the lab, whose counters are the truth
+# Over the lab
 
 
 def _way(rate: str, **keys: Any) -> dict[str, Any]:
@@ -358,10 +358,10 @@ def _way(rate: str, **keys: Any) -> dict[str, Any]:
 
 @needs_root
 @pytest.mark.root
-def test_calls_over_links_of_known_truth() -> None:
-    """Over five links at once: grade as the rate allows, loss and round trip as they are.
+def test_calls_over_emulated_links() -> None:
+    """Five links at once: the grades follow the rates; loss and round trip match the emulator.
 
-    The loss of the whole flow is the emulator's count for it within 0.2 percentage points.
+    The loss of a call's datagrams is within 0.2 percentage points of the emulator's count.
     """
     wide, narrow, poor = _way("4 Mbit/s"), _way("1 Mbit/s"), _way("400 kbit/s")
     lossy = _way("4 Mbit/s", loss={"mean": "2%"})

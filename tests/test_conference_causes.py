@@ -1,4 +1,4 @@
-"""Why a call did not come about: UDP blocked, no route, DTLS failed and silence are told apart."""
+"""Causes of failed calls: blocked UDP, no route, failed DTLS and missing media."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from jharnet_monitor.probes.base import AgentContext, Channel, Failed
 from jharnet_monitor.probes.conference.agent import agent_task
 from jharnet_monitor.rtc.aiortc_private import Port
 from jharnet_monitor.rtc.receive.receiver import Receiver
-from tests.call_support import LabCall, LoopbackAgent, Result, call, never_talks
+from tests.call_support import LabCall, LoopbackAgent, Result, call, sends_no_media
 from tests.lab_support import needs_lab
 
 FINGERPRINT = "a=fingerprint:sha-256 " + ":".join(["AB"] * 32) + "\r\n"
 WIDE = {"delay": "20ms", "rate": "4 Mbit/s", "queue": "200ms"}
 
 
-def _holds(result: Result, cause: Cause) -> None:
-    """The network let no call come about: grade 0, for this reason."""
+def _assert_failed(result: Result, cause: Cause) -> None:
+    """The network prevented the call: grade 0 with this cause."""
     assert isinstance(result.error, Failed), result
     assert result.error.cause is cause
     assert result.values == {"grade": 0.0}
 
 
-async def test_a_peer_with_another_certificate() -> None:
-    """Its DTLS handshake fails, and neither the link nor UDP is blamed."""
+async def test_a_wrong_certificate_fails_dtls() -> None:
+    """A fingerprint that does not match is a failed DTLS handshake; the next call works."""
 
-    class Swapping:
-        """Passes everything on, but the fingerprint of the offer."""
+    class FingerprintChannel:
+        """Passes all messages on, with another fingerprint in the offer."""
 
         def __init__(self, channel: Channel) -> None:
             self.receive, self.close, self._send = channel.receive, channel.close, channel.send
 
         async def send(self, message: Mapping[str, Any]) -> None:
-            """Promise a certificate that is not ours."""
+            """Replace the fingerprints."""
             if message["type"] == "offer":
                 lines = message["sdp"].splitlines(keepends=True)
                 marked = [FINGERPRINT if "a=fingerprint:sha-256" in line else line
@@ -50,48 +50,48 @@ async def test_a_peer_with_another_certificate() -> None:
             await self._send(message)
 
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-        await agent_task(Swapping(channel), params, context)
+        await agent_task(FingerprintChannel(channel), params, context)
 
-    _holds(await call(LoopbackAgent(far), profile="audio"), Cause.DTLS_FAILED)
+    _assert_failed(await call(LoopbackAgent(far), profile="audio"), Cause.DTLS_FAILED)
     assert (await call(LoopbackAgent(), seconds=1.0, profile="audio")).error is None
 
 
-async def test_a_peer_that_never_talks() -> None:
-    """Connected and secured, but no media comes: that is told, within four seconds more."""
+async def test_missing_media() -> None:
+    """Missing media after the DTLS handshake is reported within four seconds."""
     started = asyncio.get_running_loop().time()
-    _holds(await call(LoopbackAgent(never_talks), profile="audio"), Cause.NO_MEDIA)
+    _assert_failed(await call(LoopbackAgent(sends_no_media), profile="audio"), Cause.NO_MEDIA)
     assert asyncio.get_running_loop().time() - started < 6
 
 
 @needs_lab
 @pytest.mark.root
-def test_blocked_udp_is_not_a_dead_link() -> None:
-    """Where a firewall lets TCP pass and drops UDP, the cause is UDP, and the grade is 0."""
+def test_blocked_udp() -> None:
+    """If a firewall passes TCP and drops UDP, the cause is blocked UDP."""
     with Lab.start({"offices": {"potka": {"down": WIDE, "up": WIDE}}}, "jhnconf") as lab:
         rules = "add table ip t; add chain ip t c {type filter hook input priority 0;}; "
         rules += "add rule ip t c meta l4proto udp drop"
         lab.run(HEADQUARTERS, ["nft", rules])
         result = LabCall(lab, "potka", seconds=3.0).join()
-        _holds(result, Cause.UDP_BLOCKED)
+        _assert_failed(result, Cause.UDP_BLOCKED)
 
 
 @needs_lab
 @pytest.mark.root
 @pytest.mark.parametrize("where", [HEADQUARTERS, "potka"])
-def test_no_route_is_not_blocked_udp(where: str) -> None:
-    """Where a computer has no route for UDP, at either end, the cause is the route."""
+def test_no_route(where: str) -> None:
+    """If either end has no route for UDP, the cause is the route."""
     with Lab.start({"offices": {"potka": {"down": WIDE, "up": WIDE}}}, "jhnconf") as lab:
         lab.run(where, ["ip", "rule", "add", "pref", "10", "ipproto", "udp", "unreachable"])
         result = LabCall(lab, "potka", seconds=3.0).join()
-        _holds(result, Cause.NO_ROUTE)
+        _assert_failed(result, Cause.NO_ROUTE)
 
 
 @needs_lab
 @pytest.mark.root
-def test_a_long_way_ends_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over a satellite's 700 ms the library would find no consent and end a call; ours goes on.
+def test_a_long_round_trip_does_not_end_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a satellite's 700 ms aioice alone would miss the consent answers and end the call.
 
-    Consent is asked for so often here that six answers are missed within the call.
+    The interval of the consent checks is shortened so that six of them fall into the call.
     """
     monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.3)
     far = {**WIDE, "delay": "350ms"}
@@ -101,8 +101,10 @@ def test_a_long_way_ends_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
         assert result.values["grade"] == 4
 
 
-async def test_a_check_is_sent_until_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four lost packets in a row must not look like blocked UDP: more than four are sent."""
+async def test_connectivity_checks_are_resent_until_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Four lost packets in a row must not look like blocked UDP, so more than four are sent."""
     sent: list[float] = []
 
     async def answered(*asked: object) -> str:
@@ -118,8 +120,8 @@ async def test_a_check_is_sent_until_it_is_answered(monkeypatch: pytest.MonkeyPa
     assert len(sent) < 8
 
 
-async def test_reports_that_break_end_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an end reports by may not end unseen: the other end's sender would go on blindly."""
+async def test_a_failing_report_task_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without receiver reports the other end's sender would not step down."""
 
     async def broken(self: Receiver, send: object) -> None:
         raise ZeroDivisionError

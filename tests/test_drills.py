@@ -35,8 +35,8 @@ MINUTES = SECONDS / 60
 @pytest.fixture(autouse=True)
 def busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which other tests run is held to be fast enough: drills are tested here."""
-    monkeypatch.setattr("jharnet_monitor.probes.conference.result.STALLED", 1.0)
-    monkeypatch.setattr("jharnet_monitor.probes.conference.result.KEPT_UP", 0.0)
+    monkeypatch.setattr("jharnet_monitor.probes.conference.result.MAX_STALLED_SHARE", 1.0)
+    monkeypatch.setattr("jharnet_monitor.probes.conference.result.MIN_SENT_SHARE", 0.0)
 
 
 @dataclass

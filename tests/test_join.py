@@ -18,7 +18,7 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.model import Cause, Outcome
-from jharnet_monitor.rtc.media.clips import prepare
+from jharnet_monitor.rtc.media.clips import prepare_clips
 from jharnet_monitor.security import tokens
 from jharnet_monitor.wire.protocol import CLOSE_NOT_NEEDED, CLOSE_WRONG_TOKEN
 from tests.browser_support import FAKE_DEVICES, chromium
@@ -83,7 +83,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             ],
         }
     )
-    await asyncio.to_thread(prepare)
+    await asyncio.to_thread(prepare_clips)
     hub = Hub(tmp_path / "jharnet.yaml", config, SystemClock())
     running = asyncio.create_task(hub.run())
     found = Door(hub, f"http://127.0.0.1:{port}")

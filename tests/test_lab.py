@@ -1,4 +1,4 @@
-"""The lab alive: what it does to packets is what was set, and it leaves nothing behind."""
+"""A running lab: it does to packets what is configured, and cuts work."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ SPEC = {
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Lab]:
-    """One lab for all tests that put back what they change."""
+    """One lab for all tests that undo their changes."""
     with Lab.start(SPEC, PREFIX) as lab:
         yield lab
 
 
 @pytest.fixture
 def lab(shared: Lab) -> Iterator[Lab]:
-    """The shared lab with links as in `SPEC`, nothing cut, counters at 0."""
+    """The shared lab, with links as in `SPEC`, nothing cut and counters at 0."""
     shared.reset()
     yield shared
     for where, link in shared.status()["links"].items():
@@ -59,13 +59,13 @@ def lab(shared: Lab) -> Iterator[Lab]:
 
 
 def answers(lab: Lab, address: str) -> bool:
-    """Whether headquarters gets an echo reply from there within half a second."""
+    """Whether headquarters gets an echo reply from the address within half a second."""
     prober = Prober(lab)
     return bool(prober.probe([address], rounds=1, gap=0.0, wait=0.5))
 
 
 def flood(lab: Lab, rate: float, packets: int, size: int = 1400) -> Arrivals:
-    """UDP from headquarters to Potka's PC; what arrived there."""
+    """Send UDP from headquarters to Potka's PC at `rate` bit/s; returns what arrived."""
     target = udp_socket(lab, "potka")
     address = (lab.addresses("potka").pc, target.getsockname()[1])
     stream = Stream(udp_socket(lab, HEADQUARTERS), address, rate, size)
@@ -73,11 +73,11 @@ def flood(lab: Lab, rate: float, packets: int, size: int = 1400) -> Arrivals:
         return receive(target, silence=1.0)
 
 
-# -- what was set is what happens --
+# Settings
 
 
-def test_everyone_is_reached(lab: Lab) -> None:
-    """Routers, PCs, gateway and far addresses answer, over IPv4 and IPv6, from both sides."""
+def test_all_addresses_answer(lab: Lab) -> None:
+    """Routers, PCs, gateway and extra addresses answer over IPv4 and IPv6, from both sides."""
     potka, boram, hq = (lab.addresses(w) for w in ("potka", "boram", HEADQUARTERS))
     for target in (potka.pc, potka.router6, boram.pc6, "10.16.4.99", hq.router, hq.router6):
         lab.run(HEADQUARTERS, ["ping", "-c", "1", "-W", "2", target])
@@ -85,8 +85,8 @@ def test_everyone_is_reached(lab: Lab) -> None:
         lab.run("potka", ["ping", "-c", "1", "-W", "2", target])
 
 
-def test_delay_is_as_set_and_changes_while_running(lab: Lab) -> None:
-    """Round trips take the delays of both directions; a change holds from the next packet on."""
+def test_delay_can_be_changed_while_running(lab: Lab) -> None:
+    """The round trip is the sum of both delays; a change applies from the next packet on."""
     prober, target = Prober(lab), lab.addresses("potka").router
     before = sorted(echo.rtt for echo in prober.probe([target], 40, 0.01, 0.5))
     lab.set("potka", "up.delay", "60ms")
@@ -95,11 +95,11 @@ def test_delay_is_as_set_and_changes_while_running(lab: Lab) -> None:
     assert before[0] >= 0.0248
     assert before[20] == pytest.approx(0.025, abs=0.003)  # median, also on a busy machine
     assert after[20] == pytest.approx(0.075, abs=0.003)
-    assert lab.way("potka", "up").delay == pytest.approx(0.06)
+    assert lab.settings("potka", "up").delay == pytest.approx(0.06)
 
 
-def test_rate_is_as_set(lab: Lab) -> None:
-    """A flood comes through at the link's rate; the rest is dropped by the queue, and counted."""
+def test_rate(lab: Lab) -> None:
+    """A flood arrives at the link's rate; the queue drops and counts the rest."""
     lab.set("potka", "down.rate", "8 Mbit/s")
     arrivals = flood(lab, 12e6, packets=1500)
     (flow,) = (f for f in lab.flows() if f["protocol"] == "udp")
@@ -112,8 +112,8 @@ def test_rate_is_as_set(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(("loss", "mean"), [("3%", 0.03), ("{mean: 5%, burst: 4}", 0.05)])
-def test_loss_is_as_set_and_counted(lab: Lab, loss: str, mean: float) -> None:
-    """What the receiver misses is exactly what the emulator says it lost, and about as set."""
+def test_loss(lab: Lab, loss: str, mean: float) -> None:
+    """The receiver misses exactly the packets that the emulator counts as lost."""
     lab.set("potka", "down.loss", loss)
     arrivals = flood(lab, 6e6, packets=3000, size=200)
     down = lab.status()["links"]["potka"]["down"]
@@ -123,8 +123,8 @@ def test_loss_is_as_set_and_counted(lab: Lab, loss: str, mean: float) -> None:
     assert lab.status()["interface_drops"] == 0
 
 
-def test_flows_are_told_apart(lab: Lab) -> None:
-    """Each direction of each probe has counters of its own, and each packet a record."""
+def test_flows_are_counted_separately(lab: Lab) -> None:
+    """Each direction of an echo flow has its own counters, and each packet a log record."""
     prober, target = Prober(lab), lab.addresses("potka").router
     prober.probe([target], 10, 0.01, 0.3)
     flows = {(f["from"], f["to"]): f for f in lab.flows() if f["echo_id"] == prober.echo_id}
@@ -139,17 +139,17 @@ def test_flows_are_told_apart(lab: Lab) -> None:
 
 
 def test_congestion_control_is_per_namespace(lab: Lab) -> None:
-    """The lab's choice holds inside, whatever the machine's own is."""
+    """Inside the lab its congestion control applies, not the machine's."""
     for where in (HEADQUARTERS, "potka"):
-        with lab.entered(where), socket.socket() as tcp:
+        with lab.inside(where), socket.socket() as tcp:
             assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)[:5] == b"reno\0"
 
 
-# -- cuts --
+# Cuts
 
 
-def test_link_cut_and_restored(lab: Lab) -> None:
-    """Nothing passes and everything is counted as cut; the LAN behind it works on."""
+def test_link_cut(lab: Lab) -> None:
+    """Packets are counted as cut, the LAN behind the link still works, and `restore` ends it."""
     lab.cut("potka", "link")
     here = lab.addresses("potka")
     assert not answers(lab, here.router)
@@ -162,8 +162,8 @@ def test_link_cut_and_restored(lab: Lab) -> None:
     assert answers(lab, here.pc)
 
 
-def test_lan_cut_and_restored(lab: Lab) -> None:
-    """The router answers, nothing behind it does; programs run on."""
+def test_lan_cut(lab: Lab) -> None:
+    """The router answers, nothing behind it does, and programs keep running."""
     program = lab.popen("potka", ["sleep", "60"])
     lab.cut("potka", "lan")
     here = lab.addresses("potka")
@@ -178,7 +178,7 @@ def test_lan_cut_and_restored(lab: Lab) -> None:
 
 
 def test_power_cut_kills_programs_and_changes_boot_id(lab: Lab) -> None:
-    """All programs of that office vanish, and no others; it comes back as another boot."""
+    """All programs of the office, and no others, are killed; the PC gets another boot id."""
     show = [
         sys.executable,
         "-c",
@@ -200,8 +200,8 @@ def test_power_cut_kills_programs_and_changes_boot_id(lab: Lab) -> None:
     other.wait()
 
 
-def test_uplink_cut_and_restored(lab: Lab) -> None:
-    """Headquarters sees nobody, not even its own gateway; offices still reach each other."""
+def test_uplink_cut(lab: Lab) -> None:
+    """Headquarters reaches nothing, not even its gateway; offices still reach each other."""
     lab.cut(UPLINK)
     for target in (lab.addresses("potka").router, lab.addresses(HEADQUARTERS).router):
         assert not answers(lab, target)
@@ -210,8 +210,8 @@ def test_uplink_cut_and_restored(lab: Lab) -> None:
     assert answers(lab, lab.addresses(HEADQUARTERS).router)
 
 
-def test_blackouts_come_and_go_by_themselves() -> None:
-    """A line goes dark at its time, for its time, again and again, both ways."""
+def test_blackouts() -> None:
+    """A link is interrupted in both directions at the configured times, repeatedly."""
     blackouts = [{"at": "300ms", "for": "300ms", "every": "600ms"}]
     spec = {"offices": {"potka": {"blackouts": blackouts}}}
     with Lab.start(spec, "jhntb") as lab:
@@ -222,4 +222,4 @@ def test_blackouts_come_and_go_by_themselves() -> None:
             if not states or states[-1] != link["down"]["passing"]:
                 states.append(link["down"]["passing"])
             time.sleep(0.05)
-        assert len(states) >= 5  # light and dark by turns
+        assert len(states) >= 5  # alternating

@@ -1,4 +1,4 @@
-"""A lab's life: it leaves nothing behind, however it ends; and its commands."""
+"""The start and the end of a lab, its control socket and its commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jharnet_monitor.commands.lab import app
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.lab import Lab, take_down
 from jharnet_monitor.lab.layout import run_directory
-from jharnet_monitor.lab.namespaces import existing, processes_in
+from jharnet_monitor.lab.namespaces import list_namespaces, processes_in
 from tests.lab_support import needs_lab, wait_until
 
 pytestmark = [pytest.mark.root, needs_lab]
@@ -28,13 +28,13 @@ SPEC: dict[str, Any] = {"offices": {"potka": {}, "boram": {}}}
 
 
 def remains(prefix: str) -> list[str]:
-    """Namespaces, files and processes of a lab."""
+    """The namespaces and the directory of a lab."""
     directory = run_directory(prefix)
-    return existing(prefix) + ([str(directory)] if directory.exists() else [])
+    return list_namespaces(prefix) + ([str(directory)] if directory.exists() else [])
 
 
 def test_down_leaves_nothing() -> None:
-    """Namespaces, processes and files go; a program inside does not keep them."""
+    """Namespaces, processes and files are removed, with programs that still run inside."""
     with Lab.start(SPEC, "jhntd") as lab:
         program = lab.popen("potka", ["sleep", "60"])
         assert processes_in([lab.namespace("potka")]) == [program.pid]
@@ -47,7 +47,7 @@ def test_down_leaves_nothing() -> None:
 
 
 def test_lab_ends_with_its_starter() -> None:
-    """A test or demo that is killed takes its lab along."""
+    """The lab of a killed test or demo ends."""
     code = (
         "import time; from jharnet_monitor.lab import Lab; "
         "Lab.start({'offices': {'potka': {}}}, 'jhnts'); print('up', flush=True); time.sleep(60)"
@@ -61,7 +61,7 @@ def test_lab_ends_with_its_starter() -> None:
 
 
 def test_lab_ends_with_its_emulator() -> None:
-    """When the emulator is killed the rest clears itself away."""
+    """If the emulator is killed, the daemon removes the rest."""
     lab = Lab.start(SPEC, "jhnte")
     os.kill(lab.status()["emulator_pid"], signal.SIGKILL)
     wait_until(lambda: remains("jhnte") == [])
@@ -70,8 +70,8 @@ def test_lab_ends_with_its_emulator() -> None:
     lab.down()
 
 
-def test_control_socket_is_roots_and_refuses_nonsense() -> None:
-    """Only root may open it; what is no request is answered with an error, and nothing breaks."""
+def test_control_socket_rejects_invalid_requests() -> None:
+    """Only root may open the socket, and invalid requests are answered with an error."""
     requests = [
         *(b"nonsense", b"[]", b"{}", b'{"do": []}', b'{"do": "stopping"}', b'{"do": "set"}'),
         *(
@@ -87,15 +87,15 @@ def test_control_socket_is_roots_and_refuses_nonsense() -> None:
         for request in requests:
             client.sendall(request + b"\n")
             assert "error" in json.loads(answers.readline()), request
-        client.sendall(b"x" * 200_000)  # a line without end is cut off
+        client.sendall(b"x" * 200_000)  # a line that is too long ends the connection
         with contextlib.suppress(ConnectionError):
             assert answers.readline() == b""
         assert lab.status()["links"]["potka"]["cuts"] == []
 
 
 def test_down_finds_leftovers_after_kill() -> None:
-    """`kill -9` of the lab's process leaves namespaces with programs in them; `down` ends both."""
-    lab = Lab.start(SPEC, "jhntk", stays=True)
+    """After SIGKILL of the daemon, `down` removes the namespaces and the programs in them."""
+    lab = Lab.start(SPEC, "jhntk", detached=True)
     program = lab.popen("potka", ["sleep", "60"])
     emulator = lab.status()["emulator_pid"]
     os.kill(int((run_directory("jhntk") / "lock").read_text()), signal.SIGKILL)
@@ -115,7 +115,7 @@ def _gone(pid: int) -> bool:
 
 
 def test_commands(tmp_path: Path) -> None:
-    """up, set, cut, status, exec, restore and down do what they say, with the right exit codes."""
+    """The commands up, set, cut, status, exec, restore and down, and their exit codes."""
     run = CliRunner().invoke
     path, prefix = tmp_path / "lab.yaml", ["--prefix", "jhntc"]
     path.write_text("offices: {potka: {down: {delay: 1ms}}}")

@@ -1,4 +1,4 @@
-"""The lab's parts that need no root: lab files, pipes, packets, plan, records."""
+"""The parts of the lab that need no root: lab files, pipes, packets, layout, packet log."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from jharnet_monitor.config.load import load_yaml_model
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.lab import LabSpec, Loss, Way, parse_spec
-from jharnet_monitor.lab.flows import percentile
+from jharnet_monitor.lab import LabSpec, LinkDirection, Loss, parse_spec
+from jharnet_monitor.lab.flows import histogram_percentile
 from jharnet_monitor.lab.layout import Layout
-from jharnet_monitor.lab.packetlog import CAPACITY, PacketLogWriter, read_packet_log
+from jharnet_monitor.lab.packet_log import CAPACITY, PacketLogWriter, read_packet_log
 from jharnet_monitor.lab.packets import (
     FlowName,
     destination,
@@ -25,7 +25,7 @@ from jharnet_monitor.lab.packets import (
     flow_key,
     flow_name,
 )
-from jharnet_monitor.lab.pipe import CUT, FULL, LINK_CUT, LOST, Pipe, loss_model
+from jharnet_monitor.lab.pipe import CUT, LINK_CUT, LOST, QUEUE_FULL, Pipe, loss_model
 from jharnet_monitor.lab.routes import GATEWAY
 from jharnet_monitor.lab.spec import parse_setting
 
@@ -33,12 +33,12 @@ LAB_FILE = Path(__file__).parent.parent / "config" / "lab.yaml"
 LAYOUT = Layout("jhnx", ("potka", "boram"))
 
 
-def way(**keys: object) -> Way:
-    """A direction as a lab file has it."""
-    return Way.model_validate(keys)
+def direction(**keys: object) -> LinkDirection:
+    """A direction with the keys of a lab file."""
+    return LinkDirection.model_validate(keys)
 
 
-# -- lab files --
+# Lab files
 
 BAD_FILES = [
     ("offices: {potka: {down: {dalay: 20ms}}}", "1: offices.potka.down.dalay", "`delay`"),
@@ -67,7 +67,7 @@ BAD_FILES = [
 
 @pytest.mark.parametrize(("text", "where", "remedy"), BAD_FILES)
 def test_bad_lab_file_is_one_line(tmp_path: Path, text: str, where: str, remedy: str) -> None:
-    """A mistake is told in one line with file, line, key path and what would be right."""
+    """An error is one line with the file, the line, the key path and the remedy."""
     path = tmp_path / "lab.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
@@ -79,7 +79,7 @@ def test_bad_lab_file_is_one_line(tmp_path: Path, text: str, where: str, remedy:
 
 
 def test_shipped_lab_file_has_the_eleven_offices() -> None:
-    """The example is valid, and a dump of it reads back as the same lab."""
+    """The example is valid, and its dump can be read back."""
     spec = load_yaml_model(LAB_FILE, LabSpec)
     assert len(spec.offices) == 11
     assert spec.offices["dhalbhumgarh"].down.loss == Loss(mean="2.5%", burst=4)  # type: ignore[arg-type]
@@ -93,36 +93,36 @@ def test_shipped_lab_file_has_the_eleven_offices() -> None:
         ("loss=2%", "`down.loss=2%`"),
         ("down.loss", "`down.loss=2%`"),
         ("down.loss=2", "unit"),
-        ("down.loss={mean: 2%", "no value"),
+        ("down.loss={mean: 2%", "not a value"),
         ("down.rate=fast", "10 Mbit/s"),
         ("down.jitter=1s", "`jitter`"),
     ],
 )
 def test_bad_setting_is_refused(setting: str, remedy: str) -> None:
-    """`lab set` says what would be right."""
+    """The error of `lab set` names the remedy."""
     with pytest.raises(UserError, match=remedy.replace("`", ".")):
         _, key, value = parse_setting(setting)
-        way(delay="20ms").changed(key, value)
+        direction(delay="20ms").changed(key, value)
 
 
-# -- pipes --
+# Pipes
 
 
-def test_pipe_sends_at_its_rate_and_drops_at_its_tail() -> None:
-    """Packets leave one packet's time apart; who would wait longer than the queue is dropped."""
-    pipe = Pipe("p", way(delay="10ms", rate="1 Mbit/s", queue="55ms"), seed=1)
+def test_pipe_has_a_rate_and_a_queue() -> None:
+    """Packets leave at the rate; one that would wait longer than the queue is dropped."""
+    pipe = Pipe("p", direction(delay="10ms", rate="1 Mbit/s", queue="55ms"), seed=1)
     results = [pipe.admit(100.0, 1250) for _ in range(8)]  # 10 ms each at 1 Mbit/s
     assert results[:6] == pytest.approx([100.02, 100.03, 100.04, 100.05, 100.06, 100.07])
-    assert results[6:] == [FULL, FULL]
+    assert results[6:] == [QUEUE_FULL, QUEUE_FULL]
     counters = pipe.counters()
     assert counters["dropped_queue"] == 2
     assert counters["queue_max_ms"] == pytest.approx(50)
     assert counters["queue_mean_ms"] == pytest.approx(25)
 
 
-def test_pipe_jitters_within_bounds_and_keeps_order() -> None:
-    """Far apart, packets take delay ± jitter, evenly; close together none overtakes another."""
-    pipe = Pipe("p", way(delay="20ms", jitter="5ms"), seed=1)
+def test_pipe_jitter_is_bounded_and_keeps_order() -> None:
+    """The delay is uniform within delay ± jitter, and packets never overtake each other."""
+    pipe = Pipe("p", direction(delay="20ms", jitter="5ms"), seed=1)
     took = [pipe.admit(float(now), 100) - now for now in range(4000)]
     assert min(took) >= 0.015
     assert max(took) <= 0.025
@@ -131,9 +131,9 @@ def test_pipe_jitters_within_bounds_and_keeps_order() -> None:
     assert close == sorted(close)
 
 
-def test_cut_pipe_takes_nothing() -> None:
-    """What comes while a line is cut is counted as cut, not as loss or queue."""
-    pipe = Pipe("p", way(), seed=1)
+def test_cut_pipe_drops_everything() -> None:
+    """Packets at a cut line are counted as cut, not as loss or queue drops."""
+    pipe = Pipe("p", direction(), seed=1)
     pipe.blocked |= LINK_CUT
     assert pipe.admit(0.0, 100) == CUT
     assert pipe.counters()["dropped_cut"] == 1
@@ -141,7 +141,7 @@ def test_cut_pipe_takes_nothing() -> None:
 
 @pytest.mark.parametrize(("mean", "burst"), [(0.01, None), (0.3, None), (0.02, 4), (0.1, 10)])
 def test_loss_is_as_set(mean: float, burst: float | None) -> None:
-    """Share and length of bursts come out as set, within four standard errors."""
+    """Loss ratio and burst length are as configured, within four standard errors."""
     lose = loss_model(Loss.model_construct(mean=mean, burst=burst), Random(7))
     assert lose is not None
     n = 400_000
@@ -155,11 +155,11 @@ def test_loss_is_as_set(mean: float, burst: float | None) -> None:
     assert length == pytest.approx(expected, abs=4 * expected / bursts**0.5)
 
 
-def test_same_seed_same_losses() -> None:
-    """A run can be repeated: the seed decides every draw."""
+def test_the_seed_determines_all_draws() -> None:
+    """The same seed gives the same losses and delays, another seed gives others."""
 
     def run(seed: int) -> list[float]:
-        pipe = Pipe("p", way(delay="5ms", jitter="1ms", loss="20%"), seed)
+        pipe = Pipe("p", direction(delay="5ms", jitter="1ms", loss="20%"), seed)
         return [pipe.admit(float(now), 100) for now in range(200)]
 
     assert run(1) == run(1)
@@ -167,11 +167,11 @@ def test_same_seed_same_losses() -> None:
     assert LOST in run(1)
 
 
-# -- packets --
+# Packets
 
 
 def checksum(data: bytes) -> int:
-    """RFC 1071; 0 over data that holds its own right checksum."""
+    """The Internet checksum (RFC 1071); 0 for data with a correct checksum inside."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
@@ -198,8 +198,8 @@ def echo6(payload: bytes) -> bytes:
 
 
 @given(st.binary(max_size=100).map(lambda data: data[: len(data) // 2 * 2]))
-def test_gateway_answers_with_right_checksums(payload: bytes) -> None:
-    """The emulator's echo replies are what a kernel accepts, for any payload."""
+def test_echo_replies_have_correct_checksums(payload: bytes) -> None:
+    """The emulator's echo replies have correct checksums for any payload."""
     reply = echo_reply(echo4(payload))
     assert reply is not None
     assert checksum(reply[20:]) == 0
@@ -211,8 +211,8 @@ def test_gateway_answers_with_right_checksums(payload: bytes) -> None:
 
 
 @given(st.binary(max_size=80), st.sampled_from([None, 0x45, 0x46, 0x60]))
-def test_no_packet_breaks_the_emulator(packet: bytes, first: int | None) -> None:
-    """Whatever a program writes to a raw socket, the parsers answer."""
+def test_parsers_accept_any_packet(packet: bytes, first: int | None) -> None:
+    """No bytes that a program may write to a raw socket make a parser raise."""
     if first is not None and packet:
         packet = bytes([first]) + packet[1:]
     target = destination(packet)
@@ -225,7 +225,7 @@ def test_no_packet_breaks_the_emulator(packet: bytes, first: int | None) -> None
         echo_reply(packet)
 
 
-# -- plan, counters, records --
+# Layout, histograms, packet log
 
 
 @pytest.mark.parametrize(
@@ -246,26 +246,26 @@ def test_no_packet_breaks_the_emulator(packet: bytes, first: int | None) -> None
     ],
 )
 def test_routes(source: int, target: str, route: object) -> None:
-    """From headquarters over its uplink and the office's line, and the other way about."""
+    """Packets pass the up pipe of their source and the down pipe of their destination."""
     assert LAYOUT.route(source, ip_address(target).packed) == route
 
 
-def test_prefix_cannot_take_in_another_lab() -> None:
-    """A hyphen or a long name is refused, so that `jhn` never matches `jhn-two-…`."""
+def test_invalid_prefixes_are_refused() -> None:
+    """A prefix with a hyphen is refused, since `jhn` would match the namespaces of `jhn-two`."""
     for prefix in ("jhn-two", "", "x" * 9, "../etc"):
         with pytest.raises(UserError, match="prefix"):
             Layout.of(parse_spec({"offices": {"potka": {}}}), prefix)
 
 
-def test_percentile_of_buckets() -> None:
-    """Read from a histogram, to half a bucket; nothing counted has none."""
-    assert percentile({0: 50, 10: 49, 1000: 1}, 0.5, per_second=1000) == 0.5
-    assert percentile({0: 50, 10: 49, 1000: 1}, 0.99, per_second=1000) == 10.5
-    assert percentile({}, 0.5) is None
+def test_histogram_percentile() -> None:
+    """The result is the middle of a bucket, and None for an empty histogram."""
+    assert histogram_percentile({0: 50, 10: 49, 1000: 1}, 0.5, per_second=1000) == 0.5
+    assert histogram_percentile({0: 50, 10: 49, 1000: 1}, 0.99, per_second=1000) == 10.5
+    assert histogram_percentile({}, 0.5) is None
 
 
-def test_packet_log_keeps_the_newest(tmp_path: Path) -> None:
-    """Records come back as written; when the ring is full the oldest are gone, never mixed up."""
+def test_packet_log_keeps_the_newest_records(tmp_path: Path) -> None:
+    """Records are read back as written; in a full ring the oldest are overwritten."""
     path = tmp_path / "ring"
     log = PacketLogWriter(path)
     key = flow_key(echo4(b""))

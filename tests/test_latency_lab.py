@@ -38,7 +38,7 @@ def at_headquarters(lab: Lab, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine on a loop of its own, its sockets in headquarters' network."""
 
     def body() -> T:
-        with lab.entered(HEADQUARTERS):
+        with lab.inside(HEADQUARTERS):
             return asyncio.run(work())
 
     with ThreadPoolExecutor(1) as thread:

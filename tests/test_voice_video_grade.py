@@ -1,4 +1,4 @@
-"""Quality of a call: voice, video and grade; and the ladder of rungs that a sender steps down."""
+"""Quality of a call: voice, video and grade."""
 
 from __future__ import annotations
 
@@ -34,8 +34,6 @@ from jharnet_monitor.judge.conference.voice import (
     mos,
     r_factor,
 )
-from jharnet_monitor.profiles import RUNGS, Rung, rung
-from jharnet_monitor.rtc.send.ladder import Ladder, Progress
 
 INTERVAL = 1 / 30
 
@@ -296,69 +294,6 @@ def test_the_criteria_can_be_changed() -> None:
     assert grade_direction(quality, Criteria(hd_frames=25.0)) == 3
 
 
-class _Link:
-    """A link of a rate and a queue, filled by a rung: what its receiver would report."""
-
-    def __init__(self, rate: float, queue: float, loss: float = 0.0, others: float = 0.0) -> None:
-        self.rate, self.queue, self.loss, self.others = rate, queue, loss, others
-        self.now = self.backlog = 0.0
-        self.sent = self.lost = 0.0
-        self.received = 0.0
-
-    def report(self, step: Rung) -> Progress:
-        """A quarter of a second later."""
-        self.now += 0.25
-        packets = step.line_rate * 0.25 / 8 / (1000 if step.video else 164)
-        ours = step.line_rate / (step.line_rate + self.others)
-        offered = (step.line_rate * (1 - self.loss) + self.others) * 0.25
-        arriving = min(offered + self.backlog, self.rate * 0.25)
-        over = offered + self.backlog - arriving
-        self.backlog = min(over, self.rate * self.queue)
-        dropped = (over - self.backlog) / offered
-        self.sent += packets
-        self.lost += packets * (dropped + self.loss)
-        self.received += arriving * ours / 8
-        return Progress(self.now, int(self.sent), int(self.lost), int(self.received),
-                        0.02 + self.backlog / self.rate)  # fmt: skip
-
-
-def _settle(link: _Link, seconds: float = 12.0) -> tuple[Rung, list[float], Ladder]:
-    """Run a ladder over a link; gives the rung held, and when it changed."""
-    ladder, changes = Ladder(rung("720p")), []
-    ladder.report(Progress(0.0, 1, 0, 0, 0.02))  # the first packet is reported at once
-    while link.now < seconds:
-        step = ladder.report(link.report(ladder.rung))
-        if step is not None:
-            changes.append(link.now)
-            link.backlog = 0.0  # the pause between two rungs
-            ladder.switched(int(link.sent))
-    return ladder.rung, changes, ladder
-
-
-@pytest.mark.parametrize(
-    ("rate", "height"),
-    [(4e6, 720), (1.2e6, 720), (0.9e6, 720), (0.6e6, 360), (0.3e6, 360), (0.15e6, 180), (1e5, 0)],
-)
-@pytest.mark.parametrize("queue", [0.05, 0.2, 1.5])
-def test_ladder_finds_the_rung_that_the_link_holds(rate: float, height: int, queue: float) -> None:
-    """At the rates where Chromium changes its picture size the ladder settles on the same one."""
-    held, changes, _ = _settle(_Link(rate, queue))
-    assert held.height == height
-    assert held.line_rate <= rate
-    if height < 720:
-        assert changes[0] <= 2.0, "a rung that overloads is aborted within two seconds"
-
-
-@pytest.mark.parametrize(("rate", "others"), [(4e6, 3.5e6), (1e6, 0.8e6), (2e6, 1.5e6)])
-def test_ladder_leaves_others_their_part(rate: float, others: float) -> None:
-    """Other traffic gives way to a rung that is too much; the ladder goes on down until it fits."""
-    held, changes, ladder = _settle(_Link(rate, 0.2, others=others))
-    assert held.line_rate <= rate - others
-    assert len(changes) > 1
-    assert ladder.capacity is not None
-    assert ladder.capacity < 1.5 * (rate - others)
-
-
 def test_the_client_s_video_follows_the_line() -> None:
     """What Chromium showed on clean links, from `tests/bench/chromium_truth.json`."""
     assert client_video(0.14e6).height == 180
@@ -375,29 +310,3 @@ def test_no_conference_on_a_line_too_narrow_for_audio_and_video() -> None:
     """Chromium sends at least 30 kbit/s of video: at 0.1 Mbit/s it lost a quarter of its audio."""
     quality = DirectionQuality(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.04, stepped_down=True, capacity=0.1e6)
     assert grade_direction(quality) == 0
-
-
-def test_ladder_does_not_flee_from_random_loss() -> None:
-    """10 % of random loss is no overload; under 40 % a lower rate is tried once, to no avail."""
-    held, changes, _ = _settle(_Link(10e6, 0.2, loss=0.1))
-    assert held == RUNGS[-1]
-    assert changes == []
-    _, changes, ladder = _settle(_Link(10e6, 0.2, loss=0.4))
-    assert len(changes) == 1
-    assert ladder.loss_stays
-
-
-def test_ladder_takes_no_interruption_for_a_full_link() -> None:
-    """Two seconds without any packet, and what was lost in them, leave the rung as it is."""
-    link, ladder = _Link(4e6, 0.2), Ladder(rung("720p"))
-    ladder.report(Progress(0.0, 1, 0, 0, 0.02))
-    for _ in range(8):
-        assert ladder.report(link.report(ladder.rung)) is None
-    before = link.received
-    for _ in range(8):
-        dark = link.report(ladder.rung)
-    link.lost, link.received = link.lost + 370, before
-    dark = Progress(dark.at, dark.packets, int(link.lost), int(before), 0.02, gap=2.0)
-    assert ladder.report(dark) is None
-    for _ in range(8):
-        assert ladder.report(link.report(ladder.rung)) is None

@@ -30,8 +30,8 @@ from jharnet_monitor.probes import AGENT_TASKS
 from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.probes.bandwidth.tcp import line_socket
 from jharnet_monitor.probes.base import AgentContext, ChannelClosed
+from jharnet_monitor.rtc.call import warm_up
 from jharnet_monitor.rtc.codecs import CODECS
-from jharnet_monitor.rtc.media.warm_up import warm_up
 from jharnet_monitor.wire.connect_errors import (
     certificate_fault,
     certificate_remedy,

@@ -45,7 +45,7 @@ def up(
     spec = load_yaml_model(file, LabSpec)
     if seed is not None:
         spec = spec.model_copy(update={"seed": seed})
-    lab = Lab.start(spec, prefix, stays=True)
+    lab = Lab.start(spec, prefix, detached=True)
     table = _table(
         f"Lab `{prefix}` runs · seed {spec.seed}", "place namespace router PC router-v6 PC-v6"
     )
@@ -70,7 +70,7 @@ def set_(
     """Change delay, jitter, loss, rate or queue of a direction while it runs."""
     lab = Lab(prefix)
     for setting in settings:
-        lab.ask("set", where=where, setting=setting)
+        lab.request("set", where=where, setting=setting)
 
 
 @app.command()
@@ -146,7 +146,7 @@ def exec_(
 ) -> None:
     """Run a program on an office's PC or at headquarters; its exit code is this one's."""
     lab = Lab(prefix)
-    with lab.entered(where):  # before it looks for power, so that a cut from then on finds it
+    with lab.inside(where):  # before it looks for power, so that a cut from then on finds it
         argv, environment = lab.command(where, command)
         try:
             os.execvpe(argv[0], argv, os.environ | environment)  # noqa: S606

@@ -75,8 +75,8 @@ class LabPlace:
         return self.lab.popen(where, argv, **options)
 
     def entered(self, where: str) -> AbstractContextManager[None]:
-        """Move the thread into the namespace."""
-        return self.lab.entered(where)
+        """The thread in the namespace."""
+        return self.lab.inside(where)
 
     def close(self) -> None:
         """Remove the lab."""

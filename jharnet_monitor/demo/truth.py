@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from jharnet_monitor.lab.packetlog import EchoPacket
+from jharnet_monitor.lab.packet_log import EchoPacket
 from jharnet_monitor.lab.spec import LinkSpec
 from jharnet_monitor.model import Direction
 
 Measured = Mapping[str, Any]
 """A measurement as the API returns it."""
 Flows = Iterable[Mapping[str, Any]]
-"""The lab's counters of every flow, as `lab.flows.describe` gives them."""
+"""The lab's counters of every flow, as `lab.flows.describe_flow` gives them."""
 
 RTT_TOLERANCE = 0.001
 RATE_TOLERANCE = 0.05

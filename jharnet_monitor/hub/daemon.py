@@ -34,7 +34,7 @@ from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement, Route, format_utc
 from jharnet_monitor.probes import KEPT, PROBES
 from jharnet_monitor.probes import load as load_probes
-from jharnet_monitor.rtc.media.warm_up import warm_up
+from jharnet_monitor.rtc.call import warm_up
 from jharnet_monitor.security import tokens
 from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.retention import cutoff

@@ -1,7 +1,7 @@
-"""The process that owns a running lab: builds it, serves its control socket, takes it away.
+"""The process that owns a running lab: builds it, serves its control socket, removes it.
 
-`client.py` starts it, with a JSON line on stdin that holds the lab; it answers with one on stdout.
-The end of stdin then ends the lab, unless that line said that it is to stay.
+`client.DaemonProcess` starts it and writes one JSON line with the lab to its stdin; it responds
+with one line on stdout. After that the end of stdin ends the lab, unless it was started detached.
 """
 
 from __future__ import annotations
@@ -21,39 +21,43 @@ from typing import Any, TextIO
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.lab import namespaces
 from jharnet_monitor.lab.controller import Controller
-from jharnet_monitor.lab.layout import LOCK, Layout
+from jharnet_monitor.lab.layout import LOCK_FILE, Layout
 from jharnet_monitor.lab.spec import parse_spec
 
-_MAX_LINE = 65536
+_MAX_REQUEST_BYTES = 65536
 
 
 def main() -> None:
-    """Read the order from stdin, run the lab, leave nothing behind."""
-    order = json.loads(sys.stdin.readline())
+    """Read the options from stdin, run the lab, and remove it."""
+    options = json.loads(sys.stdin.readline())
     try:
-        spec = parse_spec(order["spec"])
-        layout = Layout.of(spec, order["prefix"])
-        with _sole_owner(layout):
-            if order["stays"]:  # before the emulator is forked, which would hold it open, too
-                _detach(sys.stderr)
+        spec = parse_spec(options["spec"])
+        layout = Layout.of(spec, options["prefix"])
+        with _exclusive(layout):
+            if options["detached"]:  # before the fork: the emulator would keep stderr open too
+                _redirect_to_devnull(sys.stderr)
             controller = Controller(spec, layout)
-            asyncio.run(_run(controller, layout, stays=order["stays"]))
+            asyncio.run(_serve(controller, layout, detached=options["detached"]))
     except (UserError, RuntimeError, OSError) as error:
-        _announce({"error": str(error)})
+        _respond({"error": str(error)})
 
 
-def _announce(answer: dict[str, Any]) -> None:
-    """Tell the process that started this one, which reads one line."""
+def _respond(response: dict[str, Any]) -> None:
+    """Write the one line that the starting process reads."""
     with contextlib.suppress(BrokenPipeError):
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(response), flush=True)
 
 
 @contextlib.contextmanager
-def _sole_owner(layout: Layout) -> Iterator[None]:
-    """Hold the lab's lock and its directory; first clear away a lab that died with this prefix."""
+def _exclusive(layout: Layout) -> Iterator[None]:
+    """Hold the lab's lock and directory, and remove its namespaces before and after.
+
+    This also removes the remains of a lab that died. Raises `UserError` if a lab with the prefix
+    is running.
+    """
     directory = layout.run_directory
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / LOCK).open("a+") as lock:
+    with (directory / LOCK_FILE).open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -65,66 +69,66 @@ def _sole_owner(layout: Layout) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         try:
-            namespaces.remove(namespaces.existing(layout.prefix))
+            namespaces.remove_namespaces(namespaces.list_namespaces(layout.prefix))
             yield
         finally:
-            namespaces.remove(namespaces.existing(layout.prefix))
+            namespaces.remove_namespaces(namespaces.list_namespaces(layout.prefix))
             shutil.rmtree(directory)
 
 
-async def _run(controller: Controller, layout: Layout, *, stays: bool) -> None:
-    """Serve until told to go, signalled, left alone, or without an emulator."""
+async def _serve(controller: Controller, layout: Layout, *, detached: bool) -> None:
+    """Serve until `down`, a signal, the end of stdin (if not detached) or of the emulator."""
     stop = controller.stopping.set
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    emulator = os.pidfd_open(controller.data_path.pid)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop)
+    emulator = os.pidfd_open(controller.emulator.pid)
     loop.add_reader(emulator, stop)
     server = await asyncio.start_unix_server(
-        lambda reader, writer: _serve(controller, reader, writer),
+        lambda reader, writer: _serve_client(controller, reader, writer),
         layout.control_socket,
-        limit=_MAX_LINE,
+        limit=_MAX_REQUEST_BYTES,
         start_serving=False,
     )
-    _only_for_root(layout.control_socket)
+    _restrict_to_owner(layout.control_socket)
     async with server:
         await server.start_serving()
-        _announce({"ok": os.getpid()})
-        _detach(sys.stdout)
-        if not stays:
+        _respond({"ok": os.getpid()})
+        _redirect_to_devnull(sys.stdout)
+        if not detached:
             loop.add_reader(sys.stdin.fileno(), stop)
         await controller.stopping.wait()
-    controller.data_path.stop()
+    controller.emulator.stop()
 
 
-def _only_for_root(path: Path) -> None:
+def _restrict_to_owner(path: Path) -> None:
     path.chmod(0o600)
 
 
-def _detach(*streams: TextIO) -> None:
-    """Let go of them, so that whoever reads them sees their end."""
-    with Path(os.devnull).open("w") as nowhere:
+def _redirect_to_devnull(*streams: TextIO) -> None:
+    """Close streams towards their readers, which then see the end of file."""
+    with Path(os.devnull).open("w") as devnull:
         for stream in streams:
-            os.dup2(nowhere.fileno(), stream.fileno())
+            os.dup2(devnull.fileno(), stream.fileno())
 
 
-async def _serve(
+async def _serve_client(
     controller: Controller, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Answer one client's requests, a JSON line each."""
-    with contextlib.suppress(ConnectionError, ValueError):  # gone, or a line without end
+    """Execute one client's requests, a JSON line each."""
+    with contextlib.suppress(ConnectionError, ValueError):  # disconnected, or a line too long
         while line := await reader.readline():
-            writer.write(json.dumps(_answer(controller, line)).encode() + b"\n")
+            writer.write(json.dumps(_execute(controller, line)).encode() + b"\n")
             await writer.drain()
     writer.close()
 
 
-def _answer(controller: Controller, line: bytes) -> dict[str, Any]:
+def _execute(controller: Controller, line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line)
         if not isinstance(request, dict):
             raise UserError("a request is a JSON object")
-        return {"ok": controller.obey(request)}
+        return {"ok": controller.execute(request)}
     except (UserError, TypeError, ValueError) as error:
         return {"error": str(error)}
 

@@ -1,4 +1,4 @@
-"""Who has which name, address and number in the lab. Pure: it knows the plan, not the machine.
+"""Names, addresses and numbers in the lab. Pure: computed from the spec, not from the machine.
 
 | | IPv4 | IPv6 |
 |---|---|---|
@@ -6,7 +6,7 @@
 | provider's gateway (far end of the uplink) | 10.8.0.1 | fd00:8::1 |
 | router of office i (1, 2, … in the lab file's order) | 10.8.i.1 | fd00:8:i::1 (i in hex) |
 | PC of office i | 10.8.i.10 | fd00:8:i::10 |
-| 1022 more addresses that the router of office i answers, for tests of scale | 10.16.4i.0/22 … | |
+| 1022 extra addresses that the router of office i answers, for tests of scale | 10.16.4i.0/22 … | |
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from jharnet_monitor.lab.spec import LabSpec
 HEADQUARTERS = "headquarters"
 UPLINK = "uplink"
 DEFAULT_PREFIX = "jhn"
-LOCK = "lock"
-"""The file that a lab's process holds a lock on as long as it lives; its process id is inside."""
+LOCK_FILE = "lock"
+"""The file that a lab's daemon locks while it runs; it contains the process id."""
 
 _PREFIX = re.compile(r"^[a-z][a-z0-9]{0,7}$")
 _LAN = IPv4Network("10.8.0.0/16")
-_MORE = IPv4Network("10.16.0.0/14")  # a /22 an office
+_EXTRA = IPv4Network("10.16.0.0/14")  # a /22 per office
 _LAN6 = int(IPv6Address("fd00:8::"))
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Of one office, or of headquarters (whose router is the provider's gateway)."""
+    """The addresses of an office, or of headquarters, whose router is the provider's gateway."""
 
     router: str
     pc: str
     router6: str
     pc6: str
-    more: str | None = None
-    """A network whose every address the router answers to."""
+    extra: str | None = None
+    """A network whose addresses the router all answers; None at headquarters."""
 
     @staticmethod
     def of(number: int) -> Addresses:
@@ -53,98 +53,98 @@ class Addresses:
             str(_LAN[number * 256 + host]),
             str(IPv6Address(lan6 | 1)),
             str(IPv6Address(lan6 | (0x10 if number else 2))),
-            f"{_MORE[number * 1024]}/22" if number else None,
+            f"{_EXTRA[number * 1024]}/22" if number else None,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The plan of one lab: `prefix` sets it apart from other labs on the machine."""
+    """The layout of one lab; `prefix` distinguishes it from other labs on the machine."""
 
     prefix: str
     offices: tuple[str, ...]
 
     @staticmethod
     def of(spec: LabSpec, prefix: str) -> Layout:
-        """Raises `UserError` for a prefix that is none."""
+        """The layout for a spec; raises `UserError` for an invalid prefix."""
         return Layout(check_prefix(prefix), tuple(spec.offices))
 
     def number(self, office: str) -> int:
-        """1, 2, …; raises `UserError` for an office that the lab has not."""
+        """The number of an office, from 1; raises `UserError` for an unknown office."""
         if office not in self.offices:
             raise UserError(f"no office `{office}` in the lab; it has {', '.join(self.offices)}")
         return self.offices.index(office) + 1
 
     def addresses(self, where: str) -> Addresses:
-        """Of an office or `headquarters`."""
+        """The addresses of an office or of `headquarters`."""
         return Addresses.of(0 if where == HEADQUARTERS else self.number(where))
 
     def namespace(self, where: str) -> str:
-        """In which the programs of an office's PC, or of headquarters, run."""
+        """The network namespace of an office's PC or of `headquarters`."""
         if where == HEADQUARTERS:
             return f"{self.prefix}-hq"
         self.number(where)
         return f"{self.prefix}-{where}"
 
     def router_namespace(self, office: str) -> str:
-        """Of an office's router, between its LAN and its line."""
+        """The network namespace of an office's router, between its LAN and its line."""
         return f"{self.namespace(office)}.router"
 
     @property
     def run_directory(self) -> Path:
-        """Control socket, boot ids and records of the running lab."""
+        """The directory of the control socket, the boot ids and the packet log."""
         return run_directory(self.prefix)
 
     @property
     def control_socket(self) -> Path:
-        """Where the lab takes commands."""
+        """The Unix socket for commands."""
         return self.run_directory / "control.sock"
 
     @property
     def packet_log(self) -> Path:
-        """The ring of echo packets."""
+        """The ring buffer of echo packets."""
         return self.run_directory / "packets.ring"
 
     def boot_id_file(self, office: str) -> Path:
-        """Holds the id of the current boot of an office's PC."""
+        """The file with the boot id of an office's PC."""
         self.number(office)
         return self.run_directory / "boot" / office
 
-    # Pipes and ends, as the emulator counts them: number 0 is headquarters, then the offices.
+    # Pipes and endpoints by the emulator's numbers: 0 is headquarters, then follow the offices.
 
     def pipes_of(self, where: str) -> tuple[int, int]:
-        """The numbers of the pipes down and up of an office's line, or of the uplink."""
+        """The numbers of the down and the up pipe of an office's link or of the `uplink`."""
         number = 0 if where == UPLINK else self.number(where)
         return 2 * number, 2 * number + 1
 
-    def route(self, end: int, target: bytes) -> tuple[tuple[int, ...], int] | None:
-        """Which pipes lead from an end to an address, and to which end; None where none do.
+    def route(self, endpoint: int, target: bytes) -> tuple[tuple[int, ...], int] | None:
+        """The pipes from an endpoint to an address, and the endpoint there; None if no route.
 
-        From headquarters up its uplink, then down the office's line; the other way about from an
-        office. Between offices up one line and down the other. The gateway stands between.
-        No way leads to an empty target, that of a frame which is no IP packet.
+        A packet passes the up pipe of its source and the down pipe of its destination, with the
+        gateway, which has no pipes, between them. `target` is empty for a frame that is not an IP
+        packet, which has no route.
         """
-        goal = self._end_of(target) if target else None
-        if goal is None or goal == end:
+        goal = self._endpoint_of(target) if target else None
+        if goal is None or goal == endpoint:
             return None
-        first = () if end == GATEWAY else (2 * end + 1,)
+        first = () if endpoint == GATEWAY else (2 * endpoint + 1,)
         last = () if goal == GATEWAY else (2 * goal,)
         return first + last, goal
 
-    def place(self, address: str) -> str:
-        """Whose address this is: an office, `headquarters` or the `gateway`."""
-        end = self._end_of(ip_address(address).packed)
-        if end is None:
+    def owner(self, address: str) -> str:
+        """The owner of an address: an office, `headquarters` or `gateway`; `?` if unknown."""
+        endpoint = self._endpoint_of(ip_address(address).packed)
+        if endpoint is None:
             return "?"
-        return {GATEWAY: "gateway", 0: HEADQUARTERS}.get(end) or self.offices[end - 1]
+        return {GATEWAY: "gateway", 0: HEADQUARTERS}.get(endpoint) or self.offices[endpoint - 1]
 
-    def _end_of(self, target: bytes) -> int | None:
+    def _endpoint_of(self, target: bytes) -> int | None:
         if len(target) == 16:
             lan, host = divmod(int.from_bytes(target) - _LAN6, 1 << 80)
         else:
             address = IPv4Address(target)
-            if address in _MORE:
-                lan, host = divmod(int(address) - int(_MORE[0]), 1024)
+            if address in _EXTRA:
+                lan, host = divmod(int(address) - int(_EXTRA[0]), 1024)
             elif address in _LAN:
                 lan, host = divmod(int(address) - int(_LAN[0]), 256)
             else:
@@ -155,14 +155,17 @@ class Layout:
 
 
 def run_directory(prefix: str) -> Path:
-    """Where a lab with this prefix keeps its files while it runs."""
+    """The directory for the files of a running lab with this prefix."""
     return Path("/run/jharnet-lab") / prefix
 
 
 def check_prefix(prefix: str) -> str:
-    """Short, and without a hyphen, so that no lab takes another's namespaces for its own."""
+    """Return a valid prefix; raises `UserError` for any other.
+
+    A prefix has no hyphen, so that the namespaces of two labs cannot be confused.
+    """
     if not _PREFIX.match(prefix):
         raise UserError(
-            f"a lab's prefix is 1 to 8 small letters and digits, such as `jhn`, not `{prefix}`"
+            f"a lab's prefix is 1 to 8 lower-case letters and digits, such as `jhn`, not `{prefix}`"
         )
     return prefix

@@ -1,4 +1,4 @@
-"""The few Linux calls that Python 3.11 does not have: namespaces, timers, locked memory."""
+"""Linux system calls that Python 3.11 lacks: namespaces, timers, locked memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TUNSETIFF = 0x400454CA
 _IFF_TUN_NO_PI = 0x0001 | 0x1000
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc_fast = ctypes.PyDLL(None)  # keeps the interpreter lock: for calls that never block
+_libc_fast = ctypes.PyDLL(None)  # keeps the GIL: for calls that never block
 
 
 def _check(result: int, what: str) -> None:
@@ -32,34 +32,37 @@ def _check(result: int, what: str) -> None:
 
 @contextlib.contextmanager
 def network_namespace(path: Path) -> Iterator[None]:
-    """Put the current thread into the network namespace at `path` (such as `/run/netns/jhn-hq`).
+    """Run the current thread in the network namespace at `path`, such as `/run/netns/jhn-hq`.
 
-    Sockets opened inside belong to that namespace for good.
+    Sockets opened inside remain in that namespace. Raises `OSError`.
     """
-    with Path("/proc/thread-self/ns/net").open("rb") as home, path.open("rb") as there:
-        _check(_libc.setns(there.fileno(), _CLONE_NEWNET), f"cannot enter {path}")
+    with Path("/proc/thread-self/ns/net").open("rb") as original, path.open("rb") as target:
+        _check(_libc.setns(target.fileno(), _CLONE_NEWNET), f"cannot enter {path}")
         try:
             yield
         finally:
-            _check(_libc.setns(home.fileno(), _CLONE_NEWNET), "cannot return from a namespace")
+            _check(_libc.setns(original.fileno(), _CLONE_NEWNET), "cannot return from a namespace")
 
 
 def open_tun(name: str) -> int:
-    """A non-blocking TUN interface without packet information, in the current namespace."""
+    """Create a TUN interface in the current namespace; returns its non-blocking descriptor.
+
+    Packets have no packet-information header. Raises `OSError`.
+    """
     descriptor = os.open("/dev/net/tun", os.O_RDWR | _TFD_NONBLOCK_CLOEXEC)
     fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN_NO_PI))
     return descriptor
 
 
 class Timer:
-    """A timer on CLOCK_MONOTONIC (timerfd_create(2)) whose descriptor an epoll can watch.
+    """A timer on CLOCK_MONOTONIC (timerfd_create(2)) with a descriptor for epoll.
 
-    epoll itself only has milliseconds.
+    The timeout of epoll itself has a resolution of 1 ms.
     """
 
     def __init__(self) -> None:
         self.descriptor: int = _libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK_CLOEXEC)
-        _check(self.descriptor, "cannot make a timer")
+        _check(self.descriptor, "cannot create a timer")
         self._spec = bytearray(32)  # struct itimerspec: interval, then first expiry
         pointer = (ctypes.c_char * 32).from_buffer(self._spec)
         self._set = _libc_fast.timerfd_settime
@@ -70,17 +73,17 @@ class Timer:
             ctypes.c_void_p(None),
         )
 
-    def wake_at(self, moment: float) -> None:
-        """Become readable at this monotonic moment in seconds (at once if past); 0 means never."""
-        seconds = int(moment)
-        struct.pack_into("qq", self._spec, 16, seconds, int((moment - seconds) * 1e9))
+    def wake_at(self, at: float) -> None:
+        """Become readable at `at` (monotonic seconds), at once if that is past; 0 means never."""
+        seconds = int(at)
+        struct.pack_into("qq", self._spec, 16, seconds, int((at - seconds) * 1e9))
         self._set(*self._arguments)
 
 
 def become_realtime(priority: int) -> bool:
-    """Run before every ordinary process (SCHED_FIFO); False where the machine forbids it.
+    """Give this process a real-time priority (SCHED_FIFO); returns False if not permitted.
 
-    Then at least its timers go off on time, which are otherwise allowed to be 50 µs late.
+    In that case reduces at least the timer slack, which is 50 µs by default.
     """
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
@@ -91,10 +94,10 @@ def become_realtime(priority: int) -> bool:
 
 
 def lock_memory() -> bool:
-    """Keep this process out of swap (mlockall(2)); False where the machine forbids it."""
+    """Lock this process in memory (mlockall(2)); returns False if not permitted."""
     return bool(_libc.mlockall(_MCL_CURRENT_AND_FUTURE) == 0)
 
 
 def die_with_parent(signal_number: int) -> None:
-    """Let the kernel send this signal when the parent process is gone."""
+    """Have the kernel send this signal when the parent process ends."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")

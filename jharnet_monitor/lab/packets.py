@@ -1,6 +1,7 @@
-"""What the emulator must know of IP packets: whose they are, and how to answer an echo request.
+"""IP packets as the emulator needs them: their flow, their destination, and echo replies.
 
-RFC 791, 792, 8200, 4443. A packet here is the bytes as they come from a TUN interface.
+IPv4 (RFC 791), ICMP (RFC 792), IPv6 (RFC 8200) and ICMPv6 (RFC 4443). A packet is the bytes read
+from a TUN interface.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from typing import NamedTuple
 
 ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
 _NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMP6: "icmp6"}
-_ECHO_KEY, _ECHO_KEY6 = 11, 35
-_NO_TRANSPORT = 59  # "no next header"
+_ECHO_KEY_BYTES, _ECHO_KEY6_BYTES = 11, 35
+"""Lengths of the flow keys of echo packets, which no other keys have."""
+_NO_NEXT_HEADER = 59
 
 
 class FlowName(NamedTuple):
-    """What tells one flow from another; ports, or the echo identifier, where there are any."""
+    """What identifies a flow; ports and the echo identifier are None where it has none."""
 
     protocol: str
     source: str
@@ -27,7 +29,7 @@ class FlowName(NamedTuple):
 
 
 def destination(packet: bytes) -> bytes:
-    """The target's address, 4 or 16 bytes; empty if this is no IP packet."""
+    """The destination address, 4 or 16 bytes; empty if this is not an IP packet."""
     version = packet[0] >> 4 if packet else 0
     if version == 4 and len(packet) >= 20:
         return packet[16:20]
@@ -37,9 +39,9 @@ def destination(packet: bytes) -> bytes:
 
 
 def flow_key(packet: bytes) -> bytes:
-    """Protocol and addresses, then ports or echo identifier; equal for all packets of a flow.
+    """A key that is equal for all packets of a flow: protocol, addresses, ports or echo identifier.
 
-    Later fragments and packets with IP options have no ports.
+    Later fragments and packets with IP options are keyed without ports.
     """
     if packet[0] >> 4 == 4:
         protocol = packet[9]
@@ -49,7 +51,7 @@ def flow_key(packet: bytes) -> bytes:
             if protocol == ICMP and packet[20] in (0, 8):
                 return packet[9:10] + packet[12:20] + packet[24:26]
         return packet[9:10] + packet[12:20]
-    protocol = packet[6] if len(packet) >= 48 else _NO_TRANSPORT
+    protocol = packet[6] if len(packet) >= 48 else _NO_NEXT_HEADER
     if protocol in (TCP, UDP):
         return packet[6:7] + packet[8:44]
     if protocol == ICMP6 and packet[40] in (128, 129):
@@ -58,7 +60,7 @@ def flow_key(packet: bytes) -> bytes:
 
 
 def flow_name(key: bytes) -> FlowName:
-    """A key made by `flow_key` in words."""
+    """Decode a key of `flow_key`."""
     width = 16 if len(key) > 16 else 4
     source, target = key[1 : 1 + width], key[1 + width : 1 + 2 * width]
     rest = key[1 + 2 * width :]
@@ -74,23 +76,23 @@ def flow_name(key: bytes) -> FlowName:
 
 
 def echo_sequence(key: bytes, packet: bytes) -> int | None:
-    """The sequence number of an echo request or reply; None for a packet of any other flow."""
-    if len(key) == _ECHO_KEY:
+    """The sequence number of an echo request or reply; None for any other packet."""
+    if len(key) == _ECHO_KEY_BYTES:
         return packet[26] << 8 | packet[27]
-    if len(key) == _ECHO_KEY6:
+    if len(key) == _ECHO_KEY6_BYTES:
         return packet[46] << 8 | packet[47]
     return None
 
 
 def echo_reply(packet: bytes) -> bytes | None:
-    """The answer to an echo request; None for anything else."""
+    """The reply to an echo request; None for any other packet."""
     reply = bytearray(packet)
     length = len(flow_key(packet))
-    if length == _ECHO_KEY and packet[20] == 8:
+    if length == _ECHO_KEY_BYTES and packet[20] == 8:
         reply[12:16], reply[16:20] = packet[16:20], packet[12:16]
         reply[20] = 0
         _patch_checksum(reply, 22, 8 << 8)
-    elif length == _ECHO_KEY6 and packet[40] == 128:
+    elif length == _ECHO_KEY6_BYTES and packet[40] == 128:
         reply[8:24], reply[24:40] = packet[24:40], packet[8:24]
         reply[40] = 129
         _patch_checksum(reply, 42, -(1 << 8))
@@ -100,7 +102,7 @@ def echo_reply(packet: bytes) -> bytes | None:
 
 
 def _patch_checksum(packet: bytearray, offset: int, less: int) -> None:
-    """Correct a checksum after the sum of the 16-bit words became smaller by `less` (RFC 1624)."""
+    """Update the checksum at `offset` after the 16-bit words' sum fell by `less` (RFC 1624)."""
     checksum = packet[offset] << 8 | packet[offset + 1]
     total = (~checksum & 0xFFFF) - less
     total = (total & 0xFFFF) + (total >> 16)

@@ -1,27 +1,27 @@
-"""One direction of one link: when a packet leaves it, or why it does not."""
+"""One direction of a link: when a packet leaves it, or why it is dropped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
 
-from jharnet_monitor.lab.spec import Loss, Way
+from jharnet_monitor.lab.spec import LinkDirection, Loss
 
-LOST, FULL, CUT = -1.0, -2.0, -3.0
-"""Why a packet does not leave: lost on the line, queue full, line cut or blacked out."""
+LOST, QUEUE_FULL, CUT = -1.0, -2.0, -3.0
+"""Why a packet was dropped: lost on the line, queue full, line cut or in a blackout."""
 
 LINK_CUT, POWER_CUT, BLACKOUT = 1, 2, 4
-"""What `Pipe.blocked` is made of: two bits, and above them a count of blackouts at the moment."""
+"""`Pipe.blocked` consists of two bits and, in the bits above, the number of current blackouts."""
 
 
 def loss_model(loss: Loss, random: Random) -> Callable[[], bool] | None:
-    """A function that tells of each packet whether the line loses it; None loses nothing."""
+    """A function that returns whether the line loses the next packet; None if it loses none."""
     draw, mean, burst = random.random, loss.mean, loss.burst
     if mean == 0:
         return None
     if burst is None:
         return lambda: draw() < mean
-    # Gilbert-Elliott with two states; mean = enter / (enter + leave).
+    # Gilbert-Elliott model with two states: mean = enter / (enter + leave), burst = 1 / leave.
     leave = 1 / burst
     enter = leave * mean / (1 - mean)
     inside = False
@@ -35,9 +35,10 @@ def loss_model(loss: Loss, random: Random) -> Callable[[], bool] | None:
 
 
 class Pipe:
-    """A queue, a line of some rate, loss, and a journey; counts everything that happens in it."""
+    """A queue, a line with rate and loss, and a delay; counts what happens to the packets."""
 
     __slots__ = (
+        "_delay_range",
         "_draw",
         "_free_at",
         "_last_due",
@@ -45,48 +46,51 @@ class Pipe:
         "_queue",
         "_random",
         "_seconds_per_byte",
-        "_spread",
         "blocked",
         "bytes_in",
         "bytes_out",
         "dropped_cut",
         "dropped_loss",
         "dropped_queue",
-        "floor",
+        "min_delay",
         "name",
         "packets_in",
         "packets_out",
+        "settings",
         "wait_max",
         "wait_sum",
-        "way",
     )
 
-    def __init__(self, name: str, way: Way, seed: int) -> None:
+    def __init__(self, name: str, settings: LinkDirection, seed: int) -> None:
+        """`name` and `seed` together seed the random draws."""
         self.name = name
         self._random = Random(f"{seed}/{name}")
         self._draw = self._random.random
         self.blocked = 0
         self._free_at = self._last_due = 0.0
         self.reset()
-        self.configure(way)
+        self.configure(settings)
 
     def reset(self) -> None:
-        """Count from 0 again."""
+        """Reset all counters to 0."""
         self.packets_in = self.bytes_in = self.packets_out = self.bytes_out = 0
         self.dropped_loss = self.dropped_queue = self.dropped_cut = 0
         self.wait_sum = self.wait_max = 0.0
 
-    def configure(self, way: Way) -> None:
-        """Take these settings for every packet from now on; those under way keep their moment."""
-        self.way = way
-        self._seconds_per_byte = 8 / way.rate if way.rate else 0.0
-        self._queue = way.queue
-        self.floor = way.delay - way.jitter
-        self._spread = 2 * way.jitter
-        self._lose = loss_model(way.loss, self._random)
+    def configure(self, settings: LinkDirection) -> None:
+        """Apply settings to all packets from now on; those in flight are not affected."""
+        self.settings = settings
+        self._seconds_per_byte = 8 / settings.rate if settings.rate else 0.0
+        self._queue = settings.queue
+        self.min_delay = settings.delay - settings.jitter
+        self._delay_range = 2 * settings.jitter
+        self._lose = loss_model(settings.loss, self._random)
 
     def admit(self, now: float, size: int) -> float:
-        """The moment (monotonic seconds) a packet of `size` bytes is through, or why it is not."""
+        """Admit a packet of `size` bytes at the time `now`.
+
+        Returns when it leaves, in monotonic seconds, or `LOST`, `QUEUE_FULL` or `CUT`.
+        """
         self.packets_in += 1
         self.bytes_in += size
         if self.blocked:
@@ -96,9 +100,9 @@ class Pipe:
         if wait > 0:
             if wait > self._queue:
                 self.dropped_queue += 1
-                return FULL
+                return QUEUE_FULL
             self.wait_sum += wait
-            if wait > self.wait_max:  # noqa: PLR1730 - quicker than max()
+            if wait > self.wait_max:  # noqa: PLR1730 - faster than max()
                 self.wait_max = wait
             now += wait
         now += size * self._seconds_per_byte
@@ -106,17 +110,17 @@ class Pipe:
         if self._lose is not None and self._lose():
             self.dropped_loss += 1
             return LOST
-        due = now + self.floor
-        if self._spread:
-            due += self._spread * self._draw()
+        due = now + self.min_delay
+        if self._delay_range:
+            due += self._delay_range * self._draw()
         if due < self._last_due:
             return self._last_due
         self._last_due = due
         return due
 
     def counters(self) -> dict[str, float]:
-        """What went in, came out and was dropped; packets still under way are in none of them."""
-        taken = self.packets_in - self.dropped_queue
+        """Packets in, out and dropped, and waiting times; packets in flight count only as in."""
+        queued = self.packets_in - self.dropped_queue
         return {
             "packets_in": self.packets_in,
             "bytes_in": self.bytes_in,
@@ -125,6 +129,6 @@ class Pipe:
             "dropped_loss": self.dropped_loss,
             "dropped_queue": self.dropped_queue,
             "dropped_cut": self.dropped_cut,
-            "queue_mean_ms": self.wait_sum / taken * 1000 if taken else 0.0,
+            "queue_mean_ms": self.wait_sum / queued * 1000 if queued else 0.0,
             "queue_max_ms": self.wait_max * 1000,
         }

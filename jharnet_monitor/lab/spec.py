@@ -1,6 +1,7 @@
-"""The shape of a lab file: what each direction of each link does to packets.
+"""The schema of a lab file: what each direction of each link does to packets.
 
-Strict and frozen; SI units once read, and units again when dumped, so that a dump can be read.
+Unknown keys are rejected. Values are in SI units once read, and written with units again when
+dumped, so that a dump can be read back.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ from jharnet_monitor.config.units import Duration, Rate, Ratio
 from jharnet_monitor.errors import UserError
 
 MAX_OFFICES = 254
-"""An office's number is the third byte of its addresses."""
+"""The number of an office is the third byte of its addresses."""
 
 _RESERVED = ("headquarters", "hq", "uplink")
 
 
-def _number(value: float) -> str:
+def _decimal(value: float) -> str:
     return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
-def _seconds(value: float) -> str:
-    return _number(value * 1000) + " ms"
+def _milliseconds(value: float) -> str:
+    return _decimal(value * 1000) + " ms"
 
 
 def _percent(value: float) -> str:
-    return _number(value * 100) + "%"
+    return _decimal(value * 100) + "%"
 
 
 def _megabits(value: float) -> str:
-    return _number(value / 1e6) + " Mbit/s"
+    return _decimal(value / 1e6) + " Mbit/s"
 
 
 def _positive(value: float) -> float:
@@ -51,32 +52,32 @@ def _positive(value: float) -> float:
     return value
 
 
-def _bare_share(value: object) -> object:
-    """`1%` is short for `{mean: 1%}`."""
+def _expand_loss(value: object) -> object:
+    """Expand the short form `1%` to `{mean: 1%}`."""
     return {"mean": value} if isinstance(value, str | int | float) else value
 
 
-_Duration = Annotated[Duration, PlainSerializer(_seconds)]
+_Duration = Annotated[Duration, PlainSerializer(_milliseconds)]
 _Ratio = Annotated[Ratio, PlainSerializer(_percent)]
 _Rate = Annotated[Rate, AfterValidator(_positive), PlainSerializer(_megabits)]
 
 
-class _Section(BaseModel):
+class _LabModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Loss(_Section):
-    """Packets lost on the line: each by itself, or with `burst` in bursts (Gilbert-Elliott).
+class Loss(_LabModel):
+    """Packets lost on the line: independently, or with `burst` in bursts (Gilbert-Elliott).
 
-    `mean` is the share of all packets that is lost, `burst` the mean number lost in a row. In a
-    burst every packet is lost, outside of it none.
+    `mean` is the share of all packets that is lost, `burst` the mean number lost in a row. Within a
+    burst all packets are lost, outside of it none.
     """
 
     mean: _Ratio = 0.0
     burst: Annotated[float, Field(ge=1, le=10_000)] | None = None
 
     @model_validator(mode="after")
-    def _reachable(self) -> Loss:
+    def _burst_is_long_enough(self) -> Loss:
         if self.burst and self.mean >= self.burst / (1 + self.burst):
             raise ValueError(
                 f"bursts of {self.burst:g} packets cannot lose {_percent(self.mean)}: "
@@ -85,77 +86,77 @@ class Loss(_Section):
         return self
 
 
-class Way(_Section):
-    """One direction of a link. A packet waits in the queue, is sent at `rate`, then travels.
+class LinkDirection(_LabModel):
+    """One direction of a link. A packet waits in the queue, is sent at `rate`, then delayed.
 
-    Without `rate` the line takes any number of packets at once. `queue` is how long a packet may
-    have to wait before it is dropped at the tail. The journey takes a time drawn evenly from
-    delay ± jitter; packets never overtake each other, so that a packet drawn shorter than the one
-    before it arrives together with that one. Lost packets have used the line.
+    Without `rate` any number of packets is sent at once. `queue` is the longest time that a packet
+    may wait; beyond it, packets are dropped at the tail. The delay is drawn uniformly from `delay`
+    ± `jitter`. Packets never overtake each other: one that would arrive before its predecessor
+    arrives together with it. Lost packets also use the line.
     """
 
     delay: _Duration = 0.0
     jitter: _Duration = 0.0
-    loss: Annotated[Loss, BeforeValidator(_bare_share)] = Loss()
+    loss: Annotated[Loss, BeforeValidator(_expand_loss)] = Loss()
     rate: _Rate | None = None
     queue: _Duration = 0.2
 
     @model_validator(mode="after")
-    def _jitter_within_delay(self) -> Way:
+    def _jitter_within_delay(self) -> LinkDirection:
         if self.jitter > self.delay:
             raise ValueError("`jitter` must not be more than `delay`")
         return self
 
-    def changed(self, key: str, value: object) -> Way:
-        """This direction with one key set; raises `UserError` with what would be right."""
-        if key not in Way.model_fields:
-            known = ", ".join(Way.model_fields)
+    def changed(self, key: str, value: object) -> LinkDirection:
+        """A copy with one key changed; raises `UserError` that names the valid keys or values."""
+        if key not in LinkDirection.model_fields:
+            known = ", ".join(LinkDirection.model_fields)
             raise UserError(f"unknown key `{key}`; a direction has {known}")
         try:
-            return Way.model_validate(self.model_dump() | {key: value})
+            return LinkDirection.model_validate(self.model_dump() | {key: value})
         except ValidationError as error:
             raise UserError(f"`{key}` {_reason(error)}") from None
 
 
-class Blackout(_Section):
-    """Nothing passes for `for`, first at `at` after the start, then again `every` so often."""
+class Blackout(_LabModel):
+    """Nothing passes for the time `for`: `at` that time after the start, then repeated `every`."""
 
     at: _Duration
     for_: Annotated[_Duration, AfterValidator(_positive)] = Field(alias="for")
     every: Annotated[_Duration, AfterValidator(_positive)] | None = None
 
     @model_validator(mode="after")
-    def _ends_before_the_next(self) -> Blackout:
+    def _ends_before_next(self) -> Blackout:
         if self.every is not None and self.every <= self.for_:
             raise ValueError("`every` must be longer than `for`")
         return self
 
 
-class LinkSpec(_Section):
-    """Both directions of a line. `down` is towards the office (for the uplink: headquarters)."""
+class LinkSpec(_LabModel):
+    """Both directions of a link. `down` is towards the office or, on the uplink, headquarters."""
 
-    down: Way = Way()
-    up: Way = Way()
+    down: LinkDirection = LinkDirection()
+    up: LinkDirection = LinkDirection()
     blackouts: tuple[Blackout, ...] = ()
     congestion_control: str | None = None
-    """For TCP in the namespaces at this end; the lab's if not given."""
+    """For TCP in the namespaces at this end; the lab's if not set."""
 
 
-class LabSpec(_Section):
-    """The whole file."""
+class LabSpec(_LabModel):
+    """The lab file."""
 
     seed: int = 1
-    """Of every random draw: the same seed and the same packets give the same losses."""
+    """Seed of all random draws: the same seed and packets give the same losses."""
     congestion_control: str | None = None
-    """For TCP in every namespace; the kernel's default if not given."""
+    """For TCP in all namespaces; the kernel's default if not set."""
     uplink: LinkSpec = LinkSpec()
     offices: Annotated[dict[Identifier, LinkSpec], Field(min_length=1, max_length=MAX_OFFICES)]
 
     @model_validator(mode="after")
-    def _office_names_are_free(self) -> LabSpec:
+    def _no_reserved_office_names(self) -> LabSpec:
         for name in _RESERVED:
             if name in self.offices:
-                raise ValueError(f"no office may be called `{name}`: the lab uses that name itself")
+                raise ValueError(f"no office may be named `{name}`: the lab uses that name itself")
         return self
 
 
@@ -164,7 +165,10 @@ def _reason(error: ValidationError) -> str:
 
 
 def parse_spec(data: object, source: str = "lab") -> LabSpec:
-    """A lab from plain data, such as a test has it; raises `UserError` that names the key."""
+    """Validate a lab given as plain data; raises `UserError` that names the key.
+
+    `source` is the origin of the data in the error message.
+    """
     try:
         return LabSpec.model_validate(data)
     except ValidationError as error:
@@ -173,7 +177,7 @@ def parse_spec(data: object, source: str = "lab") -> LabSpec:
 
 
 def parse_setting(text: str) -> tuple[str, str, Any]:
-    """`down.loss=2%` as direction, key and value; raises `UserError`.
+    """Parse `down.loss=2%` into direction, key and value; raises `UserError`.
 
     >>> parse_setting("down.loss={mean: 2%, burst: 4}")
     ('down', 'loss', {'mean': '2%', 'burst': 4})
@@ -185,4 +189,4 @@ def parse_setting(text: str) -> tuple[str, str, Any]:
     try:
         return direction, key, yaml.safe_load(value)
     except yaml.YAMLError:
-        raise UserError(f"`{value}` is no value: write it like `2%` or `10 Mbit/s`") from None
+        raise UserError(f"`{value}` is not a value: write it like `2%` or `10 Mbit/s`") from None

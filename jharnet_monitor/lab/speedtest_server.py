@@ -1,8 +1,8 @@
-"""A small speed-test server on our own ground, as speedtest-cli and its kin expect one.
+"""A small speed-test server for speedtest-cli and compatible clients.
 
-It counts, run by run, what really arrived and what was taken from it, so that a client's figures
-can be held against the other end. A run is named in the path: `/speedtest/run-NAME/upload.php`.
-For the demo, for tests, and for a district that has a server of its own beyond JharNet.
+It counts the bytes that each run uploaded and downloaded, so that a client's results can be
+compared with the server's. A run is named in the path: `/speedtest/run-NAME/upload.php`. It serves
+the demo, the tests, and districts with a server of their own beyond JharNet.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from jharnet_monitor.probes.internet import COUNTS_HEADER
 
 MAX_UPLOAD_BYTES = 1 << 26
 MAX_SIDE = 4000
-REMEMBERED_RUNS = 200
+"""Pixels."""
+MAX_RUNS = 200
+"""Runs whose counts are kept."""
 
 _RUN = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 
 
 @dataclass(slots=True)
 class Counts:
-    """Payload bytes of one run: `received` in uploads, `sent` in downloads (handed to TCP)."""
+    """Payload bytes of one run: `received` in uploads, `sent` (passed to TCP) in downloads."""
 
     received: int = 0
     sent: int = 0
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket for the server whose packets are those of a line, also on loopback."""
+    """A bound socket for the server, with the packet sizes of a real line even on loopback."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,13 +45,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class SpeedtestServer:
-    """The handlers, and the counts of the latest runs."""
+    """The request handlers, and the counts of the latest `MAX_RUNS` runs."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[str, Counts] = OrderedDict()
 
     def app(self) -> web.Application:
-        """The application: `/speedtest/` with and without a run in the path."""
+        """The web application: `/speedtest/`, with and without a run in the path."""
         app = web.Application(client_max_size=MAX_UPLOAD_BYTES)
         for base in ("/speedtest", "/speedtest/run-{run}"):
             app.router.add_get(f"{base}/latency.txt", self._latency)
@@ -60,16 +62,16 @@ class SpeedtestServer:
         return app
 
     def counts(self, run: str) -> Counts | None:
-        """What this run has brought and taken so far; None where nothing is known of it."""
+        """The counts of a run so far; None if it is unknown."""
         return self._runs.get(run)
 
-    def _of(self, request: web.Request) -> Counts:
+    def _counts_of(self, request: web.Request) -> Counts:
         run = request.match_info.get("run", "")
         if run and not _RUN.match(run):
-            raise web.HTTPBadRequest(text="a run is named by letters, digits, - and _")
+            raise web.HTTPBadRequest(text="a run's name has letters, digits, - and _")
         counts = self._runs.setdefault(run, Counts())
         self._runs.move_to_end(run)
-        while len(self._runs) > REMEMBERED_RUNS:
+        while len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)
         return counts
 
@@ -80,35 +82,35 @@ class SpeedtestServer:
         return web.Response(text="size=500", headers={COUNTS_HEADER: "1"})
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
-        """Noise of about the size that a picture of this many pixels has at the public servers."""
-        side, counts = int(request.match_info["side"]), self._of(request)
+        """Random bytes, about as many as the picture of this size has on public servers."""
+        side, counts = int(request.match_info["side"]), self._counts_of(request)
         if not 0 < side <= MAX_SIDE:
             raise web.HTTPNotFound
-        left = 2 * side * side
+        remaining = 2 * side * side
         response = web.StreamResponse(headers={"Content-Type": "image/jpeg"})
-        response.content_length = left
+        response.content_length = remaining
         await response.prepare(request)
-        while left > 0:
-            block = noise()[: min(left, BLOCK_BYTES)]
+        while remaining > 0:
+            block = noise()[: min(remaining, BLOCK_BYTES)]
             try:
                 await response.write(block)
-            except ConnectionError:  # the test was long enough
+            except ConnectionError:  # the client ended its test
                 break
             counts.sent += len(block)
-            left -= len(block)
+            remaining -= len(block)
         return response
 
     async def _upload(self, request: web.Request) -> web.Response:
-        counts, here = self._of(request), 0
+        counts, size = self._counts_of(request), 0
         try:
             async for chunk in request.content.iter_any():
-                here += len(chunk)
+                size += len(chunk)
                 counts.received += len(chunk)
-                if here > MAX_UPLOAD_BYTES:
-                    raise web.HTTPRequestEntityTooLarge(MAX_UPLOAD_BYTES, here)
-        except ConnectionError:  # the test was long enough
+                if size > MAX_UPLOAD_BYTES:
+                    raise web.HTTPRequestEntityTooLarge(MAX_UPLOAD_BYTES, size)
+        except ConnectionError:  # the client ended its test
             return web.Response(status=499)
-        return web.Response(text=f"size={here}")
+        return web.Response(text=f"size={size}")
 
     async def _counts(self, request: web.Request) -> web.Response:
         counts = self.counts(request.match_info["run"])

@@ -1,10 +1,10 @@
-"""Every private name of aiortc and aioice that we touch, in one place, guarded by `self_test`.
+"""All private names of aiortc and aioice that the package uses, checked by `self_test`.
 
-aiortc keeps its packets to itself: it has no hook for arrivals, its jitter buffer stalls, it
-decodes what we only want to count, it retransmits without limit, and aioice binds any port.
-`Wire` takes the plain RTP and RTCP packets of one transport at the seam between SRTP and the
-rest: whatever arrives goes to us instead of to aiortc's receivers, and whatever aiortc's
-senders give out goes through us. `bind` puts ICE on one address and a port of our range.
+aiortc has no hook for arriving packets, its jitter buffer stalls on a lost packet, it decodes what
+we only count, it retransmits without limit, and aioice binds any port. `PacketTap` attaches
+between SRTP and the rest of aiortc: decrypted packets that arrive go to our handler instead of to
+aiortc's receivers, and packets from aiortc's senders pass through our handler before they are
+encrypted. `bind` makes ICE gather one address and a port of the configured range.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ from aiortc.rtcicetransport import RTCIceGatherer
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCRtpSender
 
-DATAGRAMS_A_SECOND = 4000
-"""A peer that sends more floods us; a 720p call takes 250."""
+MAX_DATAGRAMS_PER_SECOND = 4000
+"""Datagrams above this rate are dropped as a flood; a 720p call receives 250 a second."""
 _SO_MEMINFO = 55
-"""Linux: counters of a socket, among them the datagrams dropped for want of buffer."""
+"""Linux socket option that returns the socket's counters as 32-bit numbers."""
 _SK_MEMINFO_DROPS = 8
-_RECEIVE_BUFFER = 1 << 20
+"""Index of the counter of datagrams dropped because the receive buffer was full."""
+_RECEIVE_BUFFER_BYTES = 1 << 20
 
 
 class LibraryChanged(RuntimeError):
-    """The installed aiortc or aioice is not the one whose inside we know."""
+    """The installed aiortc or aioice differs from the version whose private names we use."""
 
 
-_ESTIMATOR = "_RTCRtpReceiver__remote_bitrate_estimator"
-_REPEATS = "_RTCRtpSender__rtp_history"
+_BITRATE_ESTIMATOR = "_RTCRtpReceiver__remote_bitrate_estimator"
+_RTP_HISTORY = "_RTCRtpSender__rtp_history"
 
 _KNOWN: tuple[tuple[Any, str, str], ...] = (
     (RTCRtpReceiver.receive, "self parameters", "_register_rtp_receiver start"),
     (RTCRtpReceiver.stop, "self", "_unregister_rtp_receiver"),
-    (RTCRtpReceiver._handle_rtp_packet, "self packet arrival_time_ms", _ESTIMATOR),
-    (RTCRtpSender._run_rtp, "self codec", _REPEATS),
+    (RTCRtpReceiver._handle_rtp_packet, "self packet arrival_time_ms", _BITRATE_ESTIMATOR),
+    (RTCRtpSender._run_rtp, "self codec", _RTP_HISTORY),
     (RTCDtlsTransport._send_rtp, "self data", "_tx_srtp transport"),
     (RTCDtlsTransport._handle_rtp_data, "self data arrival_time_ms", "_rtp_router"),
     (RTCDtlsTransport._handle_rtcp_data, "self data", "_rtp_router"),
@@ -60,14 +61,14 @@ _KNOWN: tuple[tuple[Any, str, str], ...] = (
     (StunProtocol.send_stun, "self message addr", "transport sendto"),
     (StunProtocol.datagram_received, "self data addr", "data_received request_received"),
 )
-"""Function, its parameters, and names that its body must use: what our seam rests on."""
+"""Each function with its parameters and the names that its body must use."""
 
 
 def self_test() -> None:
-    """Raise `LibraryChanged`, with the versions, if a private name is not as we know it."""
+    """Raise `LibraryChanged`, naming the installed versions, if a private name has changed."""
     for function, parameters, names in _KNOWN:
         found = " ".join(inspect.signature(function).parameters)
-        used = {name for code in _codes(function.__code__) for name in code.co_names}
+        used = {name for code in _code_objects(function.__code__) for name in code.co_names}
         missing = set(names.split()) - used
         if found != parameters or missing:
             what = f"has parameters ({found})" if found != parameters else f"lacks {missing}"
@@ -77,50 +78,52 @@ def self_test() -> None:
             )
 
 
-def _codes(code: Any) -> list[Any]:
+def _code_objects(code: Any) -> list[Any]:
+    """A function's code object and those of the functions nested in it."""
     nested = [c for c in code.co_consts if inspect.iscode(c)]
-    return [code, *(inner for c in nested for inner in _codes(c))]
+    return [code, *(inner for c in nested for inner in _code_objects(c))]
 
 
 HEADER_BYTES = 28
-"""IPv4 and UDP."""
-CONSENT_REPEATS = 2
-CHECK_REPEATS, CHECK_INTERVAL = 20, 0.15
-"""Of a check at the beginning, beside the library's own; seconds."""
+"""IPv4 and UDP headers of a datagram."""
+CONSENT_RETRANSMISSIONS = 2
+CHECK_RETRANSMISSIONS = 20
+"""Retransmissions of an unanswered connectivity check, in addition to the library's own."""
+CHECK_INTERVAL_SECONDS = 0.15
 
 
 class Port(StunProtocol):
-    """The UDP socket of one end: counts every datagram, and drops a flood before it queues."""
+    """The UDP socket of one end of a call: counts all datagrams and drops a flood."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
-        self.sent = self.received = self.flooded = 0
+        self.sent = self.received = self.flood_drops = 0
         self.bytes = 0
-        """IP bytes of all of them, both ways."""
-        self.refused: int | None = None
-        """The error number with which the kernel refused to send; None if it never did."""
+        """IP bytes sent and received."""
+        self.send_errno: int | None = None
+        """The latest error number with which the kernel refused to send; None if none."""
         self.socket: socket.socket | None = None
-        self._allowance = float(DATAGRAMS_A_SECOND)
-        self._allowed_at = 0.0
+        self._tokens = float(MAX_DATAGRAMS_PER_SECOND)
+        self._tokens_at = 0.0
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        """Count, and let through what the allowance holds."""
+        """Count a datagram and pass it on, unless it exceeds `MAX_DATAGRAMS_PER_SECOND`."""
         now = time.monotonic()
-        self._allowance += (now - self._allowed_at) * DATAGRAMS_A_SECOND
-        self._allowance = min(self._allowance, DATAGRAMS_A_SECOND) - 1
-        self._allowed_at = now
-        if self._allowance < 0:
-            self._allowance = 0
-            self.flooded += 1
+        self._tokens += (now - self._tokens_at) * MAX_DATAGRAMS_PER_SECOND
+        self._tokens = min(self._tokens, MAX_DATAGRAMS_PER_SECOND) - 1
+        self._tokens_at = now
+        if self._tokens < 0:
+            self._tokens = 0
+            self.flood_drops += 1
             return
         self.received += 1
         self.bytes += len(data) + HEADER_BYTES
         super().datagram_received(data, addr)
 
     def error_received(self, exc: Exception) -> None:
-        """The kernel refused a datagram: no route, or a firewall of this host."""
+        """Note that the kernel refused a datagram: no route, or a firewall of this host."""
         if isinstance(exc, OSError):
-            self.refused = exc.errno
+            self.send_errno = exc.errno
 
     async def request(
         self,
@@ -129,43 +132,44 @@ class Port(StunProtocol):
         integrity_key: bytes | None = None,
         retransmissions: int | None = None,
     ) -> tuple[Any, tuple[str, int]]:
-        """Ask by STUN; for consent (RFC 7675) with more patience than the library has.
+        """Send a STUN request and wait for the response, more persistently than aioice does.
 
-        It waits half a second for each answer and gives the call up after six: over a satellite
-        every call would end after half a minute. With two repeats it waits 3.5 s.
+        aioice waits 0.5 s for each answer to a consent check (RFC 7675) and ends the call after
+        six failures: over a satellite link every call would end after half a minute. With
+        `CONSENT_RETRANSMISSIONS` it waits 3.5 s.
         """
         if retransmissions == 0:
-            return await super().request(request, addr, integrity_key, CONSENT_REPEATS)
-        insisting = asyncio.create_task(self._insist(request, addr))
+            return await super().request(request, addr, integrity_key, CONSENT_RETRANSMISSIONS)
+        resending = asyncio.create_task(self._resend_check(request, addr))
         try:
             return await super().request(request, addr, integrity_key, retransmissions)
         finally:
-            insisting.cancel()
+            resending.cancel()
 
-    async def _insist(self, request: Any, addr: tuple[str, int]) -> None:
-        """Send a check again and again while its answer is awaited.
+    async def _resend_check(self, request: Any, addr: tuple[str, int]) -> None:
+        """Resend a connectivity check at short intervals until cancelled.
 
-        The library does at 0.5, 1.5 and 3.5 s: a burst of loss that takes four packets in a row
-        would make a line that bears a conference look like one that blocks UDP.
+        aioice resends it after 0.5, 1.5 and 3.5 s: a burst of four lost packets would make a
+        usable link look like one that blocks UDP.
         """
-        for _ in range(CHECK_REPEATS):
-            await asyncio.sleep(CHECK_INTERVAL)
+        for _ in range(CHECK_RETRANSMISSIONS):
+            await asyncio.sleep(CHECK_INTERVAL_SECONDS)
             self.send_stun(request, addr)
 
     async def send_data(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Send DTLS, RTP or RTCP."""
+        """Send a DTLS, RTP or RTCP datagram."""
         self.sent += 1
         self.bytes += len(data) + HEADER_BYTES
         self.transport.sendto(data, addr)
 
     def send_stun(self, message: Any, addr: tuple[str, int]) -> None:
-        """Send a connectivity check or its answer."""
+        """Send a STUN message."""
         self.sent += 1
         super().send_stun(message, addr)
 
     @property
     def socket_drops(self) -> int:
-        """Datagrams that this host lost because we did not read them in time."""
+        """Datagrams that the kernel dropped because they were not read in time."""
         if self.socket is None or self.socket.fileno() < 0:
             return 0
         try:
@@ -176,12 +180,15 @@ class Port(StunProtocol):
 
 
 def transport_of(connection: RTCPeerConnection) -> RTCDtlsTransport:
-    """The one transport that all media of a bundled call share."""
+    """The DTLS transport that all media of a bundled call share."""
     return connection.getTransceivers()[0].receiver.transport
 
 
 def bind(connection: RTCPeerConnection, address: str, ports: tuple[int, int] | None) -> None:
-    """Let ICE gather this address alone, on a free port of the range (None: any port)."""
+    """Make ICE gather only `address`, on a free port of the range `ports` (None: any port).
+
+    The socket is bound when ICE gathers; that raises `OSError` if no port is free.
+    """
     ice: Any = transport_of(connection).transport.iceGatherer._connection
 
     async def gather() -> None:
@@ -207,87 +214,90 @@ def bind(connection: RTCPeerConnection, address: str, ports: tuple[int, int] | N
 
 
 def _bound_socket(address: str, ports: tuple[int, int] | None) -> socket.socket:
-    """A non-blocking UDP socket; raises `OSError` where no port of the range is free."""
+    """A bound non-blocking UDP socket; raises `OSError` if no port of the range is free."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-    problem = OSError("no port")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+    last_error = OSError("no port")
     for number in range(ports[0], ports[1] + 1) if ports else (0,):
         try:
             sock.bind((address, number))
         except OSError as error:
-            problem = error
+            last_error = error
         else:
             return sock
     sock.close()
-    raise problem
+    raise last_error
 
 
 def port_of(connection: RTCPeerConnection) -> Port | None:
-    """The socket that `bind` made, once gathered and until closed."""
+    """The port that `bind` opened; None before ICE gathers and after the connection closes."""
     protocols = transport_of(connection).transport.iceGatherer._connection._protocols
     return next((p for p in protocols if isinstance(p, Port)), None)
 
 
 def remote_address(connection: RTCPeerConnection) -> tuple[str, int] | None:
-    """The peer's address that ICE settled on."""
+    """The peer's address that ICE nominated; None before that."""
     nominated = transport_of(connection).transport.iceGatherer._connection._nominated
     return nominated[1].remote_addr if 1 in nominated else None
 
 
-class Tap(Protocol):
-    """Who gets the packets of a `Wire`; `data` is plain RTP or RTCP, `at` monotonic seconds."""
+class PacketHandler(Protocol):
+    """Gets the packets of a `PacketTap`: plain RTP or RTCP as `data`, `at` in monotonic seconds."""
 
     async def rtp_received(self, data: bytes, at: float) -> None:
-        """A media packet arrived."""
+        """An RTP packet arrived."""
 
     async def rtcp_received(self, data: bytes, at: float) -> None:
         """A (compound) RTCP packet arrived."""
 
-    async def rtp_leaving(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """A sender of aiortc gives out a media packet: pass it to `send` when its time comes."""
+    async def rtp_outgoing(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """A sender of aiortc has an RTP packet ready; pass it to `send` when it is due."""
 
-    def rtcp_leaving(self, data: bytes, at: float) -> bool:
-        """A sender of aiortc gives out RTCP; True lets it go."""
+    def rtcp_outgoing(self, data: bytes, at: float) -> bool:
+        """A sender of aiortc has an RTCP packet ready; return whether to send it."""
 
 
-class _Forgetful(dict[int, Any]):
-    """Stands for packets kept for repeats, which are ours to make: eleven calls save 3 MB."""
+class _DiscardingDict(dict[int, Any]):
+    """Replaces aiortc's history of sent packets, which we keep ourselves.
+
+    Saves 3 MB with eleven calls.
+    """
 
     def __setitem__(self, number: int, packet: Any) -> None:
         """Keep nothing."""
 
 
-class Wire:
-    """The seam: the plain packets of one transport, both ways."""
+class PacketTap:
+    """Routes the decrypted packets of one transport, in both directions, through a handler."""
 
-    def __init__(self, connection: RTCPeerConnection, tap: Tap) -> None:
+    def __init__(self, connection: RTCPeerConnection, handler: PacketHandler) -> None:
         transport: Any = transport_of(connection)
         self.send: Callable[[bytes], Awaitable[None]] = transport._send_rtp
         """Encrypt and send one RTP or RTCP packet now; raises `ConnectionError`."""
 
-        async def received(data: bytes, arrival_time_ms: int) -> None:
-            await tap.rtp_received(data, time.monotonic())
+        async def handle_rtp(data: bytes, arrival_time_ms: int) -> None:
+            await handler.rtp_received(data, time.monotonic())
 
-        async def control_received(data: bytes) -> None:
-            await tap.rtcp_received(data, time.monotonic())
+        async def handle_rtcp(data: bytes) -> None:
+            await handler.rtcp_received(data, time.monotonic())
 
-        async def leaving(data: bytes) -> None:
-            if 192 <= data[1] <= 223:  # RFC 5761: RTCP among RTP
-                if tap.rtcp_leaving(data, time.monotonic()):
+        async def send_outgoing(data: bytes) -> None:
+            if 192 <= data[1] <= 223:  # RTCP packet types, when multiplexed with RTP (RFC 5761, 4)
+                if handler.rtcp_outgoing(data, time.monotonic()):
                     await self.send(data)
             else:
-                await tap.rtp_leaving(data, self.send)
+                await handler.rtp_outgoing(data, self.send)
 
-        async def nothing(parameters: Any) -> None:
-            """No jitter buffer, no decoder's thread, no report beside ours."""
+        async def receive_nothing(parameters: Any) -> None:
+            """Start no jitter buffer, no decoder thread and no receiver reports."""
 
         receivers: list[Any] = connection.getReceivers()
         for receiver in receivers:
-            receiver.receive = nothing
-            setattr(receiver, _ESTIMATOR, None)
+            receiver.receive = receive_nothing
+            setattr(receiver, _BITRATE_ESTIMATOR, None)
         for sender in connection.getSenders():
-            setattr(sender, _REPEATS, _Forgetful())
-        transport._handle_rtp_data = received
-        transport._handle_rtcp_data = control_received
-        transport._send_rtp = leaving
+            setattr(sender, _RTP_HISTORY, _DiscardingDict())
+        transport._handle_rtp_data = handle_rtp
+        transport._handle_rtcp_data = handle_rtcp
+        transport._send_rtp = send_outgoing

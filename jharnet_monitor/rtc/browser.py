@@ -1,8 +1,8 @@
-"""The other end is a browser, the join page: it counts by `getStats` and adapts its own rate.
+"""The join page as the other end: a browser, which reports `getStats` and adapts its own rate.
 
-It numbers no packets and knows nothing of its socket, so it tells less (W3C webrtc-stats,
-`outbound-rtp` and `inbound-rtp`); what it cannot know is None. What it sent is counted here, by
-the sequence numbers that arrived.
+A browser does not number its packets for us and cannot see its socket, so it reports less than our
+own agent (W3C webrtc-stats, `outbound-rtp` and `inbound-rtp`); what it cannot know is None. What it
+sent is therefore counted here, from the sequence numbers that arrived.
 """
 
 from __future__ import annotations
@@ -11,54 +11,64 @@ from dataclasses import dataclass
 from typing import Any
 
 from jharnet_monitor.profiles import RUNGS, Rung
-from jharnet_monitor.rtc.receive.arrivals import REPEATED, Arrivals
-from jharnet_monitor.rtc.stats.call_stats import Report, Sent
+from jharnet_monitor.rtc.receive.arrivals import RETRANSMITTED, Arrivals
+from jharnet_monitor.rtc.stats.call_stats import SendStats, StatsMessage
 
 BROWSER = "browser"
-"""What a browser calls itself in its offer."""
+"""The value of `client` in a browser's offer message."""
 
 
 @dataclass(frozen=True, slots=True)
-class BrowserAccount(Report):
-    """What has arrived so far, four times a second: what a `progress.Account` is for our own end.
+class BrowserReceiverReport(StatsMessage):
+    """What a browser has received so far, sent four times a second over the signalling channel.
 
-    Moments in seconds of the browser's clock; `packets` are those sent up to the newest arrival.
+    Stands in for receiver report and `ReceiverReportApp`. The fields are the keys of the message;
+    times are in seconds of the browser's clock.
     """
 
     written: float
+    """When the report was written."""
     line_bytes: int
+    """IP bytes of all media received."""
     audio_packets: int
+    """Audio packets sent up to the newest that arrived."""
     audio_lost: int
     audio_newest: float
+    """When the newest audio packet arrived."""
     video_packets: int
     video_lost: int
     video_newest: float
 
 
 @dataclass(frozen=True, slots=True)
-class BrowserSent(Report):
-    """What a browser says of its sending, over the last `seconds` of the call: the window."""
+class BrowserSendStats(StatsMessage):
+    """What a browser sent over the last `seconds` of the call, the judged window.
+
+    The fields are the keys of its `sent` message.
+    """
 
     seconds: float
     height: int
-    """Lines of the picture that it sent last; 0 for none."""
+    """Lines of the picture that it sent last; 0 if none."""
     stepped_down: bool
-    """The link kept it from sending what it was to send."""
+    """The link prevented it from sending the requested picture."""
     capacity: float | None
-    """Its own estimate in bit/s (`availableOutgoingBitrate`) when it had stepped down."""
+    """Its estimate in bit/s (`availableOutgoingBitrate`) when it had stepped down."""
     retransmitted: int | None
     setup_seconds: float | None
     round_trip_p50: float | None
+    """Seconds."""
     round_trip_p95: float | None
+    """Seconds."""
     host_limited: float | None
-    """Share of the window in which its encoder lacked processor time."""
+    """Share of the window in which its encoder was limited by the CPU."""
     camera: bool
     microphone: bool
     hidden: bool
-    """The page lay behind others at some time of the call."""
+    """The page was in the background at some time during the call."""
 
     def conditions(self) -> dict[str, Any]:
-        """What the browser took part with, for the measurement's conditions."""
+        """The conditions of the measurement that describe the browser's media."""
         return {
             "agent_client": BROWSER,
             "agent_video": "camera" if self.camera else "pattern",
@@ -67,66 +77,69 @@ class BrowserSent(Report):
         }
 
 
-def numbered(told: BrowserSent, audio: Arrivals, video: Arrivals, ports: tuple[int, int]) -> Sent:
-    """What was sent, from the sequence numbers that came; `ports` are ours and the browser's.
+def send_stats_from_arrivals(
+    stats: BrowserSendStats, audio: Arrivals, video: Arrivals, ports: tuple[int, int]
+) -> SendStats:
+    """A browser's send statistics, with packets counted by the sequence numbers that arrived.
 
-    What was lost before the first arrival or after the last one cannot be seen this way: a
-    fraction of a second at either end of the call.
+    Losses before the first and after the last arrival cannot be seen this way: a fraction of a
+    second at either end of the call. `ports` are our UDP port and the browser's.
     """
     ends = [log.at[-1] for log in (audio, video) if log.at]
-    seconds = max(told.seconds, 0.1)
-    begin = max(ends, default=0.0) - seconds
-    return Sent(
-        rung=_rung(told.height, _rate(video, begin, seconds)).name,
+    seconds = max(stats.seconds, 0.1)
+    window_start = max(ends, default=0.0) - seconds
+    return SendStats(
+        rung=_nearest_rung(stats.height, _bit_rate(video, window_start, seconds)).name,
         seconds=seconds,
         audio_first=audio.first or 0,
         audio_packets=audio.expected,
-        audio_window=_window(audio, begin),
+        audio_window=_first_of_window(audio, window_start),
         video_first=video.first or 0,
         video_packets=video.expected,
         video_rung=0,
-        video_window=_window(video, begin),
-        retransmitted=told.retransmitted,
+        video_window=_first_of_window(video, window_start),
+        retransmitted=stats.retransmitted,
         refused=None,
         frames_left_out=None,
         adapts=True,
-        stepped_down=told.stepped_down,
+        stepped_down=stats.stepped_down,
         loss_stays=False,
-        capacity=told.capacity,
-        setup_seconds=told.setup_seconds,
-        round_trip_p50=told.round_trip_p50,
-        round_trip_p95=told.round_trip_p95,
+        capacity=stats.capacity,
+        setup_seconds=stats.setup_seconds,
+        round_trip_p50=stats.round_trip_p50,
+        round_trip_p95=stats.round_trip_p95,
         local_port=ports[1],
         remote_port=ports[0],
         loop_lag_seconds=None,
-        loop_stalled_ratio=told.host_limited,
+        loop_stalled_ratio=stats.host_limited,
         socket_drops=None,
         cpu_ratio=None,
     )
 
 
-def _window(log: Arrivals, begin: float) -> int:
-    """Which packet, counted from the first, was the first of the window."""
+def _first_of_window(log: Arrivals, window_start: float) -> int:
+    """The number, counted from the first packet, of the first packet in the window."""
     first = log.first or 0
     inside = (
         sequence - first
         for sequence, at, flags in zip(log.sequence, log.at, log.flags, strict=True)
-        if at >= begin and not flags & REPEATED
+        if at >= window_start and not flags & RETRANSMITTED
     )
     return max(0, min(inside, default=log.expected))
 
 
-def _rate(video: Arrivals, begin: float, seconds: float) -> float:
-    size = sum(size for size, at in zip(video.size, video.at, strict=True) if at >= begin)
+def _bit_rate(video: Arrivals, window_start: float, seconds: float) -> float:
+    """bit/s on the line of the video that arrived in the window."""
+    size = sum(size for size, at in zip(video.size, video.at, strict=True) if at >= window_start)
     return size * 8 / seconds
 
 
-def _rung(height: int, rate: float) -> Rung:
-    """The rung that comes nearest to a picture height and a rate in bit/s.
+def _nearest_rung(height: int, bit_rate: float) -> Rung:
+    """The rung closest to a picture height in lines and a rate in bit/s.
 
-    >>> _rung(720, 1.2e6).name, _rung(720, 0.7e6).name, _rung(0, 0.0).name
-    ('720p', '720p-lean', 'audio')
+    >>> [_nearest_rung(*sent).name for sent in ((720, 1.2e6), (720, 0.7e6), (0, 0.0))]
+    ['720p', '720p-lean', 'audio']
     """
-    tallest = max(step.height for step in RUNGS if step.height <= height)
-    alike = [step for step in RUNGS if step.height == tallest]
-    return min(alike, key=lambda step: abs(step.video_line_rate - rate))
+    tallest = max(rung.height for rung in RUNGS if rung.height <= height)
+    same_height = [rung for rung in RUNGS if rung.height == tallest]
+    return min(same_height, key=lambda rung: abs(rung.video_line_rate - bit_rate))

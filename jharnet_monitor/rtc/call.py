@@ -1,15 +1,18 @@
-"""One end of a call, hub or agent: set up, talk, tell what was sent and what was seen, close.
+"""One end of a call, at the hub or the agent: set up, exchange media, report, close.
 
-The office's end offers, headquarters' end answers; from then on both do the same.
+The office's end offers and headquarters' end answers; after that both run the same code.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
+from typing import Any, TypeVar
 
 from aiortc.rtp import (
     RTCP_PSFB_FIR,
@@ -26,48 +29,121 @@ from jharnet_monitor.judge.conference.video import playout_delay
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.model import Cause
 from jharnet_monitor.profiles import Rung
-from jharnet_monitor.rtc.browser import BrowserAccount, BrowserSent, numbered
-from jharnet_monitor.rtc.codecs import DEFAULT, Codec
-from jharnet_monitor.rtc.connection import SILENCE, Connection, settled
-from jharnet_monitor.rtc.duration import call_complete
-from jharnet_monitor.rtc.failure import CallFailed
-from jharnet_monitor.rtc.media.clips import prepare
+from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
+from jharnet_monitor.rtc.browser import (
+    BrowserReceiverReport,
+    BrowserSendStats,
+    send_stats_from_arrivals,
+)
+from jharnet_monitor.rtc.codecs import DEFAULT_CODEC, Codec
+from jharnet_monitor.rtc.connection import (
+    MEDIA_TIMEOUT_SECONDS,
+    CallFailed,
+    PeerConnection,
+    poll,
+)
+from jharnet_monitor.rtc.media.clips import prepare_clips, prepare_clips_in_background
 from jharnet_monitor.rtc.receive.receiver import Receiver
-from jharnet_monitor.rtc.receive.receiver_report import find_account
-from jharnet_monitor.rtc.receive.remb import RateAdvice
+from jharnet_monitor.rtc.receive.receiver_report import find_report_app
+from jharnet_monitor.rtc.receive.remb import RembEstimator
 from jharnet_monitor.rtc.send.sender import Sender
-from jharnet_monitor.rtc.stats.call_stats import Seen, Sent, seen
-from jharnet_monitor.rtc.stats.freeze_resampling import Path
-from jharnet_monitor.rtc.stats.host_load import HostWatch, apart
+from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats, receive_stats
+from jharnet_monitor.rtc.stats.freeze_resampling import PathModel
+from jharnet_monitor.rtc.stats.host_load import HostLoadMonitor
 
-_DRAIN = 2.0
-"""Seconds that the last packets and their repeats may still take."""
-_PATIENCE = 2.0
-"""Seconds without a report after which video begins all the same."""
-_ABOVE = 1.2
-"""A browser may send so many times the profile's rate: it keeps to the profile's by itself."""
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+_MIN_WINDOW_SHARE = 0.4
+"""The last rung must have been held for this share of the call to be judged ..."""
+_MIN_WINDOW_SECONDS = 3.0
+"""... and for this long, or for the whole call if that is shorter."""
+_MAX_LENGTH_FACTOR = 1.5
+"""A call may last this many times its length for that ..."""
+_MAX_EXTRA_SECONDS = 8.0
+"""... and this much longer if the last rung has been held for less than `_MIN_WINDOW_SECONDS`."""
+
+_FLUSH_SECONDS = 2.0
+"""Time limit for the last packets and their retransmissions to arrive."""
+_VIDEO_START_SECONDS = 2.0
+"""After this long without a report, video starts anyway."""
+_REMB_MARGIN = 1.2
+"""A browser may send this many times the profile's rate; it keeps to its own target below that."""
+
+
+def warm_up(*codecs: Codec) -> None:
+    """Prepare this process for calls at start: check aiortc, and make the clips in the background.
+
+    If the installed aiortc is not supported, logs it; each call then fails with `internal_error`.
+    """
+    try:
+        self_test()
+    except LibraryChanged as error:
+        _log.critical("conference tests are not possible: %s", error)
+        return
+    prepare_clips_in_background(*codecs)
+
+
+def call_complete(elapsed: float, held: float, seconds: float) -> bool:
+    """Whether a call of length `seconds` may end.
+
+    `elapsed` is the time since its start, `held` the time since its last change of rung, both in
+    seconds. The call is prolonged if the last rung has not been held for long enough to be judged.
+
+    >>> [call_complete(*times, 30.0) for times in ((29, 29), (30, 30), (30, 5), (45, 5), (45, 1))]
+    [False, True, False, True, False]
+    """
+    min_held = min(seconds, _MIN_WINDOW_SECONDS)
+    overrun = elapsed - _MAX_LENGTH_FACTOR * seconds
+    if overrun >= _MAX_EXTRA_SECONDS:
+        return True
+    if overrun < 0:
+        min_held = max(min_held, _MIN_WINDOW_SHARE * seconds)
+    return elapsed >= seconds and held >= min_held
+
+
+_compute_lock = threading.Lock()
+
+
+async def _run_in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
+    """Call `function` in a thread, off the event loop, and one call at a time.
+
+    All calls of a drill end together, and computing the statistics of five minutes takes 7 MB for
+    0.05 s.
+    """
+
+    def run() -> _T:
+        with _compute_lock:
+            return function(*arguments)
+
+    return await asyncio.to_thread(run)
 
 
 class Call:
-    """One end. Use as an async context manager: leaving it closes everything."""
+    """One end of a call. An async context manager: leaving it closes everything."""
 
     def __init__(
         self,
         address: str,
         top: Rung,
         ports: tuple[int, int] | None = None,
-        codec: Codec = DEFAULT,
+        codec: Codec = DEFAULT_CODEC,
     ) -> None:
-        """`address` is our own, `ports` the range to take a UDP port from (None: any)."""
-        self._begun = time.monotonic()
+        """`address` is the local address, `ports` the range for the UDP port (None: any).
+
+        `top` is the rung to start with. Raises `LibraryChanged`, and `ClipsMissing` if the clips
+        have to be made and cannot be; use `new` to make them without blocking the event loop.
+        """
+        self._started_at = time.monotonic()
         self.sender = Sender(top, codec)
         self.receiver = Receiver(lambda: self.sender.round_trip)
-        self._watch = HostWatch()
+        self._host_load = HostLoadMonitor()
         tracks = (self.sender.audio_track, self.sender.video_track)
-        self._connection = Connection(address, ports, tracks, self, codec)
-        self._tasks = [asyncio.create_task(self._watch.run())]
+        self._connection = PeerConnection(address, ports, tracks, self, codec)
+        self._tasks = [asyncio.create_task(self._host_load.run())]
         self._peer_finished = False
-        self._rate_advice: RateAdvice | None = None
+        self._remb: RembEstimator | None = None
 
     @classmethod
     async def new(
@@ -75,10 +151,10 @@ class Call:
         address: str,
         top: Rung,
         ports: tuple[int, int] | None = None,
-        codec: Codec = DEFAULT,
+        codec: Codec = DEFAULT_CODEC,
     ) -> Call:
-        """A call end with the clips at hand that it may need; makes them the first time."""
-        await asyncio.to_thread(prepare, codec)
+        """Create a call after loading its clips in a thread, which makes them if necessary."""
+        await asyncio.to_thread(prepare_clips, codec)
         return cls(address, top, ports, codec)
 
     async def __aenter__(self) -> Call:
@@ -93,7 +169,7 @@ class Call:
         await self.close()
 
     async def close(self) -> None:
-        """Free the port, the tasks and the threads; bounded, and idempotent."""
+        """Free the port, the tasks and the threads, within seconds; idempotent."""
         self.sender.finish()
         for task in self._tasks:
             task.cancel()
@@ -104,126 +180,135 @@ class Call:
     # Set-up
 
     async def offer(self) -> str:
-        """Our session description, for the other end to answer."""
+        """Our session description, to be answered by the other end. Raises `CallFailed`."""
         return await self._connection.offer()
 
     async def answer(self, offer: object) -> str:
-        """Take the other end's offer; gives our answer to it. Raises `CallFailed`."""
+        """Apply the other end's offer and return our answer. Raises `CallFailed`."""
         text = await self._connection.answer(offer)
-        self._described()
+        self._set_streams()
         return text
 
     async def accept(self, answer: object) -> None:
-        """Take the other end's answer to our offer. Raises `CallFailed`."""
+        """Apply the other end's answer to our offer. Raises `CallFailed`."""
         await self._connection.accept(answer)
-        self._described()
+        self._set_streams()
 
-    def _described(self) -> None:
-        self.sender.start(self._connection.own)
-        self.receiver.start(self._connection.theirs, self._connection.own)
+    def _set_streams(self) -> None:
+        local, remote = self._connection.local_streams, self._connection.remote_streams
+        self.sender.start(local)
+        self.receiver.start(remote, local)
 
-    def advise_rate(self, top: Rung) -> None:
-        """Tell the other end, a browser that is to send up to `top`, what rate it may send.
+    def limit_browser_rate(self, top: Rung) -> None:
+        """Send REMB to the other end, a browser that is to send up to `top`.
 
-        Call once it is described.
+        Call after `answer`. Does nothing if the browser does not send abs-send-time.
         """
-        number = self._connection.theirs.send_time
-        if number is not None:
-            most = _ABOVE * top.line_rate
-            self._rate_advice = RateAdvice(number, self._connection.own.video.ssrc, most)
+        extension_id = self._connection.remote_streams.abs_send_time_id
+        if extension_id is not None:
+            own_ssrc = self._connection.local_streams.video.ssrc
+            self._remb = RembEstimator(extension_id, own_ssrc, _REMB_MARGIN * top.line_rate)
 
     async def connect(self) -> None:
-        """Wait until media comes in; raises `CallFailed` with the cause where it does not."""
+        """Wait until media arrives; raises `CallFailed` with the cause if it does not."""
         await self._connection.connect()
         self._tasks.append(asyncio.create_task(self.receiver.run(self._connection.send)))
-        await self._connection.until(
-            lambda: self.receiver.first_at is not None, SILENCE, Cause.NO_MEDIA, "no media came"
+        await self._connection.wait_for(
+            lambda: self.receiver.first_at is not None,
+            MEDIA_TIMEOUT_SECONDS,
+            Cause.NO_MEDIA,
+            "no media arrived",
         )
 
     @property
     def setup_seconds(self) -> float | None:
-        """From this end's beginning to its first media packet; None before it."""
-        first = self.receiver.first_at
-        return None if first is None else first - self._begun
+        """From the creation of this end to its first media packet; None before it."""
+        first_at = self.receiver.first_at
+        return None if first_at is None else first_at - self._started_at
 
-    # The call itself
+    # During the call
 
-    async def talk(self, seconds: float) -> None:
-        """Send for `seconds`; longer if the rung changed late. Raises `CallFailed`."""
-        without_reports = time.monotonic() + _PATIENCE
-        while not self._said_enough(seconds):
+    async def exchange_media(self, seconds: float) -> None:
+        """Send and receive for `seconds`, or longer (see `call_complete`). Raises `CallFailed`."""
+        start_video_at = time.monotonic() + _VIDEO_START_SECONDS
+        while not self._is_complete(seconds):
             self._check_alive(time.monotonic())
-            if time.monotonic() > without_reports:
+            if time.monotonic() > start_video_at:
                 self.sender.begin_video()
             await asyncio.sleep(0.05)
         self.sender.finish()
-        await settled(lambda: not self.sender.busy, 1.0)
+        await poll(lambda: not self.sender.is_sending, 1.0)
 
-    def _said_enough(self, seconds: float) -> bool:
-        now, begun = time.monotonic(), self.sender.started_at
-        if begun is None:
+    def _is_complete(self, seconds: float) -> bool:
+        now, started_at = time.monotonic(), self.sender.started_at
+        if started_at is None:
             return False
-        return call_complete(now - begun, now - max(self.sender.changed_at, begun), seconds)
+        held = now - max(self.sender.rung_started_at, started_at)
+        return call_complete(now - started_at, held, seconds)
 
     def _check_alive(self, now: float) -> None:
-        if self._connection.flooded:
+        if self._connection.flood_drops:
             raise CallFailed(Cause.BAD_REPORT, "the other end floods us", by_network=False)
         for task in self._tasks:
             if task.done():
-                task.result()  # what reports to the other end must not end unseen
-        last = self.receiver.last_at
-        if not self._peer_finished and last is not None and now - last > SILENCE:
-            raise CallFailed(Cause.INTERRUPTED, f"no media came for {SILENCE:g} s")
-        if not self._peer_finished and not self._connection.is_open:
-            raise CallFailed(Cause.AGENT_LOST, "the other end hung up", by_network=False)
+                task.result()  # raises: without reports the other end would send blindly
+        last_at = self.receiver.last_at
+        if self._peer_finished:
+            return
+        if last_at is not None and now - last_at > MEDIA_TIMEOUT_SECONDS:
+            raise CallFailed(Cause.INTERRUPTED, f"no media arrived for {MEDIA_TIMEOUT_SECONDS:g} s")
+        if not self._connection.is_open:
+            raise CallFailed(
+                Cause.AGENT_LOST, "the other end closed the connection", by_network=False
+            )
 
-    def accounted(self, account: BrowserAccount) -> None:
-        """A browser says what has come of ours."""
-        self.sender.accounted(account, time.monotonic())
+    def browser_report_received(self, report: BrowserReceiverReport) -> None:
+        """Process a report of a browser on what it has received."""
+        self.sender.browser_report_received(report, time.monotonic())
 
     def peer_finished(self) -> None:
-        """The other end said that it sends no more: silence is no fault from now on."""
+        """Note that the other end sends no more media, so that silence is no failure."""
         self._peer_finished = True
 
-    # What became of it
+    # After the call
 
     @property
     def line_bytes(self) -> int:
-        """IP bytes that the call put on the line so far, as this end saw them."""
+        """IP bytes that the call has put on the line so far, as this end saw them."""
         return self._connection.line_bytes
 
     @property
     def datagrams(self) -> tuple[int, int]:
-        """Sent and received by this end so far: media, RTCP, DTLS and STUN."""
+        """Datagrams sent and received by this end so far: media, RTCP, DTLS and STUN."""
         return self._connection.datagrams
 
-    def sent(self) -> Sent:
+    def send_stats(self) -> SendStats:
         """What this end sent."""
-        sender, load = self.sender, self._watch.load()
-        last, now = sender.segments[-1], time.monotonic()
-        begun = max(last.at, sender.started_at or now)
-        trips = sender.round_trips_since(begun)
+        sender, load = self.sender, self._host_load.load()
+        segment, now = sender.segments[-1], time.monotonic()
+        window_start = max(segment.started_at, sender.started_at or now)
+        round_trips = sender.round_trips_since(window_start)
         local_port, remote_port = self._connection.ports
-        return Sent(
-            rung=last.rung.name,
-            seconds=max((sender.finished_at or now) - begun, 0.1),
+        return SendStats(
+            rung=segment.rung.name,
+            seconds=max((sender.finished_at or now) - window_start, 0.1),
             audio_first=sender.audio.first or 0,
             audio_packets=len(sender.audio),
-            audio_window=last.audio,
+            audio_window=segment.audio,
             video_first=sender.video.first or 0,
             video_packets=len(sender.video),
-            video_rung=last.keyframe,
-            video_window=last.video,
-            retransmitted=sender.repeats.granted,
-            refused=sender.repeats.refused,
-            frames_left_out=sender.left_out,
+            video_rung=segment.keyframe,
+            video_window=segment.video,
+            retransmitted=sender.retransmissions.retransmitted,
+            refused=sender.retransmissions.refused,
+            frames_left_out=sender.skipped_frames,
             adapts=False,
             stepped_down=sender.ladder.capacity is not None,
             loss_stays=sender.ladder.loss_stays,
             capacity=sender.ladder.capacity,
             setup_seconds=self.setup_seconds,
-            round_trip_p50=percentile(trips, 0.5) if trips else None,
-            round_trip_p95=percentile(trips, 0.95) if trips else None,
+            round_trip_p50=percentile(round_trips, 0.5) if round_trips else None,
+            round_trip_p95=percentile(round_trips, 0.95) if round_trips else None,
             local_port=local_port,
             remote_port=remote_port,
             loop_lag_seconds=load.lag,
@@ -232,67 +317,70 @@ class Call:
             cpu_ratio=load.cpu,
         )
 
-    async def numbered(self, told: BrowserSent) -> Sent:
-        """What a browser sent, once the last of it is in."""
-        self.receiver.quiet = True
-        await settled(lambda: self._silent, _DRAIN)
-        got = self.receiver
-        return await apart(numbered, told, got.audio, got.video, self._connection.ports)
+    async def browser_send_stats(self, stats: BrowserSendStats) -> SendStats:
+        """What a browser sent; waits until its last packets have arrived."""
+        self.receiver.reports_stopped = True
+        await poll(lambda: self._is_silent, _FLUSH_SECONDS)
+        audio, video = self.receiver.audio, self.receiver.video
+        return await _run_in_thread(
+            send_stats_from_arrivals, stats, audio, video, self._connection.ports
+        )
 
-    async def seen(self, theirs: Sent) -> Seen:
-        """What arrived of what the other end says it sent, once the last of it is in."""
-        self.receiver.quiet = True
-        await settled(lambda: self._all_in(theirs), _DRAIN)
-        round_trip = theirs.round_trip_p50 or self.sender.round_trip
-        delay = playout_delay(round_trip, theirs.stepped_down)
-        path = Path(delay, round_trip, self.sender.lost_share)
-        got = self.receiver
-        return await apart(seen, got.audio, got.video, theirs, path, self.datagrams)
+    async def receive_stats(self, sent: SendStats) -> ReceiveStats:
+        """What arrived of what the other end sent; waits until its last packets have arrived."""
+        self.receiver.reports_stopped = True
+        await poll(lambda: self._has_all(sent), _FLUSH_SECONDS)
+        round_trip = sent.round_trip_p50 or self.sender.round_trip
+        delay = playout_delay(round_trip, sent.stepped_down)
+        path = PathModel(delay, round_trip, self.sender.loss_ratio)
+        audio, video = self.receiver.audio, self.receiver.video
+        return await _run_in_thread(receive_stats, audio, video, sent, path, self.datagrams)
 
-    def _all_in(self, theirs: Sent) -> bool:
+    def _has_all(self, sent: SendStats) -> bool:
         audio, video = len(self.receiver.audio.at), len(self.receiver.video.at)
-        return self._silent or (audio >= theirs.audio_packets and video >= theirs.video_packets)
+        return self._is_silent or (audio >= sent.audio_packets and video >= sent.video_packets)
 
     @property
-    def _silent(self) -> bool:
-        return time.monotonic() - (self.receiver.last_at or 0.0) > 0.5 + self.sender.round_trip
+    def _is_silent(self) -> bool:
+        silence = time.monotonic() - (self.receiver.last_at or 0.0)
+        return silence > 0.5 + self.sender.round_trip
 
-    # What `Wire` gives
+    # The packets of the connection (`PacketHandler`)
 
     async def rtp_received(self, data: bytes, at: float) -> None:
-        """A media packet arrived."""
-        self.receiver.received(data, at)
-        if self._rate_advice is not None and (advice := self._rate_advice.received(data, at)):
-            await self._connection.send(advice)
-        if self.receiver.urgent:
-            await self.receiver.attend(at, self._connection.send)
+        """Process an RTP packet that arrived."""
+        self.receiver.rtp_received(data, at)
+        if self._remb is not None and (remb := self._remb.rtp_received(data, at)):
+            await self._connection.send(remb)
+        if self.receiver.needs_feedback:
+            await self.receiver.send_feedback(at, self._connection.send)
 
     async def rtcp_received(self, data: bytes, at: float) -> None:
-        """An RTCP packet arrived: reports on what we sent, and requests for more."""
+        """Process an RTCP packet that arrived: reports on our media, NACK and PLI."""
         try:
             packets = RtcpPacket.parse(data)
         except (ValueError, IndexError, struct.error):
             return
-        self.sender.account = find_account(data)
+        self.sender.report_app = find_report_app(data)
         for packet in packets:
             if isinstance(packet, RtcpSrPacket):
-                info = packet.sender_info
-                self.receiver.sender_report(packet.ssrc, info.ntp_timestamp, at)
+                ntp_timestamp = packet.sender_info.ntp_timestamp
+                self.receiver.sender_report_received(packet.ssrc, ntp_timestamp, at)
             if isinstance(packet, RtcpSrPacket | RtcpRrPacket):
                 for report in packet.reports:
-                    self.sender.reported(report, at)
+                    self.sender.report_received(report, at)
             elif isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
-                await self.sender.repeat(packet.lost, self._connection.send)
+                await self.sender.retransmit(packet.lost, self._connection.send)
             elif isinstance(packet, RtcpPsfbPacket) and packet.fmt in (
                 RTCP_PSFB_PLI, RTCP_PSFB_FIR,
             ):  # fmt: skip
                 self.sender.video_track.jump_to_keyframe()
 
-    async def rtp_leaving(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """A media packet of ours is ready."""
-        await self.sender.leaving(data, send)
+    async def rtp_outgoing(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Send an RTP packet of ours."""
+        await self.sender.rtp_outgoing(data, send)
 
-    def rtcp_leaving(self, data: bytes, at: float) -> bool:
-        """An RTCP packet of ours goes out, unless the call is over."""
-        self.sender.sender_report_leaving(data, at)
-        return not self.receiver.quiet
+    def rtcp_outgoing(self, data: bytes, at: float) -> bool:
+        """Note an RTCP packet of ours; returns False, so that it is dropped, after the call."""
+        self.sender.sender_report_sent(data, at)
+        return not self.receiver.reports_stopped

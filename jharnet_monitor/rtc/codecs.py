@@ -1,8 +1,8 @@
-"""The video codecs of a call, and what the start of their RTP payloads tells.
+"""Video codecs of a call, and the frame information at the start of their RTP payloads.
 
-VP8 is what a browser uses by itself; H.264 is what room systems speak, and the one codec that
-ITU-T G.1070 rates. Read is only what a count of frames needs: where one starts, whether it
-stands alone, and how high its picture is.
+VP8 is what a browser prefers. H.264 is what room systems use, and the only codec that ITU-T
+G.1070 rates. The parsers read only what is needed to count frames: where a frame starts, whether
+it is a keyframe, and the height of its picture.
 """
 
 from __future__ import annotations
@@ -13,23 +13,27 @@ from typing import Final, Literal, NamedTuple, get_args
 
 Codec = Literal["vp8", "h264"]
 CODECS: Final[tuple[Codec, ...]] = get_args(Codec)
-DEFAULT: Final[Codec] = "vp8"
+DEFAULT_CODEC: Final[Codec] = "vp8"
 
 
-class Piece(NamedTuple):
-    """What one packet's payload tells of its frame; `height` is 0 where it does not say."""
+class PayloadInfo(NamedTuple):
+    """What one packet's payload says about its frame; `height` is in lines, 0 if not given."""
 
     starts_frame: bool
     is_key: bool
     height: int
 
 
-_CONTINUES = Piece(False, False, 0)
-_STARTS = Piece(True, False, 0)
+_CONTINUES = PayloadInfo(False, False, 0)
+_STARTS = PayloadInfo(True, False, 0)
 
 
-def parse_vp8(data: bytes, at: int) -> Piece:
-    """Read the descriptor (RFC 7741, 4.2) and, at a frame's start, its header (RFC 6386, 9.1)."""
+def parse_vp8(data: bytes, at: int) -> PayloadInfo:
+    """Parse the VP8 payload of an RTP packet that starts at offset `at`.
+
+    Reads the payload descriptor (RFC 7741, 4.2) and, at the start of a frame, the frame header
+    (RFC 6386, 9.1). A truncated payload counts as the continuation of a frame.
+    """
     end = len(data)
     if at >= end or not data[at] & 0x10 or data[at] & 0x07:
         return _CONTINUES
@@ -49,114 +53,117 @@ def parse_vp8(data: bytes, at: int) -> Piece:
         return _STARTS
     if at + 10 > end or data[at + 3 : at + 6] != b"\x9d\x01\x2a":
         return _STARTS
-    return Piece(True, True, (data[at + 8] | data[at + 9] << 8) & 0x3FFF)
+    return PayloadInfo(True, True, (data[at + 8] | data[at + 9] << 8) & 0x3FFF)
 
 
 _SLICE, _SEI, _PARAMETERS, _DELIMITER, _AGGREGATE, _FRAGMENT = 1, 6, 7, 9, 24, 28
-"""NAL unit types (H.264, table 7-1), and those of RFC 6184, 5.2."""
+"""NAL unit types of ITU-T H.264, table 7-1, and the packet types of RFC 6184, 5.2."""
 
 
-def parse_h264(data: bytes, at: int) -> Piece:
-    """Read a payload of RFC 6184 (packetization mode 1).
+def parse_h264(data: bytes, at: int) -> PayloadInfo:
+    """Parse the H.264 payload of an RTP packet (RFC 6184, packetization mode 1) at offset `at`.
 
-    A keyframe starts with its parameter sets, which real-time encoders repeat before each one:
-    without them it cannot be shown, so its slices start nothing. Any other frame starts with the
-    slice that holds the first macroblock.
+    A keyframe starts with its parameter sets, which real-time encoders repeat before every
+    keyframe. It cannot be decoded without them, so its slices do not count as a start. Any other
+    frame starts with the slice that holds the first macroblock.
     """
     if at + 2 > len(data):
         return _CONTINUES
-    kind = data[at] & 0x1F
-    if kind == _AGGREGATE:
+    packet_type = data[at] & 0x1F
+    if packet_type == _AGGREGATE:
         size = int.from_bytes(data[at + 1 : at + 3])
-        return _unit(data[at + 3 : at + 3 + size])
-    if kind != _FRAGMENT:
-        return _unit(data[at:])
-    header = data[at + 1]
-    if not header & 0x80:
+        return _parse_nal_unit(data[at + 3 : at + 3 + size])
+    if packet_type != _FRAGMENT:
+        return _parse_nal_unit(data[at:])
+    fragment_header = data[at + 1]
+    if not fragment_header & 0x80:
         return _CONTINUES
-    return _unit(bytes((header & 0x1F,)) + data[at + 2 : at + 66])
+    return _parse_nal_unit(bytes((fragment_header & 0x1F,)) + data[at + 2 : at + 66])
 
 
-def _unit(unit: bytes) -> Piece:
-    """What a NAL unit tells, if it is the first of its frame."""
+def _parse_nal_unit(unit: bytes) -> PayloadInfo:
+    """Classify a NAL unit: whether it starts a frame, and a keyframe's height."""
     if len(unit) < 2:
         return _CONTINUES
-    kind = unit[0] & 0x1F
-    if kind == _PARAMETERS:
-        return Piece(True, True, picture_height(unit))
-    if kind in (_SEI, _DELIMITER):
+    unit_type = unit[0] & 0x1F
+    if unit_type == _PARAMETERS:
+        return PayloadInfo(True, True, picture_height(unit))
+    if unit_type in (_SEI, _DELIMITER):
         return _STARTS
-    return _STARTS if kind == _SLICE and unit[1] & 0x80 else _CONTINUES
+    # A slice whose first Exp-Golomb bit is 1 has first_mb_in_slice = 0 (H.264, 7.3.3).
+    return _STARTS if unit_type == _SLICE and unit[1] & 0x80 else _CONTINUES
 
 
-_LONGEST_SET = 64
-"""Bytes of a sequence parameter set that are looked at; the height stands within the first 20."""
+_MAX_PARAMETER_BYTES = 64
+"""Bytes of a sequence parameter set that are parsed; the height is within the first 20."""
 
 
-class _Bits:
-    """Reads numbers bit by bit; `IndexError` past the end."""
+class _BitReader:
+    """Reads numbers of any width from bytes; raises `IndexError` past the end."""
 
     def __init__(self, data: bytes) -> None:
         self._bits = "".join(f"{byte:08b}" for byte in data)
         self._at = 0
 
-    def number(self, bits: int) -> int:
-        """An unsigned number of that many bits."""
+    def unsigned(self, bits: int) -> int:
+        """Read an unsigned number of `bits` bits."""
         if self._at + bits > len(self._bits):
-            raise IndexError("past the end")
+            raise IndexError("past the end of the parameter set")
         self._at += bits
         return int(self._bits[self._at - bits : self._at] or "0", 2)
 
-    def golomb(self) -> int:
-        """An unsigned exponential Golomb code (H.264, 9.1)."""
+    def exp_golomb(self) -> int:
+        """Read an unsigned Exp-Golomb code, ue(v) (ITU-T H.264, 9.1)."""
         zeros = self._bits.find("1", self._at) - self._at
         if not 0 <= zeros <= 20:
-            raise IndexError("no number of any use")
+            raise IndexError("Exp-Golomb code longer than 20 bits")
         self._at += zeros
-        return self.number(zeros + 1) - 1
+        return self.unsigned(zeros + 1) - 1
 
 
 def picture_height(parameters: bytes) -> int:
-    """Lines of the picture, from a sequence parameter set (H.264, 7.3.2.1.1); 0 if unreadable.
+    """Picture height in lines from a sequence parameter set (ITU-T H.264, 7.3.2.1.1).
 
-    Baseline, main and extended profile; the high ones, which no call of ours has, read as 0.
+    Supports the baseline, main and extended profiles. Returns 0 for the high profiles, which our
+    calls do not use, and for a parameter set that cannot be read.
     """
-    payload = re.sub(b"\x00\x00\x03", b"\x00\x00", parameters[1:_LONGEST_SET], flags=re.DOTALL)
-    bits = _Bits(payload)
+    emulation_prevention = re.compile(b"\x00\x00\x03", re.DOTALL)
+    payload = emulation_prevention.sub(b"\x00\x00", parameters[1:_MAX_PARAMETER_BYTES])
+    reader = _BitReader(payload)
     try:
-        if bits.number(8) not in (66, 77, 88):
+        if reader.unsigned(8) not in (66, 77, 88):  # profile_idc
             return 0
-        bits.number(16)
-        bits.golomb()
-        bits.golomb()
-        order = bits.golomb()
-        if order == 0:
-            bits.golomb()
-        elif order == 1:
-            bits.number(1)
-            bits.golomb()
-            bits.golomb()
-            for _ in range(min(bits.golomb(), 255)):
-                bits.golomb()
-        bits.golomb()
-        bits.number(1)
-        bits.golomb()
-        rows = bits.golomb() + 1
-        frames_only = bits.number(1)
+        reader.unsigned(16)  # constraint flags, level_idc
+        reader.exp_golomb()  # seq_parameter_set_id
+        reader.exp_golomb()  # log2_max_frame_num_minus4
+        order_type = reader.exp_golomb()  # pic_order_cnt_type
+        if order_type == 0:
+            reader.exp_golomb()  # log2_max_pic_order_cnt_lsb_minus4
+        elif order_type == 1:
+            reader.unsigned(1)  # delta_pic_order_always_zero_flag
+            reader.exp_golomb()  # offset_for_non_ref_pic
+            reader.exp_golomb()  # offset_for_top_to_bottom_field
+            for _ in range(min(reader.exp_golomb(), 255)):
+                reader.exp_golomb()  # offset_for_ref_frame
+        reader.exp_golomb()  # max_num_ref_frames
+        reader.unsigned(1)  # gaps_in_frame_num_value_allowed_flag
+        reader.exp_golomb()  # pic_width_in_mbs_minus1
+        map_units = reader.exp_golomb() + 1  # pic_height_in_map_units_minus1
+        frames_only = reader.unsigned(1)  # frame_mbs_only_flag
         if not frames_only:
-            bits.number(1)
-        bits.number(1)
-        lines = (2 - frames_only) * 16 * rows
-        if bits.number(1):
-            bits.golomb()
-            bits.golomb()
-            lines -= (2 - frames_only) * 2 * (bits.golomb() + bits.golomb())
+            reader.unsigned(1)  # mb_adaptive_frame_field_flag
+        reader.unsigned(1)  # direct_8x8_inference_flag
+        lines = (2 - frames_only) * 16 * map_units
+        if reader.unsigned(1):  # frame_cropping_flag: left, right, top, bottom offset
+            reader.exp_golomb()
+            reader.exp_golomb()
+            lines -= (2 - frames_only) * 2 * (reader.exp_golomb() + reader.exp_golomb())
     except IndexError:
         return 0
     return lines if 0 < lines <= 16_384 else 0
 
 
-PARSERS: Final[dict[Codec, Callable[[bytes, int], Piece]]] = {
+PARSERS: Final[dict[Codec, Callable[[bytes, int], PayloadInfo]]] = {
     "vp8": parse_vp8,
     "h264": parse_h264,
 }

@@ -1,7 +1,8 @@
-"""Session descriptions of strangers: vetted before aiortc reads them, and what they promise.
+"""Session descriptions (SDP) of a peer: sanitised before aiortc parses them, and their streams.
 
-A description may name any address and any number of streams. It is bounded in size, foreign
-candidates are taken out, and what does not describe one audio and one video stream is refused.
+A peer's description may name any address and any number of streams. It is limited in size,
+unreachable candidates are removed, and a description of anything but one audio and one video
+stream is rejected.
 """
 
 from __future__ import annotations
@@ -12,23 +13,26 @@ from dataclasses import dataclass
 
 from aiortc.sdp import MediaDescription, SessionDescription
 
-from jharnet_monitor.rtc.codecs import CODECS, DEFAULT, Codec
+from jharnet_monitor.rtc.codecs import CODECS, DEFAULT_CODEC, Codec
 
 MAX_BYTES = 20_000
 MAX_CANDIDATES = 4
-_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+_ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 _FINGERPRINT = re.compile(
     r"a=fingerprint:sha-(?:256|384|512) (?:[0-9a-f]{2}:){31,63}[0-9a-f]{2}", re.IGNORECASE
 )
 
 
 class BadDescription(ValueError):
-    """A session description that we do not take; the text says why."""
+    """A rejected session description; the text is the reason, as in "has no fingerprint"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One media stream as its sender describes it; `rtx` values are None without RFC 4588."""
+    """One media stream as its sender describes it.
+
+    The `rtx` values are None if the sender does not offer retransmission (RFC 4588).
+    """
 
     ssrc: int
     payload_type: int
@@ -38,22 +42,22 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """What one end sends."""
+    """The audio and the video stream that one end sends."""
 
     audio: Stream
     video: Stream
     codec: Codec
-    """Of the video."""
-    send_time: int | None = None
-    """Number of the header extension that says when a video packet left (abs-send-time)."""
+    """The video codec."""
+    abs_send_time_id: int | None = None
+    """Id of the abs-send-time header extension of the video; None if it is not sent."""
 
 
-def vetted(text: object, local_address: str) -> str:
-    """The description without foreign candidates; raises `BadDescription`.
+def sanitize(text: object, local_address: str) -> str:
+    """Return the description without unusable candidates; raises `BadDescription`.
 
-    Candidates stay if they are UDP host or reflexive addresses that media from `local_address`
-    can reach; the mark that no more will come is taken out, since a peer may also be met first
-    by its own checks. Our deadline ends the search, not the library's.
+    Keeps UDP candidates of type host and srflx that media from `local_address` can reach, at most
+    `MAX_CANDIDATES`. Removes `a=end-of-candidates`: a peer may also be discovered by its own
+    connectivity checks, and our deadline ends the search, not the library's.
     """
     if not isinstance(text, str) or not text.startswith("v=0"):
         raise BadDescription("is no session description")
@@ -64,7 +68,7 @@ def vetted(text: object, local_address: str) -> str:
     for line in text.splitlines():
         if line.startswith("a=candidate:"):
             candidates += 1
-            if candidates > MAX_CANDIDATES or not _acceptable(line, local_address):
+            if candidates > MAX_CANDIDATES or not _is_usable_candidate(line, local_address):
                 continue
         elif line == "a=end-of-candidates":
             continue
@@ -74,7 +78,7 @@ def vetted(text: object, local_address: str) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
-def _acceptable(line: str, local_address: str) -> bool:
+def _is_usable_candidate(line: str, local_address: str) -> bool:
     fields = line.removeprefix("a=candidate:").split()
     if len(fields) < 8 or fields[1] != "1" or fields[2].lower() != "udp":
         return False
@@ -82,7 +86,7 @@ def _acceptable(line: str, local_address: str) -> bool:
         return False
     try:
         address = ipaddress.ip_address(fields[4])
-    except ValueError:  # a host name, or an mDNS name of a browser
+    except ValueError:  # a host name, such as the mDNS name of a browser
         return False
     local = ipaddress.ip_address(local_address)
     return (
@@ -94,36 +98,37 @@ def _acceptable(line: str, local_address: str) -> bool:
 
 
 def candidate_addresses(text: str) -> list[str]:
-    """The IP addresses that a description offers, in its order; raises `BadDescription`."""
+    """The IP addresses of a description's candidates, in order; raises `BadDescription`."""
     if not isinstance(text, str) or len(text) > MAX_BYTES:
         raise BadDescription("is no session description")
-    found = []
+    addresses = []
     for fields in (line.split() for line in re.findall(r"(?m)^a=candidate:([^\r\n]+)", text)):
         try:
-            found.append(str(ipaddress.ip_address(fields[4])))
+            addresses.append(str(ipaddress.ip_address(fields[4])))
         except (ValueError, IndexError):
             continue
-    return found
+    return addresses
 
 
 def offered_codec(text: object, wanted: Codec) -> Codec:
-    """The video codec of a call that is offered: the one wanted, else another of ours.
+    """The video codec to use for an offer: `wanted` if it is offered, else another supported one.
 
-    Whoever cannot speak the one wanted would not in a real conference either; the measurement
-    says which it was. What is offered at all is for `streams` to judge.
+    A peer without the wanted codec would lack it in a real conference too, so it is tested with
+    what it has, and the measurement names the codec. Returns `wanted` if neither is offered;
+    `parse_streams` then rejects the offer.
     """
     if not isinstance(text, str) or len(text) > MAX_BYTES:
         return wanted
     names = re.findall(r"(?m)^a=rtpmap:\d+ ([\w-]+)/90000", text)
-    known = {name.lower() for name in names}
-    return next((codec for codec in (wanted, *CODECS) if codec in known), wanted)
+    offered = {name.lower() for name in names}
+    return next((codec for codec in (wanted, *CODECS) if codec in offered), wanted)
 
 
-def streams(text: str, codec: Codec = DEFAULT) -> Streams:
-    """The audio (Opus) and video stream that a description promises to send."""
+def parse_streams(text: str, codec: Codec = DEFAULT_CODEC) -> Streams:
+    """The audio (Opus) and video stream that a description announces; raises `BadDescription`."""
     try:
         description = SessionDescription.parse(text)
-    except Exception as error:  # aiortc's parser raises whatever its lines run into
+    except Exception as error:  # aiortc's parser lets any exception through
         raise BadDescription(f"cannot be read ({type(error).__name__})") from error
     kinds = [m.kind for m in description.media if m.kind in ("audio", "video")]
     if sorted(kinds) != ["audio", "video"] or len(description.media) > 3:
@@ -131,37 +136,37 @@ def streams(text: str, codec: Codec = DEFAULT) -> Streams:
     media = {m.kind: m for m in description.media}
     extensions = {e.uri: e.id for e in media["video"].rtp.headerExtensions}
     return Streams(
-        _stream(media["audio"], "opus"),
-        _stream(media["video"], codec),
+        _parse_stream(media["audio"], "opus"),
+        _parse_stream(media["video"], codec),
         codec,
-        extensions.get(_SEND_TIME),
+        extensions.get(_ABS_SEND_TIME),
     )
 
 
-def _stream(media: MediaDescription, codec: str) -> Stream:
-    types = [
+def _parse_stream(media: MediaDescription, codec: str) -> Stream:
+    payload_types = [
         c.payloadType
         for c in media.rtp.codecs
         if c.name.lower() == codec
         and (codec != "h264" or str(c.parameters.get("packetization-mode")) == "1")
     ]
-    if not types:
+    if not payload_types:
         raise BadDescription(f"does not offer {codec}")
     if not media.ssrc or media.direction not in ("sendrecv", None):
         raise BadDescription(f"does not send {media.kind}")
     if not media.ice or not media.ice.usernameFragment or not media.ice.password:
         raise BadDescription("has no ICE credentials")
-    ssrc, main = media.ssrc[0].ssrc, int(types[0] or 0)
-    groups = [
+    ssrc, payload_type = media.ssrc[0].ssrc, int(payload_types[0] or 0)
+    rtx_groups = [  # a=ssrc-group:FID, the media SSRC and its retransmission SSRC (RFC 5576)
         [int(i) for i in g.items]
         for g in media.ssrc_group
         if g.semantic == "FID" and len(g.items) == 2
     ]
-    retransmission = [
+    rtx_payload_types = [
         c.payloadType
         for c in media.rtp.codecs
-        if c.name.lower() == "rtx" and c.parameters.get("apt") == types[0]
+        if c.name.lower() == "rtx" and c.parameters.get("apt") == payload_types[0]
     ]
-    if not groups or not retransmission:
-        return Stream(ssrc, main)
-    return Stream(groups[0][0], main, groups[0][1], retransmission[0])
+    if not rtx_groups or not rtx_payload_types:
+        return Stream(ssrc, payload_type)
+    return Stream(rtx_groups[0][0], payload_type, rtx_groups[0][1], rtx_payload_types[0])

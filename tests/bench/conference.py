@@ -1,7 +1,7 @@
-"""Conference calls: the grade over links of known truth, and what calls cost.
+"""Conference calls: grades over emulated links, and the cost of calls.
 
-The links are those for which it is known what Chromium (VP8, 720p30) shows; the truth of loss and
-round trip is the emulator's count for the call's flow.
+The grades are compared with what Chromium (VP8, 720p30) shows on the same links, loss and round
+trip with the emulator's counters for the call's own flow.
 
     python tests/bench/conference.py [--quick] [--json FILE]
 
@@ -35,13 +35,13 @@ SECONDS, QUICK_SECONDS = 15.0, 10.0
 
 
 def link(rate: str, trip: float = 40, **keys: Any) -> dict[str, Any]:
-    """One direction: rate, and half of the round-trip time in ms."""
+    """One direction of a link with a rate and half of the round trip `trip` in ms."""
     return {"delay": f"{trip / 2:g}ms", "rate": rate, "queue": "200ms", **keys}
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A link, and the grades that are right on it."""
+    """A link, and the grades that are correct on it."""
 
     name: str
     grades: tuple[int, ...]
@@ -51,7 +51,7 @@ class Condition:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The link for the lab; both directions are the same unless `up` is given."""
+        """The link for the lab; both directions are equal unless `up` is given."""
         return {"down": self.down, "up": self.up or self.down}
 
     @property
@@ -60,24 +60,24 @@ class Condition:
         return float(str(self.down["delay"]).removesuffix("ms")) * 2 / 1000
 
 
-AT_THE_EDGE = (3, 4)
+BORDERLINE = (3, 4)
 """At 0.9 Mbit/s Chromium's picture was 720p of 620 to 656 kbit/s; HD asks for 650."""
 CONDITIONS = (
     Condition("4 Mbit/s", (4,), link("4 Mbit/s")),
     Condition("2 Mbit/s", (4,), link("2 Mbit/s")),
     Condition("1.2 Mbit/s", (4,), link("1.2 Mbit/s"), quick=False),
-    Condition("0.9 Mbit/s", AT_THE_EDGE, link("0.9 Mbit/s")),
+    Condition("0.9 Mbit/s", BORDERLINE, link("0.9 Mbit/s")),
     Condition("0.6 Mbit/s", (3,), link("0.6 Mbit/s"), quick=False),
     Condition("0.3 Mbit/s", (3,), link("0.3 Mbit/s")),
     Condition("0.15 Mbit/s", (2,), link("0.15 Mbit/s")),
     Condition("0.1 Mbit/s", (0,), link("0.1 Mbit/s"), quick=False),
     Condition("0.5 Mbit/s up", (3,), link("4 Mbit/s"), link("0.5 Mbit/s")),
-    Condition("0.9, queue 50 ms", AT_THE_EDGE, link("0.9 Mbit/s", queue="50ms"), quick=False),
-    Condition("0.9, queue 1.5 s", AT_THE_EDGE, link("0.9 Mbit/s", queue="1500ms")),
+    Condition("0.9, queue 50 ms", BORDERLINE, link("0.9 Mbit/s", queue="50ms"), quick=False),
+    Condition("0.9, queue 1.5 s", BORDERLINE, link("0.9 Mbit/s", queue="1500ms")),
     Condition("0.3, queue 1.5 s", (3,), link("0.3 Mbit/s", queue="1500ms"), quick=False),
     Condition("2 % loss", (4,), link("4 Mbit/s", 60, loss="2%")),
     Condition("5 % loss", (4,), link("4 Mbit/s", 60, loss="5%"), quick=False),
-    # Chromium's runs in chromium_truth.json differ here: by its sound alone the grade is 0 or 1.
+    # Chromium varies here: in its runs in chromium_truth.json the audio alone makes it 0 or 1.
     Condition("10 % loss", (0, 1, 3, 4), link("4 Mbit/s", 60, loss="10%"), quick=False),
     Condition("20 % loss", (0, 1), link("4 Mbit/s", 60, loss="20%")),
     Condition("6 % in bursts", (4,), link("4 Mbit/s", 60, loss={"mean": "6%", "burst": 4})),
@@ -91,7 +91,7 @@ CONDITIONS = (
 
 
 def over_links(conditions: Sequence[Condition], seconds: float) -> Iterator[Row]:
-    """Run a call over each link, several at a time."""
+    """Hold a call over each link, `AT_ONCE` at a time."""
     offices = {f"o{number}": condition for number, condition in enumerate(conditions)}
     errors = {"loss": 0.0, "trip": 0.0, "setup": -9.0}
     right = 0
@@ -102,7 +102,7 @@ def over_links(conditions: Sequence[Condition], seconds: float) -> Iterator[Row]
             calls = []
             for office in batch:
                 calls.append((offices[office], LabCall(lab, office, seconds=seconds)))
-                time.sleep(0.3)  # more handshakes at once would be limited by this process
+                time.sleep(0.3)  # six handshakes at once would overload this process
             for condition, each in calls:
                 result = each.join()
                 grade = result.values.get("grade", -1.0)
@@ -128,14 +128,14 @@ def _graded(condition: Condition, grade: float, result: Result) -> Row:
 def _note_errors(
     errors: dict[str, float], condition: Condition, each: LabCall, result: Result
 ) -> None:
-    """Keep the largest errors: loss of the flow, round trip beyond its packets', set-up time."""
+    """Keep the largest errors: loss of the flow, round trip, set-up time beyond the minimum."""
     flows = {way: each.flow(way) for way in ("down", "up")}
     for way, flow in flows.items():
         truth = 1 - flow["packets_out"] / flow["packets_in"]
         measured = result.conditions[f"{way}_wire_loss_ratio"]
         errors["loss"] = max(errors["loss"], abs(measured - truth))
     if not condition.down.get("loss") and result.values["grade"] == 4:
-        # RTCP packets are short, media packets long: the truth is between the two.
+        # RTCP packets are short and media packets long: the true round trip is between the two.
         longest = sum(flow["sojourn_p95_ms"] for flow in flows.values()) / 1000
         trip = result.conditions["rtt_p50_seconds"]
         errors["trip"] = max(errors["trip"], condition.trip - trip, trip - longest)
@@ -145,7 +145,7 @@ def _note_errors(
 
 
 def many_at_once(calls: int, seconds: float) -> dict[str, Any]:
-    """Run calls over loopback, all ends of the hub in one process, those of agents in another."""
+    """Hold calls over loopback, with the hub's ends in one process and the agents' in another."""
     argv = [sys.executable, str(SUBJECT)]
     arguments = [str(calls), str(seconds), "127.0.0.1"]
     with subprocess.Popen([*argv, "hub", *arguments], stdout=subprocess.PIPE, text=True) as hub:
@@ -157,7 +157,7 @@ def many_at_once(calls: int, seconds: float) -> dict[str, Any]:
 
 
 def cost(quick: bool) -> Iterator[Row]:
-    """CPU and memory of eleven calls; false loss of twenty-five."""
+    """Measure CPU and memory of eleven calls, and the false loss of twenty-five."""
     eleven = many_at_once(11, 8.0 if quick else 15.0)
     yield at_most("11 calls: CPU at the hub", eleven["cpu"], 0.30, "cores", "aiortc tapped: 0.27")
     yield at_most("11 calls: memory at the hub", eleven["memory"] / 1e6, 130, "MB", "93")
@@ -174,7 +174,7 @@ def _not_hd(answer: Mapping[str, Any]) -> int:
 
 
 def beside_others(seconds: float) -> Iterator[Row]:
-    """How long a call that is too large for the link makes other traffic lose packets."""
+    """Measure for how long a call that exceeds the link makes other traffic lose packets."""
     narrow = link("0.5 Mbit/s")
     with Lab.start({"offices": {"potka": {"down": narrow, "up": narrow}}}, PREFIX) as lab:
         source, target = udp_socket(lab, HEADQUARTERS), udp_socket(lab, "potka", 7000)
@@ -197,7 +197,7 @@ def beside_others(seconds: float) -> Iterator[Row]:
 
 
 def whole_call() -> Iterator[Row]:
-    """The bytes of a call of the default length that stays on the highest rung."""
+    """Measure the bytes of a call of the default length at the highest rung."""
     wide = link("4 Mbit/s")
     with Lab.start({"offices": {"potka": {"down": wide, "up": wide}}}, PREFIX) as lab:
         each = LabCall(lab, "potka", seconds=30.0)
@@ -207,7 +207,7 @@ def whole_call() -> Iterator[Row]:
 
 
 def dead_path() -> Iterator[Row]:
-    """How soon a path that drops UDP is detected."""
+    """Measure how soon a path that drops UDP is reported."""
     wide = link("4 Mbit/s")
     with Lab.start({"offices": {"potka": {"down": wide, "up": wide}}}, PREFIX) as lab:
         rules = "add table ip t; add chain ip t c {type filter hook input priority 0;}; "
@@ -220,7 +220,7 @@ def dead_path() -> Iterator[Row]:
 
 
 def cut_path() -> Iterator[Row]:
-    """How soon a path that fails in the middle of a call is detected."""
+    """Measure how soon a path that is cut during a call is reported."""
     wide = link("4 Mbit/s")
     with Lab.start({"offices": {"potka": {"down": wide, "up": wide}}}, PREFIX) as lab:
         each = LabCall(lab, "potka", seconds=20.0)
@@ -234,14 +234,14 @@ def cut_path() -> Iterator[Row]:
 
 
 def main() -> int:
-    """Run everything, or with `--quick` what takes a minute."""
+    """Run all benchmarks, or those that take a minute (`--quick`)."""
     options = arguments(__doc__)
     seconds = QUICK_SECONDS if options.quick else SECONDS
     chosen = [c for c in CONDITIONS if c.quick or not options.quick]
     rows = [*over_links(chosen, seconds), *cost(options.quick), *beside_others(seconds)]
     if not options.quick:
         rows += [*dead_path(), *cut_path(), *whole_call()]
-    return finish("Conference calls over links of known truth", rows, options)
+    return finish("Conference calls over emulated links", rows, options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A process of the conference benchmark: one end of many calls at once.
+"""One end of many simultaneous calls, run by `conference.py` as a separate process.
 
     python tests/bench/conference_subject.py hub|agents CALLS SECONDS ADDRESS
 
@@ -28,7 +28,7 @@ _STAGGER = 0.1
 
 
 async def hub(calls: int, seconds: float, address: str) -> dict[str, Any]:
-    """Run all calls at the same time."""
+    """Hold all calls at the same time and return the hub's results."""
     dialled: list[StreamChannel] = []
     complete = asyncio.Event()
 
@@ -42,7 +42,7 @@ async def hub(calls: int, seconds: float, address: str) -> dict[str, Any]:
         return await call(StreamAgent(channel), seconds=seconds)
 
     async def steady() -> float:
-        """CPU share from the start of the last call until the first one ends."""
+        """The CPU share from the start of the last call until the first one ends."""
         await asyncio.sleep(calls * _STAGGER + 1)
         cpu, begun = time.process_time(), time.monotonic()
         await asyncio.sleep(seconds - calls * _STAGGER - 2)
@@ -73,7 +73,7 @@ async def hub(calls: int, seconds: float, address: str) -> dict[str, Any]:
 
 
 def most_memory() -> int:
-    """Bytes of this program alone (`ru_maxrss` includes the process that started it)."""
+    """Peak memory in bytes of this process only (`ru_maxrss` includes that of its parent)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -81,7 +81,7 @@ def most_memory() -> int:
 
 
 async def agents(calls: int, address: str) -> None:
-    """Run the agents' ends of all calls."""
+    """Take part in all calls."""
 
     async def one(number: int) -> None:
         channel = StreamChannel(*await asyncio.open_connection(address, PORT))
@@ -93,7 +93,7 @@ async def agents(calls: int, address: str) -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the end that the command line names."""
     side, calls, seconds, address = sys.argv[1:]
     if side == "hub":
         print(json.dumps(asyncio.run(hub(int(calls), float(seconds), address))))

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab, linux
-from jharnet_monitor.lab.namespaces import existing, ip, remove
+from jharnet_monitor.lab.namespaces import list_namespaces, remove_namespaces, run_ip
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.lab_support import (
     Echo,
@@ -180,12 +180,12 @@ def bucket_error(rate: float, seconds: float) -> str:
     if shutil.which("tc") is None:
         return "tc is not here"
     ends = ["jhnbt-a", "jhnbt-b"]
-    remove(existing("jhnbt"))
-    ip([f"netns add {name}" for name in ends])
+    remove_namespaces(list_namespaces("jhnbt"))
+    run_ip([f"netns add {name}" for name in ends])
     try:
-        ip(["link add v0 type veth peer name v0 netns jhnbt-b"], ends[0])
+        run_ip(["link add v0 type veth peer name v0 netns jhnbt-b"], ends[0])
         for number, name in enumerate(ends):
-            ip([f"addr add 10.9.0.{number + 1}/24 dev v0", "link set v0 up"], name)
+            run_ip([f"addr add 10.9.0.{number + 1}/24 dev v0", "link set v0 up"], name)
         wire = round(rate * 1e6 * 1514 / 1500)
         bucket = f"rate {wire}bit burst 1540 latency 200ms".split()
         tc = ["tc", "-n", ends[0], "qdisc", "add", "dev", "v0", "root", "tbf", *bucket]
@@ -194,7 +194,7 @@ def bucket_error(rate: float, seconds: float) -> str:
         stream = Stream(source, ("10.9.0.2", 9000), rate * 1.3e6, 1500)
         return f"{flood_error(stream, target, rate, seconds):+.3f} (tc-tbf)"
     finally:
-        remove(ends)
+        remove_namespaces(ends)
 
 
 # -- loss --

@@ -77,7 +77,7 @@ class Bench:
     def targets(self, count: int) -> list[str]:
         """Addresses spread evenly over the offices."""
         hosts = [
-            ip_network(str(self.lab.addresses(office).more)).hosts() for office in self.lab.offices
+            ip_network(str(self.lab.addresses(office).extra)).hosts() for office in self.lab.offices
         ]
         return list(islice((str(host) for row in zip(*hosts, strict=True) for host in row), count))
 
@@ -169,7 +169,7 @@ class Bench:
 
     def _wait_for_port(self, port: int) -> None:
         for _ in range(100):
-            with self.lab.entered(HEADQUARTERS), socket.socket() as tcp:
+            with self.lab.inside(HEADQUARTERS), socket.socket() as tcp:
                 if tcp.connect_ex(("127.0.0.1", port)) == 0:
                     return
             time.sleep(0.1)

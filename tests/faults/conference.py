@@ -1,6 +1,6 @@
-"""A hundred misbehaving peers in a row: each call has its cause, and the next one works.
+"""A hundred misbehaving peers in a row: each call ends with a cause, and the next one works.
 
-Every second one is followed by a good call. At the end no task, socket or thread is left over, and
+Every second of them is followed by a good call. At the end no task, socket or thread is left, and
 the memory has not grown.
 
     python tests/faults/conference.py [--quick] [--json FILE]
@@ -27,33 +27,39 @@ from jharnet_monitor.probes.conference.agent import agent_task
 from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.call import Call
 from tests.bench.marks import Row, arguments, at_most, finish, note
-from tests.call_support import LoopbackAgent, call, never_talks
+from tests.call_support import LoopbackAgent, call, sends_no_media
 
 SECONDS = 1.0
 FOREIGN = ("224.0.0.1", "0.0.0.0", "255.255.255.255", "127.0.0.9")  # noqa: S104 - never bound
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-async def leaves(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Goes in the middle of the call."""
+async def disconnects(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
+    """Disconnect during the call."""
     half = asyncio.create_task(agent_task(channel, params, context))
     await asyncio.sleep(0.6)
     half.cancel()
     await asyncio.wait({half})
 
 
-async def says_nothing(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Accepts the request and leaves at once."""
+async def disconnects_at_once(
+    channel: Channel, params: Mapping[str, Any], context: AgentContext
+) -> None:
+    """Accept the request and disconnect at once."""
 
 
-async def babbles(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Sends messages that are not part of a call."""
+async def sends_invalid_messages(
+    channel: Channel, params: Mapping[str, Any], context: AgentContext
+) -> None:
+    """Send an invalid offer and an unknown message."""
     await channel.send({"type": "offer", "sdp": "v=0\r\nm=audio"})
     await channel.send({"type": "song", "text": "la"})
 
 
-async def is_not_there(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Offers only addresses of others."""
+async def offers_foreign_addresses(
+    channel: Channel, params: Mapping[str, Any], context: AgentContext
+) -> None:
+    """Offer only addresses of other hosts."""
     async with Call("127.0.0.1", rung("audio")) as there:
         offer = await there.offer()
     others = "".join(f"a=candidate:1 1 udp 1 {host} 5000 typ host\r\n" for host in FOREIGN)
@@ -65,7 +71,7 @@ async def is_not_there(channel: Channel, params: Mapping[str, Any], context: Age
 
 
 async def floods(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Takes part, and throws datagrams at headquarters' port beside it."""
+    """Hold the call, and flood headquarters' port with datagrams."""
     half = asyncio.create_task(agent_task(channel, params, context))
     await asyncio.sleep(0.3)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
@@ -76,8 +82,10 @@ async def floods(channel: Channel, params: Mapping[str, Any], context: AgentCont
     await half
 
 
-async def breaks_off(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Reads the answer, and says that it cannot."""
+async def reports_a_failure(
+    channel: Channel, params: Mapping[str, Any], context: AgentContext
+) -> None:
+    """Read the answer, then report a failure with a very long detail."""
     half = asyncio.create_task(agent_task(channel, params, context))
     await asyncio.sleep(0.15)
     half.cancel()
@@ -89,18 +97,18 @@ async def breaks_off(channel: Channel, params: Mapping[str, Any], context: Agent
 
 
 PEERS: Mapping[str, AgentTask] = {
-    "leaves": leaves,
-    "says nothing": says_nothing,
-    "babbles": babbles,
-    "is not there": is_not_there,
-    "never talks": never_talks,
+    "disconnects": disconnects,
+    "disconnects at once": disconnects_at_once,
+    "sends invalid messages": sends_invalid_messages,
+    "offers foreign addresses": offers_foreign_addresses,
+    "sends no media": sends_no_media,
     "floods": floods,
-    "breaks off": breaks_off,
+    "reports a failure": reports_a_failure,
 }
 
 
-def held() -> dict[str, float]:
-    """The tasks, threads, sockets and memory of this process."""
+def resources() -> dict[str, float]:
+    """The resources that this process holds now."""
     gc.collect()
     return {
         "tasks": len(asyncio.all_tasks()),
@@ -111,13 +119,13 @@ def held() -> dict[str, float]:
 
 
 async def rows(calls: int) -> list[Row]:
-    """Run so many bad peers; after every second one a good call, which must succeed."""
+    """Hold calls with `calls` bad peers, every second one followed by a call that must succeed."""
     failed, causes = 0, Counter[str]()
     before: dict[str, float] = {}
     names = list(PEERS)
     for number in range(calls):
         if number == min(20, calls // 2):
-            before = held()  # every peer has run once
+            before = resources()  # after each peer has occurred at least once
         name = names[number % len(names)]
         result = await call(LoopbackAgent(PEERS[name]), seconds=SECONDS, profile="audio")
         cause = "none" if result.error is None else result.error.cause.value
@@ -125,7 +133,7 @@ async def rows(calls: int) -> list[Row]:
         if number % 2:
             result = await call(LoopbackAgent(), seconds=SECONDS, profile="audio")
             failed += result.error is not None
-    after = held()
+    after = resources()
     return [
         at_most("good calls that failed", failed, 0, "calls"),
         at_most("bad peers without a cause", causes_missing(causes), 0, "calls"),
@@ -140,12 +148,12 @@ async def rows(calls: int) -> list[Row]:
 
 
 def causes_missing(causes: Mapping[str, int]) -> int:
-    """The number of bad peers whose call was reported as good."""
+    """Calls with bad peers that had no error."""
     return sum(count for what, count in causes.items() if what.endswith(": none"))
 
 
 def main() -> int:
-    """Run a hundred peers, or twenty with `--quick`."""
+    """Hold calls with a hundred bad peers, or with twenty (`--quick`)."""
     options = arguments(__doc__)
     calls = 20 if options.quick else 100
     return finish(f"{calls} bad peers in a row", asyncio.run(rows(calls)), options)

@@ -1,1 +1,1 @@
-"""Conference readiness: a real two-way WebRTC call."""
+"""The conference probe: a real two-way WebRTC call between headquarters and an office."""

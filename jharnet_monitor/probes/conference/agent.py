@@ -1,4 +1,4 @@
-"""The office's half of a conference call: it offers, talks, and says what it saw."""
+"""The agent's half of a conference call: it offers, exchanges media, and reports."""
 
 from __future__ import annotations
 
@@ -9,43 +9,46 @@ from urllib.parse import urlsplit
 
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import AgentContext, Channel
-from jharnet_monitor.probes.conference.signalling import Dialogue, sent_of
+from jharnet_monitor.probes.conference.signalling import Dialogue, parse_send_stats
 from jharnet_monitor.profiles import RUNGS, Rung, rung
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.call import Call
-from jharnet_monitor.rtc.codecs import CODECS, DEFAULT, Codec
-from jharnet_monitor.rtc.failure import CallFailed, route_address
+from jharnet_monitor.rtc.codecs import CODECS, DEFAULT_CODEC, Codec
+from jharnet_monitor.rtc.connection import CallFailed, route_address
 from jharnet_monitor.rtc.media.clips import ClipsMissing
 from jharnet_monitor.rtc.stats.call_stats import BadReport
 
-MOST_SECONDS = 3600.0
-"""An agent talks no longer than this, whatever it is asked for."""
+MAX_CALL_SECONDS = 3600.0
+"""An agent never holds a longer call, whatever the hub requests."""
+CLOSE_TIMEOUT_SECONDS = 30.0
+"""How long to wait for the hub to read the last message and close the channel."""
 
 
 async def agent_task(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Join the hub's call `params` (`profile`, `seconds`, `codec`).
+    """Hold the call that the hub requests with `params`: `profile`, `seconds` and `codec`.
 
-    Ends when the hub closes the channel.
+    Returns when the hub closes the channel or the call has failed, which is reported to the hub.
     """
     dialogue = Dialogue(channel)
     try:
-        profile, seconds, codec = _asked(params)
+        top, seconds, codec = _parse_params(params)
         address = await asyncio.to_thread(route_address, urlsplit(context.hub).hostname or "")
-        async with await Call.new(address, profile, codec=codec) as call:
-            await _take_part(dialogue, call, seconds)
+        async with await Call.new(address, top, codec=codec) as call:
+            await _hold_call(dialogue, call, seconds)
     except CallFailed as error:
         if error.cause is not Cause.AGENT_LOST:
-            await _tell(dialogue, error)
+            await _report_failure(dialogue, error)
     except (LibraryChanged, ClipsMissing) as error:
-        await _tell(dialogue, CallFailed(Cause.INTERNAL_ERROR, str(error), by_network=False))
+        failure = CallFailed(Cause.INTERNAL_ERROR, str(error), by_network=False)
+        await _report_failure(dialogue, failure)
     finally:
         await dialogue.end()
 
 
-def _asked(params: Mapping[str, Any]) -> tuple[Rung, float, Codec]:
+def _parse_params(params: Mapping[str, Any]) -> tuple[Rung, float, Codec]:
     profile, seconds = params.get("profile"), params.get("seconds")
-    codec = params.get("codec", DEFAULT)
-    known = {step.name for step in RUNGS}
+    codec = params.get("codec", DEFAULT_CODEC)
+    known = {rung.name for rung in RUNGS}
     if (
         profile not in known
         or not isinstance(seconds, int | float)
@@ -53,34 +56,36 @@ def _asked(params: Mapping[str, Any]) -> tuple[Rung, float, Codec]:
         or codec not in CODECS
     ):
         raise CallFailed(
-            Cause.SIGNALLING_FAILED, "the hub asks for a call that there is not", by_network=False
+            Cause.SIGNALLING_FAILED,
+            "the hub requests an unknown profile or codec, or less than 1 s",
+            by_network=False,
         )
-    return rung(str(profile)), min(float(seconds), MOST_SECONDS), codec
+    return rung(str(profile)), min(float(seconds), MAX_CALL_SECONDS), codec
 
 
-async def _take_part(dialogue: Dialogue, call: Call, seconds: float) -> None:
-    await dialogue.say("offer", sdp=await call.offer())
-    answer = await dialogue.hear("answer")
+async def _hold_call(dialogue: Dialogue, call: Call, seconds: float) -> None:
+    await dialogue.send("offer", sdp=await call.offer())
+    answer = await dialogue.expect("answer")
     await call.accept(answer.get("sdp"))
-    await dialogue.unless_broken(call.connect())
-    hearing = asyncio.create_task(dialogue.hear("sent", 2 * seconds + 20))
-    hearing.add_done_callback(lambda _: call.peer_finished())
+    await dialogue.race(call.connect())
+    their_stats = asyncio.create_task(dialogue.expect("sent", 2 * seconds + 20))
+    their_stats.add_done_callback(lambda _: call.peer_finished())
     try:
-        await dialogue.unless_broken(call.talk(seconds))
-        await dialogue.say("sent", **call.sent().to_json())
-        theirs = sent_of(await hearing)
+        await dialogue.race(call.exchange_media(seconds))
+        await dialogue.send("sent", **call.send_stats().to_json())
+        sent = parse_send_stats(await their_stats)
     except BadReport as error:
         raise CallFailed(Cause.SIGNALLING_FAILED, str(error), by_network=False) from error
     finally:
-        hearing.cancel()
-        await asyncio.wait({hearing})
-    await dialogue.say("seen", **(await call.seen(theirs)).to_json())
-    await dialogue.until_ended(30.0)
+        their_stats.cancel()
+        await asyncio.wait({their_stats})
+    await dialogue.send("seen", **(await call.receive_stats(sent)).to_json())
+    await dialogue.wait_until_closed(CLOSE_TIMEOUT_SECONDS)
 
 
-async def _tell(dialogue: Dialogue, error: CallFailed) -> None:
-    """Say why we gave up, if there is still somebody to hear it."""
+async def _report_failure(dialogue: Dialogue, error: CallFailed) -> None:
+    """Send a `failed` message, unless the hub is gone."""
     try:
-        await dialogue.say("failed", cause=error.cause.value, detail=error.detail)
+        await dialogue.send("failed", cause=error.cause.value, detail=error.detail)
     except CallFailed:
         return

@@ -1,4 +1,4 @@
-"""From what both ends of a call counted to its measurement: values, conditions, grade."""
+"""Computes the values, conditions and grade of a call from the statistics of both ends."""
 
 from __future__ import annotations
 
@@ -28,42 +28,49 @@ from jharnet_monitor.profiles import (
     HD_HEIGHT,
     Rung,
 )
-from jharnet_monitor.rtc.codecs import DEFAULT, Codec
-from jharnet_monitor.rtc.stats.call_stats import INTERRUPTION, Seen, Sent
+from jharnet_monitor.rtc.codecs import DEFAULT_CODEC, Codec
+from jharnet_monitor.rtc.stats.call_stats import INTERRUPTION, ReceiveStats, SendStats
 
-STALLED = 0.03
-"""A host that overslept more than this share of the call was itself the limit."""
-KEPT_UP = 0.9
-"""Share of its packets that a sender must have sent in time: it leaves out what is too late."""
-SOCKET_DROPS = 0.001
-VIDEO_HEADERS = 70
-"""Bytes a packet that are no picture: IPv4, UDP, RTP with its extensions, payload, SRTP tag."""
+MAX_STALLED_SHARE = 0.03
+"""A host whose event loop stalled for more than this share of the call was overloaded."""
+MIN_SENT_SHARE = 0.9
+"""Share of its packets or frames that a host must have sent; it skips what is too late."""
+MAX_SOCKET_DROPS = 0.001
+"""Share of its datagrams that a host may drop at the socket."""
+VIDEO_HEADER_BYTES = 70
+"""Bytes of a packet that are not coded video: IPv4, UDP, RTP with extensions, payload descriptor,
+SRTP tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallSides:
-    """What headquarters' end and the office's sent, and what came of it at the other end."""
+    """The statistics of both ends of a call."""
 
-    ours: Sent
-    theirs: Sent
-    down: Seen
-    up: Seen
+    ours: SendStats
+    """Sent by headquarters."""
+    theirs: SendStats
+    """Sent by the office."""
+    down: ReceiveStats
+    """Received by the office."""
+    up: ReceiveStats
+    """Received by headquarters."""
 
 
 def reading(
     top: Rung,
-    both: CallSides,
+    sides: CallSides,
     criteria: Criteria,
     client: Mapping[str, Any],
-    codec: Codec = DEFAULT,
+    codec: Codec = DEFAULT_CODEC,
 ) -> Reading:
-    """Values and conditions; raises `NoData` where a host was the limit, not the network.
+    """Values and conditions of a call that started at the rung `top`.
 
-    `client` is what the office took part with, where that was not our own agent.
+    `client` holds further conditions, such as those of a browser. Raises `NoData` if nothing was
+    sent for long enough, or if a host was the limit rather than the network.
     """
-    ours, theirs, down, up = both.ours, both.theirs, both.down, both.up
+    ours, theirs, down, up = sides.ours, sides.theirs, sides.down, sides.up
     if min(ours.seconds, theirs.seconds) <= 0:
-        raise NoData(Cause.BAD_REPORT, "nothing was sent for long enough to be judged")
+        raise NoData(Cause.BAD_REPORT, "no end sent for long enough to be judged")
     measured = ours.round_trip_p50 or theirs.round_trip_p50
     trip = measured or 0.0
     ways = {
@@ -95,7 +102,7 @@ def reading(
         (Direction.UP, theirs, up, down),
     ):
         conditions |= _way_conditions(direction, sent, got)
-        conditions |= _wire(direction, other.datagrams_sent, got.datagrams_received)
+        conditions |= _wire_conditions(direction, other.datagrams_sent, got.datagrams_received)
         values |= _way_values(direction, sent, got, ways[direction])
         _put(values, f"{direction}_video_mos", _video_mos(codec, sent, got))
     overloaded = _overloaded(ours, up) or _overloaded(theirs, down)
@@ -106,7 +113,7 @@ def reading(
     return Reading(values, conditions)
 
 
-def _way(sent: Sent, got: Seen, top: Rung, round_trip: float) -> DirectionQuality:
+def _way(sent: SendStats, got: ReceiveStats, top: Rung, round_trip: float) -> DirectionQuality:
     shows = ClientVideo(got.height, got.video_bits_per_second)
     loss, times = _share(got.video_lost, got.video_sent) or 0.0, 1.0
     if not sent.adapts:
@@ -130,8 +137,10 @@ def _way(sent: Sent, got: Seen, top: Rung, round_trip: float) -> DirectionQualit
     )
 
 
-def _way_values(way: str, sent: Sent, got: Seen, shown: DirectionQuality) -> Mapping[str, float]:
-    """The quantities of one direction; what was not measured is left out."""
+def _way_values(
+    way: str, sent: SendStats, got: ReceiveStats, shown: DirectionQuality
+) -> Mapping[str, float]:
+    """The quantities of one direction, without those that were not measured."""
     values: dict[str, float] = {f"{way}_height": float(shown.height)}
     audio_loss, round_trip = _share(got.audio_lost, got.audio_sent), shown.round_trip
     _put(values, f"{way}_audio_loss_ratio", audio_loss)
@@ -147,18 +156,18 @@ def _way_values(way: str, sent: Sent, got: Seen, shown: DirectionQuality) -> Map
     return values
 
 
-def _video_mos(codec: Codec, sent: Sent, got: Seen) -> float | None:
-    """G.1070 of what a decoder would get: the coded rate, and the loss that repeats left."""
+def _video_mos(codec: Codec, sent: SendStats, got: ReceiveStats) -> float | None:
+    """The G.1070 rating from the coded rate and the loss after retransmission."""
     missing = got.video_lost if got.video_missing is None else got.video_missing
     loss = _share(missing, got.video_sent)
     if loss is None:
         return None
-    headers = 8 * VIDEO_HEADERS * (got.video_sent - missing) / sent.seconds
+    headers = 8 * VIDEO_HEADER_BYTES * (got.video_sent - missing) / sent.seconds
     coded = (got.video_bits_per_second - headers) / 1000
     return video_mos(codec, got.height, coded, got.frames_per_second, loss) if coded > 0 else None
 
 
-def _way_conditions(way: str, sent: Sent, got: Seen) -> Mapping[str, Any]:
+def _way_conditions(way: str, sent: SendStats, got: ReceiveStats) -> Mapping[str, Any]:
     return {
         f"{way}_rung": sent.rung,
         f"{way}_seconds": _rounded(sent.seconds),
@@ -175,7 +184,7 @@ def _way_conditions(way: str, sent: Sent, got: Seen) -> Mapping[str, Any]:
     }
 
 
-def _wire(way: str, sent: int | None, received: int | None) -> Mapping[str, Any]:
+def _wire_conditions(way: str, sent: int | None, received: int | None) -> Mapping[str, Any]:
     loss = max(0.0, 1 - received / sent) if sent and received is not None else None
     return {
         f"{way}_wire_sent": sent,
@@ -184,18 +193,18 @@ def _wire(way: str, sent: int | None, received: int | None) -> Mapping[str, Any]
     }
 
 
-def _overloaded(host: Sent, got: Seen) -> str | None:
-    """What the host that received `got` lacked, if it was the limit."""
-    if (host.loop_stalled_ratio or 0.0) > STALLED:
-        return f"this computer was too slow for {host.loop_stalled_ratio:.0%} of the call"
-    due = AUDIO_FRAMES_PER_SECOND * host.seconds
-    if host.audio_packets - host.audio_window < KEPT_UP * due:
-        return f"fewer than {KEPT_UP:.0%} of {due:.0f} audio packets were sent in time"
+def _overloaded(host: SendStats, got: ReceiveStats) -> str | None:
+    """Why the host that sent `host` and received `got` was overloaded; None if it was not."""
+    if (host.loop_stalled_ratio or 0.0) > MAX_STALLED_SHARE:
+        return f"the host was too slow for {host.loop_stalled_ratio:.0%} of the call"
+    packets = AUDIO_FRAMES_PER_SECOND * host.seconds
+    if host.audio_packets - host.audio_window < MIN_SENT_SHARE * packets:
+        return f"the host sent fewer than {MIN_SENT_SHARE:.0%} of {packets:.0f} audio packets"
     frames = FRAMES_PER_SECOND * host.seconds
-    if (host.frames_left_out or 0) > (1 - KEPT_UP) * frames:
-        return f"{host.frames_left_out} of {frames:.0f} frames could not be sent in time"
-    if (host.socket_drops or 0) > SOCKET_DROPS * max(1, got.datagrams_received or 0):
-        return f"{host.socket_drops} datagrams were dropped at the socket"
+    if (host.frames_left_out or 0) > (1 - MIN_SENT_SHARE) * frames:
+        return f"the host skipped {host.frames_left_out} of {frames:.0f} video frames"
+    if (host.socket_drops or 0) > MAX_SOCKET_DROPS * max(1, got.datagrams_received or 0):
+        return f"the host dropped {host.socket_drops} datagrams at the socket"
     return None
 
 

@@ -20,13 +20,17 @@ from jharnet_monitor.probes.base import (
 )
 from jharnet_monitor.probes.conference import plan
 from jharnet_monitor.probes.conference.result import CallSides, reading
-from jharnet_monitor.probes.conference.signalling import Dialogue, seen_of, sent_of
+from jharnet_monitor.probes.conference.signalling import (
+    Dialogue,
+    parse_receive_stats,
+    parse_send_stats,
+)
 from jharnet_monitor.profiles import Rung
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
-from jharnet_monitor.rtc.browser import BROWSER, BrowserAccount, BrowserSent
+from jharnet_monitor.rtc.browser import BROWSER, BrowserReceiverReport, BrowserSendStats
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.codecs import Codec
-from jharnet_monitor.rtc.failure import CallFailed, route_address
+from jharnet_monitor.rtc.connection import CallFailed, route_address
 from jharnet_monitor.rtc.media.clips import ClipsMissing
 from jharnet_monitor.rtc.sdp import (
     MAX_CANDIDATES,
@@ -34,7 +38,7 @@ from jharnet_monitor.rtc.sdp import (
     candidate_addresses,
     offered_codec,
 )
-from jharnet_monitor.rtc.stats.call_stats import BadReport, Sent
+from jharnet_monitor.rtc.stats.call_stats import BadReport, SendStats
 from jharnet_monitor.rtc.stats.live_stats import LiveSample, LiveStats
 
 SEEN_WITHIN = 40.0
@@ -103,7 +107,7 @@ def _as_probe_error(error: CallFailed) -> ProbeError:
 async def _hold(
     context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: float, meter: CallMeter
 ) -> Reading:
-    message = await dialogue.hear("offer")
+    message = await dialogue.expect("offer")
     offer, browser = message.get("sdp"), message.get("client") == BROWSER
     address = await _own_address(context, offer)
     codec = offered_codec(offer, _codec(context))
@@ -112,29 +116,31 @@ async def _hold(
         metered(call, meter),
     ):
         if browser:
-            dialogue.on_account = lambda told: call.accounted(BrowserAccount.from_json(told))
-        await dialogue.say("answer", sdp=await call.answer(offer))
+            dialogue.on_receiver_report = lambda report: call.browser_report_received(
+                BrowserReceiverReport.from_json(report)
+            )
+        await dialogue.send("answer", sdp=await call.answer(offer))
         if browser:
-            call.advise_rate(plan.upward(context, top))
-        await dialogue.unless_broken(call.connect())
+            call.limit_browser_rate(plan.upward(context, top))
+        await dialogue.race(call.connect())
         watching = asyncio.create_task(_watched(call, context.options.get("watch")))
-        hearing = asyncio.create_task(dialogue.hear("sent", 2 * seconds + 20))
+        hearing = asyncio.create_task(dialogue.expect("sent", 2 * seconds + 20))
         hearing.add_done_callback(lambda _: call.peer_finished())
         try:
-            await dialogue.unless_broken(call.talk(seconds))
-            ours = call.sent()
-            await dialogue.say("sent", **ours.to_json())
+            await dialogue.race(call.exchange_media(seconds))
+            ours = call.send_stats()
+            await dialogue.send("sent", **ours.to_json())
             message = await hearing
-            told = BrowserSent.from_json(message) if browser else sent_of(message)
+            told = BrowserSendStats.from_json(message) if browser else parse_send_stats(message)
         finally:
             hearing.cancel()
             watching.cancel()
             await asyncio.wait({hearing, watching})
-        theirs = told if isinstance(told, Sent) else await call.numbered(told)
-        up = await call.seen(theirs)
-        down = seen_of(await dialogue.hear("seen", SEEN_WITHIN))
+        theirs = told if isinstance(told, SendStats) else await call.browser_send_stats(told)
+        up = await call.receive_stats(theirs)
+        down = parse_receive_stats(await dialogue.expect("seen", SEEN_WITHIN))
         up = replace(up, datagrams_received=call.datagrams[1])  # the last came while we waited
-    client = {} if isinstance(told, Sent) else told.conditions()
+    client = {} if isinstance(told, SendStats) else told.conditions()
     if (upward := plan.upward(context, top)) != top:
         client["up_profile"] = upward.name
     criteria = Criteria(**context.config.thresholds.call.model_dump())
@@ -145,7 +151,7 @@ async def _watched(call: Call, watch: Callable[[LiveSample], None] | None) -> No
     """Tell whoever watches how the call stands, once a second."""
     pulse = LiveStats(call)
     while watch is not None:
-        watch(pulse.beat())
+        watch(pulse.sample())
         await asyncio.sleep(BEAT_SECONDS)
 
 

@@ -1,4 +1,8 @@
-"""The signalling of a call: named messages over a channel, at either end."""
+"""The signalling of a call: typed JSON messages over a channel, the same at both ends.
+
+A message is an object with its name in `type`: `offer`, `answer`, `sent`, `seen` and `failed`, and
+`account` from a browser.
+"""
 
 from __future__ import annotations
 
@@ -8,85 +12,95 @@ from typing import Any, TypeVar
 
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Channel, ChannelClosed
-from jharnet_monitor.rtc.failure import CallFailed
-from jharnet_monitor.rtc.receive.arrivals import MOST_PACKETS
-from jharnet_monitor.rtc.stats.call_stats import BadReport, Seen, Sent
+from jharnet_monitor.rtc.connection import CallFailed
+from jharnet_monitor.rtc.receive.arrivals import MAX_PACKETS
+from jharnet_monitor.rtc.stats.call_stats import BadReport, ReceiveStats, SendStats
 
-REPLY = 20.0
-"""Seconds for a message that must come at once; a full link delays it, a lossy one more so."""
-LAST_WORDS = 2.0
-"""Seconds in which an end that hung up may still tell why: its media ends before its word comes."""
+REPLY_TIMEOUT_SECONDS = 20.0
+"""Time limit for a reply that is sent at once: a full or lossy link delays it."""
+FAILURE_MESSAGE_SECONDS = 2.0
+"""How long to wait for the `failed` message of an end whose connection has already closed."""
 
 _T = TypeVar("_T")
-_MESSAGES = ("offer", "answer", "sent", "seen", "failed")
-_NETWORK = (Cause.UDP_BLOCKED, Cause.NO_ROUTE, Cause.DTLS_FAILED, Cause.NO_MEDIA, Cause.INTERRUPTED)
-_OURSELVES = (Cause.SIGNALLING_FAILED, Cause.HOST_OVERLOADED, Cause.NOT_CONFIGURED,
-              Cause.INTERNAL_ERROR)  # fmt: skip
+_EXPECTED_MESSAGES = ("offer", "answer", "sent", "seen")
+_NETWORK_CAUSES = (
+    Cause.UDP_BLOCKED, Cause.NO_ROUTE, Cause.DTLS_FAILED, Cause.NO_MEDIA, Cause.INTERRUPTED,
+)  # fmt: skip
+_HOST_CAUSES = (
+    Cause.SIGNALLING_FAILED, Cause.HOST_OVERLOADED, Cause.NOT_CONFIGURED, Cause.INTERNAL_ERROR,
+)  # fmt: skip
 
 
 class Dialogue:
-    """Each message comes once. A `failed` or the end of the channel breaks every wait."""
+    """The signalling with the other end.
+
+    Each message is expected once. A `failed` message, an unexpected one or the end of the channel
+    ends the dialogue: every wait then raises `CallFailed`.
+    """
 
     def __init__(self, channel: Channel) -> None:
+        """Start reading from `channel`; call `end` to stop."""
         self._channel = channel
-        self.on_account: Callable[[Mapping[str, Any]], None] | None = None
-        """Takes the accounts that a browser gives while the call runs; None: it gives none."""
+        self.on_receiver_report: Callable[[Mapping[str, Any]], None] | None = None
+        """Processes the `account` messages of a browser; they are unexpected while it is None."""
         loop = asyncio.get_running_loop()
-        self._came: dict[str, asyncio.Future[dict[str, Any]]] = {
-            name: loop.create_future() for name in _MESSAGES[:-1]
+        self._messages: dict[str, asyncio.Future[dict[str, Any]]] = {
+            name: loop.create_future() for name in _EXPECTED_MESSAGES
         }
-        self._broken: asyncio.Future[None] = loop.create_future()
+        self._ended: asyncio.Future[None] = loop.create_future()
         self._reader = asyncio.create_task(self._read())
 
-    async def say(self, name: str, **fields: Any) -> None:
-        """Send one message; raises `CallFailed` where the other end is gone."""
+    async def send(self, name: str, **fields: Any) -> None:
+        """Send one message; raises `CallFailed` if the other end is gone."""
         try:
             await self._channel.send({"type": name, **fields})
         except ChannelClosed as error:
             raise _lost(error) from error
 
-    async def hear(self, name: str, seconds: float = REPLY) -> dict[str, Any]:
-        """Wait for a message; raises `CallFailed`."""
+    async def expect(self, name: str, seconds: float = REPLY_TIMEOUT_SECONDS) -> dict[str, Any]:
+        """Wait for a message; raises `CallFailed` if it does not arrive within `seconds`."""
         try:
             async with asyncio.timeout(seconds):
-                return await self.unless_broken(asyncio.shield(self._came[name]))
+                return await self.race(asyncio.shield(self._messages[name]))
         except TimeoutError as error:
             raise CallFailed(
-                Cause.SIGNALLING_FAILED, f"no `{name}` within {seconds:g} s", by_network=False
+                Cause.SIGNALLING_FAILED,
+                f"no `{name}` message arrived within {seconds:g} s",
+                by_network=False,
             ) from error
 
-    async def unless_broken(self, work: Coroutine[Any, Any, _T] | asyncio.Future[_T]) -> _T:
-        """Do something as long as the other end is there; raises `CallFailed` when it goes."""
+    async def race(self, work: Coroutine[Any, Any, _T] | asyncio.Future[_T]) -> _T:
+        """Run `work`, cancelling it if the dialogue ends first; that raises `CallFailed`."""
         task = asyncio.ensure_future(work)
         try:
-            waits: set[asyncio.Future[Any]] = {task, self._broken}
+            waits: set[asyncio.Future[Any]] = {task, self._ended}
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                self._broken.result()
+                self._ended.result()
             return await task
         except CallFailed as error:
-            if error.cause is Cause.AGENT_LOST:
-                await asyncio.wait({self._broken}, timeout=LAST_WORDS)
-                if self._broken.done():
-                    self._broken.result()
+            if error.cause is Cause.AGENT_LOST:  # its own reason may still be on the way
+                await asyncio.wait({self._ended}, timeout=FAILURE_MESSAGE_SECONDS)
+                if self._ended.done():
+                    self._ended.result()
             raise
         finally:
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def until_ended(self, seconds: float) -> None:
-        """Wait for the other end to close, so that it has read our last message."""
+    async def wait_until_closed(self, seconds: float) -> None:
+        """Wait until the other end closes the channel, having read our last message."""
         await asyncio.wait({self._reader}, timeout=seconds)
 
     async def end(self) -> None:
-        """Stop listening and end the other end's half."""
+        """Stop reading and close the channel, which ends the other end's task."""
         self._reader.cancel()
         await asyncio.wait({self._reader})
-        futures: list[asyncio.Future[Any]] = [*self._came.values(), self._broken]
+        futures: list[asyncio.Future[Any]] = [*self._messages.values(), self._ended]
         for future in futures:
             if future.done() and not future.cancelled():
-                future.exception()  # nobody waits for it any more
+                future.exception()  # mark it as retrieved: asyncio would log it otherwise
         await self._channel.close()
 
     async def _read(self) -> None:
@@ -95,57 +109,59 @@ class Dialogue:
                 message = await self._channel.receive()
                 name = message.get("type")
                 if name == "failed":
-                    self._break(_told(message))
-                elif name in self._came and not self._came[name].done():
-                    self._came[name].set_result(message)
-                elif name == "account" and self.on_account is not None:
-                    self.on_account(message)
+                    self._fail(_parse_failure(message))
+                elif name in self._messages and not self._messages[name].done():
+                    self._messages[name].set_result(message)
+                elif name == "account" and self.on_receiver_report is not None:
+                    self.on_receiver_report(message)
                 else:
-                    self._break(
+                    self._fail(
                         CallFailed(
                             Cause.SIGNALLING_FAILED, f"unexpected message {str(name)[:40]!r}",
                             by_network=False,
                         )
                     )  # fmt: skip
         except ChannelClosed as error:
-            self._break(_lost(error))
+            self._fail(_lost(error))
         except BadReport as error:
-            self._break(CallFailed(Cause.BAD_REPORT, str(error), by_network=False))
+            self._fail(CallFailed(Cause.BAD_REPORT, str(error), by_network=False))
 
-    def _break(self, why: CallFailed) -> None:
-        if not self._broken.done():
-            self._broken.set_exception(why)
+    def _fail(self, error: CallFailed) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(error)
 
 
-def sent_of(message: Mapping[str, Any]) -> Sent:
-    """What the other end says it sent; raises `BadReport`, also where nothing is left to judge."""
-    sent = Sent.from_json(message)
-    if not sent.seconds:
+def parse_send_stats(message: Mapping[str, Any]) -> SendStats:
+    """Read a `sent` message; raises `BadReport`, also if the judged window would be empty."""
+    stats = SendStats.from_json(message)
+    if not stats.seconds:
         raise BadReport("seconds must be more than 0")
-    if not sent.audio_window <= sent.audio_packets <= MOST_PACKETS:
-        raise BadReport(f"audio_window, audio_packets and {MOST_PACKETS} must rise in this order")
-    if not sent.video_rung <= sent.video_window <= sent.video_packets <= MOST_PACKETS:
+    if not stats.audio_window <= stats.audio_packets <= MAX_PACKETS:
+        raise BadReport(f"audio_window, audio_packets and {MAX_PACKETS} must be in rising order")
+    if not stats.video_rung <= stats.video_window <= stats.video_packets <= MAX_PACKETS:
         raise BadReport(
-            f"video_rung, video_window, video_packets and {MOST_PACKETS} must rise in this order"
+            f"video_rung, video_window, video_packets and {MAX_PACKETS} must be in rising order"
         )
-    return sent
+    return stats
 
 
-def seen_of(message: Mapping[str, Any]) -> Seen:
-    """What the other end says it saw; raises `BadReport`."""
-    seen = Seen.from_json(message)
-    if not seen.judged_seconds:
+def parse_receive_stats(message: Mapping[str, Any]) -> ReceiveStats:
+    """Read a `seen` message; raises `BadReport`."""
+    stats = ReceiveStats.from_json(message)
+    if not stats.judged_seconds:
         raise BadReport("judged_seconds must be more than 0")
-    return seen
+    return stats
 
 
 def _lost(error: ChannelClosed) -> CallFailed:
-    return CallFailed(Cause.AGENT_LOST, f"the other end went away ({error})", by_network=False)
+    return CallFailed(Cause.AGENT_LOST, f"the other end disconnected ({error})", by_network=False)
 
 
-def _told(message: Mapping[str, Any]) -> CallFailed:
-    """The other end's account of why it gave up; only causes that it can know are taken."""
-    known = {cause.value: cause for cause in (*_NETWORK, *_OURSELVES)}
+def _parse_failure(message: Mapping[str, Any]) -> CallFailed:
+    """Read a `failed` message; a cause that the other end cannot know is replaced."""
+    known = {cause.value: cause for cause in (*_NETWORK_CAUSES, *_HOST_CAUSES)}
     cause = known.get(str(message.get("cause")), Cause.SIGNALLING_FAILED)
     detail = str(message.get("detail", ""))[:200]
-    return CallFailed(cause, f"the other end says: {detail}", by_network=cause in _NETWORK)
+    return CallFailed(
+        cause, f"the other end reports: {detail}", by_network=cause in _NETWORK_CAUSES
+    )

@@ -1,1 +1,1 @@
-"""What is sent: clips made once by the project itself."""
+"""The media that is sent: clips that the package encodes once."""

@@ -1,9 +1,7 @@
-"""Makes the clips that a directory lacks.
+"""Encodes the clips that are missing in a directory.
 
-Run as `python -m jharnet_monitor.rtc.media.clip_maker DIRECTORY CODEC`.
-
-A program of its own: encoding takes seconds and a hundred megabytes, which the daemon whose
-event loop measures arrivals should not spend.
+Run as `python -m jharnet_monitor.rtc.media.clip_maker DIRECTORY CODEC`. It runs as a subprocess
+because encoding takes seconds of CPU time and 100 MB, which would disturb a process that measures.
 """
 
 from __future__ import annotations
@@ -30,20 +28,20 @@ from jharnet_monitor.rtc.codecs import Codec
 from jharnet_monitor.rtc.media.clips import AUDIO_CLIP, LOOP_FRAMES, LOOP_SECONDS, video_name
 
 SAMPLE_RATE = 48_000
-_SAMPLES = SAMPLE_RATE // AUDIO_FRAMES_PER_SECOND
+_SAMPLES_PER_FRAME = SAMPLE_RATE // AUDIO_FRAMES_PER_SECOND
 
 Picture = npt.NDArray[np.uint8]
 
 
 def make_all(directory: Path, codec: Codec) -> None:
-    """Write every clip that is not there, and print its name; each appears whole or not at all."""
-    for step in RUNGS:
-        name = video_name(step, codec) if step.video else AUDIO_CLIP
+    """Write each clip that does not exist yet, atomically, and print its name."""
+    for rung in RUNGS:
+        name = video_name(rung, codec) if rung.video else AUDIO_CLIP
         if (directory / name).exists():
             continue
         sink = io.BytesIO()
-        if step.video:
-            encode_video(sink, step, codec)
+        if rung.video:
+            encode_video(sink, rung, codec)
         else:
             encode_audio(sink)
         unfinished = (directory / name).with_suffix(".part")
@@ -53,56 +51,59 @@ def make_all(directory: Path, codec: Codec) -> None:
 
 
 def _vp8_options(rate: int) -> dict[str, str]:
+    """libvpx options for a constant rate in bit/s."""
     return {
         "deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0", "error-resilient": "1",
         "bufsize": str(rate // 2), "minrate": str(rate), "maxrate": str(rate),
         "undershoot-pct": "100", "overshoot-pct": "15", "keyint_min": str(FRAMES_PER_SECOND),
-        "max-intra-rate": "300",  # per cent of a mean frame: keyframes make no bursts
+        "max-intra-rate": "300",  # per cent of a mean frame, so that keyframes are no bursts
         "qmin": "2", "qmax": "63",
     }  # fmt: skip
 
 
 def _h264_options(rate: int) -> dict[str, str]:
-    """One slice a frame; a short buffer keeps a keyframe under three mean frames."""
-    ours = {
+    """libx264 options for a constant rate in bit/s, with one slice per frame.
+
+    The short VBV buffer keeps a keyframe below the size of three mean frames.
+    """
+    x264_params = {
         "keyint": FRAMES_PER_SECOND, "min-keyint": FRAMES_PER_SECOND, "scenecut": 0, "bframes": 0,
         "ref": 1, "threads": 1, "slices": 1, "repeat-headers": 1, "qcomp": 0.0, "ipratio": 1.1,
         "vbv-maxrate": rate // 1000, "vbv-bufsize": rate // 5000,
-        "filler": 1,  # a constant rate, without a message in each frame as HRD would put there
+        "filler": 1,  # a constant rate, without the SEI message that HRD adds to each frame
     }  # fmt: skip
-    tuned = ":".join(f"{name}={value}" for name, value in ours.items())
     return {
         "profile": "baseline", "level": "31", "preset": "veryfast", "tune": "zerolatency",
-        "x264-params": tuned,
+        "x264-params": ":".join(f"{name}={value}" for name, value in x264_params.items()),
     }  # fmt: skip
 
 
-def encode_video(sink: BinaryIO, step: Rung, codec: Codec) -> None:
-    """A constant rate and a keyframe every second, as a real-time sender would encode."""
+def encode_video(sink: BinaryIO, rung: Rung, codec: Codec) -> None:
+    """Encode a rung's clip with a constant rate and a keyframe every second."""
     if codec == "vp8":
-        form, encoder, options = "webm", "libvpx", _vp8_options(step.video)
+        container_format, encoder, options = "webm", "libvpx", _vp8_options(rung.video)
     else:
-        form, encoder, options = "h264", "libx264", _h264_options(step.video)
-    with av.open(sink, "w", format=form) as container:
+        container_format, encoder, options = "h264", "libx264", _h264_options(rung.video)
+    with av.open(sink, "w", format=container_format) as container:
         stream: Any = container.add_stream(encoder, FRAMES_PER_SECOND, options=options)
-        stream.width, stream.height, stream.pix_fmt = step.width, step.height, "yuv420p"
-        stream.bit_rate = step.video
+        stream.width, stream.height, stream.pix_fmt = rung.width, rung.height, "yuv420p"
+        stream.bit_rate = rung.video
         stream.gop_size = FRAMES_PER_SECOND
         stream.codec_context.thread_count = 1
-        chroma = np.full((step.height // 2, step.width), 128, np.uint8)
+        chroma = np.full((rung.height // 2, rung.width), 128, np.uint8)
         for index in range(2 * LOOP_FRAMES):
-            luma = picture(step.height, step.width, index)
+            luma = picture(rung.height, rung.width, index)
             frame = av.VideoFrame.from_ndarray(np.vstack([luma, chroma]), format="yuv420p")
             frame.pts, frame.time_base = index, Fraction(1, FRAMES_PER_SECOND)
             for packet in stream.encode(frame):
-                if packet.pts >= LOOP_FRAMES:  # the second time round the rate is steady
+                if packet.pts >= LOOP_FRAMES:  # the encoder's rate is steady in the second loop
                     container.mux(packet)
 
 
 def picture(height: int, width: int, index: int, grain: int = 16) -> Picture:
-    """A slowly drifting backdrop, and a textured head and hand that move before it.
+    """The luma plane of one frame: a slowly drifting background, a moving head and hand.
 
-    `grain` is the texture's depth in steps of brightness: the deeper, the more bits it needs.
+    `grain` is the amplitude of their texture in steps of luma; a larger one needs more bits.
     """
     rows = np.arange(height, dtype=np.float32)[:, None] / height
     columns = np.arange(width, dtype=np.float32)[None, :] / height
@@ -118,16 +119,16 @@ def picture(height: int, width: int, index: int, grain: int = 16) -> Picture:
 
 
 def encode_audio(sink: BinaryIO) -> None:
-    """Opus at a constant rate: every 20 ms a packet of the same size, no silence suppression."""
+    """Encode the Opus clip: packets of 20 ms and equal size, without DTX."""
     options = {"application": "voip", "vbr": "off", "frame_duration": "20"}
     with av.open(sink, "w", format="webm") as container:
         stream: Any = container.add_stream("libopus", SAMPLE_RATE, options=options)
         stream.bit_rate = AUDIO_BITS_PER_SECOND
         stream.layout, stream.format = "mono", "s16"
         sound = _speech(LOOP_SECONDS)
-        for start in range(0, len(sound), _SAMPLES):
+        for start in range(0, len(sound), _SAMPLES_PER_FRAME):
             frame = av.AudioFrame.from_ndarray(
-                sound[None, start : start + _SAMPLES], format="s16", layout="mono"
+                sound[None, start : start + _SAMPLES_PER_FRAME], format="s16", layout="mono"
             )
             frame.sample_rate, frame.pts = SAMPLE_RATE, start
             container.mux(stream.encode(frame))
@@ -135,7 +136,7 @@ def encode_audio(sink: BinaryIO) -> None:
 
 
 def _speech(seconds: int) -> npt.NDArray[np.int16]:
-    """Voiced syllables, four a second: a gliding pitch with harmonics shaped by two formants."""
+    """Speech-like mono samples: four syllables a second, harmonics shaped by two formants."""
     time = np.arange(seconds * SAMPLE_RATE) / SAMPLE_RATE
     pitch = 130 + 25 * np.sin(2 * np.pi * time / 2)
     phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
@@ -150,5 +151,5 @@ def _speech(seconds: int) -> npt.NDArray[np.int16]:
 
 
 if __name__ == "__main__":
-    os.nice(10)  # whoever measures on this machine goes first
+    os.nice(10)  # measurements on this machine take precedence
     make_all(Path(sys.argv[1]), cast(Codec, sys.argv[2]))

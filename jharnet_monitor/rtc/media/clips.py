@@ -1,9 +1,9 @@
-"""Clips made by the project: a moving pattern and a speech-like sound, encoded once.
+"""The clips that calls send: a moving pattern and a speech-like sound, encoded once.
 
-A call sends a clip again and again without encoding, so that eleven calls cost a quarter of a
-core and the sender's own encoder never limits what is measured. Clips are ordinary files (WebM
-for VP8 and Opus, a plain byte stream for H.264) in the user's cache (`clip_directory`), made at
-first use by `clip_maker`; without a writable cache they are made for this process alone.
+A call sends a clip in a loop without encoding it again, so that eleven calls take a quarter of a
+core and the encoder never limits a measurement. Clips are files (WebM for VP8 and Opus, an Annex B
+byte stream for H.264) in the user's cache (`clip_directory`). `clip_maker` makes them at first use;
+without a writable cache they are made for this process only.
 """
 
 from __future__ import annotations
@@ -28,71 +28,74 @@ from jharnet_monitor.profiles import (
     RUNGS,
     Rung,
 )
-from jharnet_monitor.rtc.codecs import DEFAULT, Codec
+from jharnet_monitor.rtc.codecs import DEFAULT_CODEC, Codec
 
 _log = logging.getLogger(__name__)
 
 LOOP_SECONDS = 4
 LOOP_FRAMES = LOOP_SECONDS * FRAMES_PER_SECOND
-EDITION = 3
-"""Part of the file name: raise it when the pattern or the encoding changes."""
-AUDIO_CLIP = f"speech-{AUDIO_BITS_PER_SECOND // 1000}k-{EDITION}.webm"
-_MAKING_SECONDS = 300.0
+CLIP_VERSION = 3
+"""Part of the file names: increase it when the pattern or the encoding changes."""
+AUDIO_CLIP = f"speech-{AUDIO_BITS_PER_SECOND // 1000}k-{CLIP_VERSION}.webm"
+_ENCODING_TIMEOUT_SECONDS = 300.0
 
 
 class ClipsMissing(RuntimeError):
-    """The clips could not be made; the text says why."""
+    """The clips could not be made; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """An encoded loop: one entry a frame, `keyframes` are the entries that stand alone."""
+    """An encoded loop: the frames, and the indices of those that are keyframes."""
 
     frames: tuple[bytes, ...]
     keyframes: tuple[int, ...]
 
     def next_keyframe(self, index: int) -> int:
-        """The first keyframe at or after `index`, around the end of the loop."""
-        for key in self.keyframes:
-            if key >= index:
-                return key
+        """The index of the first keyframe at or after `index`, continuing at the loop's start."""
+        for keyframe in self.keyframes:
+            if keyframe >= index:
+                return keyframe
         return self.keyframes[0]
 
 
 _clips: dict[str, Clip] = {}
-_loading = threading.Lock()
+_load_lock = threading.Lock()
 
 
-def video_name(step: Rung, codec: Codec = DEFAULT) -> str:
+def video_name(rung: Rung, codec: Codec = DEFAULT_CODEC) -> str:
     """The file name of a rung's clip."""
-    kind = "webm" if codec == "vp8" else codec
-    return f"{step.height}p-{step.video // 1000}k-{EDITION}.{kind}"
+    suffix = "webm" if codec == "vp8" else codec
+    return f"{rung.height}p-{rung.video // 1000}k-{CLIP_VERSION}.{suffix}"
 
 
 def clip_names(codec: Codec) -> list[str]:
-    """The files of all clips that a call with this codec may send."""
-    return [*(video_name(step, codec) for step in RUNGS if step.video), AUDIO_CLIP]
+    """The file names of all clips that a call with this codec may send."""
+    return [*(video_name(rung, codec) for rung in RUNGS if rung.video), AUDIO_CLIP]
 
 
-def video_clip(step: Rung, codec: Codec = DEFAULT) -> Clip:
-    """The clip of a rung. Blocks for seconds the first time, so `prepare` off the loop."""
-    name = video_name(step, codec)
+def video_clip(rung: Rung, codec: Codec = DEFAULT_CODEC) -> Clip:
+    """The clip of a rung. Blocks for seconds the first time unless `prepare_clips` was called."""
+    name = video_name(rung, codec)
     if name not in _clips:
-        prepare(codec)
+        prepare_clips(codec)
     return _clips[name]
 
 
 def audio_clip() -> Clip:
-    """The Opus clip: 20 ms a frame."""
+    """The Opus clip, with frames of 20 ms. Blocks like `video_clip`."""
     if AUDIO_CLIP not in _clips:
-        prepare()
+        prepare_clips()
     return _clips[AUDIO_CLIP]
 
 
-def prepare(codec: Codec = DEFAULT) -> None:
-    """Have every clip of a codec at hand; makes them the first time. Raises `ClipsMissing`."""
+def prepare_clips(codec: Codec = DEFAULT_CODEC) -> None:
+    """Load all clips of a codec into memory, making them first if necessary.
+
+    Blocks for some seconds when clips are made. Raises `ClipsMissing`.
+    """
     names = clip_names(codec)
-    with _loading:
+    with _load_lock:
         if all(name in _clips for name in names):
             return
         directory = clip_directory()
@@ -100,78 +103,82 @@ def prepare(codec: Codec = DEFAULT) -> None:
             try:
                 _clips.update(_load(directory, codec))
             except OSError as error:
-                _log.info("no clip cache in %s (%s)", directory, error)
+                _log.info("cannot cache clips in %s: %s", directory, error)
         if not all(name in _clips for name in names):
             with tempfile.TemporaryDirectory(prefix="jharnet-clips-") as scratch:
                 _clips.update(_load(Path(scratch), codec))
 
 
-def prepare_ahead(*codecs: Codec) -> None:
-    """Prepare in the background, so that the first call need not wait; trouble is logged."""
+def prepare_clips_in_background(*codecs: Codec) -> None:
+    """Start `prepare_clips` in a thread, so that the first call need not wait; logs a failure."""
 
-    def work() -> None:
+    def prepare_all() -> None:
         try:
             for codec in codecs:
-                prepare(codec)
+                prepare_clips(codec)
         except ClipsMissing as error:
             _log.error("conference tests will not be possible: %s", error)
 
-    # Not the loop's own executor: ending would wait for it.
-    threading.Thread(target=work, name="clips", daemon=True).start()
+    # A daemon thread, because a clean exit would wait for the event loop's executor.
+    threading.Thread(target=prepare_all, name="clips", daemon=True).start()
 
 
 def clip_directory() -> Path | None:
-    """Where clips are kept: `$JHARNET_MONITOR_CACHE`, else the user's XDG cache; None: nowhere."""
-    named = os.environ.get("JHARNET_MONITOR_CACHE")
-    if named:
-        return Path(named)
+    """The cache directory: `$JHARNET_MONITOR_CACHE`, else in the user's XDG cache; None if none."""
+    configured = os.environ.get("JHARNET_MONITOR_CACHE")
+    if configured:
+        return Path(configured)
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(base) if base else Path.home() / ".cache") / "jharnet-monitor"
-    except RuntimeError:  # no home directory, as under a hardened service
+    except RuntimeError:  # no home directory, as in a hardened systemd service
         return None
 
 
 def _load(directory: Path, codec: Codec) -> dict[str, Clip]:
-    """Read all clips; what is missing is made while every other process waits for it."""
+    """Read all clips of a codec, and make those that are missing.
+
+    A file lock keeps other processes from making the same clips. Raises `ClipsMissing`, and
+    `OSError` if the directory cannot be used.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     names = clip_names(codec)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = {name: clip for name in names if (clip := _read(directory / name))}
-        if len(found) < len(names):
-            _make(directory, codec)
-            found = {name: clip for name in names if (clip := _read(directory / name))}
-    missing = set(names) - set(found)
+        clips = {name: clip for name in names if (clip := _read(directory / name))}
+        if len(clips) < len(names):
+            _run_clip_maker(directory, codec)
+            clips = {name: clip for name in names if (clip := _read(directory / name))}
+    missing = set(names) - set(clips)
     if missing:
-        raise ClipsMissing(f"{directory} has no {', '.join(sorted(missing))}")
-    return found
+        raise ClipsMissing(f"{directory} lacks {', '.join(sorted(missing))} after encoding")
+    return clips
 
 
-def _make(directory: Path, codec: Codec) -> None:
-    """Encode what is missing, in a program of its own that tells the name of each clip made."""
-    begun = time.monotonic()
+def _run_clip_maker(directory: Path, codec: Codec) -> None:
+    """Encode the missing clips in a subprocess, which prints the name of each clip it made."""
+    started_at = time.monotonic()
     _log.info("making the %s clips in %s, which takes some seconds", codec, directory)
     argv = [sys.executable, "-m", "jharnet_monitor.rtc.media.clip_maker", str(directory), codec]
-    told = ""
+    last_line = ""
     with subprocess.Popen(  # noqa: S603 - our own module
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as maker:
-        guard = threading.Timer(_MAKING_SECONDS, maker.kill)
-        guard.start()
+        timeout = threading.Timer(_ENCODING_TIMEOUT_SECONDS, maker.kill)
+        timeout.start()
         for line in maker.stdout or ():
-            told = line.strip()
-            _log.info("clip %s", told)
-        guard.cancel()
+            last_line = line.strip()
+            _log.info("clip maker: %s", last_line)
+        timeout.cancel()
     if maker.returncode:
-        late = time.monotonic() - begun >= _MAKING_SECONDS
-        why = f"took more than {_MAKING_SECONDS:g} s" if late else f"failed: {told}"
-        raise ClipsMissing(f"encoding {why}")
-    _log.info("the %s clips are made, in %.0f s", codec, time.monotonic() - begun)
+        if time.monotonic() - started_at >= _ENCODING_TIMEOUT_SECONDS:
+            raise ClipsMissing(f"encoding took more than {_ENCODING_TIMEOUT_SECONDS:g} s")
+        raise ClipsMissing(f"encoding failed: {last_line}")
+    _log.info("made the %s clips in %.0f s", codec, time.monotonic() - started_at)
 
 
 def _read(path: Path) -> Clip | None:
-    """The frames of a file; None where there is none, and a damaged one is taken away."""
+    """Read a clip; returns None if it is missing or damaged. A damaged file is deleted."""
     if not path.exists():
         return None
     frames: list[bytes] = []
@@ -185,11 +192,13 @@ def _read(path: Path) -> Clip | None:
                         keyframes.append(len(frames))
                     frames.append(bytes(packet))
     except av.FFmpegError as error:
-        _log.warning("the clip %s is damaged (%s) and is made anew", path, error)
+        _log.warning("deleting the damaged clip %s (%s); it will be made again", path, error)
         path.unlink()
         return None
     if not rate * LOOP_SECONDS <= len(frames) <= rate * LOOP_SECONDS + 2 or keyframes[:1] != [0]:
-        _log.warning("the clip %s is not whole (%d frames) and is made anew", path, len(frames))
+        _log.warning(
+            "deleting the incomplete clip %s (%d frames); it will be made again", path, len(frames)
+        )
         path.unlink()
         return None
     return Clip(tuple(frames), tuple(keyframes))

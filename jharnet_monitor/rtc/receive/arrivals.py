@@ -1,94 +1,111 @@
-"""Every packet of one stream as it came in, before any jitter buffer."""
+"""A log of all packets of one media stream as they arrived, before any jitter buffer."""
 
 from __future__ import annotations
 
 from array import array
 
-from jharnet_monitor.rtc.rtp import Header, unwrap
+from jharnet_monitor.rtc.rtp import RtpHeader, unwrap
 
 LINE_OVERHEAD = 28 + 16
-"""Bytes around a plain RTP packet on the line: IPv4, UDP, SRTP tag."""
-MOST_PACKETS = 1_000_000
-"""Of one stream of a call that are counted: an hour and more of 720p."""
-_BEFORE = 512
-"""Packets that may have been sent before the first that arrived."""
-STARTS, ENDS, KEY, REPEATED = 1, 2, 4, 8
+"""Bytes on the line around a plain RTP packet: IPv4 and UDP headers, SRTP tag."""
+MAX_PACKETS = 1_000_000
+"""Packets of one stream that are counted: more than an hour of 720p."""
+_MAX_BEFORE_FIRST = 512
+"""Sequence numbers before the first arrival that still count, for packets that were reordered."""
+FRAME_START, FRAME_END, KEYFRAME, RETRANSMITTED = 1, 2, 4, 8
+"""Bits of a packet's `flags`."""
 
 
 class Arrivals:
-    """Parallel columns, one entry a packet, in order of arrival."""
+    """Parallel columns with one entry per packet, in order of arrival."""
 
     def __init__(self, clock_rate: int) -> None:
+        """`clock_rate` is the stream's RTP clock in Hz."""
         self.clock_rate = clock_rate
         self.sequence = array("q")
-        """Unwrapped; of a repeat, that of the packet repeated."""
+        """Unwrapped sequence number; of a retransmission, that of the original packet."""
         self.timestamp = array("q")
-        """RTP time stamp in clock ticks, unwrapped."""
+        """Unwrapped RTP timestamp in clock ticks."""
         self.at = array("d")
-        """Monotonic seconds."""
+        """Arrival in monotonic seconds."""
         self.size = array("H")
         """Bytes on the line."""
         self.flags = array("B")
         self.heights: dict[int, int] = {}
-        """Picture height by the keyframe's time stamp."""
+        """Picture height in lines, by the unwrapped timestamp of the keyframe."""
         self.first: int | None = None
+        """Sequence number of the first packet that arrived."""
         self.highest = 0
-        self.first_pass = 0
+        """Highest unwrapped sequence number that arrived."""
+        self.first_transmissions = 0
+        """Packets that arrived without a retransmission."""
         self.line_bytes = 0
-        """Of everything that arrived, doubles too."""
-        self.newest_at = 0.0
-        """When the packet with the highest number arrived."""
+        """Bytes on the line of all arrivals, duplicates included."""
+        self.highest_at = 0.0
+        """When the packet with the highest sequence number arrived, in monotonic seconds."""
         self.jitter = 0.0
-        """RFC 3550, 6.4.1, in clock ticks."""
-        self._transit: float | None = None
-        self._seen = bytearray()
-        """One byte a packet: whether it arrived."""
+        """Interarrival jitter (RFC 3550, 6.4.1) in clock ticks."""
+        self._previous_transit: float | None = None
+        self._received = bytearray()
+        """One byte per sequence number: 1 if it has arrived."""
 
-    def add(self, header: Header, size: int, at: float, flags: int, original: int | None) -> bool:
-        """Note one packet; `original` is the number that a repeat repeats. False: known already."""
+    def add(
+        self, header: RtpHeader, size: int, at: float, flags: int, original: int | None
+    ) -> bool:
+        """Add one packet that arrived at `at`; returns False for a duplicate, which is not logged.
+
+        `original` is the sequence number that a retransmission repeats, None for a first
+        transmission; `size` is in bytes, without `LINE_OVERHEAD`.
+        """
         number = header.sequence if original is None else original
         self.line_bytes += size + LINE_OVERHEAD
         if self.first is None:
             self.first = self.highest = number
         sequence = unwrap(number, self.highest)
-        if len(self.at) >= MOST_PACKETS or not self._is_new(sequence - self.first + _BEFORE):
+        position = sequence - self.first + _MAX_BEFORE_FIRST
+        if len(self.at) >= MAX_PACKETS or not self._mark_received(position):
             return False
         if sequence >= self.highest:
-            self.highest, self.newest_at = sequence, at
-        stamp = header.timestamp
+            self.highest, self.highest_at = sequence, at
+        timestamp = header.timestamp
         if self.timestamp:
-            stamp = unwrap(stamp, self.timestamp[-1], 32)
+            timestamp = unwrap(timestamp, self.timestamp[-1], 32)
         self.sequence.append(sequence)
-        self.timestamp.append(stamp)
+        self.timestamp.append(timestamp)
         self.at.append(at)
         self.size.append(min(size + LINE_OVERHEAD, 65535))
-        self.flags.append(flags | (REPEATED if original is not None else 0))
+        self.flags.append(flags | (RETRANSMITTED if original is not None else 0))
         if original is None:
-            self.first_pass += 1
-            self._note_jitter(stamp, at)
+            self.first_transmissions += 1
+            self._update_jitter(timestamp, at)
         return True
 
-    def _is_new(self, place: int) -> bool:
-        if not 0 <= place < MOST_PACKETS:
+    def _mark_received(self, position: int) -> bool:
+        """Mark a sequence number; returns False if it is out of range or was marked before."""
+        if not 0 <= position < MAX_PACKETS:
             return False
-        if place >= len(self._seen):
-            self._seen.extend(bytes(place + 1 - len(self._seen)))
-        known, self._seen[place] = self._seen[place], 1
+        if position >= len(self._received):
+            self._received.extend(bytes(position + 1 - len(self._received)))
+        known, self._received[position] = self._received[position], 1
         return not known
 
-    def _note_jitter(self, stamp: int, at: float) -> None:
-        transit = at * self.clock_rate - stamp
-        if self._transit is not None:
-            self.jitter += (abs(transit - self._transit) - self.jitter) / 16
-        self._transit = transit
+    def _update_jitter(self, timestamp: int, at: float) -> None:
+        transit = at * self.clock_rate - timestamp
+        if self._previous_transit is not None:
+            self.jitter += (abs(transit - self._previous_transit) - self.jitter) / 16
+        self._previous_transit = transit
 
     @property
     def expected(self) -> int:
-        """Packets from the first to the highest that arrived."""
+        """Packets from the first to the highest that arrived (RFC 3550, A.3)."""
         return 0 if self.first is None else self.highest - self.first + 1
 
-    def slots(self, first: int, packets: int) -> dict[int, int]:
-        """Column entry by packet number, counted from the sender's first packet `first`."""
+    def rows_by_packet(self, first: int, packets: int) -> dict[int, int]:
+        """Map packet numbers, 0 to `packets` - 1, to their entries in the columns.
+
+        `first` is the sequence number of the sender's first packet, which has number 0. Packets
+        that never arrived are absent.
+        """
         if self.first is None:
             return {}
         base = unwrap(first, self.first)

@@ -1,7 +1,7 @@
-"""One end's receiving half: notes every arrival before any jitter buffer, and decodes nothing.
+"""The receiving half of one end: logs every arrival before any jitter buffer, decodes nothing.
 
-It asks again for what is missing (NACK), for a keyframe where that does not help (PLI), and
-reports to the sender every 250 ms, so that the sender knows in time that it chokes the link.
+It requests missing packets (NACK), requests a keyframe if that does not help (PLI), and sends
+receiver reports every 100 to 250 ms so that the sender soon learns that it overloads the link.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 
 from aiortc.rtp import (
@@ -20,216 +21,241 @@ from aiortc.rtp import (
     RtcpRtpfbPacket,
 )
 
-from jharnet_monitor.rtc.codecs import DEFAULT, PARSERS
-from jharnet_monitor.rtc.receive.arrivals import ENDS, KEY, STARTS, Arrivals
-from jharnet_monitor.rtc.receive.receiver_report import Account
-from jharnet_monitor.rtc.rtp import Header, original_sequence, parse_header
+from jharnet_monitor.rtc.codecs import DEFAULT_CODEC, PARSERS
+from jharnet_monitor.rtc.receive.arrivals import FRAME_END, FRAME_START, KEYFRAME, Arrivals
+from jharnet_monitor.rtc.receive.receiver_report import ReceiverReportApp
+from jharnet_monitor.rtc.rtp import RtpHeader, original_sequence, parse_header
 from jharnet_monitor.rtc.sdp import Stream, Streams
 
 REPORT_INTERVAL = 0.25
-PROBING_INTERVAL = 0.1
-"""Seconds between reports while the sender tries what the link bears: a full link drops them."""
-_PROBING = 3.0
-_LOSS_THAT_ALARMS = 0.06
+"""Seconds between receiver reports."""
+FAST_REPORT_INTERVAL = 0.1
+"""Seconds between reports while the sender searches for its rung; a full link drops some."""
+_FAST_REPORT_SECONDS = 3.0
+"""Reports are fast for this long after the first video packet ..."""
+_FAST_REPORT_LOSS = 0.06
+"""... and while more than this share of the packets is lost."""
 NACK_INTERVAL = 0.02
-_NACK_TRIES = 10
-_NACK_AGE = 2.0
-"""Seconds after which a packet is no longer asked for."""
-_NACK_MOST = 200
-"""Packets that one request names, so that it fits a datagram however they lie."""
-_MOST_MISSING = 1000
-"""Packets that are asked for at a time: seconds of 720p; what is older is given up."""
+"""Seconds between checks for missing packets."""
+_MAX_NACKS = 10
+"""Requests for one packet."""
+_MAX_NACK_AGE = 2.0
+"""Seconds after which a missing packet is no longer requested."""
+_MAX_PACKETS_PER_NACK = 200
+"""So that a request fits a datagram, however the sequence numbers are spread."""
+_MAX_MISSING = 1000
+"""Missing packets that are tracked: seconds of 720p. Older ones are given up."""
 _MAX_GAP = 3000
-"""Sequence numbers; a larger jump is a new stream, not loss."""
+"""A larger jump in sequence numbers is a restarted stream, not loss."""
 
 Send = Callable[[bytes], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class _MissingPacket:
+    """A packet to be requested; times in monotonic seconds."""
+
+    missing_since: float
+    nacks: int = 0
+    last_nack_at: float = 0.0
+
+
 class Receiver:
-    """Takes the packets of the peer's two streams."""
+    """Receives the peer's audio and video stream."""
 
     def __init__(self, round_trip: Callable[[], float]) -> None:
+        """`round_trip` returns the current round-trip time in seconds."""
         self.audio, self.video = Arrivals(48_000), Arrivals(90_000)
         self.last_at: float | None = None
-        self.urgent = False
-        """A packet was found missing just now, or the first picture came: `attend` at once."""
-        self.quiet = False
-        """The call is over: report no more."""
-        self._begun = time.monotonic()
+        """When the latest media packet arrived, in monotonic seconds."""
+        self.needs_feedback = False
+        """A packet is newly missing, or the first video packet arrived: call `send_feedback`."""
+        self.reports_stopped = False
+        """The call is over: send no more reports."""
+        self._started_at = time.monotonic()
         self._round_trip = round_trip
-        self._streams: Streams | None = None
-        self._own: Streams | None = None
-        self._parse = PARSERS[DEFAULT]
-        self._missing: dict[int, tuple[int, float, float]] = {}
+        self._remote: Streams | None = None
+        self._local: Streams | None = None
+        self._parse_payload = PARSERS[DEFAULT_CODEC]
+        self._missing: dict[int, _MissingPacket] = {}
         self._sender_reports: dict[int, tuple[int, float]] = {}
-        self._last_counts: dict[int, tuple[int, int]] = {}
+        """By SSRC: the middle 32 bits of the NTP timestamp, and when the report arrived."""
+        self._previous_counts: dict[int, tuple[int, int]] = {}
+        """By SSRC: packets expected and received at the previous report."""
         self._longest_gap = 0.0
         self._fraction_lost = 0.0
-        self._last_pli = 0.0
+        self._last_pli_at = 0.0
 
-    def start(self, theirs: Streams, own: Streams) -> None:
-        """Learn the peer's stream numbers, and ours, under which we report."""
-        self._streams, self._own = theirs, own
-        self._parse = PARSERS[theirs.codec]
+    def start(self, remote: Streams, local: Streams) -> None:
+        """Set the peer's streams, and our own, whose SSRC identifies our reports."""
+        self._remote, self._local = remote, local
+        self._parse_payload = PARSERS[remote.codec]
 
     @property
     def first_at(self) -> float | None:
-        """Monotonic seconds of the first media packet; None before it."""
+        """When the first media packet arrived, in monotonic seconds; None before it."""
         starts = [log.at[0] for log in (self.audio, self.video) if log.at]
         return min(starts) if starts else None
 
-    def received(self, data: bytes, at: float) -> None:
-        """Note one RTP packet; one of no stream that the peer described counts for nothing."""
+    def rtp_received(self, data: bytes, at: float) -> None:
+        """Log one RTP packet; a packet of a stream that the peer did not describe is ignored."""
         header = parse_header(data)
-        if header is None or self._streams is None:
+        if header is None or self._remote is None:
             return
-        streams = self._streams
-        if header.ssrc == streams.audio.ssrc:
-            if header.payload_type == streams.audio.payload_type:
-                self.audio.add(header, len(data), at, STARTS | ENDS, None)
+        remote = self._remote
+        if header.ssrc == remote.audio.ssrc:
+            if header.payload_type == remote.audio.payload_type:
+                self.audio.add(header, len(data), at, FRAME_START | FRAME_END, None)
                 self._note_arrival(at)
-        elif header.ssrc == streams.video.ssrc:
-            if header.payload_type == streams.video.payload_type:
-                self._video(data, header, at, header.payload, None)
+        elif header.ssrc == remote.video.ssrc:
+            if header.payload_type == remote.video.payload_type:
+                self._add_video(data, header, at, header.payload_offset, None)
                 self._note_arrival(at)
-        elif header.ssrc == streams.video.rtx_ssrc:
+        elif header.ssrc == remote.video.rtx_ssrc:
             original = original_sequence(data, header)
             if original is not None:
-                self._video(data, header, at, header.payload + 2, original)
+                self._add_video(data, header, at, header.payload_offset + 2, original)
 
     def _note_arrival(self, at: float) -> None:
         if self.last_at is not None:
             self._longest_gap = max(self._longest_gap, at - self.last_at)
         self.last_at = at
 
-    def _video(
-        self, data: bytes, header: Header, at: float, payload: int, original: int | None
+    def _add_video(
+        self, data: bytes, header: RtpHeader, at: float, offset: int, original: int | None
     ) -> None:
-        frame = self._parse(data, payload)
-        flags = STARTS * frame.starts_frame | ENDS * header.marker | KEY * frame.is_key
-        before = self.video.highest if self.video.at else None
+        """Log a video packet whose codec payload starts at `offset`, and note a gap before it."""
+        info = self._parse_payload(data, offset)
+        flags = FRAME_START * info.starts_frame | FRAME_END * header.marker | KEYFRAME * info.is_key
+        previous = self.video.highest if self.video.at else None
         if not self.video.add(header, len(data), at, flags, original):
             return
-        if frame.height:
-            self.video.heights[self.video.timestamp[-1]] = frame.height
+        if info.height:
+            self.video.heights[self.video.timestamp[-1]] = info.height
         sequence = self.video.sequence[-1]
         self._missing.pop(sequence, None)
-        self.urgent = self.urgent or before is None
-        if before is not None and before + 1 < sequence <= before + _MAX_GAP:
-            for lost in range(before + 1, sequence):
-                self._missing[lost] = (0, 0.0, at)
-                self.urgent = True
-            while len(self._missing) > _MOST_MISSING:
+        self.needs_feedback = self.needs_feedback or previous is None
+        if previous is not None and previous + 1 < sequence <= previous + _MAX_GAP:
+            for lost in range(previous + 1, sequence):
+                self._missing[lost] = _MissingPacket(at)
+                self.needs_feedback = True
+            while len(self._missing) > _MAX_MISSING:
                 del self._missing[next(iter(self._missing))]
 
-    def sender_report(self, ssrc: int, ntp_timestamp: int, at: float) -> None:
-        """Remember a sender report, to say in ours how long ago it came (LSR, DLSR)."""
+    def sender_report_received(self, ssrc: int, ntp_timestamp: int, at: float) -> None:
+        """Note a sender report, for the LSR and DLSR fields of our reports (RFC 3550, 6.4.1)."""
         self._sender_reports[ssrc] = ((ntp_timestamp >> 16) & 0xFFFFFFFF, at)
 
     async def run(self, send: Send) -> None:
-        """Report and ask again until cancelled."""
+        """Send reports and requests until cancelled or disconnected."""
         report_at = time.monotonic() + REPORT_INTERVAL
         while True:
             await asyncio.sleep(NACK_INTERVAL)
             now = time.monotonic()
             try:
-                await self._ask_again(now, send)
-                if now >= report_at and not self.quiet:
-                    report_at = now + self._interval(now)
-                    await self._report(now, send)
+                await self._send_nacks(now, send)
+                if now >= report_at and not self.reports_stopped:
+                    report_at = now + self._report_interval(now)
+                    await self._send_report(now, send)
             except ConnectionError:
                 return
 
-    def _interval(self, now: float) -> float:
-        """Seconds to the next report: sooner at the start, and while much is lost."""
-        starting = not self.video.at or now - self.video.at[0] < _PROBING
-        alarming = self._fraction_lost > _LOSS_THAT_ALARMS
-        return PROBING_INTERVAL if starting or alarming else REPORT_INTERVAL
+    def _report_interval(self, now: float) -> float:
+        """Seconds until the next report."""
+        is_starting = not self.video.at or now - self.video.at[0] < _FAST_REPORT_SECONDS
+        is_lossy = self._fraction_lost > _FAST_REPORT_LOSS
+        return FAST_REPORT_INTERVAL if is_starting or is_lossy else REPORT_INTERVAL
 
-    async def attend(self, now: float, send: Send) -> None:
-        """Do what cannot wait for the next round of `run`.
+    async def send_feedback(self, now: float, send: Send) -> None:
+        """Send what cannot wait for the next iteration of `run`.
 
-        The first video packet is reported at once: it met an empty queue, and later delays are
-        held against its own.
+        The first video packet is reported at once: it met an empty queue, and its transit is the
+        reference for later delays.
         """
-        self.urgent = False
+        self.needs_feedback = False
         if len(self.video.at) == 1:
-            await self._report(now, send)
-        await self._ask_again(now, send)
+            await self._send_report(now, send)
+        await self._send_nacks(now, send)
 
-    async def _ask_again(self, now: float, send: Send) -> None:
-        """Ask for what is missing: at once, then every round trip, ten times or two seconds."""
-        if not self._missing or self._streams is None or self._own is None:
+    async def _send_nacks(self, now: float, send: Send) -> None:
+        """Request missing packets, each once per round trip, and a keyframe if that fails."""
+        if not self._missing or self._remote is None or self._local is None:
             return
-        wait = max(self._round_trip(), NACK_INTERVAL)
+        interval = max(self._round_trip(), NACK_INTERVAL)
         due = []
-        for sequence, (tries, last, since) in list(self._missing.items()):
-            if tries >= _NACK_TRIES or now - since > _NACK_AGE:
+        for sequence, packet in list(self._missing.items()):
+            if packet.nacks >= _MAX_NACKS or now - packet.missing_since > _MAX_NACK_AGE:
                 del self._missing[sequence]
-            elif now - last >= wait:
+            elif now - packet.last_nack_at >= interval:
                 due.append(sequence)
-                self._missing[sequence] = (tries + 1, now, since)
-        own, theirs = self._own.video.ssrc, self._streams.video.ssrc
-        for lost in _by_packet(due):
-            packet = RtcpRtpfbPacket(RTCP_RTPFB_NACK, own, theirs)
-            packet.lost = lost
-            await send(bytes(packet))
-        oldest = min((since for _, _, since in self._missing.values()), default=now)
-        if now - oldest > 0.2 + 2 * wait and now - self._last_pli > max(0.3, wait):
-            self._last_pli = now
-            await send(bytes(RtcpPsfbPacket(RTCP_PSFB_PLI, own, theirs)))
+                self._missing[sequence] = _MissingPacket(
+                    packet.missing_since, packet.nacks + 1, now
+                )
+        local_ssrc, remote_ssrc = self._local.video.ssrc, self._remote.video.ssrc
+        for lost in _nack_batches(due):
+            nack = RtcpRtpfbPacket(RTCP_RTPFB_NACK, local_ssrc, remote_ssrc)
+            nack.lost = lost
+            await send(bytes(nack))
+        oldest = min((packet.missing_since for packet in self._missing.values()), default=now)
+        if now - oldest > 0.2 + 2 * interval and now - self._last_pli_at > max(0.3, interval):
+            self._last_pli_at = now
+            await send(bytes(RtcpPsfbPacket(RTCP_PSFB_PLI, local_ssrc, remote_ssrc)))
 
-    async def _report(self, now: float, send: Send) -> None:
-        if self._streams is None or self._own is None:
+    async def _send_report(self, now: float, send: Send) -> None:
+        if self._remote is None or self._local is None:
             return
         blocks = [
-            self._block(log, stream, now)
+            self._report_block(log, stream, now)
             for log, stream in (
-                (self.audio, self._streams.audio),
-                (self.video, self._streams.video),
+                (self.audio, self._remote.audio),
+                (self.video, self._remote.video),
             )
             if log.first is not None
         ]
         if blocks:
-            account = Account(
-                written=now - self._begun,
+            app = ReceiverReportApp(
+                written_at=now - self._started_at,
                 line_bytes=self.audio.line_bytes + self.video.line_bytes,
-                newest_audio=self.audio.newest_at - self._begun,
-                newest_video=self.video.newest_at - self._begun,
+                newest_audio_at=self.audio.highest_at - self._started_at,
+                newest_video_at=self.video.highest_at - self._started_at,
                 longest_gap=max(self._longest_gap, now - (self.last_at or now)),
             )
             self._longest_gap = 0.0
-            report = RtcpRrPacket(ssrc=self._own.video.ssrc, reports=blocks)
-            await send(bytes(report) + account.pack())
+            report = RtcpRrPacket(ssrc=self._local.video.ssrc, reports=blocks)
+            await send(bytes(report) + app.pack())
 
-    def _block(self, log: Arrivals, stream: Stream, now: float) -> RtcpReceiverInfo:
-        expected, received = log.expected, log.first_pass
-        expected_before, received_before = self._last_counts.get(stream.ssrc, (0, 0))
-        self._last_counts[stream.ssrc] = (expected, received)
-        interval = expected - expected_before
-        lost = max(0, interval - (received - received_before))
-        self._fraction_lost = lost / interval if interval > 0 else 0.0
-        lsr, arrived = self._sender_reports.get(stream.ssrc, (0, now))
+    def _report_block(self, log: Arrivals, stream: Stream, now: float) -> RtcpReceiverInfo:
+        """A report block (RFC 3550, 6.4.1); its loss counts first transmissions only."""
+        expected, received = log.expected, log.first_transmissions
+        previous_expected, previous_received = self._previous_counts.get(stream.ssrc, (0, 0))
+        self._previous_counts[stream.ssrc] = (expected, received)
+        expected_interval = expected - previous_expected
+        lost_interval = max(0, expected_interval - (received - previous_received))
+        self._fraction_lost = lost_interval / expected_interval if expected_interval > 0 else 0.0
+        lsr, arrived_at = self._sender_reports.get(stream.ssrc, (0, now))
         return RtcpReceiverInfo(
             ssrc=stream.ssrc,
-            fraction_lost=min(255, (lost << 8) // interval) if interval > 0 else 0,
+            fraction_lost=(
+                min(255, (lost_interval << 8) // expected_interval) if expected_interval > 0 else 0
+            ),
             packets_lost=max(-(1 << 23), min(expected - received, (1 << 23) - 1)),
             highest_sequence=log.highest & 0xFFFFFFFF,
             jitter=int(log.jitter) & 0xFFFFFFFF,
             lsr=lsr,
-            dlsr=min(int((now - arrived) * 65536), 0xFFFFFFFF),
+            dlsr=min(int((now - arrived_at) * 65536), 0xFFFFFFFF),
         )
 
 
-def _by_packet(lost: list[int]) -> Iterator[list[int]]:
-    """What a NACK each can ask for (RFC 4585, 6.2.1), from numbers that were counted on past 2^16.
+def _nack_batches(lost: list[int]) -> Iterator[list[int]]:
+    """Split unwrapped sequence numbers into lists of 16-bit numbers, one list per NACK.
 
-    A list that runs over the end of the 16 bits is cut there: aiortc masks by differences.
+    A list ends where the numbers wrap, because aiortc computes the bit masks (RFC 4585, 6.2.1)
+    from plain differences.
 
-    >>> list(_by_packet([65536, 65535, 65537]))
+    >>> list(_nack_batches([65536, 65535, 65537]))
     [[65535], [0, 1]]
     """
     for _, cycle in groupby(sorted(lost), lambda number: number >> 16):
         numbers = [number & 0xFFFF for number in cycle]
-        for start in range(0, len(numbers), _NACK_MOST):
-            yield numbers[start : start + _NACK_MOST]
+        for start in range(0, len(numbers), _MAX_PACKETS_PER_NACK):
+            yield numbers[start : start + _MAX_PACKETS_PER_NACK]

@@ -1,9 +1,9 @@
-"""The receiver's own report, beside the standard one: how much came, and when, by its clock.
+"""An RTCP packet that supplements the receiver report with byte counts and arrival times.
 
-A receiver report (RFC 3550, 6.4.2) says how many packets are lost, but not when it was written
-nor when the newest packet came; on a full way back those moments cannot be guessed. This one
-travels in the same datagram as an application-defined packet (RFC 3550, 6.7), which other
-clients ignore.
+A receiver report (RFC 3550, 6.4.2) counts lost packets but does not say when it was written nor
+when the newest packet arrived. If the return path is congested, those times cannot be derived from
+its arrival. They travel in the same datagram as an application-defined packet (RFC 3550, 6.7),
+which other clients ignore.
 """
 
 from __future__ import annotations
@@ -18,42 +18,47 @@ _LENGTH = _FORMAT.size // 4 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Moments in seconds since the receiver's call began; bytes on the line."""
+class ReceiverReportApp:
+    """The supplement. Times are in seconds since the receiver's call began."""
 
-    written: float
+    written_at: float
+    """When the report was written."""
     line_bytes: int
-    """Of all media packets that arrived so far, repeats and doubles included."""
-    newest_audio: float
-    newest_video: float
-    """When the packet with the highest number arrived."""
+    """Bytes on the line of all media packets so far, retransmissions and duplicates included."""
+    newest_audio_at: float
+    """When the audio packet with the highest sequence number arrived."""
+    newest_video_at: float
+    """When the video packet with the highest sequence number arrived."""
     longest_gap: float = 0.0
-    """The longest time without any packet since the account before."""
+    """The longest time without any packet since the previous report, in seconds."""
 
     def pack(self) -> bytes:
-        """As an RTCP packet; moments in milliseconds, modulo 2^32."""
-        moments = [
-            round(moment * 1000) & 0xFFFFFFFF
-            for moment in (self.written, self.newest_audio, self.newest_video, self.longest_gap)
-        ]
+        """Encode as an RTCP packet; times in milliseconds, modulo 2^32."""
+        written_at, *other_times = [
+            round(seconds * 1000) & 0xFFFFFFFF
+            for seconds in (
+                self.written_at, self.newest_audio_at, self.newest_video_at, self.longest_gap,
+            )
+        ]  # fmt: skip
         return _FORMAT.pack(
-            0x80, _PACKET_TYPE, _LENGTH, _NAME, moments[0], self.line_bytes, *moments[1:]
+            0x80, _PACKET_TYPE, _LENGTH, _NAME, written_at, self.line_bytes, *other_times
         )
 
 
-def find_account(data: bytes) -> Account | None:
-    """The account in a compound RTCP packet, if there is one.
+def find_report_app(data: bytes) -> ReceiverReportApp | None:
+    """Find and decode the supplement in a compound RTCP packet; None if there is none.
 
-    >>> find_account(Account(1.5, 3000, 1.25, 1.0).pack())
-    Account(written=1.5, line_bytes=3000, newest_audio=1.25, newest_video=1.0, longest_gap=0.0)
+    >>> report = ReceiverReportApp(1.5, 3000, 1.25, 1.0)
+    >>> find_report_app(report.pack()) == report
+    True
     """
     at = 0
     while at + 4 <= len(data):
         length = 4 + 4 * int.from_bytes(data[at + 2 : at + 4])
         if data[at + 1] == _PACKET_TYPE and length == _FORMAT.size <= len(data) - at:
-            _, _, _, name, written, line_bytes, *moments = _FORMAT.unpack_from(data, at)
+            _, _, _, name, written_at, line_bytes, *times = _FORMAT.unpack_from(data, at)
             if name == _NAME:
-                audio, video, gap = (moment / 1000 for moment in moments)
-                return Account(written / 1000, line_bytes, audio, video, gap)
+                audio_at, video_at, gap = (milliseconds / 1000 for milliseconds in times)
+                return ReceiverReportApp(written_at / 1000, line_bytes, audio_at, video_at, gap)
         at += length
     return None

@@ -1,9 +1,8 @@
-"""The rate that a browser may send, as its receiver sees the link's queue.
+"""The bit rate that a browser is allowed to send, estimated from the queue on the link.
 
-A browser that gets no advice finds out about a full link by a tenth of its packets being lost.
-Ours goes out as REMB (draft-alvestrand-rmcat-remb-03). It looks at queues that stand, as
-`ladder` does, and not at trends of milliseconds (draft-ietf-rmcat-gcc): those would take a busy
-hub for a full link.
+Without an estimate a browser notices congestion only when about a tenth of its packets is lost. The
+estimate is sent as REMB (draft-alvestrand-rmcat-remb-03). It reacts to standing queues, as `ladder`
+does, not to delay trends of milliseconds (draft-ietf-rmcat-gcc), which a busy hub would cause too.
 """
 
 from __future__ import annotations
@@ -11,63 +10,75 @@ from __future__ import annotations
 from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, pack_remb_fci
 
 from jharnet_monitor.rtc.receive.arrivals import LINE_OVERHEAD
-from jharnet_monitor.rtc.rtp import extension, parse_header, unwrap
+from jharnet_monitor.rtc.rtp import header_extension, parse_header, unwrap
 
-_LOOK = 0.25
-"""Seconds of packets of which the one that waited least tells the queue."""
-_STANDING_QUEUE = 0.1
-_SHORT_QUEUE = 0.03
-_LESS = 0.85
-_MORE = 1.02
-"""A look without a queue raises the advice by so much: 8 % a second."""
-_LEAST = 50_000
-_TICKS = 1 << 18
-"""abs-send-time counts 2^-18 s, modulo 64 s."""
+_WINDOW_SECONDS = 0.25
+"""The least delay of the packets in a window is the queue's delay."""
+_STANDING_QUEUE_SECONDS = 0.1
+_SHORT_QUEUE_SECONDS = 0.03
+_DECREASE = 0.85
+"""With a standing queue, the new rate as a share of the rate that arrived."""
+_INCREASE = 1.02
+"""Factor for each window without a queue: 8 % a second."""
+_MIN_RATE = 50_000
+"""bit/s."""
+_TICKS_PER_SECOND = 1 << 18
+"""abs-send-time counts 2^-18 s in 24 bits and wraps every 64 s."""
 
 
-class RateAdvice:
-    """Takes the packets of a peer; `most` is the highest rate in bit/s that is advised.
+class RembEstimator:
+    """Estimates the rate for one peer from its RTP packets and makes the REMB packets."""
 
-    `extension_id` is that of abs-send-time, `own_ssrc` the stream under which we report.
-    """
+    def __init__(self, abs_send_time_id: int, own_ssrc: int, max_rate: float) -> None:
+        """`max_rate` in bit/s limits the estimate; REMB is sent under `own_ssrc`.
 
-    def __init__(self, extension_id: int, own_ssrc: int, most: float) -> None:
-        self._id, self._own_ssrc, self._most = extension_id, own_ssrc, most
-        self.rate = most
-        """What is advised now, in bit/s."""
-        self._sent = 0
-        self._base = self._least = float("inf")
-        self._since: float | None = None
-        self._bytes = 0
-        self._queue_before = 0.0
-        self._not_before = 0.0
+        `abs_send_time_id` is the id of the abs-send-time header extension.
+        """
+        self._abs_send_time_id, self._own_ssrc = abs_send_time_id, own_ssrc
+        self._max_rate = max_rate
+        self.rate = max_rate
+        """The current estimate in bit/s."""
+        self._send_ticks = 0
+        self._min_transit = self._window_transit = float("inf")
+        """Least transit of the call and of the window, in seconds between unrelated clocks."""
+        self._window_started_at: float | None = None
+        self._window_bytes = 0
+        self._previous_queue = 0.0
+        self._no_decrease_before = 0.0
         self._ssrcs: set[int] = set()
 
-    def received(self, data: bytes, at: float) -> bytes | None:
-        """Take an RTP packet that came at `at` seconds; gives the RTCP packet to send, if any."""
-        if self._since is None:
-            self._since = at
-        self._bytes += len(data) + LINE_OVERHEAD
-        header, moment = parse_header(data), extension(data, self._id)
-        if header is not None and moment is not None and len(moment) == 3:
-            self._sent = unwrap(int.from_bytes(moment), self._sent, 24)
-            self._least = min(self._least, at - self._sent / _TICKS)
+    def rtp_received(self, data: bytes, at: float) -> bytes | None:
+        """Note an RTP packet that arrived at `at` (monotonic seconds).
+
+        Returns the REMB packet to send if the window is complete, else None.
+        """
+        if self._window_started_at is None:
+            self._window_started_at = at
+        self._window_bytes += len(data) + LINE_OVERHEAD
+        header, send_time = parse_header(data), header_extension(data, self._abs_send_time_id)
+        if header is not None and send_time is not None and len(send_time) == 3:
+            self._send_ticks = unwrap(int.from_bytes(send_time), self._send_ticks, 24)
+            transit = at - self._send_ticks / _TICKS_PER_SECOND
+            self._window_transit = min(self._window_transit, transit)
             if len(self._ssrcs) < 4:
                 self._ssrcs.add(header.ssrc)
-        seconds = at - self._since
-        if seconds < _LOOK or self._least == float("inf"):
+        seconds = at - self._window_started_at
+        if seconds < _WINDOW_SECONDS or self._window_transit == float("inf"):
             return None
-        self._base = min(self._base, self._least)
-        self._look(self._least - self._base, self._bytes * 8 / seconds, at)
-        self._since, self._bytes, self._least = at, 0, float("inf")
+        self._min_transit = min(self._min_transit, self._window_transit)
+        queue = self._window_transit - self._min_transit
+        self._update_rate(queue, self._window_bytes * 8 / seconds, at)
+        self._window_started_at, self._window_bytes = at, 0
+        self._window_transit = float("inf")
         fci = pack_remb_fci(int(self.rate), sorted(self._ssrcs))
         return bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=self._own_ssrc, media_ssrc=0, fci=fci))
 
-    def _look(self, queue: float, rate: float, at: float) -> None:
-        """Go down where a queue stands and does not shrink; then let it drain before the next."""
-        if queue > _STANDING_QUEUE and queue >= self._queue_before and at >= self._not_before:
-            self.rate = max(_LEAST, min(self.rate, _LESS * rate))
-            self._not_before = at + queue + 2 * _LOOK
-        elif queue < _SHORT_QUEUE:
-            self.rate = min(self._most, _MORE * self.rate)
-        self._queue_before = queue
+    def _update_rate(self, queue: float, received_rate: float, at: float) -> None:
+        """Decrease if a queue (seconds) stands and does not shrink; then let it drain first."""
+        is_standing = queue > _STANDING_QUEUE_SECONDS and queue >= self._previous_queue
+        if is_standing and at >= self._no_decrease_before:
+            self.rate = max(_MIN_RATE, min(self.rate, _DECREASE * received_rate))
+            self._no_decrease_before = at + queue + 2 * _WINDOW_SECONDS
+        elif queue < _SHORT_QUEUE_SECONDS:
+            self.rate = min(self._max_rate, _INCREASE * self.rate)
+        self._previous_queue = queue

@@ -1,8 +1,7 @@
-"""Which rung a sender may send: down at once when the link chokes, by the receiver's reports.
+"""Selects the rung that a sender may send: steps down at once when the link is overloaded. Pure.
 
-Pure: it is told what the reports say and what time it is. A receiver report (RFC 3550, 6.4.2)
-comes every 250 ms on the call itself, so that a sender knows in time; signalling over a full
-link would take tens of seconds.
+It decides from the receiver's reports (RFC 3550, 6.4.2), which arrive every 100 to 250 ms on the
+call itself. Signalling over an overloaded link would take tens of seconds.
 """
 
 from __future__ import annotations
@@ -13,90 +12,94 @@ from dataclasses import dataclass
 from jharnet_monitor.profiles import RUNGS, Rung, rungs_below
 
 _WINDOW = 0.8
-"""Seconds over which loss and delivered rate are taken."""
-_GROWN_QUEUE = 0.3
-"""Seconds of added delay which no call should cause."""
+"""Seconds over which loss and delivered rate are measured."""
+_LONG_QUEUE = 0.3
+"""Seconds of queueing delay that no call should cause."""
+_QUEUE_GROWTH = 0.05
+"""Seconds by which the queue grows within the window if the rung exceeds the link's rate."""
 _STANDING_QUEUE = 0.05
-"""Seconds that even the quickest packet waits, if there is more traffic than the link takes."""
-_STANDING = 1.2
-"""Seconds for which it must, so that no keyframe is held for it ..."""
-_LOSS_STANDING = 0.03
-"""... and meanwhile this must be lost: jitter alone holds packets up, too."""
+"""Seconds that even the fastest packet waits if there is more traffic than the link carries."""
+_STANDING_SECONDS = 1.2
+"""The queue must stand for this long, longer than one keyframe causes ..."""
+_STANDING_LOSS = 0.03
+"""... and this share must be lost meanwhile: jitter alone also delays packets."""
 _SHORT_QUEUE = 0.03
+"""Seconds of queueing delay above which loss is attributed to a full queue."""
 _LOSS_WITH_QUEUE = 0.06
-_LOSS_AGAIN = 0.15
-"""On a rung that was chosen by what the link bore, where few packets make chance losses large."""
-_LOSS_ALONE = 0.25
-_LOSSY = 0.8
-"""Seconds for which so much must be lost, without any queue, to be held for a limit of the rate."""
-_BLACKOUT = 0.3
-"""Seconds in which nothing arrived: an interruption, which says nothing of the rate."""
-_FITS = 0.92
-"""A rung is tried if it takes at most this share of what was seen to be delivered."""
-_FITS_LEAST = 0.97
-"""... or at most this, if it is the smallest picture: beneath it there is none."""
-_FITS_AGAIN = 0.8
-"""... if it is not the first overload: other traffic gave way to us, and takes its part back."""
-_LONGER = 0.08
-"""Seconds that a video packet takes longer than an audio packet, on the narrowest of links."""
-_GROWTH = 0.05
-"""Seconds by which a queue grows over the window if the rung is too much for the link."""
+"""Loss that, together with a queue, is an overload ..."""
+_LOSS_AFTER_STEP = 0.15
+"""... and after a step down, where few packets make random loss fluctuate more."""
+_LOSS_WITHOUT_QUEUE = 0.25
+"""Loss that is an overload without any queue, as a rate limiter causes ..."""
+_LOSSY_SECONDS = 0.8
+"""... if it lasts this long."""
+_INTERRUPTION = 0.3
+"""Seconds without any arrival: an interruption, which says nothing about the rate."""
+_MAX_SHARE = 0.92
+"""A rung may take this share of the delivered rate at the first overload ..."""
+_MAX_SHARE_LOWEST = 0.97
+"""... or this share for the smallest picture, below which there is only audio ..."""
+_MAX_SHARE_AGAIN = 0.8
+"""... or this share at a later overload: other traffic that backed off takes its part back."""
+_VIDEO_PACKET_SECONDS = 0.08
+"""How much longer a video packet takes than an audio packet on the narrowest link."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What one report says of the stream that is watched, counted since the call began."""
+    """One receiver report on the watched stream, counted from the start of the call."""
 
     at: float
-    """Seconds, by the receiver's clock, when it was written."""
+    """When the report was written, in seconds of the receiver's clock."""
     packets: int
     """Packets sent up to the highest that has arrived."""
     lost: int
-    """How many of them had not arrived."""
+    """How many of them have not arrived."""
     line_bytes: int
-    """What has arrived of the whole call, as IP packets, repeats included."""
+    """IP bytes of the whole call that have arrived, retransmissions included."""
     transit: float
-    """From sending to arrival of that highest packet, on two clocks: only changes tell."""
-    gap: float = 0.0
-    """The longest time in which nothing arrived at all, since the report before."""
-    beside: tuple[int, int] = (0, 0)
-    """Packets sent and lost of the other stream of the call, which shares the queue."""
+    """Seconds from sending to arrival of that highest packet. It spans two clocks, so that only
+    its changes are meaningful."""
+    longest_gap: float = 0.0
+    """The longest time in seconds in which nothing arrived, since the previous report."""
+    other_stream: tuple[int, int] = (0, 0)
+    """Packets sent and lost of the call's other stream, which shares the queue."""
 
     @property
     def all_packets(self) -> int:
-        """Of both streams."""
-        return self.packets + self.beside[0]
+        """Packets sent of both streams."""
+        return self.packets + self.other_stream[0]
 
     @property
     def all_lost(self) -> int:
-        """Of both streams."""
-        return self.lost + self.beside[1]
+        """Packets lost of both streams."""
+        return self.lost + self.other_stream[1]
 
 
 class Ladder:
-    """Watches one direction. `rung` is what is being sent."""
+    """The rung selection of one direction; `rung` is the rung to send."""
 
     def __init__(self, top: Rung) -> None:
         self.rung = top
         self.capacity: float | None = None
-        """bit/s seen to come through at the last overload; None if there was none."""
+        """bit/s that arrived at the latest overload; None if there was none."""
         self.loss_stays = False
         """A lower rate did not lower the loss: the link loses packets at any rate."""
         self._lossy_since: float | None = None
-        self._queued_from: Progress | None = None
+        self._queue_since: Progress | None = None
         self._recent: deque[Progress] = deque()
-        self._shortest = float("inf")
-        self._loss_before: float | None = None
-        self._not_before = 0
+        self._min_transit = float("inf")
+        self._previous_loss: float | None = None
+        self._first_packet_of_rung = 0
 
     def report(self, progress: Progress) -> Rung | None:
-        """Take a report in; gives the rung to change to, if it calls for a change."""
-        self._shortest = min(self._shortest, progress.transit)
-        if progress.packets < self._not_before:
+        """Process a report; returns the rung to change to, or None to stay."""
+        self._min_transit = min(self._min_transit, progress.transit)
+        if progress.packets < self._first_packet_of_rung:
             return None
-        if progress.gap > _BLACKOUT:
+        if progress.longest_gap > _INTERRUPTION:
             self._recent.clear()
-            self._lossy_since = self._queued_from = None
+            self._lossy_since = self._queue_since = None
         self._recent.append(progress)
         while progress.at - self._recent[0].at > _WINDOW and len(self._recent) > 3:
             self._recent.popleft()
@@ -106,68 +109,71 @@ class Ladder:
         if seconds < _WINDOW / 2 or packets < 8:
             return None
         loss = max(0, progress.lost - first.lost) / packets
-        if not self._overloaded(loss, progress.at):
+        if not self._is_overloaded(loss, progress.at):
             return None
-        return self._down(loss, (progress.line_bytes - first.line_bytes) * 8 / seconds)
+        return self._step_down(loss, (progress.line_bytes - first.line_bytes) * 8 / seconds)
 
-    def idle(self, transit: float) -> None:
-        """The time that a small packet took before there was any video: the queue is empty."""
-        self._shortest = min(self._shortest, transit + _LONGER)
+    def note_audio_transit(self, transit: float) -> None:
+        """Note the transit in seconds of an audio packet before any video: the queue is empty."""
+        self._min_transit = min(self._min_transit, transit + _VIDEO_PACKET_SECONDS)
 
-    def switched(self, packets: int) -> None:
-        """The new rung begins with the packet of this number."""
-        self._not_before = packets + 1
-        self._lossy_since = self._queued_from = None
+    def rung_started(self, packets: int) -> None:
+        """Judge only packets from number `packets` on, the first of the new rung."""
+        self._first_packet_of_rung = packets + 1
+        self._lossy_since = self._queue_since = None
         self._recent.clear()
 
-    def _overloaded(self, loss: float, now: float) -> bool:
-        queued = [p.transit - self._shortest for p in self._recent]
-        queue = min(queued[-3:])
-        if queue > _GROWN_QUEUE and queued[-1] > queued[0] + _GROWTH:
+    def _is_overloaded(self, loss: float, now: float) -> bool:
+        queues = [p.transit - self._min_transit for p in self._recent]
+        queue = min(queues[-3:])
+        if queue > _LONG_QUEUE and queues[-1] > queues[0] + _QUEUE_GROWTH:
             return True
-        telling = _LOSS_WITH_QUEUE if self.capacity is None else _LOSS_AGAIN
-        if loss > telling and queue > _SHORT_QUEUE and not self.loss_stays:
+        max_loss = _LOSS_WITH_QUEUE if self.capacity is None else _LOSS_AFTER_STEP
+        if loss > max_loss and queue > _SHORT_QUEUE and not self.loss_stays:
             return True
-        if self._stands(min(queued) > _STANDING_QUEUE):
+        if self._has_standing_queue(min(queues) > _STANDING_QUEUE):
             return True
-        if loss <= _LOSS_ALONE:
+        if loss <= _LOSS_WITHOUT_QUEUE:
             self._lossy_since = None
         elif self._lossy_since is None:
             self._lossy_since = now
-        lossy = self._lossy_since is not None and now - self._lossy_since >= _LOSSY
+        lossy = self._lossy_since is not None and now - self._lossy_since >= _LOSSY_SECONDS
         return lossy and not self.loss_stays
 
-    def _stands(self, queued: bool) -> bool:
-        """Whether a queue has stood for long and overflown: others send, too."""
+    def _has_standing_queue(self, queued: bool) -> bool:
+        """Whether a queue has stood for long and overflowed, as it does beside other traffic."""
         newest = self._recent[-1]
         if not queued or self.loss_stays:
-            self._queued_from = None
-        elif self._queued_from is None:
-            self._queued_from = newest
-        begun = self._queued_from
-        if begun is None or newest.at - begun.at < _STANDING:
+            self._queue_since = None
+        elif self._queue_since is None:
+            self._queue_since = newest
+        since = self._queue_since
+        if since is None or newest.at - since.at < _STANDING_SECONDS:
             return False
-        lost, packets = newest.all_lost - begun.all_lost, newest.all_packets - begun.all_packets
-        return lost > _LOSS_STANDING * packets
+        lost, packets = newest.all_lost - since.all_lost, newest.all_packets - since.all_packets
+        return lost > _STANDING_LOSS * packets
 
-    def _down(self, loss: float, delivered: float) -> Rung | None:
-        queue = min(p.transit for p in self._recent) - self._shortest
-        if self._loss_before is not None and loss > 0.7 * self._loss_before and loss > 0.05:
+    def _step_down(self, loss: float, delivered: float) -> Rung | None:
+        """Choose a lower rung for a delivered rate in bit/s; None if stepping down is useless."""
+        queue = min(p.transit for p in self._recent) - self._min_transit
+        if self._previous_loss is not None and loss > 0.7 * self._previous_loss and loss > 0.05:
             self.loss_stays = queue < _SHORT_QUEUE
             if self.loss_stays:
                 return None
-        self._loss_before = loss
+        self._previous_loss = loss
         lower = rungs_below(self.rung)[:-1]
         if not lower:
             return None
-        if self.rung is RUNGS[1] and self.rung.line_rate * _FITS_LEAST <= delivered:
-            return None  # what it lacks of the smallest picture is less than can be told
-        share = _FITS if self.capacity is None else _FITS_AGAIN
+        smallest_picture = RUNGS[1]
+        if self.rung is smallest_picture and self.rung.line_rate * _MAX_SHARE_LOWEST <= delivered:
+            return None  # the difference is within the error of the delivered rate
+        share = _MAX_SHARE if self.capacity is None else _MAX_SHARE_AGAIN
         self.capacity = delivered
         fitting = [
-            step
-            for step in lower
-            if step.line_rate <= (_FITS_LEAST if step is RUNGS[1] else share) * delivered
+            rung
+            for rung in lower
+            if rung.line_rate
+            <= (_MAX_SHARE_LOWEST if rung is smallest_picture else share) * delivered
         ]
         self.rung = fitting[-1] if fitting else lower[0]
         return self.rung

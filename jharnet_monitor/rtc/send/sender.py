@@ -1,7 +1,7 @@
-"""One end's sending half: paces what aiortc packetizes, repeats what was lost, steps down.
+"""The sending half of one end: paces what aiortc packetizes, retransmits, and steps down.
 
-Frames leave aiortc as bursts; on a short queue that alone drops 6 % of them. Video is spread at
-1.5 times its rate, as real clients do.
+aiortc sends a frame as one burst, which alone makes a short queue drop 6 % of the packets. Video
+is therefore paced at 1.5 times its rate, as browsers do.
 """
 
 from __future__ import annotations
@@ -20,56 +20,61 @@ from jharnet_monitor.profiles import (
     FRAMES_PER_SECOND,
     Rung,
 )
-from jharnet_monitor.rtc.browser import BrowserAccount
-from jharnet_monitor.rtc.codecs import DEFAULT, Codec
+from jharnet_monitor.rtc.browser import BrowserReceiverReport
+from jharnet_monitor.rtc.codecs import DEFAULT_CODEC, Codec
 from jharnet_monitor.rtc.media.clips import audio_clip, video_clip
 from jharnet_monitor.rtc.receive.arrivals import LINE_OVERHEAD
-from jharnet_monitor.rtc.receive.receiver_report import Account
+from jharnet_monitor.rtc.receive.receiver_report import ReceiverReportApp
 from jharnet_monitor.rtc.rtp import parse_header
 from jharnet_monitor.rtc.sdp import Streams
 from jharnet_monitor.rtc.send.ladder import Ladder, Progress
-from jharnet_monitor.rtc.send.retransmission import Repeats
+from jharnet_monitor.rtc.send.retransmission import RetransmissionBuffer
 from jharnet_monitor.rtc.send.sent_log import Segment, SentLog
 from jharnet_monitor.rtc.send.tracks import ClipTrack
 
-PACING = 1.5
-_BURST = 0.005
-"""Seconds that the pacer may be ahead: sleeping for every packet costs more than it brings."""
-_OVERSLEPT = 0.03
-"""Seconds by which the rest of a frame is hurried if this computer woke late within it."""
-_DRAINED = 0.03
-_DRAIN_LIMIT = 3.0
-"""Seconds; the longest pause between two rungs."""
-_LAST_FRAME = 0.1
-"""Seconds without a packet after which no frame is half sent."""
+PACING_FACTOR = 1.5
+_PACING_BURST = 0.005
+"""Seconds that the pacer may run ahead: sleeping for every packet costs more than it gains."""
+_MAX_CATCH_UP = 0.03
+"""Seconds of lateness, after this host woke late, that the rest of a frame may catch up."""
+_DRAINED_QUEUE = 0.03
+"""Seconds of queueing delay up to which the queue counts as drained."""
+_MAX_DRAIN_SECONDS = 3.0
+"""The longest pause of the video between two rungs."""
+_LAST_FRAME_SECONDS = 0.1
+"""After this long without a packet, no frame is partly sent."""
+_UNKNOWN_ROUND_TRIP = 0.1
+_MAX_SENDER_REPORTS = 64
+"""Sender reports whose sending times are kept."""
 
 Send = Callable[[bytes], Awaitable[None]]
 
 
-class Queue:
-    """How long packets wait on the link, by the audio, which goes on while video pauses."""
+class QueueDelay:
+    """The queueing delay on the link, from the audio packets, which go on while video pauses."""
 
     def __init__(self) -> None:
-        self._shortest = float("inf")
-        self._short = asyncio.Event()
+        self._min_transit = float("inf")
+        self._is_drained = asyncio.Event()
 
-    def note(self, transit: float) -> None:
-        """Take in the time that an audio packet took, on two clocks."""
-        self._shortest = min(self._shortest, transit)
-        if transit - self._shortest < _DRAINED:
-            self._short.set()
+    def note_audio_transit(self, transit: float) -> None:
+        """Note an audio packet's transit in seconds, between unrelated clocks."""
+        self._min_transit = min(self._min_transit, transit)
+        if transit - self._min_transit < _DRAINED_QUEUE:
+            self._is_drained.set()
 
-    async def drained(self) -> None:
-        """Wait until packets pass without waiting, as a report still to come will say."""
-        self._short.clear()
+    async def wait_until_drained(self) -> None:
+        """Wait for a report that shows no queue, for at most `_MAX_DRAIN_SECONDS`."""
+        self._is_drained.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._short.wait(), _DRAIN_LIMIT)
+            await asyncio.wait_for(self._is_drained.wait(), _MAX_DRAIN_SECONDS)
 
 
 class Sender:
-    """Gives the tracks to add to a connection, and takes the packets that aiortc makes of them."""
+    """Provides the tracks for a connection and sends the packets that aiortc makes of them."""
 
-    def __init__(self, top: Rung, codec: Codec = DEFAULT) -> None:
+    def __init__(self, top: Rung, codec: Codec = DEFAULT_CODEC) -> None:
+        """`top` is the rung to start with."""
         self._codec = codec
         self.audio_track = ClipTrack("audio", audio_clip(), AUDIO_FRAMES_PER_SECOND, 48_000)
         self.video_track = ClipTrack("video", None, FRAMES_PER_SECOND, 90_000)
@@ -77,57 +82,62 @@ class Sender:
         self.audio, self.video = SentLog(), SentLog()
         self.segments: list[Segment] = [Segment(top, 0, 0, 0, 0.0, 0.0)]
         self.round_trips: list[tuple[float, float]] = []
-        """(when, seconds), raw, by RTCP sender reports and what the receiver says of them."""
-        self.repeats = Repeats()
-        self.account: Account | None = None
-        """What the receiver's own report says, which came with the standard one."""
-        self.arrived: tuple[float, int] | None = None
-        """Bytes on the line that the receiver has counted so far, and when by its own clock."""
+        """(monotonic time, seconds) of each round trip from RTCP (RFC 3550, 6.4.1), unsmoothed."""
+        self.retransmissions = RetransmissionBuffer()
+        self.report_app: ReceiverReportApp | None = None
+        """The supplement that came with the receiver report being processed."""
+        self.received_bytes: tuple[float, int] | None = None
+        """(seconds of the receiver's clock, bytes on the line that it had received by then)."""
         self.last_report_at: float | None = None
         self.finished_at: float | None = None
         self._rung = top
         self._streams: Streams | None = None
         self._sender_reports: OrderedDict[int, float] = OrderedDict()
-        self._free_at = 0.0
-        self._stamp: int | None = None
-        self._changing: asyncio.Task[None] | None = None
-        self._queue = Queue()
-        self._counted = {True: (0, 0), False: (0, 0)}
-        """Packets sent and lost by the newest report, of audio (True) and of video."""
+        """When each sender report was sent, by the middle 32 bits of its NTP timestamp."""
+        self._next_send_at = 0.0
+        self._paced_timestamp: int | None = None
+        self._stepping_down: asyncio.Task[None] | None = None
+        self._queue_delay = QueueDelay()
+        self._counts = {True: (0, 0), False: (0, 0)}
+        """Packets sent and lost by the newest report, of audio (True) and of video (False)."""
 
     def start(self, streams: Streams) -> None:
-        """Learn which numbers our own streams carry, as our session description says."""
+        """Set the streams that our own session description announces."""
         self._streams = streams
 
     @property
     def started_at(self) -> float | None:
-        """Monotonic seconds of the first media packet; None before it."""
+        """When the first media packet was sent, in monotonic seconds; None before it."""
         return self.audio.at[0] if len(self.audio) else None
 
     @property
-    def changed_at(self) -> float:
-        """Monotonic seconds from which the present rung is sent; the future while it changes."""
-        return time.monotonic() if self._changing is not None else self.segments[-1].at
+    def rung_started_at(self) -> float:
+        """Monotonic seconds from which the current rung is judged; now, while it changes."""
+        if self._stepping_down is not None:
+            return time.monotonic()
+        return self.segments[-1].started_at
 
     @property
     def round_trip(self) -> float:
         """The latest round trip in seconds; 0.1 before one is known."""
-        return self.round_trips[-1][1] if self.round_trips else 0.1
+        return self.round_trips[-1][1] if self.round_trips else _UNKNOWN_ROUND_TRIP
 
-    def round_trips_since(self, begun: float) -> list[float]:
-        """All of them in seconds from a moment on, rising; of the whole call if there was none."""
-        recent = [seconds for at, seconds in self.round_trips if at >= begun]
+    def round_trips_since(self, start: float) -> list[float]:
+        """Round trips in seconds from `start` (monotonic) on, sorted; all of them if none is."""
+        recent = [seconds for at, seconds in self.round_trips if at >= start]
         return sorted(recent or [seconds for _, seconds in self.round_trips])
 
     @property
-    def lost_share(self) -> float:
-        """Share of our packets that the newest reports miss; 0 before there is one."""
-        packets = sum(sent for sent, _ in self._counted.values())
-        lost = sum(lost for _, lost in self._counted.values())
+    def loss_ratio(self) -> float:
+        """Share of our packets that are lost by the newest reports; 0 before the first one."""
+        packets = sum(sent for sent, _ in self._counts.values())
+        lost = sum(lost for _, lost in self._counts.values())
         return max(0.0, lost / packets) if packets else 0.0
 
-    async def leaving(self, data: bytes, send: Send) -> None:
-        """Send one media packet when the pacer lets it."""
+    # Sending
+
+    async def rtp_outgoing(self, data: bytes, send: Send) -> None:
+        """Send one RTP packet when the pacer permits it."""
         header = parse_header(data)
         if header is None or self._streams is None:
             return
@@ -139,33 +149,68 @@ class Sender:
         if self.video_track.rung is not None and self.video_track.rung is not self._rung:
             self._begin_segment(self.video_track.rung, now)
         self.video.add(header.sequence, now)
-        self.repeats.keep(header.sequence, data)
+        self.retransmissions.add(header.sequence, data)
         await send(data)
         ahead = self._pace(len(data), now, header.timestamp)
-        if ahead > _BURST:
+        if ahead > _PACING_BURST:
             await asyncio.sleep(ahead)
 
-    def _pace(self, size: int, now: float, stamp: int | None = None) -> float:
-        """Book a packet; gives the seconds by which sending is ahead of the paced rate."""
-        rate = PACING * max(self._rung.video_line_rate, AUDIO_LINE_RATE)
-        same_frame = stamp is not None and stamp == self._stamp
-        earliest = now - _OVERSLEPT if same_frame else now
-        self._free_at = max(earliest, self._free_at) + (size + LINE_OVERHEAD) * 8 / rate
-        self._stamp = stamp
-        return self._free_at - now
+    def _pace(self, size: int, now: float, timestamp: int | None = None) -> float:
+        """Account for a packet; returns the seconds by which sending is ahead of the paced rate.
 
-    def sender_report_leaving(self, data: bytes, at: float) -> None:
-        """Remember when a sender report went out, by the middle of its NTP time stamp."""
+        `timestamp` is the RTP timestamp of a media packet, None for a retransmission.
+        """
+        rate = PACING_FACTOR * max(self._rung.video_line_rate, AUDIO_LINE_RATE)
+        same_frame = timestamp is not None and timestamp == self._paced_timestamp
+        earliest = now - _MAX_CATCH_UP if same_frame else now
+        self._next_send_at = max(earliest, self._next_send_at) + (size + LINE_OVERHEAD) * 8 / rate
+        self._paced_timestamp = timestamp
+        return self._next_send_at - now
+
+    async def retransmit(self, lost: list[int], send: Send) -> None:
+        """Answer a NACK (RFC 4585, 6.2.1)."""
+        if self._streams is None or self._streams.video.rtx_ssrc is None:
+            return
+        stream, rate = self._streams.video, self._rung.video_line_rate
+        for sequence in lost:
+            now = time.monotonic()
+            packet = self.retransmissions.retransmission_of(
+                sequence, stream, now, self.round_trip, rate
+            )
+            if packet is not None:
+                self._pace(len(packet), now)
+                await send(packet)
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether packets of the last frame may still be waiting to be sent."""
+        last = max((log.at[-1] for log in (self.audio, self.video) if len(log)), default=0.0)
+        return time.monotonic() - last < _LAST_FRAME_SECONDS
+
+    def finish(self) -> None:
+        """Stop sending media; the connection stays open for what is in flight."""
+        if self.finished_at is None:
+            self.finished_at = time.monotonic()
+        self.audio_track.pause()
+        self.video_track.pause()
+        if self._stepping_down is not None:
+            self._stepping_down.cancel()
+            self._stepping_down = None
+
+    # Reports
+
+    def sender_report_sent(self, data: bytes, at: float) -> None:
+        """Note when a sender report was sent, to measure the round trip from its answer."""
         if len(data) >= 20 and data[1] == 200:
             self._sender_reports[int.from_bytes(data[10:14])] = at
-            while len(self._sender_reports) > 64:
+            while len(self._sender_reports) > _MAX_SENDER_REPORTS:
                 self._sender_reports.popitem(last=False)
 
-    def reported(self, report: RtcpReceiverInfo, at: float) -> None:
-        """Take in what the peer says of one of our streams."""
+    def report_received(self, report: RtcpReceiverInfo, at: float) -> None:
+        """Process a report block on one of our streams that arrived at `at`."""
         if self._streams is None:
             return
-        self._first_report(at)
+        self._note_first_report(at)
         self.last_report_at = at
         sent_at = self._sender_reports.get(report.lsr) if report.lsr else None
         if sent_at is not None:
@@ -175,113 +220,92 @@ class Sender:
         is_audio = report.ssrc == self._streams.audio.ssrc
         progress = self._progress(report, is_audio)
         if progress is not None:
-            self._take(progress, is_audio)
+            self._update_ladder(progress, is_audio)
 
-    def _first_report(self, at: float) -> None:
-        """The other end is there and has seen the link without video: begin what is judged."""
+    def browser_report_received(self, report: BrowserReceiverReport, at: float) -> None:
+        """Process a browser's report, which has what a report block and its supplement have."""
+        self._note_first_report(at)
+        self.last_report_at = at
+        self.received_bytes = report.written, report.line_bytes
+        for log, packets, lost, newest, is_audio in (
+            (self.audio, report.audio_packets, report.audio_lost, report.audio_newest, True),
+            (self.video, report.video_packets, report.video_lost, report.video_newest, False),
+        ):
+            if 0 < packets <= len(log):
+                transit = newest - log.at[packets - 1]
+                self._update_ladder(
+                    Progress(report.written, packets, lost, report.line_bytes, transit), is_audio
+                )
+
+    def _note_first_report(self, at: float) -> None:
+        """Begin the judged window and the video: the other end has seen the link without video."""
         if self.last_report_at is None:
             self.segments[-1] = self._segment(self._rung, len(self.video), at)
             self.begin_video()
 
     def begin_video(self) -> None:
-        """Send video from now on, if that has not begun and the rung has any."""
-        if self._rung.video and self.video_track.rung is None and self._changing is None:
+        """Start the video, unless it has started or the rung has none."""
+        if self._rung.video and self.video_track.rung is None and self._stepping_down is None:
             self.video_track.play(video_clip(self._rung, self._codec), self._rung)
 
-    def _take(self, progress: Progress, is_audio: bool) -> None:
-        """Let the ladder know, by the stream that it watches, and the queue, by the audio."""
-        if is_audio:
-            self._queue.note(progress.transit)
-            if not len(self.video):
-                self.ladder.idle(progress.transit)
-        if self._changing is None and is_audio != bool(self._rung.video):
-            step = self.ladder.report(progress)
-            if step is not None:
-                self._changing = asyncio.create_task(self._change(step))
-
-    def accounted(self, told: BrowserAccount, at: float) -> None:
-        """Take in a browser's account of what came, which stands for report and account."""
-        self._first_report(at)
-        self.last_report_at = at
-        self.arrived = told.written, told.line_bytes
-        for log, packets, lost, newest, is_audio in (
-            (self.audio, told.audio_packets, told.audio_lost, told.audio_newest, True),
-            (self.video, told.video_packets, told.video_lost, told.video_newest, False),
-        ):
-            if 0 < packets <= len(log):
-                transit = newest - log.at[packets - 1]
-                self._take(
-                    Progress(told.written, packets, lost, told.line_bytes, transit), is_audio
-                )
-
     def _progress(self, report: RtcpReceiverInfo, is_audio: bool) -> Progress | None:
-        log, account = self.audio if is_audio else self.video, self.account
-        offset = log.offset(report.highest_sequence & 0xFFFF)
-        if account is None or offset is None:
+        """Combine a report block with its supplement; None if that is missing."""
+        log, app = self.audio if is_audio else self.video, self.report_app
+        number = log.packet_number(report.highest_sequence & 0xFFFF)
+        if app is None or number is None:
             return None
-        self.arrived = account.written, account.line_bytes
-        self._counted[is_audio] = (offset + 1, report.packets_lost)
+        self.received_bytes = app.written_at, app.line_bytes
+        self._counts[is_audio] = (number + 1, report.packets_lost)
+        newest_at = app.newest_audio_at if is_audio else app.newest_video_at
         return Progress(
-            at=account.written,
-            packets=offset + 1,
+            at=app.written_at,
+            packets=number + 1,
             lost=report.packets_lost,
-            beside=self._counted[not is_audio],
-            line_bytes=account.line_bytes,
-            transit=(account.newest_audio if is_audio else account.newest_video) - log.at[offset],
-            gap=account.longest_gap,
+            other_stream=self._counts[not is_audio],
+            line_bytes=app.line_bytes,
+            transit=newest_at - log.at[number],
+            longest_gap=app.longest_gap,
         )
 
-    async def _change(self, step: Rung) -> None:
-        """Let the queue drain, which the audio shows, then go on with the lower rung."""
+    def _update_ladder(self, progress: Progress, is_audio: bool) -> None:
+        """Pass a report to the queue delay (audio) and, if it is the watched stream, the ladder.
+
+        The ladder watches the video, or the audio of a rung without video.
+        """
+        if is_audio:
+            self._queue_delay.note_audio_transit(progress.transit)
+            if not len(self.video):
+                self.ladder.note_audio_transit(progress.transit)
+        if self._stepping_down is None and is_audio != bool(self._rung.video):
+            rung = self.ladder.report(progress)
+            if rung is not None:
+                self._stepping_down = asyncio.create_task(self._step_down(rung))
+
+    # Rungs
+
+    async def _step_down(self, rung: Rung) -> None:
+        """Pause the video until the queue has drained, then continue with the lower rung."""
         self.video_track.pause()
-        self.repeats.forget()
-        await self._queue.drained()
-        if step.video:
-            self.ladder.switched(len(self.video))
-            self.video_track.play(video_clip(step, self._codec), step)
+        self.retransmissions.clear()
+        await self._queue_delay.wait_until_drained()
+        if rung.video:
+            self.ladder.rung_started(len(self.video))
+            self.video_track.play(video_clip(rung, self._codec), rung)
         else:
-            self.video_track.rung = step
-            self._begin_segment(step, time.monotonic())
-            self.ladder.switched(len(self.audio))
-        self._changing = None
+            self.video_track.rung = rung
+            self._begin_segment(rung, time.monotonic())
+            self.ladder.rung_started(len(self.audio))
+        self._stepping_down = None
 
-    def _begin_segment(self, step: Rung, now: float) -> None:
-        self._rung = step
-        self.segments.append(self._segment(step, len(self.video), now))
+    def _begin_segment(self, rung: Rung, now: float) -> None:
+        self._rung = rung
+        self.segments.append(self._segment(rung, len(self.video), now))
 
-    def _segment(self, step: Rung, keyframe: int, now: float) -> Segment:
-        left_out = self.video_track.left_out
-        return Segment(step, keyframe, len(self.video), len(self.audio), now, left_out)
-
-    @property
-    def left_out(self) -> int:
-        """Video frames of this rung that were never sent, because this computer was too slow."""
-        return round(self.video_track.left_out - self.segments[-1].left_out)
-
-    async def repeat(self, lost: list[int], send: Send) -> None:
-        """Answer a NACK (RFC 4585, 6.2.1)."""
-        if self._streams is None or self._streams.video.rtx_ssrc is None:
-            return
-        stream, rate = self._streams.video, self._rung.video_line_rate
-        for sequence in lost:
-            now = time.monotonic()
-            again = self.repeats.of(sequence, stream, now, self.round_trip, rate)
-            if again is not None:
-                self._pace(len(again), now)
-                await send(again)
+    def _segment(self, rung: Rung, keyframe: int, now: float) -> Segment:
+        skipped = self.video_track.skipped_frames
+        return Segment(rung, keyframe, len(self.video), len(self.audio), now, skipped)
 
     @property
-    def busy(self) -> bool:
-        """Whether packets of the last frame may still have to leave."""
-        last = max((log.at[-1] for log in (self.audio, self.video) if len(log)), default=0.0)
-        return time.monotonic() - last < _LAST_FRAME
-
-    def finish(self) -> None:
-        """Send no more media; the connection stays up for what is still under way."""
-        if self.finished_at is None:
-            self.finished_at = time.monotonic()
-        self.audio_track.pause()
-        self.video_track.pause()
-        if self._changing is not None:
-            self._changing.cancel()
-            self._changing = None
+    def skipped_frames(self) -> int:
+        """Video frames of the current rung that this host was too slow to send."""
+        return round(self.video_track.skipped_frames - self.segments[-1].skipped_frames)

@@ -1,4 +1,4 @@
-"""What one end sent of each stream, packet by packet, and where a rung begins in it."""
+"""A log of the packets that one end sent, and where each rung begins in it."""
 
 from __future__ import annotations
 
@@ -11,41 +11,48 @@ from jharnet_monitor.rtc.rtp import unwrap
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """From which packets on a rung is judged (counted from the call's first), and from when.
+    """A part of the call during which one rung was sent.
 
-    `keyframe` is the rung's first video packet; the first rung is judged only once the other
-    end has reported, since it cannot read what comes before its handshake is done.
+    Packets are numbered from the first of the call. The first rung is judged only from the first
+    receiver report on, because the other end cannot decrypt what arrives before its handshake is
+    complete; `keyframe` and `video` differ there.
     """
 
     rung: Rung
     keyframe: int
+    """The rung's first video packet, the start of a keyframe."""
     video: int
+    """The first video packet that is judged."""
     audio: int
-    at: float
-    left_out: float
-    """Frames that this computer had left out by then."""
+    """The first audio packet that is judged."""
+    started_at: float
+    """Monotonic seconds from which the rung is judged."""
+    skipped_frames: float
+    """Video frames of the call that this host had skipped before."""
 
 
 class SentLog:
-    """Every packet of one stream as it went out."""
+    """The packets of one stream, in sending order."""
 
     def __init__(self) -> None:
         self.first: int | None = None
+        """Sequence number of the first packet."""
         self.at = array("d")
+        """When each packet was sent, in monotonic seconds."""
 
     def __len__(self) -> int:
         return len(self.at)
 
     def add(self, sequence: int, now: float) -> None:
-        """Note one packet, in the order in which they are numbered."""
+        """Log one packet; packets must come in the order of their sequence numbers."""
         if self.first is None:
             self.first = sequence
         self.at.append(now)
 
-    def offset(self, sequence: int) -> int | None:
-        """Which packet of the call carries this sequence number; None if none does."""
+    def packet_number(self, sequence: int) -> int | None:
+        """The number, from 0, of the packet with this 16-bit sequence number; None if none has."""
         if self.first is None:
             return None
         newest = self.first + len(self) - 1
-        offset = unwrap(sequence, newest) - self.first
-        return offset if 0 <= offset < len(self) else None
+        number = unwrap(sequence, newest) - self.first
+        return number if 0 <= number < len(self) else None

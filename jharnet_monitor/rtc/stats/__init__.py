@@ -1,1 +1,1 @@
-"""What both ends of a call counted, and what that amounts to."""
+"""What is computed from a call: its statistics, playout, freezes, and the load of this host."""

@@ -1,7 +1,7 @@
-"""What each end says after a call: what it sent, and what it saw arrive of the other's.
+"""The statistics that each end reports after a call: what it sent, and what it received.
 
-Only the receiver's counts are quoted; the sender's tell how many there should have been, so that
-a loss before the first arrival or after the last is seen too.
+Results come from the receiver's counts only. The sender's counts say how many packets there were,
+so that losses before the first and after the last arrival are included.
 """
 
 from __future__ import annotations
@@ -19,156 +19,204 @@ from jharnet_monitor.judge.conference.video import (
 )
 from jharnet_monitor.judge.conference.voice import burst_ratio
 from jharnet_monitor.profiles import RUNGS
-from jharnet_monitor.rtc.receive.arrivals import ENDS, KEY, REPEATED, STARTS, Arrivals
-from jharnet_monitor.rtc.stats.freeze_resampling import Path, mean, redrawn
-from jharnet_monitor.rtc.stats.playout import Sound, heard
+from jharnet_monitor.rtc.receive.arrivals import (
+    FRAME_END,
+    FRAME_START,
+    KEYFRAME,
+    RETRANSMITTED,
+    Arrivals,
+)
+from jharnet_monitor.rtc.stats.freeze_resampling import (
+    PathModel,
+    mean_freezes,
+    resample_retransmissions,
+)
+from jharnet_monitor.rtc.stats.playout import AudioQuality, audio_quality
 
-_MOST = 1e10
+_MAX_NUMBER = 1e10
+"""Larger numbers in a peer's statistics are rejected."""
 INTERRUPTION = 5.0
-"""Mean length of a gap in the sound, in packets: the line was gone, however much was sent."""
-SETTLE = 1.0
-"""Seconds after a change of rung that are not judged: the queue of the old one runs out."""
+"""Burst ratio of the audio from which its gaps are interruptions of the line, which do not depend
+on how many packets are sent."""
+SETTLE_SECONDS = 1.0
+"""Time after a change of rung that is not judged, while the queue of the old rung drains."""
 
 
 class BadReport(ValueError):
-    """The other end's report is not one."""
+    """Statistics from the other end that are malformed or contradict themselves."""
 
 
-T = TypeVar("T", bound="Report")
+T = TypeVar("T", bound="StatsMessage")
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """Figures that one end tells the other; None is what it cannot know."""
+class StatsMessage:
+    """Statistics that one end sends to the other as JSON; None is what it cannot know.
+
+    The fields of a subclass are the keys of the message, a contract between versions.
+    """
 
     def to_json(self) -> dict[str, Any]:
-        """As it goes over the signalling channel."""
+        """The fields by name."""
         return asdict(self)
 
     @classmethod
     def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
-        """Read a stranger's report; raises `BadReport` on anything but its own fields."""
+        """Read the fields from an untrusted message, ignoring other keys; raises `BadReport`."""
         values = {}
-        for entry in fields(cls):
-            value = data.get(entry.name)
-            if entry.type == "str":
-                if value not in {step.name for step in RUNGS}:
-                    raise BadReport(f"{entry.name} is no rung")
-            elif value is None and "None" in str(entry.type):
+        for field in fields(cls):
+            value = data.get(field.name)
+            if field.type == "str":
+                if value not in {rung.name for rung in RUNGS}:
+                    raise BadReport(f"{field.name} is not the name of a rung")
+            elif value is None and "None" in str(field.type):
                 pass
-            elif isinstance(value, bool) != (entry.type == "bool"):
-                raise BadReport(f"{entry.name} has the wrong type")
-            elif not isinstance(value, int | float) or not 0 <= value <= _MOST:
-                raise BadReport(f"{entry.name} must be a number from 0")
-            elif str(entry.type).startswith("int") and not isinstance(value, int):
-                raise BadReport(f"{entry.name} must be a whole number")
-            values[entry.name] = value
+            elif isinstance(value, bool) != (field.type == "bool"):
+                raise BadReport(f"{field.name} has the wrong type")
+            elif not isinstance(value, int | float) or not 0 <= value <= _MAX_NUMBER:
+                raise BadReport(f"{field.name} must be a number from 0 to {_MAX_NUMBER:g}")
+            elif str(field.type).startswith("int") and not isinstance(value, int):
+                raise BadReport(f"{field.name} must be a whole number")
+            values[field.name] = value
         return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
-class Sent(Report):
-    """What one end sent. The judged window is its last rung, once the other end reported.
+class SendStats(StatsMessage):
+    """What one end sent: the `sent` message.
 
-    Packets are counted from the call's first; `…_window` is the first that is judged, and
-    `video_rung` the first of the rung, a keyframe's.
+    The judged window is the last rung, from the other end's first report on. Packets are numbered
+    from the first of the call.
     """
 
     rung: str
+    """Name of the last rung."""
     seconds: float
     """Length of the judged window."""
     audio_first: int
+    """RTP sequence number of the first audio packet."""
     audio_packets: int
+    """Audio packets sent in the call."""
     audio_window: int
+    """Number of the first audio packet of the window."""
     video_first: int
+    """RTP sequence number of the first video packet."""
     video_packets: int
+    """Video packets sent in the call, without retransmissions."""
     video_rung: int
+    """Number of the last rung's first video packet, the start of a keyframe."""
     video_window: int
+    """Number of the first video packet of the window."""
     retransmitted: int | None
+    """Packets retransmitted in the call."""
     refused: int | None
+    """Requested retransmissions that the limit refused."""
     frames_left_out: int | None
     """Frames of the rung that this host was too slow to send."""
     adapts: bool
-    """The sender is a real client: its picture follows the link by itself."""
+    """The sender is a browser, whose picture adapts to the link."""
     stepped_down: bool
+    """A rung overloaded the link."""
     loss_stays: bool
+    """A lower rung lost as much: the link loses packets at any rate."""
     capacity: float | None
-    """bit/s that came through when a rung overloaded the link."""
+    """bit/s that arrived when a rung overloaded the link."""
     setup_seconds: float | None
+    """From the start of this end to its first media packet."""
     round_trip_p50: float | None
+    """Seconds."""
     round_trip_p95: float | None
+    """Seconds."""
     local_port: int
     remote_port: int
     loop_lag_seconds: float | None
+    """The longest event-loop lag."""
     loop_stalled_ratio: float | None
     """Share of the call in which this host was too slow."""
     socket_drops: int | None
+    """Datagrams dropped at the socket because they were not read in time."""
     cpu_ratio: float | None
+    """CPU time of the process per second of the call."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen(Report):
-    """What one end saw arrive of the other's media, in the judged window unless said otherwise."""
+class ReceiveStats(StatsMessage):
+    """What one end received: the `seen` message. It covers the judged window where not stated."""
 
     datagrams_sent: int | None
-    """By the end that says this, in the whole call: media, RTCP, DTLS and STUN."""
+    """Sent by the reporting end in the whole call: media, RTCP, DTLS and STUN."""
     datagrams_received: int | None
+    """Received by the reporting end in the whole call."""
     audio_sent: int
+    """Audio packets that the other end sent."""
     audio_lost: int
     audio_concealed: int
+    """Audio packets that a client would have had to conceal: lost or too late."""
     audio_burst_ratio: float | None
+    """BurstR of ITU-T G.107, 7.5; 1 for random loss."""
     audio_play_out: float | None
+    """Mean playout delay in seconds."""
     jitter_seconds: float | None
     pdv_seconds: float | None
     video_sent: int
+    """Video packets that the other end sent, without retransmissions."""
     video_lost: int
-    """First transmission never arrived."""
+    """Packets whose first transmission never arrived."""
     video_missing: int | None
-    """Never arrived, not even as a retransmission."""
+    """Packets that never arrived, not even as a retransmission."""
     judged_seconds: float
-    """The window less the time after a change of rung: that of the frames and freezes."""
+    """The window without the time after a change of rung; frames and freezes refer to it."""
     frames_complete: int
+    """Frames of which all packets arrived."""
     frames_per_second: float
+    """Frames a second that could be displayed."""
     freeze_count: int
     freeze_seconds: float
     height: int
+    """Lines of the last picture; 0 if none arrived."""
     video_bits_per_second: float
     bits_per_second: float
+    """Audio and video as IP rate."""
 
 
-def seen(
-    audio: Arrivals, video: Arrivals, sent: Sent, path: Path, datagrams: tuple[int, int]
-) -> Seen:
-    """Hold what arrived against what was sent, as a client would show it over that path.
+def receive_stats(
+    audio: Arrivals, video: Arrivals, sent: SendStats, path: PathModel, datagrams: tuple[int, int]
+) -> ReceiveStats:
+    """Compare what arrived with what the other end sent, as a client would play it.
 
-    `datagrams` are this end's own counts, sent and received, of the whole call.
+    `path` describes the path of retransmissions; `datagrams` are this end's own counts, sent and
+    received, of the whole call.
     """
-    sound = heard(audio, sent.audio_first, sent.audio_packets, sent.audio_window)
-    figures: dict[str, Any] = {
+    quality = audio_quality(audio, sent.audio_first, sent.audio_packets, sent.audio_window)
+    audio_stats: dict[str, Any] = {
         "datagrams_sent": datagrams[0],
         "datagrams_received": datagrams[1],
         "audio_sent": sent.audio_packets - sent.audio_window,
-        "audio_lost": sum(sound.lost),
-        "audio_concealed": sound.concealed,
-        "audio_burst_ratio": burst_ratio(sound.lost),
-        "audio_play_out": sound.play_out,
-        "jitter_seconds": sound.jitter,
-        "pdv_seconds": sound.pdv,
+        "audio_lost": sum(quality.lost),
+        "audio_concealed": quality.concealed,
+        "audio_burst_ratio": burst_ratio(quality.lost),
+        "audio_play_out": quality.playout_delay,
+        "jitter_seconds": quality.jitter,
+        "pdv_seconds": quality.pdv,
     }
-    return Seen(**figures, **_picture(video, sent, sound, path))
+    return ReceiveStats(**audio_stats, **_video_stats(video, sent, quality, path))
 
 
-def _picture(video: Arrivals, sent: Sent, sound: Sound, path: Path) -> dict[str, Any]:
+def _video_stats(
+    video: Arrivals, sent: SendStats, audio: AudioQuality, path: PathModel
+) -> dict[str, Any]:
+    """The remaining fields of `ReceiveStats`."""
     expected = sent.video_packets - sent.video_window
-    slots = video.slots(sent.video_first, sent.video_packets)
+    rows = video.rows_by_packet(sent.video_first, sent.video_packets)
     window = range(sent.video_window, sent.video_packets)
-    settle = min(SETTLE, sent.seconds / 2) if sent.stepped_down else 0.0
-    here = [slots[i] for i in window if i in slots]
-    bits = sum(video.size[i] for i in here) * 8
+    settle = min(SETTLE_SECONDS, sent.seconds / 2) if sent.stepped_down else 0.0
+    window_rows = [rows[number] for number in window if number in rows]
+    bits = sum(video.size[row] for row in window_rows) * 8
+    first_transmissions = sum(not video.flags[row] & RETRANSMITTED for row in window_rows)
     result: dict[str, Any] = {
         "video_sent": expected,
-        "video_lost": expected - sum(not video.flags[i] & REPEATED for i in here),
-        "video_missing": expected - len(here),
+        "video_lost": expected - first_transmissions,
+        "video_missing": expected - len(window_rows),
         "judged_seconds": sent.seconds - settle,
         "frames_complete": 0,
         "frames_per_second": 0.0,
@@ -176,80 +224,87 @@ def _picture(video: Arrivals, sent: Sent, sound: Sound, path: Path) -> dict[str,
         "freeze_seconds": sent.seconds - settle if expected else 0.0,
         "height": 0,
         "video_bits_per_second": bits / sent.seconds,
-        "bits_per_second": (bits + sound.line_bytes * 8) / sent.seconds,
+        "bits_per_second": (bits + audio.line_bytes * 8) / sent.seconds,
     }
-    if not here:
+    if not window_rows:
         return result
-    rung = range(sent.video_rung, sent.video_packets)
-    frames = frames_of(video, slots, rung)
-    times = render_times(frames, path.delay)
-    begun = _begun(video, here)
-    start, end = begun + settle, begun + sent.seconds
-    still = detect_freezes(times, start, end)
-    lucks = [
-        detect_freezes(render_times(frames_of(video, left, rung, at), path.delay), start, end)
-        for left, at in redrawn(video, slots, rung, path, sent.seconds)
+    rung_packets = range(sent.video_rung, sent.video_packets)
+    frames = assemble_frames(video, rows, rung_packets)
+    times = render_times(frames, path.playout_delay)
+    window_start = _window_start(video, window_rows)
+    start, end = window_start + settle, window_start + sent.seconds
+    observed = detect_freezes(times, start, end)
+    resampled = [
+        detect_freezes(
+            render_times(assemble_frames(video, remaining, rung_packets, at), path.playout_delay),
+            start,
+            end,
+        )
+        for remaining, at in resample_retransmissions(video, rows, rung_packets, path, sent.seconds)
     ]
-    still = mean(lucks) if lucks else still
-    last_stamp = video.timestamp[here[-1]]
-    heights = [h for stamp, h in sorted(video.heights.items()) if stamp <= last_stamp]
+    expected_freezes = mean_freezes(resampled) if resampled else observed
+    last_timestamp = video.timestamp[window_rows[-1]]
+    heights = [
+        height for timestamp, height in sorted(video.heights.items()) if timestamp <= last_timestamp
+    ]
     return result | {
         "frames_complete": sum(
             f.complete is not None and start <= f.complete < end for f in frames
         ),
         "frames_per_second": frames_per_second(times, start, end),
-        "freeze_count": still.count,
-        "freeze_seconds": still.seconds,
+        "freeze_count": expected_freezes.count,
+        "freeze_seconds": expected_freezes.seconds,
         "height": heights[-1] if heights else 0,
     }
 
 
-def _begun(video: Arrivals, here: list[int]) -> float:
-    """When the first packet of the window would have come, had it met no queue."""
-    sent = [video.timestamp[i] / video.clock_rate for i in here]
-    return min(sent) + min(video.at[i] - at for i, at in zip(here, sent, strict=True))
+def _window_start(video: Arrivals, rows: list[int]) -> float:
+    """When the window's first packet would have arrived without any queue, in monotonic seconds."""
+    captured = [video.timestamp[row] / video.clock_rate for row in rows]
+    min_transit = min(video.at[row] - at for row, at in zip(rows, captured, strict=True))
+    return min(captured) + min_transit
 
 
-def frames_of(
-    video: Arrivals, slots: Mapping[int, int], numbers: range, at: array[float] | None = None
+def assemble_frames(
+    video: Arrivals, rows: Mapping[int, int], packets: range, at: array[float] | None = None
 ) -> list[Frame]:
-    """The frames of a stretch of a stream, in order, from its packets by their number.
+    """The frames of a range of packet numbers, in order.
 
-    `at` stands for the moments of arrival, if given.
-
-    A gap between two whole frames is one or more frames lost; it stands as one that never
-    completed, which is all that the chain of frames needs to know.
+    `rows` maps packet numbers to the entries of `video`, without those that never arrived; `at`
+    replaces the arrival times. One or more frames that are lost between two others appear as one
+    incomplete frame, which is enough to know that the frames after it cannot be decoded.
     """
     frames: list[Frame] = []
-    moments = video.at if at is None else at
-    stamp: int | None = None
-    complete = 0.0
-    whole = key = gap = False
+    arrival_times = video.at if at is None else at
+    timestamp: int | None = None
+    complete_at = 0.0
+    is_whole = is_key = after_gap = False
 
-    def close() -> None:
-        nonlocal stamp
-        if stamp is not None:
-            frames.append(Frame(stamp / video.clock_rate, complete if whole else None, key))
-            stamp = None
+    def close_frame() -> None:
+        nonlocal timestamp
+        if timestamp is not None:
+            captured = timestamp / video.clock_rate
+            frames.append(Frame(captured, complete_at if is_whole else None, is_key))
+            timestamp = None
 
-    for number in numbers:
-        index = slots.get(number)
-        if index is None:
-            gap = True
+    for number in packets:
+        row = rows.get(number)
+        if row is None:
+            after_gap = True
             continue
-        flags = video.flags[index]
-        if video.timestamp[index] != stamp:
-            if stamp is not None:
-                whole = False
-                close()
-            if gap and flags & STARTS:
-                frames.append(Frame(video.timestamp[index] / video.clock_rate, None))
-            stamp, complete = video.timestamp[index], 0.0
-            whole, key = bool(flags & STARTS), bool(flags & KEY)
-        elif gap:
-            whole = False
-        gap = False
-        complete = max(complete, moments[index])
-        if flags & ENDS:
-            close()
+        flags = video.flags[row]
+        if video.timestamp[row] != timestamp:
+            if timestamp is not None:
+                is_whole = False
+                close_frame()
+            if after_gap and flags & FRAME_START:
+                frames.append(Frame(video.timestamp[row] / video.clock_rate, None))
+            timestamp, complete_at = video.timestamp[row], 0.0
+            is_whole, is_key = bool(flags & FRAME_START), bool(flags & KEYFRAME)
+        elif after_gap:
+            is_whole = False
+        after_gap = False
+        complete_at = max(complete_at, arrival_times[row])
+        if flags & FRAME_END:
+            close_frame()
     return frames

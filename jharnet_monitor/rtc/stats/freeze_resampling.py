@@ -1,10 +1,11 @@
-"""Freezes as they are to be expected, not as the luck of one call had them.
+"""Expected freezes: the mean over many simulated retransmissions, not those of one call.
 
-Which packets are lost is counted over thousands; but only a repeat that is lost, too, makes a
-picture stand still, and of those a call sees a handful. So the repeats are drawn anew, many times,
-with the loss that was counted, and the freezes are the mean. Repeats of a burst go one behind the
-other, so that one burst more, or one lost request, takes them all. After an interruption all that
-was lost is repeated at once, as by a client, which sends next to nothing while no report comes.
+The loss of a call is counted over thousands of packets, but only a lost retransmission freezes the
+picture, and a single call has a handful of those. Their outcome is therefore resampled many times
+with the loss that was counted, and the freezes are the mean. The retransmissions of a burst are
+sent back to back, so that a further burst or one lost request loses all of them. After an
+interruption all lost packets are retransmitted at once, as by a client, which sends next to nothing
+while no reports arrive.
 """
 
 from __future__ import annotations
@@ -15,134 +16,153 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jharnet_monitor.judge.conference.video import Freezes
-from jharnet_monitor.rtc.receive.arrivals import REPEATED, Arrivals
+from jharnet_monitor.rtc.receive.arrivals import RETRANSMITTED, Arrivals
 
-DRAWS = 15
-"""For a window of `_WINDOW`; a longer one tells as much by fewer."""
-_WINDOW = 30.0
-_TRIES = 10
-"""How often a client asks for a packet (Chromium)."""
-_INTERRUPTED = 0.3
-"""Seconds without any packet: the line was gone, which says nothing of the loss of repeats."""
-_TICK = 0.02
-"""Seconds by which it asks again late: it looks that often."""
+SAMPLES = 15
+"""Samples for a window of `_WINDOW_SECONDS`; a longer window needs fewer for the same error."""
+_MIN_SAMPLES = 3
+_WINDOW_SECONDS = 30.0
+_MAX_REQUESTS = 10
+"""How often a client requests a packet (Chromium)."""
+_INTERRUPTION = 0.3
+"""Seconds without any packet: an interruption of the line, whose losses do not predict those of
+retransmissions."""
+_REQUEST_TIMER = 0.02
+"""Seconds between a client's checks for packets to request again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
-    """What a repeat has to pass."""
+class PathModel:
+    """The path of retransmissions and of their requests."""
 
-    delay: float
-    """Seconds of play-out delay."""
+    playout_delay: float
+    """Seconds."""
     round_trip: float
     """Seconds."""
-    lost_back: float = 0.0
-    """Loss of the other direction, which the request takes."""
+    reverse_loss: float = 0.0
+    """Loss ratio of the opposite direction, which the requests take."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """Packets that were lost in a row, and are asked for when the next one comes."""
+class PacketGap:
+    """Consecutive packets that were lost; the next arrival triggers their request."""
 
-    at: float
-    """Seconds, when that was."""
+    requested_at: float
+    """When the next packet arrived, in monotonic seconds."""
     packets: list[int]
+    """Numbers of the lost packets."""
     silence: float
-    """Seconds in which nothing came before it."""
+    """Seconds without any arrival before that."""
 
 
 @dataclass(frozen=True, slots=True)
-class Losses:
-    """Loss that comes in bursts (Gilbert's model); on average so many packets in one."""
+class GilbertLoss:
+    """Loss in bursts by Gilbert's model."""
 
-    share: float
+    ratio: float
+    """Share of all packets that is lost."""
     burst: float
+    """Mean number of packets lost in a row."""
 
     @classmethod
-    def of(cls, requests: Sequence[Request], came: int) -> Losses:
-        """As they were counted, beside so many packets that came."""
-        lost = sum(len(each.packets) for each in requests)
-        return cls(lost / (lost + came), lost / max(1, len(requests)) or 1.0)
+    def from_gaps(cls, gaps: Sequence[PacketGap], arrived: int) -> GilbertLoss:
+        """Fit the model to gaps and the number of packets that arrived."""
+        lost = sum(len(gap.packets) for gap in gaps)
+        return cls(lost / (lost + arrived), lost / max(1, len(gaps)) or 1.0)
 
-    def drawn(self, count: int, chance: random.Random) -> Iterator[bool]:
-        """Whether each of so many packets in a row is lost."""
-        lost = chance.random() < self.share
+    def sample(self, count: int, generator: random.Random) -> Iterator[bool]:
+        """For each of `count` consecutive packets, whether it is lost."""
+        lost = generator.random() < self.ratio
         yield lost
-        begins = min(1.0, self.share / (self.burst * max(1 - self.share, 1e-9)))
+        enter = min(1.0, self.ratio / (self.burst * max(1 - self.ratio, 1e-9)))
         for _ in range(count - 1):
-            lost = chance.random() < (1 - 1 / self.burst if lost else begins)
+            lost = generator.random() < (1 - 1 / self.burst if lost else enter)
             yield lost
 
 
-def draws(seconds: float) -> range:
-    """As many as a window of so many seconds needs, each by its number."""
-    return range(max(3, round(DRAWS * _WINDOW / max(seconds, _WINDOW))))
+def sample_seeds(seconds: float) -> range:
+    """The seeds of the samples for a window of `seconds`; fewer for a longer window."""
+    samples = SAMPLES * _WINDOW_SECONDS / max(seconds, _WINDOW_SECONDS)
+    return range(max(_MIN_SAMPLES, round(samples)))
 
 
-def redrawn(
-    video: Arrivals, slots: Mapping[int, int], window: range, path: Path, seconds: float
+def resample_retransmissions(
+    video: Arrivals, rows: Mapping[int, int], packets: range, path: PathModel, seconds: float
 ) -> Iterator[tuple[Mapping[int, int], array[float]]]:
-    """Slots and moments of arrival with other luck; none where there was nothing to repeat."""
-    came = {n for n in window if n in slots and not video.flags[slots[n]] & REPEATED}
-    if not came or len(came) == len(window) or path.round_trip <= 0:
+    """Simulate the retransmissions of a range of packets; yields nothing if none was lost.
+
+    `rows` maps packet numbers to the entries of `video`, and `seconds` is the length of the judged
+    window. Each sample is such a mapping, without the packets that never arrive, and the arrival
+    times of all entries. The same call always gives the same samples.
+    """
+    arrived = {n for n in packets if n in rows and not video.flags[rows[n]] & RETRANSMITTED}
+    if not arrived or len(arrived) == len(packets) or path.round_trip <= 0:
         return
-    asked = _requests(video, slots, window, came)
-    losses = Losses.of([each for each in asked if each.silence <= _INTERRUPTED], len(came))
-    back = path.lost_back
-    if any(each.silence > _INTERRUPTED for each in asked):
-        back = min(back, losses.share)  # what was counted has the interruptions in it
-    for number in draws(seconds):
-        chance = random.Random(number)  # the same call is always judged alike
-        at, left = array("d", video.at), dict(slots)
-        for request in asked:
-            waits = _repeats(len(request.packets), losses, path.round_trip, back, chance)
-            for packet, wait in zip(request.packets, waits, strict=True):
-                if wait is None:
-                    left.pop(packet, None)
-                elif packet in left:
-                    at[left[packet]] = request.at + wait
-        yield left, at
+    gaps = _find_gaps(video, rows, packets, arrived)
+    loss = GilbertLoss.from_gaps(
+        [gap for gap in gaps if gap.silence <= _INTERRUPTION], len(arrived)
+    )
+    reverse_loss = path.reverse_loss
+    if any(gap.silence > _INTERRUPTION for gap in gaps):
+        reverse_loss = min(reverse_loss, loss.ratio)  # it was counted over interruptions too
+    for seed in sample_seeds(seconds):
+        generator = random.Random(seed)
+        at, remaining = array("d", video.at), dict(rows)
+        for gap in gaps:
+            delays = _retransmission_delays(
+                len(gap.packets), loss, path.round_trip, reverse_loss, generator
+            )
+            for packet, delay in zip(gap.packets, delays, strict=True):
+                if delay is None:
+                    remaining.pop(packet, None)
+                elif packet in remaining:
+                    at[remaining[packet]] = gap.requested_at + delay
+        yield remaining, at
 
 
-def _requests(
-    video: Arrivals, slots: Mapping[int, int], window: range, came: set[int]
-) -> list[Request]:
-    """What was lost, by gaps; what was lost at the very end is found by nobody."""
-    found: list[Request] = []
-    gap: list[int] = []
-    newest = None
-    for packet in window:
-        if packet not in came:
-            gap.append(packet)
+def _find_gaps(
+    video: Arrivals, rows: Mapping[int, int], packets: range, arrived: set[int]
+) -> list[PacketGap]:
+    """The gaps between the packets that arrived; losses at the very end are never requested."""
+    gaps: list[PacketGap] = []
+    missing: list[int] = []
+    previous_at = None
+    for packet in packets:
+        if packet not in arrived:
+            missing.append(packet)
             continue
-        at = video.at[slots[packet]]
-        if gap:
-            found.append(Request(at, gap, 0.0 if newest is None else at - newest))
-            gap = []
-        newest = at
-    return found
+        at = video.at[rows[packet]]
+        if missing:
+            gaps.append(PacketGap(at, missing, 0.0 if previous_at is None else at - previous_at))
+            missing = []
+        previous_at = at
+    return gaps
 
 
-def _repeats(
-    count: int, losses: Losses, round_trip: float, back: float, chance: random.Random
+def _retransmission_delays(
+    count: int,
+    loss: GilbertLoss,
+    round_trip: float,
+    reverse_loss: float,
+    generator: random.Random,
 ) -> list[float | None]:
-    """When each packet of a request has come, in seconds from then on; None if it never does."""
-    waits: list[float | None] = [None] * count
-    for tries in range(_TRIES):
-        missing = [n for n in range(count) if waits[n] is None]
+    """Seconds from the request until each of `count` packets arrives; None if one never does."""
+    delays: list[float | None] = [None] * count
+    for attempt in range(_MAX_REQUESTS):
+        missing = [n for n in range(count) if delays[n] is None]
         if not missing:
             break
-        if chance.random() < back:
+        if generator.random() < reverse_loss:
             continue
-        for n, lost in zip(missing, losses.drawn(len(missing), chance), strict=True):
+        for n, lost in zip(missing, loss.sample(len(missing), generator), strict=True):
             if not lost:
-                waits[n] = round_trip + tries * (round_trip + _TICK)
-    return waits
+                delays[n] = round_trip + attempt * (round_trip + _REQUEST_TIMER)
+    return delays
 
 
-def mean(found: list[Freezes]) -> Freezes:
-    """The mean of several; at least one."""
+def mean_freezes(samples: Sequence[Freezes]) -> Freezes:
+    """The mean of one or more samples; the count is rounded."""
     return Freezes(
-        round(sum(each.count for each in found) / len(found)),
-        round(sum(each.seconds for each in found) / len(found), 6),
+        round(sum(sample.count for sample in samples) / len(samples)),
+        round(sum(sample.seconds for sample in samples) / len(samples), 6),
     )

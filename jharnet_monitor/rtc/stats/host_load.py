@@ -1,72 +1,48 @@
-"""Whether this host kept up: a call measured by a host that slept says nothing of the network.
-
-And what helps it to: what is counted up after a call is counted beside the event loop.
-"""
+"""Whether this host kept up during a call: an overloaded host measures itself, not the network."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-_T = TypeVar("_T")
-
-_INTERVAL = 0.05
+_SAMPLE_INTERVAL = 0.05
 _STALL = 0.1
-"""Seconds of lag that a viewer might notice."""
+"""Seconds of event-loop lag from which a user may notice it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """How late this host was, over one call."""
+class HostLoad:
+    """The load of this host over one call."""
 
     lag: float
-    """The longest wait for the event loop, in seconds."""
+    """The longest event-loop lag in seconds."""
     stalled: float
-    """Share of the call during which the loop was more than 100 ms late."""
+    """Share of the call during which the event loop was more than 100 ms late."""
     cpu: float
-    """Processor time of this process over the call's time; all its calls together."""
+    """CPU time of this process, all its calls included, per second of the call."""
 
 
-class HostWatch:
-    """Samples the event loop's lag while `run` runs."""
+class HostLoadMonitor:
+    """Samples the lag of the event loop while `run` runs."""
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._cpu = time.process_time()
-        self._lag = self._stalled = 0.0
+        self._started_at = time.monotonic()
+        self._cpu_at_start = time.process_time()
+        self._max_lag = self._stalled_seconds = 0.0
 
     async def run(self) -> None:
         """Sample until cancelled."""
         while True:
-            due = time.monotonic() + _INTERVAL
-            await asyncio.sleep(_INTERVAL)
+            due = time.monotonic() + _SAMPLE_INTERVAL
+            await asyncio.sleep(_SAMPLE_INTERVAL)
             lag = time.monotonic() - due
-            self._lag = max(self._lag, lag)
+            self._max_lag = max(self._max_lag, lag)
             if lag > _STALL:
-                self._stalled += lag
+                self._stalled_seconds += lag
 
-    def load(self) -> Load:
-        """The figures so far."""
-        elapsed = max(time.monotonic() - self._started, 1e-6)
-        cpu = (time.process_time() - self._cpu) / elapsed
-        return Load(self._lag, min(1.0, self._stalled / elapsed), max(0.0, cpu))
-
-
-_counting = threading.Lock()
-
-
-async def apart(count: Callable[..., _T], *arguments: Any) -> _T:
-    """Call in a thread, one call at a time.
-
-    A drill's calls all end at once, and counting up five minutes takes 7 MB for 0.05 s.
-    """
-
-    def alone() -> _T:
-        with _counting:
-            return count(*arguments)
-
-    return await asyncio.to_thread(alone)
+    def load(self) -> HostLoad:
+        """The load so far."""
+        elapsed = max(time.monotonic() - self._started_at, 1e-6)
+        cpu = (time.process_time() - self._cpu_at_start) / elapsed
+        return HostLoad(self._max_lag, min(1.0, self._stalled_seconds / elapsed), max(0.0, cpu))

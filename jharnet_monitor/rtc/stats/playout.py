@@ -1,4 +1,4 @@
-"""What a listener would have heard: packets lost, packets too late, and how evenly they came."""
+"""The audio quality at a client's speaker: lost and late packets, jitter and delay variation."""
 
 from __future__ import annotations
 
@@ -11,102 +11,105 @@ from jharnet_monitor.judge.conference.chromium_model import concealed_packets
 from jharnet_monitor.profiles import AUDIO_FRAMES_PER_SECOND
 from jharnet_monitor.rtc.receive.arrivals import Arrivals
 
-_INTERVAL = 1 / AUDIO_FRAMES_PER_SECOND
-_LEAST, _MOST = 0.04, 0.5
-"""Seconds within which a client adapts its play-out delay."""
-_START = 0.06
-_HISTORY = 5 * AUDIO_FRAMES_PER_SECOND
+_PACKET_SECONDS = 1 / AUDIO_FRAMES_PER_SECOND
+_MIN_DELAY, _MAX_DELAY = 0.04, 0.5
+"""Limits in seconds of a client's adaptive playout delay."""
+_INITIAL_DELAY = 0.06
+_HISTORY_PACKETS = 5 * AUDIO_FRAMES_PER_SECOND
 _QUANTILE = 0.97
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class AudioQuality:
     """The audio of the judged window."""
 
     lost: list[bool]
-    """By packet, in order of sending."""
+    """For each packet, in sending order, whether it never arrived."""
     concealed: int
-    """Packets that a client would have had to make up."""
-    play_out: float
-    """Mean play-out delay in seconds."""
+    """Packets that a client would have had to conceal."""
+    playout_delay: float
+    """Mean playout delay in seconds."""
     jitter: float | None
-    """RFC 3550, 6.4.1, in seconds at the end of the window; None without packets."""
+    """Interarrival jitter (RFC 3550, 6.4.1) in seconds at the end; None without packets."""
     pdv: float | None
-    """RFC 5481: 95th percentile of the one-way delay above the smallest, in seconds."""
+    """Packet delay variation (RFC 5481): the 95th percentile of the one-way delay above its
+    minimum, in seconds; None without packets."""
     line_bytes: int
+    """Bytes on the line."""
 
 
-def heard(audio: Arrivals, first: int, packets: int, window: int) -> Sound:
-    """Hold arrivals against the packets that were sent, `window` being the first judged one.
+def audio_quality(audio: Arrivals, first: int, packets: int, window: int) -> AudioQuality:
+    """Compare the packets that arrived with those that were sent.
 
-    A packet that comes later than the play-out delay of the moment counts as lost to the
-    listener. The delay follows the 97th percentile of the last five seconds, as NetEQ does.
+    `first` is the sequence number of the first packet sent, `packets` how many were sent, and
+    `window` the number of the first judged one. A packet that arrives later than the current
+    playout delay counts as concealed. The delay follows the 97th percentile of the last five
+    seconds, like NetEQ in WebRTC.
     """
-    slots = audio.slots(first, packets)
-    recent = _Recent()
+    rows = audio.rows_by_packet(first, packets)
+    recent = _RecentTransits()
     present: list[bool] = []
     in_time: list[bool] = []
     transits: list[float] = []
-    play_outs: list[float] = []
-    jitter, previous = 0.0, None
+    delays: list[float] = []
+    jitter, previous_transit = 0.0, None
     for number in range(packets):
-        index = slots.get(number)
-        arrived = index is not None
-        on_time = False
-        if index is not None:
-            transit = audio.at[index] - audio.timestamp[index] / audio.clock_rate
-            if previous is not None:
-                jitter += (abs(transit - previous) - jitter) / 16
-            previous = transit
-            play_out = recent.play_out()
+        row = rows.get(number)
+        is_in_time = False
+        if row is not None:
+            transit = audio.at[row] - audio.timestamp[row] / audio.clock_rate
+            if previous_transit is not None:
+                jitter += (abs(transit - previous_transit) - jitter) / 16
+            previous_transit = transit
+            delay = recent.playout_delay()
             recent.add(transit)
-            on_time = transit - recent.shortest <= play_out
+            is_in_time = transit - recent.shortest <= delay
             if number >= window:
                 transits.append(transit)
-                play_outs.append(play_out)
+                delays.append(delay)
         if number >= window:
-            present.append(arrived)
-            in_time.append(on_time)
+            present.append(row is not None)
+            in_time.append(is_in_time)
     transits.sort()
-    return Sound(
-        lost=[not here for here in present],
-        concealed=round(concealed_packets(_gaps(in_time))),
-        play_out=sum(play_outs) / len(play_outs) if play_outs else _LEAST,
+    return AudioQuality(
+        lost=[not arrived for arrived in present],
+        concealed=round(concealed_packets(_gap_lengths(in_time))),
+        playout_delay=sum(delays) / len(delays) if delays else _MIN_DELAY,
         jitter=jitter if transits else None,
         pdv=transits[int(0.95 * (len(transits) - 1))] - transits[0] if transits else None,
-        line_bytes=sum(audio.size[slots[n]] for n in range(window, packets) if n in slots),
+        line_bytes=sum(audio.size[rows[n]] for n in range(window, packets) if n in rows),
     )
 
 
-def _gaps(in_time: list[bool]) -> list[int]:
-    """Lengths of the gaps.
+def _gap_lengths(in_time: list[bool]) -> list[int]:
+    """Lengths of the runs of False.
 
-    >>> _gaps([True, False, True, True, False, False])
+    >>> _gap_lengths([True, False, True, True, False, False])
     [1, 2]
     """
-    return [sum(1 for _ in run) for here, run in groupby(in_time) if not here]
+    return [sum(1 for _ in run) for present, run in groupby(in_time) if not present]
 
 
-class _Recent:
-    """The transits of the last five seconds, also in order of size."""
+class _RecentTransits:
+    """The transits of the last five seconds, in order of arrival and sorted."""
 
     def __init__(self) -> None:
         self._queue: deque[float] = deque()
-        self._ordered: list[float] = []
+        self._sorted: list[float] = []
 
     def add(self, transit: float) -> None:
         self._queue.append(transit)
-        insort(self._ordered, transit)
-        if len(self._queue) > _HISTORY:
-            del self._ordered[bisect_left(self._ordered, self._queue.popleft())]
+        insort(self._sorted, transit)
+        if len(self._queue) > _HISTORY_PACKETS:
+            del self._sorted[bisect_left(self._sorted, self._queue.popleft())]
 
     @property
     def shortest(self) -> float:
-        return self._ordered[0]
+        return self._sorted[0]
 
-    def play_out(self) -> float:
-        """What a client would hold packets back by, now."""
-        if len(self._ordered) < AUDIO_FRAMES_PER_SECOND:
-            return _START
-        spread = self._ordered[int(_QUANTILE * (len(self._ordered) - 1))] - self._ordered[0]
-        return min(_MOST, max(_LEAST, spread + _INTERVAL))
+    def playout_delay(self) -> float:
+        """Seconds by which a client would delay packets now."""
+        if len(self._sorted) < AUDIO_FRAMES_PER_SECOND:
+            return _INITIAL_DELAY
+        spread = self._sorted[int(_QUANTILE * (len(self._sorted) - 1))] - self._sorted[0]
+        return min(_MAX_DELAY, max(_MIN_DELAY, spread + _PACKET_SECONDS))

@@ -1,6 +1,6 @@
-"""A record of every echo packet, in a ring in shared memory: written by the emulator, read by all.
+"""A log of all echo packets, in a ring buffer in shared memory that the emulator writes.
 
-Writing takes no system call and reading none of the emulator's time.
+Writing takes no system call, and reading takes no time of the emulator.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from ipaddress import ip_address
 from pathlib import Path
 
 CAPACITY = 1 << 17
-"""Records kept; the oldest are overwritten."""
+"""Records in the ring; the oldest are overwritten."""
 
 _MARGIN = 1024
-"""The oldest records are not read: the emulator may be about to overwrite them."""
+"""The oldest records, which are not read: the emulator may be overwriting them."""
 
 _HEADER = struct.Struct("=Q56x")  # number of records ever written
 _RECORD = struct.Struct("=dddHHB3x16s16s")  # in, due, out, id, sequence, length, addresses
@@ -24,23 +24,24 @@ _RECORD = struct.Struct("=dddHHB3x16s16s")  # in, due, out, id, sequence, length
 
 @dataclass(frozen=True, slots=True)
 class EchoPacket:
-    """One echo request or reply: monotonic seconds when it came in and when it left."""
+    """One echo request or reply; times in monotonic seconds."""
 
     number: int
-    """Counted from 0 over the lab's life."""
+    """Counted from 0 since the start of the lab."""
     source: str
     target: str
     echo_id: int
     sequence: int
     arrived: float
+    """When it came in."""
     due: float
-    """When it should have left; it left late by the difference. 0 if it was dropped."""
+    """When it was due to leave; 0 if it was dropped."""
     left: float | None
-    """None if it was dropped."""
+    """When it left; None if it was dropped."""
 
 
 class PacketLogWriter:
-    """The emulator's end."""
+    """Writes the log, in the emulator."""
 
     def __init__(self, path: Path) -> None:
         size = _HEADER.size + CAPACITY * _RECORD.size
@@ -50,7 +51,7 @@ class PacketLogWriter:
         self._count = 0
 
     def write(self, key: bytes, sequence: int, arrived: float, due: float, left: float) -> None:
-        """Record a packet of the flow `key`; `left` is 0 for a dropped one."""
+        """Log a packet of the flow `key`; `left` is 0 if it was dropped."""
         width = (len(key) - 3) >> 1
         _RECORD.pack_into(
             self._map,
@@ -69,7 +70,7 @@ class PacketLogWriter:
 
 
 def read_packet_log(path: Path, since: int = 0) -> Iterator[EchoPacket]:
-    """The echo packets that are done, oldest first, from the `since`-th ever written on."""
+    """The echo packets that left or were dropped, oldest first, from number `since` on."""
     with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     (count,) = _HEADER.unpack_from(data)

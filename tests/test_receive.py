@@ -1,0 +1,187 @@
+"""The receiving half without a network: requests, reports, and the receive statistics."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from aiortc.rtp import RtcpPacket, RtcpRtpfbPacket
+
+from jharnet_monitor.rtc.browser import BrowserReceiverReport, BrowserSendStats
+from jharnet_monitor.rtc.receive.arrivals import FRAME_END, FRAME_START, KEYFRAME, Arrivals
+from jharnet_monitor.rtc.receive.receiver import Receiver
+from jharnet_monitor.rtc.receive.receiver_report import find_report_app
+from jharnet_monitor.rtc.sdp import Stream, Streams
+from jharnet_monitor.rtc.stats.call_stats import (
+    ReceiveStats,
+    SendStats,
+    StatsMessage,
+    receive_stats,
+)
+from jharnet_monitor.rtc.stats.freeze_resampling import PathModel
+
+STREAMS = Streams(Stream(1, 111), Stream(2, 96, 3, 97), "vp8")
+PATH = PathModel(0.05, 0.04)
+FRAME = bytes([0x10, 0x01, 0, 0])
+"""A VP8 descriptor and the start of a frame that is no keyframe."""
+
+
+def video_packet(sequence: int, timestamp: int = 0) -> bytes:
+    """A packet of the peer's video."""
+    return struct.pack("!BBHII", 0x80, 0x80 | 96, sequence & 0xFFFF, timestamp, 2) + FRAME
+
+
+def make_receiver() -> Receiver:
+    """A receiver that knows the peer's streams."""
+    receiver = Receiver(lambda: 0.1)
+    receiver.start(STREAMS, STREAMS)
+    return receiver
+
+
+async def nacks(receiver: Receiver, at: float) -> list[list[int]]:
+    """The sequence numbers in each NACK that is sent at this moment."""
+    sent: list[bytes] = []
+
+    async def send(data: bytes) -> None:
+        sent.append(data)
+
+    await receiver.send_feedback(at, send)
+    packets = [packet for data in sent for packet in RtcpPacket.parse(data)]
+    return [packet.lost for packet in packets if isinstance(packet, RtcpRtpfbPacket)]
+
+
+async def test_a_gap_across_the_wrap_of_sequence_numbers_is_requested() -> None:
+    """65535 and 0 are lost together: two requests, since one cannot hold both."""
+    receiver = make_receiver()
+    receiver.rtp_received(video_packet(65534), 1.0)
+    assert await nacks(receiver, 1.0) == []
+    receiver.rtp_received(video_packet(65537, 3000), 1.03)
+    assert await nacks(receiver, 1.03) == [[65535], [0]]
+    receiver.rtp_received(video_packet(65538, 6000), 1.06)
+    assert await nacks(receiver, 1.06) == []  # requested less than a round trip ago
+
+
+async def test_jumping_sequence_numbers_are_bounded() -> None:
+    """However far a peer's numbers jump, no more than a thousand packets are requested."""
+    receiver = make_receiver()
+    for jump in range(11):
+        receiver.rtp_received(video_packet(jump * 2900, jump * 3000), 1.0 + jump / 100)
+    assert sum(len(lost) for lost in await nacks(receiver, 1.2)) == 1000
+
+
+async def test_report_times_count_from_the_start_of_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a host that has been up for 50 days, monotonic milliseconds exceed 2^32."""
+    days = 50 * 86400.0
+    monkeypatch.setattr("time.monotonic", lambda: days)
+    receiver, sent = make_receiver(), []
+
+    async def send(data: bytes) -> None:
+        sent.append(data)
+
+    receiver.rtp_received(video_packet(1), days + 2.0)
+    await receiver.send_feedback(days + 2.5, send)
+    app = find_report_app(sent[0])
+    assert app is not None
+    assert (app.written_at, app.newest_video_at) == (2.5, 2.0)
+
+
+def send_stats(**changes: Any) -> SendStats:
+    """12 seconds: 600 packets of audio, 360 frames of one packet each."""
+    fields: dict[str, Any] = {
+        "rung": "360p", "seconds": 12.0,
+        "audio_first": 0, "audio_packets": 600, "audio_window": 0,
+        "video_first": 0, "video_packets": 360, "video_rung": 0, "video_window": 0,
+        "retransmitted": 0, "refused": 0, "frames_left_out": 0, "adapts": False,
+        "stepped_down": False, "loss_stays": False, "capacity": None, "setup_seconds": 0.2,
+        "round_trip_p50": 0.04, "round_trip_p95": 0.05, "local_port": 1, "remote_port": 2,
+        "loop_lag_seconds": 0.0, "loop_stalled_ratio": 0.0, "socket_drops": 0, "cpu_ratio": 0.1,
+    }  # fmt: skip
+    return SendStats.from_json({**fields, **changes})
+
+
+def received(
+    sent: SendStats, frames: int = 360, first_delay: float = 0.0, lost: range = range(0)
+) -> ReceiveStats:
+    """The statistics of a flawless call, but for the first packet's delay and the lost frames."""
+    audio, video = Arrivals(48_000), Arrivals(90_000)
+    for number in range(sent.audio_packets):
+        add(audio, number, number * 960, 0.02 + number / 50, FRAME_START | FRAME_END)
+    for number in range(frames):
+        if number not in lost:
+            delay = first_delay if not number else 0.0
+            flags = FRAME_START | FRAME_END | KEYFRAME * (number % 30 == 0)
+            add(video, number, number * 3000, 0.02 + delay + number / 30, flags)
+    stats = receive_stats(audio, video, sent, PATH, (1000, 1000))
+    return ReceiveStats.from_json(stats.to_json())
+
+
+def add(log: Arrivals, number: int, timestamp: int, at: float, flags: int) -> None:
+    """Add one arrival."""
+    log.first = 0 if log.first is None else log.first
+    log.sequence.append(number)
+    log.timestamp.append(timestamp)
+    log.at.append(at)
+    log.size.append(1000)
+    log.flags.append(flags)
+
+
+def test_a_flawless_call_has_no_freeze() -> None:
+    """Every frame is displayed."""
+    stats = received(send_stats())
+    assert (stats.freeze_count, stats.freeze_seconds) == (0, 0.0)
+    assert stats.frames_per_second == pytest.approx(30, abs=0.2)
+    assert stats.frames_complete / stats.judged_seconds == pytest.approx(30, abs=0.2)
+
+
+def test_a_call_without_any_frame_is_frozen() -> None:
+    """If all video is lost, the whole window is frozen; if none was sent, nothing is."""
+    stats = received(send_stats(), frames=0)
+    assert (stats.video_lost, stats.freeze_seconds) == (360, 12.0)
+    without_video = received(send_stats(video_packets=0))
+    assert (without_video.video_sent, without_video.freeze_seconds) == (0, 0.0)
+
+
+def test_a_delayed_first_packet_does_not_shift_the_window() -> None:
+    """The window starts when the first packet would have arrived without a queue."""
+    assert received(send_stats(), first_delay=0.6).freeze_seconds == 0.0
+
+
+@pytest.mark.parametrize("seconds", [0.6, 12.0])
+def test_freezes_refer_to_the_judged_time(seconds: float) -> None:
+    """A second after a change of rung is not judged, or half of a window shorter than two."""
+    stats = received(send_stats(stepped_down=True, seconds=seconds))
+    assert stats.judged_seconds == max(seconds - 1.0, seconds / 2)
+    assert 0 <= stats.freeze_seconds <= stats.judged_seconds
+
+
+def test_lost_frames_freeze_for_their_duration() -> None:
+    """Thirty frames that never arrived are a freeze of a second."""
+    stats = received(send_stats(), lost=range(120, 150))
+    assert stats.freeze_count == 1
+    assert stats.freeze_seconds == pytest.approx(1.03, abs=0.05)
+
+
+MESSAGE_FIELDS: dict[type[StatsMessage], str] = {
+    SendStats: "rung seconds audio_first audio_packets audio_window video_first video_packets "
+    "video_rung video_window retransmitted refused frames_left_out adapts stepped_down loss_stays "
+    "capacity setup_seconds round_trip_p50 round_trip_p95 local_port remote_port loop_lag_seconds "
+    "loop_stalled_ratio socket_drops cpu_ratio",
+    ReceiveStats: "datagrams_sent datagrams_received audio_sent audio_lost audio_concealed "
+    "audio_burst_ratio audio_play_out jitter_seconds pdv_seconds video_sent video_lost "
+    "video_missing judged_seconds frames_complete frames_per_second freeze_count freeze_seconds "
+    "height video_bits_per_second bits_per_second",
+    BrowserReceiverReport: "written line_bytes audio_packets audio_lost audio_newest "
+    "video_packets video_lost video_newest",
+    BrowserSendStats: "seconds height stepped_down capacity retransmitted setup_seconds "
+    "round_trip_p50 round_trip_p95 host_limited camera microphone hidden",
+}
+
+
+@pytest.mark.parametrize("message", MESSAGE_FIELDS, ids=lambda message: message.__name__)
+def test_message_fields_are_a_contract(message: type[StatsMessage]) -> None:
+    """Hubs, agents and join pages of other versions read and send these keys."""
+    assert " ".join(field.name for field in fields(message)) == MESSAGE_FIELDS[message]
