@@ -55,7 +55,7 @@ BAD_FILES = [
         "1: offices.a.blackouts[0]",
         "`every`",
     ),
-    ("offices: {Potka: {}}", "1: offices.Potka", "small letters"),
+    ("offices: {Potka: {}}", "1: offices.Potka", "lower-case letters"),
     ("offices: {uplink: {}}", "1: ", "`uplink`"),
     ("offices: {}", "1: offices", "at least 1"),
     ("uplink: {}", "1: offices", "missing"),
