@@ -35,7 +35,7 @@ def seconds(context: ProbeContext) -> float:
 
 
 def upward(context: ProbeContext, top: Rung) -> Rung:
-    """What the office sends: as much as it is sent, unless it is told to send less."""
+    """The rung that the office sends: the one that it receives, or the lower one of the options."""
     own = rung(str(context.options.get("up", top.name)))
     return min(own, top, key=lambda step: step.line_rate)
 

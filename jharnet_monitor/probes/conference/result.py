@@ -73,11 +73,11 @@ def reading(
         raise NoData(Cause.BAD_REPORT, "no end sent for long enough to be judged")
     measured = ours.round_trip_p50 or theirs.round_trip_p50
     trip = measured or 0.0
-    ways = {
-        Direction.DOWN: _way(ours, down, top, trip),
-        Direction.UP: _way(theirs, up, top, trip),
+    qualities = {
+        Direction.DOWN: _quality(ours, down, top, trip),
+        Direction.UP: _quality(theirs, up, top, trip),
     }
-    result = grade_call(ways[Direction.DOWN], ways[Direction.UP], criteria)
+    result = grade_call(qualities[Direction.DOWN], qualities[Direction.UP], criteria)
     conditions: dict[str, Any] = {
         "profile": top.name,
         "codecs": f"opus, {codec}",
@@ -97,14 +97,14 @@ def reading(
     values: dict[str, float] = {"grade": float(result.grade)}
     _put(values, "setup_seconds", theirs.setup_seconds)
     _put(values, "rtt_p95_seconds", ours.round_trip_p95)
-    for direction, sent, got, other in (
+    for direction, sent, received, other in (
         (Direction.DOWN, ours, down, up),
         (Direction.UP, theirs, up, down),
     ):
-        conditions |= _way_conditions(direction, sent, got)
-        conditions |= _wire_conditions(direction, other.datagrams_sent, got.datagrams_received)
-        values |= _way_values(direction, sent, got, ways[direction])
-        _put(values, f"{direction}_video_mos", _video_mos(codec, sent, got))
+        conditions |= _conditions_of(direction, sent, received)
+        conditions |= _wire_conditions(direction, other.datagrams_sent, received.datagrams_received)
+        values |= _values_of(direction, sent, received, qualities[direction])
+        _put(values, f"{direction}_video_mos", _video_mos(codec, sent, received))
     overloaded = _overloaded(ours, up) or _overloaded(theirs, down)
     if overloaded:
         conditions["limited_by"] = GradeLimit.HOST.value
@@ -113,20 +113,22 @@ def reading(
     return Reading(values, conditions)
 
 
-def _way(sent: SendStats, got: ReceiveStats, top: Rung, round_trip: float) -> DirectionQuality:
-    shows = ClientVideo(got.height, got.video_bits_per_second)
-    loss, times = _share(got.video_lost, got.video_sent) or 0.0, 1.0
+def _quality(
+    sent: SendStats, received: ReceiveStats, top: Rung, round_trip: float
+) -> DirectionQuality:
+    shows = ClientVideo(received.height, received.video_bits_per_second)
+    loss, times = _share(received.video_lost, received.video_sent) or 0.0, 1.0
     if not sent.adapts:
         if sent.capacity is not None:
             shows = client_video(sent.capacity)
-        if top.height >= HD_HEIGHT and (got.audio_burst_ratio or 1.0) < INTERRUPTION:
-            packets = got.video_sent / (FRAMES_PER_SECOND * sent.seconds)
+        if top.height >= HD_HEIGHT and (received.audio_burst_ratio or 1.0) < INTERRUPTION:
+            packets = received.video_sent / (FRAMES_PER_SECOND * sent.seconds)
             times = freeze_scale(sent.capacity, loss, packets)
     return DirectionQuality(
-        height=min(shows.height, top.height) if got.video_sent else 0,
-        frames_per_second=got.frames_per_second,
-        freeze_ratio=scaled_freeze_ratio(got.freeze_seconds / got.judged_seconds, times),
-        concealed_ratio=_share(got.audio_concealed, got.audio_sent) or 0.0,
+        height=min(shows.height, top.height) if received.video_sent else 0,
+        frames_per_second=received.frames_per_second,
+        freeze_ratio=scaled_freeze_ratio(received.freeze_seconds / received.judged_seconds, times),
+        concealed_ratio=_share(received.audio_concealed, received.audio_sent) or 0.0,
         video_bits_per_second=shows.bits_per_second,
         video_loss_ratio=loss,
         round_trip=round_trip,
@@ -137,64 +139,82 @@ def _way(sent: SendStats, got: ReceiveStats, top: Rung, round_trip: float) -> Di
     )
 
 
-def _way_values(
-    way: str, sent: SendStats, got: ReceiveStats, shown: DirectionQuality
+def _values_of(
+    direction: Direction, sent: SendStats, received: ReceiveStats, shown: DirectionQuality
 ) -> Mapping[str, float]:
     """The quantities of one direction, without those that were not measured."""
-    values: dict[str, float] = {f"{way}_height": float(shown.height)}
-    audio_loss, round_trip = _share(got.audio_lost, got.audio_sent), shown.round_trip
-    _put(values, f"{way}_audio_loss_ratio", audio_loss)
-    _put(values, f"{way}_bits_per_second", got.bits_per_second)
-    if audio_loss is not None and round_trip > 0 and got.audio_play_out is not None:
-        delay = mouth_to_ear_delay(round_trip, got.audio_play_out)
-        burst = 1.0 if got.audio_burst_ratio is None else got.audio_burst_ratio
-        _put(values, f"{way}_audio_mos", mos(r_factor(delay, audio_loss, burst)))
-    if got.video_sent:
-        _put(values, f"{way}_video_loss_ratio", _share(got.video_lost, got.video_sent))
-        _put(values, f"{way}_frames_per_second", got.frames_per_second)
-        _put(values, f"{way}_freeze_ratio", shown.freeze_ratio)
+    values: dict[str, float] = {f"{direction}_height": float(shown.height)}
+    audio_loss, round_trip = _share(received.audio_lost, received.audio_sent), shown.round_trip
+    _put(values, f"{direction}_audio_loss_ratio", audio_loss)
+    _put(values, f"{direction}_bits_per_second", received.bits_per_second)
+    if audio_loss is not None and round_trip > 0 and received.audio_play_out is not None:
+        delay = mouth_to_ear_delay(round_trip, received.audio_play_out)
+        burst = 1.0 if received.audio_burst_ratio is None else received.audio_burst_ratio
+        _put(values, f"{direction}_audio_mos", mos(r_factor(delay, audio_loss, burst)))
+    if received.video_sent:
+        _put(
+            values,
+            f"{direction}_video_loss_ratio",
+            _share(received.video_lost, received.video_sent),
+        )
+        _put(values, f"{direction}_frames_per_second", received.frames_per_second)
+        _put(values, f"{direction}_freeze_ratio", shown.freeze_ratio)
     return values
 
 
-def _video_mos(codec: Codec, sent: SendStats, got: ReceiveStats) -> float | None:
+def _video_mos(codec: Codec, sent: SendStats, received: ReceiveStats) -> float | None:
     """The G.1070 rating from the coded rate and the loss after retransmission."""
-    missing = got.video_lost if got.video_missing is None else got.video_missing
-    loss = _share(missing, got.video_sent)
+    missing = received.video_lost if received.video_missing is None else received.video_missing
+    loss = _share(missing, received.video_sent)
     if loss is None:
         return None
-    headers = 8 * VIDEO_HEADER_BYTES * (got.video_sent - missing) / sent.seconds
-    coded = (got.video_bits_per_second - headers) / 1000
-    return video_mos(codec, got.height, coded, got.frames_per_second, loss) if coded > 0 else None
+    headers = 8 * VIDEO_HEADER_BYTES * (received.video_sent - missing) / sent.seconds
+    coded = (received.video_bits_per_second - headers) / 1000
+    return (
+        video_mos(codec, received.height, coded, received.frames_per_second, loss)
+        if coded > 0
+        else None
+    )
 
 
-def _way_conditions(way: str, sent: SendStats, got: ReceiveStats) -> Mapping[str, Any]:
+def _conditions_of(
+    direction: Direction, sent: SendStats, received: ReceiveStats
+) -> Mapping[str, Any]:
     return {
-        f"{way}_rung": sent.rung,
-        f"{way}_seconds": _rounded(sent.seconds),
-        f"{way}_stepped_down": sent.stepped_down,
-        f"{way}_capacity_bits_per_second": sent.capacity,
-        f"{way}_residual_loss_ratio": _rounded(_share(got.video_missing, got.video_sent)),
-        f"{way}_concealed_ratio": _rounded(_share(got.audio_concealed, got.audio_sent)),
-        f"{way}_freezes": got.freeze_count,
-        f"{way}_complete_frames_per_second": _rounded(got.frames_complete / got.judged_seconds),
-        f"{way}_jitter_seconds": _rounded(got.jitter_seconds),
-        f"{way}_pdv_seconds": _rounded(got.pdv_seconds),
-        f"{way}_retransmitted": sent.retransmitted,
-        f"{way}_retransmissions_refused": sent.refused,
+        f"{direction}_rung": sent.rung,
+        f"{direction}_seconds": _rounded(sent.seconds),
+        f"{direction}_stepped_down": sent.stepped_down,
+        f"{direction}_capacity_bits_per_second": sent.capacity,
+        f"{direction}_residual_loss_ratio": _rounded(
+            _share(received.video_missing, received.video_sent)
+        ),
+        f"{direction}_concealed_ratio": _rounded(
+            _share(received.audio_concealed, received.audio_sent)
+        ),
+        f"{direction}_freezes": received.freeze_count,
+        f"{direction}_complete_frames_per_second": _rounded(
+            received.frames_complete / received.judged_seconds
+        ),
+        f"{direction}_jitter_seconds": _rounded(received.jitter_seconds),
+        f"{direction}_pdv_seconds": _rounded(received.pdv_seconds),
+        f"{direction}_retransmitted": sent.retransmitted,
+        f"{direction}_retransmissions_refused": sent.refused,
     }
 
 
-def _wire_conditions(way: str, sent: int | None, received: int | None) -> Mapping[str, Any]:
+def _wire_conditions(
+    direction: Direction, sent: int | None, received: int | None
+) -> Mapping[str, Any]:
     loss = max(0.0, 1 - received / sent) if sent and received is not None else None
     return {
-        f"{way}_wire_sent": sent,
-        f"{way}_wire_received": received,
-        f"{way}_wire_loss_ratio": _rounded(loss),
+        f"{direction}_wire_sent": sent,
+        f"{direction}_wire_received": received,
+        f"{direction}_wire_loss_ratio": _rounded(loss),
     }
 
 
-def _overloaded(host: SendStats, got: ReceiveStats) -> str | None:
-    """Why the host that sent `host` and received `got` was overloaded; None if it was not."""
+def _overloaded(host: SendStats, received: ReceiveStats) -> str | None:
+    """Why the host that sent `host` and received `received` was overloaded; None if it was not."""
     if (host.loop_stalled_ratio or 0.0) > MAX_STALLED_SHARE:
         return f"the host was too slow for {host.loop_stalled_ratio:.0%} of the call"
     packets = AUDIO_FRAMES_PER_SECOND * host.seconds
@@ -203,7 +223,7 @@ def _overloaded(host: SendStats, got: ReceiveStats) -> str | None:
     frames = FRAMES_PER_SECOND * host.seconds
     if (host.frames_left_out or 0) > (1 - MIN_SENT_SHARE) * frames:
         return f"the host skipped {host.frames_left_out} of {frames:.0f} video frames"
-    if (host.socket_drops or 0) > MAX_SOCKET_DROPS * max(1, got.datagrams_received or 0):
+    if (host.socket_drops or 0) > MAX_SOCKET_DROPS * max(1, received.datagrams_received or 0):
         return f"the host dropped {host.socket_drops} datagrams at the socket"
     return None
 

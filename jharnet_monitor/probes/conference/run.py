@@ -41,9 +41,9 @@ from jharnet_monitor.rtc.sdp import (
 from jharnet_monitor.rtc.stats.call_stats import BadReport, SendStats
 from jharnet_monitor.rtc.stats.live_stats import LiveSample, LiveStats
 
-SEEN_WITHIN = 40.0
-"""Seconds for the office's account of the call, over a line that may lose every fifth packet."""
-BEAT_SECONDS = 1.0
+REPORT_SECONDS = 40.0
+"""How long the office's report of the call may take, on a line that loses every fifth packet."""
+SAMPLE_SECONDS = 1.0
 NO_CONFERENCE = {"grade": 0.0}
 
 
@@ -53,19 +53,19 @@ def _codec(context: ProbeContext) -> Codec:
 
 
 async def run(context: ProbeContext) -> Reading:
-    """Hold one call; raises `Failed` with grade 0 where the network lets none come about."""
+    """Hold one call; raises `Failed` with grade 0 where the network prevents it, and `NoData`."""
     if context.agent is None:
         raise NoData(Cause.NO_AGENT)
     top, seconds = plan.granted(context), plan.seconds(context)
     try:
         channel = await context.agent.open(
-            "conference", _asked(context, plan.upward(context, top), seconds)
+            "conference", _task_parameters(context, plan.upward(context, top), seconds)
         )
     except ChannelClosed as error:
         raise NoData(Cause.AGENT_LOST, str(error)) from error
     dialogue, meter = Dialogue(channel), CallMeter()
     try:
-        told = await _hold(context, dialogue, top, seconds, meter)
+        result = await _hold(context, dialogue, top, seconds, meter)
     except CallFailed as error:
         raise meter.charge(_as_probe_error(error)) from error
     except (BadReport, BadDescription) as error:
@@ -76,24 +76,24 @@ async def run(context: ProbeContext) -> Reading:
         raise meter.charge(error) from error
     finally:
         await dialogue.end()
-    return Reading(told.values, {**told.conditions, "bytes_spent": meter.bytes})
+    return Reading(result.values, {**result.conditions, "bytes_spent": meter.bytes})
 
 
 @dataclass(slots=True)
 class CallMeter:
-    """What a call took of the office's byte budget, whatever became of it."""
+    """The bytes that a call put on the office's line, even where it failed."""
 
     bytes: int = 0
 
     def charge(self, error: ProbeError) -> ProbeError:
-        """The same error, with the bill."""
+        """The same error, with the bytes in its conditions."""
         if self.bytes:
             error.conditions["bytes_spent"] = self.bytes
         return error
 
 
-def _asked(context: ProbeContext, top: Rung, seconds: float) -> Mapping[str, Any]:
-    """What the far half is told; a page has no table of rungs, so that it is told their figures."""
+def _task_parameters(context: ProbeContext, top: Rung, seconds: float) -> Mapping[str, Any]:
+    """The parameters of the agent's task: also the rung's figures, as a browser has no table."""
     figures = {"width": top.width, "height": top.height, "video": top.video}
     return {"profile": top.name, "seconds": seconds, "codec": _codec(context), **figures}
 
@@ -123,41 +123,41 @@ async def _hold(
         if browser:
             call.limit_browser_rate(plan.upward(context, top))
         await dialogue.race(call.connect())
-        watching = asyncio.create_task(_watched(call, context.options.get("watch")))
-        hearing = asyncio.create_task(dialogue.expect("sent", 2 * seconds + 20))
-        hearing.add_done_callback(lambda _: call.peer_finished())
+        sampling = asyncio.create_task(_sample(call, context.options.get("watch")))
+        peer_stats = asyncio.create_task(dialogue.expect("sent", 2 * seconds + 20))
+        peer_stats.add_done_callback(lambda _: call.peer_finished())
         try:
             await dialogue.race(call.exchange_media(seconds))
             ours = call.send_stats()
             await dialogue.send("sent", **ours.to_json())
-            message = await hearing
-            told = BrowserSendStats.from_json(message) if browser else parse_send_stats(message)
+            message = await peer_stats
+            sent = BrowserSendStats.from_json(message) if browser else parse_send_stats(message)
         finally:
-            hearing.cancel()
-            watching.cancel()
-            await asyncio.wait({hearing, watching})
-        theirs = told if isinstance(told, SendStats) else await call.browser_send_stats(told)
+            peer_stats.cancel()
+            sampling.cancel()
+            await asyncio.wait({peer_stats, sampling})
+        theirs = sent if isinstance(sent, SendStats) else await call.browser_send_stats(sent)
         up = await call.receive_stats(theirs)
-        down = parse_receive_stats(await dialogue.expect("seen", SEEN_WITHIN))
-        up = replace(up, datagrams_received=call.datagrams[1])  # the last came while we waited
-    client = {} if isinstance(told, SendStats) else told.conditions()
+        down = parse_receive_stats(await dialogue.expect("seen", REPORT_SECONDS))
+        up = replace(up, datagrams_received=call.datagrams[1])  # the last ones arrived meanwhile
+    client = {} if isinstance(sent, SendStats) else sent.conditions()
     if (upward := plan.upward(context, top)) != top:
         client["up_profile"] = upward.name
     criteria = Criteria(**context.config.thresholds.call.model_dump())
     return reading(top, CallSides(ours, theirs, down, up), criteria, client, codec)
 
 
-async def _watched(call: Call, watch: Callable[[LiveSample], None] | None) -> None:
-    """Tell whoever watches how the call stands, once a second."""
-    pulse = LiveStats(call)
+async def _sample(call: Call, watch: Callable[[LiveSample], None] | None) -> None:
+    """Call `watch` with the state of the call every `SAMPLE_SECONDS`."""
+    stats = LiveStats(call)
     while watch is not None:
-        watch(pulse.sample())
-        await asyncio.sleep(BEAT_SECONDS)
+        watch(stats.sample())
+        await asyncio.sleep(SAMPLE_SECONDS)
 
 
 @asynccontextmanager
 async def metered(call: Call, meter: CallMeter) -> AsyncIterator[None]:
-    """Read the meter at the call's end, however it ends."""
+    """Count the bytes of the call when it ends, also by an error."""
     try:
         yield
     finally:
@@ -165,10 +165,10 @@ async def metered(call: Call, meter: CallMeter) -> AsyncIterator[None]:
 
 
 async def _own_address(context: ProbeContext, offer: object) -> str:
-    """Our address on the way to the agent: to what its offer names, else from where it dialled.
+    """The local address of the route to the agent, by its offer, else by where it dialled from.
 
     A browser hides its addresses behind mDNS names unless it uses its camera, and may name
-    addresses that lead nowhere from here; it comes to us by its own checks all the same.
+    addresses that lead nowhere from here; its own connectivity checks reach the hub all the same.
     """
     targets = candidate_addresses(offer) if isinstance(offer, str) else []
     if context.agent is not None and context.agent.address is not None:
