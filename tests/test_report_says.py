@@ -17,7 +17,7 @@ from jharnet_monitor.report.output.build import make
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.output.drill_sheet import drill_content
-from jharnet_monitor.report.sections.drills import borne
+from jharnet_monitor.report.sections.drills import supported_calls_texts
 from jharnet_monitor.report.sections.phrases import interval
 from tests.made_up_week import MADE_AT, ZONE, MadeWeek
 from tests.pdf_text import plain, text_of
@@ -56,7 +56,7 @@ def test_the_report_repeats_what_a_drill_measured(summary: Summary, language: st
     for row, own in zip(drill["rows"], paper["rows"], strict=True):
         assert (row["down"], row["up"]) == (own["down"], own["up"])
     assert drill["rows"][0]["up"] == ["1.61 Mbit/s", said("drill.loss", loss="1.23 %")]
-    bears = list(borne(summary.drills[0]["uplink"], said))
+    bears = list(supported_calls_texts(summary.drills[0].uplink, said))
     assert paper["sentences"][-2:] == bears and drill["line"].endswith(" ".join(bears))
     assert "17.1 / 16.2 Mbit/s" in drill["line"]
     for figure in (*bears, "17.1 / 16.2 Mbit/s", said("drill.loss", loss="1.23 %")):

@@ -17,6 +17,7 @@ import yaml
 
 from jharnet_monitor.cli import main
 from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.judge.conference.drill import Drill, DrillState
 from jharnet_monitor.model import OfficeState, Outcome
 from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.chain import GENESIS, link
@@ -50,7 +51,7 @@ def fill(bench: Bench, hours: int = 4) -> None:
         event_log.add_transition("potka", OfficeState.UP, bench.clock.now(), {"पोटका": True})
         event_log.add_event("potka", "joined", bench.clock.now(), {"boot_id": "b"})
         event_log.add_window(Window(None, START, START + HOUR, "सेवा"))
-        event_log.add_drill({"id": "d", "started_at": "2026-11-23T06:30:00Z", "state": hour})
+        event_log.add_drill(Drill("d", DrillState.RUNNING, "720p", START, (), minutes=hour))
         bench.clock.step(3600)
     bench.clock.step(3600)
     assert bench.store.chain.seal() == hours

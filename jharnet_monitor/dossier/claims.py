@@ -15,7 +15,7 @@ from typing import Any
 from jharnet_monitor.config import Office
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.dossier.evidence import Evidence
-from jharnet_monitor.judge.conference.drill import held, mark
+from jharnet_monitor.judge.conference.drill import Drill, passed, required_grade
 from jharnet_monitor.judge.line import capacity
 from jharnet_monitor.judge.line.assess import Seen, assess
 from jharnet_monitor.judge.line.traffic import other
@@ -42,9 +42,9 @@ def derive(evidence: Evidence, until: datetime) -> dict[str, Any]:
     }
 
 
-def in_order(evidence: Evidence) -> list[dict[str, Any]]:
+def in_order(evidence: Evidence) -> list[Drill]:
     """The drills by their beginning."""
-    return sorted(evidence.drills.values(), key=lambda drill: str(drill["started_at"]))
+    return sorted(evidence.drills.values(), key=lambda drill: drill.started_at)
 
 
 def _district(
@@ -161,19 +161,17 @@ def _availability(available: Account, down: Sequence[Outage]) -> dict[str, Any]:
     }
 
 
-def _drill(drill: Mapping[str, Any], config: Config) -> dict[str, Any]:
-    """How many took part and held the conference; Wilson's interval, since each is tested once."""
-    rows = drill["offices"]
-    joined = [row for row in rows if row["joined"]]
-    least = mark(str(drill["profile"]), config.thresholds.grade)
-    able = sum(held(row, least) for row in joined)
+def _drill(drill: Drill, config: Config) -> dict[str, Any]:
+    """How many took part and passed; Wilson's interval, since each is tested once."""
+    required = required_grade(drill.profile, config.thresholds.grade)
+    able = sum(passed(office, required) for office in drill.joined)
     return {
-        "id": str(drill["id"]),
-        "started_at": str(drill["started_at"]),
-        "offices": len(rows),
-        "joined": len(joined),
+        "id": drill.id,
+        "started_at": format_utc(drill.started_at),
+        "offices": len(drill.offices),
+        "joined": len(drill.joined),
         "able": able,
-        "share": interval(stats.wilson(able, len(joined))),
+        "share": interval(stats.wilson(able, len(drill.joined))),
     }
 
 

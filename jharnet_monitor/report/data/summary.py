@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.outages.availability import Account
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics.intervals import Interval
@@ -188,8 +189,8 @@ class Summary:
     offices: tuple[OfficeSummary, ...]
     judged_from: date
     """First day of the stretch, up to the period's end, over which the lines are judged."""
-    drills: tuple[Mapping[str, Any], ...] = ()
-    """The drills of the period, in the form of the contract."""
+    drills: tuple[Drill, ...] = ()
+    """The drills of the period, by their beginning."""
     root: str | None = None
     """The hash chain's root after the period's last sealed hour."""
 
