@@ -19,6 +19,7 @@ from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.latency import percentile
+from jharnet_monitor.judge.line.capacity import Verdict
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data import aggregate as fold
 from jharnet_monitor.report.data.findings import Kind, findings
@@ -123,8 +124,8 @@ def test_few_days_support_no_claim(made: MadeWeek) -> None:
     by_trouble = dict(zip(made_up_week.TROUBLES, summary.offices, strict=True))
     for trouble in ("narrow", "slow", "lossy", "power"):
         office = by_trouble[trouble]
-        assert office.judged["days"] == 14
-        assert office.judged["verdicts"] == ["not_enough_evidence"]
+        assert office.assessment.days == 14
+        assert office.assessment.verdicts == (Verdict.NOT_ENOUGH_EVIDENCE,)
         told = [finding.kind for finding in findings(office, summary.config)]
         wanted = [Kind.EVIDENCE] if trouble == "power" else [Kind.LIMITED, Kind.EVIDENCE]
         assert told == wanted

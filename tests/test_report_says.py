@@ -11,6 +11,7 @@ import pytest
 from jharnet_monitor.i18n import format as texts
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar import period
+from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output.build import make
@@ -76,5 +77,4 @@ def test_figures_in_one_cell_have_the_same_precision() -> None:
         ((0.99, 0.98765, 1.0), texts.share_down, "99.00 (98.76 to 100.00) %"),
         ((0.1, 0.05, 0.2), texts.share_up, "10 (5 to 20) %"),
     ):
-        claim = dict(zip(("value", "low", "high"), figures, strict=True))
-        assert interval(claim, form, said) == told
+        assert interval(Interval(*figures, n=30, days=30), form, said) == told

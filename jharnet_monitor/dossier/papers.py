@@ -11,7 +11,7 @@ from typing import Any
 
 from jharnet_monitor import __version__
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.claims import every_outage, in_order
+from jharnet_monitor.dossier.derive import every_outage, in_order
 from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.sealed import daily_roots
 from jharnet_monitor.dossier.sheets import sheets

@@ -33,7 +33,10 @@ def method(case: Case, words: Words) -> dict[str, Any]:
             ),
         ],
         "statistics": words("dossier.method.statistics_text"),
-        "assumptions": [need_text(case.config, case.claims["offices"], words), _marks(case, words)],
+        "assumptions": [
+            need_text(case.config, case.claims.assessments, words),
+            _marks(case, words),
+        ],
         "integrity": words(
             "dossier.method.integrity_text",
             n=texts.number(len(case.chain)),

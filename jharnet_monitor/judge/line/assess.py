@@ -5,7 +5,7 @@ report and for the dossier, so that both say the same of the same measurements. 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -14,10 +14,11 @@ from jharnet_monitor.config.district import District
 from jharnet_monitor.config.schema import Config, Office
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.judge.line import capacity
-from jharnet_monitor.judge.line.traffic import Ways
+from jharnet_monitor.judge.line.traffic import Ways, proven
 from jharnet_monitor.judge.outages.availability import Account
 from jharnet_monitor.judge.statistics import intervals as stats
 from jharnet_monitor.judge.statistics.intervals import Days, Interval
+from jharnet_monitor.judge.statistics.rounding import to_digits
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 
 WAYS = ("down", "up")
@@ -64,23 +65,117 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Assessment:
-    """An office's line, what it needs, and so what would help; a way each of `WAYS`."""
+class LineDirection:
+    """One direction of a line: what was contracted, what it delivers, and what it has to carry."""
 
-    line: capacity.Line
-    delivered: tuple[Delivered, Delivered]
-    policy: capacity.Policy
-    judgement: capacity.Judgement
+    contracted: float | None
+    """bit/s; None where the contract is not known."""
+    delivered: Delivered
+    need: capacity.Need
+    other: Interval | None
+    """95th percentile of all other traffic, where enough was measured to plan by it."""
+
+    def falls_short(self, share: float) -> bool:
+        """Whether it certainly delivers less than that share of the contract."""
+        median = self.delivered.median
+        if median is None or self.contracted is None:
+            return False
+        return median.below(share * self.contracted)
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the contract would meet the need, and it certainly delivers less than that."""
+        median = self.delivered.median
+        if median is None or self.contracted is None:
+            return False
+        return median.below(self.need.low) and self.contracted >= self.need.high
+
+    def not_delivered(self, share: float) -> bool:
+        """Whether it certainly delivers less than the contract has to give."""
+        return self.falls_short(share) or self.withheld
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """The judgement on an office's line and the figures behind it, as report and dossier state
+    them: to nine digits, so that they are the same on every machine.
+
+    Downtimes are shares of the time that is known; `loss` is the share of packets lost while the
+    office answered. `slab` is the speed to order in an upgrade, where the tariff has one.
+    """
+
+    days: int
+    """Days on which anything was measured."""
+    down: LineDirection
+    """Towards the office."""
+    up: LineDirection
+    """From the office."""
+    loss: Interval | None
+    link_down: float
+    power_down: float
+    lan_down: float
+    unreachable: float
+    """Out of reach, and whether line or power failed is not known."""
+    verdicts: tuple[capacity.Verdict, ...]
+    """The main one first."""
+    doubts: tuple[capacity.Doubt, ...] = ()
+    """Why the evidence does not suffice, where it does not."""
+    slab: float | None = None
+
+    @property
+    def verdict(self) -> capacity.Verdict:
+        """The verdict that the letter acts on."""
+        return self.verdicts[0]
+
+    @property
+    def directions(self) -> tuple[LineDirection, LineDirection]:
+        """Towards the office, and from it, in the order of `WAYS`."""
+        return self.down, self.up
 
 
 def assess(config: Config, office: Office, seen: Seen) -> Assessment:
     """The judgement on one office's line."""
     tests = [test for test in seen.tests if test.counts]
-    down, up = (_delivered(config, tests, way) for way in WAYS)
-    line = _line(office, seen, (down.median, up.median))
+    delivered = [_delivered(config, tests, way) for way in WAYS]
+    line = _line(office, seen, (delivered[0].median, delivered[1].median))
     policy = policy_of(config, office)
     found = capacity.judge(line, policy, marks_of(config, office), config.capacity.tariff)
-    return Assessment(line, (down, up), policy, found)
+    down, up = map(_direction, line.contracted, delivered, found.needs, line.other)
+    return Assessment(
+        days=line.days,
+        down=down,
+        up=up,
+        loss=_rounded(line.loss),
+        link_down=to_digits(line.link_down),
+        power_down=to_digits(line.power_down),
+        lan_down=to_digits(line.lan_down),
+        unreachable=to_digits(line.unexplained),
+        verdicts=found.verdicts,
+        doubts=found.doubts,
+        slab=found.slab,
+    )
+
+
+def _direction(
+    contracted: float | None, delivered: Delivered, need: capacity.Need, other: Interval | None
+) -> LineDirection:
+    """One direction as it is stated."""
+    value, low, high = (to_digits(figure) for figure in (need.value, need.low, need.high))
+    median, p5 = _rounded(delivered.median), _rounded(delivered.p5)
+    return LineDirection(
+        contracted=contracted,
+        delivered=Delivered(median, p5, delivered.basis),
+        need=replace(need, value=value, low=low, high=high),
+        other=_rounded(other) if proven(other) else None,
+    )
+
+
+def _rounded(found: Interval | None) -> Interval | None:
+    """An interval as it is stated."""
+    if found is None:
+        return None
+    low, high = (None if end is None else to_digits(end) for end in (found.low, found.high))
+    return Interval(to_digits(found.value), low, high, found.n, found.days)
 
 
 def enough_off_hours(config: Config, tests: Sequence[Measurement]) -> bool:

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from jharnet_monitor.config.schema import Config, Thresholds
-from jharnet_monitor.judge.line.assess import WAYS
 from jharnet_monitor.judge.line.capacity import Doubt, Verdict
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
-from jharnet_monitor.report.sections.phrases import not_delivered
 
 
 class Kind(StrEnum):
@@ -87,15 +85,14 @@ def every_finding(summary: Summary) -> list[tuple[Finding, ...]]:
 
 def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:
     """What the judgement on the line says."""
-    claims = summary.judged
-    for name in claims["verdicts"]:
-        verdict = Verdict(name)
+    found, share = summary.assessment, config.thresholds.delivered
+    for verdict in found.verdicts:
         if verdict in _VERDICTS:
             yield Finding(_VERDICTS[verdict])
         elif verdict is Verdict.REPAIR:
-            short = any(not_delivered(claims, config, way) for way in WAYS)
+            short = any(side.not_delivered(share) for side in found.directions)
             yield Finding(Kind.REPAIR if short else Kind.LINE)
-    doubts = list(claims["doubts"])
+    doubts = list(found.doubts)
     if Doubt.OUTAGES_UNEXPLAINED in doubts:
         doubts.remove(Doubt.OUTAGES_UNEXPLAINED)
         yield Finding(Kind.OUTAGE)

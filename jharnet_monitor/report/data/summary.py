@@ -5,15 +5,14 @@ Every figure stands with the number of runs behind it. What was not measured is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.judge.line.assess import Assessment
 from jharnet_monitor.judge.outages.availability import Account
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics.intervals import Interval
@@ -144,6 +143,8 @@ class OfficeSummary:
 
     office: Office
     account: Account
+    assessment: Assessment
+    """The judgement on the line, over the stretch from `Summary.judged_from` on."""
     conference: Conference = Conference()
     outages: tuple[Outage, ...] = ()
     down: Speed = Speed()
@@ -158,8 +159,6 @@ class OfficeSummary:
     speed_tests: tuple[SpeedTest, ...] = ()
     history: tuple[Point, ...] = ()
     """Earlier periods, the oldest first; the last is the one just before."""
-    judged: Mapping[str, Any] = field(default_factory=dict)
-    """The judgement on the line and what it rests on (`report.claims.judged`)."""
     measurements: int = 0
     """How many runs of all probes the figures rest on."""
     first: datetime | None = None

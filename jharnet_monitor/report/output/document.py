@@ -79,9 +79,9 @@ def _directive(
         return None
     tested = sum(one.group != "untested" for one in judged)
     wanting = {
-        one.summary.office.id: one.summary.judged
+        one.summary.office.id: one.summary.assessment
         for one in judged
-        if Verdict.UPGRADE in one.summary.judged["verdicts"]
+        if Verdict.UPGRADE in one.summary.assessment.verdicts
     }
     speed = words("report.directive.no_upgrade") + " " if summary.measurements else ""
     if wanting:

@@ -273,12 +273,12 @@ def finding_texts(
     """A reason and who acts, for the table."""
     key, detail = f"finding.{finding.kind}", ""
     if finding.kind is Kind.EVIDENCE:
-        days, wanted = office.judged["days"], config.capacity.days
+        days, wanted = office.assessment.days, config.capacity.days
         detail = words(f"capacity.doubt_short.{finding.detail}", days=days, wanted=wanted)
     elif finding.kind is Kind.LIMITED:
         detail = words.either(f"limited_by.{finding.detail}", str(finding.detail))
     elif finding.kind is Kind.UPGRADE:
-        slab = office.judged["slab"]
+        slab = office.assessment.slab
         detail = words("finding.beyond_tariff") if slab is None else texts.rate(slab)
     elif finding.detail:
         detail = words.either(f"cause.{finding.detail}", finding.detail)

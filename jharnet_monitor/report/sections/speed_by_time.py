@@ -10,7 +10,6 @@ from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import contracts
 from jharnet_monitor.judge.line.by_time_of_day import Delivered, RateTest, Slot, by_slot
 from jharnet_monitor.judge.statistics.intervals import P5_DAYS, P5_SAMPLES
-from jharnet_monitor.report.data.assessment_json import interval as claim
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import interval
 
@@ -82,11 +81,11 @@ def _cell(one: Delivered | None, words: Words) -> list[str]:
         return [words("not_measured")]
     few = one.median.low is None
     rate = texts.rate(one.median.value)
-    lines = [rate if few else interval(claim(one.median), texts.rate, words)]
+    lines = [rate if few else interval(one.median, texts.rate, words)]
     if one.p5 is not None:
-        lines.append(words("report.slots.p5", rate=interval(claim(one.p5), texts.rate, words)))
+        lines.append(words("report.slots.p5", rate=interval(one.p5, texts.rate, words)))
     if one.below is not None:
-        share = interval(claim(one.below), texts.share_up, words)
+        share = interval(one.below, texts.share_up, words)
         lines.append(words("report.slots.below", share=share))
     lines.append(words("dossier.rests", n=one.tests, days=one.days))
     return lines
