@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 from random import Random
 from typing import Any
 
 import pytest
 from scipy import special
 
+from jharnet_monitor.dossier.assessment_json import assessment_from_json, assessment_to_json
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.line.assess import Basis, LineEvidence, assess, need_policy
+from jharnet_monitor.judge.line.assess import Assessment, Basis, LineEvidence, assess, need_policy
+from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.statistics.incomplete_beta import betainc, student_t_quantile
-from jharnet_monitor.model import Direction, Measurement, Outcome
-from jharnet_monitor.report.data.assessment_json import judged
+from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.report.data.load import judged_over, summarise
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.sections.phrases import (
-    falls_short,
     interval,
-    not_delivered,
     reason,
     verdict_name,
 )
@@ -102,7 +102,9 @@ def test_the_weekly_report_and_the_dossier_say_the_same(
         summary = summarise(place.store, place.config, period, MADE_AT)
         for office in summary.offices:
             claimed = claims["offices"][office.office.id]
-            assert dict(office.judged) == {name: claimed[name] for name in office.judged}
+            told = assessment_to_json(office.assessment)
+            assert told == {name: claimed[name] for name in told}
+            assert office.assessment == assessment_from_json(claimed)
     assert claims["offices"][OFFICES[0]]["verdict"] == "upgrade"
 
 
@@ -113,9 +115,9 @@ def test_their_sentences_are_the_same(place: Filed, claims: dict[str, Any], lang
     summary = summarise(place.store, place.config, WEEK, MADE_AT)
     rows = content(summary, said)["lines"]["rows"]
     for office, row in zip(place.config.offices, rows, strict=True):
-        claimed = claims["offices"][office.id]
+        claimed = assessment_from_json(claims["offices"][office.id])
         assert row["reason"] == reason(claimed, place.config, office, said)
-        assert row["verdict"] == verdict_name(claimed["verdict"], said)
+        assert row["verdict"] == verdict_name(claimed.verdict, said)
 
 
 def test_what_does_not_count_counts_in_neither(claims: dict[str, Any]) -> None:
@@ -155,21 +157,24 @@ def _tests(rate: float, count: int = 25, **conditions: Any) -> list[Measurement]
     ]
 
 
-def _assessed(tests: list[Measurement]) -> dict[str, Any]:
+def _assessed(tests: list[Measurement]) -> Assessment:
     config = made_up.config(2)
     known = state_times([], WEEK.start, WEEK.end)
     evidence = LineEvidence(known, tests, [0.0] * 25, [86400.0] * 25, 25 * 1440, 25)
-    return judged(assess(config, config.offices[0], evidence))
+    return assess(config, config.offices[0], evidence)
 
 
 def test_a_test_that_its_own_pace_held_back_proves_no_slow_line() -> None:
     """It tells what the line carries at least: then there is no upper bound, and no claim."""
     slow = _assessed(_tests(1e6))
-    assert slow["verdict"] == "repair"
+    assert slow.verdict is LineVerdict.REPAIR
     held = _assessed(_tests(1e6, download_at_least=True, upload_at_least=True))
-    assert held["delivered"]["down"]["low"] is not None
-    assert held["delivered"]["down"]["high"] is None
-    assert held["verdict"] == "not_enough_evidence"
+    down = held.down.delivered.median
+    assert down is not None and down.low is not None and down.high == inf
+    assert held.verdict is LineVerdict.NOT_ENOUGH_EVIDENCE
+    written = assessment_to_json(held)
+    assert written["delivered"]["down"]["high"] is None
+    assert assessment_to_json(assessment_from_json(written)) == written
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -182,14 +187,15 @@ def test_a_contract_that_would_suffice_is_a_case_of_repair_where_less_than_neede
     config, said = made_up.config(2), words(language)
     office = config.offices[0]
     found = _assessed(_tests(3.4e6))
-    assert found["delivered"]["down"]["low"] > 0.8 * 4e6
-    assert found["delivered"]["down"]["high"] < found["need"]["down"]["low"] < 4e6
-    assert (found["verdicts"], found["doubts"], found["slab"]) == (["repair"], [], None)
-    assert not falls_short(found["delivered"]["down"], config)
-    assert not_delivered(found, config, Direction.DOWN)
+    down = found.down.delivered.median
+    assert down is not None and down.above(0.8 * 4e6)
+    assert down.below(found.down.need.low) and found.down.need.low < 4e6
+    assert (found.verdicts, found.doubts, found.slab) == ((LineVerdict.REPAIR,), (), None)
+    assert not found.down.falls_short(config.thresholds.delivered)
+    assert found.down.withheld and found.down.not_delivered(config.thresholds.delivered)
     assert reason(found, config, office, said) == said(
         "capacity.reason.repair_need", contracted="4 Mbit/s", need="3.81 Mbit/s",
-        delivered=interval(found["delivered"]["up"], formats.rate, said),
+        delivered=interval(found.up.delivered.median, formats.rate, said),
     )  # fmt: skip
 
 
@@ -205,9 +211,10 @@ def test_packet_trains_speak_where_there_are_too_few_tests() -> None:
         for n in range(25, 0, -1)
     ]  # fmt: skip
     found = _assessed([*_tests(1e6, 3), *trains])
-    assert found["delivered"]["down"]["basis"] == Basis.TRAINS
-    assert found["delivered"]["down"]["value"] == 3.9e6
-    assert found["verdict"] == "nothing"
+    down = found.down.delivered
+    assert down.basis is Basis.TRAINS
+    assert down.median is not None and down.median.value == 3.9e6
+    assert found.verdict is LineVerdict.NOTHING
 
 
 def test_the_beta_function_is_scipys() -> None:

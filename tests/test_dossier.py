@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from docx import Document
@@ -20,8 +21,11 @@ from typer.testing import CliRunner
 
 from jharnet_monitor.commands.dossier import app
 from jharnet_monitor.dossier import form
+from jharnet_monitor.dossier.archive import json_bytes
 from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.evidence import DossierEvidence
+from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.sealed import parsed
 from jharnet_monitor.dossier.settings import read_settings, settings
@@ -30,10 +34,13 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar.period import date_range
+from jharnet_monitor.model import format_utc
 from jharnet_monitor.store.export import ExportRow
+from jharnet_monitor.store.tables import to_ms
 from tests import made_up
 from tests.dossier_support import MADE_AT, Filed, Forger, filed
 from tests.made_up_week import ZONE
+from tests.made_up_week import drill as made_up_drill
 from tests.pdf_text import plain, text_of
 
 
@@ -80,6 +87,67 @@ def test_a_dossier_is_the_same_each_time(place: Filed, dossier: Path, tmp_path: 
     first, again = Forger.of(dossier).files, Forger.of(tmp_path / "again.zip").files
     differing = {name for name in first if first[name] != again[name]}
     assert {name for name in differing if not name.startswith("working-copy/")} <= {"manifest.json"}
+
+
+def test_claims_are_written_as_they_were_read(true: Forger) -> None:
+    """Papers are set from what stands in the file: every figure of it is read, and no other."""
+    written = true.json("claims.json")
+    claims = Claims.from_json(written)
+    assert json_bytes(claims.to_json()) == true.files["claims.json"]
+    assert Claims.from_json(claims.to_json()) == claims
+    assert claims.assessments.keys() == written["offices"].keys()
+
+
+def test_the_form_of_the_claims_stays(true: Forger) -> None:
+    """A dossier is verified for years, by programs later than the one that built it."""
+    claims = true.json("claims.json")
+    assert claims.keys() == {"offices", "district", "drills"}
+    interval = {"value", "low", "high", "n", "days"}
+    way = {"down", "up"}
+    for office in claims["offices"].values():
+        assert office.keys() == {
+            "measurements", "conference", "latency", "availability", "days", "delivered", "loss",
+            "down", "other", "need", "verdict", "verdicts", "doubts", "slab",
+        }  # fmt: skip
+        assert office["conference"].keys() == {
+            "grade", "tests", "missed", "outside_hours", "limited_by", "cause", "able",
+        }  # fmt: skip
+        assert office["latency"].keys() == {"p50", "p95", "jitter"}
+        assert office["availability"].keys() == {
+            "ratio", "without_power", "coverage", "worst", "best", "seconds", "outages",
+        }  # fmt: skip
+        assert office["down"].keys() == {"link_down", "power_down", "lan_down", "unreachable"}
+        assert office["delivered"].keys() == office["other"].keys() == office["need"].keys() == way
+        delivered, need = office["delivered"]["down"], office["need"]["down"]
+        assert delivered.keys() == interval | {"basis", "contracted", "p5"}
+        assert need.keys() == {"value", "low", "high", "measured", "at_least"}
+        for figure in (office["loss"], office["latency"]["p50"], delivered["p5"]):
+            assert figure.keys() == interval
+    assert claims["district"].keys() == {
+        "offices", "tested", "able", "measurements", "first", "last", "until", "verdicts",
+    }  # fmt: skip
+
+
+def test_a_drill_is_claimed_and_has_its_sheet(place: Filed, true: Forger) -> None:
+    """How many took part and passed, as the record in the raw data says."""
+    drill = made_up_drill(made_up.config(11))
+    [claimed] = true.json("claims.json")["drills"]
+    able = sum((office.grade or 0) >= 3 for office in drill.joined)
+    assert claimed.pop("share")["value"] == pytest.approx(able / len(drill.joined))
+    assert claimed == {
+        "id": drill.id, "started_at": format_utc(drill.started_at), "offices": len(drill.offices),
+        "joined": len(drill.joined), "able": able,
+    }  # fmt: skip
+    assert {f"drills/drill-{drill.id}.{language}.pdf" for language in LANGUAGES} <= set(true.files)
+
+
+def test_a_record_that_is_no_drill_is_a_problem(place: Filed) -> None:
+    """The raw data of a dossier may hold anything."""
+    begin = to_ms(place.period.start)
+    for body in ("[]", "{}", "null", '{"id": 1}', "{"):
+        table = pa.table({"id": ["d"], "started_at": [begin], "body": [body]})
+        with pytest.raises(FormError, match="a record of `drills` cannot be read"):
+            DossierEvidence(place.config, place.period).add("drills", table)
 
 
 def test_the_figures_are_those_of_the_measurements(place: Filed, true: Forger) -> None:
@@ -331,7 +399,9 @@ def test_the_letter_tells_where_speed_suffices_and_the_conference_does_not(
     claims["offices"][names[1]]["conference"]["grade"] = 4
     evidence = DossierEvidence(config, place.period)
     links = parsed(true.files["chain/links.jsonl"])
-    case = Case(config, place.period, MADE_AT, MADE_AT, claims, evidence, links, [], "")
+    case = Case(
+        config, place.period, MADE_AT, MADE_AT, Claims.from_json(claims), evidence, links, [], ""
+    )
     for language in LANGUAGES:
         said = words(language)
         body = letter(case, said)["body"]
@@ -358,7 +428,9 @@ def test_the_letter_asks_for_repair_where_the_contract_would_meet_the_need(
             office["need"][way] |= {"value": 3.8e6, "low": 3.8e6, "high": 3.8e6}
     evidence = DossierEvidence(config, place.period)
     links = parsed(true.files["chain/links.jsonl"])
-    case = Case(config, place.period, MADE_AT, MADE_AT, claims, evidence, links, [], "")
+    case = Case(
+        config, place.period, MADE_AT, MADE_AT, Claims.from_json(claims), evidence, links, [], ""
+    )
     for language in LANGUAGES:
         said = words(language)
         body = letter(case, said)["body"]

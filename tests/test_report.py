@@ -17,6 +17,7 @@ from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.latency import percentile
+from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.probes import KEPT
 from jharnet_monitor.report.data.findings import FindingKind, findings
@@ -121,8 +122,8 @@ def test_few_days_support_no_claim(made: MadeWeek) -> None:
     by_trouble = dict(zip(made_up_week.TROUBLES, summary.offices, strict=True))
     for trouble in ("narrow", "slow", "lossy", "power"):
         office = by_trouble[trouble]
-        assert office.judged["days"] == 14
-        assert office.judged["verdicts"] == ["not_enough_evidence"]
+        assert office.assessment.days == 14
+        assert office.assessment.verdicts == (LineVerdict.NOT_ENOUGH_EVIDENCE,)
         told = [finding.kind for finding in findings(office, summary.config)]
         wanted = (
             [FindingKind.EVIDENCE]

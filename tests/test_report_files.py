@@ -20,19 +20,21 @@ from typer.testing import CliRunner
 from jharnet_monitor.commands import report as command
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import StoreError, UserError
-from jharnet_monitor.hub.drills.papers import write_papers
+from jharnet_monitor.hub.drills.sheets import write_sheets
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.conference.drill import Drill, DrillState
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output import pdf
 from jharnet_monitor.report.output.annex import tables
 from jharnet_monitor.report.output.build import FORMATS, make
 from jharnet_monitor.report.output.compose import drafts, read_drafts
-from jharnet_monitor.report.output.drill_sheet import make_drill
+from jharnet_monitor.report.output.drill_sheet import make_drill_sheets
 from jharnet_monitor.report.output.files import TypesettingError, write_whole
 from jharnet_monitor.report.output.pdf import set_pdf
 from jharnet_monitor.report.output.worker import WorkerError, in_own_process
-from jharnet_monitor.report.sections.drills import borne
+from jharnet_monitor.report.sections.drills import supported_calls_texts
 from tests import made_up_week
 from tests.made_up_week import MADE_AT, WEEK, MadeWeek
 from tests.pdf_text import plain, text_of
@@ -133,10 +135,9 @@ def test_a_glyph_that_no_font_has_costs_only_the_archive_form(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A name in another script is set all the same, and the log says what was lost."""
-    drill = {"id": "d", "state": "done", "profile": "720p",
-             "started_at": "2026-11-18T05:30:00Z", "offices": []}  # fmt: skip
+    drill = Drill("d", DrillState.DONE, Profile.P720, WEEK.start, ())
     config = made_up_week.config("sqlite:///x.db", directive="পটমদা")
-    made = next(make_drill(drill, config, ["en"], ["pdf"], MADE_AT))
+    made = next(make_drill_sheets(drill, config, ["en"], ["pdf"], MADE_AT))
     assert made.content.startswith(b"%PDF")
     assert "not as PDF/A-3b" in caplog.text
 
@@ -169,7 +170,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
 def test_the_drills_paper_is_one_page_to_be_signed(made: MadeWeek, language: str) -> None:
     """It names every block, who did not take part, the cause, and has room to sign."""
     drill = made_up_week.drill(made.config)
-    paper = next(make_drill(drill, made.config, [language], ["pdf"], MADE_AT))
+    paper = next(make_drill_sheets(drill, made.config, [language], ["pdf"], MADE_AT))
     said = words(language)
     text = text_of(paper.content)
     assert paper.name == f"drill-20261118-053000-a1b2.{language}.pdf"
@@ -179,7 +180,7 @@ def test_the_drills_paper_is_one_page_to_be_signed(made: MadeWeek, language: str
     for phrase in (
         said("drill.absent", names=names), said("drill.signatory.dio"), said("cause.no_agent"),
         "1.61 Mbit/s", said("drill.loss", loss="1.23 %"), "17.1 / 16.2 Mbit/s",
-        *borne(drill["uplink"], said),
+        *supported_calls_texts(drill.uplink, said),
         *(formats.office_name(office, said) for office in made.config.offices),
     ):  # fmt: skip
         assert plain(phrase) in text, phrase
@@ -192,12 +193,12 @@ def test_a_drills_papers_lie_among_the_reports(
     drill = made_up_week.drill(made.config)
     config = made_up_week.config(made.database, directory=tmp_path / "reports")
     with caplog.at_level("INFO"):
-        write_papers(drill, config, MADE_AT)
+        write_sheets(drill, config, MADE_AT)
     assert caplog.text.count("wrote") == len(LANGUAGES)
     names = {path.name for path in (tmp_path / "reports").iterdir()}
     assert names == {f"drill-20261118-053000-a1b2.{lang}.pdf" for lang in LANGUAGES}
-    write_papers(drill, made_up_week.config(made.database, directory=Path("/proc/none")), MADE_AT)
-    assert "the paper of drill 20261118-053000-a1b2 could not be made" in caplog.text
+    write_sheets(drill, made_up_week.config(made.database, directory=Path("/proc/none")), MADE_AT)
+    assert "the sheet of drill 20261118-053000-a1b2 could not be written" in caplog.text
 
 
 @pytest.fixture

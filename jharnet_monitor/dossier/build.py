@@ -12,7 +12,8 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.dossier import form, raw, sealed
 from jharnet_monitor.dossier.archive import WORKING, Writer, json_bytes
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.claims import derive
+from jharnet_monitor.dossier.claims import Claims
+from jharnet_monitor.dossier.derive import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.mailed import mailed_roots
 from jharnet_monitor.dossier.papers import papers, tools
@@ -33,7 +34,7 @@ RECORDS = ("chain/links.jsonl", "chain/mailed-roots.json", "settings.json", "cla
 
 def build(
     store: Store, config: Config, period: Period, out: Path, now: datetime, tell: Told
-) -> dict[str, Any]:
+) -> Claims:
     """Write the dossier of a period to `out`, whole or not at all; gives its claims.
 
     `tell` hears what is being done. Raises `UserError`, `StoreError`, `TypesettingError`.
@@ -74,7 +75,7 @@ def _write(
     tell: Told,
     links: list[ChainLink],
     span: range,
-) -> dict[str, Any]:
+) -> Claims:
     writer = Writer(scratch, now)
     try:
         told = settings(config)
@@ -95,8 +96,9 @@ def _write(
         tell("deriving the figures …")
         chain = sealed.parsed(sealed.written(links))
         until = sealed.sealed_until(now, period.end)
-        claims = derive(evidence, until)
-        writer.add("claims.json", json_bytes(claims))
+        written = derive(evidence, until).to_json()
+        writer.add("claims.json", json_bytes(written))
+        claims = Claims.from_json(written)  # papers state the figures as they are written there
         case = Case(reread, period, until, now, claims, evidence, chain, mails,
                     sums(writer.files))  # fmt: skip
         for name, content in papers(case):

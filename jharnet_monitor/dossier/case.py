@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.dossier.claims import Claims, OfficeClaims
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.sealed import Sealed, needed
 from jharnet_monitor.i18n.words import Words
@@ -23,7 +23,7 @@ class Case:
     period: Period
     until: datetime
     made_at: datetime
-    claims: Mapping[str, Any]
+    claims: Claims
     evidence: DossierEvidence
     chain: Sequence[Sealed]
     mails: Sequence[Mapping[str, str]]
@@ -45,7 +45,6 @@ class Case:
         district = self.config.district
         return district.name_in(words.language)
 
-    def of(self, office: Office) -> Mapping[str, Any]:
+    def of(self, office: Office) -> OfficeClaims:
         """The claims about an office."""
-        found: Mapping[str, Any] = self.claims["offices"][office.id]
-        return found
+        return self.claims.offices[office.id]

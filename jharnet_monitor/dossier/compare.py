@@ -1,13 +1,42 @@
-"""Holds a paper against the one that its claims give."""
+"""Holds claims against those that the measurements give, and papers against those of the claims."""
 
 from __future__ import annotations
 
+import math
 import unicodedata
+from collections.abc import Iterator
 from io import BytesIO
 from itertools import zip_longest
+from typing import Any
 
 from pypdf import PdfReader
 from pypdf.errors import PyPdfError
+
+TOLERANCE = 1e-6
+"""Relative difference that two machines' arithmetic may have; a paper shows four digits at most."""
+
+
+def differences(claimed: Any, found: Any, where: str = "") -> Iterator[str]:
+    """Every claim that the raw data do not bear out, by its path."""
+    if isinstance(claimed, dict) and isinstance(found, dict):
+        for key in dict.fromkeys([*found, *claimed]):
+            path = f"{where}.{key}" if where else str(key)
+            if key not in claimed or key not in found:
+                yield f"{path}: is {'not claimed' if key not in claimed else 'claimed, unfounded'}"
+            else:
+                yield from differences(claimed[key], found[key], path)
+    elif isinstance(claimed, list) and isinstance(found, list):
+        for number, (one, other) in enumerate(zip_longest(claimed, found)):
+            yield from differences(one, other, f"{where}[{number}]")
+    elif not _same(claimed, found):
+        yield f"{where}: {claimed!r} is claimed, the measurements give {found!r}"
+
+
+def _same(claimed: Any, found: Any) -> bool:
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (claimed, found))
+    if numbers:
+        return math.isclose(claimed, found, rel_tol=TOLERANCE, abs_tol=1e-12)
+    return type(claimed) is type(found) and bool(claimed == found)
 
 
 def paper_differs(name: str, held: bytes, expected: bytes, *, exact: bool) -> str | None:

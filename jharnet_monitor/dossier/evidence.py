@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.model import Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.probes import PROBES
@@ -72,7 +73,7 @@ class DossierEvidence:
         self.runs: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
         self.counts: Counter[tuple[str, str]] = Counter()
         self.transitions: dict[str, list[Transition]] = defaultdict(list)
-        self.drills: dict[str, dict[str, Any]] = {}
+        self.drills: dict[str, Drill] = {}
         self.days: dict[str, set[int]] = defaultdict(set)
         self.first: datetime | None = None
         self.last: datetime | None = None
@@ -165,10 +166,7 @@ class DossierEvidence:
         """The newest record of a drill is how it stands."""
         for row in table.to_pylist():
             if to_ms(self.period.start) <= row["started_at"] < to_ms(self.period.end):
-                body = json.loads(row["body"])
-                if not isinstance(body, dict) or not isinstance(body["offices"], list):
-                    raise ValueError(f"drill {row['id']}")
-                self.drills[row["id"]] = body
+                self.drills[row["id"]] = Drill.from_json(json.loads(row["body"]))
 
     def calls(self, office: str) -> Sequence[Measurement]:
         """The conferences of an office; the galleries of drills have no grade of their own."""

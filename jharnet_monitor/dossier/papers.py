@@ -11,7 +11,7 @@ from typing import Any
 
 from jharnet_monitor import __version__
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.claims import every_outage, in_order
+from jharnet_monitor.dossier.derive import every_outage, in_order
 from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.sealed import daily_roots
 from jharnet_monitor.dossier.sheets import sheets
@@ -48,10 +48,10 @@ def papers(case: Case) -> Iterator[tuple[str, bytes]]:
         for name, (template, content) in PAPERS.items():
             yield f"{name}.{language}.pdf", set_pdf(template, content(case, said), case.made_at)
         for drill in in_order(case.evidence):
-            if not re.fullmatch(r"[\w-]{1,64}", str(drill["id"])):
-                raise ValueError(f"drill {drill['id']!r}")
+            if not re.fullmatch(r"[\w-]{1,64}", drill.id):
+                raise ValueError(f"drill {drill.id!r}")
             data = drill_content(drill, case.config, case.made_at, said)
-            name = f"drills/drill-{drill['id']}.{language}.pdf"
+            name = f"drills/drill-{drill.id}.{language}.pdf"
             yield name, set_pdf("drill.typ", data, case.made_at)
 
 

@@ -33,7 +33,7 @@ def method(case: Case, words: Words) -> dict[str, Any]:
         ],
         "statistics": words("dossier.method.statistics_text"),
         "assumptions": [
-            need_text(case.config, case.claims["offices"], words),
+            need_text(case.config, case.claims.assessments, words),
             thresholds_text(case.config.thresholds, words),
         ],
         "integrity": words(

@@ -20,8 +20,9 @@ from jharnet_monitor.dossier import raw, sealed
 from jharnet_monitor.dossier.archive import MANIFEST, WORKING, ArchiveError, Reader
 from jharnet_monitor.dossier.build import FORMAT, Told, sums
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.claims import derive, differences
-from jharnet_monitor.dossier.compare import paper_differs
+from jharnet_monitor.dossier.claims import Claims
+from jharnet_monitor.dossier.compare import differences, paper_differs
+from jharnet_monitor.dossier.derive import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.form import DIARY, FormError
 from jharnet_monitor.dossier.mailed import checked, strays
@@ -106,7 +107,7 @@ class _Examination:
         until = sealed.sealed_until(made_at, period.end)
         claims = self.archive.json("claims.json")
         try:
-            found = derive(evidence, until)
+            found = derive(evidence, until).to_json()
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArchiveError(f"data: no figures can be derived: {error!r}") from error
         self.verdict.figures = _count(found)
@@ -114,9 +115,10 @@ class _Examination:
         for difference in differences(claims, found):
             wrong = True
             yield f"claims.json: {difference}"
-        claims = found if wrong else claims  # the same, but for another machine's last digit
+        # where nothing differs, papers state the last digits of the machine that built them
+        stated = Claims.from_json(found if wrong else claims)
         held = {name: told for name, told in manifest["files"].items() if isinstance(told, dict)}
-        case = Case(config, period, until, made_at, claims, evidence, links, mails, sums(held))
+        case = Case(config, period, until, made_at, stated, evidence, links, mails, sums(held))
         yield from self._papers(case)
 
     def _outside(self, links: list[Sealed]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.sealed import parsed, sealed_until
@@ -92,12 +93,13 @@ def in_claims(true: Forger, count: int, dice: random.Random, path: Path) -> int:
 
 def in_papers(true: Forger, case: Case, count: int, dice: random.Random, path: Path) -> int:
     """Letter or sheets set from other figures than the claims: how many are caught."""
-    leaves = list(figures(case.claims))
+    claims = case.claims.to_json()
+    leaves = list(figures(claims))
     found = made = 0
     while made < count:
         language = dice.choice(("hi", "en"))
         name, content = dice.choice((("letter", letter), ("sheets", sheets)))
-        other = changed(case.claims, dice.choice(leaves), dice)
+        other = Claims.from_json(changed(claims, dice.choice(leaves), dice))
         forged = Case(case.config, case.period, case.until, case.made_at, other, case.evidence,
                       case.chain, case.mails, case.sums)  # fmt: skip
         data = content(forged, words(language))
@@ -182,7 +184,7 @@ def case_of(place: Filed, forger: Forger) -> Case:
     """The case from which the papers of a dossier were set."""
     config = read_settings(forger.json("settings.json"))
     return Case(config, place.period, sealed_until(MADE_AT, place.period.end), MADE_AT,
-                forger.json("claims.json"), DossierEvidence(config, place.period),
+                Claims.from_json(forger.json("claims.json")), DossierEvidence(config, place.period),
                 parsed(forger.files["chain/links.jsonl"]), forger.json("chain/mailed-roots.json"),
                 forger.files["SHA256SUMS"].decode())  # fmt: skip
 

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from statistics import median
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.line.assess import LineEvidence, assess
+from jharnet_monitor.judge.line.assess import Assessment, LineEvidence, assess
 from jharnet_monitor.judge.line.contract import contracted_rates
 from jharnet_monitor.judge.line.traffic import TrafficReadings, other_traffic
 from jharnet_monitor.judge.outages.availability import state_times
@@ -30,7 +29,6 @@ from jharnet_monitor.report.data.aggregate import (
     outages,
     speed,
 )
-from jharnet_monitor.report.data.assessment_json import judged
 from jharnet_monitor.report.data.summary import Latency, OfficeSummary, SpeedTest, TrendPoint
 from jharnet_monitor.store.bulk_reader import Block, Extent, Packets
 from jharnet_monitor.store.retention import PrunedDay
@@ -187,13 +185,13 @@ class Collector:
             spans=tuple(held),
             speed_tests=tuple(tests),
             history=tuple(history),
-            judged=self._judged(spans),
+            assessment=self._assessment(spans),
             measurements=self.count,
             first=self.first,
             last=self.last,
         )
 
-    def _judged(self, spans: Sequence[Span]) -> dict[str, Any]:
+    def _assessment(self, spans: Sequence[Span]) -> Assessment:
         """The judgement on the line, by the way that the dossier goes, too."""
         start = datetime.combine(self.judged_from, time(), self._zone)
         known = [(day, tally) for day, tally in sorted(self._latency.items()) if tally.sent]
@@ -206,7 +204,7 @@ class Collector:
             days=len(self._days),
             other=other_traffic(self._traffic, self.config.district, self._stretch()),
         )
-        return judged(assess(self.config, self.office, evidence))
+        return assess(self.config, self.office, evidence)
 
     def _stretch(self) -> list[date]:
         """The days over which the line is judged."""

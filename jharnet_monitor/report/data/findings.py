@@ -13,9 +13,7 @@ from enum import StrEnum
 
 from jharnet_monitor.config.schema import Config, Thresholds
 from jharnet_monitor.judge.line.verdict import Doubt, LineVerdict
-from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
-from jharnet_monitor.report.sections.phrases import not_delivered
 
 
 class FindingKind(StrEnum):
@@ -89,15 +87,14 @@ def every_finding(summary: Summary) -> list[tuple[Finding, ...]]:
 
 def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:
     """What the judgement on the line says."""
-    claims = summary.judged
-    for name in claims["verdicts"]:
-        verdict = LineVerdict(name)
+    found, share = summary.assessment, config.thresholds.delivered
+    for verdict in found.verdicts:
         if verdict in _VERDICTS:
             yield Finding(_VERDICTS[verdict])
         elif verdict is LineVerdict.REPAIR:
-            short = any(not_delivered(claims, config, way) for way in Direction)
+            short = any(side.not_delivered(share) for side in found.directions)
             yield Finding(FindingKind.REPAIR if short else FindingKind.LINE)
-    doubts = list(claims["doubts"])
+    doubts = list(found.doubts)
     if Doubt.OUTAGES_UNEXPLAINED in doubts:
         doubts.remove(Doubt.OUTAGES_UNEXPLAINED)
         yield Finding(FindingKind.OUTAGE)

@@ -5,14 +5,14 @@ Every figure stands with the number of runs behind it. What was not measured is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.judge.line.assess import Assessment
 from jharnet_monitor.judge.outages.availability import StateTimes
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics.intervals import Interval
@@ -147,6 +147,8 @@ class OfficeSummary:
 
     office: Office
     state_times: StateTimes
+    assessment: Assessment
+    """The judgement on the line, over the stretch from `Summary.judged_from` on."""
     conference: Conference = Conference()
     outages: tuple[Outage, ...] = ()
     down: Speed = Speed()
@@ -161,8 +163,6 @@ class OfficeSummary:
     speed_tests: tuple[SpeedTest, ...] = ()
     history: tuple[TrendPoint, ...] = ()
     """Earlier periods, the oldest first; the last is the one just before."""
-    judged: Mapping[str, Any] = field(default_factory=dict)
-    """The judgement on the line and what it rests on (`report.data.assessment_json.judged`)."""
     measurements: int = 0
     """How many runs of all probes the figures rest on."""
     first: datetime | None = None
@@ -192,8 +192,8 @@ class Summary:
     offices: tuple[OfficeSummary, ...]
     judged_from: date
     """First day of the stretch, up to the period's end, over which the lines are judged."""
-    drills: tuple[Mapping[str, Any], ...] = ()
-    """The drills of the period, in the form of the contract."""
+    drills: tuple[Drill, ...] = ()
+    """The drills of the period, by their beginning."""
     root: str | None = None
     """The hash chain's root after the period's last sealed hour."""
 

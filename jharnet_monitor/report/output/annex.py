@@ -5,14 +5,14 @@ Values are those measured, in SI base units, unrounded; what was not measured is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.judge.statistics.intervals import Interval
-from jharnet_monitor.model import OfficeState, parse_utc
+from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.findings import every_finding
 from jharnet_monitor.report.data.summary import OfficeSummary, Speed, Summary
 from jharnet_monitor.report.output.draft import Cell
@@ -170,11 +170,13 @@ def _drills(summary: Summary) -> Table:
 
 def _drill_rows(summary: Summary) -> Iterable[tuple[Cell, ...]]:
     for drill in summary.drills:
-        begin = _moment(parse_utc(drill["started_at"]), summary)
-        for row in drill["offices"]:
-            head: Sequence[Cell] = (drill["id"], begin, drill["profile"])
-            names = ("office", "joined", "outcome", "grade", "limited_by", "cause")
-            yield (*head, *(row.get(name) for name in names))
+        begin = _moment(drill.started_at, summary)
+        for one in drill.offices:
+            outcome = None if one.outcome is None else one.outcome.value
+            yield (
+                drill.id, begin, drill.profile.value, one.office, one.joined, outcome, one.grade,
+                one.limited_by, one.cause,
+            )  # fmt: skip
 
 
 def _moment(at: datetime, summary: Summary) -> str:

@@ -9,9 +9,8 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config.case import LetterSettings
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.conference.drill import held, mark
+from jharnet_monitor.judge.conference.drill import passed, required_grade
 from jharnet_monitor.judge.line.verdict import LineVerdict
-from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report.data.changes import changes
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.sections.details import measured, speed_chart, states, trend
@@ -83,9 +82,9 @@ def _directive(
         return None
     tested = sum(one.group != "untested" for one in judged)
     wanting = {
-        one.summary.office.id: one.summary.judged
+        one.summary.office.id: one.summary.assessment
         for one in judged
-        if LineVerdict.UPGRADE in one.summary.judged["verdicts"]
+        if LineVerdict.UPGRADE in one.summary.assessment.verdicts
     }
     speed = words("report.directive.no_upgrade") + " " if summary.measurements else ""
     if wanting:
@@ -108,14 +107,13 @@ def _drills(summary: Summary, words: Words) -> str:
     if not summary.drills:
         return words("report.directive.no_drill")
     newest = summary.drills[-1]
-    rows = newest["offices"]
-    least = mark(str(newest["profile"]), summary.config.thresholds.grade)
+    required = required_grade(newest.profile, summary.config.thresholds.grade)
     return words(
         "report.directive.drill",
-        day=formats.day(parse_utc(newest["started_at"]).astimezone(summary.zone).date(), words),
-        joined=sum(bool(row["joined"]) for row in rows),
-        able=sum(held(row, least) for row in rows),
-        total=len(rows),
+        day=formats.day(newest.started_at.astimezone(summary.zone).date(), words),
+        joined=len(newest.joined),
+        able=sum(passed(office, required) for office in newest.offices),
+        total=len(newest.offices),
     )
 
 

@@ -279,12 +279,12 @@ def finding_texts(
     """A reason and who acts, for the table."""
     key, detail = f"finding.{finding.kind}", ""
     if finding.kind is FindingKind.EVIDENCE:
-        days, wanted = office.judged["days"], config.capacity.days
+        days, wanted = office.assessment.days, config.capacity.days
         detail = words(f"capacity.doubt_short.{finding.detail}", days=days, wanted=wanted)
     elif finding.kind is FindingKind.LIMITED:
         detail = words.get(f"limited_by.{finding.detail}", str(finding.detail))
     elif finding.kind is FindingKind.UPGRADE:
-        slab = office.judged["slab"]
+        slab = office.assessment.slab
         detail = words("finding.beyond_tariff") if slab is None else formats.rate(slab)
     elif finding.detail:
         detail = words.get(f"cause.{finding.detail}", finding.detail)

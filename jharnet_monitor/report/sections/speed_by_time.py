@@ -11,7 +11,6 @@ from jharnet_monitor.judge.line.by_time_of_day import RateTest, SlotRates, TimeS
 from jharnet_monitor.judge.line.contract import contracted_rates
 from jharnet_monitor.judge.statistics.intervals import MIN_P5_DAYS, MIN_P5_SAMPLES
 from jharnet_monitor.model import Direction
-from jharnet_monitor.report.data.assessment_json import interval as claim
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import interval
 
@@ -83,11 +82,11 @@ def _cell(one: SlotRates | None, words: Words) -> list[str]:
         return [words("not_measured")]
     few = one.median.low is None
     rate = formats.rate(one.median.value)
-    lines = [rate if few else interval(claim(one.median), formats.rate, words)]
+    lines = [rate if few else interval(one.median, formats.rate, words)]
     if one.p5 is not None:
-        lines.append(words("report.slots.p5", rate=interval(claim(one.p5), formats.rate, words)))
+        lines.append(words("report.slots.p5", rate=interval(one.p5, formats.rate, words)))
     if one.below is not None:
-        share = interval(claim(one.below), formats.share_ceil, words)
+        share = interval(one.below, formats.share_ceil, words)
         lines.append(words("report.slots.below", share=share))
     lines.append(words("dossier.rests", n=one.tests, days=one.days))
     return lines
