@@ -1,7 +1,7 @@
-"""Every figure that the letter and the sheets may state, derived from the raw data alone.
+"""All figures of the letter and the sheets, derived from the raw data alone.
 
-Papers are set from these claims and from nothing else. Building derives them; verifying derives
-them again and compares.
+The documents are made from these claims and from nothing else. Building a dossier derives the
+claims; verifying it derives them again and compares.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.report.data.summary import Conference, Outage
 
 TOLERANCE = 1e-6
-"""Relative difference that two machines' arithmetic may have; a paper shows four digits at most."""
+"""Relative difference allowed between two machines' arithmetic; documents show at most 4 digits."""
 
 
 def derive(evidence: Evidence, until: datetime) -> dict[str, Any]:
@@ -38,12 +38,12 @@ def derive(evidence: Evidence, until: datetime) -> dict[str, Any]:
     return {
         "offices": offices,
         "district": _district(evidence, offices, until),
-        "drills": [_drill(drill, config) for drill in in_order(evidence)],
+        "drills": [_drill(drill, config) for drill in ordered_drills(evidence)],
     }
 
 
-def in_order(evidence: Evidence) -> list[dict[str, Any]]:
-    """The drills by their beginning."""
+def ordered_drills(evidence: Evidence) -> list[dict[str, Any]]:
+    """The drills, ordered by start."""
     return sorted(evidence.drills.values(), key=lambda drill: str(drill["started_at"]))
 
 
@@ -126,7 +126,7 @@ def _lists(columns: tuple[Any, Any]) -> tuple[list[int], list[float]]:
 def _states(
     evidence: Evidence, office: str, until: datetime
 ) -> tuple[StateTimes, tuple[Outage, ...]]:
-    """Time by state up to `until`; a hub that stopped tells no further change."""
+    """Time by state, and the outages, up to `until`."""
     start = evidence.period.start
     held = clipped(spans(_known(evidence, office), known_until(evidence, until)), start, until)
     return state_times(held, start, max(start, until)), tuple(outages(office, held, until))
@@ -137,7 +137,7 @@ def _known(evidence: Evidence, office: str) -> list[Any]:
 
 
 def known_until(evidence: Evidence, until: datetime) -> datetime:
-    """How far the states can be trusted."""
+    """Until when the states are known: a hub that stopped records no further change."""
     if evidence.last_minute is None:
         return until
     every = evidence.config.probes.latency.every
@@ -145,7 +145,7 @@ def known_until(evidence: Evidence, until: datetime) -> datetime:
 
 
 def every_outage(evidence: Evidence, until: datetime) -> Iterator[Outage]:
-    """The outages of all offices, in the configuration's order."""
+    """The outages of all offices, in the order of the configuration."""
     for office in evidence.config.offices:
         yield from _states(evidence, office.id, until)[1]
 
@@ -166,7 +166,7 @@ def _availability(available: StateTimes, down: Sequence[Outage]) -> dict[str, An
 
 
 def _drill(drill: Mapping[str, Any], config: Config) -> dict[str, Any]:
-    """How many took part and held the conference; Wilson's interval, since each is tested once."""
+    """How many offices took part and held the conference; each is tested once, hence Wilson."""
     rows = drill["offices"]
     joined = [row for row in rows if row["joined"]]
     least = mark(str(drill["profile"]), config.thresholds.grade)
@@ -182,19 +182,20 @@ def _drill(drill: Mapping[str, Any], config: Config) -> dict[str, Any]:
 
 
 def differences(claimed: Any, found: Any, where: str = "") -> Iterator[str]:
-    """Every claim that the raw data do not bear out, by its path."""
+    """A message for every claim that differs from the figures found, with its path."""
     if isinstance(claimed, dict) and isinstance(found, dict):
         for key in dict.fromkeys([*found, *claimed]):
             path = f"{where}.{key}" if where else str(key)
             if key not in claimed or key not in found:
-                yield f"{path}: is {'not claimed' if key not in claimed else 'claimed, unfounded'}"
+                missing = "not claimed" if key not in claimed else "claimed but not found"
+                yield f"{path}: is {missing}"
             else:
                 yield from differences(claimed[key], found[key], path)
     elif isinstance(claimed, list) and isinstance(found, list):
         for number, (one, other) in enumerate(zip_longest(claimed, found)):
             yield from differences(one, other, f"{where}[{number}]")
     elif not _same(claimed, found):
-        yield f"{where}: {claimed!r} is claimed, the measurements give {found!r}"
+        yield f"{where}: {claimed!r} is claimed, but the measurements give {found!r}"
 
 
 def _same(claimed: Any, found: Any) -> bool:

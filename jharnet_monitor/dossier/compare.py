@@ -1,4 +1,4 @@
-"""Holds a paper against the one that its claims give."""
+"""Compares a document with the one that follows from the claims."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pypdf.errors import PyPdfError
 
 
 def paper_differs(name: str, held: bytes, expected: bytes, *, exact: bool) -> str | None:
-    """What a paper says that it should not; None where it is as claimed.
+    """How a document differs from the expected one; None if it does not.
 
-    With the same tools a paper has to be the same to the byte. With others its text has to be the
-    same: a PDF's layout may then differ.
+    With the same tools (`exact`) every byte must be equal. With others only the text is compared,
+    since the layout of a PDF may differ.
     """
     if held == expected:
         return None
@@ -25,7 +25,7 @@ def paper_differs(name: str, held: bytes, expected: bytes, *, exact: bool) -> st
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"cannot be read as PDF: {error}"
     if found is None and exact:
-        return "reads the same, but is not the file that the claims give"
+        return "has the right text, but is not the file that follows from the claims"
     return found
 
 
@@ -35,11 +35,11 @@ def _text(pdf: bytes) -> str:
 
 
 def _first(held: str, expected: str) -> str | None:
-    """The first place at which two texts part."""
+    """The first difference between two texts, with its context; None if they are equal."""
     one, other = held.split(), expected.split()
-    for place, (said, due) in enumerate(zip_longest(one, other)):
-        if said != due:
+    for place, (found, due) in enumerate(zip_longest(one, other)):
+        if found != due:
             near = slice(max(0, place - 3), place + 3)
             texts = (" ".join(words[near])[:120] for words in (one, other))
-            return "says “{}”, the measurements give “{}”".format(*texts)
+            return "says “{}”, but the measurements give “{}”".format(*texts)
     return None

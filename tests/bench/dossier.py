@@ -23,7 +23,7 @@ from typing import Any
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.evidence import Evidence
 from jharnet_monitor.dossier.letter import letter
-from jharnet_monitor.dossier.sealed import parsed, sealed_until
+from jharnet_monitor.dossier.sealed import from_jsonl, sealed_until
 from jharnet_monitor.dossier.settings import read_settings
 from jharnet_monitor.dossier.sheets import sheets
 from jharnet_monitor.dossier.verify import verify
@@ -183,7 +183,8 @@ def case_of(place: Filed, forger: Forger) -> Case:
     config = read_settings(forger.json("settings.json"))
     return Case(config, place.period, sealed_until(MADE_AT, place.period.end), MADE_AT,
                 forger.json("claims.json"), Evidence(config, place.period),
-                parsed(forger.files["chain/links.jsonl"]), forger.json("chain/mailed-roots.json"),
+                from_jsonl(forger.files["chain/links.jsonl"]),
+                forger.json("chain/mailed-roots.json"),
                 forger.files["SHA256SUMS"].decode())  # fmt: skip
 
 
