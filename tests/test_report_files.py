@@ -30,7 +30,7 @@ from jharnet_monitor.report.output.build import FORMATS, make
 from jharnet_monitor.report.output.compose import drafts, read_drafts
 from jharnet_monitor.report.output.drill_sheet import make_drill
 from jharnet_monitor.report.output.files import TypesettingError, write_whole
-from jharnet_monitor.report.output.pdf import set_pdf
+from jharnet_monitor.report.output.pdf import render_pdf
 from jharnet_monitor.report.output.worker import WorkerError, in_own_process
 from jharnet_monitor.report.sections.drills import borne
 from tests import made_up_week
@@ -286,4 +286,4 @@ def test_what_sets_loads_nothing_that_reads() -> None:
 def test_a_missing_template_is_an_error() -> None:
     """The name of the file stands in the message."""
     with pytest.raises(TypesettingError, match=r"nothing\.typ: cannot be read"):
-        set_pdf("nothing.typ", {}, MADE_AT)
+        render_pdf("nothing.typ", {}, MADE_AT)

@@ -19,7 +19,7 @@ from jharnet_monitor.dossier.statements import certificate, method
 from jharnet_monitor.i18n.format import iso_moment
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.report.output.drill_sheet import drill_content
-from jharnet_monitor.report.output.pdf import set_pdf
+from jharnet_monitor.report.output.pdf import render_pdf
 
 PAPERS = {
     "letter": ("letter.typ", letter),
@@ -46,13 +46,13 @@ def papers(case: Case) -> Iterator[tuple[str, bytes]]:
     for language in LANGUAGES:
         said = words(language)
         for name, (template, content) in PAPERS.items():
-            yield f"{name}.{language}.pdf", set_pdf(template, content(case, said), case.made_at)
+            yield f"{name}.{language}.pdf", render_pdf(template, content(case, said), case.made_at)
         for drill in ordered_drills(case.evidence):
             if not re.fullmatch(r"[\w-]{1,64}", str(drill["id"])):
                 raise ValueError(f"drill {drill['id']!r}")
             data = drill_content(drill, case.config, case.made_at, said)
             name = f"drills/drill-{drill['id']}.{language}.pdf"
-            yield name, set_pdf("drill.typ", data, case.made_at)
+            yield name, render_pdf("drill.typ", data, case.made_at)
 
 
 def _outages(case: Case) -> bytes:

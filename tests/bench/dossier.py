@@ -29,7 +29,7 @@ from jharnet_monitor.dossier.sheets import sheets
 from jharnet_monitor.dossier.verify import verify
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.report.output.pdf import set_pdf
+from jharnet_monitor.report.output.pdf import render_pdf
 from tests import made_up
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.dossier_support import MADE_AT, Filed, Forger, filed
@@ -105,7 +105,7 @@ def in_papers(true: Forger, case: Case, count: int, dice: random.Random, path: P
             continue  # this paper does not show that figure
         made += 1
         forger = true.copy()
-        forger.files[f"{name}.{language}.pdf"] = set_pdf(f"{name}.typ", data, case.made_at)
+        forger.files[f"{name}.{language}.pdf"] = render_pdf(f"{name}.typ", data, case.made_at)
         forger.rehash()
         found += caught(forger, path)
     return found

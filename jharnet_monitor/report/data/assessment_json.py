@@ -1,6 +1,6 @@
-"""The judgement on an office's line as plain JSON: what the weekly report and the dossier claim.
+"""The assessment of an office's line as plain JSON, as claimed by the report and the dossier.
 
-Figures are SI base units, to nine digits, so that they are the same on every machine.
+Figures are in SI base units, rounded to nine digits so that they are the same on every machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DIGITS = 9
 
 
 def judged(assessment: Assessment) -> dict[str, Any]:
-    """What a line was judged by, and what would help it."""
+    """The figures of the assessment, and its verdict."""
     line, found = assessment.line, assessment.judgement
     return {
         "days": line.days,
@@ -52,7 +52,7 @@ def judged(assessment: Assessment) -> dict[str, Any]:
 
 
 def _need(need: Need) -> dict[str, Any]:
-    """What a way has to carry; without `high` it is that or more."""
+    """The need of a direction; without `high` it is a lower bound."""
     return {
         "value": rounded(need.value),
         "low": rounded(need.low),
@@ -63,7 +63,7 @@ def _need(need: Need) -> dict[str, Any]:
 
 
 def interval(found: Interval | None) -> dict[str, Any]:
-    """A figure with its interval; one without an upper bound has `low` alone."""
+    """A figure with its interval; `high` is None if there is no upper bound."""
     if found is None:
         return {"value": None, "low": None, "high": None, "n": 0, "days": 0}
     return {
@@ -76,7 +76,7 @@ def interval(found: Interval | None) -> dict[str, Any]:
 
 
 def rounded(value: float | None) -> float | None:
-    """A figure to nine digits; None for what is not known or has no bound."""
+    """A figure rounded to nine digits; None if it is unknown or infinite."""
     if value is None or math.isinf(value):
         return None
     return float(f"{value:.{_DIGITS}g}")

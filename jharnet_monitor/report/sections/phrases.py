@@ -1,4 +1,4 @@
-"""How claims are written for people: a figure never without its interval and what it rests on."""
+"""Claims as text for people: figures with their interval and their basis."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def interval(claim: Claim, form: texts.Form, words: Words) -> str:
 
 
 def rests(claim: Claim, words: Words, key: str = "rests") -> str:
-    """How many tests on how many days; empty where there is none."""
+    """The number of tests and days behind a figure; empty without tests."""
     if not claim["n"]:
         return ""
     return words(f"dossier.{key}", n=texts.number(claim["n"]), days=claim["days"])
 
 
 def contract(claims: Claim, words: Words) -> str:
-    """What was contracted, once where it is the same both ways."""
+    """The contracted rate, stated once if it is the same in both directions."""
     down, up = (claims["delivered"][way]["contracted"] for way in WAYS)
     if down is None:
         return words("report.contract_unknown")
@@ -49,7 +49,7 @@ def contract(claims: Claim, words: Words) -> str:
 
 
 def need(claims: Claim, words: Words) -> str:
-    """What has to be carried, once where it is the same both ways."""
+    """The need, stated once if it is the same in both directions."""
     ways = [claims["need"][way] for way in WAYS]
     down, up = (way["value"] for way in ways)
     told = texts.rate(down) if down == up else texts.both_rates(down, up)
@@ -57,7 +57,7 @@ def need(claims: Claim, words: Words) -> str:
 
 
 def _need(claims: Claim, way: str, words: Words) -> str:
-    """What one way has to carry, with its interval where it was measured."""
+    """The need of one direction, with its interval if it was measured."""
     one = claims["need"][way]
     if one["at_least"]:
         return words("capacity.at_least", rate=texts.rate(one["value"]))
@@ -65,14 +65,14 @@ def _need(claims: Claim, way: str, words: Words) -> str:
 
 
 def other_basis(claims: Claim, words: Words) -> str:
-    """Whether the need rests on traffic that was measured."""
+    """Whether the need is based on measured traffic."""
     measured = [claims["need"][way]["measured"] for way in WAYS]
     basis = "measured" if all(measured) else "partly" if any(measured) else "assumed"
     return words(f"capacity.other_{basis}")
 
 
 def need_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str:
-    """How the need is computed, and what of it is an assumption."""
+    """How the need is computed, and which part is an assumption."""
     policy = config.capacity
     measured = [
         texts.office_name(office, words)
@@ -99,7 +99,7 @@ def need_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str
 
 
 def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
-    """Why the verdict is what it is, in one sentence."""
+    """The reason for the verdict, in one sentence."""
     verdict = claims["verdict"]
     way = _deciding(claims, config, verdict)
     delivered = claims["delivered"][way]
@@ -121,7 +121,7 @@ def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
 
 
 def kind_of_reason(claims: Claim, config: Config) -> str:
-    """What the verdict rests on; the words for it stand under `capacity.reason`."""
+    """The kind of reason for the verdict; its text is under `capacity.reason`."""
     verdict = str(claims["verdict"])
     way = _deciding(claims, config, verdict)
     delivered = claims["delivered"][way]
@@ -133,14 +133,14 @@ def kind_of_reason(claims: Claim, config: Config) -> str:
 
 
 def falls_short(delivered: Claim, config: Config) -> bool:
-    """Whether a way certainly carries less than the contract asks for."""
+    """Whether a direction certainly delivers less than the contract requires."""
     if delivered["high"] is None or delivered["contracted"] is None:
         return False
     return bool(delivered["high"] < config.thresholds.delivered * delivered["contracted"])
 
 
 def withheld(claims: Claim, way: str) -> bool:
-    """Whether the contract would meet the need of a way, and certainly less than that arrives."""
+    """Whether the contract covers the need of a direction, but certainly less is delivered."""
     one, need = claims["delivered"][way], claims["need"][way]
     if None in (one["high"], one["contracted"], need["high"]):
         return False
@@ -148,12 +148,12 @@ def withheld(claims: Claim, way: str) -> bool:
 
 
 def not_delivered(claims: Claim, config: Config, way: str) -> bool:
-    """Whether a way certainly carries less than the contract has to give."""
+    """Whether a direction certainly delivers too little, by `falls_short` or `withheld`."""
     return falls_short(claims["delivered"][way], config) or withheld(claims, way)
 
 
 def doubt(claims: Claim, config: Config, words: Words) -> str:
-    """The first reason why there is no conclusion; empty where there is one."""
+    """The first doubt about the verdict; empty if there is none."""
     if not claims["doubts"]:
         return ""
     return words(
@@ -190,7 +190,7 @@ def verdict_name(name: str, words: Words) -> str:
 
 
 def _deciding(claims: Claim, config: Config, verdict: str) -> str:
-    """The direction that a verdict rests on, and if it is both, the one that falls shorter."""
+    """The direction that decides the verdict; if both do, the one that falls shorter."""
 
     def shortness(way: str) -> tuple[bool, float]:
         one = claims["delivered"][way]
