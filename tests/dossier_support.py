@@ -136,7 +136,7 @@ class Forger:
 
     def rechain(self, *changed: str) -> str:
         """Let Parquet files and the whole chain fit the changed CSV files; gives the last root."""
-        links = sealed.parsed(self.files["chain/links.jsonl"])
+        links = sealed.from_jsonl(self.files["chain/links.jsonl"])
         parts = [dict(one.parts) for one in links]
         for entry in self.json("manifest.json")["data"]:
             if entry["path"] in changed:

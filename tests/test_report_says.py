@@ -1,4 +1,4 @@
-"""What the report says of an empty week and of a drill, and how it writes figures."""
+"""The report's text on an empty week and on a drill, and its number formats."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The judgement on an office's line as it stands in `claims.json`, written and read.
+"""The assessment of an office's line as JSON in `claims.json`, written and read.
 
-Figures are SI base units, to nine digits. What is not known, and a bound that there is none of, is
-null.
+Figures are in SI base units, rounded to nine digits so that they are the same on every machine. An
+unknown figure is null, and so is a bound that does not exist.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jharnet_monitor.model import Direction
 
 
 def assessment_to_json(found: Assessment) -> dict[str, Any]:
-    """What a line was judged by, and what would help it."""
+    """The figures of the assessment, and its verdict."""
     sides = dict(zip(Direction, found.directions, strict=True))
     return {
         "days": found.days,
@@ -82,7 +82,7 @@ def _delivered_from_json(data: Mapping[str, Any]) -> DeliveredRate:
 
 
 def _need_to_json(need: Need) -> dict[str, Any]:
-    """What a direction has to carry; without `high` it is that or more."""
+    """The need of a direction; without `high` it is a lower bound."""
     return {
         "value": rounded(need.value),
         "low": rounded(need.low),
@@ -98,7 +98,7 @@ def _need_from_json(data: Mapping[str, Any]) -> Need:
 
 
 def interval_to_json(found: Interval | None) -> dict[str, Any]:
-    """A figure with its interval; one without an upper bound has `low` alone."""
+    """A figure with its interval; `high` is None if there is no upper bound."""
     if found is None:
         return {"value": None, "low": None, "high": None, "n": 0, "days": 0}
     return {
@@ -118,5 +118,5 @@ def interval_from_json(data: Mapping[str, Any]) -> Interval | None:
 
 
 def rounded(value: float | None) -> float | None:
-    """A figure to nine digits; None for what is not known or has no bound."""
+    """A figure rounded to nine digits; None if it is unknown or infinite."""
     return None if value is None or math.isinf(value) else to_digits(value)

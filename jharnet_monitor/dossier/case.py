@@ -1,4 +1,4 @@
-"""What every paper is set from: the claims, and what the district states beside them."""
+"""The data of every document: the claims, the configuration and the chain."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.dossier.claims import Claims, OfficeClaims
 from jharnet_monitor.dossier.evidence import DossierEvidence
-from jharnet_monitor.dossier.sealed import Sealed, needed
+from jharnet_monitor.dossier.sealed import Sealed, needed_links
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.calendar.period import Period
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One dossier: `until` is how far the period is sealed, `sums` the hash report."""
+    """The data of one dossier: sealed up to `until`; `sums` is the hash report."""
 
     config: Config
     period: Period
@@ -36,12 +36,12 @@ class Case:
 
     @property
     def root(self) -> str:
-        """The chain's value after everything that is enclosed."""
+        """The chain's root after the last enclosed record."""
         begins = [one.begin for one in self.chain]
-        return self.chain[needed(begins, self.period.start, self.period.end)[-1]].root
+        return self.chain[needed_links(begins, self.period.start, self.period.end)[-1]].root
 
     def district(self, words: Words) -> str:
-        """The district's name."""
+        """The district's name in the language of `words`."""
         district = self.config.district
         return district.name_in(words.language)
 

@@ -1,7 +1,6 @@
-"""Every figure that the letter and the sheets may state: the claims, and their form in
-`claims.json`.
+"""The claims: all figures of the letter and the sheets, and their form in `claims.json`.
 
-Papers are set from these claims and from nothing else.
+The documents are made from these claims and from nothing else.
 """
 
 from __future__ import annotations

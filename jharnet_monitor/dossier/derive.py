@@ -1,6 +1,6 @@
 """Derives the claims of a dossier from its raw data alone.
 
-Building derives them; verifying derives them again and compares.
+Building a dossier derives the claims; verifying it derives them again and compares.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def derive(evidence: DossierEvidence, until: datetime) -> Claims:
     return Claims(
         offices=offices,
         district=_district(evidence, offices, until),
-        drills=tuple(_drill(drill, config) for drill in in_order(evidence)),
+        drills=tuple(_drill(drill, config) for drill in ordered_drills(evidence)),
     )
 
 
-def in_order(evidence: DossierEvidence) -> list[Drill]:
-    """The drills by their beginning."""
+def ordered_drills(evidence: DossierEvidence) -> list[Drill]:
+    """The drills, ordered by start."""
     return sorted(evidence.drills.values(), key=lambda drill: drill.started_at)
 
 
@@ -127,7 +127,7 @@ def _lists(columns: tuple[Any, Any]) -> tuple[list[int], list[float]]:
 def _states(
     evidence: DossierEvidence, office: str, until: datetime
 ) -> tuple[StateTimes, tuple[Outage, ...]]:
-    """Time by state up to `until`; a hub that stopped tells no further change."""
+    """Time by state, and the outages, up to `until`."""
     start = evidence.period.start
     held = clipped(spans(_known(evidence, office), known_until(evidence, until)), start, until)
     return state_times(held, start, max(start, until)), tuple(outages(office, held, until))
@@ -138,7 +138,7 @@ def _known(evidence: DossierEvidence, office: str) -> list[Any]:
 
 
 def known_until(evidence: DossierEvidence, until: datetime) -> datetime:
-    """How far the states can be trusted."""
+    """Until when the states are known: a hub that stopped records no further change."""
     if evidence.last_minute is None:
         return until
     every = evidence.config.probes.latency.every
@@ -146,7 +146,7 @@ def known_until(evidence: DossierEvidence, until: datetime) -> datetime:
 
 
 def every_outage(evidence: DossierEvidence, until: datetime) -> Iterator[Outage]:
-    """The outages of all offices, in the configuration's order."""
+    """The outages of all offices, in the order of the configuration."""
     for office in evidence.config.offices:
         yield from _states(evidence, office.id, until)[1]
 
@@ -165,7 +165,7 @@ def _availability(available: StateTimes, down: Sequence[Outage]) -> Availability
 
 
 def _drill(drill: Drill, config: Config) -> DrillClaims:
-    """How many took part and passed; Wilson's interval, since each is tested once."""
+    """How many offices took part and passed; each is tested once, hence Wilson."""
     required = required_grade(drill.profile, config.thresholds.grade)
     able = sum(passed(office, required) for office in drill.joined)
     return DrillClaims(

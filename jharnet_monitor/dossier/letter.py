@@ -1,7 +1,6 @@
 """The formal letter (सरकारी पत्र) to the department, in the order that offices use.
 
-A sentence about an office stands only where its verdict does, and a verdict only where the whole
-interval supports it (`judge.line.verdict`).
+The letter states about an office only what its verdict supports (`judge.line.verdict`).
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ _ORDER = (
     LineVerdict.LAN, LineVerdict.NOT_ENOUGH_EVIDENCE, LineVerdict.NOTHING,
 )  # fmt: skip
 _NOT_SPEED = frozenset({"loss", "delay", "host"})
-"""Limits of a call that lie elsewhere than in the speed."""
+"""Limits of a call that are not the speed."""
 
 
 def letter(case: Case, words: Words) -> dict[str, Any]:
-    """Everything in the letter in one language: plain JSON."""
+    """The content of the letter in one language, as plain JSON."""
     own = case.config.letter
     said = own.texts_in(words.language)
     district = case.district(words)
@@ -126,7 +125,7 @@ def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
 
 
 def _verdicts(case: Case, words: Words) -> Iterator[str]:
-    """A paragraph for each verdict that was reached, what is asked of the department first."""
+    """A paragraph for each verdict, requests to the department first."""
     by_id = {office.id: office for office in case.config.offices}
     for verdict in _ORDER:
         offices = [by_id[name] for name in case.claims.district.verdicts[verdict]]
@@ -143,22 +142,23 @@ def _verdicts(case: Case, words: Words) -> Iterator[str]:
 
 
 def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[str, list[Office]]:
-    """The offices of a verdict by what is to be said of them: a line may suffice in speed, and
-    still the conference fell short, of a cause that is known or not; or deliver less than is
-    needed of a contract that would meet the need.
+    """The offices of a verdict, grouped by the paragraph that describes them.
+
+    A line's speed may be sufficient although conferences fell short, for a known or unknown cause;
+    or it delivers less than needed although the contract covers the need.
     """
     kinds: dict[str, list[Office]] = {}
     for office in offices:
-        claims, told = case.of(office), str(verdict)
+        claims, paragraph = case.of(office), str(verdict)
         calls = claims.conference
         short = calls.grade is not None and calls.grade < case.config.thresholds.grade
         if verdict is LineVerdict.NOTHING and short:
             elsewhere = calls.cause or calls.limited_by in _NOT_SPEED
-            told = f"{verdict}_short" if elsewhere else f"{verdict}_unproven"
+            paragraph = f"{verdict}_short" if elsewhere else f"{verdict}_unproven"
         elif verdict is LineVerdict.REPAIR:
             kind = kind_of_reason(claims.assessment, case.config)
-            told = kind if kind == "repair_need" else told
-        kinds.setdefault(told, []).append(office)
+            paragraph = kind if kind == "repair_need" else paragraph
+        kinds.setdefault(paragraph, []).append(office)
     return dict(sorted(kinds.items()))
 
 
@@ -178,7 +178,7 @@ def _delivered(claims: OfficeClaims) -> list[DeliveredRate]:
 
 
 def _rests(delivered: Sequence[DeliveredRate], words: Words) -> Iterator[str]:
-    """On how many tests the delivered speed rests, and of which kind where it is the other one."""
+    """The number of tests behind the delivered speed, and their kind if they are packet trains."""
     down = delivered[0].median
     if down is not None and down.n:
         yield words("dossier.rests", n=down.n, days=down.days)

@@ -1,4 +1,4 @@
-"""The evidence sheets: a page an office, every figure with what it rests on."""
+"""The evidence sheets: one page per office, every figure with its basis."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Row = list[str]
 
 
 def sheets(case: Case, words: Words) -> dict[str, Any]:
-    """All sheets in one language: plain JSON."""
+    """The content of all sheets in one language, as plain JSON."""
     made = [_sheet(case, office, words) for office in case.config.offices]
     return head(case, words, "sheet") | {"sheets": made}
 

@@ -24,13 +24,13 @@ from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.letter import letter
-from jharnet_monitor.dossier.sealed import parsed, sealed_until
+from jharnet_monitor.dossier.sealed import from_jsonl, sealed_until
 from jharnet_monitor.dossier.settings import read_settings
 from jharnet_monitor.dossier.sheets import sheets
 from jharnet_monitor.dossier.verify import verify
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.report.output.pdf import set_pdf
+from jharnet_monitor.report.output.pdf import render_pdf
 from tests import made_up
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.dossier_support import MADE_AT, Filed, Forger, filed
@@ -107,7 +107,7 @@ def in_papers(true: Forger, case: Case, count: int, dice: random.Random, path: P
             continue  # this paper does not show that figure
         made += 1
         forger = true.copy()
-        forger.files[f"{name}.{language}.pdf"] = set_pdf(f"{name}.typ", data, case.made_at)
+        forger.files[f"{name}.{language}.pdf"] = render_pdf(f"{name}.typ", data, case.made_at)
         forger.rehash()
         found += caught(forger, path)
     return found
@@ -185,7 +185,8 @@ def case_of(place: Filed, forger: Forger) -> Case:
     config = read_settings(forger.json("settings.json"))
     return Case(config, place.period, sealed_until(MADE_AT, place.period.end), MADE_AT,
                 Claims.from_json(forger.json("claims.json")), DossierEvidence(config, place.period),
-                parsed(forger.files["chain/links.jsonl"]), forger.json("chain/mailed-roots.json"),
+                from_jsonl(forger.files["chain/links.jsonl"]),
+                forger.json("chain/mailed-roots.json"),
                 forger.files["SHA256SUMS"].decode())  # fmt: skip
 
 

@@ -80,7 +80,7 @@ class LineDirection:
     """95th percentile of all other traffic, where enough was measured to plan by it."""
 
     def falls_short(self, share: float) -> bool:
-        """Whether it certainly delivers less than that share of the contract."""
+        """Whether it certainly delivers less than this share of the contract."""
         median = self.delivered.median
         if median is None or self.contracted is None:
             return False
@@ -88,14 +88,14 @@ class LineDirection:
 
     @property
     def withheld(self) -> bool:
-        """Whether the contract would meet the need, and it certainly delivers less than that."""
+        """Whether the contract covers the need, but certainly less is delivered."""
         median = self.delivered.median
         if median is None or self.contracted is None:
             return False
         return median.below(self.need.low) and self.contracted >= self.need.high
 
     def not_delivered(self, share: float) -> bool:
-        """Whether it certainly delivers less than the contract has to give."""
+        """Whether it certainly delivers too little, by `falls_short` or `withheld`."""
         return self.falls_short(share) or self.withheld
 
 

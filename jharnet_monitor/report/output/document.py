@@ -1,4 +1,4 @@
-"""Puts a report together as plain text and figures, once for every form it is written in."""
+"""The content of a report in one language, the same for every output format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OFFICE_HEADS = ("states", "grades", "speeds", "speed_key", "outages")
 
 
 def content(summary: Summary, words: Words) -> dict[str, Any]:
-    """The whole report in one language, ready to be set: plain JSON."""
+    """The whole report in one language, ready for the templates, as plain JSON."""
     district = summary.config.district
     zone = summary.zone
     judged = judge(summary)
@@ -75,7 +75,7 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
 def _directive(
     summary: Summary, judged: Sequence[RatedOffice], words: Words
 ) -> dict[str, Any] | None:
-    """What was ordered, and what has become of it; None where the configuration names nothing."""
+    """The configured directive and its compliance; None if none is configured."""
     settings = summary.config.report
     text = settings.directive_in(words.language)
     if text is None:
@@ -103,7 +103,7 @@ def _directive(
 
 
 def _drills(summary: Summary, words: Words) -> str:
-    """Whether all blocks were tested at the same time, as it was ordered."""
+    """The result of the newest drill, in which all blocks were tested at the same time."""
     if not summary.drills:
         return words("report.directive.no_drill")
     newest = summary.drills[-1]
@@ -118,7 +118,7 @@ def _drills(summary: Summary, words: Words) -> str:
 
 
 def _letter(letter: LetterSettings, words: Words) -> str:
-    """What has become of the letter, as far as the configuration tells."""
+    """Number and date of the letter, if the configuration has them."""
     if letter.number is None:
         return words("report.directive.no_letter")
     date = letter.date or words("unknown")
@@ -153,6 +153,6 @@ def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
 
 
 def _pruned(summary: Summary, words: Words) -> list[str]:
-    """Of which days only the spread is left; empty where every minute is."""
+    """A note on days of which only daily summaries are kept; empty if there are none."""
     days = max((office.latency.pruned for office in summary.offices), default=0)
     return [words("report.method_text.pruned", n=days)] if days else []

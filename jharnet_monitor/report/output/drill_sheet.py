@@ -20,8 +20,8 @@ from jharnet_monitor.judge.conference.drill import (
     required_grade,
 )
 from jharnet_monitor.report.output.files import OutputFile, write
-from jharnet_monitor.report.output.html import set_html
-from jharnet_monitor.report.output.pdf import set_pdf
+from jharnet_monitor.report.output.html import render_html
+from jharnet_monitor.report.output.pdf import render_pdf
 from jharnet_monitor.report.sections.drills import (
     drill_row,
     name_of,
@@ -48,9 +48,9 @@ def make_drill_sheets(
         data = drill_content(drill, config, made_at, words(language))
         for ending in formats:
             if ending == "pdf":
-                made = set_pdf("drill.typ", data, made_at)
+                made = render_pdf("drill.typ", data, made_at)
             else:
-                made = set_html("drill.html.j2", data)
+                made = render_html("drill.html.j2", data)
             yield OutputFile(f"drill-{drill.id}.{language}.{ending}", language, ending, made)
 
 

@@ -1,4 +1,4 @@
-"""The judgement on every line: what would help it, and why; the dossier says the same."""
+"""The verdict on every line and its reason, as in the dossier."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEADS = ("block", "contracted", "delivered", "need", "verdict")
 
 
 def lines(summary: Summary, words: Words) -> dict[str, Any]:
-    """The table of judgements."""
+    """The table of verdicts."""
     return {
         "title": words("report.lines.title"),
         "note": words(

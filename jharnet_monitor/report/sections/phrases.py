@@ -1,6 +1,4 @@
-"""How the judgement on a line is written for people: no figure without its interval and what it
-rests on.
-"""
+"""The assessment of a line as text for people: figures with their interval and their basis."""
 
 from __future__ import annotations
 
@@ -38,14 +36,14 @@ def interval(found: Interval | Need | None, form: formats.FigureFormat, words: W
 
 
 def rests(found: Interval | None, words: Words, key: str = "rests") -> str:
-    """How many tests on how many days; empty where there is none."""
+    """The number of tests and days behind a figure; empty without tests."""
     if found is None or not found.n:
         return ""
     return words(f"dossier.{key}", n=found.n, days=found.days)
 
 
 def contract(found: Assessment, words: Words) -> str:
-    """What was contracted, once where it is the same both ways."""
+    """The contracted rate, stated once if it is the same in both directions."""
     down, up = (side.contracted for side in found.directions)
     if down is None:
         return words("report.contract_unknown")
@@ -53,7 +51,7 @@ def contract(found: Assessment, words: Words) -> str:
 
 
 def need(found: Assessment, words: Words) -> str:
-    """What has to be carried, once where it is the same both ways."""
+    """The need, stated once if it is the same in both directions."""
     needs = [side.need for side in found.directions]
     down, up = (one.value for one in needs)
     told = formats.rate(down) if down == up else formats.both_rates(down, up)
@@ -61,21 +59,21 @@ def need(found: Assessment, words: Words) -> str:
 
 
 def _need(one: Need, words: Words) -> str:
-    """What one direction has to carry, with its interval where it was measured."""
+    """The need of one direction, with its interval if it was measured."""
     if one.at_least:
         return words("capacity.at_least", rate=formats.rate(one.value))
     return interval(one, formats.rate, words) if one.measured else formats.rate(one.value)
 
 
 def other_basis(found: Assessment, words: Words) -> str:
-    """Whether the need rests on traffic that was measured."""
+    """Whether the need is based on measured traffic."""
     measured = [side.need.measured for side in found.directions]
     basis = "measured" if all(measured) else "partly" if any(measured) else "assumed"
     return words(f"capacity.other_{basis}")
 
 
 def need_text(config: Config, offices: Mapping[str, Assessment], words: Words) -> str:
-    """How the need is computed, and what of it is an assumption."""
+    """How the need is computed, and which part is an assumption."""
     policy = config.capacity
     measured = [
         formats.office_name(office, words)
@@ -103,7 +101,7 @@ def need_text(config: Config, offices: Mapping[str, Assessment], words: Words) -
 
 
 def reason(found: Assessment, config: Config, office: Office, words: Words) -> str:
-    """Why the verdict is what it is, in one sentence."""
+    """The reason for the verdict, in one sentence."""
     side = _deciding(found, config)
     down = {LineVerdict.POWER: found.power_down, LineVerdict.LAN: found.lan_down}
     share = config.thresholds.delivered
@@ -125,7 +123,7 @@ def reason(found: Assessment, config: Config, office: Office, words: Words) -> s
 
 
 def kind_of_reason(found: Assessment, config: Config) -> str:
-    """What the verdict rests on; the words for it stand under `capacity.reason`."""
+    """The kind of reason for the verdict; its text is under `capacity.reason`."""
     side = _deciding(found, config)
     if found.verdict is LineVerdict.UPGRADE and found.slab is None:
         return "upgrade_beyond"
@@ -135,7 +133,7 @@ def kind_of_reason(found: Assessment, config: Config) -> str:
 
 
 def doubt(found: Assessment, config: Config, words: Words) -> str:
-    """The first reason why there is no conclusion; empty where there is one."""
+    """The first doubt about the verdict; empty if there is none."""
     if not found.doubts:
         return ""
     return words(f"capacity.doubt.{found.doubts[0]}", days=found.days, wanted=config.capacity.days)
@@ -170,7 +168,7 @@ def verdict_name(verdict: LineVerdict, words: Words) -> str:
 
 
 def _deciding(found: Assessment, config: Config) -> LineDirection:
-    """The direction that the verdict rests on, and if it is both, the one that falls shorter."""
+    """The direction that decides the verdict; if both do, the one that falls shorter."""
     verdict, share = found.verdict, config.thresholds.delivered
 
     def shortness(side: LineDirection) -> tuple[bool, float]:

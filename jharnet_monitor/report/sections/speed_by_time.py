@@ -1,4 +1,4 @@
-"""Delivered against contracted: in office hours, in the busy hour, and outside of them."""
+"""Delivered compared with contracted speed: in office hours, in the busy hour, outside them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jharnet_monitor.report.sections.phrases import interval
 
 
 def slots(summary: Summary, words: Words) -> dict[str, Any]:
-    """The table: two rows an office, a column a slot."""
+    """The table: two rows per office, one column per time slot."""
     marks, hours = summary.config.thresholds, summary.config.district.office_hours
     begin = datetime.strptime(hours.busy_hour, "%H:%M")  # noqa: DTZ007 - a time of day
     return {
@@ -47,7 +47,7 @@ def slots(summary: Summary, words: Words) -> dict[str, Any]:
 def delivered(
     office: OfficeSummary, summary: Summary
 ) -> dict[Direction, dict[TimeSlot, SlotRates]]:
-    """What the tests of the period come to, by direction and slot."""
+    """The rates of the period by direction and time slot."""
     config = summary.config
     return {
         direction: by_slot(
@@ -77,7 +77,7 @@ def _rows(office: OfficeSummary, summary: Summary, words: Words) -> list[dict[st
 
 
 def _cell(one: SlotRates | None, words: Words) -> list[str]:
-    """Median, 5 % quantile where there are tests enough for it, share below the mark."""
+    """Median, 5 % quantile if there are enough tests, and share below the threshold."""
     if one is None:
         return [words("not_measured")]
     few = one.median.low is None
