@@ -18,6 +18,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.dossier import form, raw, sealed
 from jharnet_monitor.dossier.archive import json_bytes
 from jharnet_monitor.dossier.build import build, sums
+from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.judge.calendar.period import Period, date_range
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import Store
@@ -38,7 +39,7 @@ class Filed:
     config: Config
     period: Period
 
-    def build(self, out: Path) -> dict[str, Any]:
+    def build(self, out: Path) -> Claims:
         """Build the dossier; gives its claims."""
         return build(self.store, self.config, self.period, out, MADE_AT, lambda _: None)
 
@@ -59,11 +60,14 @@ def filed(
     beside.add(more)
     beside.close()
     _in_order(database)
+    drill = made_up_drill(made_up.config(11))
+    then = Store(f"sqlite:///{database}", ManualClock(drill.started_at + timedelta(minutes=6)))
+    then.event_log.add_drill(drill)
+    then.close()
     store = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
     config = made_up.config(offices, database=f"sqlite:///{database}")
     policy = config.capacity.model_copy(update={"seats": seats})
     config = config.model_copy(update={"capacity": policy})
-    store.event_log.add_drill(made_up_drill(made_up.config(11)))
     first = (WEEK.end - timedelta(days=days)).date()
     last = (WEEK.end - timedelta(days=1)).date()
     store.chain.seal()
@@ -132,7 +136,7 @@ class Forger:
 
     def rechain(self, *changed: str) -> str:
         """Let Parquet files and the whole chain fit the changed CSV files; gives the last root."""
-        links = sealed.parsed(self.files["chain/links.jsonl"])
+        links = sealed.from_jsonl(self.files["chain/links.jsonl"])
         parts = [dict(one.parts) for one in links]
         for entry in self.json("manifest.json")["data"]:
             if entry["path"] in changed:

@@ -14,9 +14,11 @@ from aiohttp import web
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.judge.conference.drill import Drill, DrillState
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store
 from tests.made_up import NOW, latency
 
@@ -74,16 +76,16 @@ class MadeUpHub:
             raise UserError("latency has no option `wrong`")
         return latency(office_id, NOW)
 
-    async def start_drill(self, profile: str, minutes: float) -> dict[str, Any]:
+    async def start_drill(self, profile: str, minutes: float) -> Drill:
         """Record what was asked."""
         self.asked.append(("drill", profile, minutes))
-        return {"id": "d1", "state": "running", "profile": profile, "offices": [], "uplink": {}}
+        return Drill("d1", DrillState.RUNNING, Profile(profile), NOW, ())
 
-    async def drill(self, drill_id: str) -> dict[str, Any] | None:
+    async def drill(self, drill_id: str) -> Drill | None:
         """There is one."""
-        return {"id": "d1", "state": "done"} if drill_id == "d1" else None
+        return Drill("d1", DrillState.DONE, Profile.P360, NOW, ()) if drill_id == "d1" else None
 
-    async def newest_drill(self) -> dict[str, Any] | None:
+    async def newest_drill(self) -> Drill | None:
         """As the store has it."""
         return await asyncio.to_thread(self.store.event_log.newest_drill)
 

@@ -13,7 +13,16 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.judge.calendar.period import Period, week
-from jharnet_monitor.model import Measurement, OfficeState, Outcome, format_utc
+from jharnet_monitor.judge.conference.drill import (
+    Drill,
+    DrillDirection,
+    DrillOffice,
+    DrillState,
+    UplinkDirection,
+    UplinkLoad,
+)
+from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store
 from tests import made_up
 
@@ -147,36 +156,23 @@ def _states(store: Store, office: str, trouble: str, period: Period) -> None:
         note(office, really, begin, {}, until=end, supersedes=number)
 
 
-def drill(config: Config) -> dict[str, Any]:
-    """A drill of the week, in the form of the contract; one office did not take part."""
-    rows = []
-    for office, trouble in zip(config.offices, TROUBLES, strict=True):
-        absent = trouble in ("absent", "")
-        way = {} if absent else {"bits_per_second": 1.61e6, "video_loss_ratio": 0.0123}
-        rows.append({
-            "office": office.id,
-            "joined": not absent,
-            "outcome": "no_data" if absent else "ok",
-            "cause": "no_agent" if absent else None,
-            "grade": None if absent else _GRADES.get(trouble, 4),
-            "limited_by": None if absent else _LIMITS.get(trouble, "none"),
-            "up": way,
-            "down": way,
-        })  # fmt: skip
-    begin = WEEK.start + timedelta(days=2, hours=11)
-    return {
-        "id": "20261118-053000-a1b2",
-        "state": "done",
-        "profile": "720p",
-        "started_at": format_utc(begin),
-        "minutes": 5.0,
-        "offices": rows,
-        "uplink": {
-            "down_bits_per_second": 17.1e6,
-            "down_full": False,
-            "down_calls": 9,
-            "up_bits_per_second": 16.2e6,
-            "up_full": True,
-            "up_calls": 7,
-        },
-    }
+def drill(config: Config) -> Drill:
+    """A drill of the week; two offices did not take part."""
+    side = DrillDirection({"bits_per_second": 1.61e6, "video_loss_ratio": 0.0123})
+    offices = [
+        DrillOffice(office.id, outcome=Outcome.NO_DATA, cause="no_agent")
+        if trouble in ("absent", "")
+        else DrillOffice(
+            office.id, joined=True, outcome=Outcome.OK, grade=_GRADES.get(trouble, 4),
+            limited_by=_LIMITS.get(trouble, "none"), up=side, down=side,
+        )
+        for office, trouble in zip(config.offices, TROUBLES, strict=True)
+    ]  # fmt: skip
+    return Drill(
+        "20261118-053000-a1b2", DrillState.DONE, Profile.P720,
+        WEEK.start + timedelta(days=2, hours=11), tuple(offices), minutes=5.0,
+        uplink=UplinkLoad(
+            down=UplinkDirection(rate=17.1e6, full=False, supported_calls=9),
+            up=UplinkDirection(rate=16.2e6, full=True, supported_calls=7),
+        ),
+    )  # fmt: skip

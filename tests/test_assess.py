@@ -1,29 +1,29 @@
-"""One judgement: report and dossier say the same of the same measurements."""
+"""The assessment of a line: the report and the dossier agree on the same measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 from random import Random
 from typing import Any
 
 import pytest
 from scipy import special
 
+from jharnet_monitor.dossier.assessment_json import assessment_from_json, assessment_to_json
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.line.assess import Basis, LineEvidence, assess, need_policy
+from jharnet_monitor.judge.line.assess import Assessment, Basis, LineEvidence, assess, need_policy
+from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.statistics.incomplete_beta import betainc, student_t_quantile
-from jharnet_monitor.model import Direction, Measurement, Outcome
-from jharnet_monitor.report.data.assessment_json import judged
+from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.report.data.load import judged_over, summarise
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.sections.phrases import (
-    falls_short,
     interval,
-    not_delivered,
     reason,
     verdict_name,
 )
@@ -36,8 +36,8 @@ OFFICES = [office.id for office in made_up.config(2).offices]
 
 
 def _odd() -> Iterator[Measurement]:
-    """What must count in neither: repeated tests, an agent's view of its gateway, loaded minutes;
-    and estimates by packet trains.
+    """What must not count: repeated tests, an agent's measurements of its gateway, minutes under
+    load; and estimates by packet trains.
     """
     for day in range(DAYS):
         begin = WEEK.end - timedelta(days=DAYS - day)
@@ -59,8 +59,8 @@ def _odd() -> Iterator[Measurement]:
 
 
 def _traffic() -> Iterator[Measurement]:
-    """What the first office's router counted, with what must not count: the nights, a test of ours,
-    and a mean over an hour, all of them full.
+    """Readings of the first office's router, including some that must not count: nights, one of our
+    own tests, and a mean over an hour.
     """
     chance = Random(7)
     for day in range(DAYS):
@@ -78,7 +78,7 @@ def _traffic() -> Iterator[Measurement]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filed]:
-    """Two offices over the stretch by which a weekly report judges."""
+    """Two offices over the period that a weekly report assesses."""
     found = filed(tmp_path_factory.mktemp("judged"), 2, DAYS, more=[*_odd(), *_traffic()])
     yield found
     found.store.close()
@@ -86,40 +86,40 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filed]:
 
 @pytest.fixture(scope="module")
 def claims(place: Filed, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the dossier over that stretch claims."""
+    """The claims of the dossier over that period."""
     path = tmp_path_factory.mktemp("dossier") / "d.zip"
     place.build(path)
     found: dict[str, Any] = Forger.of(path).json("claims.json")
     return found
 
 
-def test_the_weekly_report_and_the_dossier_say_the_same(
-    place: Filed, claims: dict[str, Any]
-) -> None:
-    """Verdict, reason, need, slab and every figure behind them, of the same four weeks."""
+def test_the_weekly_report_and_the_dossier_agree(place: Filed, claims: dict[str, Any]) -> None:
+    """Verdict, reason, need, slab and all figures are equal over the same four weeks."""
     assert judged_over(WEEK, place.config) == place.period.days[0]
     for period in (WEEK, place.period):
         summary = summarise(place.store, place.config, period, MADE_AT)
         for office in summary.offices:
             claimed = claims["offices"][office.office.id]
-            assert dict(office.judged) == {name: claimed[name] for name in office.judged}
+            told = assessment_to_json(office.assessment)
+            assert told == {name: claimed[name] for name in told}
+            assert office.assessment == assessment_from_json(claimed)
     assert claims["offices"][OFFICES[0]]["verdict"] == "upgrade"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_their_sentences_are_the_same(place: Filed, claims: dict[str, Any], language: str) -> None:
-    """The report's table of judgements is worded from the dossier's claims."""
+    """The report's table of verdicts has the same text as the dossier's claims."""
     said = words(language)
     summary = summarise(place.store, place.config, WEEK, MADE_AT)
     rows = content(summary, said)["lines"]["rows"]
     for office, row in zip(place.config.offices, rows, strict=True):
-        claimed = claims["offices"][office.id]
+        claimed = assessment_from_json(claims["offices"][office.id])
         assert row["reason"] == reason(claimed, place.config, office, said)
-        assert row["verdict"] == verdict_name(claimed["verdict"], said)
+        assert row["verdict"] == verdict_name(claimed.verdict, said)
 
 
-def test_what_does_not_count_counts_in_neither(claims: dict[str, Any]) -> None:
-    """Tests that were repeated, loaded minutes and an agent's gateway leave no trace."""
+def test_repeated_tests_and_minutes_under_load_do_not_count(claims: dict[str, Any]) -> None:
+    """Nor do an agent's measurements of its own gateway."""
     for office in claims["offices"].values():
         assert office["delivered"]["down"]["low"] > 3.6e6
         assert office["loss"]["value"] == 0.0
@@ -127,7 +127,7 @@ def test_what_does_not_count_counts_in_neither(claims: dict[str, Any]) -> None:
 
 
 def test_other_traffic_is_that_of_office_hours(claims: dict[str, Any]) -> None:
-    """Of the office whose router is asked it is measured; of the other it is the assumption."""
+    """It is measured for the office whose router is read, and assumed for the other."""
     asked, other = (claims["offices"][office] for office in OFFICES)
     found = asked["other"]["down"]
     assert 8.3e5 < found["low"] < 8.55e5 < found["high"] < 8.8e5
@@ -142,7 +142,7 @@ def test_other_traffic_is_that_of_office_hours(claims: dict[str, Any]) -> None:
 
 
 def _tests(rate: float, count: int = 25, **conditions: Any) -> list[Measurement]:
-    """A test a night, all alike in what they were made under."""
+    """One test per night, all under the same conditions."""
     office = OFFICES[0]
     return [
         replace(
@@ -155,46 +155,50 @@ def _tests(rate: float, count: int = 25, **conditions: Any) -> list[Measurement]
     ]
 
 
-def _assessed(tests: list[Measurement]) -> dict[str, Any]:
+def _assessed(tests: list[Measurement]) -> Assessment:
     config = made_up.config(2)
     known = state_times([], WEEK.start, WEEK.end)
     evidence = LineEvidence(known, tests, [0.0] * 25, [86400.0] * 25, 25 * 1440, 25)
-    return judged(assess(config, config.offices[0], evidence))
+    return assess(config, config.offices[0], evidence)
 
 
-def test_a_test_that_its_own_pace_held_back_proves_no_slow_line() -> None:
-    """It tells what the line carries at least: then there is no upper bound, and no claim."""
+def test_a_test_limited_by_its_own_pace_proves_no_slow_line() -> None:
+    """It gives a lower bound only: there is no upper bound and no claim."""
     slow = _assessed(_tests(1e6))
-    assert slow["verdict"] == "repair"
+    assert slow.verdict is LineVerdict.REPAIR
     held = _assessed(_tests(1e6, download_at_least=True, upload_at_least=True))
-    assert held["delivered"]["down"]["low"] is not None
-    assert held["delivered"]["down"]["high"] is None
-    assert held["verdict"] == "not_enough_evidence"
+    down = held.down.delivered.median
+    assert down is not None and down.low is not None and down.high == inf
+    assert held.verdict is LineVerdict.NOT_ENOUGH_EVIDENCE
+    written = assessment_to_json(held)
+    assert written["delivered"]["down"]["high"] is None
+    assert assessment_to_json(assessment_from_json(written)) == written
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_contract_that_would_suffice_is_a_case_of_repair_where_less_than_needed_arrives(
+def test_repair_if_the_contract_covers_the_need_but_the_line_does_not_deliver_it(
     language: str,
 ) -> None:
-    """Over the mark of 80 % of the contract, and still under the need: no paper says that the
-    speed suffices or that the contracted speed is delivered, and none asks for more of it.
+    """It delivers more than 80 % of the contract, but less than the need: no document says that the
+    speed is sufficient or that the contracted speed is delivered, or asks for more.
     """
     config, said = made_up.config(2), words(language)
     office = config.offices[0]
     found = _assessed(_tests(3.4e6))
-    assert found["delivered"]["down"]["low"] > 0.8 * 4e6
-    assert found["delivered"]["down"]["high"] < found["need"]["down"]["low"] < 4e6
-    assert (found["verdicts"], found["doubts"], found["slab"]) == (["repair"], [], None)
-    assert not falls_short(found["delivered"]["down"], config)
-    assert not_delivered(found, config, Direction.DOWN)
+    down = found.down.delivered.median
+    assert down is not None and down.above(0.8 * 4e6)
+    assert down.below(found.down.need.low) and found.down.need.low < 4e6
+    assert (found.verdicts, found.doubts, found.slab) == ((LineVerdict.REPAIR,), (), None)
+    assert not found.down.falls_short(config.thresholds.delivered)
+    assert found.down.withheld and found.down.not_delivered(config.thresholds.delivered)
     assert reason(found, config, office, said) == said(
         "capacity.reason.repair_need", contracted="4 Mbit/s", need="3.81 Mbit/s",
-        delivered=interval(found["delivered"]["up"], formats.rate, said),
+        delivered=interval(found.up.delivered.median, formats.rate, said),
     )  # fmt: skip
 
 
-def test_packet_trains_speak_where_there_are_too_few_tests() -> None:
-    """A line that is tested in office hours alone is judged by its trains."""
+def test_packet_trains_are_used_if_there_are_too_few_tests() -> None:
+    """A line that is tested in office hours only is assessed by its packet trains."""
     office = OFFICES[0]
     trains = [
         Measurement(
@@ -205,9 +209,10 @@ def test_packet_trains_speak_where_there_are_too_few_tests() -> None:
         for n in range(25, 0, -1)
     ]  # fmt: skip
     found = _assessed([*_tests(1e6, 3), *trains])
-    assert found["delivered"]["down"]["basis"] == Basis.TRAINS
-    assert found["delivered"]["down"]["value"] == 3.9e6
-    assert found["verdict"] == "nothing"
+    down = found.down.delivered
+    assert down.basis is Basis.TRAINS
+    assert down.median is not None and down.median.value == 3.9e6
+    assert found.verdict is LineVerdict.NOTHING
 
 
 def test_the_beta_function_is_scipys() -> None:

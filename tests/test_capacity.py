@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jharnet_monitor.dossier.claims import derive
+from jharnet_monitor.dossier.derive import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.line.need import NeedPolicy
@@ -136,8 +136,8 @@ def test_every_verdict_and_doubt_has_words(language: str) -> None:
 def test_without_any_measurement_nothing_is_claimed() -> None:
     """In an empty week every office has not enough evidence, and no figure is an invented 0."""
     found = derive(DossierEvidence(made_up.config(3), WEEK), WEEK.end)
-    assert found["district"]["verdicts"]["not_enough_evidence"] == list(found["offices"])
-    for office in found["offices"].values():
-        assert office["loss"]["value"] is None and office["availability"]["ratio"] is None
-        assert office["conference"]["grade"] is None
-        assert office["delivered"]["down"]["value"] is None
+    assert found.district.verdicts[LineVerdict.NOT_ENOUGH_EVIDENCE] == tuple(found.offices)
+    for office in found.offices.values():
+        assert office.assessment.loss is None and office.availability.ratio is None
+        assert office.conference.grade is None
+        assert office.assessment.down.delivered.median is None

@@ -1,4 +1,4 @@
-"""The dossier: built from a real store, derived anew, and proof against whoever changes it."""
+"""The dossier: built from a real store, verified by deriving it again, and tamper-evident."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from docx import Document
@@ -20,20 +21,26 @@ from typer.testing import CliRunner
 
 from jharnet_monitor.commands.dossier import app
 from jharnet_monitor.dossier import form
+from jharnet_monitor.dossier.archive import json_bytes
 from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.evidence import DossierEvidence
+from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.dossier.letter import letter
-from jharnet_monitor.dossier.sealed import parsed
+from jharnet_monitor.dossier.sealed import from_jsonl
 from jharnet_monitor.dossier.settings import read_settings, settings
 from jharnet_monitor.dossier.verify import VerifyResult, verify
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar.period import date_range
+from jharnet_monitor.model import format_utc
 from jharnet_monitor.store.export import ExportRow
+from jharnet_monitor.store.tables import to_ms
 from tests import made_up
 from tests.dossier_support import MADE_AT, Filed, Forger, filed
 from tests.made_up_week import ZONE
+from tests.made_up_week import drill as made_up_drill
 from tests.pdf_text import plain, text_of
 
 
@@ -55,17 +62,17 @@ def dossier(place: Filed, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def true(dossier: Path) -> Forger:
-    """The dossier in a forger's hands."""
+    """The dossier, ready to be forged."""
     return Forger.of(dossier)
 
 
 def check(forger: Forger, directory: Path, root: str | None = None) -> VerifyResult:
-    """What the verifier says of a forged dossier."""
+    """The verifier's result for a forged dossier."""
     return verify(forger.write(directory / "forged.zip"), root, lambda _: None)
 
 
 def test_a_true_dossier_verifies(dossier: Path) -> None:
-    """Hashes, chain, every figure and every paper come out as claimed; roots are found."""
+    """Hashes, chain, figures and documents are as claimed, and mailed roots are found."""
     with zipfile.ZipFile(dossier) as file:
         mailed = json.loads(file.read("chain/mailed-roots.json"))
     assert mailed
@@ -75,15 +82,76 @@ def test_a_true_dossier_verifies(dossier: Path) -> None:
 
 
 def test_a_dossier_is_the_same_each_time(place: Filed, dossier: Path, tmp_path: Path) -> None:
-    """Nothing in it depends on when or where it was built but `made_at`."""
+    """Only `made_at` depends on when it was built."""
     place.build(tmp_path / "again.zip")
     first, again = Forger.of(dossier).files, Forger.of(tmp_path / "again.zip").files
     differing = {name for name in first if first[name] != again[name]}
     assert {name for name in differing if not name.startswith("working-copy/")} <= {"manifest.json"}
 
 
+def test_claims_are_written_as_they_were_read(true: Forger) -> None:
+    """Papers are set from what stands in the file: every figure of it is read, and no other."""
+    written = true.json("claims.json")
+    claims = Claims.from_json(written)
+    assert json_bytes(claims.to_json()) == true.files["claims.json"]
+    assert Claims.from_json(claims.to_json()) == claims
+    assert claims.assessments.keys() == written["offices"].keys()
+
+
+def test_the_form_of_the_claims_stays(true: Forger) -> None:
+    """A dossier is verified for years, by programs later than the one that built it."""
+    claims = true.json("claims.json")
+    assert claims.keys() == {"offices", "district", "drills"}
+    interval = {"value", "low", "high", "n", "days"}
+    way = {"down", "up"}
+    for office in claims["offices"].values():
+        assert office.keys() == {
+            "measurements", "conference", "latency", "availability", "days", "delivered", "loss",
+            "down", "other", "need", "verdict", "verdicts", "doubts", "slab",
+        }  # fmt: skip
+        assert office["conference"].keys() == {
+            "grade", "tests", "missed", "outside_hours", "limited_by", "cause", "able",
+        }  # fmt: skip
+        assert office["latency"].keys() == {"p50", "p95", "jitter"}
+        assert office["availability"].keys() == {
+            "ratio", "without_power", "coverage", "worst", "best", "seconds", "outages",
+        }  # fmt: skip
+        assert office["down"].keys() == {"link_down", "power_down", "lan_down", "unreachable"}
+        assert office["delivered"].keys() == office["other"].keys() == office["need"].keys() == way
+        delivered, need = office["delivered"]["down"], office["need"]["down"]
+        assert delivered.keys() == interval | {"basis", "contracted", "p5"}
+        assert need.keys() == {"value", "low", "high", "measured", "at_least"}
+        for figure in (office["loss"], office["latency"]["p50"], delivered["p5"]):
+            assert figure.keys() == interval
+    assert claims["district"].keys() == {
+        "offices", "tested", "able", "measurements", "first", "last", "until", "verdicts",
+    }  # fmt: skip
+
+
+def test_a_drill_is_claimed_and_has_its_sheet(place: Filed, true: Forger) -> None:
+    """How many took part and passed, as the record in the raw data says."""
+    drill = made_up_drill(made_up.config(11))
+    [claimed] = true.json("claims.json")["drills"]
+    able = sum((office.grade or 0) >= 3 for office in drill.joined)
+    assert claimed.pop("share")["value"] == pytest.approx(able / len(drill.joined))
+    assert claimed == {
+        "id": drill.id, "started_at": format_utc(drill.started_at), "offices": len(drill.offices),
+        "joined": len(drill.joined), "able": able,
+    }  # fmt: skip
+    assert {f"drills/drill-{drill.id}.{language}.pdf" for language in LANGUAGES} <= set(true.files)
+
+
+def test_a_record_that_is_no_drill_is_a_problem(place: Filed) -> None:
+    """The raw data of a dossier may hold anything."""
+    begin = to_ms(place.period.start)
+    for body in ("[]", "{}", "null", '{"id": 1}', "{"):
+        table = pa.table({"id": ["d"], "started_at": [begin], "body": [body]})
+        with pytest.raises(FormError, match="a record of `drills` cannot be read"):
+            DossierEvidence(place.config, place.period).add("drills", table)
+
+
 def test_the_figures_are_those_of_the_measurements(place: Filed, true: Forger) -> None:
-    """Counts, medians and losses as the database has them, counted in another way."""
+    """Counts and losses equal those computed from the database in another way."""
     claims = true.json("claims.json")
     office = place.config.offices[0].id
     calls = place.store.measurements(office=office, probe="conference")
@@ -99,7 +167,7 @@ def test_the_figures_are_those_of_the_measurements(place: Filed, true: Forger) -
 
 
 def test_letter_and_sheets_name_every_office(place: Filed, true: Forger) -> None:
-    """Text taken out of the PDFs holds all names, the order of a letter, and the chain's value."""
+    """The PDFs' text contains all names, in the order of a letter."""
     letter, sheets = (text_of(true.files[f"{name}.hi.pdf"]) for name in ("letter", "sheets"))
     for office in place.config.offices:
         assert plain(office.name_hi) in letter and plain(office.name_hi) in sheets
@@ -111,16 +179,16 @@ def test_letter_and_sheets_name_every_office(place: Filed, true: Forger) -> None
     assert all(plain(office.name) in english for office in place.config.offices)
 
 
-def test_the_letter_is_a_word_file_too(true: Forger) -> None:
-    """Offices edit letters: the working copy holds the same words, and may be changed."""
+def test_the_letter_is_also_a_word_file(true: Forger) -> None:
+    """The working copy has the same text, for editing."""
     document = Document(io.BytesIO(true.files["working-copy/letter.hi.docx"]))
     text = "\n".join(paragraph.text for paragraph in document.paragraphs)
     assert "महाशय" in text and "विश्वासभाजन" in text
     assert len(document.tables[0].rows) == 3
 
 
-def test_the_raw_data_are_for_everybody(true: Forger) -> None:
-    """CSV by the standard library, Parquet with real moments, both with every record."""
+def test_the_raw_data_can_be_read_by_other_programs(true: Forger) -> None:
+    """CSV by the standard library, Parquet with timestamps, both with every record."""
     rows = list(csv.DictReader(io.StringIO(true.files["data/bandwidth-01.csv"].decode())))
     table = pq.read_table(io.BytesIO(true.files["data/bandwidth-01.parquet"]))
     assert len(rows) == table.num_rows == 2 * 22 * 12
@@ -130,22 +198,20 @@ def test_the_raw_data_are_for_everybody(true: Forger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("data/latency-01.csv", "SHA-256"), ("letter.hi.pdf", "SHA-256"), ("claims.json", "SHA-256")],
 )
-def test_a_changed_byte_is_named(true: Forger, tmp_path: Path, name: str, told: str) -> None:
-    """The first thing that is not as the manifest says is named."""
+def test_a_changed_byte_is_named(true: Forger, tmp_path: Path, name: str, message: str) -> None:
+    """The first file that differs from the manifest is named."""
     content = bytearray(true.files[name])
     content[len(content) // 2] ^= 1
     true.files[name] = bytes(content)
     found = check(true, tmp_path)
-    assert found.problems[0].startswith(name) and told in found.problems[0]
+    assert found.problems[0].startswith(name) and message in found.problems[0]
 
 
-def test_a_changed_figure_is_named_although_all_is_hashed_anew(
-    true: Forger, tmp_path: Path
-) -> None:
-    """The claim is derived again from the raw data, and named with both figures."""
+def test_a_changed_figure_is_named_even_with_new_hashes(true: Forger, tmp_path: Path) -> None:
+    """The claim is derived again from the raw data, and reported with both figures."""
     claims = true.json("claims.json")
     office = next(iter(claims["offices"]))
     claims["offices"][office]["delivered"]["down"]["value"] *= 0.9
@@ -155,8 +221,8 @@ def test_a_changed_figure_is_named_although_all_is_hashed_anew(
     assert found.problems[0].startswith(f"claims.json: offices.{office}.delivered.down.value:")
 
 
-def test_a_paper_that_says_something_else_is_named(true: Forger, tmp_path: Path) -> None:
-    """A letter of other figures, with hashes to fit, does not follow from the claims."""
+def test_a_changed_document_is_named(true: Forger, tmp_path: Path) -> None:
+    """Another letter, with matching hashes, does not follow from the claims."""
     true.files["letter.hi.pdf"], true.files["sheets.hi.pdf"] = (
         true.files["letter.en.pdf"], true.files["sheets.hi.pdf"],
     )  # fmt: skip
@@ -168,7 +234,7 @@ def test_a_paper_that_says_something_else_is_named(true: Forger, tmp_path: Path)
 def test_changed_measurements_with_a_new_chain_contradict_the_claims(
     true: Forger, tmp_path: Path
 ) -> None:
-    """Raw data, Parquet, chain and hashes all fit each other; the figures no longer do."""
+    """Raw data, Parquet, chain and hashes are consistent; the figures are not."""
     claims = true.json("claims.json")
     office = next(iter(claims["offices"]))
     name = "data/bandwidth-01.csv"
@@ -185,15 +251,15 @@ def test_changed_measurements_with_a_new_chain_contradict_the_claims(
 def test_changed_measurements_without_a_new_chain_are_not_those_sealed(
     true: Forger, tmp_path: Path
 ) -> None:
-    """Manifest and hashes fit; the chain does not."""
+    """Manifest and hashes are consistent; the chain is not."""
     true.change_cells("data/conference-01.csv", "grade", lambda _, cell: "0.0")
     true.rehash()
     found = check(true, tmp_path)
     assert "not those that were sealed" in found.problems[0]
 
 
-def test_left_out_measurements_are_missed(true: Forger, tmp_path: Path) -> None:
-    """A file taken out together with its entry leaves a gap that the chain knows of."""
+def test_missing_measurements_are_detected(true: Forger, tmp_path: Path) -> None:
+    """The chain shows that a file is missing even if its entry was removed, too."""
     manifest = true.json("manifest.json")
     manifest["data"] = [e for e in manifest["data"] if e["kind"] != "conference"]
     del true.files["data/conference-01.csv"], true.files["data/conference-01.parquet"]
@@ -206,7 +272,7 @@ def test_left_out_measurements_are_missed(true: Forger, tmp_path: Path) -> None:
 def test_a_chain_rebuilt_as_a_whole_is_caught_by_a_root_from_outside(
     tmp_path: Path, true: Forger
 ) -> None:
-    """The owner changes the database and makes all anew: only an outside root tells."""
+    """After changing the database and rebuilding all, only a mailed root does not fit."""
     mailed = true.json("chain/mailed-roots.json")[-1]["root"]
     place = filed(tmp_path, 2, 22)
     with sqlite3.connect(tmp_path / "2-22.db") as connection:
@@ -216,28 +282,28 @@ def test_a_chain_rebuilt_as_a_whole_is_caught_by_a_root_from_outside(
     place.build(tmp_path / "rebuilt.zip")
     place.store.close()
     assert verify(tmp_path / "rebuilt.zip", None, lambda _: None).problems == []
-    told = verify(tmp_path / "rebuilt.zip", mailed, lambda _: None).problems
-    assert told and told[0].startswith("--root")
+    problems = verify(tmp_path / "rebuilt.zip", mailed, lambda _: None).problems
+    assert problems and problems[0].startswith("--root")
 
 
-def test_the_working_copy_is_outside_of_what_is_verified(true: Forger, tmp_path: Path) -> None:
-    """An office may edit the DOCX without spoiling the proof."""
+def test_the_working_copy_is_not_verified(true: Forger, tmp_path: Path) -> None:
+    """The DOCX may be edited."""
     true.files["working-copy/letter.hi.docx"] += b"edited"
     assert check(true, tmp_path).problems == []
 
 
-def test_what_does_not_belong_is_refused(true: Forger, tmp_path: Path) -> None:
-    """Another file, another form, a name that leaves the directory, no ZIP at all."""
+def test_what_does_not_belong_is_rejected(true: Forger, tmp_path: Path) -> None:
+    """An additional file, a name outside the directory, and a file that is not a ZIP archive."""
     more = true.copy()
     more.files["note.txt"] = b"?"
     more.rehash()
-    assert check(more, tmp_path).problems == ["note.txt: does not belong into a dossier"]
+    assert check(more, tmp_path).problems == ["note.txt: does not belong in a dossier"]
     out = true.copy()
     out.files["../evil"] = b""
-    assert "no name of a file" in check(out, tmp_path).problems[0]
+    assert "not a valid name of a file" in check(out, tmp_path).problems[0]
     (tmp_path / "no.zip").write_bytes(b"PK nothing")
     [problem] = verify(tmp_path / "no.zip", None, lambda _: None).problems
-    assert problem == "no.zip: is no ZIP file, as every dossier is"
+    assert problem == "no.zip: is not a ZIP archive, so not a dossier"
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "settings.json", "chain/links.jsonl"])
@@ -245,15 +311,15 @@ def test_what_does_not_belong_is_refused(true: Forger, tmp_path: Path) -> None:
 def test_broken_parts_are_problems_not_crashes(
     true: Forger, tmp_path: Path, name: str, content: bytes
 ) -> None:
-    """Whoever sends a dossier may write anything into it."""
+    """A dossier is untrusted input: it may contain anything."""
     true.files[name] = content
     if name != "manifest.json":
         true.rehash()
     assert check(true, tmp_path).problems
 
 
-def test_settings_say_the_same_when_read_again() -> None:
-    """Units and all: the verifier judges by the very marks and contracts that the hub had."""
+def test_settings_are_the_same_when_read_again() -> None:
+    """The verifier uses exactly the thresholds and contracts of the hub."""
     config = made_up.config(11)
     again = read_settings(json.loads(json.dumps(settings(config))))
     assert again.capacity == config.capacity and again.thresholds == config.thresholds
@@ -263,7 +329,7 @@ def test_settings_say_the_same_when_read_again() -> None:
     assert not {"agent", "snmp"} & set(settings(config)["offices"][0])
 
 
-def test_any_text_comes_back_out_of_a_csv_cell() -> None:
+def test_any_text_survives_a_csv_cell() -> None:
     """Quotes, commas, line ends, empty texts and nulls give the sealed line again."""
     odd = ('a"b', "c,d", "e\nf", "", None, "कार्यालय", "g\\h")
     for text in odd:
@@ -273,8 +339,8 @@ def test_any_text_comes_back_out_of_a_csv_cell() -> None:
         assert json.loads(line) == [text, 1, 2, "x", 3]
 
 
-def test_a_period_without_anything_sealed_is_refused(place: Filed, tmp_path: Path) -> None:
-    """Nothing is written, and the message says why."""
+def test_a_period_without_sealed_records_is_an_error(place: Filed, tmp_path: Path) -> None:
+    """Nothing is written, and the message gives the reason."""
     out = tmp_path / "none.zip"
     early = Filed(place.store, place.config, date_range("2020-01-01", "2020-01-31", ZONE))
     with pytest.raises(UserError, match="nothing of this period is sealed"):
@@ -282,24 +348,24 @@ def test_a_period_without_anything_sealed_is_refused(place: Filed, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_period_that_is_not_over_is_refused(place: Filed, tmp_path: Path) -> None:
-    """The letter calls all of its days measured; the message says up to which day it can go."""
+def test_a_period_that_is_not_over_is_an_error(place: Filed, tmp_path: Path) -> None:
+    """The message names the last possible day."""
     today = MADE_AT.astimezone(ZONE).date()
     over, far = today - timedelta(days=1), today + timedelta(days=30)
-    for first, last, told in (
+    for first, last, message in (
         (over, today, f"--to {today}: is not over yet"),
         (over, far, f"--to {far}: is not over yet"),
         (today, far, f"--from {today}: is not over yet"),
     ):
         early = Filed(place.store, place.config, date_range(str(first), str(last), ZONE))
-        with pytest.raises(UserError, match=f"^{told}; .* the last is {over}$"):
+        with pytest.raises(UserError, match=f"^{message}; .* the last is {over}$"):
             early.build(tmp_path / "none.zip")
     assert list(tmp_path.iterdir()) == []
     assert place.period.days[-1] == over
 
 
-def test_a_full_disk_leaves_no_half_dossier(place: Filed, tmp_path: Path) -> None:
-    """One line with the system's reason, and nothing of the file stays."""
+def test_a_full_disk_leaves_no_partial_dossier(place: Filed, tmp_path: Path) -> None:
+    """The error gives the system's reason, and no file remains."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, before[1]))
     try:
@@ -311,14 +377,14 @@ def test_a_full_disk_leaves_no_half_dossier(place: Filed, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("limit", "told"),
+    ("limit", "paragraph"),
     [("loss", "short"), ("host", "short"), ("rate", "unproven"), (None, "unproven")],
 )
-def test_the_letter_tells_where_speed_suffices_and_the_conference_does_not(
-    place: Filed, true: Forger, limit: str | None, told: str
+def test_the_letter_if_only_the_conference_falls_short(
+    place: Filed, true: Forger, limit: str | None, paragraph: str
 ) -> None:
-    """It asks for no speed there, does not call the block well served either, and says that the
-    cause lies elsewhere only where the calls were held back by something else (so the sheets).
+    """It asks for no more speed, does not call the block well served, and says that the cause lies
+    elsewhere only if something else limited the calls.
     """
     config = read_settings(true.json("settings.json"))
     claims = true.json("claims.json")
@@ -330,20 +396,22 @@ def test_the_letter_tells_where_speed_suffices_and_the_conference_does_not(
     claims["offices"][names[0]]["conference"]["limited_by"] = limit
     claims["offices"][names[1]]["conference"]["grade"] = 4
     evidence = DossierEvidence(config, place.period)
-    links = parsed(true.files["chain/links.jsonl"])
-    case = Case(config, place.period, MADE_AT, MADE_AT, claims, evidence, links, [], "")
+    links = from_jsonl(true.files["chain/links.jsonl"])
+    case = Case(
+        config, place.period, MADE_AT, MADE_AT, Claims.from_json(claims), evidence, links, [], ""
+    )
     for language in LANGUAGES:
         said = words(language)
         body = letter(case, said)["body"]
         of = {office.id: formats.office_name(office, said) for office in config.offices}
-        assert said(f"dossier.letter.nothing_{told}", names=of[names[0]]) in body
+        assert said(f"dossier.letter.nothing_{paragraph}", names=of[names[0]]) in body
         assert said("dossier.letter.nothing", names=of[names[1]]) in body
 
 
-def test_the_letter_asks_for_repair_where_the_contract_would_meet_the_need(
+def test_the_letter_asks_for_repair_if_the_contract_covers_the_need(
     place: Filed, true: Forger
 ) -> None:
-    """One office delivers less than its need, above the contract's mark; the other is below it."""
+    """One office delivers less than needed but keeps the contract; the other does not keep it."""
     config = read_settings(true.json("settings.json"))
     claims = true.json("claims.json")
     names = list(claims["offices"])
@@ -357,8 +425,10 @@ def test_the_letter_asks_for_repair_where_the_contract_would_meet_the_need(
             office["delivered"][way] |= {"value": rate, "low": 0.99 * rate, "high": 1.01 * rate}
             office["need"][way] |= {"value": 3.8e6, "low": 3.8e6, "high": 3.8e6}
     evidence = DossierEvidence(config, place.period)
-    links = parsed(true.files["chain/links.jsonl"])
-    case = Case(config, place.period, MADE_AT, MADE_AT, claims, evidence, links, [], "")
+    links = from_jsonl(true.files["chain/links.jsonl"])
+    case = Case(
+        config, place.period, MADE_AT, MADE_AT, Claims.from_json(claims), evidence, links, [], ""
+    )
     for language in LANGUAGES:
         said = words(language)
         body = letter(case, said)["body"]
@@ -368,10 +438,10 @@ def test_the_letter_asks_for_repair_where_the_contract_would_meet_the_need(
 
 
 def test_the_command_line_builds_and_verifies(place: Filed, tmp_path: Path, dossier: Path) -> None:
-    """Exit 0 for a true dossier, 1 for a forged one, wrong usage in one line."""
+    """Exit code 0 for a true dossier, 1 for a forged one, and one line for wrong usage."""
     run = CliRunner().invoke(app, ["verify", str(dossier), "--json"])
-    told: dict[str, Any] = json.loads(run.stdout)
-    assert (run.exit_code, told["ok"], told["exact"]) == (0, True, True)
+    result: dict[str, Any] = json.loads(run.stdout)
+    assert (run.exit_code, result["ok"], result["exact"]) == (0, True, True)
     forged = Forger.of(dossier)
     forged.files["outages.csv"] = b""
     forged.write(tmp_path / "forged.zip")

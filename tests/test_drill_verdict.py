@@ -14,52 +14,69 @@ from rich.console import Console
 from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.commands import drill as command
 from jharnet_monitor.config import Config
-from jharnet_monitor.hub.drills.record import new_row, summed_up
+from jharnet_monitor.hub.drills.results import summed_up
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.model import Direction
+from jharnet_monitor.judge.conference.drill import (
+    Drill,
+    DrillDirection,
+    DrillOffice,
+    DrillState,
+    UplinkDirection,
+    UplinkLoad,
+)
+from jharnet_monitor.model import Direction, Outcome, parse_utc
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.output.drill_sheet import drill_content
-from jharnet_monitor.report.sections.drills import borne, drill_row
+from jharnet_monitor.report.sections.drills import drill_row, supported_calls_texts
 from jharnet_monitor.store import Store
 from tests import made_up
 from tests.made_up_week import MADE_AT, WEEK
 from tests.support import OFFICES, make_config
 
-STEPPED = {"bits_per_second": 0.55e6, "capacity_bits_per_second": 0.65e6, "video_loss_ratio": 0.0}
-FREE = {"bits_per_second": 1.5e6, "video_loss_ratio": 0.0}
+STEPPED = DrillDirection(
+    {"bits_per_second": 0.55e6, "capacity_bits_per_second": 0.65e6, "video_loss_ratio": 0.0}
+)
+FREE = DrillDirection({"bits_per_second": 1.5e6, "video_loss_ratio": 0.0})
 
 
-def _drill(profile: str = "720p", uplink: float = 2e6, **row: Any) -> dict[str, Any]:
+def _drill(profile: Profile = Profile.P720, uplink: float = 2e6, **changed: Any) -> Drill:
     """A drill in which every office's call stepped down on the way towards it."""
-    every = {
-        "joined": True, "outcome": "ok", "grade": 2.0, "limited_by": "rate", "worse_way": "down",
-        "down": STEPPED, "up": FREE,
-    } | row  # fmt: skip
-    return {
-        "id": "d", "state": "done", "profile": profile, "started_at": "2026-11-25T06:00:00.000Z",
-        "minutes": 5.0, "offices": [new_row(office) | every for office in OFFICES],
-        "uplink": {"contracted_bits_per_second": uplink},
-    }  # fmt: skip
+    call = DrillOffice(
+        "", joined=True, outcome=Outcome.OK, grade=2.0, limited_by="rate",
+        worse_way=Direction.DOWN, down=STEPPED, up=FREE,
+    )  # fmt: skip
+    return Drill(
+        "d", DrillState.DONE, profile, parse_utc("2026-11-25T06:00:00Z"),
+        tuple(replace(call, office=office, **changed) for office in OFFICES), minutes=5.0,
+        uplink=UplinkLoad(contracted=uplink),
+    )  # fmt: skip
 
 
-def _ended(drill: dict[str, Any], *alone: float | None) -> dict[str, Any]:
+def _ended(drill: Drill, *alone: float | None) -> Drill:
     """`drill`, summed up where the offices' lines carried so much by themselves."""
     rates = dict(zip(OFFICES, alone, strict=True))
-    summed_up(
-        drill,
-        lambda office: (rates[office], rates[office]),
-        {Direction.DOWN: 1.95e6, Direction.UP: 4.5e6},
-    )
-    return drill
+    peaks = {Direction.DOWN: 1.95e6, Direction.UP: 4.5e6}
+    return summed_up(drill, lambda office: (rates[office], rates[office]), peaks)
 
 
-def _screen(drill: dict[str, Any], config: Config) -> str:
+def _down(drill: Drill) -> UplinkDirection:
+    """Headquarters' line towards the offices."""
+    assert drill.uplink.down is not None
+    return drill.uplink.down
+
+
+def _limits(drill: Drill) -> list[str | None]:
+    return [office.limited_by for office in drill.offices]
+
+
+def _screen(drill: Drill, config: Config) -> str:
     screen = io.StringIO()
     Console(width=200, file=screen).print(command.view(drill, config))
     return screen.getvalue()
 
 
-def _paper(drill: dict[str, Any], language: str) -> dict[str, Any]:
+def _paper(drill: Drill, language: str) -> dict[str, Any]:
     return drill_content(drill, make_config(), SystemClock().now(), words(language))
 
 
@@ -69,13 +86,13 @@ def test_headquarters_line_is_not_laid_at_an_offices_door(language: str) -> None
     weekly report and the screen all name headquarters' own line, and no office's.
     """
     drill = _ended(_drill(), 4e6, 4e6, 4e6)
-    assert drill["uplink"]["down_full"] and drill["uplink"]["down_held_back"] == list(OFFICES)
-    assert {row["limited_by"] for row in drill["offices"]} == {"uplink"}
+    assert _down(drill).full and _down(drill).held_back == OFFICES
+    assert _limits(drill) == ["uplink"] * 3
     said = words(language)
     told = said("report.office.limited", what=said("limited_by.uplink"))
     paper = _paper(drill, language)
     assert [row["cause"] for row in paper["rows"]] == [told] * 3
-    assert drill_row(drill["offices"][0], make_config(), said)["cause"] == told
+    assert drill_row(drill.offices[0], make_config(), said)["cause"] == told
     assert said("limited_by.rate") not in str(paper)
     assert "limited by: headquarters' own line" in _screen(drill, make_config())
 
@@ -84,30 +101,26 @@ def test_an_office_whose_own_line_was_the_limit_is_told_so_beside_the_others() -
     """Its line alone carries too little; where that was never tested, nobody can tell; and a line
     that was not full held back nobody.
     """
-    limits = [row["limited_by"] for row in _ended(_drill(), 4e6, 4e6, 1e6)["offices"]]
-    assert limits == ["uplink", "uplink", "rate"]
-    limits = [row["limited_by"] for row in _ended(_drill(), 4e6, 4e6, None)["offices"]]
-    assert limits == ["uplink", "uplink", "unknown"]
-    upward = _ended(_drill(worse_way="up"), 4e6, 4e6, 4e6)
-    assert {row["limited_by"] for row in upward["offices"]} == {"rate"}
-    lossy = _ended(_drill(limited_by="loss"), 4e6, 4e6, 4e6)
-    assert {row["limited_by"] for row in lossy["offices"]} == {"loss"}
+    assert _limits(_ended(_drill(), 4e6, 4e6, 1e6)) == ["uplink", "uplink", "rate"]
+    assert _limits(_ended(_drill(), 4e6, 4e6, None)) == ["uplink", "uplink", "unknown"]
+    assert _limits(_ended(_drill(worse_way=Direction.UP), 4e6, 4e6, 4e6)) == ["rate"] * 3
+    assert _limits(_ended(_drill(limited_by="loss"), 4e6, 4e6, 4e6)) == ["loss"] * 3
     wide = _ended(_drill(uplink=34e6), 4e6, 1e6, 1e6)
-    assert not wide["uplink"]["down_full"]
-    assert [row["limited_by"] for row in wide["offices"]] == ["rate"] * 3
+    assert not _down(wide).full
+    assert _limits(wide) == ["rate"] * 3
     assert "held back" not in _screen(wide, make_config())
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_who_held_the_conference_is_judged_by_the_profile_everywhere(language: str) -> None:
     """A drill at 180p can show no more than a small picture: page and screen agree on its mark."""
-    drill = _ended(_drill("180p", down=FREE, limited_by="none"), 4e6, 4e6, 4e6)
+    drill = _ended(_drill(Profile.P180, down=FREE, limited_by="none"), 4e6, 4e6, 4e6)
     sentences = _paper(drill, language)["sentences"]
     names = _names(language)
     assert words(language)("drill.able", names=names) in sentences
     assert words(language)("drill.short", names=names) not in sentences
     assert "3 of 3 offices held at least low video" in _screen(drill, make_config())
-    short = _ended(_drill("180p", grade=1.0), 4e6, 4e6, 4e6)
+    short = _ended(_drill(Profile.P180, grade=1.0), 4e6, 4e6, 4e6)
     assert words(language)("drill.short", names=names) in _paper(short, language)["sentences"]
 
 
@@ -132,13 +145,15 @@ def test_what_the_line_bears_is_said_in_the_worst_case_too(
     calls: int, full: bool, told: str | None
 ) -> None:
     """Not one is an answer; where a line that was not full bore none, nothing is known of it."""
-    uplink = {"down_calls": 3, "down_full": False, "up_calls": calls, "up_full": full}
+    uplink = UplinkLoad(
+        down=UplinkDirection(peak_rate=1.95e6, full=False, supported_calls=3),
+        up=UplinkDirection(peak_rate=4.5e6, full=full, supported_calls=calls),
+    )
     down = "Towards the offices, headquarters' line bears at least 3 such calls at once."
-    assert list(borne(uplink, words("en"))) == [down, *([told] if told else [])]
-    assert len(list(borne(uplink, words("hi")))) == (2 if told else 1)
+    assert list(supported_calls_texts(uplink, words("en"))) == [down, *([told] if told else [])]
+    assert len(list(supported_calls_texts(uplink, words("hi")))) == (2 if told else 1)
     drill = _ended(_drill(), 4e6, 4e6, 4e6)
-    drill["uplink"] |= uplink
-    text = _screen(drill, make_config())
+    text = _screen(replace(drill, uplink=uplink), make_config())
     if told:
         bears = told.removeprefix("From the offices, headquarters' line ")
         assert f"from all offices together: 4.5 Mbit/s; it {bears}" in text

@@ -1,4 +1,4 @@
-"""The report: its figures are those measured, and what was not measured never reads as zero."""
+"""The report: its figures are those measured, and what was not measured is never shown as 0."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.latency import percentile
+from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.probes import KEPT
 from jharnet_monitor.report.data.findings import FindingKind, findings
@@ -26,7 +27,7 @@ from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output.build import FORMATS, make
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.document import content
-from jharnet_monitor.report.sections import front_page as page_one
+from jharnet_monitor.report.sections import front_page
 from jharnet_monitor.report.sections.front_page import judge
 from jharnet_monitor.store import Transition
 from tests import made_up_week
@@ -40,8 +41,10 @@ def papers(summary: Summary) -> dict[str, bytes]:
     return {one.language: one.content for one in make(drafts(summary, LANGUAGES), ["pdf"])}
 
 
-def test_the_papers_figures_are_those_measured(made: MadeWeek, papers: dict[str, bytes]) -> None:
-    """Speed, latency and loss of every office, computed here anew, stand in both PDFs."""
+def test_the_figures_of_the_pdf_are_those_measured(
+    made: MadeWeek, papers: dict[str, bytes]
+) -> None:
+    """Speed, latency and loss of every office, computed in another way, are in both PDFs."""
     read = {language: text_of(paper) for language, paper in papers.items()}
     seen = 0
     for office in made.config.offices:
@@ -66,7 +69,7 @@ def test_the_papers_figures_are_those_measured(made: MadeWeek, papers: dict[str,
 def test_the_answer_is_the_grade_that_more_than_half_of_the_tests_reached(
     made: MadeWeek, summary: Summary
 ) -> None:
-    """The conference answer of every office follows from its tests; no test gives no grade."""
+    """The grade of every office follows from its tests; without a test there is none."""
     for office in summary.offices:
         calls = [m for m in made.of(office.office.id, "conference") if m.outcome != "no_data"]
         grades = [int(m.values["grade"]) for m in calls]
@@ -75,15 +78,15 @@ def test_the_answer_is_the_grade_that_more_than_half_of_the_tests_reached(
 
 
 def test_every_office_is_named_in_both_languages(made: MadeWeek, papers: dict[str, bytes]) -> None:
-    """Text extraction finds all names, whichever way ड़ is spelled."""
+    """The PDFs' text contains all names, with ड़ in either spelling."""
     hindi, english = text_of(papers["hi"]), text_of(papers["en"])
     for office in made.config.offices:
         assert plain(office.name_hi) in hindi
         assert plain(office.name) in english
 
 
-def test_availability_counts_what_was_learnt_afterwards(summary: Summary) -> None:
-    """Two hours a day were first unreachable, then known as power or line."""
+def test_availability_counts_causes_found_afterwards(summary: Summary) -> None:
+    """Two hours a day were unreachable at first, and later attributed to power or line."""
     by_trouble = dict(zip(made_up_week.TROUBLES, summary.offices, strict=True))
     power, line = by_trouble["power"].state_times, by_trouble["line"].state_times
     assert power.of(OfficeState.POWER_DOWN) == line.of(OfficeState.LINK_DOWN) == timedelta(hours=14)
@@ -95,8 +98,8 @@ def test_availability_counts_what_was_learnt_afterwards(summary: Summary) -> Non
         assert sum(office.state_times.times.values(), timedelta()) == WEEK.end - WEEK.start
 
 
-def test_the_troubles_are_found(summary: Summary) -> None:
-    """Each made-up trouble leads to its own finding, and none where there is none."""
+def test_every_fault_is_found(summary: Summary) -> None:
+    """Each simulated fault leads to its finding, and a good office has none."""
     wanted = {
         "good": None,
         "narrow": FindingKind.UPGRADE,
@@ -115,14 +118,14 @@ def test_the_troubles_are_found(summary: Summary) -> None:
 
 
 def test_few_days_support_no_claim(made: MadeWeek) -> None:
-    """In the first weeks the tests are told, and of the line nothing is concluded."""
+    """In the first weeks the tests are shown, but there is no verdict on the line."""
     second = WEEK.before().before()
     summary = summarise(made.store, made.config, second, MADE_AT)
     by_trouble = dict(zip(made_up_week.TROUBLES, summary.offices, strict=True))
     for trouble in ("narrow", "slow", "lossy", "power"):
         office = by_trouble[trouble]
-        assert office.judged["days"] == 14
-        assert office.judged["verdicts"] == ["not_enough_evidence"]
+        assert office.assessment.days == 14
+        assert office.assessment.verdicts == (LineVerdict.NOT_ENOUGH_EVIDENCE,)
         told = [finding.kind for finding in findings(office, summary.config)]
         wanted = (
             [FindingKind.EVIDENCE]
@@ -132,8 +135,8 @@ def test_few_days_support_no_claim(made: MadeWeek) -> None:
         assert told == wanted
 
 
-def test_a_change_that_chance_could_make_is_not_called_one(summary: Summary) -> None:
-    """A grade that moved on one day of six is not certain; one that moved on all of them is."""
+def test_only_significant_changes_are_called_changes(summary: Summary) -> None:
+    """A grade that changed on one day of six is not significant; on all six it is."""
     office = summary.offices[0]
     now = office.conference
     assert now.grade == 4
@@ -152,8 +155,8 @@ def test_a_change_that_chance_could_make_is_not_called_one(summary: Summary) -> 
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_was_not_measured_is_never_a_zero(summary: Summary, language: str) -> None:
-    """The office without any measurement shows no figure at all, and says so."""
+def test_what_was_not_measured_is_never_shown_as_0(summary: Summary, language: str) -> None:
+    """An office without measurements shows no figures, and says so."""
     data = content(summary, words(language))
     name = formats.office_name(summary.offices[-1].office, words(language))
     missing = words(language)("not_measured")
@@ -177,7 +180,7 @@ def _csv(summary: Summary) -> str:
 
 
 def test_an_empty_week_says_so(made: MadeWeek) -> None:
-    """A period without a measurement gives a whole report that claims nothing."""
+    """A period without measurements gives a complete report without claims."""
     empty = period.week("2026-W40", ZONE)
     summary = summarise(made.store, made.config, empty, MADE_AT)
     for one in make(drafts(summary, LANGUAGES), list(FORMATS)):
@@ -187,14 +190,14 @@ def test_an_empty_week_says_so(made: MadeWeek) -> None:
             assert plain(words(one.language)("report.method_text.extent_none")) in text
 
 
-def test_a_period_that_has_not_begun_is_refused(made: MadeWeek) -> None:
-    """The error names the period and when it begins."""
+def test_a_period_that_has_not_begun_is_an_error(made: MadeWeek) -> None:
+    """The message names the period and its first day."""
     with pytest.raises(UserError, match="2027-W01 has not begun yet; it begins on 2027-01-04"):
         summarise(made.store, made.config, period.week("2027-W01", ZONE), MADE_AT)
 
 
-def test_a_running_week_says_how_far_it_reaches(made: MadeWeek) -> None:
-    """A report in mid-week counts no time that has not come."""
+def test_a_running_week_says_until_when_it_counts(made: MadeWeek) -> None:
+    """A report in mid-week counts no future time."""
     now = WEEK.start + timedelta(days=3)
     summary = summarise(made.store, made.config, WEEK, now)
     assert summary.offices[0].state_times.period == timedelta(days=3)
@@ -202,7 +205,7 @@ def test_a_running_week_says_how_far_it_reaches(made: MadeWeek) -> None:
 
 
 def test_one_office_only(made: MadeWeek) -> None:
-    """A district of a single office gets its answer in the singular."""
+    """The sentences are in the singular for a district of one office."""
     one = made.config.model_copy(update={"offices": made.config.offices[:1]})
     summary = summarise(made.store, one, WEEK, MADE_AT)
     sentence = content(summary, words("en"))["front"]["sentences"][0]
@@ -219,8 +222,8 @@ def _change(
     )
 
 
-def test_spans_follow_the_changes_and_what_was_learnt_later() -> None:
-    """The sharper edges of a correction count, also beyond those seen; the last word holds."""
+def test_spans_follow_transitions_and_corrections() -> None:
+    """A correction's edges count, even outside the live ones; the last correction wins."""
     changes = [
         _change(1, "up", 0),
         _change(2, "unreachable", 2),
@@ -237,7 +240,7 @@ def test_spans_follow_the_changes_and_what_was_learnt_later() -> None:
 
 
 def test_page_one_answers_in_three_sentences(summary: Summary) -> None:
-    """The counts of the first sentence are those of the table; the worst stands first."""
+    """The counts of the first sentence are those of the table; the worst office comes first."""
     data = content(summary, words("en"))
     groups = [one.group for one in judge(summary)]
     assert groups == sorted(groups, key=["unable", "partly", "untested", "able"].index)
@@ -265,18 +268,18 @@ def test_page_one_is_one_page(summary: Summary, papers: dict[str, bytes], langua
     assert second.startswith(plain(data["lines"]["title"]))
 
 
-def test_each_who_acts_is_named_once(summary: Summary) -> None:
-    """The third sentence groups what is asked by who has to act, the department first."""
+def test_each_actor_is_named_once(summary: Summary) -> None:
+    """The third sentence groups the requests by actor, the department first."""
     asked = content(summary, words("en"))["front"]["sentences"][2]
     for name in ("Department of IT", "JharNet operator", "BDOs concerned", "network engineer"):
         assert asked.count(name) == 1
     assert asked.index("Department") < asked.index("operator") < asked.index("BDOs")
-    kinds = [kind for kinds in page_one.ACTORS.values() for kind in kinds]
+    kinds = [kind for kinds in front_page.ACTORS.values() for kind in kinds]
     assert sorted(kinds) == sorted(FindingKind)
 
 
-def test_pruned_weeks_are_told_from_what_was_kept_of_them(tmp_path: Path) -> None:
-    """Speed tests are there as ever; of latency the days' spreads, and no loss is made up."""
+def test_pruned_weeks_are_reported_from_daily_summaries(tmp_path: Path) -> None:
+    """Speed tests are complete; latency comes from daily distributions, without any loss."""
     week = made_up_week.make(tmp_path, weeks=1)
     before = summarise(week.store, week.config, WEEK, MADE_AT)
     clock = week.store._clock

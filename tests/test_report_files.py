@@ -1,4 +1,4 @@
-"""The files of a report: archive, page, tables, the drill's paper; and where one fails."""
+"""The files of a report: PDF, HTML, tables and the drill's sheet; and what happens on errors."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from typer.testing import CliRunner
 from jharnet_monitor.commands import report as command
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import StoreError, UserError
-from jharnet_monitor.hub.drills.papers import write_papers
+from jharnet_monitor.hub.drills.sheets import write_sheets
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.conference.drill import Drill, DrillState
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output import pdf
 from jharnet_monitor.report.output.annex import tables
 from jharnet_monitor.report.output.build import FORMATS, make
 from jharnet_monitor.report.output.compose import drafts, read_drafts
-from jharnet_monitor.report.output.drill_sheet import make_drill
+from jharnet_monitor.report.output.drill_sheet import make_drill_sheets
 from jharnet_monitor.report.output.files import TypesettingError, write_whole
-from jharnet_monitor.report.output.pdf import set_pdf
+from jharnet_monitor.report.output.pdf import render_pdf
 from jharnet_monitor.report.output.worker import WorkerError, in_own_process
-from jharnet_monitor.report.sections.drills import borne
+from jharnet_monitor.report.sections.drills import supported_calls_texts
 from tests import made_up_week
 from tests.made_up_week import MADE_AT, WEEK, MadeWeek
 from tests.pdf_text import plain, text_of
@@ -44,10 +46,10 @@ def papers(summary: Summary) -> dict[str, bytes]:
     return {one.language: one.content for one in make(drafts(summary, LANGUAGES), ["pdf"])}
 
 
-def test_the_pdf_is_an_archive_with_its_figures_inside(
+def test_the_pdf_is_pdf_a_with_its_tables_attached(
     summary: Summary, papers: dict[str, bytes]
 ) -> None:
-    """PDF/A-3b; the attached tables are those that are also written as files."""
+    """PDF/A-3b; the attached tables are the same as the files."""
     for language, paper in papers.items():
         reader = PdfReader(io.BytesIO(paper))
         metadata: Any = reader.xmp_metadata
@@ -58,9 +60,9 @@ def test_the_pdf_is_an_archive_with_its_figures_inside(
         assert {f"{name}.csv" for name in names} <= set(reader.attachments)
 
 
-def test_the_speed_of_each_slot_is_a_table(summary: Summary) -> None:
-    """Every test of a way is in the office hours or outside of them; those of the busy hour are
-    also among the former; too few for a 5 % quantile leave its cells empty."""
+def test_the_speed_by_time_slot_is_a_table(summary: Summary) -> None:
+    """Every test is in office hours or outside them, and those of the busy hour are also in office
+    hours; the cells of the 5 % quantile are empty if there are too few tests."""
     [table] = [one for one in tables(summary) if one.name == "delivered"]
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     for office in summary.offices:
@@ -77,7 +79,7 @@ def test_the_speed_of_each_slot_is_a_table(summary: Summary) -> None:
 
 
 def test_the_same_summary_gives_the_same_bytes(summary: Summary, papers: dict[str, bytes]) -> None:
-    """A report made twice is one report."""
+    """A report made twice is equal byte for byte."""
     assert next(make(drafts(summary, ["hi"]), ["pdf"])).content == papers["hi"]
 
 
@@ -87,7 +89,7 @@ def _renamed(config: Config, name: str) -> Config:
 
 
 def test_names_cannot_act_as_markup(summary: Summary) -> None:
-    """A name of angle brackets, Typst code or a formula stays a name in every form."""
+    """Angle brackets, Typst code or a formula in a name stay text in every format."""
     name = '=#panic("x")<script>alert(1)</script>'
     first = replace(summary.offices[0], office=_renamed(summary.config, name).offices[0])
     odd = replace(summary, offices=(first, *summary.offices[1:]))
@@ -101,17 +103,17 @@ def test_names_cannot_act_as_markup(summary: Summary) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_page_needs_nothing_from_outside(summary: Summary, language: str) -> None:
-    """The HTML names no other file and no address, and holds page one's sentences."""
+    """The HTML refers to no other file or address, and contains the front page's sentences."""
     page = next(make(drafts(summary, [language]), ["html"])).content.decode()
     assert not re.findall(r"""(?:src|href)\s*=|@import|url\((?!#)|https?://""", page)
     for office in summary.config.offices:
         assert formats.office_name(office, words(language)) in page
 
 
-def test_a_broken_template_is_told_by_its_place(
+def test_an_error_in_a_template_names_its_place(
     summary: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """File, line and column stand before what Typst says."""
+    """File, line and column come before Typst's message."""
     shutil.copytree(str(pdf._TEMPLATES), tmp_path / "t")
     broken = tmp_path / "t/weekly.typ"
     broken.write_text(broken.read_text("utf-8") + "\n#no-such-thing\n", "utf-8")
@@ -123,26 +125,25 @@ def test_a_broken_template_is_told_by_its_place(
 def test_a_missing_font_is_an_error(
     summary: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Typst only warns of it, and would set the paper in another font."""
+    """Typst only warns about it, and would typeset with another font."""
     monkeypatch.setattr("fontpkg_noto_sans_devanagari.ROOT", tmp_path)
     with pytest.raises(TypesettingError, match="noto sans devanagari"):
         next(make(drafts(summary, ["hi"]), ["pdf"]))
 
 
-def test_a_glyph_that_no_font_has_costs_only_the_archive_form(
+def test_a_missing_glyph_costs_only_pdf_a_conformance(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A name in another script is set all the same, and the log says what was lost."""
-    drill = {"id": "d", "state": "done", "profile": "720p",
-             "started_at": "2026-11-18T05:30:00Z", "offices": []}  # fmt: skip
+    """A name in another script is typeset as plain PDF, with a warning in the log."""
+    drill = Drill("d", DrillState.DONE, Profile.P720, WEEK.start, ())
     config = made_up_week.config("sqlite:///x.db", directive="পটমদা")
-    made = next(make_drill(drill, config, ["en"], ["pdf"], MADE_AT))
+    made = next(make_drill_sheets(drill, config, ["en"], ["pdf"], MADE_AT))
     assert made.content.startswith(b"%PDF")
     assert "not as PDF/A-3b" in caplog.text
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Where the directory cannot be made, one clear line; an older file is replaced at a stroke."""
+def test_files_are_written_atomically(tmp_path: Path) -> None:
+    """A directory that cannot be created is a clear error; an older file is replaced."""
     write_whole(tmp_path / "a.pdf", b"old")
     write_whole(tmp_path / "a.pdf", b"new")
     assert (tmp_path / "a.pdf").read_bytes() == b"new"
@@ -151,8 +152,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.pdf"]
 
 
-def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
-    """Under a limit on the size of files the write fails whole, with the system's reason."""
+def test_a_full_disk_leaves_no_partial_file(tmp_path: Path) -> None:
+    """Under a limit on the size of files the error gives the system's reason."""
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -169,7 +170,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
 def test_the_drills_paper_is_one_page_to_be_signed(made: MadeWeek, language: str) -> None:
     """It names every block, who did not take part, the cause, and has room to sign."""
     drill = made_up_week.drill(made.config)
-    paper = next(make_drill(drill, made.config, [language], ["pdf"], MADE_AT))
+    paper = next(make_drill_sheets(drill, made.config, [language], ["pdf"], MADE_AT))
     said = words(language)
     text = text_of(paper.content)
     assert paper.name == f"drill-20261118-053000-a1b2.{language}.pdf"
@@ -179,7 +180,7 @@ def test_the_drills_paper_is_one_page_to_be_signed(made: MadeWeek, language: str
     for phrase in (
         said("drill.absent", names=names), said("drill.signatory.dio"), said("cause.no_agent"),
         "1.61 Mbit/s", said("drill.loss", loss="1.23 %"), "17.1 / 16.2 Mbit/s",
-        *borne(drill["uplink"], said),
+        *supported_calls_texts(drill.uplink, said),
         *(formats.office_name(office, said) for office in made.config.offices),
     ):  # fmt: skip
         assert plain(phrase) in text, phrase
@@ -192,12 +193,12 @@ def test_a_drills_papers_lie_among_the_reports(
     drill = made_up_week.drill(made.config)
     config = made_up_week.config(made.database, directory=tmp_path / "reports")
     with caplog.at_level("INFO"):
-        write_papers(drill, config, MADE_AT)
+        write_sheets(drill, config, MADE_AT)
     assert caplog.text.count("wrote") == len(LANGUAGES)
     names = {path.name for path in (tmp_path / "reports").iterdir()}
     assert names == {f"drill-20261118-053000-a1b2.{lang}.pdf" for lang in LANGUAGES}
-    write_papers(drill, made_up_week.config(made.database, directory=Path("/proc/none")), MADE_AT)
-    assert "the paper of drill 20261118-053000-a1b2 could not be made" in caplog.text
+    write_sheets(drill, made_up_week.config(made.database, directory=Path("/proc/none")), MADE_AT)
+    assert "the sheet of drill 20261118-053000-a1b2 could not be written" in caplog.text
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ def config_file(made: MadeWeek, tmp_path: Path) -> Path:
 
 
 def test_the_command_writes_what_it_says(config_file: Path, tmp_path: Path) -> None:
-    """One file a language and format, by the names of the contract; `--json` lists them."""
+    """One file per language and format, with the documented names; `--json` lists them."""
     arguments = ["--week", "2026-W47", "--lang", "hi,en", "--format", "pdf,html,xlsx,csv"]
     arguments += ["--out", str(tmp_path / "out"), "--config", str(config_file), "--json"]
     result = CliRunner().invoke(command.app, arguments, catch_exceptions=False)
@@ -248,35 +249,35 @@ def test_the_command_writes_what_it_says(config_file: Path, tmp_path: Path) -> N
 def test_wrong_usage_is_one_clear_line(
     config_file: Path, arguments: list[str], message: str
 ) -> None:
-    """Every mistake names the option and what would be right."""
+    """Every message names the option and what is right."""
     result = CliRunner().invoke(command.app, [*arguments, "--config", str(config_file)])
     assert isinstance(result.exception, UserError), result.output
     assert str(result.exception).startswith(message)
 
 
 def test_a_report_makes_no_database(tmp_path: Path) -> None:
-    """Where the hub has never run, the report says so and leaves nothing behind."""
+    """If the hub has never run, the report is an error and creates no file."""
     config = made_up_week.config(f"sqlite:///{tmp_path}/none.db")
     with pytest.raises(UserError, match=r"none\.db: there is no database yet"):
         read_drafts(config, WEEK, ["en"], MADE_AT)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_worker_that_is_ended_is_told() -> None:
-    """A process that runs out of memory is ended by the system: the caller gets one line."""
+def test_a_worker_that_is_killed_is_an_error() -> None:
+    """If the system kills the process, for lack of memory, the caller gets one line."""
     with pytest.raises(WorkerError, match="its process ended with exit code 9"):
         in_own_process("os", "_exit", 9)
 
 
-def test_a_worker_hands_on_the_error_of_its_function(made: MadeWeek) -> None:
-    """What went wrong in the other process is raised here, as the same error."""
+def test_a_worker_raises_the_error_of_its_function(made: MadeWeek) -> None:
+    """An error in the other process is raised here, with the same type."""
     config = made_up_week.config("sqlite:////nowhere/none.db")
     with pytest.raises((UserError, StoreError), match=r"none\.db"):
         in_own_process(read_drafts.__module__, "read_drafts", config, WEEK, ["en"], MADE_AT)
 
 
-def test_what_sets_loads_nothing_that_reads() -> None:
-    """The report's command keeps clear of the database's and the figures' libraries."""
+def test_the_typesetting_process_loads_no_database() -> None:
+    """The report's command loads neither the database's nor numeric libraries."""
     heavy = "{'sqlalchemy', 'numpy', 'jinja2', 'xlsxwriter', 'aiohttp', 'av'}"
     code = f"import sys, jharnet_monitor.commands.report; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -284,6 +285,6 @@ def test_what_sets_loads_nothing_that_reads() -> None:
 
 
 def test_a_missing_template_is_an_error() -> None:
-    """The name of the file stands in the message."""
+    """The message names the file."""
     with pytest.raises(TypesettingError, match=r"nothing\.typ: cannot be read"):
-        set_pdf("nothing.typ", {}, MADE_AT)
+        render_pdf("nothing.typ", {}, MADE_AT)

@@ -1,4 +1,4 @@
-"""What the report says of an empty week and of a drill, and how it writes figures."""
+"""The report's text on an empty week and on a drill, and its number formats."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pytest
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar import period
+from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output.build import make
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.output.drill_sheet import drill_content
-from jharnet_monitor.report.sections.drills import borne
+from jharnet_monitor.report.sections.drills import supported_calls_texts
 from jharnet_monitor.report.sections.phrases import interval
 from tests.made_up_week import MADE_AT, ZONE, MadeWeek
 from tests.pdf_text import plain, text_of
@@ -56,7 +57,7 @@ def test_the_report_repeats_what_a_drill_measured(summary: Summary, language: st
     for row, own in zip(drill["rows"], paper["rows"], strict=True):
         assert (row["down"], row["up"]) == (own["down"], own["up"])
     assert drill["rows"][0]["up"] == ["1.61 Mbit/s", said("drill.loss", loss="1.23 %")]
-    bears = list(borne(summary.drills[0]["uplink"], said))
+    bears = list(supported_calls_texts(summary.drills[0].uplink, said))
     assert paper["sentences"][-2:] == bears and drill["line"].endswith(" ".join(bears))
     assert "17.1 / 16.2 Mbit/s" in drill["line"]
     for figure in (*bears, "17.1 / 16.2 Mbit/s", said("drill.loss", loss="1.23 %")):
@@ -76,5 +77,4 @@ def test_figures_in_one_cell_have_the_same_precision() -> None:
         ((0.99, 0.98765, 1.0), formats.share_floor, "99.00 (98.76 to 100.00) %"),
         ((0.1, 0.05, 0.2), formats.share_ceil, "10 (5 to 20) %"),
     ):
-        claim = dict(zip(("value", "low", "high"), figures, strict=True))
-        assert interval(claim, form, said) == told
+        assert interval(Interval(*figures, n=30, days=30), form, said) == told

@@ -18,7 +18,9 @@ from alembic.runtime.migration import MigrationContext
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.judge.conference.drill import Drill, DrillOffice, DrillState
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store, StoreError, Window, engine
 from jharnet_monitor.store.tables import metadata
 from tests.store_support import BOTH, START, Bench, Postgres, bench_of, one
@@ -179,11 +181,12 @@ def test_windows_events_and_drills_are_found_again(bench: Bench) -> None:
     event_log.add_event("potka", "joined", START, {"boot_id": "b1"})
     [event] = event_log.events("potka", START, START + hour)
     assert event.data == {"boot_id": "b1"}
-    drill = {"id": "d1", "state": "running", "started_at": "2026-11-23T06:30:00Z"}
+    drill = Drill("d1", DrillState.RUNNING, Profile.P720, START, (DrillOffice("potka"),))
     event_log.add_drill(drill)
-    event_log.add_drill(drill | {"state": "done"})
-    assert [d["state"] for d in event_log.drills(START, START + hour)] == ["done"]
-    assert event_log.drill("d1") == drill | {"state": "done"}
+    done = replace(drill, state=DrillState.DONE)
+    event_log.add_drill(done)
+    assert event_log.drills(START, START + hour) == [done]
+    assert event_log.drill("d1") == event_log.newest_drill() == done
 
 
 def test_memory_survives_a_restart(bench: Bench) -> None:

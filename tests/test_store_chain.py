@@ -17,8 +17,10 @@ import yaml
 
 from jharnet_monitor.cli import main
 from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.judge.conference.drill import Drill, DrillState
 from jharnet_monitor.model import OfficeState, Outcome
 from jharnet_monitor.probes import KEPT
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.chain import GENESIS, link
 from tests.conftest import find_program
@@ -51,7 +53,7 @@ def fill(bench: Bench, hours: int = 4) -> None:
         event_log.add_transition("potka", OfficeState.UP, bench.clock.now(), {"पोटका": True})
         event_log.add_event("potka", "joined", bench.clock.now(), {"boot_id": "b"})
         event_log.add_window(Window(None, START, START + HOUR, "सेवा"))
-        event_log.add_drill({"id": "d", "started_at": "2026-11-23T06:30:00Z", "state": hour})
+        event_log.add_drill(Drill("d", DrillState.RUNNING, Profile.P720, START, (), minutes=hour))
         bench.clock.step(3600)
     bench.clock.step(3600)
     assert bench.store.chain.seal() == hours

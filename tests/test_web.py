@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import words
+from jharnet_monitor.judge.conference.drill import DrillState
 from jharnet_monitor.live import Live
-from jharnet_monitor.model import QUANTITIES, OfficeState
+from jharnet_monitor.model import QUANTITIES, OfficeState, parse_utc
 from jharnet_monitor.web import charts
 from jharnet_monitor.web.status import status
 from tests import made_up_week
@@ -250,12 +252,11 @@ async def test_the_newest_drill_stands_beside_the_table(client: Client, hub: Mad
     """How many held it, by the mark of its profile; nothing where there never was one."""
     assert "at the same time" not in await page(client, "/")
     drill = made_up_week.drill(hub.config)
-    hub.store.event_log.add_drill(
-        drill | {"started_at": "2026-01-01T06:30:00Z", "state": "running"}
-    )
+    running = replace(drill, state=DrillState.RUNNING)
+    hub.store.event_log.add_drill(replace(running, started_at=parse_utc("2026-01-01T06:30:00Z")))
     hub.store.event_log.add_drill(drill)
-    able, total = sum((row["grade"] or 0) >= 3 for row in drill["offices"]), len(drill["offices"])
+    able, total = sum((one.grade or 0) >= 3 for one in drill.offices), len(drill.offices)
     assert f", 720p): {able} of {total} held the conference." in await page(client, "/")
     assert f"{total} में से {able} में कॉन्फ्रेंसिंग सफल" in await page(client, "/", "hi")
-    hub.store.event_log.add_drill(drill | {"state": "running"})
+    hub.store.event_log.add_drill(running)
     assert "has been under way since" in await page(client, "/")

@@ -50,10 +50,10 @@ def build(
         raise UserError(f"the papers cannot be set: {error}") from error
     finally:
         store.close()
-    found = claims["district"]
-    verdicts = {name: offices for name, offices in found["verdicts"].items() if offices}
+    found = claims.district
+    verdicts = {verdict.value: names for verdict, names in found.verdicts.items() if names}
     if as_json:
-        told = {"file": str(out), "measurements": found["measurements"], "verdicts": verdicts}
+        told = {"file": str(out), "measurements": found.measurements, "verdicts": verdicts}
         print(json.dumps(told, ensure_ascii=False))
         return
     for name, offices in verdicts.items():

@@ -1,9 +1,9 @@
-"""`report drill`: the paper of one drill, to be signed."""
+"""`report drill`: the sheet of one drill, to be signed."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,8 @@ from jharnet_monitor.commands.report import Lang, Open, Out, languages_of, parts
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.report.output.drill_sheet import make_drill
+from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.report.output.drill_sheet import make_drill_sheets
 from jharnet_monitor.store import Store
 
 
@@ -31,12 +32,12 @@ def drill(
     languages = languages_of(loaded, lang)
     formats = parts_of("--format", format_, ("pdf", "html"))
     found = _stored(loaded, drill_id)
-    files = make_drill(found, loaded, languages, formats, SystemClock().now())
+    files = make_drill_sheets(found, loaded, languages, formats, SystemClock().now())
     paths = write_all(files, out or loaded.report.directory, "setting …")
-    show({"drill": found["id"]}, paths, as_json=as_json, open_=open_)
+    show({"drill": found.id}, paths, as_json=as_json, open_=open_)
 
 
-def _stored(config: Config, drill_id: str | None) -> dict[str, Any]:
+def _stored(config: Config, drill_id: str | None) -> Drill:
     """The drill by its id, else the newest."""
     store = Store(config.hub.database, SystemClock())
     try:
@@ -46,7 +47,7 @@ def _stored(config: Config, drill_id: str | None) -> dict[str, Any]:
         store.close()
 
 
-def _found(store: Store, drill_id: str | None) -> dict[str, Any]:
+def _found(store: Store, drill_id: str | None) -> Drill:
     if drill_id is not None:
         found = store.event_log.drill(drill_id)
         if found is None:

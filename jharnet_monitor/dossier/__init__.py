@@ -1,1 +1,1 @@
-"""The letter, its evidence, and the verifier that needs nothing but the file."""
+"""The dossier: the letter with its evidence in one file, and the verifier of that file."""

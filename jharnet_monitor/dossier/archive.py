@@ -1,4 +1,4 @@
-"""The ZIP file: written whole, its manifest last; read with a bound on everything."""
+"""The ZIP file: the writer adds the manifest last; the reader limits every size."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from jharnet_monitor.errors import UserError
 
 MANIFEST = "manifest.json"
 WORKING = "working-copy/"
-"""What is meant to be edited: listed in the manifest, and outside of what is verified."""
+"""Folder of files for editing: listed in the manifest but not verified."""
 LARGEST = 512 * 1024 * 1024
-"""Bytes that one file may unpack to; the program's own hold at most a third of it."""
+"""Largest unpacked size of one file in bytes; files of this program are at most a third of it."""
 MOST_FILES = 10_000
 MOST_BYTES = 64 * 1024**3
-"""Bytes of all files together: 264 offices over a year take a third of it."""
+"""Largest unpacked size of all files in bytes; 264 offices over a year take a third of it."""
 
 
 class ArchiveError(Exception):
-    """The file is no dossier, or a part of it cannot be read; says which."""
+    """The file is not a dossier, or a part of it cannot be read; the message says which."""
 
 
 class Writer:
-    """Writes a dossier; the manifest knows the SHA-256 of all that went before it.
+    """Writes a dossier; the manifest holds the SHA-256 of every other file.
 
-    One file is compressed while the next is being made.
+    A file is compressed in a thread while the next one is made.
     """
 
     def __init__(self, path: Path, made_at: datetime) -> None:
@@ -45,20 +45,20 @@ class Writer:
     def add(self, name: str, content: bytes) -> None:
         """Add one file."""
         if name in self.files:
-            raise ValueError(f"{name} is in the dossier already")
+            raise ValueError(f"{name} is already in the dossier")
         self.files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         self._wait()
         self._pending = self._pool.submit(self._write, name, content)
 
     def close(self, manifest: Mapping[str, Any]) -> None:
-        """Write the manifest, with `files` in it, and finish."""
-        told = dict(manifest) | {"files": dict(sorted(self.files.items()))}
+        """Write the manifest, including `files`, and close the ZIP file."""
+        whole = dict(manifest) | {"files": dict(sorted(self.files.items()))}
         self._wait()
-        self._write(MANIFEST, json_bytes(told))
+        self._write(MANIFEST, json_bytes(whole))
         self._zip.close()
 
     def abandon(self) -> None:
-        """Let go of the file, finished or not."""
+        """Close the file, finished or not."""
         self._pool.shutdown()
         self._zip.close()
 
@@ -74,13 +74,13 @@ class Writer:
 
 
 def json_bytes(data: Any) -> bytes:
-    """JSON for people and programs: sorted, indented."""
+    """JSON with sorted keys and indentation."""
     text = json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False)
     return (text + "\n").encode()
 
 
 class Reader:
-    """Reads a dossier that anybody may have written; raises `ArchiveError`."""
+    """Reads a dossier from an untrusted source; raises `ArchiveError`."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -88,20 +88,20 @@ class Reader:
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise ArchiveError(f"{path.name}: is no ZIP file, as every dossier is") from error
+            raise ArchiveError(f"{path.name}: is not a ZIP archive, so not a dossier") from error
         entries = self._zip.infolist()
         if len(entries) > MOST_FILES:
-            raise ArchiveError(f"{path.name}: holds more than {MOST_FILES} files")
+            raise ArchiveError(f"{path.name}: contains more than {MOST_FILES} files")
         for entry in entries:
             _check(entry)
         if sum(entry.file_size for entry in entries) > MOST_BYTES:
             raise ArchiveError(f"{path.name}: unpacks to more than {MOST_BYTES >> 30} GiB")
         self.names = [entry.filename for entry in entries]
         if len(set(self.names)) < len(self.names):
-            raise ArchiveError(f"{path.name}: holds two files of the same name")
+            raise ArchiveError(f"{path.name}: contains two files of the same name")
         self.manifest = self.json(MANIFEST)
         if not isinstance(self.manifest, dict) or not isinstance(self.manifest.get("files"), dict):
-            raise ArchiveError(f"{MANIFEST}: names no files")
+            raise ArchiveError(f"{MANIFEST}: lists no files")
 
     def __enter__(self) -> Reader:
         return self
@@ -115,7 +115,7 @@ class Reader:
         self._zip.close()
 
     def read(self, name: str) -> bytes:
-        """One file."""
+        """The content of one file."""
         try:
             return self._zip.read(name)
         except KeyError:
@@ -125,14 +125,14 @@ class Reader:
             raise ArchiveError(f"{name}: is damaged: {error}") from error
 
     def json(self, name: str) -> Any:
-        """One file of JSON."""
+        """The content of one JSON file."""
         try:
             return json.loads(self.read(name))
         except (ValueError, RecursionError) as error:
-            raise ArchiveError(f"{name}: is no JSON: {error}") from error
+            raise ArchiveError(f"{name}: is not valid JSON: {error}") from error
 
     def differences(self) -> Iterator[str]:
-        """Every file that is not as the manifest says, in the manifest's order."""
+        """A message for every file that differs from the manifest, in the manifest's order."""
         files = self.manifest["files"]
         for name in files:
             if name.startswith(WORKING):
@@ -142,9 +142,9 @@ class Reader:
             except ArchiveError as error:
                 yield str(error)
                 continue
-            told = files[name].get("sha256") if isinstance(files[name], dict) else None
-            if found != told:
-                yield f"{name}: its SHA-256 is {found}, the manifest says {told}"
+            listed = files[name].get("sha256") if isinstance(files[name], dict) else None
+            if found != listed:
+                yield f"{name}: its SHA-256 is {found}, but the manifest says {listed}"
         for name in self.names:
             if name not in files and name != MANIFEST:
                 yield f"{name}: is not in the manifest"
@@ -153,6 +153,6 @@ class Reader:
 def _check(entry: zipfile.ZipInfo) -> None:
     path = PurePosixPath(entry.filename)
     if path.is_absolute() or ".." in path.parts or entry.is_dir():
-        raise ArchiveError(f"{entry.filename!r} is no name of a file in a dossier")
+        raise ArchiveError(f"{entry.filename!r} is not a valid name of a file in a dossier")
     if entry.file_size > LARGEST:
         raise ArchiveError(f"{entry.filename}: unpacks to more than {LARGEST >> 20} MiB")

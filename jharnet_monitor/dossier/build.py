@@ -1,4 +1,4 @@
-"""Builds a dossier: raw data first, then everything that follows from them, then the manifest."""
+"""Builds a dossier: the raw data, then everything derived from them, then the manifest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.dossier import form, raw, sealed
 from jharnet_monitor.dossier.archive import WORKING, Writer, json_bytes
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.claims import derive
+from jharnet_monitor.dossier.claims import Claims
+from jharnet_monitor.dossier.derive import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.mailed import mailed_roots
 from jharnet_monitor.dossier.papers import papers, tools
@@ -28,32 +29,32 @@ from jharnet_monitor.store.chain import ChainLink
 Told = Callable[[str], None]
 FORMAT = 1
 RECORDS = ("chain/links.jsonl", "chain/mailed-roots.json", "settings.json", "claims.json")
-"""What is a record beside the raw data; everything else follows from them."""
+"""Records besides the raw data; all other files are derived from them."""
 
 
 def build(
     store: Store, config: Config, period: Period, out: Path, now: datetime, tell: Told
-) -> dict[str, Any]:
-    """Write the dossier of a period to `out`, whole or not at all; gives its claims.
+) -> Claims:
+    """Write the dossier of a period to `out`, completely or not at all; returns its claims.
 
-    `tell` hears what is being done. Raises `UserError`, `StoreError`, `TypesettingError`.
+    `tell` is called with progress messages. Raises `UserError`, `StoreError`, `TypesettingError`.
     """
     now = parse_utc(format_utc(now))
     _require_over(period, now)
-    tell("sealing what is over …")
+    tell("sealing completed hours …")
     store.chain.seal()
     links = store.chain.links()
-    span = sealed.needed([one.begin for one in links], period.start, period.end)
+    span = sealed.needed_links([one.begin for one in links], period.start, period.end)
     if not span:
         raise UserError(
-            f"{period.name}: nothing of this period is sealed; an hour is sealed when it is over"
+            f"{period.name}: nothing of this period is sealed; an hour is sealed once it is over"
         )
     with replacing(out) as scratch:
         return _write(store, config, period, scratch, now, tell, links, span)
 
 
 def _require_over(period: Period, now: datetime) -> None:
-    """A letter speaks of its whole period as measured, so all of it must have been."""
+    """Raise `UserError` unless the period is over: the letter calls all of it measured."""
     if period.end <= now:
         return
     option, day = "--to", period.days[-1]
@@ -61,7 +62,7 @@ def _require_over(period: Period, now: datetime) -> None:
     if over < period.days[0]:
         option, day = "--from", period.days[0]
     raise UserError(
-        f"{option} {day}: is not over yet; a dossier is of days that are over, the last is {over}"
+        f"{option} {day}: is not over yet; a dossier covers past days only, the last is {over}"
     )
 
 
@@ -74,14 +75,14 @@ def _write(
     tell: Told,
     links: list[ChainLink],
     span: range,
-) -> dict[str, Any]:
+) -> Claims:
     writer = Writer(scratch, now)
     try:
-        told = settings(config)
-        reread = read_settings(told)
+        kept = settings(config)
+        reread = read_settings(kept)
         evidence = DossierEvidence(reread, period)
-        writer.add("settings.json", json_bytes(told))
-        writer.add("chain/links.jsonl", sealed.written(links))
+        writer.add("settings.json", json_bytes(kept))
+        writer.add("chain/links.jsonl", sealed.to_jsonl(links))
         mails = mailed_roots(store, period, now)
         writer.add("chain/mailed-roots.json", json_bytes(mails))
         data = []
@@ -93,10 +94,11 @@ def _write(
             evidence.add(file.kind, table)
             data.append(file.entry)
         tell("deriving the figures …")
-        chain = sealed.parsed(sealed.written(links))
+        chain = sealed.from_jsonl(sealed.to_jsonl(links))
         until = sealed.sealed_until(now, period.end)
-        claims = derive(evidence, until)
-        writer.add("claims.json", json_bytes(claims))
+        written = derive(evidence, until).to_json()
+        writer.add("claims.json", json_bytes(written))
+        claims = Claims.from_json(written)  # papers state the figures as they are written there
         case = Case(reread, period, until, now, claims, evidence, chain, mails,
                     sums(writer.files))  # fmt: skip
         for name, content in papers(case):
@@ -120,7 +122,7 @@ def _write(
 
 
 def sums(files: dict[str, dict[str, Any]]) -> str:
-    """The hash report that the certificate names: SHA-256 of every record, as sha256sum has it."""
+    """The hash report that the certificate refers to: SHA-256 of every record, as by sha256sum."""
     return "".join(
         f"{files[name]['sha256']}  {name}\n"
         for name in sorted(files)

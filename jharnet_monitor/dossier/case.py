@@ -1,29 +1,29 @@
-"""What every paper is set from: the claims, and what the district states beside them."""
+"""The data of every document: the claims, the configuration and the chain."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.dossier.claims import Claims, OfficeClaims
 from jharnet_monitor.dossier.evidence import DossierEvidence
-from jharnet_monitor.dossier.sealed import Sealed, needed
+from jharnet_monitor.dossier.sealed import Sealed, needed_links
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.calendar.period import Period
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One dossier: `until` is how far the period is sealed, `sums` the hash report."""
+    """The data of one dossier: sealed up to `until`; `sums` is the hash report."""
 
     config: Config
     period: Period
     until: datetime
     made_at: datetime
-    claims: Mapping[str, Any]
+    claims: Claims
     evidence: DossierEvidence
     chain: Sequence[Sealed]
     mails: Sequence[Mapping[str, str]]
@@ -36,16 +36,15 @@ class Case:
 
     @property
     def root(self) -> str:
-        """The chain's value after everything that is enclosed."""
+        """The chain's root after the last enclosed record."""
         begins = [one.begin for one in self.chain]
-        return self.chain[needed(begins, self.period.start, self.period.end)[-1]].root
+        return self.chain[needed_links(begins, self.period.start, self.period.end)[-1]].root
 
     def district(self, words: Words) -> str:
-        """The district's name."""
+        """The district's name in the language of `words`."""
         district = self.config.district
         return district.name_in(words.language)
 
-    def of(self, office: Office) -> Mapping[str, Any]:
+    def of(self, office: Office) -> OfficeClaims:
         """The claims about an office."""
-        found: Mapping[str, Any] = self.claims["offices"][office.id]
-        return found
+        return self.claims.offices[office.id]

@@ -1,204 +1,244 @@
-"""Every figure that the letter and the sheets may state, derived from the raw data alone.
+"""The claims: all figures of the letter and the sheets, and their form in `claims.json`.
 
-Papers are set from these claims and from nothing else. Building derives them; verifying derives
-them again and compares.
+The documents are made from these claims and from nothing else.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from itertools import zip_longest
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from jharnet_monitor.config import Office
-from jharnet_monitor.config.schema import Config
-from jharnet_monitor.dossier.evidence import DossierEvidence
-from jharnet_monitor.judge.conference.drill import held, mark
-from jharnet_monitor.judge.line.assess import LineEvidence, assess
-from jharnet_monitor.judge.line.traffic import other_traffic
+from jharnet_monitor.dossier.assessment_json import (
+    assessment_from_json,
+    assessment_to_json,
+    interval_from_json,
+    interval_to_json,
+    rounded,
+)
+from jharnet_monitor.judge.line.assess import Assessment
 from jharnet_monitor.judge.line.verdict import LineVerdict
-from jharnet_monitor.judge.outages.availability import StateTimes, state_times
-from jharnet_monitor.judge.statistics import intervals
-from jharnet_monitor.model import OfficeState, format_utc
-from jharnet_monitor.report.data.aggregate import OUT, clipped, conference, outages
-from jharnet_monitor.report.data.assessment_json import interval, judged, rounded
-from jharnet_monitor.report.data.state_spans import spans
-from jharnet_monitor.report.data.summary import Conference, Outage
-
-TOLERANCE = 1e-6
-"""Relative difference that two machines' arithmetic may have; a paper shows four digits at most."""
+from jharnet_monitor.judge.statistics.intervals import Interval
+from jharnet_monitor.model import OfficeState, format_utc, parse_utc
 
 
-def derive(evidence: DossierEvidence, until: datetime) -> dict[str, Any]:
-    """All claims of a period that is sealed up to `until`: plain JSON."""
-    config = evidence.config
-    offices = {office.id: _office(evidence, office, until) for office in config.offices}
-    return {
-        "offices": offices,
-        "district": _district(evidence, offices, until),
-        "drills": [_drill(drill, config) for drill in in_order(evidence)],
-    }
+@dataclass(frozen=True, slots=True)
+class ConferenceClaims:
+    """What the conference tests of an office came to (see `report.data.summary.Conference`)."""
+
+    grade: int | None
+    tests: int
+    missed: int
+    outside_hours: bool
+    limited_by: str | None
+    cause: str | None
+    able: Interval | None
+    """Share of the tests that reached the district's grade."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `claims.json`."""
+        return {
+            "grade": self.grade,
+            "tests": self.tests,
+            "missed": self.missed,
+            "outside_hours": self.outside_hours,
+            "limited_by": self.limited_by,
+            "cause": self.cause,
+            "able": interval_to_json(self.able),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ConferenceClaims:
+        """Read what `to_json` has written."""
+        return cls(**{**data, "able": interval_from_json(data["able"])})
 
 
-def in_order(evidence: DossierEvidence) -> list[dict[str, Any]]:
-    """The drills by their beginning."""
-    return sorted(evidence.drills.values(), key=lambda drill: str(drill["started_at"]))
+@dataclass(frozen=True, slots=True)
+class LatencyClaims:
+    """Latency of an office's minutes, in seconds."""
+
+    p50: Interval | None
+    p95: Interval | None
+    jitter: Interval | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `claims.json`."""
+        return {
+            "p50": interval_to_json(self.p50),
+            "p95": interval_to_json(self.p95),
+            "jitter": interval_to_json(self.jitter),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LatencyClaims:
+        """Read what `to_json` has written."""
+        return cls(**{name: interval_from_json(figure) for name, figure in data.items()})
 
 
-def _district(
-    evidence: DossierEvidence, offices: Mapping[str, Mapping[str, Any]], until: datetime
-) -> dict[str, Any]:
-    grade = evidence.config.thresholds.grade
-    grades = [one["conference"]["grade"] for one in offices.values()]
-    by_verdict = {
-        verdict.value: [name for name, one in offices.items() if one["verdict"] == verdict.value]
-        for verdict in LineVerdict
-    }
-    return {
-        "offices": len(offices),
-        "tested": sum(found is not None for found in grades),
-        "able": sum(found is not None and found >= grade for found in grades),
-        "measurements": sum(one["measurements"] for one in offices.values()),
-        "first": None if evidence.first is None else format_utc(evidence.first),
-        "last": None if evidence.last is None else format_utc(evidence.last),
-        "until": format_utc(until),
-        "verdicts": by_verdict,
-    }
+@dataclass(frozen=True, slots=True)
+class AvailabilityClaims:
+    """An office's time by state; ratios are None where nothing is known."""
+
+    ratio: float | None
+    without_power: float | None
+    coverage: float | None
+    worst: float | None
+    """The ratio if all time that is not known were down."""
+    best: float | None
+    """The ratio if all time that is not known were up."""
+    seconds: Mapping[OfficeState, float]
+    outages: Mapping[OfficeState, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `claims.json`."""
+        return {
+            "ratio": rounded(self.ratio),
+            "without_power": rounded(self.without_power),
+            "coverage": rounded(self.coverage),
+            "worst": rounded(self.worst),
+            "best": rounded(self.best),
+            "seconds": {state.value: rounded(spent) for state, spent in self.seconds.items()},
+            "outages": {state.value: times for state, times in self.outages.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> AvailabilityClaims:
+        """Read what `to_json` has written."""
+        states = {
+            name: {OfficeState(state): figure for state, figure in data[name].items()}
+            for name in ("seconds", "outages")
+        }
+        return cls(**{**data, **states})
 
 
-def _office(evidence: DossierEvidence, office: Office, until: datetime) -> dict[str, Any]:
-    calls = conference(evidence.calls(office.id), evidence.config.district)
-    available, down = _states(evidence, office.id, until)
-    lost, sent, minutes = evidence.minutes[office.id].packets(len(evidence.period.days))
-    line = LineEvidence(
-        state_times=available,
-        tests=evidence.tests(office.id),
-        lost=lost.tolist(),
-        sent=sent.tolist(),
-        minutes=minutes,
-        days=len(evidence.days[office.id]),
-        other=other_traffic(
-            evidence.traffic[office.id], evidence.config.district, evidence.period.days
-        ),
-    )
-    return {
-        "measurements": sum(n for (name, _), n in evidence.counts.items() if name == office.id),
-        "conference": _conference(evidence, calls),
-        "latency": _latency(evidence, office.id),
-        "availability": _availability(available, down),
-        **judged(assess(evidence.config, office, line)),
-    }
+@dataclass(frozen=True, slots=True)
+class OfficeClaims:
+    """Everything that is claimed of one office."""
+
+    measurements: int
+    conference: ConferenceClaims
+    latency: LatencyClaims
+    availability: AvailabilityClaims
+    assessment: Assessment
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `claims.json`, where the judgement on the line stands beside the rest."""
+        return {
+            "measurements": self.measurements,
+            "conference": self.conference.to_json(),
+            "latency": self.latency.to_json(),
+            "availability": self.availability.to_json(),
+            **assessment_to_json(self.assessment),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OfficeClaims:
+        """Read what `to_json` has written."""
+        return cls(
+            measurements=data["measurements"],
+            conference=ConferenceClaims.from_json(data["conference"]),
+            latency=LatencyClaims.from_json(data["latency"]),
+            availability=AvailabilityClaims.from_json(data["availability"]),
+            assessment=assessment_from_json(data),
+        )
 
 
-def _conference(evidence: DossierEvidence, calls: Conference) -> dict[str, Any]:
-    wanted = evidence.config.thresholds.grade
-    share = intervals.share(
-        [evidence.day(at) for at, _ in calls.grades], [grade >= wanted for _, grade in calls.grades]
-    )
-    return {
-        "grade": calls.grade,
-        "tests": calls.tests,
-        "missed": calls.missed,
-        "outside_hours": calls.outside_hours,
-        "limited_by": calls.limited_by,
-        "cause": calls.cause,
-        "able": interval(share),
-    }
+@dataclass(frozen=True, slots=True)
+class DistrictClaims:
+    """What is claimed of all offices together; moments are None where nothing was measured."""
+
+    offices: int
+    tested: int
+    able: int
+    measurements: int
+    first: datetime | None
+    last: datetime | None
+    until: datetime
+    verdicts: Mapping[LineVerdict, tuple[str, ...]]
+    """The offices of each main verdict, by their ids."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `claims.json`."""
+        return {
+            "offices": self.offices,
+            "tested": self.tested,
+            "able": self.able,
+            "measurements": self.measurements,
+            "first": None if self.first is None else format_utc(self.first),
+            "last": None if self.last is None else format_utc(self.last),
+            "until": format_utc(self.until),
+            "verdicts": {verdict.value: list(names) for verdict, names in self.verdicts.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DistrictClaims:
+        """Read what `to_json` has written."""
+        moments = ("first", "last", "until")
+        read = {name: None if data[name] is None else parse_utc(data[name]) for name in moments}
+        verdicts = {LineVerdict(name): tuple(offices) for name, offices in data["verdicts"].items()}
+        return cls(**{**data, **read, "verdicts": verdicts})
 
 
-def _latency(evidence: DossierEvidence, office: str) -> dict[str, Any]:
-    minutes = evidence.minutes[office]
-    p50 = intervals.group_by_day(*_lists(minutes.of("rtt_p50_seconds")))
-    jitter = intervals.group_by_day(*_lists(minutes.of("jitter_seconds")))
-    return {
-        "p50": interval(intervals.median(p50)),
-        "p95": interval(intervals.quantile(p50, 0.95)),
-        "jitter": interval(intervals.median(jitter)),
-    }
+@dataclass(frozen=True, slots=True)
+class DrillClaims:
+    """How many offices took part in a drill, and how many of them passed."""
+
+    id: str
+    started_at: datetime
+    offices: int
+    joined: int
+    able: int
+    share: Interval | None
+    """Of those that took part."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `claims.json`."""
+        return {
+            "id": self.id,
+            "started_at": format_utc(self.started_at),
+            "offices": self.offices,
+            "joined": self.joined,
+            "able": self.able,
+            "share": interval_to_json(self.share),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DrillClaims:
+        """Read what `to_json` has written."""
+        started_at, share = parse_utc(data["started_at"]), interval_from_json(data["share"])
+        return cls(**{**data, "started_at": started_at, "share": share})
 
 
-def _lists(columns: tuple[Any, Any]) -> tuple[list[int], list[float]]:
-    return columns[0].tolist(), columns[1].tolist()
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Everything that a dossier claims; `offices` by their ids, in the configuration's order."""
 
+    offices: Mapping[str, OfficeClaims]
+    district: DistrictClaims
+    drills: tuple[DrillClaims, ...]
 
-def _states(
-    evidence: DossierEvidence, office: str, until: datetime
-) -> tuple[StateTimes, tuple[Outage, ...]]:
-    """Time by state up to `until`; a hub that stopped tells no further change."""
-    start = evidence.period.start
-    held = clipped(spans(_known(evidence, office), known_until(evidence, until)), start, until)
-    return state_times(held, start, max(start, until)), tuple(outages(office, held, until))
+    def to_json(self) -> dict[str, Any]:
+        """As in `claims.json`."""
+        return {
+            "offices": {name: one.to_json() for name, one in self.offices.items()},
+            "district": self.district.to_json(),
+            "drills": [drill.to_json() for drill in self.drills],
+        }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Claims:
+        """Read what `to_json` has written, or a file of that form; figures are as written there.
 
-def _known(evidence: DossierEvidence, office: str) -> list[Any]:
-    return [one for one in evidence.transitions[office] if one.at < evidence.period.end]
+        Raises `KeyError`, `TypeError`, `ValueError` or `AttributeError` for any other form.
+        """
+        return cls(
+            offices={name: OfficeClaims.from_json(one) for name, one in data["offices"].items()},
+            district=DistrictClaims.from_json(data["district"]),
+            drills=tuple(DrillClaims.from_json(drill) for drill in data["drills"]),
+        )
 
-
-def known_until(evidence: DossierEvidence, until: datetime) -> datetime:
-    """How far the states can be trusted."""
-    if evidence.last_minute is None:
-        return until
-    every = evidence.config.probes.latency.every
-    return min(until, evidence.last_minute + timedelta(seconds=3 * every))
-
-
-def every_outage(evidence: DossierEvidence, until: datetime) -> Iterator[Outage]:
-    """The outages of all offices, in the configuration's order."""
-    for office in evidence.config.offices:
-        yield from _states(evidence, office.id, until)[1]
-
-
-def _availability(available: StateTimes, down: Sequence[Outage]) -> dict[str, Any]:
-    bounds = available.bounds
-    return {
-        "ratio": rounded(available.availability),
-        "without_power": rounded(available.availability_without_power),
-        "coverage": rounded(available.coverage),
-        "worst": None if bounds is None else rounded(bounds[0]),
-        "best": None if bounds is None else rounded(bounds[1]),
-        "seconds": {
-            state.value: rounded(available.of(state).total_seconds()) for state in OfficeState
-        },
-        "outages": {state.value: sum(one.state is state for one in down) for state in OUT},
-    }
-
-
-def _drill(drill: Mapping[str, Any], config: Config) -> dict[str, Any]:
-    """How many took part and held the conference; Wilson's interval, since each is tested once."""
-    rows = drill["offices"]
-    joined = [row for row in rows if row["joined"]]
-    least = mark(str(drill["profile"]), config.thresholds.grade)
-    able = sum(held(row, least) for row in joined)
-    return {
-        "id": str(drill["id"]),
-        "started_at": str(drill["started_at"]),
-        "offices": len(rows),
-        "joined": len(joined),
-        "able": able,
-        "share": interval(intervals.wilson_interval(able, len(joined))),
-    }
-
-
-def differences(claimed: Any, found: Any, where: str = "") -> Iterator[str]:
-    """Every claim that the raw data do not bear out, by its path."""
-    if isinstance(claimed, dict) and isinstance(found, dict):
-        for key in dict.fromkeys([*found, *claimed]):
-            path = f"{where}.{key}" if where else str(key)
-            if key not in claimed or key not in found:
-                yield f"{path}: is {'not claimed' if key not in claimed else 'claimed, unfounded'}"
-            else:
-                yield from differences(claimed[key], found[key], path)
-    elif isinstance(claimed, list) and isinstance(found, list):
-        for number, (one, other) in enumerate(zip_longest(claimed, found)):
-            yield from differences(one, other, f"{where}[{number}]")
-    elif not _same(claimed, found):
-        yield f"{where}: {claimed!r} is claimed, the measurements give {found!r}"
-
-
-def _same(claimed: Any, found: Any) -> bool:
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (claimed, found))
-    if numbers:
-        return math.isclose(claimed, found, rel_tol=TOLERANCE, abs_tol=1e-12)
-    return type(claimed) is type(found) and bool(claimed == found)
+    @property
+    def assessments(self) -> dict[str, Assessment]:
+        """The judgement on each office's line."""
+        return {name: one.assessment for name, one in self.offices.items()}

@@ -1,7 +1,7 @@
-"""Reads the raw data of a dossier, file by file, into what the figures are made of.
+"""Reads the raw data of a dossier, file by file, into the measurements behind the figures.
 
-Only what is enclosed counts, and only what lies in the period: building and verifying both pass
-through here, so a figure cannot rest on anything else.
+Building and verifying both use it, so that a figure can only depend on enclosed records of the
+period.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.model import Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.probes import PROBES
@@ -29,19 +30,19 @@ from jharnet_monitor.store.tables import from_ms, to_ms
 
 Numbers = NDArray[np.float64]
 OF_THE_LINE = frozenset(name for name, probe in PROBES.items() if probe.tells_of_line)
-"""A day on which none of these was measured tells nothing of the line."""
+"""Probes that measure the line; a day counts as measured if one of them ran."""
 _COLUMNS = ("sent", "received", "rtt_p50_seconds", "jitter_seconds")
 
 
 @dataclass(slots=True)
 class Minutes:
-    """Latency of one office: the number of the day in the period, and a column a quantity."""
+    """Latency minutes of one office: the index of the day, and a column per quantity."""
 
     day: list[NDArray[np.int64]] = field(default_factory=list)
     columns: dict[str, list[Numbers]] = field(default_factory=lambda: defaultdict(list))
 
     def of(self, name: str) -> tuple[NDArray[np.int64], Numbers]:
-        """Days and values of one quantity, where there is one."""
+        """Day indices and values of one quantity, of the minutes that have it."""
         if not self.day:
             return np.empty(0, np.int64), np.empty(0)
         days, values = np.concatenate(self.day), np.concatenate(self.columns[name])
@@ -49,7 +50,7 @@ class Minutes:
         return days[known], values[known]
 
     def packets(self, days: int) -> tuple[Numbers, Numbers, int]:
-        """Packets lost and sent by day, in minutes that had a reply; and how many minutes."""
+        """Packets lost and sent per day, and the number of minutes, of minutes with a reply."""
         if not self.day:
             return np.empty(0), np.empty(0), 0
         day = np.concatenate(self.day)
@@ -62,7 +63,7 @@ class Minutes:
 
 
 class DossierEvidence:
-    """Everything of a period, from the files of a dossier."""
+    """All measurements of a period, from the files of a dossier."""
 
     def __init__(self, config: Config, period: Period) -> None:
         self.config = config
@@ -72,7 +73,7 @@ class DossierEvidence:
         self.runs: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
         self.counts: Counter[tuple[str, str]] = Counter()
         self.transitions: dict[str, list[Transition]] = defaultdict(list)
-        self.drills: dict[str, dict[str, Any]] = {}
+        self.drills: dict[str, Drill] = {}
         self.days: dict[str, set[int]] = defaultdict(set)
         self.first: datetime | None = None
         self.last: datetime | None = None
@@ -82,7 +83,7 @@ class DossierEvidence:
         )
 
     def add(self, kind: str, table: pa.Table) -> None:
-        """Take one file's records (`form.typed`); raises `FormError`."""
+        """Add the records of one file (`form.typed`); raises `FormError`."""
         try:
             if kind == "transitions":
                 self._add_transitions(table)
@@ -117,8 +118,8 @@ class DossierEvidence:
                 self.runs[office, probe] += _measurements(table.filter(pa.array(mine)), probe)
 
     def _add_minutes(self, office: str, table: pa.Table, day: NDArray[np.int64]) -> None:
-        """Minutes beside a test of our own count nowhere, and what an agent sees of its own
-        gateway is another matter.
+        """Add minutes of latency, except those during our own tests and those that an agent
+        measured to its own gateway.
         """
         kept = _of_the_line(table)
         held = self.minutes[office]
@@ -131,7 +132,7 @@ class DossierEvidence:
             held.columns[name].append(values)
 
     def _add_traffic(self, office: str, table: pa.Table) -> None:
-        """What the router's interface carried; stretches with a test of ours are not counted."""
+        """Add the router's interface readings, except those during our own tests."""
         if not {"window_seconds", DOWN, UP}.issubset(table.column_names):
             return
         seconds = table["window_seconds"].to_numpy()
@@ -162,36 +163,33 @@ class DossierEvidence:
             )
 
     def _add_drills(self, table: pa.Table) -> None:
-        """The newest record of a drill is how it stands."""
+        """Add drills; the newest record of a drill is valid."""
         for row in table.to_pylist():
             if to_ms(self.period.start) <= row["started_at"] < to_ms(self.period.end):
-                body = json.loads(row["body"])
-                if not isinstance(body, dict) or not isinstance(body["offices"], list):
-                    raise ValueError(f"drill {row['id']}")
-                self.drills[row["id"]] = body
+                self.drills[row["id"]] = Drill.from_json(json.loads(row["body"]))
 
     def calls(self, office: str) -> Sequence[Measurement]:
-        """The conferences of an office; the galleries of drills have no grade of their own."""
+        """The conference tests of an office, without the ungraded galleries of drills."""
         runs = self.runs.get((office, "conference"), ())
         return [run for run in runs if run.route is Route.JHARNET]
 
     def tests(self, office: str) -> Sequence[Measurement]:
-        """The speed tests of an office's line that gave a result, by their beginning."""
+        """The speed tests of an office's line that gave a result, ordered by start."""
         runs = self.runs.get((office, "bandwidth"), ())
         tests = [run for run in runs if run.outcome is Outcome.OK and run.route in LINE]
         return sorted(tests, key=lambda run: run.started_at)
 
     def day(self, moment: datetime) -> int:
-        """The number of a moment's day in the period."""
+        """The index in the period of the day of `moment`."""
         return int(np.searchsorted(self._midnights, to_ms(moment), side="right")) - 1
 
 
 def _of_the_line(table: pa.Table) -> NDArray[np.bool_]:
-    """Which runs were made over JharNet and beside no test of our own."""
+    """Which runs were made over JharNet and not during our own tests."""
     conditions = table["conditions"].combine_chunks().dictionary_encode()
-    told = [json.loads(text) for text in conditions.dictionary.to_pylist()]
+    distinct = [json.loads(text) for text in conditions.dictionary.to_pylist()]
     counts = [
-        c.get("path", Route.JHARNET) == Route.JHARNET and not c.get("under_load") for c in told
+        c.get("path", Route.JHARNET) == Route.JHARNET and not c.get("under_load") for c in distinct
     ]
     kept: NDArray[np.bool_] = np.array(counts, dtype=bool)[conditions.indices.to_numpy()]
     return kept

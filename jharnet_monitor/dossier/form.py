@@ -1,7 +1,7 @@
-"""The form of the raw data: CSV columns, and how the chain's lines come out of them again.
+"""The format of the raw data: CSV columns, and how the chain's lines are rebuilt from them.
 
-A cell holds the number exactly as it was sealed, so the line that was hashed is put together from
-the cells, for a whole file at once. An empty cell is null, an empty text is `""`. Moments are in
+A cell holds the number exactly as it was sealed, so that the line that was hashed can be rebuilt
+from the cells, for a whole file at once. An empty cell is null, an empty text is `""`. Times are in
 milliseconds since 1970 (UTC).
 """
 
@@ -29,29 +29,29 @@ _SPECIAL = frozenset('",\r\n')
 
 
 class FormError(Exception):
-    """A file of raw data is not in the form that this program writes."""
+    """A file of raw data does not have the format that this program writes."""
 
 
 def fields(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Plain and JSON columns of a kind, without the values of a measurement."""
+    """Plain and JSON columns of a kind of record, without the values of a measurement."""
     if kind in EVENT_KINDS:
         return FIELDS[kind]
     return FIELDS["measurements"][0], ("conditions",)
 
 
 def columns(kind: str, quantities: Sequence[str]) -> list[str]:
-    """The head of a kind's CSV; the quantities of a measurement come last, sorted."""
+    """The columns of a kind's CSV file; the quantities of a measurement come last, sorted."""
     plain, texts = fields(kind)
     return [*plain, *texts, *quantities]
 
 
 def csv_head(kind: str, quantities: Sequence[str]) -> str:
-    """The first line of a file."""
+    """The header line of a file."""
     return ",".join(columns(kind, quantities)) + "\n"
 
 
 def csv_lines(rows: Iterable[ExportRow], quantities: Sequence[str]) -> Iterator[str]:
-    """A line a record."""
+    """One line per record."""
     wanted = tuple(quantities)
     cached = lru_cache(maxsize=20_000, typed=True)(_cell)
     for row in rows:
@@ -76,11 +76,11 @@ def _cell(value: Any) -> str:
 
 
 def read(content: bytes, kind: str) -> pa.Table:
-    """A file as a table of texts, null where a cell is empty; raises `FormError`."""
+    """A file as a table of texts; empty cells are null. Raises `FormError`."""
     head = content.partition(b"\n")[0].decode("utf-8", "replace").rstrip("\r").split(",")
     expected = columns(kind, sorted(head[len(columns(kind, ())) :]))
     if head != expected or len(set(head)) != len(head):
-        raise FormError("its columns are not those of this kind of record")
+        raise FormError("its columns do not fit this kind of record")
     try:
         return pcsv.read_csv(
             io.BytesIO(content),
@@ -97,7 +97,7 @@ def read(content: bytes, kind: str) -> pa.Table:
 
 
 def typed(table: pa.Table) -> pa.Table:
-    """The same with numbers as numbers, for Parquet and for figures; raises `FormError`."""
+    """The same table with numeric columns, for Parquet and for figures; raises `FormError`."""
     kind_columns = set(FIELDS["measurements"][1]) | _text_columns()
     arrays = []
     for name in table.column_names:
@@ -109,7 +109,7 @@ def typed(table: pa.Table) -> pa.Table:
         try:
             arrays.append(pc.cast(table[name], target))
         except pa.ArrowInvalid as error:
-            raise FormError(f"`{name}` holds something that is no number") from error
+            raise FormError(f"`{name}` contains a value that is not a number") from error
     return pa.table(arrays, names=table.column_names)
 
 
@@ -120,7 +120,7 @@ def _text_columns() -> frozenset[str]:
 
 
 def lines(table: pa.Table, kind: str) -> pa.LargeStringArray:
-    """The chain's lines of a file's records, byte for byte as they were sealed."""
+    """The lines of a file's records as in the chain, byte for byte as they were sealed."""
     plain, texts = fields(kind)
     parts: list[Any] = [
         pc.fill_null(table[name], "null") if name in NUMBERS else _quoted(table[name])
@@ -135,13 +135,13 @@ def lines(table: pa.Table, kind: str) -> pa.LargeStringArray:
 
 
 def _large(array: Any) -> Any:
-    """One array of texts, whatever pieces it came in."""
+    """One array of texts from an array or its chunks."""
     whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     return pc.cast(whole, pa.large_string())
 
 
 def _quoted(column: Any) -> Any:
-    """Texts as JSON texts, null as `null`."""
+    """Texts as JSON strings, null as `null`."""
     codes = pc.dictionary_encode(pc.fill_null(column, "\0")).combine_chunks()
     texts = codes.dictionary.to_pylist()
     spelled = ["null" if t == "\0" else json.dumps(t, ensure_ascii=False) for t in texts]
@@ -165,7 +165,7 @@ def _values(table: pa.Table, quantities: Sequence[str]) -> Iterator[Any]:
         pc.fill_null(pc.binary_join_element_wise(nothing, text, _text(",")), nothing)
         for text in texts
     ]
-    for part in (named, numbers):  # each with a comma before it, the first of which goes
+    for part in (named, numbers):  # every element starts with a comma; the first comma is removed
         joined = pc.utf8_slice_codeunits(pc.binary_join_element_wise(*part, nothing), 1)
         yield pc.binary_join_element_wise(_text("["), joined, _text("]"), nothing)
 

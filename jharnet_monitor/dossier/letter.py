@@ -1,7 +1,6 @@
 """The formal letter (सरकारी पत्र) to the department, in the order that offices use.
 
-A sentence about an office stands only where its verdict does, and a verdict only where the whole
-interval supports it (`judge.line.verdict`).
+The letter states about an office only what its verdict supports (`judge.line.verdict`).
 """
 
 from __future__ import annotations
@@ -12,14 +11,13 @@ from typing import Any
 from jharnet_monitor.config import Office
 from jharnet_monitor.config.case import LetterTexts
 from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.claims import OfficeClaims
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.line.assess import Basis
+from jharnet_monitor.judge.line.assess import Assessment, Basis, DeliveredRate
 from jharnet_monitor.judge.line.verdict import LineVerdict
-from jharnet_monitor.model import Direction
 from jharnet_monitor.report.sections.front_page import grade_text
 from jharnet_monitor.report.sections.phrases import (
-    Claim,
     contract,
     interval,
     kind_of_reason,
@@ -40,15 +38,15 @@ _ORDER = (
     LineVerdict.LAN, LineVerdict.NOT_ENOUGH_EVIDENCE, LineVerdict.NOTHING,
 )  # fmt: skip
 _NOT_SPEED = frozenset({"loss", "delay", "host"})
-"""Limits of a call that lie elsewhere than in the speed."""
+"""Limits of a call that are not the speed."""
 
 
 def letter(case: Case, words: Words) -> dict[str, Any]:
-    """Everything in the letter in one language: plain JSON."""
+    """The content of the letter in one language, as plain JSON."""
     own = case.config.letter
     said = own.texts_in(words.language)
     district = case.district(words)
-    upgrade = bool(case.claims["district"]["verdicts"][LineVerdict.UPGRADE])
+    upgrade = bool(case.claims.district.verdicts[LineVerdict.UPGRADE])
     subject = "dossier.letter.subject_upgrade" if upgrade else "dossier.letter.subject"
     return {
         "language": words.language,
@@ -87,103 +85,111 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
 
 
 def _opening(case: Case, words: Words) -> Iterator[str]:
-    found = case.claims["district"]
+    found = case.claims.district
     yield words(
         "dossier.letter.opening",
         days=formats.day_range(case.period, words),
-        offices=found["offices"],
-        n=found["measurements"],
+        offices=found.offices,
+        n=found.measurements,
     )
     yield words(
         "dossier.letter.conference",
-        tested=found["tested"],
-        able=found["able"],
+        tested=found.tested,
+        able=found.able,
         grade=grade_text(case.config.thresholds.grade, words),
     )
 
 
 def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
-    found = case.of(office)
-    down, up = (found["delivered"][direction] for direction in Direction)
+    claims = case.of(office)
+    found, delivered = claims.assessment, _delivered(claims)
     missing = words("not_measured")
-    tests = found["conference"]["tests"]
-    ratio, coverage = found["availability"]["ratio"], found["availability"]["coverage"]
+    tests = claims.conference.tests
+    ratio, coverage = claims.availability.ratio, claims.availability.coverage
     return {
         "office": formats.office_name(office, words),
         "contracted": contract(found, words),
-        "delivered": [interval(way, formats.rate, words) for way in (down, up)],
-        "rests": list(_rests(down, up, words)),
+        "delivered": [interval(one.median, formats.rate, words) for one in delivered],
+        "rests": list(_rests(delivered, words)),
         "need": need(found, words),
         "other": other_basis(found, words) if _measured(found) else "",
-        "conference": grade_text(found["conference"]["grade"], words),
+        "conference": grade_text(claims.conference.grade, words),
         "tests": words("report.tests", n=tests) if tests else "",
         "availability": missing if ratio is None else formats.share_floor(ratio),
         "covers": ""
         if coverage is None or ratio is None
         else words("report.covers", coverage=formats.share_floor(coverage)),
-        "verdict": verdict_name(found["verdict"], words),
+        "verdict": verdict_name(found.verdict, words),
         "reason": reason(found, case.config, office, words),
     }
 
 
 def _verdicts(case: Case, words: Words) -> Iterator[str]:
-    """A paragraph for each verdict that was reached, what is asked of the department first."""
+    """A paragraph for each verdict, requests to the department first."""
     by_id = {office.id: office for office in case.config.offices}
     for verdict in _ORDER:
-        offices = [by_id[name] for name in case.claims["district"]["verdicts"][verdict]]
+        offices = [by_id[name] for name in case.claims.district.verdicts[verdict]]
         for kind, some in _kinds(case, verdict, offices).items():
             names = (formats.office_name(office, words) for office in some)
-            claims = {office.id: case.of(office) for office in some}
+            found = {office.id: case.of(office).assessment for office in some}
             yield words(
                 f"dossier.letter.{kind}",
                 names=formats.list_of(names, words),
-                slabs=slabs_text(case.config, claims, words) if verdict == "upgrade" else "",
+                slabs=slabs_text(case.config, found, words)
+                if verdict is LineVerdict.UPGRADE
+                else "",
             )
 
 
 def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[str, list[Office]]:
-    """The offices of a verdict by what is to be said of them: a line may suffice in speed, and
-    still the conference fell short, of a cause that is known or not; or deliver less than is
-    needed of a contract that would meet the need.
+    """The offices of a verdict, grouped by the paragraph that describes them.
+
+    A line's speed may be sufficient although conferences fell short, for a known or unknown cause;
+    or it delivers less than needed although the contract covers the need.
     """
     kinds: dict[str, list[Office]] = {}
     for office in offices:
-        calls = case.of(office)["conference"]
-        short = calls["grade"] is not None and calls["grade"] < case.config.thresholds.grade
-        told = str(verdict)
+        claims, paragraph = case.of(office), str(verdict)
+        calls = claims.conference
+        short = calls.grade is not None and calls.grade < case.config.thresholds.grade
         if verdict is LineVerdict.NOTHING and short:
-            elsewhere = calls["cause"] or calls["limited_by"] in _NOT_SPEED
-            told = f"{verdict}_short" if elsewhere else f"{verdict}_unproven"
-        if (
-            verdict is LineVerdict.REPAIR
-            and kind_of_reason(case.of(office), case.config) == "repair_need"
-        ):
-            told = "repair_need"
-        kinds.setdefault(told, []).append(office)
+            elsewhere = calls.cause or calls.limited_by in _NOT_SPEED
+            paragraph = f"{verdict}_short" if elsewhere else f"{verdict}_unproven"
+        elif verdict is LineVerdict.REPAIR:
+            kind = kind_of_reason(claims.assessment, case.config)
+            paragraph = kind if kind == "repair_need" else paragraph
+        kinds.setdefault(paragraph, []).append(office)
     return dict(sorted(kinds.items()))
 
 
 def _ending(case: Case, words: Words) -> Iterator[str]:
     yield words("dossier.letter.basis")
-    yield need_text(case.config, case.claims["offices"], words)
+    yield need_text(case.config, case.claims.assessments, words)
     yield words("dossier.letter.evidence", root=case.root)
 
 
-def _measured(found: Claim) -> bool:
-    return any(need["measured"] for need in found["need"].values())
+def _measured(found: Assessment) -> bool:
+    return any(side.need.measured for side in found.directions)
 
 
-def _rests(down: Claim, up: Claim, words: Words) -> Iterator[str]:
-    """On how many tests the delivered speed rests, and of which kind where it is the other one."""
-    if down["n"]:
-        yield words("dossier.rests", n=down["n"], days=down["days"])
-    if Basis.TRAINS in (down["basis"], up["basis"]):  # else, as the letter says, outside hours
+def _delivered(claims: OfficeClaims) -> list[DeliveredRate]:
+    """What the line delivers towards the office and from it."""
+    return [side.delivered for side in claims.assessment.directions]
+
+
+def _rests(delivered: Sequence[DeliveredRate], words: Words) -> Iterator[str]:
+    """The number of tests behind the delivered speed, and their kind if they are packet trains."""
+    down = delivered[0].median
+    if down is not None and down.n:
+        yield words("dossier.rests", n=down.n, days=down.days)
+    # else, as the letter says, on tests outside office hours
+    if any(one.basis is Basis.TRAINS for one in delivered):
         yield words(f"dossier.basis.{Basis.TRAINS}")
 
 
 def _enclosures(case: Case, words: Words) -> list[str]:
     names = ["sheets", "method", "outages", "drills", "data", "certificate"]
-    if not case.claims["drills"]:
+    if not case.claims.drills:
         names.remove("drills")
     return [words(f"dossier.letter.enclosures.{name}") for name in names]
 

@@ -1,4 +1,4 @@
-"""The roots that were mailed out week by week: what nobody inside the office can take back."""
+"""The chain's roots that were mailed to outside recipients, which nobody can change afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEYS = ("name", "recipient", "root", "message_id", "prepared_at", "accepted_at"
 
 
 def mailed_roots(store: Store, period: Period, now: datetime) -> list[dict[str, str]]:
-    """Every root that a mail server took from the beginning of the period until now."""
+    """Every root that a mail server accepted from the start of the period until now."""
     return [
         {
             "name": one.name,
@@ -32,8 +32,8 @@ def mailed_roots(store: Store, period: Period, now: datetime) -> list[dict[str, 
     ]
 
 
-def checked(data: Any) -> list[dict[str, str]]:
-    """The list as a dossier has it; raises `ArchiveError`."""
+def validated(data: Any) -> list[dict[str, str]]:
+    """Validate the list of a dossier; raises `ArchiveError`."""
     whole = isinstance(data, list) and all(
         isinstance(row, dict)
         and set(row) == set(_KEYS)
@@ -41,16 +41,16 @@ def checked(data: Any) -> list[dict[str, str]]:
         for row in data
     )
     if not whole:
-        raise ArchiveError("chain/mailed-roots.json: is no list of mails")
+        raise ArchiveError("chain/mailed-roots.json: is not a list of mails")
     return list(data)
 
 
-def strays(mails: Sequence[dict[str, str]], links: Sequence[Sealed]) -> Iterator[str]:
-    """Every mailed root that the chain did not have when it was mailed."""
-    born = {one.root: one.begin + HOUR for one in links}
+def unknown_roots(mails: Sequence[dict[str, str]], links: Sequence[Sealed]) -> Iterator[str]:
+    """A message for every mailed root that the chain did not contain when it was mailed."""
+    sealed_at = {one.root: one.begin + HOUR for one in links}
     for mail in mails:
         what = f"chain/mailed-roots.json: the root of {mail['name']} to {mail['recipient']}"
-        if mail["root"] not in born:
+        if mail["root"] not in sealed_at:
             yield f"{what} is not in the chain"
-        elif parse_utc(mail["prepared_at"]) < born[mail["root"]]:
-            yield f"{what} is of an hour after the mail"
+        elif parse_utc(mail["prepared_at"]) < sealed_at[mail["root"]]:
+            yield f"{what} belongs to an hour after the mail"

@@ -1,4 +1,4 @@
-"""Everything in a dossier that follows from its claims: the same bytes each time."""
+"""All documents of a dossier that are derived from its claims; the same bytes each time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from jharnet_monitor import __version__
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.claims import every_outage, in_order
+from jharnet_monitor.dossier.derive import every_outage, ordered_drills
 from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.sealed import daily_roots
 from jharnet_monitor.dossier.sheets import sheets
@@ -19,7 +19,7 @@ from jharnet_monitor.dossier.statements import certificate, method
 from jharnet_monitor.i18n.formats import iso_moment
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.report.output.drill_sheet import drill_content
-from jharnet_monitor.report.output.pdf import set_pdf
+from jharnet_monitor.report.output.pdf import render_pdf
 
 PAPERS = {
     "letter": ("letter.typ", letter),
@@ -30,7 +30,7 @@ PAPERS = {
 
 
 def tools() -> dict[str, str]:
-    """What sets the papers: with the same tools they are the same to the byte."""
+    """The tools that typeset the documents; with the same tools every byte is equal."""
     return {
         "jharnet-monitor": __version__,
         "typst": version("typst"),
@@ -39,20 +39,20 @@ def tools() -> dict[str, str]:
 
 
 def papers(case: Case) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each; raises `TypesettingError`."""
+    """Name and content of each document; raises `TypesettingError`."""
     yield "SHA256SUMS", case.sums.encode()
     yield "outages.csv", _outages(case)
     yield "chain/daily-roots.csv", _roots(case)
     for language in LANGUAGES:
         said = words(language)
         for name, (template, content) in PAPERS.items():
-            yield f"{name}.{language}.pdf", set_pdf(template, content(case, said), case.made_at)
-        for drill in in_order(case.evidence):
-            if not re.fullmatch(r"[\w-]{1,64}", str(drill["id"])):
-                raise ValueError(f"drill {drill['id']!r}")
+            yield f"{name}.{language}.pdf", render_pdf(template, content(case, said), case.made_at)
+        for drill in ordered_drills(case.evidence):
+            if not re.fullmatch(r"[\w-]{1,64}", drill.id):
+                raise ValueError(f"drill {drill.id!r}")
             data = drill_content(drill, case.config, case.made_at, said)
-            name = f"drills/drill-{drill['id']}.{language}.pdf"
-            yield name, set_pdf("drill.typ", data, case.made_at)
+            name = f"drills/drill-{drill.id}.{language}.pdf"
+            yield name, render_pdf("drill.typ", data, case.made_at)
 
 
 def _outages(case: Case) -> bytes:

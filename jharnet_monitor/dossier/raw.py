@@ -1,4 +1,4 @@
-"""The raw data of a dossier: out of the store into files, and out of the files again."""
+"""The raw data of a dossier: exported from the store into files, and read from the files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jharnet_monitor.store.export import ExportRow
 from jharnet_monitor.store.records import EVENT_TABLES
 
 RECORDS_A_FILE = 200_000
-"""A file ends with the link in which it reached so many records: a spreadsheet can open it."""
+"""A file ends with the link in which it reaches this size, so that a spreadsheet can open it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class File:
 
     @property
     def stem(self) -> str:
-        """Its name without its ending."""
+        """Its path without the extension."""
         return f"data/{self.kind}-{self.number:02}"
 
     @property
     def entry(self) -> dict[str, Any]:
-        """How the manifest tells it."""
+        """Its entry in the manifest."""
         return {"path": f"{self.stem}.csv", "kind": self.kind, "links": [self.first, self.last]}
 
 
@@ -64,7 +64,7 @@ def export(store: Store, links: Sequence[ChainLink], span: range) -> Iterator[Fi
 
 
 def _portions(links: Sequence[ChainLink], span: range, kind: str) -> Iterator[tuple[int, int]]:
-    """The links of each file of a kind."""
+    """The first and last link of each file of a kind."""
     first, count = span[0], 0
     for number in span:
         part = links[number].parts.get(kind)
@@ -82,14 +82,14 @@ def _csv(kind: str, rows: Iterator[ExportRow], quantities: Sequence[str]) -> byt
 
 
 def parquet(table: pa.Table) -> bytes:
-    """A typed table as a Parquet file; moments are marked as such."""
+    """A typed table as a Parquet file with timestamp columns."""
     out = io.BytesIO()
     pq.write_table(_stamped(table), out, compression="zstd")
     return out.getvalue()
 
 
 def _stamped(table: pa.Table) -> pa.Table:
-    """Milliseconds as moments, so that whoever opens the file sees dates."""
+    """The table with milliseconds converted to timestamps, which readers show as dates."""
     for number, name in enumerate(table.column_names):
         if name in form.INTEGERS - {"number", "supersedes"}:
             stamp = pa.timestamp("ms", tz="UTC")
@@ -97,26 +97,26 @@ def _stamped(table: pa.Table) -> pa.Table:
     return table
 
 
-def unlike_csv(content: bytes, table: pa.Table) -> str | None:
-    """What is wrong with a Parquet file that should hold a CSV file's typed table."""
+def parquet_differs(content: bytes, table: pa.Table) -> str | None:
+    """How a Parquet file differs from the typed table of its CSV file; None if it does not."""
     try:
         found = pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError, ValueError) as error:
         return f"cannot be read as Parquet: {str(error).splitlines()[0]}"
     expected = _stamped(table)
     if found.schema.names != expected.schema.names:
-        return "has other columns than its CSV file"
+        return "has different columns than its CSV file"
     for name in expected.schema.names:
         if not found[name].equals(expected[name]):
-            return f"`{name}` is not what its CSV file says"
+            return f"`{name}` differs from its CSV file"
     return None
 
 
-def entries(manifest: Mapping[str, Any], links: Sequence[Sealed]) -> list[dict[str, Any]]:
-    """The manifest's list of raw data, checked; raises `ArchiveError`."""
+def data_entries(manifest: Mapping[str, Any], links: Sequence[Sealed]) -> list[dict[str, Any]]:
+    """The validated list of raw data in the manifest; raises `ArchiveError`."""
     found = manifest.get("data")
     if not isinstance(found, list):
-        raise ArchiveError("manifest.json: names no raw data")
+        raise ArchiveError("manifest.json: lists no raw data")
     for entry in found:
         try:
             path, kind, (first, last) = entry["path"], entry["kind"], entry["links"]
@@ -130,14 +130,14 @@ def entries(manifest: Mapping[str, Any], links: Sequence[Sealed]) -> list[dict[s
                 and 0 <= first <= last < len(links)
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ArchiveError(f"manifest.json: {entry!r} is no file of raw data") from error
+            raise ArchiveError(f"manifest.json: {entry!r} is not a file of raw data") from error
         if not fits:
-            raise ArchiveError(f"manifest.json: {entry!r} is no file of raw data")
+            raise ArchiveError(f"manifest.json: {entry!r} is not a file of raw data")
     return found
 
 
 def load(archive: Reader, entry: Mapping[str, Any]) -> tuple[pa.Table, pa.Table]:
-    """A file's table as texts, and typed; raises `ArchiveError`."""
+    """The table of a file, as texts and typed; raises `ArchiveError`."""
     try:
         table = form.read(archive.read(entry["path"]), entry["kind"])
         return table, form.typed(table)

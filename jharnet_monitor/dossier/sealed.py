@@ -1,8 +1,8 @@
-"""The hash chain inside a dossier: recomputed from the raw data, link by link.
+"""The hash chain in a dossier, recomputed from the raw data link by link.
 
-The chain is there from its first link on, so every root that was ever mailed can be found in it.
-Of the measurements only those are enclosed that the period needs; of all other parts of a link
-their hashes stand in its chunk.
+The chain is complete from its first link, so that it contains every root that was ever mailed. Only
+the measurements that the period needs are enclosed; for all other parts of a link, its chunk holds
+the hashes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.store.chain import GENESIS, SETTLE_MS, ChainLink, SealedPart, link
 
 HINDSIGHT = timedelta(days=7)
-"""What agents hand in later than this after the period is no evidence in it any more."""
+"""Measurements that agents deliver later than this after the period are not used for it."""
 HOUR = timedelta(hours=1)
 SETTLED = timedelta(milliseconds=SETTLE_MS)
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """One link as the dossier has it; `pruned` are kinds that the database no longer held."""
+    """One link of the chain in a dossier; `pruned` are kinds no longer in the database."""
 
     begin: datetime
     chunk: str
@@ -38,16 +38,16 @@ class Sealed:
 
     @property
     def parts(self) -> dict[str, SealedPart]:
-        """The parts by kind."""
+        """The sealed parts by kind."""
         return {kind: SealedPart(**part) for kind, part in json.loads(self.chunk)["parts"].items()}
 
     def held(self, kind: str) -> SealedPart:
-        """The part of a kind that must be enclosed."""
+        """The part of a kind that must be enclosed; empty if it was pruned."""
         return SealedPart(0, "") if kind in self.pruned else self.parts.get(kind, SealedPart(0, ""))
 
 
-def written(links: Sequence[ChainLink]) -> bytes:
-    """The chain as a file: a line of JSON a link."""
+def to_jsonl(links: Sequence[ChainLink]) -> bytes:
+    """The chain as a file: one line of JSON per link."""
     rows = (
         {"begin": format_utc(one.begin), "chunk": one.chunk, "root": one.root,
          "pruned": sorted(one.pruned)}
@@ -56,8 +56,8 @@ def written(links: Sequence[ChainLink]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-def parsed(content: bytes) -> list[Sealed]:
-    """The chain of a file; raises `ArchiveError`."""
+def from_jsonl(content: bytes) -> list[Sealed]:
+    """Parse the chain from a file; raises `ArchiveError`."""
     found = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
@@ -68,17 +68,18 @@ def parsed(content: bytes) -> list[Sealed]:
             bytes.fromhex(one.root)
             one.held("")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ArchiveError(f"chain/links.jsonl: line {number} is no link: {error!r}") from error
+            message = f"chain/links.jsonl: line {number} is not a link: {error!r}"
+            raise ArchiveError(message) from error
         found.append(one)
     return found
 
 
-def breaks(links: Sequence[Sealed]) -> Iterator[str]:
-    """Every link that does not follow from the one before it."""
+def chain_breaks(links: Sequence[Sealed]) -> Iterator[str]:
+    """A message for every link that does not follow from the one before it."""
     root = GENESIS
     for number, one in enumerate(links):
         if json.loads(one.chunk).get("begin") != format_utc(one.begin):
-            yield f"chain/links.jsonl: link {number} names another hour than was sealed"
+            yield f"chain/links.jsonl: link {number} has a different hour than was sealed"
         if link(root, one.chunk) != one.root:
             yield (
                 f"chain/links.jsonl: the chain breaks at link {number}"
@@ -87,10 +88,10 @@ def breaks(links: Sequence[Sealed]) -> Iterator[str]:
         root = one.root
 
 
-def needed(begins: Sequence[datetime], start: datetime, end: datetime) -> range:
-    """The links whose measurements the period needs: recorded in it, or handed in soon after.
+def needed_links(begins: Sequence[datetime], start: datetime, end: datetime) -> range:
+    """The links whose measurements the period needs: recorded in it, or delivered soon after.
 
-    A clock that was set back lets hours follow each other out of order: then all between count.
+    If a clock was set back, hours may be out of order; all links in between are then included.
     """
     wanted = [
         number
@@ -101,16 +102,16 @@ def needed(begins: Sequence[datetime], start: datetime, end: datetime) -> range:
 
 
 def sealed_until(made_at: datetime, end: datetime) -> datetime:
-    """Up to when a period was sealed when a dossier was made: every hour that was over then.
+    """Until when a period was sealed at `made_at`: every hour that was over by then.
 
-    An hour without a record has no link, and nothing is known of it.
+    An hour without records has no link; nothing is known about it.
     """
     hours = (made_at - SETTLED).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     return min(end, hours)
 
 
 def daily_roots(links: Sequence[Sealed], days: Sequence[date], zone: tzinfo) -> dict[date, str]:
-    """The root at the end of each day, as far as the chain goes by then."""
+    """The root at the end of each day on which the chain grew."""
     roots: dict[date, str] = {}
     for day in days:
         midnight = datetime.combine(day + timedelta(days=1), time(), zone)
@@ -120,10 +121,10 @@ def daily_roots(links: Sequence[Sealed], days: Sequence[date], zone: tzinfo) -> 
     return roots
 
 
-def unlike(
+def record_differences(
     table: pa.Table, path: str, kind: str, links: Sequence[Sealed], span: Sequence[int]
 ) -> Iterator[str]:
-    """How a file's records differ from what was sealed in the links `span[0]`..`span[1]`."""
+    """How a file's records differ from those sealed in the links `span[0]` to `span[1]`."""
     text = lines(table, kind)
     buffers = text.buffers()
     offsets = memoryview(buffers[1]).cast("q")[text.offset : text.offset + len(text) + 1]
@@ -134,7 +135,7 @@ def unlike(
         if not part.records:
             continue
         if row + part.records > len(text):
-            yield f"{path}: holds fewer records than were sealed"
+            yield f"{path}: contains fewer records than were sealed"
             return
         held = data[offsets[row] : offsets[row + part.records]]
         if hashlib.sha256(held).hexdigest() != part.sha256:
@@ -144,13 +145,13 @@ def unlike(
             )
         row += part.records
     if row != len(text):
-        yield f"{path}: holds {len(text) - row} records that were never sealed"
+        yield f"{path}: contains {len(text) - row} records that were never sealed"
 
 
-def gaps(
+def missing_records(
     files: Sequence[Mapping[str, Any]], links: Sequence[Sealed], wanted: Mapping[str, range]
 ) -> Iterator[str]:
-    """Every kind of which records that the period needs are not enclosed."""
+    """A message for every kind of record of which some that the period needs are not enclosed."""
     for kind, span in wanted.items():
         covered = {
             number

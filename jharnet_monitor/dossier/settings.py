@@ -1,7 +1,7 @@
-"""What the figures rest on beside measurements: offices, contracts, marks, policy, the letter.
+"""The configuration in a dossier: offices, contracts, thresholds, policy and the letter's texts.
 
-It goes into the dossier in the configuration's own language, so that the reader sees the units and
-the verifier reads it with the same strict schema. Secrets, mail servers and files stay out.
+It has the format of the configuration file, so that a reader sees the units and the verifier reads
+it with the same strict schema. Secrets, mail servers and paths are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jharnet_monitor.dossier.archive import ArchiveError
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """The part of a configuration that a dossier rests on, as it would be written."""
+    """The part of the configuration that a dossier depends on, as in the configuration file."""
     whole = config.model_dump(mode="json", by_alias=True)
     latency = whole["probes"]["latency"]
     kept = {
@@ -39,18 +39,18 @@ def settings(config: Config) -> dict[str, Any]:
 
 
 def read_settings(data: Any) -> Config:
-    """The configuration that a dossier names; raises `ArchiveError`."""
+    """The configuration from a dossier; raises `ArchiveError`."""
     try:
         return Config.model_validate(data)
     except (ValidationError, RecursionError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         where = ".".join(str(part) for part in first["loc"]) if first else ""
-        said = first["msg"] if first else "is nested too deep"
-        raise ArchiveError(f"settings.json: {where}: {said}") from error
+        message = first["msg"] if first else "is nested too deeply"
+        raise ArchiveError(f"settings.json: {where}: {message}") from error
 
 
 def _spelled(node: Any, schema: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
-    """Figures with the units that the configuration's schema gives them."""
+    """The values with units, as the configuration's schema defines them."""
     forms = [_resolved(one, known) for one in (schema, *schema.get("anyOf", ()))]
     if isinstance(node, dict):
         keys = {name: form for one in forms for name, form in one.get("properties", {}).items()}

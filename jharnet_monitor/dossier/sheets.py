@@ -1,4 +1,4 @@
-"""The evidence sheets: a page an office, every figure with what it rests on."""
+"""The evidence sheets: one page per office, every figure with its basis."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.claims import AvailabilityClaims, ConferenceClaims, OfficeClaims
 from jharnet_monitor.dossier.statements import head
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.line.assess import Assessment
 from jharnet_monitor.judge.statistics.intervals import MIN_P5_DAYS, MIN_P5_SAMPLES
 from jharnet_monitor.model import Direction
 from jharnet_monitor.report.sections.front_page import grade_text
 from jharnet_monitor.report.sections.phrases import (
-    Claim,
     contract,
     interval,
     need,
@@ -28,86 +29,88 @@ Row = list[str]
 
 
 def sheets(case: Case, words: Words) -> dict[str, Any]:
-    """All sheets in one language: plain JSON."""
+    """The content of all sheets in one language, as plain JSON."""
     made = [_sheet(case, office, words) for office in case.config.offices]
     return head(case, words, "sheet") | {"sheets": made}
 
 
 def _sheet(case: Case, office: Office, words: Words) -> dict[str, Any]:
-    found = case.of(office)
-    others = [verdict_name(name, words) for name in found["verdicts"][1:]]
+    claims = case.of(office)
+    found = claims.assessment
+    others = [verdict_name(verdict, words) for verdict in found.verdicts[1:]]
     return {
         "office": formats.office_name(office, words),
-        "verdict": [words("dossier.sheet.verdict"), verdict_name(found["verdict"], words)],
+        "verdict": [words("dossier.sheet.verdict"), verdict_name(found.verdict, words)],
         "also": [words("dossier.sheet.also"), formats.list_of(others, words)] if others else None,
         "reason": reason(found, case.config, office, words),
         "parts": [
             {"title": words("dossier.sheet.speed"), "rows": list(_speed(found, words))},
-            {"title": words("dossier.sheet.conference"), "rows": list(_calls(found, words))},
-            {"title": words("dossier.sheet.network"), "rows": list(_network(found, words))},
-            {"title": words("dossier.sheet.availability"), "rows": list(_states(found, words))},
-            {"title": words("dossier.sheet.measurements"), "rows": [_count(found, words)]},
+            {
+                "title": words("dossier.sheet.conference"),
+                "rows": list(_calls(claims.conference, words)),
+            },
+            {"title": words("dossier.sheet.network"), "rows": list(_network(claims, words))},
+            {
+                "title": words("dossier.sheet.availability"),
+                "rows": list(_states(claims.availability, words)),
+            },
+            {"title": words("dossier.sheet.measurements"), "rows": [_count(claims, words)]},
         ],
     }
 
 
-def _speed(found: Claim, words: Words) -> Iterator[Row]:
-    delivered = found["delivered"]
+def _speed(found: Assessment, words: Words) -> Iterator[Row]:
+    sides = dict(zip(Direction, found.directions, strict=True))
     yield [words("dossier.sheet.contracted"), contract(found, words), ""]
     yield [words("dossier.sheet.need"), need(found, words), other_basis(found, words)]
-    for direction in Direction:
-        one = found["other"][direction]
-        if one["value"] is not None:
-            told = interval(one, formats.rate, words)
-            yield [
-                words(f"dossier.sheet.other_{direction}"),
-                told,
-                rests(one, words, "rests_readings"),
-            ]
-    for direction in Direction:
-        one = delivered[direction]
+    for direction, side in sides.items():
+        if side.other is not None:
+            told = interval(side.other, formats.rate, words)
+            told_by = rests(side.other, words, "rests_readings")
+            yield [words(f"dossier.sheet.other_{direction}"), told, told_by]
+    for direction, side in sides.items():
+        one = side.delivered.median
         yield [
             words(f"dossier.sheet.{direction}"),
             interval(one, formats.rate, words),
             rests(one, words),
         ]
-    for direction in Direction:
-        one = delivered[direction]["p5"]
+    for direction, side in sides.items():
+        one = side.delivered.p5
         value = words("dossier.sheet.p5_none", samples=MIN_P5_SAMPLES, days=MIN_P5_DAYS)
-        if one["value"] is not None:
+        if one is not None:
             value = interval(one, formats.rate, words)
         yield [words(f"dossier.sheet.p5_{direction}"), value, rests(one, words)]
-    bases = dict.fromkeys(delivered[direction]["basis"] for direction in Direction)
+    bases = dict.fromkeys(side.delivered.basis for side in found.directions)
     named = [words(f"dossier.basis.{basis}") for basis in bases if basis]
     yield [words("dossier.sheet.basis"), "; ".join(named) or words("dossier.none"), ""]
 
 
-def _calls(found: Claim, words: Words) -> Iterator[Row]:
-    calls = found["conference"]
-    outside = words("dossier.sheet.outside") if calls["outside_hours"] and calls["tests"] else ""
-    yield [words("dossier.sheet.grade"), grade_text(calls["grade"], words), outside]
-    able = calls["able"]
+def _calls(calls: ConferenceClaims, words: Words) -> Iterator[Row]:
+    outside = words("dossier.sheet.outside") if calls.outside_hours and calls.tests else ""
+    yield [words("dossier.sheet.grade"), grade_text(calls.grade, words), outside]
+    able = calls.able
     yield [
         words("dossier.sheet.able"), interval(able, formats.share_floor, words), rests(able, words)
     ]  # fmt: skip
-    told = words("dossier.sheet.tests_value", n=calls["tests"], missed=calls["missed"])
+    told = words("dossier.sheet.tests_value", n=calls.tests, missed=calls.missed)
     yield [words("dossier.sheet.tests"), told, ""]
-    if calls["cause"]:
-        yield [words("dossier.sheet.limited"), words.get(f"cause.{calls['cause']}", ""), ""]
-    elif calls["limited_by"]:
-        limit = words.get(f"limited_by.{calls['limited_by']}", calls["limited_by"])
+    if calls.cause:
+        yield [words("dossier.sheet.limited"), words.get(f"cause.{calls.cause}", ""), ""]
+    elif calls.limited_by:
+        limit = words.get(f"limited_by.{calls.limited_by}", calls.limited_by)
         yield [words("dossier.sheet.limited"), limit, ""]
 
 
-def _network(found: Claim, words: Words) -> Iterator[Row]:
-    for name in ("p50", "p95", "jitter"):
-        one = found["latency"][name]
+def _network(claims: OfficeClaims, words: Words) -> Iterator[Row]:
+    latency = claims.latency
+    for name, one in (("p50", latency.p50), ("p95", latency.p95), ("jitter", latency.jitter)):
         yield [
             words(f"dossier.sheet.{name}"),
             interval(one, formats.milliseconds, words),
             rests(one, words, "rests_minutes"),
         ]
-    loss = found["loss"]
+    loss = claims.assessment.loss
     yield [
         words("dossier.sheet.loss"),
         interval(loss, formats.share, words),
@@ -115,19 +118,21 @@ def _network(found: Claim, words: Words) -> Iterator[Row]:
     ]
 
 
-def _states(found: Claim, words: Words) -> Iterator[Row]:
-    one = found["availability"]
+def _states(one: AvailabilityClaims, words: Words) -> Iterator[Row]:
     missing = words("not_measured")
-    for name in ("ratio", "without_power", "coverage"):
-        value = missing if one[name] is None else formats.share_floor(one[name])
+    ratios = {
+        "ratio": one.ratio, "without_power": one.without_power, "coverage": one.coverage
+    }  # fmt: skip
+    for name, ratio in ratios.items():
+        value = missing if ratio is None else formats.share_floor(ratio)
         yield [words(f"dossier.sheet.{name}"), value, ""]
-    if one["worst"] is not None:
-        bounds = (one["worst"], one["best"])
+    if one.worst is not None and one.best is not None:
+        bounds = (one.worst, one.best)
         told = " / ".join(formats.share_floor(bound, bounds) for bound in bounds)
         yield [words("dossier.sheet.bounds"), told, ""]
-    for state, times in one["outages"].items():
+    for state, times in one.outages.items():
         if times:
-            spent = formats.duration(one["seconds"][state], words)
+            spent = formats.duration(one.seconds[state], words)
             yield [
                 words("dossier.sheet.outages", state=words(f"state.{state}")),
                 words("dossier.sheet.outages_value", n=times, length=spent),
@@ -135,10 +140,10 @@ def _states(found: Claim, words: Words) -> Iterator[Row]:
             ]
 
 
-def _count(found: Claim, words: Words) -> Row:
+def _count(claims: OfficeClaims, words: Words) -> Row:
     told = words(
         "dossier.sheet.measurements_value",
-        n=found["measurements"],
-        days=found["days"],
+        n=claims.measurements,
+        days=claims.assessment.days,
     )
     return [words("dossier.sheet.measurements"), told, ""]

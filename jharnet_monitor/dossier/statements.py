@@ -1,4 +1,4 @@
-"""The method statement, and the certificate's form prepared for signature."""
+"""The method statement, and the certificate form for signature."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAILED = ("name", "moment", "recipient", "root")
 
 
 def method(case: Case, words: Words) -> dict[str, Any]:
-    """How the figures came about, the chain's values, and how to check them: plain JSON."""
+    """How the figures are made, the chain's values, and how to check them, as plain JSON."""
     said = {
         name: words(f"dossier.method.{name}")
         for name in ("method", "statistics", "assumptions", "integrity", "mailed", "check")
@@ -33,7 +33,7 @@ def method(case: Case, words: Words) -> dict[str, Any]:
         ],
         "statistics": words("dossier.method.statistics_text"),
         "assumptions": [
-            need_text(case.config, case.claims["offices"], words),
+            need_text(case.config, case.claims.assessments, words),
             thresholds_text(case.config.thresholds, words),
         ],
         "integrity": words(
@@ -61,10 +61,10 @@ def method(case: Case, words: Words) -> dict[str, Any]:
 
 
 def certificate(case: Case, words: Words) -> dict[str, Any]:
-    """The form of the Schedule to the Act, with the hash values filled in: plain JSON.
+    """The certificate form with the hash values filled in, as plain JSON.
 
-    Its wording follows the Schedule (Bharatiya Sakshya Adhiniyam, 2023, s. 63(4)(c)); the hash
-    values are those of the hash report and of the chain.
+    The wording follows the Schedule to the Bharatiya Sakshya Adhiniyam, 2023, section 63(4)(c); the
+    hash values are those of the hash report and of the chain.
     """
     names = ("source", "devices", "make", "lawful", "hash", "root", "sign", "when", "person")
     said = {name: words(f"dossier.certificate.{name}") for name in names}

@@ -1,4 +1,4 @@
-"""The letter as DOCX: a working copy, since offices edit letters; outside of what is verified."""
+"""The letter as DOCX: a working copy for editing, which is not verified."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FONT = "Noto Sans Devanagari"
 
 
 def working_copies(case: Case) -> list[tuple[str, bytes]]:
-    """The letter in both languages."""
+    """File name and content of the letter in each language."""
     return [
         (f"letter.{language}.docx", document(letter(case, words(language)), case))
         for language in LANGUAGES
@@ -65,7 +65,7 @@ def document(doc: Mapping[str, Any], case: Case) -> bytes:
 
 
 def _style(file: Any) -> None:
-    """The font for both scripts, and A4."""
+    """Set the font for both scripts, and A4."""
     style = file.styles["Normal"]
     style.font.name, style.font.size = FONT, Pt(10.5)
     fonts = style.element.get_or_add_rPr().get_or_add_rFonts()

@@ -20,14 +20,15 @@ from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.hub.agent_server import AgentServer
-from jharnet_monitor.hub.drills import Drills
-from jharnet_monitor.hub.drills.papers import write_papers
+from jharnet_monitor.hub.drills import DrillManager
+from jharnet_monitor.hub.drills.sheets import write_sheets
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.scheduler import Scheduler
+from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.live import Live
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
@@ -61,8 +62,8 @@ class Hub:
             current, clock, self.live, self.recorder, self.store, self.runner
         )
         self.agents = AgentServer(self._authenticate, self.office_monitor, clock)
-        self.drills = Drills(
-            lambda: self.config, clock, self.runner, self._keep_drill, self._speed_alone
+        self.drills = DrillManager(
+            current, clock, self.runner, self._store_drill, self._speed_alone
         )
         self.policy = Policy(current, clock, self.live, self.runner, self.recorder.spent_today)
         self.schedule = Scheduler(
@@ -227,17 +228,17 @@ class Hub:
         parsed = PROBES[probe].parse_options(options)
         return await self.policy.asked(office_id, probe, parsed)
 
-    async def start_drill(self, profile: str, minutes: float) -> dict[str, Any]:
+    async def start_drill(self, profile: str, minutes: float) -> Drill:
         """Start a drill of all offices."""
         return self.drills.start(profile, minutes)
 
-    async def drill(self, drill_id: str) -> dict[str, Any] | None:
-        """A drill by its id: one of this hub's life, else as it was kept."""
+    async def drill(self, drill_id: str) -> Drill | None:
+        """A drill by its id: one that this hub has started, else as it is stored."""
         known = self.drills.get(drill_id)
         return known or await asyncio.to_thread(self.store.event_log.drill, drill_id)
 
-    async def newest_drill(self) -> dict[str, Any] | None:
-        """The drill that began last: one of this hub's life, else as it was kept."""
+    async def newest_drill(self) -> Drill | None:
+        """The drill that began last: one that this hub has started, else as it is stored."""
         return self.drills.newest or await asyncio.to_thread(self.store.event_log.newest_drill)
 
     async def plan(
@@ -259,9 +260,9 @@ class Hub:
         values = {} if test is None else test.values
         return values.get("download_bits_per_second"), values.get("upload_bits_per_second")
 
-    async def _keep_drill(self, drill: dict[str, Any]) -> None:
+    async def _store_drill(self, drill: Drill) -> None:
         await asyncio.to_thread(self.store.event_log.add_drill, drill)
-        await asyncio.to_thread(write_papers, drill, self.config, self.clock.now())
+        await asyncio.to_thread(write_sheets, drill, self.config, self.clock.now())
 
     async def reload(self) -> None:
         """Read the configuration again; a wrong one changes nothing and raises `UserError`.

@@ -17,8 +17,8 @@ from jharnet_monitor.report.output.build import make
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.output.files import OutputFile
-from jharnet_monitor.report.output.html import set_html
-from jharnet_monitor.report.output.pdf import set_picture
+from jharnet_monitor.report.output.html import render_html
+from jharnet_monitor.report.output.pdf import render_png
 from jharnet_monitor.store import Store
 
 _RULE = "\n\n" + "-" * 60 + "\n\n"
@@ -61,13 +61,13 @@ def report_letter(
     files = list(make(drafts(summary, languages), ["pdf"]))
     parts = [_part(summary, words(language)) for language in languages]
     pictures = tuple(
-        InlineImage(part["picture"], set_picture("mail.typ", part["doc"], summary.made_at))
+        InlineImage(part["picture"], render_png("mail.typ", part["doc"], summary.made_at))
         for part in parts
     )
     letter = MailContent(
         subject=" · ".join(part["subject"] for part in parts),
         text=_RULE.join("\n".join(_lines(part)) for part in parts) + "\n",
-        html=set_html("mail.html.j2", {"parts": parts}).decode(),
+        html=render_html("mail.html.j2", {"parts": parts}).decode(),
         pictures=pictures,
         enclosures=tuple(Enclosure(one.name, "application/pdf", one.content) for one in files),
         root=summary.root,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.probes import PROBES, ProbeContext
-from jharnet_monitor.profiles import call_bytes
+from jharnet_monitor.probes.conference.plan import drill_bytes
 
 RETESTS_A_DAY = 2
 """Of each test with the first claim: bytes for one in the busy hour and one at night are kept."""
@@ -28,8 +28,8 @@ def planned_bytes(config: Config, office: Office) -> float:
             runs = job.runs_a_day + (RETESTS_A_DAY if first else 0)
             total += runs * probe.cost(context)
     plan = config.probes.drill
-    top = plan.profile.rung
-    return total + len(plan.at) * call_bytes(top, top, plan.minutes * 60)
+    drill = drill_bytes(plan.profile, plan.minutes * 60, len(config.offices))
+    return total + len(plan.at) * drill
 
 
 def budget_warnings(config: Config) -> Iterator[str]:

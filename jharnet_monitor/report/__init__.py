@@ -1,1 +1,1 @@
-"""The Deputy Commissioner's report, in Hindi and English."""
+"""The report for the Deputy Commissioner, in Hindi and English."""

@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import Engine, Row, func, insert, or_, select
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.model import OfficeState, parse_utc
+from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.model import OfficeState
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading, writing
 from jharnet_monitor.store.rows import canonical
@@ -200,18 +201,18 @@ class EventLog:
                 for r in connection.execute(query.order_by(table.c.begin))
             ]  # fmt: skip
 
-    def add_drill(self, drill: Mapping[str, Any]) -> None:
+    def add_drill(self, drill: Drill) -> None:
         """Keep a drill as it stands now; what was kept of it before stays."""
         row = insert(t.drills).values(
-            id=drill["id"],
-            started_at=t.to_ms(parse_utc(str(drill["started_at"]))),
-            body=canonical(dict(drill)),
+            id=drill.id,
+            started_at=t.to_ms(drill.started_at),
+            body=canonical(drill.to_json()),
             recorded_at=t.to_ms(self._clock.now()),
         )
         with writing(self._engine) as connection:
             connection.execute(row)
 
-    def drills(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    def drills(self, since: datetime, until: datetime) -> list[Drill]:
         """Drills that began within [since, until), as they stand now."""
         table = t.drills
         newest = select(func.max(table.c.number)).group_by(table.c.id)
@@ -222,23 +223,27 @@ class EventLog:
             .order_by(table.c.started_at)
         )
         with reading(self._engine) as connection:
-            return [json.loads(body) for body in connection.execute(query).scalars()]
+            return [_drill(body) for body in connection.execute(query).scalars()]
 
-    def newest_drill(self) -> dict[str, Any] | None:
+    def newest_drill(self) -> Drill | None:
         """The drill that began last, as it stands now."""
         table = t.drills
         query = select(table.c.body).order_by(table.c.started_at.desc(), table.c.number.desc())
         with reading(self._engine) as connection:
             body = connection.execute(query.limit(1)).scalar()
-        return None if body is None else json.loads(body)
+        return None if body is None else _drill(body)
 
-    def drill(self, drill_id: str) -> dict[str, Any] | None:
+    def drill(self, drill_id: str) -> Drill | None:
         """A drill by its id, as it stands now."""
         table = t.drills
         query = select(table.c.body).where(table.c.id == drill_id)
         with reading(self._engine) as connection:
             body = connection.execute(query.order_by(table.c.number.desc()).limit(1)).scalar()
-        return None if body is None else json.loads(body)
+        return None if body is None else _drill(body)
+
+
+def _drill(body: str) -> Drill:
+    return Drill.from_json(json.loads(body))
 
 
 def _transition(row: Row[Any]) -> Transition:

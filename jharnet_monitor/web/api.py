@@ -140,7 +140,7 @@ class Api:
         )
         drill = await self._hub.start_drill(profile, minutes)
         return web.json_response(
-            drill, status=202, headers={"Location": f"/api/v1/drills/{drill['id']}"}
+            drill.to_json(), status=202, headers={"Location": f"/api/v1/drills/{drill.id}"}
         )
 
     async def drill(self, request: web.Request) -> web.Response:
@@ -148,7 +148,7 @@ class Api:
         drill = await self._hub.drill(request.match_info["drill"])
         if drill is None:
             raise Refusal(404, "no such drill")
-        return web.json_response(drill)
+        return web.json_response(drill.to_json())
 
     async def maintenance(self, request: web.Request) -> web.Response:
         """Announce a planned window."""

@@ -1,30 +1,26 @@
-"""The status page's line on the newest drill: when it was, and how many offices held it. Pure.
+"""The status page's line on the newest drill: when it was, and how many offices passed. Pure.
 
 A drill grades no office's own line, so its result stands beside the table and not in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from jharnet_monitor.i18n.formats import Formats
-from jharnet_monitor.judge.conference.drill import held, mark
-from jharnet_monitor.model import parse_utc
+from jharnet_monitor.judge.conference.drill import Drill, passed, required_grade
 
 
-def drill_line(drill: Mapping[str, Any] | None, wanted: int, formats: Formats) -> str:
-    """One sentence; empty where no drill was ever held. `wanted` is the district's grade."""
+def drill_line(drill: Drill | None, wanted: int, formats: Formats) -> str:
+    """One sentence; empty where there was no drill yet. `wanted` is the district's own grade."""
     if drill is None:
         return ""
-    time = formats.date_and_time(parse_utc(str(drill["started_at"])))
-    if drill["state"] == "running":
+    time = formats.date_and_time(drill.started_at)
+    if drill.running:
         return formats.words("web.drill.running", time=time)
-    least, rows = mark(str(drill["profile"]), wanted), drill["offices"]
+    required = required_grade(drill.profile, wanted)
     return formats.words(
         "web.drill.over",
         time=time,
-        profile=drill["profile"],
-        held=sum(held(row, least) for row in rows),
-        total=len(rows),
+        profile=drill.profile,
+        held=sum(passed(office, required) for office in drill.offices),
+        total=len(drill.offices),
     )

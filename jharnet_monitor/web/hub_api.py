@@ -11,6 +11,7 @@ from aiohttp import web
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
+from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
@@ -78,13 +79,13 @@ class HubApi(Protocol):
     ) -> Measurement:
         """Run a probe now; raises `UserError` when the options are wrong."""
 
-    async def start_drill(self, profile: str, minutes: float) -> dict[str, Any]:
+    async def start_drill(self, profile: str, minutes: float) -> Drill:
         """Start a drill of all offices; raises `UserError` when one is running."""
 
-    async def drill(self, drill_id: str) -> dict[str, Any] | None:
+    async def drill(self, drill_id: str) -> Drill | None:
         """A drill by its id, as it stands; None when there is none."""
 
-    async def newest_drill(self) -> dict[str, Any] | None:
+    async def newest_drill(self) -> Drill | None:
         """The drill that began last, as it stands; None when none ever did."""
 
     async def plan(

@@ -21,15 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.letter import letter
-from jharnet_monitor.dossier.sealed import parsed, sealed_until
+from jharnet_monitor.dossier.sealed import from_jsonl, sealed_until
 from jharnet_monitor.dossier.settings import read_settings
 from jharnet_monitor.dossier.sheets import sheets
 from jharnet_monitor.dossier.verify import verify
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.report.output.pdf import set_pdf
+from jharnet_monitor.report.output.pdf import render_pdf
 from tests import made_up
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.dossier_support import MADE_AT, Filed, Forger, filed
@@ -91,13 +92,14 @@ def in_claims(true: Forger, count: int, dice: random.Random, path: Path) -> int:
 
 
 def in_papers(true: Forger, case: Case, count: int, dice: random.Random, path: Path) -> int:
-    """Set letter or sheets from other figures than the claims: how many are caught."""
-    leaves = list(figures(case.claims))
+    """Letter or sheets set from other figures than the claims: how many are caught."""
+    claims = case.claims.to_json()
+    leaves = list(figures(claims))
     found = made = 0
     while made < count:
         language = dice.choice(("hi", "en"))
         name, content = dice.choice((("letter", letter), ("sheets", sheets)))
-        other = changed(case.claims, dice.choice(leaves), dice)
+        other = Claims.from_json(changed(claims, dice.choice(leaves), dice))
         forged = Case(case.config, case.period, case.until, case.made_at, other, case.evidence,
                       case.chain, case.mails, case.sums)  # fmt: skip
         data = content(forged, words(language))
@@ -105,7 +107,7 @@ def in_papers(true: Forger, case: Case, count: int, dice: random.Random, path: P
             continue  # this paper does not show that figure
         made += 1
         forger = true.copy()
-        forger.files[f"{name}.{language}.pdf"] = set_pdf(f"{name}.typ", data, case.made_at)
+        forger.files[f"{name}.{language}.pdf"] = render_pdf(f"{name}.typ", data, case.made_at)
         forger.rehash()
         found += caught(forger, path)
     return found
@@ -182,8 +184,9 @@ def case_of(place: Filed, forger: Forger) -> Case:
     """The case from which the papers of a dossier were set."""
     config = read_settings(forger.json("settings.json"))
     return Case(config, place.period, sealed_until(MADE_AT, place.period.end), MADE_AT,
-                forger.json("claims.json"), DossierEvidence(config, place.period),
-                parsed(forger.files["chain/links.jsonl"]), forger.json("chain/mailed-roots.json"),
+                Claims.from_json(forger.json("claims.json")), DossierEvidence(config, place.period),
+                from_jsonl(forger.files["chain/links.jsonl"]),
+                forger.json("chain/mailed-roots.json"),
                 forger.files["SHA256SUMS"].decode())  # fmt: skip
 
 

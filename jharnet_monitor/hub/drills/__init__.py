@@ -1,5 +1,5 @@
-"""The drill: every office at the same time, as in the DC's real conference."""
+"""Drills: conferences with every office at the same time, as the DC's real one."""
 
-from jharnet_monitor.hub.drills.hold import Drills
+from jharnet_monitor.hub.drills.manager import DrillManager
 
-__all__ = ["Drills"]
+__all__ = ["DrillManager"]

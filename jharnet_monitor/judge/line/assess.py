@@ -7,7 +7,7 @@ measurements.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from math import inf
@@ -17,12 +17,13 @@ from jharnet_monitor.config.district import District
 from jharnet_monitor.config.schema import Config, Office
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.judge.line.contract import contracted_rates, promised_availability
-from jharnet_monitor.judge.line.need import NeedPolicy
-from jharnet_monitor.judge.line.traffic import IntervalPair
-from jharnet_monitor.judge.line.verdict import Judgement, Line, LineThresholds, judge_line
+from jharnet_monitor.judge.line.need import Need, NeedPolicy
+from jharnet_monitor.judge.line.traffic import IntervalPair, is_sufficient
+from jharnet_monitor.judge.line.verdict import Doubt, Line, LineThresholds, LineVerdict, judge_line
 from jharnet_monitor.judge.outages.availability import StateTimes
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
+from jharnet_monitor.judge.statistics.rounding import to_digits
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 
 
@@ -68,23 +69,117 @@ class DeliveredRate:
 
 
 @dataclass(frozen=True, slots=True)
-class Assessment:
-    """An office's line, its needs and the verdict; pairs are in the order of `Direction`."""
+class LineDirection:
+    """One direction of a line: what was contracted, what it delivers, and what it has to carry."""
 
-    line: Line
-    delivered: tuple[DeliveredRate, DeliveredRate]
-    policy: NeedPolicy
-    judgement: Judgement
+    contracted: float | None
+    """bit/s; None where the contract is not known."""
+    delivered: DeliveredRate
+    need: Need
+    other: Interval | None
+    """95th percentile of all other traffic, where enough was measured to plan by it."""
+
+    def falls_short(self, share: float) -> bool:
+        """Whether it certainly delivers less than this share of the contract."""
+        median = self.delivered.median
+        if median is None or self.contracted is None:
+            return False
+        return median.below(share * self.contracted)
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the contract covers the need, but certainly less is delivered."""
+        median = self.delivered.median
+        if median is None or self.contracted is None:
+            return False
+        return median.below(self.need.low) and self.contracted >= self.need.high
+
+    def not_delivered(self, share: float) -> bool:
+        """Whether it certainly delivers too little, by `falls_short` or `withheld`."""
+        return self.falls_short(share) or self.withheld
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """The judgement on an office's line and the figures behind it, as report and dossier state
+    them: to nine digits, so that they are the same on every machine.
+
+    Downtimes are shares of the time that is known; `loss` is the share of packets lost while the
+    office answered. `slab` is the speed to order in an upgrade, where the tariff has one.
+    """
+
+    days: int
+    """Days on which anything was measured."""
+    down: LineDirection
+    """Towards the office."""
+    up: LineDirection
+    """From the office."""
+    loss: Interval | None
+    link_down: float
+    power_down: float
+    lan_down: float
+    unreachable: float
+    """Out of reach, and whether line or power failed is not known."""
+    verdicts: tuple[LineVerdict, ...]
+    """The main one first."""
+    doubts: tuple[Doubt, ...] = ()
+    """Why the evidence does not suffice, where it does not."""
+    slab: float | None = None
+
+    @property
+    def verdict(self) -> LineVerdict:
+        """The verdict that the letter acts on."""
+        return self.verdicts[0]
+
+    @property
+    def directions(self) -> tuple[LineDirection, LineDirection]:
+        """Towards the office, and from it, in the order of `Direction`."""
+        return self.down, self.up
 
 
 def assess(config: Config, office: Office, evidence: LineEvidence) -> Assessment:
     """Assess one office's line."""
     tests = [test for test in evidence.tests if test.is_conclusive]
-    down, up = (_delivered(config, tests, direction) for direction in Direction)
-    line = _line(office, evidence, (down.median, up.median))
+    delivered = [_delivered(config, tests, direction) for direction in Direction]
+    line = _line(office, evidence, (delivered[0].median, delivered[1].median))
     policy = need_policy(config, office)
     found = judge_line(line, policy, thresholds_for(config, office), config.capacity.tariff)
-    return Assessment(line, (down, up), policy, found)
+    down, up = map(_direction, line.contracted, delivered, found.needs, line.other)
+    return Assessment(
+        days=line.days,
+        down=down,
+        up=up,
+        loss=_rounded(line.loss),
+        link_down=to_digits(line.link_down),
+        power_down=to_digits(line.power_down),
+        lan_down=to_digits(line.lan_down),
+        unreachable=to_digits(line.unexplained),
+        verdicts=found.verdicts,
+        doubts=found.doubts,
+        slab=found.slab,
+    )
+
+
+def _direction(
+    contracted: float | None, delivered: DeliveredRate, need: Need, other: Interval | None
+) -> LineDirection:
+    """One direction as it is stated."""
+    value, low, high = (to_digits(figure) for figure in (need.value, need.low, need.high))
+    median, p5 = _rounded(delivered.median), _rounded(delivered.p5)
+    return LineDirection(
+        contracted=contracted,
+        delivered=DeliveredRate(median, p5, delivered.basis),
+        need=replace(need, value=value, low=low, high=high),
+        other=_rounded(other) if is_sufficient(other) else None,
+    )
+
+
+def _rounded(found: Interval | None) -> Interval | None:
+    """An interval as it is stated."""
+    if found is None:
+        return None
+    low, high = (None if end is None else to_digits(end) for end in (found.low, found.high))
+    return Interval(to_digits(found.value), low, high, found.n, found.days)
 
 
 def enough_off_hours(config: Config, tests: Sequence[Measurement]) -> bool:

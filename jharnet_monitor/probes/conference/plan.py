@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData, ProbeContext
+from jharnet_monitor.probes.conference.gallery import gallery_options, gallery_seconds
 from jharnet_monitor.profiles import Profile, Rung, call_bytes, rung, rungs_below
 
 OVERHEAD_SECONDS = 73.0
@@ -54,3 +55,20 @@ def reserve(context: ProbeContext) -> float:
 def time_limit(context: ProbeContext) -> float:
     """Seconds after which a call is given up."""
     return 1.5 * seconds(context) + OVERHEAD_SECONDS
+
+
+def drill_bytes(profile: Profile, seconds: float, offices: int) -> int:
+    """What a drill in which so many offices take part costs each one's budget.
+
+    `seconds` is the length of the conference; the gallery after it is counted as well.
+
+    >>> [round(drill_bytes(Profile.P720, 300.0, offices) / 1e6) for offices in (1, 11)]
+    [118, 134]
+    """
+    top, tiles = profile.rung, gallery_options(offices)
+    conference = call_bytes(top, top, seconds)
+    if tiles is None or profile is Profile.AUDIO:
+        return conference
+    down = rung(tiles["profile"])
+    own = min(rung(tiles["up"]), down, key=lambda step: step.line_rate)
+    return conference + call_bytes(down, own, gallery_seconds(seconds))

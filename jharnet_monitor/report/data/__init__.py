@@ -1,1 +1,1 @@
-"""What a report rests on: figures of a period, read from the store."""
+"""The data of a report: figures of a period, read from the store."""

@@ -1,4 +1,4 @@
-"""The rules by which many measurements become one figure. Pure."""
+"""The rules by which many measurements become one figure of the report. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUT = (
 
 
 def conference(calls: Iterable[Measurement], district: District) -> Conference:
-    """What conference the line held, by the rule that `Conference` states."""
+    """The conference quality of an office, by the rule stated at `Conference`."""
     every = sorted(calls, key=lambda call: call.started_at)
     inside = [call for call in every if in_office_hours(district, call.started_at)]
     outside = not any(grade_of(call) is not None for call in inside)
@@ -45,7 +45,7 @@ def conference(calls: Iterable[Measurement], district: District) -> Conference:
 
 
 def grade_of(call: Measurement) -> int | None:
-    """The grade of one call: 0 where the network made it impossible, None where not tested."""
+    """The grade of one call: 0 if the network made it impossible, None if it was not tested."""
     if call.outcome is Outcome.NO_DATA:
         return None
     grade = call.values.get("grade")
@@ -55,7 +55,7 @@ def grade_of(call: Measurement) -> int | None:
 
 
 def _most(names: Iterable[str | None]) -> str | None:
-    """The most frequent name; None where there is none."""
+    """The most frequent name; None if there is none."""
     found = Counter(name for name in names if name and name != "none")
     return found.most_common(1)[0][0] if found else None
 
@@ -67,9 +67,10 @@ def speed(
     *,
     quiet: bool = False,
 ) -> Speed:
-    """Median rate over all tests, and how many lie below `share` of the contracted one.
+    """Median rate of all tests, and the number of tests below `share` of the contracted rate.
 
-    `days` holds the rates of each day; `quiet` says that all were made outside office hours.
+    `days` holds the rates in bit/s of each day; `quiet` means that all tests were made outside
+    office hours.
 
     >>> found = speed([[2e6], [4e6, 3e6]], 4e6, 0.8)
     >>> found.median, found.tests, found.below, found.low, found.high
@@ -84,13 +85,13 @@ def speed(
 
 
 def of_the_line(tests: Sequence[SpeedTest], district: District) -> tuple[Sequence[SpeedTest], bool]:
-    """The tests outside office hours; all, and False, where there is none."""
+    """The tests outside office hours and True; all tests and False if there are none."""
     quiet = [test for test in tests if not in_office_hours(district, test.at)]
     return (quiet, True) if quiet else (tests, False)
 
 
 def by_day(tests: Iterable[tuple[datetime, float | None]], zone: tzinfo) -> list[list[float]]:
-    """The figures of each day of a zone's calendar that has any."""
+    """The figures grouped by day in a time zone, without empty days."""
     days: dict[date, list[float]] = {}
     for at, figure in tests:
         if figure is not None:
@@ -108,7 +109,7 @@ def clipped(spans: Iterable[Span], start: datetime, until: datetime) -> list[Spa
 
 
 def outages(office: str, spans: Sequence[Span], until: datetime) -> Iterable[Outage]:
-    """Every span in which something of the office was down; `open` when it lasts to the end."""
+    """The outages of an office; one that lasts until `until` is `open`."""
     for span in spans:
         if span.state in OUT:
             yield Outage(office, span.state, span.start, span.end, open=span.end >= until)

@@ -1,4 +1,4 @@
-"""What became better or worse since the period before, beyond what chance would do."""
+"""Significant changes since the period before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Summa
 
 
 def changes(summary: Summary, words: Words) -> dict[str, Any] | None:
-    """The table of changes; None where there is nothing before."""
+    """The table of changes; None if there is no earlier period."""
     if not any(office.before for office in summary.offices):
         return None
     before = words(f"period.before_{summary.period.kind}")
@@ -42,7 +42,7 @@ def _row(office: OfficeSummary, zone: ZoneInfo, words: Words) -> list[str]:
 
 
 def grade_change(office: OfficeSummary, zone: ZoneInfo) -> Interval | None:
-    """By how much the mean grade of the conference tests changed; None without tests."""
+    """Change of the mean grade of the conference tests; None without tests."""
     if office.before is None:
         return None
     then, now = (_grades(one, zone) for one in (office.before.conference, office.conference))
@@ -50,16 +50,16 @@ def grade_change(office: OfficeSummary, zone: ZoneInfo) -> Interval | None:
 
 
 def speed_change(office: OfficeSummary) -> Interval | None:
-    """By how much the mean rate towards the office changed, in bit/s; None without tests."""
+    """Change of the mean rate towards the office, in bit/s; None without comparable tests."""
     if office.before is None or office.before.down.quiet is not office.down.quiet:
-        return None  # what the line carries, against what an office's own use left of it
+        return None  # a rate of the line cannot be compared with one beside the office's traffic
     return intervals.change(_days(office.before.down.days), _days(office.down.days))
 
 
 def verdict(change: Interval | None) -> str:
-    """What a change may be called: `better`, `worse`, `none`, `few`, `new`.
+    """The verdict on a change: `better`, `worse`, `none`, `few` or `new`.
 
-    `none` is no change beyond chance, `few` too few days to tell, `new` nothing to compare with.
+    `none` means no significant change, `few` too few days, `new` nothing to compare with.
     """
     if change is None:
         return "new"
@@ -74,7 +74,7 @@ def said(change: Interval | None, form: formats.ChangeFormat, words: Words) -> s
     """The change in words, with its interval: `better: +0.5 (+0.2 to +0.8)`."""
     word = words(f"report.changes.{verdict(change)}")
     if change is None or change.low is None or change.high is None or change.low == change.high:
-        return word  # where every test was alike, resampling shows no spread
+        return word  # if all tests are alike, resampling shows no spread
     (value, low, high), unit = form((change.value, change.low, change.high))
     return words("report.changes.said", word=word, value=value, low=low, high=high, unit=unit)
 

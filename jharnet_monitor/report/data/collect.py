@@ -1,4 +1,4 @@
-"""Folds what was measured of an office in a period into its summary, without keeping it all."""
+"""Reduces the measurements of an office to its summary while they are read."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from statistics import median
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.line.assess import LineEvidence, assess
+from jharnet_monitor.judge.line.assess import Assessment, LineEvidence, assess
 from jharnet_monitor.judge.line.contract import contracted_rates
 from jharnet_monitor.judge.line.traffic import TrafficReadings, other_traffic
 from jharnet_monitor.judge.outages.availability import state_times
@@ -30,19 +29,18 @@ from jharnet_monitor.report.data.aggregate import (
     outages,
     speed,
 )
-from jharnet_monitor.report.data.assessment_json import judged
 from jharnet_monitor.report.data.summary import Latency, OfficeSummary, SpeedTest, TrendPoint
 from jharnet_monitor.store.bulk_reader import Block, Extent, Packets
 from jharnet_monitor.store.retention import PrunedDay
 
 DOWN, UP = (f"{direction.transfer}_bits_per_second" for direction in Direction)
 LINE = (Route.JHARNET, Route.TRAINS)
-"""The routes of tests that speak of the JharNet line; the second are estimates by packet trains."""
+"""Routes of the tests of the JharNet line; `TRAINS` are estimates by packet trains."""
 
 
 @dataclass(slots=True)
 class LatencyTally:
-    """The always-on measurement, folded: a row a minute."""
+    """Latency minutes, added up."""
 
     answered: int = 0
     sent: int = 0
@@ -51,7 +49,7 @@ class LatencyTally:
     jitter: array[float] = field(default_factory=lambda: array("d"))
 
     def add(self, columns: Mapping[str, Sequence[float]]) -> None:
-        """Count minutes, a column a quantity; those without a reply are the availability's."""
+        """Add minutes, one column per quantity; minutes without a reply count as downtime only."""
         received = columns.get("received", ())
         self.received += int(sum(received))
         self.answered += sum(replies > 0 for replies in received)
@@ -61,7 +59,7 @@ class LatencyTally:
         self.jitter.extend(columns.get("jitter_seconds", ()))
 
     def join(self, other: LatencyTally) -> None:
-        """Count what another tally holds, too."""
+        """Add another tally."""
         self.answered += other.answered
         self.sent += other.sent
         self.received += other.received
@@ -82,9 +80,9 @@ class LatencyTally:
 
 
 class Collector:
-    """Takes what was measured of one office in a period, in any order, and gives its summary.
+    """Collects the measurements of one office in a period, in any order, and gives its summary.
 
-    The line is judged over the stretch from `judged_from` on, which may begin before the period.
+    The line is assessed from `judged_from` on, which may be before the period.
     """
 
     def __init__(
@@ -95,7 +93,7 @@ class Collector:
         self.period = period
         self.judged_from = judged_from
         self.until = until
-        self.count = 0
+        self.runs = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
         self._zone = ZoneInfo(config.district.timezone)
@@ -107,18 +105,18 @@ class Collector:
         self._internet: list[SpeedTest] = []
         self._traffic = TrafficReadings()
 
-    def see(self, extent: Extent | None) -> None:
-        """Count runs of the period that are not read one by one."""
+    def count(self, extent: Extent | None) -> None:
+        """Count runs of the period that are not read individually."""
         if extent is None:
             return
-        self.count += extent.count
+        self.runs += extent.count
         self.first = extent.first if self.first is None else min(self.first, extent.first)
         self.last = extent.last if self.last is None else max(self.last, extent.last)
 
     def add_call(self, measurement: Measurement) -> None:
-        """Count a conference: for its grade within the period, for its day before.
+        """Add a conference test: its grade if it is in the period, else only its day.
 
-        A drill's gallery is another matter: its office sends a small picture, and no more is asked.
+        The gallery of a drill is left out: its office sends a small picture only.
         """
         if measurement.route is not Route.JHARNET:
             return
@@ -127,7 +125,7 @@ class Collector:
             self._calls.append(measurement)
 
     def add_test(self, measurement: Measurement) -> None:
-        """Count a speed test of any path."""
+        """Add a speed test of any path."""
         self._days.add(measurement.started_at.astimezone(self._zone).date())
         down, up = measurement.values.get(DOWN), measurement.values.get(UP)
         if measurement.outcome is not Outcome.OK or not measurement.is_conclusive:
@@ -138,16 +136,16 @@ class Collector:
             self._internet.append(SpeedTest(measurement.started_at, down, up))
 
     def add_minutes(self, day: date, block: Block) -> None:
-        """Count minutes of latency of one day."""
+        """Add latency minutes of one day."""
         self._days.add(day)
-        if block.path != Route.JHARNET:  # an agent's own view of its gateway is another matter
+        if block.path != Route.JHARNET:  # an agent's measurement of its own gateway
             return
-        self.see(Extent(block.count, block.first, block.last))
+        self.count(Extent(block.count, block.first, block.last))
         if not block.conditions.get("under_load"):
             self._latency.setdefault(day, LatencyTally()).add(block.values)
 
     def add_packets(self, day: date, packets: Packets) -> None:
-        """Count what was sent on a day before the period: it tells of the line's loss."""
+        """Add the packets of a day before the period, for the line's loss."""
         self._days.add(day)
         if packets.path == Route.JHARNET and not packets.conditions.get("under_load"):
             tally = self._latency.setdefault(day, LatencyTally())
@@ -156,18 +154,18 @@ class Collector:
             tally.answered += packets.minutes
 
     def add_traffic(self, block: Block) -> None:
-        """Count what the router's interface carried, but for stretches with a test of ours."""
+        """Add readings of the router's interface, except those during our own tests."""
         if "window_seconds" in block.values and not block.conditions.get("under_load"):
             seconds, down, up = (block.values[name] for name in ("window_seconds", DOWN, UP))
             self._traffic.add(block.starts, seconds, down, up)
 
     def add_kept(self, kept: PrunedDay) -> None:
-        """Count a day whose minutes were pruned: only how they were spread is left of it."""
+        """Add a day whose minutes were pruned: only its distribution is kept."""
         if kept.path == Route.JHARNET:
             self._kept[kept.day] = kept.values
 
     def summary(self, spans: Sequence[Span], history: Sequence[TrendPoint]) -> OfficeSummary:
-        """The office over the period; `spans` are its states, `history` earlier periods."""
+        """The summary of the office; `spans` are its states, `history` earlier periods."""
         share = self.config.thresholds.delivered
         down, up = contracted_rates(self.office)
         tests = self._speed_tests()
@@ -187,14 +185,14 @@ class Collector:
             spans=tuple(held),
             speed_tests=tuple(tests),
             history=tuple(history),
-            judged=self._judged(spans),
-            measurements=self.count,
+            assessment=self._assessment(spans),
+            measurements=self.runs,
             first=self.first,
             last=self.last,
         )
 
-    def _judged(self, spans: Sequence[Span]) -> dict[str, Any]:
-        """The judgement on the line, by the way that the dossier goes, too."""
+    def _assessment(self, spans: Sequence[Span]) -> Assessment:
+        """The assessment of the line, made as in the dossier."""
         start = datetime.combine(self.judged_from, time(), self._zone)
         known = [(day, tally) for day, tally in sorted(self._latency.items()) if tally.sent]
         evidence = LineEvidence(
@@ -206,15 +204,15 @@ class Collector:
             days=len(self._days),
             other=other_traffic(self._traffic, self.config.district, self._stretch()),
         )
-        return judged(assess(self.config, self.office, evidence))
+        return assess(self.config, self.office, evidence)
 
     def _stretch(self) -> list[date]:
-        """The days over which the line is judged."""
+        """The days over which the line is assessed."""
         days = (self.period.days[-1] - self.judged_from).days + 1
         return [self.judged_from + timedelta(days=n) for n in range(days)]
 
     def _speed_tests(self) -> list[SpeedTest]:
-        """The tests of the period, a rate each way, by their beginning."""
+        """The speed tests of the period, ordered by start."""
         tests = (
             SpeedTest(test.started_at, test.values.get(DOWN), test.values.get(UP))
             for test in self._tests
@@ -223,7 +221,9 @@ class Collector:
         return sorted(tests, key=lambda test: test.at)
 
     def _whole_latency(self) -> Latency:
-        """All days of the period together; an interval only where a claim may hang on it."""
+        """The latency of the whole period; with an interval only if the median is above the
+        threshold.
+        """
         days = [tally for _, tally in self._inside()]
         found = _joined(days)
         if self._kept.keys() - self._latency.keys():
@@ -242,14 +242,14 @@ class Collector:
         return pruned | {day: tally.result() for day, tally in self._inside()}
 
     def _inside(self) -> list[tuple[date, LatencyTally]]:
-        """The days of the period, one after the other."""
+        """The days of the period with minutes, in order."""
         first = self.period.days[0]
         return sorted((day, tally) for day, tally in self._latency.items() if day >= first)
 
 
 def _spread(values: Mapping[str, Mapping[str, float]]) -> Latency:
-    """A day of which its spread is left. Its packets include minutes without any reply, so they
-    tell no loss.
+    """A pruned day, from its distribution. Its packets include minutes without a reply, so they
+    give no loss.
     """
     rtt, jitter = values.get("rtt_p50_seconds", {}), values.get("jitter_seconds", {})
     return Latency(
@@ -258,7 +258,7 @@ def _spread(values: Mapping[str, Mapping[str, float]]) -> Latency:
 
 
 def _of_days(found: Latency, days: Sequence[Latency]) -> Latency:
-    """A period with pruned days: the median of the days' medians; packets of the other days."""
+    """A period with pruned days: the median of daily medians, and packets of the other days."""
 
     def middle(figures: Iterable[float | None]) -> float | None:
         known = [figure for figure in figures if figure is not None]

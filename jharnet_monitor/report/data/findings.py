@@ -1,8 +1,7 @@
-"""Why an office's line falls short, and who has to act.
+"""The findings about an office: why it falls short, and thus who has to act.
 
-Claims about the line are those of the judgement (`judge.line.verdict`), as in the dossier. What
-the conference tests showed stands beside them: it describes the tests and claims nothing about the
-line.
+Claims about the line come from its assessment (`judge.line.verdict`), as in the dossier. Findings
+from the conference tests describe those tests and claim nothing about the line.
 """
 
 from __future__ import annotations
@@ -13,38 +12,36 @@ from enum import StrEnum
 
 from jharnet_monitor.config.schema import Config, Thresholds
 from jharnet_monitor.judge.line.verdict import Doubt, LineVerdict
-from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
-from jharnet_monitor.report.sections.phrases import not_delivered
 
 
 class FindingKind(StrEnum):
-    """What is wrong with an office's line; words for people stand under `finding` and `act`."""
+    """What is wrong; the texts for people are under `finding` and `act`."""
 
     UPGRADE = "upgrade"
-    """It delivers what was contracted, and that is less than is needed."""
+    """It delivers what was contracted, and that is less than needed."""
     REPAIR = "repair"
     """It delivers less than was contracted."""
     LINE = "line"
-    """The line was down for longer than was promised."""
+    """The line was down for longer than promised."""
     LOSS = "loss"
     POWER = "power"
     LAN = "lan"
     OUTAGE = "outage"
-    """Out of reach for longer than is allowed, and whether line or power is not known."""
+    """Unreachable for longer than allowed; it is not known whether line or power failed."""
     EVIDENCE = "evidence"
     """Not enough evidence; `detail` is the doubt."""
     LIMITED = "limited"
-    """The conference fell short, and its tests say what held them back; `detail` is that."""
+    """The conference fell short; `detail` is what limited its tests."""
     DELAY = "delay"
     CALL = "call"
     """The call could not be set up; `detail` is the cause."""
     HOST = "host"
     """The measuring computer, not the line, was the limit."""
     NOT_TESTED = "not_tested"
-    """No conference test gave a result; `detail` is the cause, where there is one."""
+    """No conference test gave a result; `detail` is the cause, if known."""
     UNEXPLAINED = "unexplained"
-    """The conference fell short, and no measurement says why."""
+    """The conference fell short, and no measurement explains it."""
 
 
 _VERDICTS = {
@@ -56,19 +53,19 @@ _VERDICTS = {
 _OF_THE_LINE = frozenset(
     {FindingKind.UPGRADE, FindingKind.REPAIR, FindingKind.LINE, FindingKind.LOSS}
 )
-"""What may be the reason why a conference fell short."""
+"""Findings that can explain why a conference fell short."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One reason, with what it rests on."""
+    """One finding, with its detail."""
 
     kind: FindingKind
     detail: str | None = None
 
 
 def findings(summary: OfficeSummary, config: Config) -> tuple[Finding, ...]:
-    """All reasons, the main one first; empty where nothing has to be done."""
+    """All findings, the main one first; empty if nothing has to be done."""
     line = list(_judged(summary, config))
     claims = [finding for finding in line if finding.kind is not FindingKind.EVIDENCE]
     explained = any(finding.kind in _OF_THE_LINE for finding in claims)
@@ -79,8 +76,9 @@ def findings(summary: OfficeSummary, config: Config) -> tuple[Finding, ...]:
 
 
 def every_finding(summary: Summary) -> list[tuple[Finding, ...]]:
-    """The reasons of each office in turn. Where nobody was measured there is none: the monitor
-    itself did not run, so that no office has to act, and none is found well either.
+    """The findings of each office, in order.
+
+    Without any measurement there are none: the monitor itself did not run.
     """
     if not summary.measurements:
         return [()] * len(summary.offices)
@@ -88,16 +86,15 @@ def every_finding(summary: Summary) -> list[tuple[Finding, ...]]:
 
 
 def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:
-    """What the judgement on the line says."""
-    claims = summary.judged
-    for name in claims["verdicts"]:
-        verdict = LineVerdict(name)
+    """The findings of the line's assessment."""
+    found, share = summary.assessment, config.thresholds.delivered
+    for verdict in found.verdicts:
         if verdict in _VERDICTS:
             yield Finding(_VERDICTS[verdict])
         elif verdict is LineVerdict.REPAIR:
-            short = any(not_delivered(claims, config, way) for way in Direction)
+            short = any(side.not_delivered(share) for side in found.directions)
             yield Finding(FindingKind.REPAIR if short else FindingKind.LINE)
-    doubts = list(claims["doubts"])
+    doubts = list(found.doubts)
     if Doubt.OUTAGES_UNEXPLAINED in doubts:
         doubts.remove(Doubt.OUTAGES_UNEXPLAINED)
         yield Finding(FindingKind.OUTAGE)
@@ -108,7 +105,7 @@ def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:
 def _conference(
     summary: OfficeSummary, thresholds: Thresholds, *, explained: bool
 ) -> Iterator[Finding]:
-    """What the conference tests told, where the judgement on the line does not say it already."""
+    """The findings of the conference tests that the line does not explain already."""
     call = summary.conference
     if call.grade is None:
         yield Finding(FindingKind.NOT_TESTED, call.cause)
@@ -126,7 +123,7 @@ def _conference(
 
 
 def _delay(summary: OfficeSummary, thresholds: Thresholds) -> Iterator[Finding]:
-    """The median latency, where its whole interval lies over the mark."""
+    """A finding if the whole interval of the median latency is above the threshold."""
     found = summary.latency.median
     if found is not None and found.above(thresholds.rtt):
         yield Finding(FindingKind.DELAY)

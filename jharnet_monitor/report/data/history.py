@@ -1,4 +1,4 @@
-"""The periods before a report's own, for its trend and for what has changed since."""
+"""The periods before that of a report, for its trend and its changes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from jharnet_monitor.store import Store
 from jharnet_monitor.store.tables import to_ms
 
 TREND = 12
-"""Periods in the trend, this one included."""
+"""Number of periods in the trend, including the current one."""
 DAY_MS = 86_400_000
 
 
 def earlier_periods(store: Store, period: Period) -> list[Period]:
-    """The periods before, back to the first measurement, at most so many as the trend shows."""
+    """The periods before, back to the first measurement, as many as the trend shows."""
     oldest = next((m.started_at for m in store.measurements(limit=1)), None)
     periods: list[Period] = []
     one = period
@@ -41,7 +41,7 @@ def earlier_periods(store: Store, period: Period) -> list[Period]:
 def history(
     store: Store, config: Config, office: Office, earlier: list[Period], states: list[Span]
 ) -> Iterator[TrendPoint]:
-    """An office in the earlier periods, the oldest first; `states` reach back to their begin."""
+    """An office in the earlier periods, the oldest first; `states` must cover them."""
     if not earlier:
         return
     calls = store.measurements(
@@ -69,8 +69,8 @@ def history(
 
 @dataclass(frozen=True, slots=True)
 class _DownloadRates:
-    """The rates measured towards an office over JharNet, by their beginning (milliseconds since
-    1970), and which of them were measured in office hours.
+    """The rates in bit/s measured towards an office over JharNet, ordered by start (milliseconds
+    since 1970), and which of them were measured in office hours.
     """
 
     at: NDArray[np.int64]
@@ -94,7 +94,7 @@ class _DownloadRates:
         return cls(at, np.array([rate for _, rate in found], dtype=np.float64), inside)
 
     def of(self, period: Period) -> tuple[list[list[float]], bool]:
-        """The rates of each day of a period: those outside office hours, and True; else all."""
+        """The rates of each day: those outside office hours and True, else all and False."""
         start, end = to_ms(period.start), to_ms(period.end)
         within = slice(*np.searchsorted(self.at, [start, end]))
         at, rate, quiet = self.at[within], self.rate[within], ~self.inside[within]

@@ -1,4 +1,4 @@
-"""Reads what a report needs from the store, and keeps no more of it than its figures need."""
+"""Reads the data of a report from the store, keeping only what its figures need."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ DAY = timedelta(days=1)
 MINUTES = "latency"
 """The probe that measures all the time: read by the day, for all offices at once."""
 AT_ONCE = 16
-"""So many offices' tests are held at a time."""
+"""Number of offices whose tests are held in memory at a time."""
 
 
 def summarise(store: Store, config: Config, period: Period, now: datetime) -> Summary:
-    """The summary of a period, as far as it has come; raises `UserError` for a future one."""
+    """The summary of a period up to `now`; raises `UserError` for a future period."""
     if now <= period.start:
         raise UserError(f"{period.name} has not begun yet; it begins on {period.start:%Y-%m-%d}")
     until = min(now, period.end)
@@ -42,7 +42,7 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     ]
     midnights = _midnights(judged_from, period)
     offices: list[OfficeSummary] = []
-    with ThreadPoolExecutor(1) as aside:  # the database adds up while the rest is read
+    with ThreadPoolExecutor(1) as aside:  # the database adds up packets meanwhile
         packets = aside.submit(list, store.bulk_reader.packets(midnights))
         _read_minutes(store, _by_office(collectors), period)
         while collectors:
@@ -65,10 +65,10 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
 
 
 def judged_over(period: Period, config: Config) -> date:
-    """The first day of what a report judges the lines by: its period, or longer.
+    """The first day of the assessment of the lines: that of the period, or earlier.
 
-    A week alone never holds the days without which nothing is concluded (`capacity.days`); whole
-    weeks up to the period's end do, and one more for days that are missing.
+    A week has fewer days than a verdict requires (`capacity.days`). The assessment covers as many
+    whole weeks up to the end of the period as are required, plus one for missing days.
     """
     weeks = ceil(config.capacity.days / 7) + 1
     return min(period.days[0], period.days[-1] - timedelta(days=7 * weeks - 1))
@@ -83,7 +83,7 @@ def _add_packets(
     midnights: Sequence[datetime],
     found: Sequence[Sequence[Packets]],
 ) -> None:
-    """What was sent on each of the days before the period."""
+    """Add the packets of each day before the period."""
     for midnight, every in zip(midnights, found, strict=False):
         for packets in every:
             if packets.office in collectors:
@@ -91,8 +91,8 @@ def _add_packets(
 
 
 def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Period) -> None:
-    """The always-on measurement of all offices in the period, a day at a time: so do the records
-    lie on the disk.
+    """Read the latency minutes of all offices in the period, day by day, as they are stored on
+    disk.
     """
     zone = period.start.tzinfo
     for day in period.days:
@@ -106,11 +106,11 @@ def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Per
 
 
 def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
-    """What one office was tested with, from the beginning of the stretch that is judged."""
+    """Read the tests of one office since the start of the assessment."""
     office, period = collector.office, collector.period
     for probe in PROBES.keys() - {MINUTES}:
         for extent in store.bulk_reader.extents(office.id, probe, (period.start, period.end)):
-            collector.see(extent)
+            collector.count(extent)
     for test in _tests(store, collector, since):
         collector.add_test(test)
     calls = store.measurements(office=office.id, probe="conference", since=since, until=period.end)
@@ -124,7 +124,7 @@ def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
 def _read_office(
     store: Store, collector: Collector, earlier: list[Period], known_until: datetime
 ) -> tuple[list[Span], list[TrendPoint]]:
-    """Hand one office's tests to its collector; gives its states and its earlier periods."""
+    """Read one office into its collector; returns its states and its earlier periods."""
     office, period = collector.office, collector.period
     begin = datetime.combine(collector.judged_from, time(), period.start.tzinfo)
     _read_tests(store, collector, begin)
@@ -135,16 +135,16 @@ def _read_office(
 
 
 def _midnights(first: date, period: Period) -> list[datetime]:
-    """From the beginning of the stretch that is judged to the beginning of the period."""
+    """The midnights from the first day of the assessment to the start of the period."""
     zone = period.start.tzinfo
     days = (period.days[0] - first).days
     return [datetime.combine(first + timedelta(days=n), time(), zone) for n in range(days + 1)]
 
 
 def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Measurement]:
-    """Speed tests of the stretch that is judged, and of the period those to the Internet.
+    """The speed tests of the assessment, and those to the Internet of the period.
 
-    Packet trains, which are many, only where the judgement may have to rest on them.
+    Packet trains, of which there are many, are read only if the assessment may need them.
     """
     office, period = collector.office.id, collector.period
 
@@ -161,7 +161,7 @@ def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Meas
 
 
 def _known_until(store: Store, config: Config, until: datetime) -> datetime:
-    """How far the states can be trusted: a hub that stopped tells no further change."""
+    """Until when the states are known: a hub that stopped records no further change."""
     beat = store.get_value("beat")
     if beat is not None:
         return min(until, parse_utc(beat))

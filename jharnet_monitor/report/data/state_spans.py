@@ -1,4 +1,4 @@
-"""From an office's changes of state to unbroken spans, with what was learnt afterwards."""
+"""The states of an office as spans, from its recorded transitions and their corrections."""
 
 from __future__ import annotations
 
@@ -12,44 +12,50 @@ from jharnet_monitor.store import Transition
 
 
 def spans(transitions: Iterable[Transition], known_until: datetime) -> list[Span]:
-    """The states of one office in order, up to `known_until`; before the first is nothing.
+    """The states of one office in order, up to `known_until`.
 
-    Transitions that supersede another say what its time really was, at sharper edges than the
-    live state could see: what they leave of it at either end belongs to its neighbours.
+    Transitions that supersede another one correct its state, with more precise edges than the live
+    state had. The time that they leave at either end belongs to its neighbours.
     """
-    every = sorted(transitions, key=lambda t: (t.at, t.number))
-    live = [t for t in every if t.supersedes is None and t.at < known_until]
+    ordered = sorted(transitions, key=lambda t: (t.at, t.number))
+    live = [t for t in ordered if t.supersedes is None and t.at < known_until]
     ends = [*(t.at for t in live[1:]), known_until]
-    seen = [Span(t.state, t.at, end) for t, end in zip(live, ends, strict=False)]
-    told = sorted((t for t in every if t.until is not None), key=lambda t: t.supersedes or 0)
+    live_spans = [Span(t.state, t.at, end) for t, end in zip(live, ends, strict=False)]
+    corrections = sorted(
+        (t for t in ordered if t.until is not None), key=lambda t: t.supersedes or 0
+    )
     place = {t.number: n for n, t in enumerate(live)}
-    result = seen
-    for number, group in groupby(told, key=lambda t: t.supersedes):
+    result = live_spans
+    for number, group in groupby(corrections, key=lambda t: t.supersedes):
         if number in place:
-            result = _corrected(result, seen, place[number], list(group))
+            result = _corrected(result, live_spans, place[number], list(group))
     return _joined(result)
 
 
 def _corrected(
-    held: list[Span], seen: Sequence[Span], place: int, told: Sequence[Transition]
+    current: list[Span], live_spans: Sequence[Span], place: int, corrections: Sequence[Transition]
 ) -> list[Span]:
-    """The spans with the one that was seen at `place` as it was told afterwards."""
-    outage = seen[place]
-    parts = [Span(t.state, t.at, t.until) for t in sorted(told, key=lambda t: t.number) if t.until]
+    """The spans with the live span at index `place` replaced by its corrections."""
+    outage = live_spans[place]
+    parts = [
+        Span(t.state, t.at, t.until) for t in sorted(corrections, key=lambda t: t.number) if t.until
+    ]
     first, last = min(part.start for part in parts), max(part.end for part in parts)
     if place > 0:
-        held = _overwritten(held, replace(seen[place - 1], start=outage.start, end=first))
-    if place + 1 < len(seen):
-        held = _overwritten(held, replace(seen[place + 1], start=last, end=outage.end))
+        current = _overwritten(
+            current, replace(live_spans[place - 1], start=outage.start, end=first)
+        )
+    if place + 1 < len(live_spans):
+        current = _overwritten(current, replace(live_spans[place + 1], start=last, end=outage.end))
     for part in (replace(outage, start=first, end=last), *parts):
-        held = _overwritten(held, part)
-    return held
+        current = _overwritten(current, part)
+    return current
 
 
-def _overwritten(held: Iterable[Span], new: Span) -> list[Span]:
-    """The same spans with the time of `new` in its state, where anything was held at all."""
+def _overwritten(current: Iterable[Span], new: Span) -> list[Span]:
+    """The same spans with the state of `new` during its time, as far as they cover it."""
     result: list[Span] = []
-    for span in held:
+    for span in current:
         begin, end = max(span.start, new.start), min(span.end, new.end)
         if begin >= end:
             result.append(span)
@@ -63,9 +69,9 @@ def _overwritten(held: Iterable[Span], new: Span) -> list[Span]:
     return result
 
 
-def _joined(held: Iterable[Span]) -> list[Span]:
+def _joined(current: Iterable[Span]) -> list[Span]:
     result: list[Span] = []
-    for span in held:
+    for span in current:
         if result and result[-1].state is span.state and result[-1].end == span.start:
             result[-1] = replace(result[-1], end=span.end)
         elif span.start < span.end:

@@ -1,18 +1,18 @@
-"""What the measurements of a period say of every office. Facts only; words come later.
+"""The figures of a period for every office, without any wording.
 
-Every figure stands with the number of runs behind it. What was not measured is None, never 0.
+Every figure comes with the number of runs behind it. What was not measured is None, never 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.judge.line.assess import Assessment
 from jharnet_monitor.judge.outages.availability import StateTimes
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics.intervals import Interval
@@ -21,24 +21,24 @@ from jharnet_monitor.model import Direction, OfficeState
 
 @dataclass(frozen=True, slots=True)
 class Conference:
-    """What conference the office's line held.
+    """The conference quality of an office.
 
-    `grade` is the highest that more than half of the `tests` reached (the low median); a call
-    that the network made impossible counts as 0. None: no test gave a result.
+    `grade` is the highest one that more than half of the `tests` reached (the low median); a call
+    that the network made impossible counts as 0. It is None if no test gave a result.
     """
 
     grade: int | None = None
     tests: int = 0
     missed: int = 0
-    """Tests that could not be made (`no_data`)."""
+    """Tests that could not be run (`no_data`)."""
     outside_hours: bool = False
-    """No test fell into office hours, so those outside speak."""
+    """There was no result in office hours, so tests outside them are used."""
     limited_by: str | None = None
-    """What most often kept a call from more: rate, loss, delay, host."""
+    """The most frequent limit of the calls: rate, loss, delay or host."""
     cause: str | None = None
-    """Most frequent cause of the calls that failed or, without a result, were not made."""
+    """The most frequent cause of failed calls or, without any result, of calls not run."""
     grades: tuple[tuple[datetime, int], ...] = ()
-    """Every test with a result: when it began (UTC) and its grade."""
+    """Start (UTC) and grade of every test with a result."""
 
 
 def _share(part: float, whole: float) -> float | None:
@@ -47,7 +47,7 @@ def _share(part: float, whole: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """One unbroken stretch in a state that is not up; `open` when it had not ended."""
+    """One continuous time in a state of outage; `open` if it had not ended."""
 
     office: str
     state: OfficeState
@@ -57,16 +57,16 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """How long, within the period."""
+        """Its length within the period, in seconds."""
         return (self.end - self.start).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One direction of the JharNet line: rates in bit/s.
+    """The speed tests of one direction of the JharNet line; rates in bit/s.
 
-    A test beside the office's own traffic measures only what that leaves. So tests outside office
-    hours speak for the line, if there is any (`quiet`); else all tests stand, as what was left.
+    A test beside the office's own traffic measures only what that leaves. Therefore only tests
+    outside office hours are used if there are any (`quiet`); otherwise all tests are.
     """
 
     median: float | None = None
@@ -77,13 +77,13 @@ class Speed:
     low: float | None = None
     high: float | None = None
     days: tuple[tuple[float, ...], ...] = ()
-    """The rates of each day that has any."""
+    """The rates of each day with tests."""
     quiet: bool = False
-    """Only tests outside office hours are in here."""
+    """Only tests outside office hours are included."""
 
     @property
     def ratio(self) -> float | None:
-        """Median of what was delivered, as a share of what was contracted."""
+        """The median as a share of the contracted rate; None if either is unknown."""
         if self.median is None or self.contracted is None:
             return None
         return self.median / self.contracted
@@ -91,7 +91,7 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class SpeedTest:
-    """One test of the JharNet line; None for a direction that gave no figure."""
+    """One speed test of the JharNet line, in bit/s; None for a direction without a result."""
 
     at: datetime
     down: float | None
@@ -104,25 +104,25 @@ class SpeedTest:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Round-trip times in seconds and packet loss, over the minutes that had a reply.
+    """Round-trip times in seconds and packet loss, over the minutes with a reply.
 
-    Minutes without any reply belong to the availability, those beside a test of our own (marked
-    `under_load`) to nobody.
+    Minutes without a reply count as downtime only; minutes during our own tests (`under_load`) are
+    left out.
     """
 
     p50: float | None = None
-    """Median of the minutes' medians."""
+    """Median of the minutes' median RTT."""
     p95: float | None = None
-    """95 % of the minutes had a median of at most this."""
+    """95th percentile of the minutes' median RTT."""
     jitter: float | None = None
     """Median of the minutes' jitter (RFC 3550)."""
     minutes: int = 0
     sent: int = 0
     lost: int = 0
     median: Interval | None = None
-    """The same as `p50` with its 95 % interval, for a period of days."""
+    """`p50` with its 95 % interval, if it was computed."""
     pruned: int = 0
-    """Days of which the store has kept only how they were spread; they are not in here."""
+    """Number of days of which only the distribution is kept."""
 
     @property
     def loss(self) -> float | None:
@@ -132,7 +132,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class TrendPoint:
-    """One office in one period of the trend; None where nothing was measured."""
+    """One office in one period of the trend."""
 
     name: str
     start: datetime
@@ -147,6 +147,8 @@ class OfficeSummary:
 
     office: Office
     state_times: StateTimes
+    assessment: Assessment
+    """The judgement on the line, over the stretch from `Summary.judged_from` on."""
     conference: Conference = Conference()
     outages: tuple[Outage, ...] = ()
     down: Speed = Speed()
@@ -157,33 +159,31 @@ class OfficeSummary:
     days: tuple[tuple[date, Latency], ...] = ()
     """Latency and loss day by day."""
     spans: tuple[Span, ...] = ()
-    """The states, one after the other, cut to the period."""
+    """The states within the period, in order."""
     speed_tests: tuple[SpeedTest, ...] = ()
     history: tuple[TrendPoint, ...] = ()
-    """Earlier periods, the oldest first; the last is the one just before."""
-    judged: Mapping[str, Any] = field(default_factory=dict)
-    """The judgement on the line and what it rests on (`report.data.assessment_json.judged`)."""
+    """Earlier periods, the oldest first."""
     measurements: int = 0
-    """How many runs of all probes the figures rest on."""
+    """Number of runs of all probes behind the figures."""
     first: datetime | None = None
-    """When the first of them began."""
+    """Start of the first run."""
     last: datetime | None = None
 
     @property
     def before(self) -> TrendPoint | None:
-        """The period just before."""
+        """The preceding period; None if there is none."""
         return self.history[-1] if self.history else None
 
     @property
     def measured(self) -> bool:
-        """Whether anything at all was measured."""
+        """Whether anything was measured."""
         known = self.state_times.availability is not None
         return known or self.latency.minutes > 0 or self.conference.tests + self.down.tests > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The district over a period, up to `until` where the period is not over."""
+    """The district over a period, up to `until` if the period is not over."""
 
     config: Config
     period: Period
@@ -191,20 +191,20 @@ class Summary:
     made_at: datetime
     offices: tuple[OfficeSummary, ...]
     judged_from: date
-    """First day of the stretch, up to the period's end, over which the lines are judged."""
-    drills: tuple[Mapping[str, Any], ...] = ()
-    """The drills of the period, in the form of the contract."""
+    """First day of the assessment of the lines, which ends with the period."""
+    drills: tuple[Drill, ...] = ()
+    """The drills of the period, by their beginning."""
     root: str | None = None
     """The hash chain's root after the period's last sealed hour."""
 
     @property
     def measurements(self) -> int:
-        """How many runs of all probes the report rests on."""
+        """Number of runs of all probes behind the report."""
         return sum(office.measurements for office in self.offices)
 
     @property
     def extent(self) -> tuple[datetime, datetime] | None:
-        """When the first and the last of them began; None for an empty period."""
+        """Start of the first and the last run; None without any run."""
         firsts = [office.first for office in self.offices if office.first is not None]
         lasts = [office.last for office in self.offices if office.last is not None]
         return (min(firsts), max(lasts)) if firsts and lasts else None

@@ -1,1 +1,1 @@
-"""The forms of a report: PDF, HTML, XLSX, CSV."""
+"""The output formats of a report: PDF, HTML, XLSX, CSV."""

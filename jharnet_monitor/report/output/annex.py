@@ -1,18 +1,18 @@
-"""The figures behind a report as tables: for CSV, for XLSX, and attached inside the PDF.
+"""The figures of a report as tables: for CSV, XLSX, and as attachments of the PDF.
 
-Values are those measured, in SI base units, unrounded; what was not measured is an empty cell.
+Values are as measured, in SI base units and unrounded; an empty cell was not measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.judge.statistics.intervals import Interval
-from jharnet_monitor.model import OfficeState, parse_utc
+from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.findings import every_finding
 from jharnet_monitor.report.data.summary import OfficeSummary, Speed, Summary
 from jharnet_monitor.report.output.draft import Cell
@@ -21,7 +21,7 @@ from jharnet_monitor.report.sections.speed_by_time import delivered
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table: `name` for its file, columns by their machine names, rows of cells."""
+    """One table: `name` is for its file, `columns` are untranslated names."""
 
     name: str
     columns: tuple[str, ...]
@@ -29,7 +29,7 @@ class Table:
 
 
 def tables(summary: Summary) -> list[Table]:
-    """Every table of a report; the same in each language but for the headings."""
+    """All tables of a report, the same in each language except for the headings."""
     kinds = (_offices, _calls, _speeds, _delivered, _outages, _days, _drills)
     return [build(summary) for build in kinds]
 
@@ -81,7 +81,7 @@ _OFFICE: dict[str, _Getter] = {
     "lost": lambda office: office.latency.lost,
     "loss": lambda office: office.latency.loss,
 }
-"""The columns of the first table, and how each is taken from an office."""
+"""The columns of the first table, and how each is computed from an office."""
 
 
 def _offices(summary: Summary) -> Table:
@@ -114,7 +114,7 @@ def _speeds(summary: Summary) -> Table:
 
 
 def _delivered(summary: Summary) -> Table:
-    """What the tests of each slot of the day come to, each way, with 95 % intervals."""
+    """The delivered rates by direction and time slot, with 95 % intervals."""
     columns = ("office", "way", "slot", "tests", "test_days", "median", "median_low", "median_high",
                "p5", "p5_low", "p5_high", "below", "below_low", "below_high")  # fmt: skip
     rows = (
@@ -128,7 +128,7 @@ def _delivered(summary: Summary) -> Table:
 
 
 def _interval(one: Interval | None) -> tuple[Cell, Cell, Cell]:
-    """A value and its interval; an end that is not known is an empty cell."""
+    """A value and its interval; an unknown end is an empty cell."""
     if one is None:
         return None, None, None
     low, high = (end if end is not None and isfinite(end) else None for end in (one.low, one.high))
@@ -170,11 +170,13 @@ def _drills(summary: Summary) -> Table:
 
 def _drill_rows(summary: Summary) -> Iterable[tuple[Cell, ...]]:
     for drill in summary.drills:
-        begin = _moment(parse_utc(drill["started_at"]), summary)
-        for row in drill["offices"]:
-            head: Sequence[Cell] = (drill["id"], begin, drill["profile"])
-            names = ("office", "joined", "outcome", "grade", "limited_by", "cause")
-            yield (*head, *(row.get(name) for name in names))
+        begin = _moment(drill.started_at, summary)
+        for one in drill.offices:
+            outcome = None if one.outcome is None else one.outcome.value
+            yield (
+                drill.id, begin, drill.profile.value, one.office, one.joined, outcome, one.grade,
+                one.limited_by, one.cause,
+            )  # fmt: skip
 
 
 def _moment(at: datetime, summary: Summary) -> str:

@@ -1,4 +1,4 @@
-"""Makes the files of a report: one a language and a format."""
+"""Makes the files of a report from its drafts: one per language and format."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from jharnet_monitor.report.output.draft import Draft
 from jharnet_monitor.report.output.files import OutputFile
-from jharnet_monitor.report.output.html import set_html
-from jharnet_monitor.report.output.pdf import Attachment, set_pdf
+from jharnet_monitor.report.output.html import render_html
+from jharnet_monitor.report.output.pdf import Attachment, render_pdf
 from jharnet_monitor.report.output.xlsx import workbook
 
 
 def _pdf(draft: Draft) -> bytes:
-    """The paper, with the tables behind it attached."""
-    attached = [Attachment(f"{one.name}.csv", one.title, one.csv) for one in draft.annexes]
-    return set_pdf("weekly.typ", draft.content, draft.made_at, attached)
+    """The PDF, with the annexes attached as CSV files."""
+    attached = [Attachment(f"{each.name}.csv", each.title, each.csv) for each in draft.annexes]
+    return render_pdf("weekly.typ", draft.content, draft.made_at, attached)
 
 
 def _html(draft: Draft) -> bytes:
-    return set_html("weekly.html.j2", draft.content)
+    return render_html("weekly.html.j2", draft.content)
 
 
 def _xlsx(draft: Draft) -> bytes:
@@ -26,7 +26,7 @@ def _xlsx(draft: Draft) -> bytes:
 
 
 def _csv(draft: Draft) -> bytes:
-    """The figures of page one and more: a row an office."""
+    """The first annex: one row per office."""
     return draft.annexes[0].csv
 
 
@@ -36,11 +36,11 @@ FORMATS: dict[str, Callable[[Draft], bytes]] = {
     "xlsx": _xlsx,
     "csv": _csv,
 }
-"""How a report is written, by the ending of its file."""
+"""Renders a draft, by the extension of the file."""
 
 
 def make(drafts: Iterable[Draft], formats: Sequence[str]) -> Iterator[OutputFile]:
-    """Every file of a report, one after the other; raises `TypesettingError`."""
+    """Render every file of a report, one after the other; raises `TypesettingError`."""
     for draft in drafts:
         for ending in formats:
             name = f"{draft.stem}.{draft.language}.{ending}"

@@ -1,4 +1,4 @@
-"""Puts a report together as plain text and figures, once for every form it is written in."""
+"""The content of a report in one language, the same for every output format."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config.case import LetterSettings
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.conference.drill import held, mark
+from jharnet_monitor.judge.conference.drill import passed, required_grade
 from jharnet_monitor.judge.line.verdict import LineVerdict
-from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report.data.changes import changes
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.sections.details import measured, speed_chart, states, trend
@@ -26,7 +25,7 @@ _OFFICE_HEADS = ("states", "grades", "speeds", "speed_key", "outages")
 
 
 def content(summary: Summary, words: Words) -> dict[str, Any]:
-    """The whole report in one language, ready to be set: plain JSON."""
+    """The whole report in one language, ready for the templates, as plain JSON."""
     district = summary.config.district
     zone = summary.zone
     judged = judge(summary)
@@ -76,16 +75,16 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
 def _directive(
     summary: Summary, judged: Sequence[RatedOffice], words: Words
 ) -> dict[str, Any] | None:
-    """What was ordered, and what has become of it; None where the configuration names nothing."""
+    """The configured directive and its compliance; None if none is configured."""
     settings = summary.config.report
     text = settings.directive_in(words.language)
     if text is None:
         return None
     tested = sum(one.group != "untested" for one in judged)
     wanting = {
-        one.summary.office.id: one.summary.judged
+        one.summary.office.id: one.summary.assessment
         for one in judged
-        if LineVerdict.UPGRADE in one.summary.judged["verdicts"]
+        if LineVerdict.UPGRADE in one.summary.assessment.verdicts
     }
     speed = words("report.directive.no_upgrade") + " " if summary.measurements else ""
     if wanting:
@@ -104,23 +103,22 @@ def _directive(
 
 
 def _drills(summary: Summary, words: Words) -> str:
-    """Whether all blocks were tested at the same time, as it was ordered."""
+    """The result of the newest drill, in which all blocks were tested at the same time."""
     if not summary.drills:
         return words("report.directive.no_drill")
     newest = summary.drills[-1]
-    rows = newest["offices"]
-    least = mark(str(newest["profile"]), summary.config.thresholds.grade)
+    required = required_grade(newest.profile, summary.config.thresholds.grade)
     return words(
         "report.directive.drill",
-        day=formats.day(parse_utc(newest["started_at"]).astimezone(summary.zone).date(), words),
-        joined=sum(bool(row["joined"]) for row in rows),
-        able=sum(held(row, least) for row in rows),
-        total=len(rows),
+        day=formats.day(newest.started_at.astimezone(summary.zone).date(), words),
+        joined=len(newest.joined),
+        able=sum(passed(office, required) for office in newest.offices),
+        total=len(newest.offices),
     )
 
 
 def _letter(letter: LetterSettings, words: Words) -> str:
-    """What has become of the letter, as far as the configuration tells."""
+    """Number and date of the letter, if the configuration has them."""
     if letter.number is None:
         return words("report.directive.no_letter")
     date = letter.date or words("unknown")
@@ -155,6 +153,6 @@ def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
 
 
 def _pruned(summary: Summary, words: Words) -> list[str]:
-    """Of which days only the spread is left; empty where every minute is."""
+    """A note on days of which only daily summaries are kept; empty if there are none."""
     days = max((office.latency.pruned for office in summary.offices), default=0)
     return [words("report.method_text.pruned", n=days)] if days else []

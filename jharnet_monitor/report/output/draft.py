@@ -1,6 +1,6 @@
-"""A report as plain data, ready to be set: what the program that reads hands to the one that sets.
+"""A report as plain data, passed from the process that reads to the one that typesets.
 
-Nothing here loads a database or a library for figures.
+This module loads neither the database nor numeric libraries.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Cell = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Annex:
-    """A table behind a report: `name` for its file, `title` and `headings` in the language."""
+    """A table of a report: `name` is for its file, `title` and `headings` are translated."""
 
     name: str
     title: str
@@ -25,7 +25,7 @@ class Annex:
 
     @property
     def csv(self) -> bytes:
-        """The table as CSV in UTF-8 with a byte order mark, so that Excel reads Hindi as Hindi."""
+        """The table as CSV, in UTF-8 with a byte order mark, which Excel needs to show Hindi."""
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(self.headings)
@@ -35,7 +35,7 @@ class Annex:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A report in one language: everything that is written in it, and the tables behind it."""
+    """A report in one language: its content as plain JSON, and its annexes."""
 
     stem: str
     language: str

@@ -11,52 +11,67 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config import Config
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words, words
-from jharnet_monitor.judge.conference.drill import UPLINK, held, mark
-from jharnet_monitor.model import parse_utc
+from jharnet_monitor.judge.conference.drill import (
+    LIMITED_BY_UPLINK,
+    Drill,
+    DrillOffice,
+    DrillState,
+    passed,
+    required_grade,
+)
 from jharnet_monitor.report.output.files import OutputFile, write
-from jharnet_monitor.report.output.html import set_html
-from jharnet_monitor.report.output.pdf import set_pdf
-from jharnet_monitor.report.sections.drills import borne, carried, drill_row
+from jharnet_monitor.report.output.html import render_html
+from jharnet_monitor.report.output.pdf import render_pdf
+from jharnet_monitor.report.sections.drills import (
+    drill_row,
+    name_of,
+    profile_name,
+    supported_calls_texts,
+    uplink_rates,
+)
 
 SIGNATORIES = ("engineer", "manager", "dio")
 
 
-def make_drill(
-    drill: Mapping[str, Any],
+def make_drill_sheets(
+    drill: Drill,
     config: Config,
     languages: Sequence[str],
     formats: Sequence[str],
     made_at: datetime,
 ) -> Iterator[OutputFile]:
-    """The paper of one drill (in the contract's form), one file a language and format.
+    """The sheet of one drill, a file for each language and format (`pdf`, `html`).
 
-    Formats are `pdf` and `html`. Raises `TypesettingError`.
+    Raises `TypesettingError`.
     """
     for language in languages:
         data = drill_content(drill, config, made_at, words(language))
         for ending in formats:
             if ending == "pdf":
-                made = set_pdf("drill.typ", data, made_at)
+                made = render_pdf("drill.typ", data, made_at)
             else:
-                made = set_html("drill.html.j2", data)
-            yield OutputFile(f"drill-{drill['id']}.{language}.{ending}", language, ending, made)
+                made = render_html("drill.html.j2", data)
+            yield OutputFile(f"drill-{drill.id}.{language}.{ending}", language, ending, made)
 
 
-def write_drill(drill: Mapping[str, Any], config: Config, made_at: datetime) -> list[Path]:
-    """Write a drill's papers beside the reports; raises `TypesettingError`, `UserError`."""
-    papers = make_drill(drill, config, config.report.languages, ["pdf"], made_at)
-    return [write(made, config.report.directory) for made in papers]
+def write_drill_sheets(drill: Mapping[str, Any], config: Config, made_at: datetime) -> list[Path]:
+    """Write a drill's sheets beside the reports, from the drill's JSON; gives their paths.
+
+    Raises `TypesettingError`, `UserError`.
+    """
+    sheets = make_drill_sheets(
+        Drill.from_json(drill), config, config.report.languages, ["pdf"], made_at
+    )
+    return [write(made, config.report.directory) for made in sheets]
 
 
-def drill_content(
-    drill: Mapping[str, Any], config: Config, made_at: datetime, words: Words
-) -> dict[str, Any]:
-    """Everything on the page in one language: plain JSON."""
+def drill_content(drill: Drill, config: Config, made_at: datetime, words: Words) -> dict[str, Any]:
+    """Everything on the sheet in one language: plain JSON."""
     zone = ZoneInfo(config.district.timezone)
     district = config.district.name_in(words.language)
     directive = config.report.directive_in(words.language)
-    started = parse_utc(drill["started_at"])
-    rows = [_row(row, config, words) for row in drill["offices"]]
+    started = drill.started_at
+    done = drill.state is DrillState.DONE
     return {
         "language": words.language,
         "title": words("drill.title"),
@@ -66,14 +81,14 @@ def drill_content(
         "period": formats.day(started.astimezone(zone).date(), words),
         "days": words("drill.at", moment=formats.moment(started, zone, words)),
         "made": words("report.made", moment=formats.moment(made_at, zone, words)),
-        "running": None if drill["state"] == "done" else words(f"drill.state.{drill['state']}"),
+        "running": None if done else words(f"drill.state.{drill.state}"),
         "page": words.phrases["report.page"],
         "directive": directive,
         "order": words("drill.order"),
         "facts": _facts(drill, words),
-        "sentences": _sentences(rows, drill, config, words),
+        "sentences": _sentences(drill, config, words),
         "head": [words(f"drill.head.{name}") for name in _HEADS],
-        "rows": rows,
+        "rows": [_row(office, config, words) for office in drill.offices],
         "key": {"title": words("report.key"), "text": words("report.key_text")},
         "method": words("drill.method"),
         "signed": {
@@ -88,45 +103,46 @@ def drill_content(
 _HEADS = ("number", "block", "joined", "result", "down", "up", "cause")
 
 
-def _row(row: Mapping[str, Any], config: Config, words: Words) -> dict[str, Any]:
-    return drill_row(row, config, words) | {
-        "took_part": words("drill.yes" if row["joined"] else "drill.no"),
+def _row(office: DrillOffice, config: Config, words: Words) -> dict[str, Any]:
+    return drill_row(office, config, words) | {
+        "took_part": words("drill.yes" if office.joined else "drill.no"),
     }
 
 
-def _facts(drill: Mapping[str, Any], words: Words) -> list[list[str]]:
+def _facts(drill: Drill, words: Words) -> list[list[str]]:
     """Label and value: profile, length, headquarters' line, the drill's id."""
-    profile = words.get(f"profile.{drill['profile']}", str(drill["profile"]))
-    facts = [[words("drill.profile"), profile]]
-    if "minutes" in drill:
-        facts.append([words("drill.length"), formats.duration(60 * float(drill["minutes"]), words)])
-    facts += carried(drill.get("uplink") or {}, words)
-    facts.append([words("drill.id"), str(drill["id"])])
+    facts = [[words("drill.profile"), profile_name(drill, words)]]
+    if drill.minutes is not None:
+        facts.append([words("drill.length"), formats.duration(60 * drill.minutes, words)])
+    facts += uplink_rates(drill, words)
+    facts.append([words("drill.id"), drill.id])
     return facts
 
 
-def _sentences(
-    rows: Sequence[Mapping[str, Any]], drill: Mapping[str, Any], config: Config, words: Words
-) -> list[str]:
-    """Who took part and who did not; who held the conference and who did not; and the line."""
-    least = mark(str(drill["profile"]), config.thresholds.grade)
-    absent = [row["office"] for row in rows if not row["joined"]]
-    pairs = list(zip(rows, drill["offices"], strict=True))
-    able = [row["office"] for row, own in pairs if held(own, least)]
-    short = [
-        row["office"]
-        for row, own in pairs
-        if row["joined"] and row["grade"] is not None and not held(own, least)
+def _sentences(drill: Drill, config: Config, words: Words) -> list[str]:
+    """Who took part and who did not; who passed and who did not; and headquarters' line."""
+    required = required_grade(drill.profile, config.thresholds.grade)
+    offices = drill.offices
+    groups = {
+        "absent": [one for one in offices if not one.joined],
+        "able": [one for one in offices if passed(one, required)],
+        "short": [
+            one
+            for one in offices
+            if one.joined and one.grade is not None and not passed(one, required)
+        ],
+        "held_back": [one for one in offices if one.limited_by == LIMITED_BY_UPLINK],
+    }
+    return [
+        words("report.drill.joined", joined=len(drill.joined), total=len(offices)),
+        *(
+            words(f"drill.{group}", names=_names(members, config, words))
+            for group, members in groups.items()
+            if members
+        ),
+        *supported_calls_texts(drill.uplink, words),
     ]
-    back = [row["office"] for row, own in pairs if own.get("limited_by") == UPLINK]
-    joined = words("report.drill.joined", joined=len(rows) - len(absent), total=len(rows))
-    sentences = [joined]
-    if absent:
-        sentences.append(words("drill.absent", names=formats.list_of(absent, words)))
-    if able:
-        sentences.append(words("drill.able", names=formats.list_of(able, words)))
-    if short:
-        sentences.append(words("drill.short", names=formats.list_of(short, words)))
-    if back:
-        sentences.append(words("drill.held_back", names=formats.list_of(back, words)))
-    return [*sentences, *borne(drill.get("uplink") or {}, words)]
+
+
+def _names(offices: Sequence[DrillOffice], config: Config, words: Words) -> str:
+    return formats.list_of([name_of(one.office, config, words) for one in offices], words)

@@ -1,4 +1,4 @@
-"""What the makers of papers give, and how it is written: a file whole or not at all."""
+"""Files of a report, and writing them atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jharnet_monitor.errors import UserError
 
 
 class TypesettingError(Exception):
-    """The paper could not be set; says in one line what is wrong with template, font or data."""
+    """A document could not be typeset; the message names the fault in template, font or data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ class OutputFile:
 
 
 def write(made: OutputFile, out: Path) -> Path:
-    """Put a file into its directory, whole; gives its path."""
+    """Write a file atomically into `out`; returns its path."""
     path = out / made.name
     write_whole(path, made.content)
     return path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file at once: a reader sees the old content or the new. Raises `UserError`."""
+    """Write a file atomically: a reader sees the old file or the new one. Raises `UserError`."""
     with replacing(path) as scratch:
         scratch.write_bytes(content)
 
@@ -43,7 +43,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write into, which takes the place of `path` when the block ends without an error.
 
-    Raises `UserError` where the directory or the disk refuses; no unfinished file is left.
+    Raises `UserError` if the file cannot be written; no partial file remains.
     """
     scratch: Path | None = None
     try:

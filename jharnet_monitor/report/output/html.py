@@ -1,4 +1,4 @@
-"""The report for a browser: one file, nothing from outside, everything escaped."""
+"""Renders HTML: a single file without external resources, with all text escaped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import (  # noqa: PLC0415 - slow to load, and no PDF needs it
+    from jinja2 import (  # noqa: PLC0415 - slow to load, and not needed for PDF
         Environment,
         PackageLoader,
         StrictUndefined,
@@ -29,8 +29,8 @@ def _environment() -> Environment:
     )
 
 
-def set_html(template: str, data: Mapping[str, Any]) -> bytes:
-    """A page from a template of ours (`weekly.html.j2`) and its data; raises `TypesettingError`."""
+def render_html(template: str, data: Mapping[str, Any]) -> bytes:
+    """Render a template of this package (`weekly.html.j2`); raises `TypesettingError`."""
     from jinja2 import TemplateError  # noqa: PLC0415
 
     try:

@@ -1,4 +1,4 @@
-"""Typst sets the PDF: PDF/A-3b, with our own font, and nothing on the machine can change it."""
+"""Typesets PDF/A-3b with Typst and the packaged font, independently of the machine."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _TEMPLATES = files("jharnet_monitor.report") / "templates"
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A CSV file inside the PDF; Typst takes files from memory only as UTF-8."""
+    """A CSV file attached to the PDF; Typst accepts files from memory only in UTF-8."""
 
     name: str
     title: str
     content: bytes
 
 
-def set_pdf(
+def render_pdf(
     template: str,
     data: Mapping[str, Any],
     made_at: datetime,
     attachments: Sequence[Attachment] = (),
 ) -> bytes:
-    """A PDF from a template of ours (`weekly.typ`) and its data, the same bytes each time.
+    """Typeset a template of this package (`weekly.typ`); the same data give the same bytes.
 
-    `attachments` become files inside the PDF. A glyph that no font of ours has would break
-    PDF/A: then the paper is set as plain PDF, and the log says so. Raises `TypesettingError`.
+    A glyph that the font does not have violates PDF/A; the document is then typeset as plain PDF,
+    with a warning in the log. Raises `TypesettingError`.
     """
     sources = _sources(template, data, attachments)
     try:
@@ -53,12 +53,12 @@ def set_pdf(
         pdf = _compile(sources, made_at, None)
     except typst.TypstError as error:
         raise TypesettingError(_explained(template, error)) from error
-    log.warning("%s was set, but not as PDF/A-3b: %s", template, strict.message)
+    log.warning("%s was typeset as plain PDF, not as PDF/A-3b: %s", template, strict.message)
     return pdf
 
 
-def set_picture(template: str, data: Mapping[str, Any], made_at: datetime) -> bytes:
-    """A PNG from a template of one page (`mail.typ`); raises `TypesettingError`."""
+def render_png(template: str, data: Mapping[str, Any], made_at: datetime) -> bytes:
+    """Typeset a template of one page (`mail.typ`) as PNG; raises `TypesettingError`."""
     try:
         return _compile(_sources(template, data, ()), made_at, None, "png")
     except typst.TypstError as error:
@@ -73,9 +73,9 @@ def _sources(
         sources["main.typ"] = (_TEMPLATES / template).read_bytes()
     except OSError as error:
         raise TypesettingError(f"{template}: cannot be read: {error.strerror}") from error
-    listed = [{"name": one.name, "title": one.title} for one in attachments]
+    listed = [{"name": each.name, "title": each.title} for each in attachments]
     sources["report.json"] = _json(dict(data) | {"attached": listed})
-    sources |= {f"attached/{one.name}": one.content for one in attachments}
+    sources |= {f"attached/{each.name}": each.content for each in attachments}
     return sources
 
 
@@ -84,7 +84,7 @@ def _json(data: Any) -> bytes:
 
 
 def _explained(template: str, error: typst.TypstError) -> str:
-    """File, line and column before the message, as far as Typst tells them."""
+    """The message with file, line and column, if Typst gives them."""
     place = re.search(r"┌─ (\S+)", error.diagnostic)
     where = place[1].replace("main.typ", template) if place else template
     return f"{where}: {error.message}"
@@ -96,17 +96,19 @@ def _compile(
     standard: _Standard | None,
     kind: Literal["pdf", "png"] = "pdf",
 ) -> bytes:
-    """Compile; a warning is an error here, since a wrong font name would be no more than that."""
-    compiler: Any = typst.Compiler(  # type: ignore[misc] # its stub knows no input of several files
+    """Compile; a warning is an error, since Typst only warns about an unknown font name."""
+    compiler: Any = typst.Compiler(  # type: ignore[misc] # its stub lacks input of several files
         sources,
         font_paths=[str(font.ROOT)],
         ignore_system_fonts=True,
     )
-    paper, warnings = compiler.compile_with_warnings(
+    document, warnings = compiler.compile_with_warnings(
         format=kind, pdf_standards=standard, timestamp=int(made_at.timestamp())
     )
     if warnings:
         raise TypesettingError("; ".join(warning.message for warning in warnings))
-    if not isinstance(paper, bytes):
-        raise TypesettingError(f"Typst gave {type(paper).__name__} instead of one {kind.upper()}")
-    return paper
+    if not isinstance(document, bytes):
+        raise TypesettingError(
+            f"Typst gave {type(document).__name__} instead of one {kind.upper()}"
+        )
+    return document

@@ -1,4 +1,4 @@
-"""The annexes as one XLSX workbook, a sheet a table."""
+"""The annexes as one XLSX workbook, one sheet per table."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from jharnet_monitor.report.output.draft import Annex
 if TYPE_CHECKING:
     import xlsxwriter
 
-_WIDEST = 34
+_MAX_WIDTH = 34
+"""Widest column, in characters."""
 
 
 def workbook(annexes: Iterable[Annex], title: str, made_at: datetime) -> bytes:
-    """A workbook of the tables. Text stays text: nothing in it can act as a formula or a link."""
+    """A workbook of the annexes; texts never become formulas or links."""
     import xlsxwriter  # noqa: PLC0415 - slow to load, and only needed here
 
     buffer = io.BytesIO()
@@ -39,7 +40,7 @@ def _sheet(book: xlsxwriter.Workbook, annex: Annex, bold: xlsxwriter.workbook.Fo
         sheet.write_row(number, 0, row)
     for column in range(len(annex.headings)):
         longest = max((len(str(row[column])) for row in annex.rows), default=0)
-        sheet.set_column(column, column, min(max(longest + 2, 11), _WIDEST))
+        sheet.set_column(column, column, min(max(longest + 2, 11), _MAX_WIDTH))
     sheet.freeze_panes(1, 1)
     if annex.rows:
         sheet.autofilter(0, 0, len(annex.rows), len(annex.headings) - 1)

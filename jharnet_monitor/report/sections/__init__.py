@@ -1,1 +1,1 @@
-"""The parts of a report: figures put into sentences and tables."""
+"""The sections of a report: figures as sentences, tables and charts."""

@@ -1,6 +1,6 @@
-"""Numbers that charts are drawn from: places as shares of the width, nothing that needs words.
+"""Data of the charts: positions as shares of the width, without any wording.
 
-A template only has to draw. Every chart is bounded in its size, whatever the period.
+The templates only draw them. The size of a chart's data is limited, whatever the period.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from jharnet_monitor.model import Direction, OfficeState
 from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed
 
 BINS = 672
-"""Most pieces of a timeline: a quarter of an hour each in a week."""
+"""Resolution of a timeline: a quarter of an hour in a week."""
 TICKS = 16
-"""Most days that are named under a chart."""
+"""Most days labelled under a chart."""
 MARK = {
     OfficeState.UP: "up",
     OfficeState.AGENT_OFF: "up",
@@ -27,16 +27,16 @@ MARK = {
     OfficeState.UNREACHABLE: "out",
     OfficeState.PLANNED: "planned",
 }
-"""How a state is drawn; any other is not known and stays blank."""
+"""How a state is drawn; other states are blank."""
 _WORST = ("line", "power", "out", "lan", "planned", "none", "up")
 FULL_SPEED = 1.2
-"""Share of the contract at the right edge of the speed chart; what is faster ends there."""
+"""Share of the contract at the right edge of the speed chart; faster bars end there."""
 
 
 def timeline(spans: Sequence[Span], period: Period) -> list[dict[str, Any]]:
-    """The states along the period: pieces from `x` to `end` (0 to 1) with their mark.
+    """The states over the period as pieces from `x` to `end` (0 to 1), each with its mark.
 
-    A piece shows the worst that happened within it, so that no outage is too short to be seen.
+    Each bin shows the worst state in it, so that no outage is too short to be seen.
     """
     total = period.seconds
     marks = ["none"] * BINS
@@ -68,12 +68,12 @@ def _runs(marks: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def place(moment: datetime, period: Period) -> float:
-    """Where a moment lies in the period, 0 to 1."""
+    """The position of a moment in the period, 0 to 1."""
     return round((moment - period.start).total_seconds() / period.seconds, 5)
 
 
 def day_ticks(period: Period) -> list[dict[str, Any]]:
-    """Where each day begins, and its number in the month; for long periods not every day."""
+    """The position at which each day begins, and the day; in long periods not every day."""
     zone = period.start.tzinfo
     step = -(-len(period.days) // TICKS)
     return [
@@ -83,7 +83,7 @@ def day_ticks(period: Period) -> list[dict[str, Any]]:
 
 
 def speed_bar(speed: Speed) -> dict[str, Any] | None:
-    """A bar of the speed as a share of the contract; None where either is not known."""
+    """The bar of the speed as a share of the contract; None if either is unknown."""
     if speed.ratio is None or not speed.contracted or speed.low is None or speed.high is None:
         return None
     return {
@@ -99,7 +99,7 @@ def _on_scale(ratio: float) -> float:
 
 
 def speed_dots(office: OfficeSummary, period: Period) -> dict[str, Any] | None:
-    """Every speed test of an office over the period, against its contract."""
+    """The speed tests of an office over the period, and its contract; None without tests."""
     tops = [rate for test in office.speed_tests for rate in (test.down, test.up) if rate]
     if not tops:
         return None
@@ -121,11 +121,11 @@ def _dots(
     tests: Iterable[tuple[datetime, float | None]], period: Period, top: float
 ) -> list[list[float]]:
     known = [(at, rate) for at, rate in tests if rate is not None]
-    step = -(-len(known) // BINS) or 1  # a quarter has thousands: then every n-th is drawn
+    step = -(-len(known) // BINS) or 1  # a quarter has thousands of tests: every n-th is drawn
     return [[place(at, period), round(rate / top, 5)] for at, rate in known[::step]]
 
 
 def grade_dots(conference: Conference, period: Period) -> list[list[float]]:
-    """Every conference test of an office: where, and its grade."""
+    """The conference tests of an office: position and grade."""
     step = -(-len(conference.grades) // BINS) or 1
     return [[place(at, period), grade] for at, grade in conference.grades[::step]]

@@ -1,4 +1,4 @@
-"""What follows page one: the figures of every office, its states, the trend."""
+"""The pages after the front page: figures of every office, states and trend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMED_DAYS = 8
 
 
 def measured(summary: Summary, words: Words) -> dict[str, Any]:
-    """The table of latency, loss, jitter and Internet speed."""
+    """The table of latency, jitter, loss and Internet speed."""
     heads = ("block", "latency", "jitter", "loss", "minutes", "internet")
     return {
         "title": words("report.details"),
@@ -26,7 +26,7 @@ def measured(summary: Summary, words: Words) -> dict[str, Any]:
 
 
 def measured_row(office: OfficeSummary, words: Words) -> list[str]:
-    """Latency, jitter, loss, minutes and Internet speed of one office, after its name."""
+    """Name, latency, jitter, loss, minutes and Internet speed of one office."""
     latency = office.latency
     missing = words("not_measured")
     rtt = missing
@@ -59,7 +59,7 @@ def measured_row(office: OfficeSummary, words: Words) -> list[str]:
 
 
 def speed_chart(summary: Summary, words: Words) -> dict[str, Any]:
-    """Bars of the delivered speed against the contract, both ways."""
+    """The chart of the delivered speed compared with the contract, in both directions."""
     marks = summary.config.thresholds
     return {
         "title": words("report.speed.title"),
@@ -80,7 +80,7 @@ def speed_chart(summary: Summary, words: Words) -> dict[str, Any]:
 
 
 def speed_bar(speed: Speed, words: Words) -> dict[str, Any]:
-    """A bar of the speed chart, and what it says in figures."""
+    """A bar of the speed chart, and its figures as text."""
     if speed.median is None:
         return {"bar": None, "text": words("not_measured")}
     tests = words("report.tests" if speed.quiet else "report.speed_tests_left", n=speed.tests)
@@ -95,7 +95,7 @@ def speed_bar(speed: Speed, words: Words) -> dict[str, Any]:
 
 
 def states(summary: Summary, words: Words) -> dict[str, Any]:
-    """The timeline of every office, and its time in every state."""
+    """The timelines of all offices, and the table of outages."""
     return {
         "title": words("report.states.title"),
         "note": words(
@@ -115,13 +115,13 @@ def states(summary: Summary, words: Words) -> dict[str, Any]:
 
 
 def legend(words: Words) -> list[dict[str, str]]:
-    """What the marks of a timeline mean."""
+    """The legend of the timelines."""
     marks = ("up", "line", "power", "out", "lan", "planned", "none")
     return [{"mark": mark, "text": words(f"report.mark.{mark}")} for mark in marks]
 
 
 def ticks(period: Period, words: Words) -> list[dict[str, Any]]:
-    """The days under a timeline; many of them by their numbers alone."""
+    """The days under a timeline; if there are many, only their numbers."""
     every = charts.day_ticks(period)
     crowded = len(every) > NAMED_DAYS
     return [
@@ -137,7 +137,7 @@ def ticks(period: Period, words: Words) -> list[dict[str, Any]]:
 
 
 def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
-    """By office and cause: how often, how long together, the longest; then the availability."""
+    """Outages by office and cause (number, total, longest), and the availability."""
     hit = [office for office in summary.offices if office.outages]
     quiet = [
         formats.office_name(office.office, words)
@@ -177,7 +177,7 @@ def _outage_cell(office: OfficeSummary, state: OfficeState, words: Words) -> str
 
 
 def availability(office: OfficeSummary, words: Words) -> list[str]:
-    """The availability, that without power cuts, and its bounds."""
+    """The availability, the availability without power failures, and its bounds."""
     account = office.state_times
     without = account.availability_without_power
     if account.availability is None or without is None or account.bounds is None:
@@ -191,7 +191,7 @@ def availability(office: OfficeSummary, words: Words) -> list[str]:
 
 
 def trend(summary: Summary, words: Words) -> dict[str, Any] | None:
-    """The periods before and this one, side by side; None where there is nothing before."""
+    """The trend over earlier periods and this one; None without earlier periods."""
     names = [(point.name, point.start) for point in summary.offices[0].history]
     if not names:
         return None

@@ -1,15 +1,21 @@
-"""The drills of a period: the conference of all blocks at once, a row a block."""
+"""The section on the drills of a period: each a conference of all blocks at once, a row a block."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.conference.drill import bears
-from jharnet_monitor.model import Direction, parse_utc
+from jharnet_monitor.judge.conference.drill import (
+    Drill,
+    DrillDirection,
+    DrillOffice,
+    UplinkLoad,
+    supported_calls,
+)
+from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.sections.front_page import grade_text
 
@@ -17,7 +23,7 @@ _HEADS = ("block", "result", "down", "up", "cause")
 
 
 def drills(summary: Summary, words: Words) -> dict[str, Any]:
-    """The section on drills; without one it says so."""
+    """The section; in a period without a drill it says so."""
     return {
         "title": words("report.drill.title"),
         "none": words("report.drill.none"),
@@ -26,66 +32,67 @@ def drills(summary: Summary, words: Words) -> dict[str, Any]:
     }
 
 
-def _drill(drill: Mapping[str, Any], summary: Summary, words: Words) -> dict[str, Any]:
-    started = parse_utc(drill["started_at"])
-    rows, uplink = drill["offices"], drill.get("uplink") or {}
+def _drill(drill: Drill, summary: Summary, words: Words) -> dict[str, Any]:
+    rates = (f"{label} {told}{words('full_stop')}" for label, told in uplink_rates(drill, words))
     return {
         "title": words(
             "report.drill.held",
-            moment=formats.moment(started, summary.zone, words),
-            profile=words.get(f"profile.{drill['profile']}", str(drill["profile"])),
+            moment=formats.moment(drill.started_at, summary.zone, words),
+            profile=profile_name(drill, words),
         ),
-        "joined": words(
-            "report.drill.joined", joined=sum(bool(row["joined"]) for row in rows), total=len(rows)
-        ),
-        "line": " ".join((*_carried_in_words(uplink, words), *borne(uplink, words))),
-        "rows": [drill_row(row, summary.config, words) for row in rows],
+        "joined": words("report.drill.joined", joined=len(drill.joined), total=len(drill.offices)),
+        "line": " ".join((*rates, *supported_calls_texts(drill.uplink, words))),
+        "rows": [drill_row(office, summary.config, words) for office in drill.offices],
     }
 
 
-def drill_row(row: Mapping[str, Any], config: Config, words: Words) -> dict[str, Any]:
+def drill_row(office: DrillOffice, config: Config, words: Words) -> dict[str, Any]:
     """One office in a drill: its grade, and what limited it or why there is none."""
-    grade = row.get("grade")
+    grade = None if office.grade is None else int(office.grade)
     return {
-        "office": name_of(row["office"], config, words),
-        "grade": None if grade is None else int(grade),
-        "answer": grade_text(None if grade is None else int(grade), words),
-        "joined": bool(row["joined"]),
-        **{way: _way(row.get(way) or {}, words) for way in Direction},
-        "cause": cause_of(row, words),
+        "office": name_of(office.office, config, words),
+        "grade": grade,
+        "answer": grade_text(grade, words),
+        "joined": office.joined,
+        "down": _direction(office.down, words),
+        "up": _direction(office.up, words),
+        "cause": cause_of(office, words),
     }
 
 
-def _way(values: Mapping[str, float], words: Words) -> list[str]:
-    """What arrived in one direction: rate, and the loss of its picture."""
-    if "bits_per_second" not in values:
+def _direction(side: DrillDirection, words: Words) -> list[str]:
+    """What arrived in one direction: the rate, and the loss of its picture."""
+    if side.bits_per_second is None:
         return [words("not_measured")]
-    rate = formats.rate(values["bits_per_second"])
-    if "video_loss_ratio" not in values:
+    rate = formats.rate(side.bits_per_second)
+    if side.video_loss_ratio is None:
         return [rate]
-    return [rate, words("drill.loss", loss=formats.share(values["video_loss_ratio"]))]
+    return [rate, words("drill.loss", loss=formats.share(side.video_loss_ratio))]
 
 
-def carried(uplink: Mapping[str, Any], words: Words) -> list[list[str]]:
-    """Label and rates of what headquarters' own line carried; empty where it is not known."""
-    if uplink.get("down_bits_per_second") is None:
+def profile_name(drill: Drill, words: Words) -> str:
+    """The drill's profile in words."""
+    return words.get(f"profile.{drill.profile}", drill.profile)
+
+
+def uplink_rates(drill: Drill, words: Words) -> list[list[str]]:
+    """Label and rates of what headquarters' own line carried; empty where that is not known."""
+    down, up = drill.uplink.down, drill.uplink.up
+    if down is None or down.rate is None:
         return []
-    rates = formats.both_rates(uplink["down_bits_per_second"], uplink.get("up_bits_per_second"))
+    rates = formats.both_rates(down.rate, None if up is None else up.rate)
     return [[words("drill.uplink"), rates]]
 
 
-def _carried_in_words(uplink: Mapping[str, Any], words: Words) -> Iterator[str]:
-    for label, rates in carried(uplink, words):
-        yield f"{label} {rates}{words('full_stop')}"
-
-
-def borne(uplink: Mapping[str, Any], words: Words) -> Iterator[str]:
-    """What headquarters' own line could bear each way; nothing where that is not known."""
-    for way in Direction:
-        found = bears(uplink, way)
+def supported_calls_texts(uplink: UplinkLoad, words: Words) -> Iterator[str]:
+    """How many calls headquarters' own line supports, a sentence for each direction in which that
+    is known.
+    """
+    for direction in Direction:
+        found = supported_calls(uplink.direction(direction))
         if found is not None:
-            key, calls = found
-            yield words(f"drill.bears.{way}", calls=words(f"drill.calls.{key}", n=calls))
+            calls = words(f"drill.calls.{found.bound}", n=found.calls)
+            yield words(f"drill.bears.{direction}", calls=calls)
 
 
 def name_of(office: str, config: Config, words: Words) -> str:
@@ -96,11 +103,11 @@ def name_of(office: str, config: Config, words: Words) -> str:
     return office
 
 
-def cause_of(row: Mapping[str, Any], words: Words) -> str:
+def cause_of(office: DrillOffice, words: Words) -> str:
     """Why a call failed or was not made, else what limited it; empty where nothing did."""
-    if row.get("cause"):
-        return words.get(f"cause.{row['cause']}", str(row["cause"]))
-    limit = row.get("limited_by")
-    if not limit or limit == "none":
+    cause, limit = office.cause, office.limited_by
+    if cause is not None:
+        return words.get(f"cause.{cause}", cause)
+    if limit is None or limit == "none":
         return ""
-    return words("report.office.limited", what=words.get(f"limited_by.{limit}", str(limit)))
+    return words("report.office.limited", what=words.get(f"limited_by.{limit}", limit))

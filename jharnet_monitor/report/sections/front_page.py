@@ -1,4 +1,4 @@
-"""The first page, for the Deputy Commissioner: the answer, three sentences, a row a block."""
+"""The front page, for the Deputy Commissioner: tiles, three sentences, one row per block."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed
 
 @dataclass(frozen=True, slots=True)
 class RatedOffice:
-    """An office with what was found of it, and the group in which it is counted."""
+    """An office with its findings, and the group in which it is counted."""
 
     summary: OfficeSummary
     found: tuple[Finding, ...]
     group: str
-    """able, partly, unable, untested."""
+    """`able`, `partly`, `unable` or `untested`."""
 
 
 ACTORS = {
@@ -38,10 +38,10 @@ ACTORS = {
         FindingKind.EVIDENCE,
     ),
 }
-"""Who has to act on what, the department first, to which the letter goes."""
+"""Who has to act on which finding; the department, which gets the letter, first."""
 FEWEST_CALLED_ALL = 2
 SHOWN = 2
-"""Findings of an office on page one; its own page has all."""
+"""Number of findings of an office on the front page; its own page has all."""
 _ORDER = ("unable", "partly", "untested", "able")
 
 
@@ -69,7 +69,7 @@ def _severity(judged: RatedOffice) -> tuple[int, int, int]:
 
 
 def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> dict[str, Any]:
-    """Everything on page one, as text ready to be set."""
+    """The content of the front page, as plain JSON."""
     return {
         "tiles": _tiles(judged, words),
         "sentences": [
@@ -99,7 +99,7 @@ def _tiles(judged: Sequence[RatedOffice], words: Words) -> list[dict[str, Any]]:
 
 
 def _answer(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> str:
-    """The first sentence: who can, who cannot."""
+    """The first sentence: which blocks can hold a conference and which cannot."""
     names = {
         group: [formats.office_name(o.summary.office, words) for o in judged if o.group == group]
         for group in _ORDER
@@ -120,7 +120,7 @@ def _answer(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> st
 
 
 def _why_and_ask(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> tuple[str, str]:
-    """The second sentence (why), by what was found first, and the third (who is asked)."""
+    """The second sentence (why, from each office's main finding) and the third (who should act)."""
     if not summary.measurements:
         return words("report.why_empty"), words("report.empty_ask")
     if not any(one.found for one in judged):
@@ -139,7 +139,7 @@ def _why_and_ask(summary: Summary, judged: Sequence[RatedOffice], words: Words) 
 def _by_kind(
     found: Iterable[tuple[RatedOffice, Iterable[Finding]]], words: Words
 ) -> Mapping[FindingKind, list[str]]:
-    """The offices of which each kind of thing was found."""
+    """The names of the offices by kind of finding."""
     kinds: dict[FindingKind, list[str]] = defaultdict(list)
     for one, findings_ in found:
         for finding in findings_:
@@ -148,14 +148,14 @@ def _by_kind(
 
 
 def _names(names: Sequence[str], total: int, every: str, words: Words) -> str:
-    """The names, or that it is all of them."""
+    """The names, or that all blocks are meant."""
     if len(names) == total > FEWEST_CALLED_ALL:
         return words(every, total=total)
     return formats.list_of(names, words)
 
 
 def _asks(found: Mapping[FindingKind, list[str]], total: int, words: Words) -> Iterator[str]:
-    """What is asked of each who has to act, with the offices concerned."""
+    """The request to each actor, with the offices concerned."""
     for who, kinds in ACTORS.items():
         asked = [
             words(f"ask.{kind}", names=_names(found[kind], total, "report.all_of_them", words))
@@ -167,7 +167,7 @@ def _asks(found: Mapping[FindingKind, list[str]], total: int, words: Words) -> I
 
 
 def row(judged: RatedOffice, summary: Summary, words: Words) -> dict[str, Any]:
-    """One block office in the table of page one."""
+    """One office in the table of the front page."""
     office = judged.summary
     return {
         "office": formats.office_name(office.office, words),
@@ -186,7 +186,7 @@ def row(judged: RatedOffice, summary: Summary, words: Words) -> dict[str, Any]:
 
 
 def _first(judged: RatedOffice) -> list[Finding]:
-    """What page one has room for; a doubt only where nothing else is found."""
+    """The findings for the front page; doubts only if there are no others."""
     certain = [finding for finding in judged.found if finding.kind is not FindingKind.EVIDENCE]
     return (certain or list(judged.found))[:SHOWN]
 
@@ -205,7 +205,7 @@ def grade_text(grade: int | None, words: Words) -> str:
 
 
 def tests_text(conference: Conference, words: Words) -> str:
-    """How many tests the answer rests on, and how many could not be made."""
+    """The number of tests behind the answer, and of those that could not be run."""
     if not conference.tests and not conference.missed:
         return words("report.no_test")
     if not conference.tests:
@@ -218,7 +218,7 @@ def tests_text(conference: Conference, words: Words) -> str:
 
 
 def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
-    """The availability, and for how much of the time it speaks."""
+    """The availability and its coverage."""
     account = office.state_times
     if account.availability is None or account.coverage is None:
         return {"availability": words("not_measured"), "covers": ""}
@@ -229,7 +229,7 @@ def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
 
 
 def speed_texts(down: Speed, up: Speed, words: Words) -> dict[str, str]:
-    """What was delivered both ways, against what was contracted, with the number of tests."""
+    """The delivered speed in both directions, the contract, and the number of tests."""
     if down.median is None and up.median is None:
         return {"speed": words("not_measured"), "contract": _contract(down, up, words), "n": ""}
     return {
@@ -255,7 +255,7 @@ def _contract(down: Speed, up: Speed, words: Words) -> str:
 
 
 def _change(office: OfficeSummary, zone: ZoneInfo, words: Words) -> dict[str, str]:
-    """Better or worse than before, only where the interval of the change says so."""
+    """The change since the period before; `better` or `worse` only if it is significant."""
     now = office.conference
     before = office.before.conference if office.before else None
     if before is None or now.grade is None or before.grade is None:
@@ -276,15 +276,15 @@ def _change(office: OfficeSummary, zone: ZoneInfo, words: Words) -> dict[str, st
 def finding_texts(
     finding: Finding, office: OfficeSummary, config: Config, words: Words
 ) -> dict[str, str]:
-    """A reason and who acts, for the table."""
+    """A finding and the action it needs, for the table."""
     key, detail = f"finding.{finding.kind}", ""
     if finding.kind is FindingKind.EVIDENCE:
-        days, wanted = office.judged["days"], config.capacity.days
+        days, wanted = office.assessment.days, config.capacity.days
         detail = words(f"capacity.doubt_short.{finding.detail}", days=days, wanted=wanted)
     elif finding.kind is FindingKind.LIMITED:
         detail = words.get(f"limited_by.{finding.detail}", str(finding.detail))
     elif finding.kind is FindingKind.UPGRADE:
-        slab = office.judged["slab"]
+        slab = office.assessment.slab
         detail = words("finding.beyond_tariff") if slab is None else formats.rate(slab)
     elif finding.detail:
         detail = words.get(f"cause.{finding.detail}", finding.detail)

@@ -1,13 +1,11 @@
-"""The judgement on every line: what would help it, and why; the dossier says the same."""
+"""The verdict on every line and its reason, as in the dossier."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import (
     contract,
@@ -23,7 +21,7 @@ _HEADS = ("block", "contracted", "delivered", "need", "verdict")
 
 
 def lines(summary: Summary, words: Words) -> dict[str, Any]:
-    """The table of judgements."""
+    """The table of verdicts."""
     return {
         "title": words("report.lines.title"),
         "note": words(
@@ -32,7 +30,7 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
             last=formats.day(summary.period.days[-1], words),
         ),
         "policy": need_text(
-            summary.config, {one.office.id: one.judged for one in summary.offices}, words
+            summary.config, {one.office.id: one.assessment for one in summary.offices}, words
         ),
         "head": [words(f"report.lines.head.{name}") for name in _HEADS],
         "rows": [_row(office, summary, words) for office in summary.offices],
@@ -40,21 +38,18 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
 
 
 def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any]:
-    found = office.judged
-    ways = [found["delivered"][direction] for direction in Direction]
-    others = [verdict_name(name, words) for name in found["verdicts"][1:]]
+    found = office.assessment
+    delivered = [side.delivered for side in found.directions]
+    bases = dict.fromkeys(one.basis for one in delivered if one.basis is not None)
+    others = [verdict_name(verdict, words) for verdict in found.verdicts[1:]]
     return {
         "office": formats.office_name(office.office, words),
         "contracted": contract(found, words),
-        "delivered": [interval(way, formats.rate, words) for way in ways],
-        "basis": [words(f"dossier.basis.{name}") for name in _bases(ways)],
+        "delivered": [interval(one.median, formats.rate, words) for one in delivered],
+        "basis": [words(f"dossier.basis.{basis}") for basis in bases],
         "need": need(found, words),
         "other": other_basis(found, words),
-        "verdict": verdict_name(found["verdict"], words),
+        "verdict": verdict_name(found.verdict, words),
         "also": words("report.lines.also", names=formats.list_of(others, words)) if others else "",
         "reason": reason(found, summary.config, office.office, words),
     }
-
-
-def _bases(ways: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(way["basis"] for way in ways if way["basis"]))

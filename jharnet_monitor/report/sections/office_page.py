@@ -1,4 +1,4 @@
-"""The page of one office that is in trouble: why, and what was seen of it."""
+"""The page of an office with findings: why it falls short, and its measurements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LISTED_OUTAGES = 8
 
 
 def office_page(judged: RatedOffice, summary: Summary, words: Words) -> dict[str, Any]:
-    """Everything of one office that is in trouble."""
+    """The content of the page of one office."""
     office = judged.summary
     limited = office.conference.limited_by
     return {
@@ -51,7 +51,7 @@ def _speeds(office: OfficeSummary, period: Period) -> dict[str, Any] | None:
 
 
 def _figures(office: OfficeSummary, words: Words) -> list[list[str]]:
-    """Label and figure, each with what it rests on."""
+    """Label and value of each figure."""
     row = measured_row(office, words)
     before = office.before
     was = (
@@ -71,7 +71,7 @@ def _figures(office: OfficeSummary, words: Words) -> list[list[str]]:
 
 
 def _outage_list(office: OfficeSummary, summary: Summary, words: Words) -> list[str]:
-    """The longest outages, in the order of their beginning."""
+    """The longest outages, ordered by start."""
     longest = sorted(office.outages, key=lambda outage: -outage.seconds)[:LISTED_OUTAGES]
     zone = summary.zone
     lines = [

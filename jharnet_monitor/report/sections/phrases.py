@@ -1,30 +1,31 @@
-"""How claims are written for people: a figure never without its interval and what it rests on."""
+"""The assessment of a line as text for people: figures with their interval and their basis."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from math import isinf
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.schema import Thresholds
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.line.assess import Assessment, LineDirection
 from jharnet_monitor.judge.line.contract import promised_availability
+from jharnet_monitor.judge.line.need import Need
 from jharnet_monitor.judge.line.verdict import LineVerdict
-from jharnet_monitor.model import Direction
-
-Claim = Mapping[str, Any]
+from jharnet_monitor.judge.statistics.intervals import Interval
 
 
-def interval(claim: Claim, form: formats.FigureFormat, words: Words) -> str:
+def interval(found: Interval | Need | None, form: formats.FigureFormat, words: Words) -> str:
     """Value and interval, such as `3.9 (3.85 to 3.94) Mbit/s`."""
-    if claim["value"] is None:
+    if found is None:
         return words("not_measured")
-    figures = [claim[name] for name in ("value", "low", "high") if claim[name] is not None]
+    high = None if found.high is None or isinf(found.high) else found.high
+    figures = [figure for figure in (found.value, found.low, high) if figure is not None]
     parts = [form(figure, figures) for figure in figures]
-    if claim["low"] is None:
+    if found.low is None:
         return words("dossier.no_interval", value=parts[0])
-    if claim["high"] is None:
+    if high is None:
         return words("dossier.at_least", value=parts[0], low=parts[1])
     units = {text.rpartition(" ")[2] for text in parts}
     unit = ""
@@ -34,52 +35,51 @@ def interval(claim: Claim, form: formats.FigureFormat, words: Words) -> str:
     return words("dossier.interval", value=parts[0], low=parts[1], high=parts[2], unit=unit)
 
 
-def rests(claim: Claim, words: Words, key: str = "rests") -> str:
-    """How many tests on how many days; empty where there is none."""
-    if not claim["n"]:
+def rests(found: Interval | None, words: Words, key: str = "rests") -> str:
+    """The number of tests and days behind a figure; empty without tests."""
+    if found is None or not found.n:
         return ""
-    return words(f"dossier.{key}", n=claim["n"], days=claim["days"])
+    return words(f"dossier.{key}", n=found.n, days=found.days)
 
 
-def contract(claims: Claim, words: Words) -> str:
-    """What was contracted, once where it is the same both ways."""
-    down, up = (claims["delivered"][way]["contracted"] for way in Direction)
+def contract(found: Assessment, words: Words) -> str:
+    """The contracted rate, stated once if it is the same in both directions."""
+    down, up = (side.contracted for side in found.directions)
     if down is None:
         return words("report.contract_unknown")
     return formats.rate(down) if down == up else formats.both_rates(down, up)
 
 
-def need(claims: Claim, words: Words) -> str:
-    """What has to be carried, once where it is the same both ways."""
-    ways = [claims["need"][way] for way in Direction]
-    down, up = (way["value"] for way in ways)
+def need(found: Assessment, words: Words) -> str:
+    """The need, stated once if it is the same in both directions."""
+    needs = [side.need for side in found.directions]
+    down, up = (one.value for one in needs)
     told = formats.rate(down) if down == up else formats.both_rates(down, up)
-    return words("capacity.at_least", rate=told) if any(w["at_least"] for w in ways) else told
+    return words("capacity.at_least", rate=told) if any(n.at_least for n in needs) else told
 
 
-def _need(claims: Claim, way: Direction, words: Words) -> str:
-    """What one way has to carry, with its interval where it was measured."""
-    one = claims["need"][way]
-    if one["at_least"]:
-        return words("capacity.at_least", rate=formats.rate(one["value"]))
-    return interval(one, formats.rate, words) if one["measured"] else formats.rate(one["value"])
+def _need(one: Need, words: Words) -> str:
+    """The need of one direction, with its interval if it was measured."""
+    if one.at_least:
+        return words("capacity.at_least", rate=formats.rate(one.value))
+    return interval(one, formats.rate, words) if one.measured else formats.rate(one.value)
 
 
-def other_basis(claims: Claim, words: Words) -> str:
-    """Whether the need rests on traffic that was measured."""
-    measured = [claims["need"][way]["measured"] for way in Direction]
+def other_basis(found: Assessment, words: Words) -> str:
+    """Whether the need is based on measured traffic."""
+    measured = [side.need.measured for side in found.directions]
     basis = "measured" if all(measured) else "partly" if any(measured) else "assumed"
     return words(f"capacity.other_{basis}")
 
 
-def need_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str:
-    """How the need is computed, and what of it is an assumption."""
+def need_text(config: Config, offices: Mapping[str, Assessment], words: Words) -> str:
+    """How the need is computed, and which part is an assumption."""
     policy = config.capacity
     measured = [
         formats.office_name(office, words)
         for office in config.offices
         if office.id in offices
-        and any(offices[office.id]["need"][way]["measured"] for way in Direction)
+        and any(side.need.measured for side in offices[office.id].directions)
     ]
     every = len(measured) == len(offices)
     basis = "all" if every else "some" if measured else "none"
@@ -100,84 +100,58 @@ def need_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str
     )
 
 
-def reason(claims: Claim, config: Config, office: Office, words: Words) -> str:
-    """Why the verdict is what it is, in one sentence."""
-    verdict = claims["verdict"]
-    way = _deciding(claims, config, verdict)
-    delivered = claims["delivered"][way]
-    contracted = delivered["contracted"]
-    mark = config.thresholds.loss if verdict == LineVerdict.LINE_QUALITY else None
-    state = {LineVerdict.POWER: "power_down", LineVerdict.LAN: "lan_down"}.get(verdict, "link_down")
+def reason(found: Assessment, config: Config, office: Office, words: Words) -> str:
+    """The reason for the verdict, in one sentence."""
+    side = _deciding(found, config)
+    down = {LineVerdict.POWER: found.power_down, LineVerdict.LAN: found.lan_down}
+    share = config.thresholds.delivered
+    quality = found.verdict is LineVerdict.LINE_QUALITY
     return words(
-        f"capacity.reason.{kind_of_reason(claims, config)}",
-        contracted=words("not_measured") if contracted is None else formats.rate(contracted),
-        delivered=interval(delivered, formats.rate, words),
-        need=_need(claims, way, words),
-        slab="" if claims["slab"] is None else formats.rate(claims["slab"]),
-        mark=formats.share_whole(config.thresholds.delivered)
-        if mark is None
-        else formats.share(mark),
-        share=formats.share(claims["down"][state] or 0.0),
+        f"capacity.reason.{kind_of_reason(found, config)}",
+        contracted=words("not_measured")
+        if side.contracted is None
+        else formats.rate(side.contracted),
+        delivered=interval(side.delivered.median, formats.rate, words),
+        need=_need(side.need, words),
+        slab="" if found.slab is None else formats.rate(found.slab),
+        mark=formats.share(config.thresholds.loss) if quality else formats.share_whole(share),
+        share=formats.share(down.get(found.verdict, found.link_down)),
         promised=formats.share_floor(promised_availability(config, office)),
-        loss=interval(claims["loss"], formats.share, words),
-        doubt=doubt(claims, config, words),
+        loss=interval(found.loss, formats.share, words),
+        doubt=doubt(found, config, words),
     )
 
 
-def kind_of_reason(claims: Claim, config: Config) -> str:
-    """What the verdict rests on; the words for it stand under `capacity.reason`."""
-    verdict = str(claims["verdict"])
-    way = _deciding(claims, config, verdict)
-    delivered = claims["delivered"][way]
-    if verdict == LineVerdict.UPGRADE and claims["slab"] is None:
+def kind_of_reason(found: Assessment, config: Config) -> str:
+    """The kind of reason for the verdict; its text is under `capacity.reason`."""
+    side = _deciding(found, config)
+    if found.verdict is LineVerdict.UPGRADE and found.slab is None:
         return "upgrade_beyond"
-    if verdict == LineVerdict.REPAIR and not falls_short(delivered, config):
-        return "repair_need" if withheld(claims, way) else "repair_down"
-    return verdict
+    if found.verdict is LineVerdict.REPAIR and not side.falls_short(config.thresholds.delivered):
+        return "repair_need" if side.withheld else "repair_down"
+    return found.verdict.value
 
 
-def falls_short(delivered: Claim, config: Config) -> bool:
-    """Whether a way certainly carries less than the contract asks for."""
-    if delivered["high"] is None or delivered["contracted"] is None:
-        return False
-    return bool(delivered["high"] < config.thresholds.delivered * delivered["contracted"])
-
-
-def withheld(claims: Claim, way: str) -> bool:
-    """Whether the contract would meet the need of a way, and certainly less than that arrives."""
-    one, need = claims["delivered"][way], claims["need"][way]
-    if None in (one["high"], one["contracted"], need["high"]):
-        return False
-    return bool(one["high"] < need["low"] and one["contracted"] >= need["high"])
-
-
-def not_delivered(claims: Claim, config: Config, way: Direction) -> bool:
-    """Whether a way certainly carries less than the contract has to give."""
-    return falls_short(claims["delivered"][way], config) or withheld(claims, way)
-
-
-def doubt(claims: Claim, config: Config, words: Words) -> str:
-    """The first reason why there is no conclusion; empty where there is one."""
-    if not claims["doubts"]:
+def doubt(found: Assessment, config: Config, words: Words) -> str:
+    """The first doubt about the verdict; empty if there is none."""
+    if not found.doubts:
         return ""
-    return words(
-        f"capacity.doubt.{claims['doubts'][0]}", days=claims["days"], wanted=config.capacity.days
-    )
+    return words(f"capacity.doubt.{found.doubts[0]}", days=found.days, wanted=config.capacity.days)
 
 
-def slabs_text(config: Config, offices: Mapping[str, Claim], words: Words) -> str:
+def slabs_text(config: Config, offices: Mapping[str, Assessment], words: Words) -> str:
     """The speeds to order, each with its offices: `8 Mbit/s (Potka and Boram)`."""
     groups: dict[str, list[str]] = {}
     for office in config.offices:
         if office.id not in offices:
             continue
-        claims = offices[office.id]
+        found = offices[office.id]
         slab = words(
             "capacity.slab_beyond",
-            need=formats.rate(max(one["value"] for one in claims["need"].values())),
+            need=formats.rate(max(side.need.value for side in found.directions)),
         )
-        if claims["slab"] is not None:
-            slab = formats.rate(claims["slab"])
+        if found.slab is not None:
+            slab = formats.rate(found.slab)
         groups.setdefault(slab, []).append(formats.office_name(office, words))
     return formats.list_of(
         (
@@ -188,26 +162,26 @@ def slabs_text(config: Config, offices: Mapping[str, Claim], words: Words) -> st
     )
 
 
-def verdict_name(name: str, words: Words) -> str:
+def verdict_name(verdict: LineVerdict, words: Words) -> str:
     """A verdict in a word or two."""
-    return words(f"capacity.verdict.{name}")
+    return words(f"capacity.verdict.{verdict}")
 
 
-def _deciding(claims: Claim, config: Config, verdict: str) -> Direction:
-    """The direction that a verdict rests on, and if it is both, the one that falls shorter."""
+def _deciding(found: Assessment, config: Config) -> LineDirection:
+    """The direction that decides the verdict; if both do, the one that falls shorter."""
+    verdict, share = found.verdict, config.thresholds.delivered
 
-    def shortness(way: Direction) -> tuple[bool, float]:
-        one = claims["delivered"][way]
-        if one["value"] is None or not one["contracted"]:
-            return False, 0.0 if verdict == LineVerdict.NOT_ENOUGH_EVIDENCE else 2.0
-        if verdict == LineVerdict.UPGRADE:
-            need = claims["need"][way]
-            below = one["high"] is not None and one["high"] < need["low"] > one["contracted"]
-            return not below, float(one["value"] / need["value"])
-        short = verdict == LineVerdict.REPAIR and not_delivered(claims, config, way)
-        return not short, float(one["value"] / one["contracted"])
+    def shortness(side: LineDirection) -> tuple[bool, float]:
+        median, contracted, need = side.delivered.median, side.contracted, side.need
+        if median is None or not contracted:
+            return False, 0.0 if verdict is LineVerdict.NOT_ENOUGH_EVIDENCE else 2.0
+        if verdict is LineVerdict.UPGRADE:
+            below = median.below(need.low) and contracted < need.low
+            return not below, median.value / need.value
+        short = verdict is LineVerdict.REPAIR and side.not_delivered(share)
+        return not short, median.value / contracted
 
-    return min(Direction, key=shortness)
+    return min(found.directions, key=shortness)
 
 
 def thresholds_text(thresholds: Thresholds, words: Words) -> str:

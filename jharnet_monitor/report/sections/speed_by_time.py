@@ -1,4 +1,4 @@
-"""Delivered against contracted: in office hours, in the busy hour, and outside of them."""
+"""Delivered compared with contracted speed: in office hours, in the busy hour, outside them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from jharnet_monitor.judge.line.by_time_of_day import RateTest, SlotRates, TimeS
 from jharnet_monitor.judge.line.contract import contracted_rates
 from jharnet_monitor.judge.statistics.intervals import MIN_P5_DAYS, MIN_P5_SAMPLES
 from jharnet_monitor.model import Direction
-from jharnet_monitor.report.data.assessment_json import interval as claim
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import interval
 
 
 def slots(summary: Summary, words: Words) -> dict[str, Any]:
-    """The table: two rows an office, a column a slot."""
+    """The table: two rows per office, one column per time slot."""
     marks, hours = summary.config.thresholds, summary.config.district.office_hours
     begin = datetime.strptime(hours.busy_hour, "%H:%M")  # noqa: DTZ007 - a time of day
     return {
@@ -48,7 +47,7 @@ def slots(summary: Summary, words: Words) -> dict[str, Any]:
 def delivered(
     office: OfficeSummary, summary: Summary
 ) -> dict[Direction, dict[TimeSlot, SlotRates]]:
-    """What the tests of the period come to, by direction and slot."""
+    """The rates of the period by direction and time slot."""
     config = summary.config
     return {
         direction: by_slot(
@@ -78,16 +77,16 @@ def _rows(office: OfficeSummary, summary: Summary, words: Words) -> list[dict[st
 
 
 def _cell(one: SlotRates | None, words: Words) -> list[str]:
-    """Median, 5 % quantile where there are tests enough for it, share below the mark."""
+    """Median, 5 % quantile if there are enough tests, and share below the threshold."""
     if one is None:
         return [words("not_measured")]
     few = one.median.low is None
     rate = formats.rate(one.median.value)
-    lines = [rate if few else interval(claim(one.median), formats.rate, words)]
+    lines = [rate if few else interval(one.median, formats.rate, words)]
     if one.p5 is not None:
-        lines.append(words("report.slots.p5", rate=interval(claim(one.p5), formats.rate, words)))
+        lines.append(words("report.slots.p5", rate=interval(one.p5, formats.rate, words)))
     if one.below is not None:
-        share = interval(claim(one.below), formats.share_ceil, words)
+        share = interval(one.below, formats.share_ceil, words)
         lines.append(words("report.slots.below", share=share))
     lines.append(words("dossier.rests", n=one.tests, days=one.days))
     return lines

@@ -1,0 +1,122 @@
+"""The assessment of an office's line as JSON in `claims.json`, written and read.
+
+Figures are in SI base units, rounded to nine digits so that they are the same on every machine. An
+unknown figure is null, and so is a bound that does not exist.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from jharnet_monitor.judge.line.assess import Assessment, Basis, DeliveredRate, LineDirection
+from jharnet_monitor.judge.line.need import Need
+from jharnet_monitor.judge.line.verdict import Doubt, LineVerdict
+from jharnet_monitor.judge.statistics.intervals import Interval
+from jharnet_monitor.judge.statistics.rounding import to_digits
+from jharnet_monitor.model import Direction
+
+
+def assessment_to_json(found: Assessment) -> dict[str, Any]:
+    """The figures of the assessment, and its verdict."""
+    sides = dict(zip(Direction, found.directions, strict=True))
+    return {
+        "days": found.days,
+        "delivered": {direction: _delivered_to_json(side) for direction, side in sides.items()},
+        "loss": interval_to_json(found.loss),
+        "down": {
+            "link_down": rounded(found.link_down),
+            "power_down": rounded(found.power_down),
+            "lan_down": rounded(found.lan_down),
+            "unreachable": rounded(found.unreachable),
+        },
+        "other": {direction: interval_to_json(side.other) for direction, side in sides.items()},
+        "need": {direction: _need_to_json(side.need) for direction, side in sides.items()},
+        "verdict": found.verdict.value,
+        "verdicts": [verdict.value for verdict in found.verdicts],
+        "doubts": [doubt.value for doubt in found.doubts],
+        "slab": found.slab,
+    }
+
+
+def assessment_from_json(data: Mapping[str, Any]) -> Assessment:
+    """Read what `assessment_to_json` has written."""
+    down, up = (
+        LineDirection(
+            contracted=data["delivered"][direction]["contracted"],
+            delivered=_delivered_from_json(data["delivered"][direction]),
+            need=_need_from_json(data["need"][direction]),
+            other=interval_from_json(data["other"][direction]),
+        )
+        for direction in Direction
+    )
+    return Assessment(
+        days=data["days"],
+        down=down,
+        up=up,
+        loss=interval_from_json(data["loss"]),
+        **data["down"],
+        verdicts=tuple(LineVerdict(name) for name in data["verdicts"]),
+        doubts=tuple(Doubt(name) for name in data["doubts"]),
+        slab=data["slab"],
+    )
+
+
+def _delivered_to_json(side: LineDirection) -> dict[str, Any]:
+    delivered = side.delivered
+    return {
+        "basis": None if delivered.basis is None else delivered.basis.value,
+        **interval_to_json(delivered.median),
+        "contracted": side.contracted,
+        "p5": interval_to_json(delivered.p5),
+    }
+
+
+def _delivered_from_json(data: Mapping[str, Any]) -> DeliveredRate:
+    return DeliveredRate(
+        median=interval_from_json(data),
+        p5=interval_from_json(data["p5"]),
+        basis=None if data["basis"] is None else Basis(data["basis"]),
+    )
+
+
+def _need_to_json(need: Need) -> dict[str, Any]:
+    """The need of a direction; without `high` it is a lower bound."""
+    return {
+        "value": rounded(need.value),
+        "low": rounded(need.low),
+        "high": rounded(need.high),
+        "measured": need.measured,
+        "at_least": need.at_least,
+    }
+
+
+def _need_from_json(data: Mapping[str, Any]) -> Need:
+    high = math.inf if data["high"] is None else data["high"]
+    return Need(data["value"], data["low"], high, data["measured"], data["at_least"])
+
+
+def interval_to_json(found: Interval | None) -> dict[str, Any]:
+    """A figure with its interval; `high` is None if there is no upper bound."""
+    if found is None:
+        return {"value": None, "low": None, "high": None, "n": 0, "days": 0}
+    return {
+        "value": rounded(found.value),
+        "low": rounded(found.low),
+        "high": rounded(found.high),
+        "n": found.n,
+        "days": found.days,
+    }
+
+
+def interval_from_json(data: Mapping[str, Any]) -> Interval | None:
+    """Read what `interval_to_json` has written."""
+    if data["value"] is None:
+        return None
+    return Interval(data["value"], data["low"], data["high"], data["n"], data["days"])
+
+
+def rounded(value: float | None) -> float | None:
+    """A figure rounded to nine digits; None if it is unknown or infinite."""
+    return None if value is None or math.isinf(value) else to_digits(value)

@@ -1,0 +1,178 @@
+"""Derives the claims of a dossier from its raw data alone.
+
+Building a dossier derives the claims; verifying it derives them again and compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from jharnet_monitor.config import Office
+from jharnet_monitor.config.schema import Config
+from jharnet_monitor.dossier.claims import (
+    AvailabilityClaims,
+    Claims,
+    ConferenceClaims,
+    DistrictClaims,
+    DrillClaims,
+    LatencyClaims,
+    OfficeClaims,
+)
+from jharnet_monitor.dossier.evidence import DossierEvidence
+from jharnet_monitor.judge.conference.drill import Drill, passed, required_grade
+from jharnet_monitor.judge.line.assess import LineEvidence, assess
+from jharnet_monitor.judge.line.traffic import other_traffic
+from jharnet_monitor.judge.line.verdict import LineVerdict
+from jharnet_monitor.judge.outages.availability import StateTimes, state_times
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.model import OfficeState
+from jharnet_monitor.report.data.aggregate import OUT, clipped, conference, outages
+from jharnet_monitor.report.data.state_spans import spans
+from jharnet_monitor.report.data.summary import Conference, Outage
+
+
+def derive(evidence: DossierEvidence, until: datetime) -> Claims:
+    """All claims of a period that is sealed up to `until`."""
+    config = evidence.config
+    offices = {office.id: _office(evidence, office, until) for office in config.offices}
+    return Claims(
+        offices=offices,
+        district=_district(evidence, offices, until),
+        drills=tuple(_drill(drill, config) for drill in ordered_drills(evidence)),
+    )
+
+
+def ordered_drills(evidence: DossierEvidence) -> list[Drill]:
+    """The drills, ordered by start."""
+    return sorted(evidence.drills.values(), key=lambda drill: drill.started_at)
+
+
+def _district(
+    evidence: DossierEvidence, offices: Mapping[str, OfficeClaims], until: datetime
+) -> DistrictClaims:
+    wanted = evidence.config.thresholds.grade
+    grades = [one.conference.grade for one in offices.values()]
+    return DistrictClaims(
+        offices=len(offices),
+        tested=sum(grade is not None for grade in grades),
+        able=sum(grade is not None and grade >= wanted for grade in grades),
+        measurements=sum(one.measurements for one in offices.values()),
+        first=evidence.first,
+        last=evidence.last,
+        until=until,
+        verdicts={
+            verdict: tuple(n for n, one in offices.items() if one.assessment.verdict is verdict)
+            for verdict in LineVerdict
+        },
+    )
+
+
+def _office(evidence: DossierEvidence, office: Office, until: datetime) -> OfficeClaims:
+    calls = conference(evidence.calls(office.id), evidence.config.district)
+    available, down = _states(evidence, office.id, until)
+    lost, sent, minutes = evidence.minutes[office.id].packets(len(evidence.period.days))
+    line = LineEvidence(
+        state_times=available,
+        tests=evidence.tests(office.id),
+        lost=lost.tolist(),
+        sent=sent.tolist(),
+        minutes=minutes,
+        days=len(evidence.days[office.id]),
+        other=other_traffic(
+            evidence.traffic[office.id], evidence.config.district, evidence.period.days
+        ),
+    )
+    return OfficeClaims(
+        measurements=sum(n for (name, _), n in evidence.counts.items() if name == office.id),
+        conference=_conference(evidence, calls),
+        latency=_latency(evidence, office.id),
+        availability=_availability(available, down),
+        assessment=assess(evidence.config, office, line),
+    )
+
+
+def _conference(evidence: DossierEvidence, calls: Conference) -> ConferenceClaims:
+    wanted = evidence.config.thresholds.grade
+    share = intervals.share(
+        [evidence.day(at) for at, _ in calls.grades], [grade >= wanted for _, grade in calls.grades]
+    )
+    return ConferenceClaims(
+        grade=calls.grade,
+        tests=calls.tests,
+        missed=calls.missed,
+        outside_hours=calls.outside_hours,
+        limited_by=calls.limited_by,
+        cause=calls.cause,
+        able=share,
+    )
+
+
+def _latency(evidence: DossierEvidence, office: str) -> LatencyClaims:
+    minutes = evidence.minutes[office]
+    p50 = intervals.group_by_day(*_lists(minutes.of("rtt_p50_seconds")))
+    jitter = intervals.group_by_day(*_lists(minutes.of("jitter_seconds")))
+    return LatencyClaims(
+        p50=intervals.median(p50),
+        p95=intervals.quantile(p50, 0.95),
+        jitter=intervals.median(jitter),
+    )
+
+
+def _lists(columns: tuple[Any, Any]) -> tuple[list[int], list[float]]:
+    return columns[0].tolist(), columns[1].tolist()
+
+
+def _states(
+    evidence: DossierEvidence, office: str, until: datetime
+) -> tuple[StateTimes, tuple[Outage, ...]]:
+    """Time by state, and the outages, up to `until`."""
+    start = evidence.period.start
+    held = clipped(spans(_known(evidence, office), known_until(evidence, until)), start, until)
+    return state_times(held, start, max(start, until)), tuple(outages(office, held, until))
+
+
+def _known(evidence: DossierEvidence, office: str) -> list[Any]:
+    return [one for one in evidence.transitions[office] if one.at < evidence.period.end]
+
+
+def known_until(evidence: DossierEvidence, until: datetime) -> datetime:
+    """Until when the states are known: a hub that stopped records no further change."""
+    if evidence.last_minute is None:
+        return until
+    every = evidence.config.probes.latency.every
+    return min(until, evidence.last_minute + timedelta(seconds=3 * every))
+
+
+def every_outage(evidence: DossierEvidence, until: datetime) -> Iterator[Outage]:
+    """The outages of all offices, in the order of the configuration."""
+    for office in evidence.config.offices:
+        yield from _states(evidence, office.id, until)[1]
+
+
+def _availability(available: StateTimes, down: Sequence[Outage]) -> AvailabilityClaims:
+    worst, best = available.bounds or (None, None)
+    return AvailabilityClaims(
+        ratio=available.availability,
+        without_power=available.availability_without_power,
+        coverage=available.coverage,
+        worst=worst,
+        best=best,
+        seconds={state: available.of(state).total_seconds() for state in OfficeState},
+        outages={state: sum(one.state is state for one in down) for state in OUT},
+    )
+
+
+def _drill(drill: Drill, config: Config) -> DrillClaims:
+    """How many offices took part and passed; each is tested once, hence Wilson."""
+    required = required_grade(drill.profile, config.thresholds.grade)
+    able = sum(passed(office, required) for office in drill.joined)
+    return DrillClaims(
+        id=drill.id,
+        started_at=drill.started_at,
+        offices=len(drill.offices),
+        joined=len(drill.joined),
+        able=able,
+        share=intervals.wilson_interval(able, len(drill.joined)),
+    )

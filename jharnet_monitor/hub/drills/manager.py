@@ -1,0 +1,257 @@
+"""Holds drills: conferences with every office at the same time, as the DC's real one.
+
+First headquarters sends to all and receives from all; then comes the gallery, in which each
+office is sent the small pictures of all others, and sends its own. A drill owns the headquarters
+uplink (rule 1 of honest measurement): it waits until the heavy probes under way are done, and
+none starts beside it. Each office's call draws on that office's byte budget as any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.calls import SHORTEST_DRILL
+from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.hub.drills.peak_rate import PeakRate
+from jharnet_monitor.hub.drills.results import (
+    SpeedAlone,
+    gallery_result,
+    summed_up,
+    with_conference,
+)
+from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.judge.calendar.hours import is_working_day
+from jharnet_monitor.judge.conference.drill import (
+    Drill,
+    DrillOffice,
+    DrillPhase,
+    DrillState,
+    LiveCall,
+    LiveDirection,
+    StartedBy,
+    UplinkLoad,
+)
+from jharnet_monitor.model import Route
+from jharnet_monitor.probes.conference.gallery import gallery_options, gallery_seconds
+from jharnet_monitor.probes.conference.plan import drill_bytes
+from jharnet_monitor.profiles import Profile
+from jharnet_monitor.rtc.stats.live_stats import LiveSample
+
+log = logging.getLogger(__name__)
+
+KEPT = 50
+"""Drills of this hub's life that are held in memory."""
+STAGGER_SECONDS = 0.1
+"""Between two calls' beginnings: their handshakes must not be what is measured."""
+CONFERENCE_ROUTE, GALLERY_ROUTE = Route.DRILL, Route.GALLERY
+"""The routes of a drill's calls: what all offices had at once is no office's own grade."""
+
+StoreDrill = Callable[[Drill], Awaitable[None]]
+
+
+class DrillManager:
+    """Starts drills, holds one at a time, and knows how they stand.
+
+    A running drill is a record that each change replaces; the newest is in `get` and `newest`.
+    """
+
+    def __init__(
+        self,
+        current: CurrentConfig,
+        clock: Clock,
+        runner: Runner,
+        store: StoreDrill,
+        alone: SpeedAlone = lambda office: (None, None),
+    ) -> None:
+        """`store` is given each drill that has ended."""
+        self._current = current
+        self._clock = clock
+        self._runner = runner
+        self._store = store
+        self._alone = alone
+        self._drills: dict[str, Drill] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def get(self, drill_id: str) -> Drill | None:
+        """A drill that this hub has started, as it stands."""
+        return self._drills.get(drill_id)
+
+    @property
+    def newest(self) -> Drill | None:
+        """The drill that this hub has started last, as it stands."""
+        return next(reversed(self._drills.values()), None)
+
+    def start(self, profile: str, minutes: float, by: StartedBy = StartedBy.HAND) -> Drill:
+        """Start a drill; raises `UserError` when it cannot be held as it is asked for."""
+        if self._task is not None and not self._task.done():
+            raise UserError("a drill is running already; wait for its end")
+        try:
+            wanted = Profile.named(profile)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        config = self._current.config
+        _check_budget(config, wanted, minutes)
+        now = self._clock.now()
+        drill = Drill(
+            id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+            state=DrillState.RUNNING,
+            phase=DrillPhase.WAITING,
+            profile=wanted,
+            started_at=now,
+            minutes=minutes,
+            by=by,
+            offices=tuple(DrillOffice(office.id) for office in config.offices),
+            uplink=UplinkLoad(contracted=config.hub.uplink.contracted),
+        )
+        self._drills[drill.id] = drill
+        for old in list(self._drills)[:-KEPT]:
+            del self._drills[old]
+        self._task = asyncio.create_task(self._hold(drill.id, minutes * 60), name="drill")
+        return drill
+
+    async def hold_planned(self) -> None:
+        """Start the drill that the configuration plans, unless it is a holiday or one runs."""
+        config = self._current.config
+        plan, zone = config.probes.drill, ZoneInfo(config.district.timezone)
+        today = self._clock.now().astimezone(zone).date()
+        if not is_working_day(config.district.office_hours, today):
+            log.info("no drill on %s, which is no working day", today)
+            return
+        try:
+            self.start(plan.profile, plan.minutes, StartedBy.SCHEDULE)
+        except UserError as error:
+            log.warning("the planned drill is not held: %s", error)
+
+    async def stop(self) -> None:
+        """End a running drill; what is known of it is kept."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _change(self, drill_id: str, **changes: Any) -> Drill:
+        """Replace a drill's record; gives the new one."""
+        self._drills[drill_id] = replace(self._drills[drill_id], **changes)
+        return self._drills[drill_id]
+
+    def _change_office(self, drill_id: str, office_id: str, **changes: Any) -> None:
+        """Replace the record of one office in a drill."""
+        drill = self._drills[drill_id]
+        changed = replace(drill.office(office_id), **changes)
+        self._drills[drill_id] = drill.with_office(changed)
+
+    async def _hold(self, drill_id: str, seconds: float) -> None:
+        """Hold a drill to its end; it ends whatever happens."""
+        peak_rate, state = PeakRate(), DrillState.STOPPED
+        try:
+            async with self._runner.own_uplink():
+                await self._phases(drill_id, seconds, peak_rate)
+            state = DrillState.DONE
+        except Exception:
+            log.exception("drill %s broke off", drill_id)
+        finally:
+            await self._end(drill_id, state, peak_rate)
+
+    async def _end(self, drill_id: str, state: DrillState, peak_rate: PeakRate) -> None:
+        """Sum it up and store it; whoever follows it sees that it is over even if that fails."""
+        drill = self._change(drill_id, state=state, phase=None)
+        try:
+            self._drills[drill_id] = summed_up(drill, self._alone, peak_rate.peaks())
+            await self._store(self._drills[drill_id])
+        except Exception:
+            log.exception("drill %s could not be kept", drill_id)
+
+    async def _phases(self, drill_id: str, seconds: float, peak_rate: PeakRate) -> None:
+        """The conference, then the gallery of those who took part in it."""
+        drill = self._change(drill_id, phase=DrillPhase.CONFERENCE)
+        options = {
+            "profile": drill.profile.value,
+            "seconds": seconds,
+            "path": CONFERENCE_ROUTE.value,
+        }
+        await self._call_all(drill, drill.offices, options, peak_rate)
+        joined = self._drills[drill_id].joined
+        tiles = gallery_options(len(joined))
+        if tiles is not None and drill.profile is not Profile.AUDIO:
+            drill = self._change(drill_id, phase=DrillPhase.GALLERY, pictures=len(joined))
+            options = {**tiles, "seconds": gallery_seconds(seconds), "path": GALLERY_ROUTE.value}
+            await self._call_all(drill, joined, options)
+
+    async def _call_all(
+        self,
+        drill: Drill,
+        offices: tuple[DrillOffice, ...],
+        options: Mapping[str, Any],
+        peak_rate: PeakRate | None = None,
+    ) -> None:
+        """Call all of `offices` at the same time; a call that breaks down ends all others."""
+        options = {**options, "drill": drill.id}
+        async with asyncio.TaskGroup() as calls:
+            for number, office in enumerate(offices):
+                calls.create_task(self._call(drill.id, office.office, number, options, peak_rate))
+
+    async def _call(
+        self,
+        drill_id: str,
+        office_id: str,
+        number: int,
+        options: Mapping[str, Any],
+        peak_rate: PeakRate | None,
+    ) -> None:
+        """Call one office and put what comes of it into the drill's record."""
+
+        def watch(sample: LiveSample) -> None:
+            if peak_rate is not None:
+                peak_rate.add(office_id, sample, self._clock.monotonic())
+            self._change_office(drill_id, office_id, joined=True, live=_live(sample))
+
+        await self._clock.sleep(number * STAGGER_SECONDS)
+        try:
+            measurement = await self._runner.run_in_drill(
+                office_id, "conference", {**options, "watch": watch}
+            )
+        finally:
+            self._change_office(drill_id, office_id, live=None)
+        drill = self._drills[drill_id]
+        office = drill.office(office_id)
+        if options["path"] == GALLERY_ROUTE:
+            changed = replace(office, gallery=gallery_result(measurement, drill.pictures or 0))
+        else:
+            changed = with_conference(office, measurement)
+        self._drills[drill_id] = drill.with_office(changed)
+
+
+def _live(sample: LiveSample) -> LiveCall:
+    """What a running call shows in the drill's record."""
+    down, up = (
+        LiveDirection(side.height, side.bits_per_second) for side in (sample.down, sample.up)
+    )
+    return LiveCall(sample.seconds, down, up, sample.rtt_seconds)
+
+
+def _check_budget(config: Config, profile: Profile, minutes: float) -> None:
+    """No office could take part in a drill that costs more than a whole day's budget.
+
+    Raises `UserError`, which says how long the drill may be.
+    """
+
+    def need(length: float) -> int:
+        return drill_bytes(profile, 60 * length, len(config.offices))
+
+    if need(minutes) <= config.budget:
+        return
+    tenths = (n / 10 for n in range(int(10 * minutes), int(10 * SHORTEST_DRILL) - 1, -1))
+    most = next((length for length in tenths if need(length) <= config.budget), None)
+    advice = f"take at most {most:g} minutes" if most else "not even the shortest drill fits"
+    raise UserError(
+        f"{minutes:g} minutes at {profile} cost each office {need(minutes) / 1e6:.0f} MB, and "
+        f"its budget is {config.budget / 1e6:.0f} MB a day: {advice}"
+    )

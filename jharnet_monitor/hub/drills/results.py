@@ -1,0 +1,136 @@
+"""From the measurements of a drill's calls to the drill's record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from jharnet_monitor.judge.conference.drill import (
+    Drill,
+    DrillDirection,
+    DrillGallery,
+    DrillOffice,
+    UplinkDirection,
+    limit_on_shared_line,
+)
+from jharnet_monitor.judge.conference.shared_line import Share, shared_line
+from jharnet_monitor.model import Direction, Measurement, Outcome
+from jharnet_monitor.probes.conference.gallery import TILE_RATE
+from jharnet_monitor.profiles import AUDIO_LINE_RATE
+
+SpeedAlone = Callable[[str], tuple[float | None, float | None]]
+"""What an office's line carried when it was last tested by itself: bit/s towards it, from it."""
+
+
+def with_conference(office: DrillOffice, measurement: Measurement) -> DrillOffice:
+    """The office's record with the result of its conference call."""
+    return replace(office, grade=measurement.values.get("grade"), **_result(measurement))
+
+
+def gallery_result(measurement: Measurement, pictures: int) -> DrillGallery:
+    """The result of a gallery call with so many small pictures."""
+    result = DrillGallery(**_result(measurement))
+    return replace(result, pictures=_carried_pictures(result, pictures))
+
+
+def _result(measurement: Measurement) -> dict[str, Any]:
+    """The fields of a `DrillCall`."""
+    conditions, worse_way = measurement.conditions, measurement.conditions.get("worse_way")
+    return {
+        "outcome": measurement.outcome,
+        "cause": measurement.cause,
+        "limited_by": conditions.get("limited_by"),
+        "worse_way": None if worse_way is None else Direction(worse_way),
+        "measurement": measurement.id,
+        **{direction.value: _direction(measurement, direction) for direction in Direction},
+    }
+
+
+def _direction(measurement: Measurement, direction: Direction) -> DrillDirection:
+    values = {
+        name.removeprefix(f"{direction}_"): value
+        for name, value in measurement.values.items()
+        if name.startswith(f"{direction}_")
+    }
+    capacity = measurement.conditions.get(f"{direction}_capacity_bits_per_second")
+    if capacity is not None:
+        values["capacity_bits_per_second"] = capacity
+    return DrillDirection(values)
+
+
+def _carried_pictures(call: DrillGallery, pictures: int) -> int | None:
+    """All pictures, unless the call had to step down: then as many as arrived before it did."""
+    if call.outcome is not Outcome.OK:
+        return None
+    capacity = call.down.capacity_bits_per_second
+    if capacity is None:
+        return pictures
+    arrived = max(capacity, call.down.bits_per_second or 0.0) - AUDIO_LINE_RATE
+    return min(pictures, max(0, int(arrived / TILE_RATE)))
+
+
+def summed_up(drill: Drill, alone: SpeedAlone, peaks: Mapping[Direction, float | None]) -> Drill:
+    """The drill with who was absent, what headquarters' line carried, and whom it held back.
+
+    `peaks` is the most that all calls together carried within the same second, by direction.
+    A call that broke off says nothing of headquarters' line.
+    """
+    speeds = {
+        direction: {office.office: alone(office.office)[number] for office in drill.offices}
+        for number, direction in enumerate(Direction)
+    }
+    found = {
+        direction: _uplink_direction(drill, direction, speeds[direction], peaks[direction])
+        for direction in Direction
+    }
+    wanted = drill.profile.rung.line_rate
+    return replace(
+        drill,
+        offices=tuple(_with_limit(office, found, speeds) for office in drill.offices),
+        uplink=replace(
+            drill.uplink, wanted=wanted, down=found[Direction.DOWN], up=found[Direction.UP]
+        ),
+        absent=tuple(office.office for office in drill.offices if not office.joined),
+    )
+
+
+Speeds = Mapping[str, float | None]
+"""bit/s that each office's line carried by itself, in one direction."""
+
+
+def _uplink_direction(
+    drill: Drill, direction: Direction, speeds: Speeds, peak_rate: float | None
+) -> UplinkDirection:
+    """What headquarters' line carried in one direction."""
+    held = [
+        (one.office, one.direction(direction)) for one in drill.offices if one.outcome is Outcome.OK
+    ]
+    calls = [
+        Share(name, call.bits_per_second, call.capacity_bits_per_second, speeds[name])
+        for name, call in held
+        if call.bits_per_second is not None
+    ]
+    wanted, contracted = drill.profile.rung.line_rate, drill.uplink.contracted
+    found = shared_line(calls, peak_rate, wanted, contracted)
+    return replace(found, gallery_rate=_gallery_rate(drill, direction))
+
+
+def _with_limit(
+    office: DrillOffice,
+    found: Mapping[Direction, UplinkDirection],
+    speeds: Mapping[Direction, Speeds],
+) -> DrillOffice:
+    """The office's record, whose limit is headquarters' line where that held its call back."""
+    direction = office.worse_way
+    if office.outcome is not Outcome.OK or direction is None:
+        return office
+    limit = limit_on_shared_line(office, found[direction], speeds[direction][office.office])
+    return replace(office, limited_by=limit)
+
+
+def _gallery_rate(drill: Drill, direction: Direction) -> float | None:
+    """bit/s of all gallery calls together; None where none was held."""
+    galleries = [office.gallery.direction(direction) for office in drill.offices if office.gallery]
+    rates = [held.bits_per_second for held in galleries if held.bits_per_second is not None]
+    return sum(rates) if rates else None
