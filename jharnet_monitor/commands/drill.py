@@ -28,7 +28,7 @@ from jharnet_monitor.judge.conference.drill import (
     DrillGallery,
     DrillOffice,
     DrillPhase,
-    LiveDirection,
+    LiveCallDirection,
     UplinkDirection,
     passed,
     required_grade,
@@ -155,7 +155,7 @@ def _why(office: DrillOffice) -> str:
     return f"limited by: {said.get(f'limited_by.{limit}', limit)}"
 
 
-def _direction(side: DrillDirection | LiveDirection) -> str:
+def _direction(side: DrillDirection | LiveCallDirection) -> str:
     rate, height = side.bits_per_second, side.height
     picture = f"{height:.0f}p " if height else ""
     return "" if rate is None else f"{picture}{formats.rate(rate)}"

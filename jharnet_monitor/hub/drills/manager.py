@@ -36,7 +36,7 @@ from jharnet_monitor.judge.conference.drill import (
     DrillPhase,
     DrillState,
     LiveCall,
-    LiveDirection,
+    LiveCallDirection,
     StartedBy,
     UplinkLoad,
 )
@@ -232,7 +232,7 @@ class DrillManager:
 def _live(sample: LiveSample) -> LiveCall:
     """What a running call shows in the drill's record."""
     down, up = (
-        LiveDirection(side.height, side.bits_per_second) for side in (sample.down, sample.up)
+        LiveCallDirection(side.height, side.bits_per_second) for side in (sample.down, sample.up)
     )
     return LiveCall(sample.seconds, down, up, sample.rtt_seconds)
 

@@ -84,7 +84,7 @@ class DrillDirection:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveDirection:
+class LiveCallDirection:
     """One direction of a call that runs; None where there is no figure yet."""
 
     height: int | None
@@ -96,7 +96,7 @@ class LiveDirection:
         return {"height": self.height, "bits_per_second": self.bits_per_second}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> LiveDirection:
+    def from_json(cls, data: Mapping[str, Any]) -> LiveCallDirection:
         """Read the contract's form."""
         return cls(_count(data, "height"), _number(data, "bits_per_second"))
 
@@ -107,8 +107,8 @@ class LiveCall:
 
     seconds: float
     """Since the first media packet."""
-    down: LiveDirection
-    up: LiveDirection
+    down: LiveCallDirection
+    up: LiveCallDirection
     rtt_seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -125,8 +125,8 @@ class LiveCall:
         """Read the contract's form."""
         return cls(
             seconds=_known(data, "seconds"),
-            down=LiveDirection.from_json(data["down"]),
-            up=LiveDirection.from_json(data["up"]),
+            down=LiveCallDirection.from_json(data["down"]),
+            up=LiveCallDirection.from_json(data["up"]),
             rtt_seconds=_number(data, "rtt_seconds"),
         )
 
