@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.agent_file import AgentFile
-from jharnet_monitor.config.calls import ConferenceProbe
+from jharnet_monitor.config.calls import ConferenceProbe, PlannedDrill
 from jharnet_monitor.config.json_schema import config_schema
 from jharnet_monitor.config.load import load_config, load_yaml_model
 from jharnet_monitor.config.units import parse_duration, parse_ratio, parse_size, spell
@@ -26,7 +26,8 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.budget import budget_warnings, planned_bytes
-from jharnet_monitor.profiles import Profile
+from jharnet_monitor.probes.conference.plan import drill_bytes
+from jharnet_monitor.profiles import Profile, call_bytes
 from jharnet_monitor.security import tls
 from jharnet_monitor.security.tokens import hash_token, make_token, write_secret
 from tests.wrong_configs import GOOD, WRONG, Wrong
@@ -261,6 +262,18 @@ def test_a_day_of_calls_costs_what_the_budget_is_charged(home: Path, profile: Pr
     without, with_two = (planned_bytes(each, office) for each in calls.values())
     context = ProbeContext(calls["11:00", "15:00"], office, ManualClock(NOW), None)
     assert with_two - without == 2 * PROBES["conference"].cost(context)
+
+
+def test_a_planned_drill_is_counted_with_its_gallery(home: Path) -> None:
+    """`check-config` counts a drill's bytes as the drill itself checks them before it starts."""
+    (home / "j.yaml").write_text(GOOD, "utf-8")
+    config = load_config(home / "j.yaml")
+    plan = PlannedDrill(at=("15:30",), profile=Profile.P720, minutes=5)
+    planned = config.model_copy(update={"probes": config.probes.model_copy(update={"drill": plan})})
+    office = config.office("potka")
+    cost = planned_bytes(planned, office) - planned_bytes(config, office)
+    assert cost == drill_bytes(Profile.P720, 300, len(config.offices))
+    assert cost > call_bytes(Profile.P720.rung, Profile.P720.rung, 300)
 
 
 def test_the_shipped_configuration_lacks_only_its_secrets(tmp_path: Path) -> None:
