@@ -86,7 +86,7 @@ async def test_a_database_that_takes_no_rows_is_not_ready(
         await hub.clock.advance(1)
         with monkeypatch.context() as broken:
             broken.setattr(hub.store, "add", full)
-            broken.setattr(hub.store, "remember", full)
+            broken.setattr(hub.store, "set_value", full)
             await (hub.record() if writer == "recorder" else hub.journal.heartbeat())
         ready, why = hub.health.ready()
         assert not ready

@@ -250,6 +250,7 @@ def test_what_a_probe_runs_with_is_there() -> None:
         routes = [one.route for one in probe.series]
         assert len(routes) == len(set(routes)), probe.name
         assert set(probe.headline) <= set(QUANTITY_NAMES[probe.name]), probe.name
+        assert bool(probe.headline) == any(one.listed for one in probe.series), probe.name
 
 
 def test_the_agent_loads_only_what_it_needs() -> None:

@@ -114,7 +114,7 @@ class DossierEvidence:
                 self._add_minutes(office, table.filter(pa.array(mine)), day[mine])
             elif probe == "utilisation":
                 self._add_traffic(office, table.filter(pa.array(mine)))
-            else:
+            elif PROBES[probe].kept:
                 self.runs[office, probe] += _measurements(table.filter(pa.array(mine)), probe)
 
     def _add_minutes(self, office: str, table: pa.Table, day: NDArray[np.int64]) -> None:

@@ -110,7 +110,7 @@ class Policy:
         """The bytes of each planned test of a place that has the first claim to its budget."""
         for name, probe in PROBES.items():
             place = self._runner.context(office, name, {}).office
-            for job in probe.jobs(self.config, place):
+            for job in probe.planned(self.config, place):
                 context = self._runner.context(office, name, job.options)
                 if probe.series_of(context.route).first_claim:
                     yield probe.cost(context)

@@ -146,7 +146,7 @@ class Scheduler:
         places = [(office, n / len(config.offices)) for n, office in enumerate(config.offices)]
         for place, part in (*places, (headquarters(config), LAST_PART)):
             for probe in PROBES.values():
-                for job in probe.jobs(config, place):
+                for job in probe.planned(config, place):
                     # spread over the interval, so that no two begin at once
                     self._plan_job(probe, place.id, job, part + job.offset / len(config.offices))
         self._plan_drills()

@@ -211,9 +211,17 @@ def value(value: float | None, unit: str, words: Words) -> str:
     ('12.3 MB', '720p')
     >>> value(4, "grade", words("en")), value(123456.7, "widgets", words("en"))
     ('HD video (720p)', '1,23,457 widgets')
+    >>> value(-75, "seconds", words("en")), value(-0.5, "seconds", words("en"))
+    ('−1 min', '−500 ms')
     """
     if value is None:
         return UNKNOWN
+    if value < 0:
+        return f"−{_quantity(-value, unit, words)}"
+    return _quantity(value, unit, words)
+
+
+def _quantity(value: float, unit: str, words: Words) -> str:
     if unit == "seconds" and value >= 60:
         return duration(value, words)
     if unit == "grade":

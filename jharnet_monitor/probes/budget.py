@@ -22,7 +22,7 @@ def planned_bytes(config: Config, office: Office) -> float:
         return 0.0
     total = 0.0
     for probe in PROBES.values():
-        for job in probe.jobs(config, office):
+        for job in probe.planned(config, office):
             context = ProbeContext(config, office, SystemClock(), None, job.options)
             first = probe.series_of(context.route).first_claim
             runs = job.runs_a_day + (RETESTS_A_DAY if first else 0)

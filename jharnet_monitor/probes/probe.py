@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.model import Measurement, Route
+from jharnet_monitor.model import HEADQUARTERS, Measurement, Route
 from jharnet_monitor.probes.base import AgentTask, ProbeContext, Reading
 from jharnet_monitor.probes.families import Family, OfficeFamily
 
@@ -123,7 +123,9 @@ class Probe:
     options: type[ProbeOptions] = ProbeOptions
     series: tuple[Series, ...]
     jobs: Callable[[Config, Office], Iterable[Job]] = lambda config, office: ()
-    """What is planned on an office, or on headquarters in the place of one."""
+    """What is planned on an office; see `planned`."""
+    at_headquarters: bool = False
+    """Headquarters' own line is measured, too: its router is the uplink's gateway."""
     agent_tasks: Mapping[str, AgentTask] = field(default_factory=dict)
     """The agent's halves, by the names that the hub's half opens and an agent offers."""
     needs_agent: Callable[[ProbeContext], bool] = lambda context: False
@@ -142,7 +144,13 @@ class Probe:
     metrics: tuple[OfficeFamily, ...] = ()
     district_metrics: tuple[Family, ...] = ()
     headline: tuple[str, ...] = ()
-    """The quantities that one line on the office's page shows of a run."""
+    """The quantities that the office's page shows of each run of a `listed` series."""
+
+    def planned(self, config: Config, office: Office) -> Iterable[Job]:
+        """The jobs on an office, or on headquarters where the probe measures that, too."""
+        if office.id == HEADQUARTERS and not self.at_headquarters:
+            return ()
+        return self.jobs(config, office)
 
     def series_of(self, route: Route) -> Series:
         """The series of a route; raises `KeyError`."""

@@ -115,6 +115,7 @@ BANDWIDTH = Probe(
         Series(route=Route.INTERNET, fresh_for=_internet_fresh_for, listed=True, fills_line=True),
     ),
     jobs=_jobs,
+    at_headquarters=True,
     agent_tasks={
         "bandwidth": Deferred("jharnet_monitor.probes.bandwidth.agent:agent_task"),
         "internet": Deferred("jharnet_monitor.probes.internet.run:agent_task"),

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.model import HEADQUARTERS, Route
+from jharnet_monitor.model import Route
 from jharnet_monitor.probes.conference import plan
 from jharnet_monitor.probes.conference.metrics import DISTRICT_FAMILIES, FAMILIES
 from jharnet_monitor.probes.probe import Deferred, Job, Probe, ProbeOptions, Series
@@ -39,8 +39,6 @@ class ConferenceOptions(ProbeOptions):
 
 def _jobs(config: Config, office: Office) -> Iterator[Job]:
     settings = config.probes.conference
-    if office.id == HEADQUARTERS:
-        return
     if settings.every is not None:
         yield Job(every=settings.every)
     for at in settings.at:

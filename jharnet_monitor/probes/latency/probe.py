@@ -53,5 +53,4 @@ LATENCY = Probe(
         Series(route=Route.AGENT_GATEWAY, fresh_for=_fresh_for, exported=False),
     ),
     metrics=FAMILIES,
-    headline=("rtt_p50_seconds", "loss_ratio"),
 )

@@ -40,8 +40,8 @@ UTILISATION = Probe(
         ),
     ),
     jobs=_jobs,
+    at_headquarters=True,
     tells_of_line=False,
     metrics=FAMILIES,
     district_metrics=DISTRICT_FAMILIES,
-    headline=("download_bits_per_second", "upload_bits_per_second"),
 )
