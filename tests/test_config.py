@@ -20,7 +20,7 @@ from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.calls import ConferenceProbe
 from jharnet_monitor.config.json_schema import config_schema
 from jharnet_monitor.config.load import load_config, load_yaml_model
-from jharnet_monitor.config.units import parse_duration, parse_ratio, parse_size, spell
+from jharnet_monitor.config.units import format_quantity, parse_duration, parse_ratio, parse_size
 from jharnet_monitor.config.warnings import warnings
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.probes import PROBES
@@ -317,11 +317,11 @@ def test_a_model_of_its_own_is_read_by_the_same_rules(tmp_path: Path) -> None:
 
 
 @given(st.integers(1, 10**7))
-def test_spelled_quantities_read_back(n: int) -> None:
-    """What `spell` writes, the parsers read as the same quantity."""
-    assert parse_duration(spell(n / 1000, "duration")) == pytest.approx(n / 1000)
-    assert parse_size(spell(n, "size")) == n
-    assert parse_ratio(spell(n / 10**7, "ratio")) == pytest.approx(n / 10**7)
+def test_formatted_quantities_parse_back(n: int) -> None:
+    """What `format_quantity` writes, the parsers read as the same quantity."""
+    assert parse_duration(format_quantity(n / 1000, "duration")) == pytest.approx(n / 1000)
+    assert parse_size(format_quantity(n, "size")) == n
+    assert parse_ratio(format_quantity(n / 10**7, "ratio")) == pytest.approx(n / 10**7)
 
 
 def test_the_shipped_agent_file_is_right() -> None:
