@@ -79,7 +79,7 @@ class Hub:
 
     async def due(self, office: str = "potka", **options: Any) -> Measurement:
         """What the schedule gets when a test is due."""
-        running = asyncio.create_task(self.policy.due(office, "bandwidth", options))
+        running = asyncio.create_task(self.policy.run_scheduled(office, "bandwidth", options))
         await self.clock.advance(SECONDS)
         return await asyncio.wait_for(running, 5)
 
@@ -107,7 +107,9 @@ async def test_nothing_disturbs_a_drill(monkeypatch: pytest.MonkeyPatch, path: s
     hub = Hub(monkeypatch)
     async with hub.runner.own_uplink():
         due = await hub.due(path=path)
-        away = await asyncio.wait_for(hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET), 5)
+        away = await asyncio.wait_for(
+            hub.policy.run_scheduled(HEADQUARTERS, "bandwidth", INTERNET), 5
+        )
     assert [m.cause for m in (due, away)] == [Cause.CONFERENCE_ON] * 2
     assert [m.outcome for m in hub.recorded] == [Outcome.NO_DATA] * 2
     assert (due.route, due.bytes_spent) == (path, 0)
@@ -117,9 +119,9 @@ async def test_nothing_disturbs_a_drill(monkeypatch: pytest.MonkeyPatch, path: s
 async def test_a_call_is_not_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a call with an office is on its line is left alone; the neighbour's is tested."""
     hub = Hub(monkeypatch)
-    call = asyncio.create_task(hub.policy.asked("potka", "conference", {}))
+    call = asyncio.create_task(hub.policy.run_on_request("potka", "conference", {}))
     await hub.clock.advance(1)
-    busy = await asyncio.wait_for(hub.policy.due("potka", "bandwidth", {}), 5)
+    busy = await asyncio.wait_for(hub.policy.run_scheduled("potka", "bandwidth", {}), 5)
     free = await hub.due("boram")
     await call
     assert (busy.outcome, busy.cause) == (Outcome.NO_DATA, Cause.CONFERENCE_ON)
@@ -130,8 +132,10 @@ async def test_what_waited_gives_way_too(monkeypatch: pytest.MonkeyPatch) -> Non
     """A test whose turn comes only when the planned conference has begun is not made any more."""
     conferences = [{"days": "wed", "from": "10:31", "to": "12:00"}]
     hub = Hub(monkeypatch, district={"conferences": conferences})
-    first = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
-    second = asyncio.create_task(hub.policy.due("potka", "bandwidth", {"path": "internet"}))
+    first = asyncio.create_task(hub.policy.run_scheduled("potka", "bandwidth", {}))
+    second = asyncio.create_task(
+        hub.policy.run_scheduled("potka", "bandwidth", {"path": "internet"})
+    )
     await hub.clock.advance(5)
     hub.clock.step(60)
     await hub.clock.advance(SECONDS)
@@ -147,8 +151,10 @@ async def test_a_line_that_is_down_is_not_tested(monkeypatch: pytest.MonkeyPatch
     assert (await hub.due("boram")).outcome is Outcome.OK
     hub.live.uplink_up = False
     assert (await hub.due("boram")).cause == Cause.UPLINK_DOWN
-    assert (await hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET)).cause == Cause.UPLINK_DOWN
-    asked = asyncio.create_task(hub.policy.asked("boram", "bandwidth", {}))
+    assert (
+        await hub.policy.run_scheduled(HEADQUARTERS, "bandwidth", INTERNET)
+    ).cause == Cause.UPLINK_DOWN
+    asked = asyncio.create_task(hub.policy.run_on_request("boram", "bandwidth", {}))
     await hub.clock.advance(SECONDS)
     assert (await asked).outcome is Outcome.OK, "whoever asks by hand wants to see it tried"
 
@@ -240,12 +246,12 @@ async def test_headquarters_is_no_office(monkeypatch: pytest.MonkeyPatch) -> Non
     of their own, and no office more."""
     hub = Hub(monkeypatch)
     hub.rates = [4e6, 30e6]
-    office = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
+    office = asyncio.create_task(hub.policy.run_scheduled("potka", "bandwidth", {}))
     await hub.clock.advance(1)
-    own = asyncio.create_task(hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET))
+    own = asyncio.create_task(hub.policy.run_scheduled(HEADQUARTERS, "bandwidth", INTERNET))
     await hub.clock.advance(SECONDS - 1)
     assert (await office).outcome is Outcome.OK
-    late = asyncio.create_task(hub.policy.due("boram", "bandwidth", {}))
+    late = asyncio.create_task(hub.policy.run_scheduled("boram", "bandwidth", {}))
     await hub.clock.advance(SECONDS)
     measurement = await asyncio.wait_for(own, 5)
     assert (measurement.office, measurement.route) == (HEADQUARTERS, "internet")
@@ -267,20 +273,20 @@ async def test_no_latency_is_unmarked_while_a_test_runs(monkeypatch: pytest.Monk
     hub = Hub(monkeypatch)
 
     async def beside(office: str) -> bool:
-        running = asyncio.create_task(hub.policy.asked(office, "latency", {}))
+        running = asyncio.create_task(hub.policy.run_on_request(office, "latency", {}))
         await hub.clock.advance(SECONDS)
         return bool((await running).conditions.get("under_load"))
 
     assert not await beside("potka")
-    test = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
+    test = asyncio.create_task(hub.policy.run_scheduled("potka", "bandwidth", {}))
     await hub.clock.advance(SECONDS / 2)
     assert not await beside("boram")
     await test
-    test = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
+    test = asyncio.create_task(hub.policy.run_scheduled("potka", "bandwidth", {}))
     await hub.clock.advance(SECONDS / 2)
     assert await beside("potka")
     await test
-    test = asyncio.create_task(hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET))
+    test = asyncio.create_task(hub.policy.run_scheduled(HEADQUARTERS, "bandwidth", INTERNET))
     await hub.clock.advance(SECONDS / 2)
     assert await beside("boram")
     await test

@@ -62,7 +62,7 @@ async def test_a_clock_step_stalls_no_job(clock: SteppedClock, step: timedelta) 
         runs.append(time.monotonic())
 
     schedule = Scheduler(CurrentConfig(make_config()), clock, _nothing, HubStatus())
-    schedule.also("tick", {"second": "*"}, tick)
+    schedule.add_job("tick", {"second": "*"}, tick)
     schedule.start()
     try:
         await asyncio.sleep(1.5)
