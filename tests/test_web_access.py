@@ -46,7 +46,7 @@ async def test_a_token_file_that_others_may_read_opens_nothing(
     assert path is not None
     path.chmod(0o644)
     reload = {"method": "POST", "headers": BEARER}
-    assert "the hub's log says why" in await error(client, "/-/reload", 403, **reload)
+    assert "see the hub's log" in await error(client, "/-/reload", 403, **reload)
     assert "chmod 600" in caplog.text
 
 

@@ -81,11 +81,11 @@ async def test_the_next_page_misses_nothing(client: Client, hub: MadeUpHub) -> N
     ("query", "says"),
     [
         ("probe=ping", "no probe `ping`; there are latency, bandwidth, conference"),
-        ("since=yesterday", "`since` must be a moment with its time zone, such as 2026-"),
-        ("until=2026-11-25T06:00:00", "`until` must be a moment with its time zone"),
+        ("since=yesterday", "`since` must be a time with time zone, such as 2026-"),
+        ("until=2026-11-25T06:00:00", "`until` must be a time with time zone"),
         ("since=2026-11-25T06:00:00Z&until=2026-11-25T05:00:00Z", "must be before `until`"),
-        ("since=99999-01-01T00:00:00Z", "`since` must be a moment"),
-        ("since=0001-01-01T00:00:00%2B14:00", "`since` must be a moment"),
+        ("since=99999-01-01T00:00:00Z", "`since` must be a time"),
+        ("since=0001-01-01T00:00:00%2B14:00", "`since` must be a time"),
         ("limit=0", "`limit` must be a whole number from 1 to 10000, not `0`"),
         ("limit=10001", "from 1 to 10000"),
         ("limit=ten", "not `ten`"),
@@ -154,10 +154,10 @@ async def test_planned_windows_are_announced(client: Client, hub: MadeUpHub) -> 
         ({"to": "2026-11-25T08:00:00Z"}, "must be before"),
         ({"from": None}, "needs `from` and `to`"),
         ({"reason": "x" * 201}, "`reason` must be a text of at most 200"),
-        ({"from": 7}, "`from` must be a moment"),
+        ({"from": 7}, "`from` must be a time"),
         (
             {"from": "2026-11-24T08:00:00Z", "to": format_utc(NOW)},
-            f"`to` {format_utc(NOW)} is over: what is planned is announced before",
+            f"`to` {format_utc(NOW)} is in the past; announce maintenance before it ends",
         ),
     ):
         request = {"method": "POST", "headers": BEARER, "json": window | changed}
@@ -225,7 +225,7 @@ async def test_an_error_shows_no_insides(
 
     monkeypatch.setattr(hub.store, "measurements", fail)
     message = await error(client, "/api/v1/measurements", 500)
-    assert message == "the monitor made an error; its log says more"
+    assert message == "an error occurred in the monitor; see its log"
     html = await page(client, "/office/potka", status=500)
     assert "The monitor made an error." in html
     assert "secret detail" not in html

@@ -1,6 +1,6 @@
-"""The status page's line on the newest drill: when it was, and how many offices held it. Pure.
+"""The status page's line on the newest drill: its time, and how many offices passed it.
 
-A drill grades no office's own line, so its result stands beside the table and not in it.
+A drill does not grade single lines, so its result is shown beside the table.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jharnet_monitor.model import parse_utc
 
 
 def drill_line(drill: Mapping[str, Any] | None, wanted: int, formats: Formats) -> str:
-    """One sentence; empty where no drill was ever held. `wanted` is the district's grade."""
+    """One sentence; empty if there was no drill. `wanted` is the district's required grade."""
     if drill is None:
         return ""
     time = formats.date_and_time(parse_utc(str(drill["started_at"])))
