@@ -1,4 +1,4 @@
-"""A good configuration, and the slips of the pen that people make in it."""
+"""A valid configuration, and mistakes that people make in it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ report:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A good file with `old` written as `new`; the error stands on the line that has `at`."""
+    """A valid file with `old` replaced by `new`; the error is on the line that has `at`."""
 
     old: str
     new: str
