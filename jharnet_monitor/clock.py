@@ -1,4 +1,4 @@
-"""Time and sleep, passed in everywhere, so that a month can be tested in seconds."""
+"""Clocks that are passed in wherever time is needed, so that tests can run a month in seconds."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the product may know of time."""
+    """A source of time."""
 
     def now(self) -> datetime:
-        """Wall-clock time in UTC: for stamps on records, never for durations."""
+        """Wall-clock time in UTC: for timestamps, never for durations."""
 
     def monotonic(self) -> float:
-        """Seconds that only go forward: for durations and time-outs."""
+        """Monotonic time in seconds: for durations and time-outs."""
 
     async def sleep(self, seconds: float) -> None:
-        """Let `seconds` of this clock pass."""
+        """Wait for `seconds` of this clock."""
 
 
 class SystemClock:
@@ -39,7 +39,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until it is told to move; wakes its sleepers in order.
+    """A clock that moves only when a test advances it, and wakes its sleepers in order.
 
     >>> clock = ManualClock(datetime(2026, 11, 23, tzinfo=UTC))
     >>> async def a_week() -> str:
@@ -58,11 +58,11 @@ class ManualClock:
         self._order = 0
 
     def now(self) -> datetime:
-        """The wall clock as it was set and advanced."""
+        """Wall-clock time, as set and advanced."""
         return self._now
 
     def monotonic(self) -> float:
-        """Seconds advanced since the start; `step` does not touch it."""
+        """Seconds advanced since the start; `step` does not change it."""
         return self._monotonic
 
     def step(self, seconds: float) -> None:
@@ -80,7 +80,7 @@ class ManualClock:
         await future
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, waking each sleeper at its moment."""
+        """Let time pass and wake each sleeper when its time comes."""
         end = self._monotonic + seconds
         await asyncio.sleep(0)
         while self._sleepers and self._sleepers[0][0] <= end:
@@ -88,7 +88,7 @@ class ManualClock:
             self._pass(moment - self._monotonic)
             if not future.done():
                 future.set_result(None)
-            for _ in range(5):  # let the woken task run to its next sleep
+            for _ in range(5):  # lets the woken task run to its next sleep
                 await asyncio.sleep(0)
         self._pass(end - self._monotonic)
 

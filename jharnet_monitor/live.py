@@ -1,4 +1,4 @@
-"""What is known of every office right now: the one source of the metrics and the pages."""
+"""The current state of every office and of the hub; metrics and pages read nothing else."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome, Route
 
 RTT_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
-"""Upper bounds in seconds of the round-trip time's histogram; beyond the last is one more."""
+"""Upper bounds of the round-trip time histogram, in seconds; one more bucket has no bound."""
 
 
 @dataclass(slots=True)
 class RttHistogram:
-    """Round-trip times counted by size since the database was made.
+    """Histogram of round-trip times since the database was created.
 
     >>> h = RttHistogram()
     >>> for seconds in (0.001, 0.04, 7.0):
@@ -29,7 +29,7 @@ class RttHistogram:
     """
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(RTT_BOUNDS) + 1))
-    """Not cumulative; `counts[i]` are those up to `RTT_BOUNDS[i]`, the last those beyond."""
+    """Per bucket, not cumulative; `counts[i]` belongs to `RTT_BOUNDS[i]`, the last to no bound."""
     total_seconds: float = 0.0
 
     def observe(self, seconds: float) -> None:
@@ -38,14 +38,14 @@ class RttHistogram:
         self.total_seconds += seconds
 
     def cumulative(self) -> list[int]:
-        """How many were at most each bound; the last is the number of all."""
+        """Cumulative counts per bound; the last is the total."""
         total = 0
         return [total := total + count for count in self.counts]
 
 
 @dataclass(slots=True)
 class AgentLive:
-    """The agent's session as it stands."""
+    """The state of an office's agent."""
 
     connected: bool = False
     boot_id: str | None = None
@@ -53,27 +53,28 @@ class AgentLive:
     last_heard: datetime | None = None
     said_goodbye: bool = False
     spooled: int | None = None
-    """Measurements that the agent still holds; None when not known."""
+    """Measurements that the agent has not sent yet; None if not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class PastOutage:
-    """An outage that is over. `told_at` is when its cause became known, which may be later."""
+    """An outage that is over. `attributed_at` is when its cause became known, which may be after
+    its end."""
 
     cause: OfficeState
-    """`link_down`, `power_down`, or `unreachable` where it cannot be told."""
+    """`link_down`, `power_down`, or `unreachable` if it is not known."""
     began: datetime
     ended: datetime
-    told_at: datetime
+    attributed_at: datetime
 
 
 @dataclass(slots=True)
 class OfficeLive:
-    """One office now.
+    """The current state of an office, or of headquarters.
 
-    By series (`model.series_key`): `latest` holds the last run whatever its outcome,
-    `last_conclusive` the last that was `ok` or `failed`, `last_ok` the last that was `ok`; the
-    latter two without speed tests that are to be repeated.
+    By series (`model.series_key`): `latest` holds the last run with any outcome, `last_conclusive`
+    the last `ok` or `failed` one, `last_ok` the last `ok` one. The latter two leave out speed tests
+    that will be repeated.
     """
 
     state: OfficeState = OfficeState.UNKNOWN
@@ -85,7 +86,7 @@ class OfficeLive:
     last_ok: dict[str, Measurement] = field(default_factory=dict)
     running: tuple[str, ...] = ()
     runs: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How often each (probe, outcome) was recorded since the database was made."""
+    """Number of recorded runs by (probe, outcome) since the database was created."""
     packets_sent: int = 0
     packets_received: int = 0
     rtt_buckets: RttHistogram = field(default_factory=RttHistogram)
@@ -95,18 +96,18 @@ class OfficeLive:
 
 @dataclass(slots=True)
 class HubStatus:
-    """The hub's own health. None where it is not known: then there is no such metric."""
+    """The hub's own health. A value is None if it is not known; its metric is then absent."""
 
     started_at: datetime | None = None
     url: str | None = None
     """Address under which people reach the hub."""
     office_hours: bool | None = None
-    """Whether people are at work now, by the district's calendar."""
+    """Whether it is within office hours, by the district's calendar."""
     schedule_lag: float | None = None
-    """Seconds from when the last job was due to when it began."""
+    """Seconds by which the last job started late."""
     schedule_last_run: datetime | None = None
     schedule_missed: Counter[str] = field(default_factory=Counter)
-    """Runs that were due and not begun, by probe or job."""
+    """Missed runs by probe or job."""
     loop_lag: float | None = None
     """Seconds by which the event loop last woke up late."""
     clock_synchronized: bool | None = None
@@ -124,20 +125,20 @@ class HubStatus:
     report_failures: int = 0
     reload_success: bool | None = None
     reload_at: datetime | None = None
-    """When the configuration that is in force was read."""
+    """When the configuration in force was loaded."""
     certificate_expires: datetime | None = None
 
 
 class Live:
-    """The live state of the whole district."""
+    """The live state of the district."""
 
     def __init__(self, current: CurrentConfig) -> None:
         self._current = current
         self.offices: dict[str, OfficeLive] = {o.id: OfficeLive() for o in self.config.offices}
         self.headquarters = OfficeLive()
-        """What headquarters measured of its own line; it is no office and stands in no table."""
+        """Headquarters' measurements of its own line; it is not listed among the offices."""
         self.uplink_up: bool | None = None
-        """None while not known: no gateway is configured, or it was not asked yet."""
+        """None while not known: no gateway is configured, or it was not pinged yet."""
         self.hub = HubStatus()
 
     @property
@@ -146,11 +147,12 @@ class Live:
         return self._current.config
 
     def of(self, office_id: str) -> OfficeLive | None:
-        """An office, or headquarters; None for one that is not configured."""
+        """The state of an office or of headquarters; None if it is not configured."""
         return self.headquarters if office_id == HEADQUARTERS else self.offices.get(office_id)
 
     def update(self, measurement: Measurement) -> None:
-        """Count a measurement; it becomes the latest of its series unless that has a newer one."""
+        """Count a measurement, and keep it as the latest of its series unless a newer one is
+        known."""
         office = self.of(measurement.office)
         if office is None:
             return
@@ -166,7 +168,7 @@ class Live:
         office: OfficeLive, probe: str, route: Route, outcome: str, runs: int,
         sent: int, received: int,
     ) -> None:  # fmt: skip
-        """Add runs to an office's counters; what the agent measures by itself counts in none."""
+        """Add runs to an office's counters; measurements by the agent are not counted."""
         if route.by_agent:
             return
         office.runs[probe, outcome] += runs
@@ -174,7 +176,7 @@ class Live:
         office.packets_received += received
 
     def restore(self, measurement: Measurement) -> None:
-        """As `update`, for a measurement that was counted before a restart."""
+        """Like `update`, for a measurement that was counted before a restart."""
         office = self.of(measurement.office)
         if office is None:
             return
@@ -188,7 +190,7 @@ class Live:
             _keep_newer(office.last_ok, key, measurement)
 
     def set_state(self, office_id: str, state: OfficeState, at: datetime) -> bool:
-        """Set an office's state; True when it changed."""
+        """Set an office's state; returns whether it changed."""
         office = self.offices[office_id]
         if office.state is state:
             return False
@@ -196,8 +198,8 @@ class Live:
         return True
 
     def counters(self) -> dict[str, Any]:
-        """Everything that only grows, as JSON, so that it survives a restart."""
-        own = self.hub
+        """All counters as JSON data, to be kept over a restart."""
+        hub = self.hub
         return {
             "offices": {
                 office_id: {
@@ -208,15 +210,15 @@ class Live:
                 for office_id, office in self.offices.items()
             },
             "self": {
-                "schedule_missed": dict(own.schedule_missed),
-                "clock_steps": own.clock_steps,
-                "database_errors": own.database_errors,
-                "report_failures": own.report_failures,
+                "schedule_missed": dict(hub.schedule_missed),
+                "clock_steps": hub.clock_steps,
+                "database_errors": hub.database_errors,
+                "report_failures": hub.report_failures,
             },
         }
 
     def restore_counters(self, data: Mapping[str, Any]) -> None:
-        """Go on from what `counters` gave; offices no longer configured are left out."""
+        """Restore what `counters` returned; offices that are no longer configured are ignored."""
         for office_id, held in data.get("offices", {}).items():
             office = self.offices.get(office_id)
             if office is None:
@@ -224,13 +226,13 @@ class Live:
             office.runs = Counter({(p, outcome): count for p, outcome, count in held["runs"]})
             office.packets_sent, office.packets_received = held["packets"]
             counts, total_seconds = held["rtt"]
-            if len(counts) == len(office.rtt_buckets.counts):  # the bounds may change by version
+            if len(counts) == len(office.rtt_buckets.counts):  # bounds may differ by version
                 office.rtt_buckets = RttHistogram(list(counts), total_seconds)
-        own = data.get("self", {})
-        self.hub.schedule_missed = Counter(own.get("schedule_missed", {}))
-        self.hub.clock_steps = own.get("clock_steps", 0)
-        self.hub.database_errors = own.get("database_errors", 0)
-        self.hub.report_failures = own.get("report_failures", 0)
+        saved = data.get("self", {})
+        self.hub.schedule_missed = Counter(saved.get("schedule_missed", {}))
+        self.hub.clock_steps = saved.get("clock_steps", 0)
+        self.hub.database_errors = saved.get("database_errors", 0)
+        self.hub.report_failures = saved.get("report_failures", 0)
 
 
 def _keep_newer(held: dict[str, Measurement], key: str, measurement: Measurement) -> None:

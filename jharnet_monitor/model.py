@@ -1,7 +1,7 @@
-"""The words everyone else speaks: measurements, outcomes, causes, states, time.
+"""The shared vocabulary: measurements, outcomes, causes, states, routes, directions, time.
 
-This module imports nothing of ours but the table of quantities, whose names it passes on.
-Everything in it is frozen: a measurement is a fact.
+This module imports only the table of quantities, whose names it re-exports. All its classes are
+immutable.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ __all__ = [
 
 
 class Outcome(StrEnum):
-    """What became of a probe. Unknown is never up, never down, never 0."""
+    """The outcome of a probe. What is not known is never reported as up, down or 0."""
 
     OK = "ok"
     FAILED = "failed"
-    """The network did it."""
+    """The network was the reason."""
     NO_DATA = "no_data"
-    """We could not measure: no agent, host overloaded, budget spent."""
+    """It could not be measured: no agent, host overloaded, budget spent."""
 
 
 class OfficeState(StrEnum):
-    """What is known of an office now, and (the last two) what becomes known afterwards."""
+    """The state of an office; the last two become known only after an outage."""
 
     UP = "up"
     UNREACHABLE = "unreachable"
-    """No answer: link or power, not yet known."""
+    """No answer; whether link or power failed is not yet known."""
     LAN_DOWN = "lan_down"
-    """The router answers, nothing behind it does, and nobody said goodbye."""
+    """The router answers, nothing behind it does, and the agent did not sign off."""
     AGENT_OFF = "agent_off"
-    """The router answers; the agent said goodbye or was never there."""
+    """The router answers; the agent signed off or never connected."""
     UPLINK_DOWN = "uplink_down"
-    """Headquarters' own uplink is down: nothing can be said of the office."""
+    """Headquarters' own uplink is down, so the office's state is not known."""
     MONITOR_DOWN = "monitor_down"
-    """The monitor did not run, or may not ping and hears no agent of the office."""
+    """The hub was not running, or it may not ping and no agent of the office is connected."""
     PLANNED = "planned"
     UNKNOWN = "unknown"
     LINK_DOWN = "link_down"
@@ -76,9 +76,9 @@ LIVE_STATES = tuple(
 
 
 class Cause(StrEnum):
-    """Why a measurement is not `ok`. Words for people stand in `i18n.words`."""
+    """Why a measurement is not `ok`; `i18n.words` has the texts."""
 
-    # no_data: we could not measure
+    # no_data: it could not be measured
     NO_AGENT = "no_agent"
     AGENT_BUSY = "agent_busy"
     AGENT_LOST = "agent_lost"
@@ -98,7 +98,7 @@ class Cause(StrEnum):
     SNMP_REFUSED = "snmp_refused"
     INTERNAL_ERROR = "internal_error"
     BAD_REPORT = "bad_report"
-    # failed: the network did it
+    # failed: the network was the reason
     NO_REPLY = "no_reply"
     NO_ROUTE = "no_route"
     TIMEOUT = "timeout"
@@ -115,18 +115,18 @@ class Cause(StrEnum):
 
 
 class Route(StrEnum):
-    """Which way a measurement took: `path` in its conditions, in the store and in metrics."""
+    """The route that was measured: `path` in conditions, in the store and in metrics."""
 
     JHARNET = "jharnet"
-    """Between the office and headquarters; what holds where the conditions name none."""
+    """Between the office and headquarters; the default if the conditions name none."""
     TRAINS = "trains"
-    """As `JHARNET`, by packet trains alone: an estimate of the capacity, not a throughput."""
+    """Like `JHARNET`, by packet trains only: an estimate of the capacity, not a throughput."""
     INTERNET = "internet"
     """Between the office, or headquarters, and a server on the Internet."""
     DRILL = "drill"
-    """A call of a drill's conference: what all offices had at once grades no office's own line."""
+    """A call of a drill's conference; since all offices call at once it does not grade one line."""
     GALLERY = "gallery"
-    """A call of a drill's gallery, where every office sends a small picture."""
+    """A call of a drill's gallery, in which every office sends a small picture."""
     AGENT_GATEWAY = "agent_gateway"
     """From the agent to the router of its own office."""
     AGENT_HUB = "agent_hub"
@@ -134,7 +134,7 @@ class Route(StrEnum):
 
     @property
     def by_agent(self) -> bool:
-        """Whether an agent measures it by itself and hands it in; the hub counts no runs of it."""
+        """Whether the agent measures it on its own; the hub does not count these runs."""
         return self in (Route.AGENT_GATEWAY, Route.AGENT_HUB)
 
 
@@ -152,7 +152,7 @@ class Direction(StrEnum):
 
     @property
     def transfer(self) -> str:
-        """How the quantities of speed tests and counters name it: `download` or `upload`."""
+        """The name in quantities of speed tests and counters: `download` or `upload`."""
         return f"{self}load"
 
 
@@ -161,19 +161,19 @@ def _frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 HEADQUARTERS = "headquarters"
-"""In place of an office's id: what headquarters measured of its own line. It is no office."""
+"""Used in place of an office's id for headquarters' measurements of its own line."""
 RETEST = "retest"
-"""The condition of a speed test below the mark: `due` on the first, which then does not count,
+"""Condition of a speed test below the threshold: `due` on the first test, which does not count,
 `done` on its repetition, which does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One run of one probe on one office, whoever made it.
+    """One run of one probe on one office.
 
-    `started_at` is UTC. `duration` is in seconds on a monotonic clock. `conditions` say under
-    what the figures were taken (`under_load`, `path`, `limited_by`, host overload ...);
-    `values` hold only quantities of `QUANTITIES`, and only those that were really measured.
+    `started_at` is UTC. `duration` is in seconds on a monotonic clock. `conditions` describe the
+    run (`under_load`, `path`, `limited_by`, host overload ...). `values` hold only quantities of
+    `QUANTITIES`, and only those that were measured.
 
     >>> m = Measurement("potka", "latency", datetime(2026, 11, 25, tzinfo=UTC), 3.0, Outcome.OK,
     ...                 values={"rtt_p50_seconds": 0.041}, id="m1")
@@ -195,13 +195,13 @@ class Measurement:
 
     def __post_init__(self) -> None:
         if self.started_at.utcoffset() is None:
-            raise ValueError("started_at must carry its time zone")
+            raise ValueError("started_at must have a time zone")
         object.__setattr__(self, "started_at", self.started_at.astimezone(UTC))
         object.__setattr__(self, "conditions", _frozen(self.conditions))
         object.__setattr__(self, "values", _frozen(self.values))
 
     def to_json(self) -> dict[str, Any]:
-        """The form of the contract: what the API answers and an agent hands in."""
+        """The JSON form that the API returns and agents send."""
         return {
             "id": self.id,
             "office": self.office,
@@ -216,12 +216,12 @@ class Measurement:
 
     @property
     def route(self) -> Route:
-        """Which way was measured; raises `ValueError` for one that this version does not know."""
+        """The route; raises `ValueError` for one that this version does not know."""
         return Route(self.conditions.get("path", Route.JHARNET))
 
     @property
     def series(self) -> str:
-        """The key of its series: the probe, and the route where that is not JharNet's."""
+        """The key of its series: the probe, and the route unless that is `JHARNET`."""
         return series_key(self.probe, self.conditions.get("path", Route.JHARNET))
 
     @property
@@ -237,7 +237,7 @@ class Measurement:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
-        """Read the contract's form; raises `ValueError` that names what is wrong."""
+        """Parse the JSON form; raises `ValueError` that says what is wrong."""
         try:
             measurement = cls(
                 office=_text(data, "office"),
@@ -255,7 +255,7 @@ class Measurement:
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a measurement: {error!r}") from error
         if not all(map(math.isfinite, (measurement.duration, *measurement.values.values()))):
-            raise ValueError("figures must be finite numbers")
+            raise ValueError("values must be finite numbers")
         unknown = set(measurement.values) - set(QUANTITY_NAMES.get(measurement.probe, ()))
         if unknown:
             raise ValueError(f"{measurement.probe} has no quantity {', '.join(sorted(unknown))}")
@@ -270,7 +270,7 @@ def _text(data: Mapping[str, Any], key: str) -> str:
 
 
 def series_key(probe: str, route: str = Route.JHARNET) -> str:
-    """Under which key the newest run of a probe over a route is held.
+    """The key under which the newest run of a probe over a route is kept.
 
     >>> series_key("bandwidth"), series_key("bandwidth", Route.INTERNET)
     ('bandwidth', 'bandwidth/internet')
@@ -279,12 +279,12 @@ def series_key(probe: str, route: str = Route.JHARNET) -> str:
 
 
 def format_utc(moment: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds and `Z`; sorts as text the way it sorts in time."""
+    """ISO 8601 in UTC with milliseconds and `Z`; texts sort as their times do."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_utc(text: str) -> datetime:
-    """Read an ISO 8601 moment with its zone; raises `ValueError` where the zone is missing."""
+    """Parse an ISO 8601 time; raises `ValueError` if its time zone is missing."""
     moment = datetime.fromisoformat(text)
     if moment.utcoffset() is None:
         raise ValueError(f"{text!r} has no time zone; write it as 2026-11-25T06:00:00Z")

@@ -1,8 +1,7 @@
-"""What a probe measures: the one table of quantities, with their units and words.
+"""The table of all measured quantities, with units and labels.
 
-Metric names, the columns of raw data, the labels on pages and the API come from it; a report has
-headings of its own. This module imports nothing of ours; everyone else has its names by way of
-`model`.
+Metric names, columns of raw data, labels on pages and the API are derived from it; the report has
+its own headings. This module imports nothing of the package; other modules use it through `model`.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One phrase in both languages of the office."""
+    """A label in English and Hindi."""
 
     en: str
     hi: str
 
     def in_(self, language: str) -> str:
-        """The phrase in `en` or `hi`."""
+        """The label in `en` or `hi`."""
         return self.hi if language == "hi" else self.en
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One thing a probe measures: the only place where its name, unit and words are spelled."""
+    """One quantity that a probe measures."""
 
     probe: str
     name: str
@@ -36,7 +35,7 @@ class Quantity:
 
     @property
     def direction(self) -> str | None:
-        """`down` towards the office, `up` from it; None where it has no direction."""
+        """`down` towards the office, `up` from it; None if it has no direction."""
         return _DIRECTIONS.get(self.name.partition("_")[0])
 
     @property
@@ -55,14 +54,14 @@ class Quantity:
 
     @property
     def metric_scale(self) -> float:
-        """What a value is multiplied by for Prometheus, whose base unit of data is the byte."""
+        """Factor from a value to its metric, since Prometheus counts data in bytes."""
         return 1 / 8 if self.unit == "bits_per_second" else 1.0
 
 
 _DIRECTIONS = {"down": "down", "download": "down", "up": "up", "upload": "up"}
 
 
-def _ways(probe: str, name: str, unit: str, help_: str, label: Label) -> tuple[Quantity, Quantity]:
+def _both(probe: str, name: str, unit: str, help_: str, label: Label) -> tuple[Quantity, Quantity]:
     """The same quantity towards the office (`down_`) and from it (`up_`)."""
     return (
         Quantity(
@@ -123,33 +122,33 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("bandwidth", "upload_capacity_bits_per_second", "bits_per_second",
              "What the line can carry from the office, estimated by a packet train (IP rate)",
              Label("Line capacity, from office", "लिंक क्षमता, कार्यालय से")),
-    Quantity("bandwidth", "bytes_spent", "bytes", "Bytes the test put on the line, both ways",
+    Quantity("bandwidth", "bytes_spent", "bytes", "Bytes the test sent, in both directions",
              Label("Test data used", "परीक्षण में प्रयुक्त डाटा")),
     Quantity("conference", "grade", "grade",
-             "4 HD (720p), 3 SD (360p), 2 low video (180p), 1 audio only, 0 no conference",
+             "4 HD (720p), 3 SD (360p), 2 low-quality video (180p), 1 audio only, 0 no conference",
              Label("Conference grade", "कॉन्फ्रेंस श्रेणी")),
     Quantity("conference", "setup_seconds", "seconds", "From the offer to the first media packet",
              Label("Call set-up time", "कॉल जुड़ने का समय")),
     Quantity("conference", "rtt_p95_seconds", "seconds",
              "95th percentile of the round-trip time in the call (RTCP)",
              Label("Latency in the call, 95 % within", "कॉल में विलंबता, 95 % इसके भीतर")),
-    *_ways("conference", "video_loss_ratio", "ratio",
+    *_both("conference", "video_loss_ratio", "ratio",
            "Share of video packets whose first transmission never arrived",
            Label("Video loss", "वीडियो हानि")),
-    *_ways("conference", "audio_loss_ratio", "ratio", "Share of audio packets that never arrived",
+    *_both("conference", "audio_loss_ratio", "ratio", "Share of audio packets that never arrived",
            Label("Audio loss", "ऑडियो हानि")),
-    *_ways("conference", "frames_per_second", "frames_per_second", "Presentable frames a second",
+    *_both("conference", "frames_per_second", "frames_per_second", "Presentable frames a second",
            Label("Frames per second", "फ्रेम प्रति सेकंड")),
-    *_ways("conference", "freeze_ratio", "ratio", "Share of the call with the picture frozen",
+    *_both("conference", "freeze_ratio", "ratio", "Share of the call with the picture frozen",
            Label("Picture frozen", "चित्र जमा रहा")),
-    *_ways("conference", "audio_mos", "mos", "Voice quality MOS (ITU-T G.107), 1 to 4.5",
+    *_both("conference", "audio_mos", "mos", "Voice quality MOS (ITU-T G.107), 1 to 4.5",
            Label("Voice quality (MOS)", "ध्वनि गुणवत्ता (MOS)")),
-    *_ways("conference", "video_mos", "mos",
+    *_both("conference", "video_mos", "mos",
            "Video quality (ITU-T G.1070), 1 to 5; only where the model holds",
            Label("Video quality", "वीडियो गुणवत्ता")),
-    *_ways("conference", "bits_per_second", "bits_per_second", "Media delivered, as IP rate",
+    *_both("conference", "bits_per_second", "bits_per_second", "Media delivered, as IP rate",
            Label("Media rate", "मीडिया दर")),
-    *_ways("conference", "height", "pixels", "Height of the picture that the link held",
+    *_both("conference", "height", "pixels", "Height of the picture that the link held",
            Label("Picture height", "चित्र की ऊँचाई")),
     Quantity("utilisation", "download_bits_per_second", "bits_per_second",
              "Mean IP rate of all traffic on the router's interface, towards the office",
@@ -164,7 +163,7 @@ QUANTITIES: tuple[Quantity, ...] = (
              "Time for which the router has been running, at least",
              Label("Router running for", "राउटर चालू रहने की अवधि")),
 )  # fmt: skip
-"""Every quantity."""
+"""All quantities."""
 
 QUANTITY_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -172,11 +171,11 @@ QUANTITY_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         for probe in dict.fromkeys(q.probe for q in QUANTITIES)
     }
 )
-"""Names of the quantities, by probe, in the order of the table."""
+"""Names of the quantities by probe, in the order of the table."""
 
 
 def quantity(probe: str, name: str) -> Quantity:
-    """The entry of `QUANTITIES`; raises `KeyError` where there is none.
+    """Look up an entry of `QUANTITIES`; raises `KeyError` if there is none.
 
     >>> quantity("latency", "loss_ratio").unit
     'ratio'

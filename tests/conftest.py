@@ -1,4 +1,4 @@
-"""Which tests can run here: elsewhere what is missing skips a test, in CI a skip is a failure.
+"""Shared fixtures, and skips: a test is skipped if a program is missing; in CI a skip fails.
 
 `@pytest.mark.root` needs root, TUN and iproute2; `@pytest.mark.browser` Chromium;
 `@pytest.mark.server("promtool", "postgres")` the programs it names.
@@ -24,9 +24,9 @@ CI = os.environ.get("CI") == "true"
 
 
 def find_program(name: str) -> str | None:
-    """Where a program is, also where Debian hides servers (sbin, PostgreSQL's own directory)."""
-    hidden = [str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
-    return shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", *hidden]))
+    """The path of a program, also in sbin and PostgreSQL's own directory."""
+    postgresql = [str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    return shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", *postgresql]))
 
 
 def _missing(item: pytest.Item) -> Iterator[str]:
@@ -44,7 +44,7 @@ def _missing(item: pytest.Item) -> Iterator[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what cannot run here, with what it lacks; in CI nothing is."""
+    """Skip tests whose requirements are missing, except in CI."""
     for item in items:
         missing = ", ".join(_missing(item))
         if missing and not CI:
@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI a test that skips itself has not been run, and that fails."""
+    """In CI, report a skipped test as failed."""
     report = yield
     if CI and report.skipped:
         report.outcome = "failed"
@@ -67,7 +67,7 @@ def pytest_runtest_makereport(
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """The same for a file that skips itself."""
+    """In CI, report a skipped file as failed."""
     report = yield
     if CI and report.skipped:
         report.outcome = "failed"
@@ -85,7 +85,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeWeek]:
 
 @pytest.fixture(scope="module")
 def summary(made: MadeWeek) -> Summary:
-    """The summary of the last of them."""
+    """The summary of the last of these weeks."""
     return summarise(made.store, made.config, made_up_week.WEEK, made_up_week.MADE_AT)
 
 
@@ -97,6 +97,6 @@ def hub(tmp_path: Path) -> MadeUpHub:
 
 @pytest.fixture
 async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
-    """A browser or program that speaks with that hub."""
+    """An HTTP client of that hub."""
     async with serving(hub) as client:
         yield client

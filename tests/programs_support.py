@@ -1,4 +1,4 @@
-"""Ends single programs of a running demo, as a power cut or a person would."""
+"""Ends single programs of a running demo."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from jharnet_monitor.demo.programs import Programs
 
 
 def kill_hub(programs: Programs) -> None:
-    """End the hub as a power cut would, without a word."""
+    """Kill the hub."""
     hub = programs._running.pop("hub")
     hub.kill()
     hub.wait()
 
 
 def stop_agent(programs: Programs, office: str, *, kill: bool = False) -> None:
-    """End an agent: in order, with its goodbye, or without a word."""
+    """Stop an agent, which sends its goodbye, or kill it."""
     agent = programs._running.pop(office)
     agent.kill() if kill else agent.terminate()
     agent.wait()

@@ -27,7 +27,7 @@ START = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
 
 
 class Bench:
-    """A migrated store with its clock, and a way to it behind its back."""
+    """A migrated store with its clock, and direct access to its database."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -36,7 +36,7 @@ class Bench:
         self.store.migrate()
 
     def sql(self, statement: str) -> Sequence[Any]:
-        """Change or ask the database as its owner could, without the program."""
+        """Run SQL on the database, bypassing the store."""
         engine = create_engine(self.url.replace("postgresql:", "postgresql+psycopg:"))
         try:
             with engine.begin() as connection:
@@ -47,7 +47,7 @@ class Bench:
 
 
 class Postgres:
-    """A PostgreSQL cluster of its own, on a Unix socket alone; gone after `stop`."""
+    """A PostgreSQL cluster on a Unix socket, for these tests only."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="jhn-pg-"))
@@ -66,7 +66,7 @@ class Postgres:
         self._pg_ctl("start", "--options", options, "--log", str(self.directory / "log"))
 
     def stop(self) -> None:
-        """Stop the server as a crash would: at once, whoever is connected."""
+        """Stop the server at once, as in a crash."""
         self._pg_ctl("stop", "--mode=immediate")
 
     def remove(self) -> None:

@@ -1,4 +1,4 @@
-"""The configuration: what is wrong in it is told in one line with file, line, key and remedy."""
+"""The configuration: every error is one line with file, line, key and remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.calls import ConferenceProbe, PlannedDrill
 from jharnet_monitor.config.json_schema import config_schema
 from jharnet_monitor.config.load import load_config, load_yaml_model
-from jharnet_monitor.config.units import parse_duration, parse_ratio, parse_size, spell
+from jharnet_monitor.config.units import format_quantity, parse_duration, parse_ratio, parse_size
 from jharnet_monitor.config.warnings import warnings
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.probes import PROBES
@@ -63,8 +63,10 @@ def _refusal(file: Path, text: str | bytes | None = None) -> str:
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda w: f"{w.key}: {w.new.strip()[:30]}")
-def test_a_wrong_value_is_told_with_file_line_key_and_remedy(wrong: Wrong, tmp_path: Path) -> None:
-    """One slip in a good file gives one line that leads to it and says what would be right."""
+def test_a_wrong_value_is_reported_with_file_line_key_and_remedy(
+    wrong: Wrong, tmp_path: Path
+) -> None:
+    """A mistake in a valid file gives one line with its place and what is valid."""
     assert wrong.old in GOOD
     text = GOOD.replace(wrong.old, wrong.new, 1)
     file = tmp_path / "j.yaml"
@@ -75,7 +77,7 @@ def test_a_wrong_value_is_told_with_file_line_key_and_remedy(wrong: Wrong, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "told"),
+    ("text", "line", "expected"),
     [
         ("", None, "is empty"),
         ("# nothing\n", None, "is empty"),
@@ -105,23 +107,23 @@ def test_a_wrong_value_is_told_with_file_line_key_and_remedy(wrong: Wrong, tmp_p
     ],
     ids=range(17),
 )
-def test_what_is_no_yaml_is_told_in_one_line(
-    text: str | bytes, line: int | None, told: str, tmp_path: Path
+def test_invalid_yaml_is_reported_in_one_line(
+    text: str | bytes, line: int | None, expected: str, tmp_path: Path
 ) -> None:
-    """Empty, binary, tabbed, broken, recursive and exploding files are refused, each plainly."""
+    """Empty, binary, broken, recursive and too large documents are refused."""
     message = _refusal(tmp_path / "j.yaml", text)
-    assert told in message
+    assert expected in message
     assert message.startswith(f"{tmp_path / 'j.yaml'}:{'' if line is None else f'{line}:'}")
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """A missing file and a directory are told as such."""
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+    """A missing file and a directory have messages of their own."""
     assert "there is no such file" in _refusal(tmp_path / "none.yaml")
     assert "is a directory" in _refusal(tmp_path)
 
 
-def test_several_faults_name_the_first_and_count_the_rest(tmp_path: Path) -> None:
-    """The first fault in the file's order is told, and how many follow."""
+def test_the_first_of_several_errors_is_reported_with_their_number(tmp_path: Path) -> None:
+    """The message has the first error in the file's order, and the number of others."""
     text = GOOD.replace("every: 60s", "every: 60").replace("300 MB", "300")
     message = _refusal(tmp_path / "j.yaml", text)
     assert "probes.latency.every" in message
@@ -140,7 +142,7 @@ def _key_of_another(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "key", "told"),
+    ("harm", "key", "expected"),
     [
         (lambda h: (h / "tls/hub.pem").unlink(), "hub.tls.certificate", "jharnet-monitor tls init"),
         (lambda h: (h / "tls/hub.key").unlink(), "hub.tls.key", "jharnet-monitor tls init"),
@@ -167,27 +169,27 @@ def _key_of_another(home: Path) -> None:
     ],
     ids=range(14),
 )  # fmt: skip
-def test_a_faulty_secret_is_told_with_its_remedy(
-    home: Path, harm: Callable[[Path], object], key: str, told: str
+def test_a_faulty_secret_is_reported_with_its_remedy(
+    home: Path, harm: Callable[[Path], object], key: str, expected: str
 ) -> None:
-    """Missing, empty, foreign or open files are refused, with the command that mends them."""
+    """Missing, empty, wrong or unprotected files are refused, with the command that fixes them."""
     load_config(home / "j.yaml")
     harm(home)
     message = _refusal(home / "j.yaml")
     assert re.match(rf"{re.escape(str(home))}/j.yaml:\d+: {re.escape(key)}: ", message)
-    assert told in message
+    assert expected in message
 
 
-def test_the_commands_that_make_secrets_can_do_without_them(tmp_path: Path) -> None:
-    """`files=False` loads a configuration whose secrets are not made yet."""
+def test_secrets_may_be_missing_for_the_commands_that_make_them(tmp_path: Path) -> None:
+    """`files=False` loads a configuration without its secrets."""
     (tmp_path / "j.yaml").write_text(GOOD, "utf-8")
     assert load_config(tmp_path / "j.yaml", files=False).offices[0].id == "potka"
 
 
-def test_relative_names_start_at_the_configuration_file(
+def test_paths_are_relative_to_the_configuration_file(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Certificates, tokens, reports and the SQLite file lie beside the file, wherever one is."""
+    """Certificates, tokens, reports and the SQLite file do not depend on the working directory."""
     monkeypatch.chdir("/")
     config = load_config(home / "j.yaml")
     assert config.hub.tls
@@ -200,7 +202,7 @@ def test_relative_names_start_at_the_configuration_file(
 
 
 def test_quantities_are_read_in_base_units(home: Path) -> None:
-    """Once read there are only bit/s, seconds, ratios and bytes."""
+    """The model has bit/s, seconds, ratios and bytes."""
     config = load_config(home / "j.yaml")
     assert config.hub.uplink.contracted == 34e6
     assert config.probes.bandwidth.every == 7200
@@ -213,7 +215,7 @@ def test_quantities_are_read_in_base_units(home: Path) -> None:
 
 
 def test_anchors_and_merges_work(home: Path) -> None:
-    """What all offices share may be written once; a wrong value in it is still found."""
+    """Shared keys may be written once; an error in them is reported at their line."""
     text = GOOD.replace("    link: {con", "    link: &line {con").replace(
         "    router: 10.8.4.1\n", "    router: 10.8.4.1\n    link: {<<: *line, kind: radio}\n"
     )
@@ -226,7 +228,7 @@ def test_anchors_and_merges_work(home: Path) -> None:
 
 
 def test_tls_off_is_allowed_and_warned_about(home: Path) -> None:
-    """`off` is what YAML 1.1 makes False and YAML 1.2 leaves a word; both mean it."""
+    """YAML 1.1 reads `off` as False and YAML 1.2 as text; both are accepted."""
     for written in ("off", '"off"', "false"):
         text = GOOD.replace("{certificate: tls/hub.pem, key: tls/hub.key}", written)
         (home / "j.yaml").write_text(text, "utf-8")
@@ -235,21 +237,21 @@ def test_tls_off_is_allowed_and_warned_about(home: Path) -> None:
         assert any(w.startswith("hub.tls: is off") for w in warnings(config, NOW))
 
 
-def test_warnings_tell_what_is_missing_and_what_ends_soon(home: Path) -> None:
-    """An office without agent or contract, a certificate about to end, a budget too small."""
+def test_warnings_name_what_is_missing_or_expires_soon(home: Path) -> None:
+    """An office without agent or contract, an expiring certificate, a small budget."""
     text = GOOD.replace("every: 2h", "every: 10s").replace("  to: [dc@example.in]\n", "")
     (home / "j.yaml").write_text(text, "utf-8")
     config = load_config(home / "j.yaml")
-    told = "\n".join([*warnings(config, NOW + timedelta(days=800)), *budget_warnings(config)])
+    text = "\n".join([*warnings(config, NOW + timedelta(days=800)), *budget_warnings(config)])
     for part in ("expires in 25 days", "boram without agent", "boram without link", "budget: the",
                  "sent to nobody"):  # fmt: skip
-        assert part in told
+        assert part in text
     assert "has expired" in "\n".join(warnings(config, NOW + timedelta(days=830)))
 
 
 @pytest.mark.parametrize("profile", Profile)
-def test_a_day_of_calls_costs_what_the_budget_is_charged(home: Path, profile: Profile) -> None:
-    """`check-config` counts a call's bytes by the same rates as the probe that spends them."""
+def test_the_budget_warning_counts_calls_as_the_probe_does(home: Path, profile: Profile) -> None:
+    """`check-config` uses the same bytes per call as the conference probe."""
     (home / "j.yaml").write_text(GOOD, "utf-8")
     config = load_config(home / "j.yaml")
     calls = {
@@ -277,7 +279,7 @@ def test_a_planned_drill_is_counted_with_its_gallery(home: Path) -> None:
 
 
 def test_the_shipped_configuration_lacks_only_its_secrets(tmp_path: Path) -> None:
-    """The eleven offices are there; the secrets are missed, and how to make them is said."""
+    """It has eleven complete offices; only its secrets are missing."""
     shipped = (ROOT / "config/jharnet.yaml").read_text("utf-8")
     (tmp_path / "jharnet.yaml").write_text(shipped, "utf-8")
     config = load_config(tmp_path / "jharnet.yaml", files=False)
@@ -289,12 +291,12 @@ def test_the_shipped_configuration_lacks_only_its_secrets(tmp_path: Path) -> Non
 
 
 def test_the_schema_for_editors_is_up_to_date() -> None:
-    """`python -m jharnet_monitor.config.json_schema > config/jharnet.schema.json` mends it."""
+    """`python -m jharnet_monitor.config.json_schema > config/jharnet.schema.json` updates it."""
     assert (ROOT / "config/jharnet.schema.json").read_text("utf-8") == config_schema()
 
 
-def test_the_schema_names_every_section_and_explains_every_key() -> None:
-    """Editors show what the models say: no key of the hub is without its words."""
+def test_the_schema_has_descriptions_and_formatted_defaults() -> None:
+    """Editors show the docstrings, and defaults with their units."""
     schema = json.loads(config_schema())
     hub = schema["$defs"]["HubSettings"]["properties"]
     assert hub["udp_ports"]["description"]
@@ -302,8 +304,8 @@ def test_the_schema_names_every_section_and_explains_every_key() -> None:
     assert schema["$defs"]["LatencyProbe"]["properties"]["every"]["default"] == "1min"
 
 
-def test_editors_accept_the_shipped_file_and_mark_what_the_hub_refuses() -> None:
-    """The schema is no looser than it can be, and never stricter than the hub."""
+def test_the_schema_accepts_the_shipped_file_and_refuses_wrong_values() -> None:
+    """The schema is never stricter than the hub."""
     validator = Draft202012Validator(json.loads(config_schema()))
     shipped = yaml.safe_load((ROOT / "config/jharnet.yaml").read_text("utf-8"))
     assert list(validator.iter_errors(shipped)) == []
@@ -314,7 +316,7 @@ def test_editors_accept_the_shipped_file_and_mark_what_the_hub_refuses() -> None
 
 
 def test_four_thousand_offices_load_in_seconds(tmp_path: Path) -> None:
-    """A state's worth of offices is read with the same care."""
+    """Checking stays fast for all offices of a state."""
     office = "  - {{id: o-{0}, name: O {0}, name_hi: ओ, router: 10.{1}.{2}.2}}\n"
     head, tail = GOOD.partition("offices:\n")[0], "report: {languages: [hi]}\n"
     text = head + "offices:\n" + "".join(office.format(n, n // 250, n % 250) for n in range(4000))
@@ -322,23 +324,23 @@ def test_four_thousand_offices_load_in_seconds(tmp_path: Path) -> None:
     assert len(load_config(tmp_path / "j.yaml", files=False).offices) == 4000
 
 
-def test_a_model_of_its_own_is_read_by_the_same_rules(tmp_path: Path) -> None:
-    """`load_yaml_model` serves other files (the lab's) with the same messages."""
+def test_other_models_are_read_with_the_same_messages(tmp_path: Path) -> None:
+    """`load_yaml_model` reads other files, such as the lab's."""
     (tmp_path / "x.yaml").write_text("distrct: 1\n", "utf-8")
     with pytest.raises(UserError, match=r"x.yaml:1: distrct: unknown key; did you mean `district`"):
         load_yaml_model(tmp_path / "x.yaml", Config)
 
 
 @given(st.integers(1, 10**7))
-def test_spelled_quantities_read_back(n: int) -> None:
-    """What `spell` writes, the parsers read as the same quantity."""
-    assert parse_duration(spell(n / 1000, "duration")) == pytest.approx(n / 1000)
-    assert parse_size(spell(n, "size")) == n
-    assert parse_ratio(spell(n / 10**7, "ratio")) == pytest.approx(n / 10**7)
+def test_formatted_quantities_parse_back(n: int) -> None:
+    """Parsing a formatted quantity returns the same value."""
+    assert parse_duration(format_quantity(n / 1000, "duration")) == pytest.approx(n / 1000)
+    assert parse_size(format_quantity(n, "size")) == n
+    assert parse_ratio(format_quantity(n / 10**7, "ratio")) == pytest.approx(n / 10**7)
 
 
-def test_the_shipped_agent_file_is_right() -> None:
-    """What a block office starts from has no unknown key, and names stand beside it."""
+def test_the_shipped_agent_file_is_valid() -> None:
+    """It has no unknown key, and its paths are relative to it."""
     agent = load_yaml_model(ROOT / "config/agent.yaml", AgentFile)
     assert agent.office == "potka"
     assert agent.token_file == ROOT / "config/token"

@@ -1,4 +1,4 @@
-"""How `run` ends when it cannot start: systemd must restart it, unless a person has to act."""
+"""Exit codes of `run`: systemd restarts the hub unless a person has to act."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ offices: [{{id: potka, name: Potka, name_hi: पोटका, pc: 127.0.0.2}}]
 
 @pytest.fixture
 def taken() -> Iterator[str]:
-    """An address on which somebody else listens."""
+    """An address on which another program listens."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield f"127.0.0.1:{other.getsockname()[1]}"
 
 
 def start(directory: Path, listen: str, database: str = "sqlite:///monitor.db") -> tuple[int, str]:
-    """Exit code and last line of a hub that ends by itself."""
+    """Start a hub that cannot run; returns exit code and last line."""
     file = directory / "jharnet.yaml"
     file.write_text(CONFIG.format(listen=listen, database=database), "utf-8")
     command = [sys.executable, "-m", "jharnet_monitor", "run", "--config", str(file)]
@@ -46,36 +46,36 @@ def restarts_after(code: int) -> bool:
     ].split()  # fmt: skip
 
 
-def test_an_address_that_is_not_there_yet_may_come(tmp_path: Path) -> None:
-    """The VPN's interface comes up after the hub: exit 1, one line, and systemd tries again."""
-    code, told = start(tmp_path, "203.0.113.7:9797")
+def test_a_missing_address_is_retried(tmp_path: Path) -> None:
+    """If the VPN's interface is not up yet, the hub exits with 1 and systemd restarts it."""
+    code, message = start(tmp_path, "203.0.113.7:9797")
     assert (code, restarts_after(code)) == (1, True)
-    assert told.startswith("error: ") and "cannot listen on 203.0.113.7:9797" in told
+    assert message.startswith("error: ") and "cannot listen on 203.0.113.7:9797" in message
 
 
-def test_an_address_that_is_taken_may_become_free(tmp_path: Path, taken: str) -> None:
-    """The hub of before has not ended yet."""
-    code, told = start(tmp_path, taken)
+def test_an_address_in_use_is_retried(tmp_path: Path, taken: str) -> None:
+    """The previous hub may not have ended yet."""
+    code, message = start(tmp_path, taken)
     assert (code, restarts_after(code)) == (1, True)
-    assert "is another hub running" in told
+    assert "is another hub running" in message
 
 
-def test_a_database_that_is_not_up_yet_may_come(tmp_path: Path) -> None:
-    """After a power cut PostgreSQL may need longer than the hub."""
-    code, told = start(tmp_path, "127.0.0.1:9797", "postgresql://u@127.0.0.1:1/x")
+def test_an_unreachable_database_is_retried(tmp_path: Path) -> None:
+    """After a power cut PostgreSQL may start later than the hub."""
+    code, message = start(tmp_path, "127.0.0.1:9797", "postgresql://u@127.0.0.1:1/x")
     assert (code, restarts_after(code)) == (1, True)
-    assert told.startswith("error: hub.database: postgresql://u@127.0.0.1:1/x: ")
+    assert message.startswith("error: hub.database: postgresql://u@127.0.0.1:1/x: ")
 
 
-def test_a_wrong_configuration_needs_a_person(tmp_path: Path) -> None:
-    """Exit 2: trying again would only fill the journal."""
-    code, told = start(tmp_path, "nonsense")
+def test_a_wrong_configuration_is_not_retried(tmp_path: Path) -> None:
+    """The hub exits with 2; a restart would not help."""
+    code, message = start(tmp_path, "nonsense")
     assert (code, restarts_after(code)) == (2, False)
-    assert "jharnet.yaml:3: hub.listen:" in told
+    assert "jharnet.yaml:3: hub.listen:" in message
 
 
-def test_a_hub_that_does_not_answer_may_come(tmp_path: Path) -> None:
-    """The same holds for the commands that ask a running hub."""
+def test_commands_exit_with_1_if_the_hub_does_not_answer(tmp_path: Path) -> None:
+    """A hub that does not answer is a temporary error."""
     (tmp_path / "jharnet.yaml").write_text(
         CONFIG.format(listen="127.0.0.1:1", database="sqlite:///monitor.db"), "utf-8"
     )

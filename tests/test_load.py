@@ -1,5 +1,4 @@
-"""What our own tests put on a line: marked in whatever latency is measured beside them, and counted
-against the day's bytes where everybody can see it."""
+"""The load of our own tests: `under_load` of latency beside them, and the day's budget."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ EVENING = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
 
 
 class Hub:
-    """Watch, runner, recorder and a real store; the latency monitor's folds come from the test."""
+    """Office monitor, runner, recorder and a real store; the test makes the latency summaries."""
 
     def __init__(self, directory: Path) -> None:
         current = CurrentConfig(make_config(budget="20 MB"))
@@ -50,8 +49,8 @@ class Hub:
             current, self.clock, self.live, self.recorder, self.store, self.runner
         )
 
-    async def fold(self, seconds: float, office: str = "potka") -> Measurement:
-        """What becomes of a minute of echo requests that ended just now."""
+    async def latency_minute(self, seconds: float, office: str = "potka") -> Measurement:
+        """Record the summary of echo requests that ended just now; returns the measurement."""
         clock, reading = self.clock, Reading({"sent": 60, "received": 60, "rtt_p50_seconds": 0.03})
         begun = clock.monotonic() - seconds
         self.office_monitor._record_latency(
@@ -61,15 +60,15 @@ class Hub:
         return self.live.offices[office].latest["latency"]
 
     async def marked(self, seconds: float, office: str = "potka") -> bool:
-        """Whether that minute says that it was loaded."""
-        return bool((await self.fold(seconds, office)).conditions.get("under_load"))
+        """Whether such a measurement is `under_load`."""
+        return bool((await self.latency_minute(seconds, office)).conditions.get("under_load"))
 
     def metric(self, name: str, **labels: str) -> float | None:
-        """A sample now; None when it is absent."""
+        """The current value of a metric; None if it is absent."""
         return MetricsRegistry(self.live, self.clock).get_sample_value(f"jharnet_{name}", labels)
 
     async def spend(self, place: str, amount: float, at: datetime | None = None) -> None:
-        """Record a test that took so many bytes."""
+        """Record a test that took this many bytes."""
         values = {"bytes_spent": amount}
         conditions = {"path": "internet"}
         await self.recorder.record(
@@ -88,10 +87,10 @@ class Hub:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A hub on the evening before a new budget."""
-    one = Hub(tmp_path)
-    yield one
-    one.store.close()
+    """A hub shortly before the daily budget is renewed."""
+    hub = Hub(tmp_path)
+    yield hub
+    hub.store.close()
 
 
 def _test_of(
@@ -110,11 +109,11 @@ def _test_of(
     ],
     ids=["speed test", "call", "headquarters' test", "drill"],
 )
-async def test_every_minute_that_touches_a_test_is_marked(
+async def test_latency_that_overlaps_a_test_is_marked(
     hub: Hub, load: Callable[[ActiveTests], AbstractContextManager[None]], marked: dict[str, bool]
 ) -> None:
-    """Whether the test covers the minute, ends or begins in it, or lies within; the uplink is
-    everybody's. The minutes before and after are clean."""
+    """It is marked if the test covers it, begins or ends in it, or lies within; not before or
+    after. A test that fills the uplink marks every office."""
     await hub.clock.advance(1000)
     assert not await hub.marked(60)
     with load(hub.runner.active_tests):
@@ -134,8 +133,8 @@ async def test_every_minute_that_touches_a_test_is_marked(
     assert await hub.marked(60), "lies within"
 
 
-async def test_the_agents_own_view_is_marked_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an agent measures beside its half of a test says so; the period after it does not."""
+async def test_the_agent_marks_its_own_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent's latency during its part of a test is `under_load`; afterwards it is not."""
     monkeypatch.setattr(self_monitor, "SPACING_SECONDS", 0.02)
 
     async def loopback(self: SelfMonitor) -> dict[Route, Any]:
@@ -162,9 +161,9 @@ async def test_the_agents_own_view_is_marked_too(monkeypatch: pytest.MonkeyPatch
     assert [m.conditions.get("under_load", False) for m in recorded[:3]] == [False, True, False]
 
 
-async def test_the_budget_as_a_metric(hub: Hub, tmp_path: Path) -> None:
-    """Bytes of today, of each office and of headquarters, beside the allowance; a restart forgets
-    none of them, and midnight in India all, also when nothing is measured afterwards."""
+async def test_the_budget_is_exported_and_renewed_at_midnight(hub: Hub, tmp_path: Path) -> None:
+    """The bytes of each office and headquarters survive a restart, and start again at 0 at midnight
+    in India, even if nothing is measured afterwards."""
     assert hub.metric("budget_bytes") == 20e6
     await hub.spend("potka", 3e6)
     await hub.spend("potka", 4e6)
@@ -195,10 +194,10 @@ async def test_the_budget_as_a_metric(hub: Hub, tmp_path: Path) -> None:
     restarted.store.close()
 
 
-async def test_a_database_that_fails_stops_no_watch(
+async def test_a_failing_database_does_not_stop_the_office_monitor(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While planned windows cannot be read, states and budgets are kept up to date all the same."""
+    """States and budgets stay up to date while planned maintenance cannot be read."""
 
     def unreadable(*_: object) -> None:
         raise StoreError("database is locked")
@@ -215,15 +214,15 @@ async def test_a_database_that_fails_stops_no_watch(
     await asyncio.gather(ticking, return_exceptions=True)
 
 
-async def test_an_agents_minute_beside_headquarters_own_test(hub: Hub) -> None:
-    """The agent cannot know of a test that fills the uplink: the hub marks what is handed in, of
-    the way that went over it, and of that time alone."""
+async def test_the_hub_marks_agents_measurements_beside_headquarters_test(hub: Hub) -> None:
+    """The agent does not know of a test that fills the uplink, so the hub marks its measurements of
+    the route over the uplink at that time, and no others."""
 
     def minute(path: str, ago: float) -> bool:
         begun = hub.clock.now() - timedelta(seconds=ago)
-        told = Measurement("potka", "latency", begun, 60.0, Outcome.OK, None, {"path": path})
-        kept = hub.runner.active_tests.annotate(told)
-        assert kept.id == told.id
+        sent = Measurement("potka", "latency", begun, 60.0, Outcome.OK, None, {"path": path})
+        kept = hub.runner.active_tests.annotate(sent)
+        assert kept.id == sent.id
         return bool(kept.conditions.get("under_load"))
 
     await hub.clock.advance(1000)

@@ -1,4 +1,4 @@
-"""The metrics: the contract's names, absent when unknown, never stale, and never a lost scrape."""
+"""The metrics: names and labels, absent if not known, never stale."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def one_office() -> Live:
 OFFICE = "golmuri-cum-jugsalai"
 
 
-def test_the_names_and_labels_are_the_contracts() -> None:
-    """Every metric of the contract is there, with exactly its labels."""
+def test_names_and_labels_are_as_documented() -> None:
+    """Every metric exists, with exactly its labels."""
     found = {
         sample.name.removeprefix("jharnet_"): set(sample.labels)
         for metric in registry(full(2))[0].collect()
@@ -81,8 +81,8 @@ def _samples(metric: Metric) -> dict[tuple[str, frozenset[tuple[str, str]]], flo
     return {(s.name, frozenset(s.labels.items())): s.value for s in metric.samples}
 
 
-def test_unknown_is_absent_and_never_zero() -> None:
-    """Before anything is measured an office has its state and its contract, and no figures."""
+def test_unknown_values_are_absent() -> None:
+    """Before the first measurement an office has its state and contract, but no values."""
     body, _ = registry(one_office())[0].snapshot().encode("")
     names = {line.split("{")[0] for line in body.decode().splitlines() if "office=" in line}
     assert names == {
@@ -95,8 +95,8 @@ def test_unknown_is_absent_and_never_zero() -> None:
     }
 
 
-async def test_the_hub_says_where_people_find_it(tmp_path: Path) -> None:
-    """From its first look at itself on; Grafana's address is empty where there is none."""
+async def test_the_hubs_addresses_are_exported(tmp_path: Path) -> None:
+    """From the first health check on; Grafana's address is empty if there is none."""
     made, clock = config(1, grafana_url="http://10.8.0.2:3000/"), ManualClock(NOW)
     current = CurrentConfig(made)
     live, store = Live(current), Store(f"sqlite:///{tmp_path}/monitor.db", clock)
@@ -113,7 +113,7 @@ async def test_the_hub_says_where_people_find_it(tmp_path: Path) -> None:
 
 
 def test_a_silent_office_has_loss_and_no_latency() -> None:
-    """Where nothing answered the loss is 1 and the probe failed, but there is no round trip."""
+    """Without replies the loss is 1 and the probe failed, and there is no RTT."""
     live = one_office()
     live.update(latency(OFFICE, NOW - timedelta(seconds=61), lost=60))
     assert value(live, "latency_loss_ratio", office=OFFICE) == 1
@@ -122,16 +122,16 @@ def test_a_silent_office_has_loss_and_no_latency() -> None:
     assert value(live, "latency_jitter_seconds", office=OFFICE) is None
 
 
-def test_no_number_is_unknown_too() -> None:
-    """A value that is no number is left out, not written as NaN."""
+def test_nan_is_left_out() -> None:
+    """A value that is not a number is left out."""
     live = one_office()
     live.update(latency(OFFICE, NOW - timedelta(seconds=61), p50=float("nan")))
     assert value(live, "latency_rtt_p50_seconds", office=OFFICE) is None
     assert b"nan" not in registry(live)[0].snapshot().encode("")[0].lower()
 
 
-async def test_no_figure_is_stale() -> None:
-    """A figure leaves when its successor is clearly missed; when it was taken stays known."""
+async def test_stale_values_are_dropped() -> None:
+    """A value disappears once its successor is overdue; the time of the last run stays."""
     live = one_office()
     live.update(latency(OFFICE, NOW - timedelta(seconds=61)))
     live.update(bandwidth(OFFICE, NOW, 4e6, 2e6))
@@ -167,8 +167,8 @@ async def test_no_figure_is_stale() -> None:
     )
 
 
-def test_what_could_not_measure_changes_no_figure() -> None:
-    """A run without data is counted; it is no success, no failure, and no zero."""
+def test_a_run_without_data_changes_no_value() -> None:
+    """It is counted, but is neither success nor failure."""
     live = one_office()
     live.update(conference(OFFICE, NOW - timedelta(hours=1), 3))
     live.update(no_data(OFFICE, "conference", NOW - timedelta(minutes=1)))
@@ -193,8 +193,8 @@ def test_rates_are_bytes_by_path_and_direction() -> None:
     assert value(live, "uplink_contracted_bytes_per_second") == 34e6 / 8
 
 
-def test_trains_tell_the_capacity_and_take_no_speed_away() -> None:
-    """An estimate between two full tests has its own series; the newer one of both counts."""
+def test_packet_trains_have_their_own_series() -> None:
+    """An estimate between two full tests does not replace their rate."""
     live = one_office()
     live.update(bandwidth(OFFICE, NOW - timedelta(hours=1), 8e6, 4e6))
     values = {"download_capacity_bits_per_second": 16e6, "bytes_spent": 41_000}
@@ -207,8 +207,8 @@ def test_trains_tell_the_capacity_and_take_no_speed_away() -> None:
     assert value(live, "bandwidth_capacity_bytes_per_second", office=OFFICE, direction="up") is None
 
 
-def test_the_agents_own_view_has_no_series() -> None:
-    """What an agent pings by itself serves the outages; the loss of the office is the hub's."""
+def test_the_agents_own_measurements_are_not_exported() -> None:
+    """They serve the attribution of outages; the exported loss is the hub's."""
     live = one_office()
     live.update(latency(OFFICE, NOW - timedelta(seconds=61)))
     mine = latency(OFFICE, NOW - timedelta(seconds=60), lost=60)
@@ -218,7 +218,7 @@ def test_the_agents_own_view_has_no_series() -> None:
     assert b"agent_gateway" not in body
 
 
-def test_ready_follows_the_grade() -> None:
+def test_ready_profiles_follow_from_the_grade() -> None:
     """A grade is enough for a profile and for all below it."""
     live = one_office()
     live.update(conference(OFFICE, NOW, 2))
@@ -243,9 +243,8 @@ def test_an_office_is_in_one_state() -> None:
     assert len(lines) == 8
 
 
-def test_counters_go_on_after_a_restart() -> None:
-    """What only grows is handed over as JSON and taken up again; the newest runs are not counted
-    twice."""
+def test_counters_continue_after_a_restart() -> None:
+    """Counters are restored from JSON, and restored runs are not counted twice."""
     before = full(3)
     kept = json.loads(json.dumps(before.counters()))
     after = Live(CurrentConfig(config(3)))

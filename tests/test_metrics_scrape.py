@@ -1,4 +1,4 @@
-"""The scrape: its text, its size, and that no error in it loses the rest."""
+"""The scrape: its text, its size, and errors of single metrics."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def _samples(metric: Metric) -> dict[tuple[str, frozenset[tuple[str, str]]], flo
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS], ids=["text", "openmetrics"])
-def test_our_text_says_what_the_library_would(accept: str) -> None:
-    """Our quick writer and the library's own, read back, give the same families and samples."""
+def test_our_text_equals_the_librarys(accept: str) -> None:
+    """Parsed, our text and the library's give the same families and samples."""
     live = district()
     live.hub.schedule_missed['odd "job"\\with\nlines'] = 1
     metrics, _ = registry(live)
@@ -59,8 +59,8 @@ def test_our_text_says_what_the_library_would(accept: str) -> None:
 
 
 @pytest.mark.server("promtool")
-def test_promtool_finds_nothing_to_say() -> None:
-    """`promtool check metrics` is clean over a full district and over a bad one."""
+def test_promtool_accepts_the_metrics() -> None:
+    """`promtool check metrics` reports nothing."""
     promtool = find_program("promtool")
     assert promtool
     for live in (full(3), district(), Live(CurrentConfig(config(1)))):
@@ -96,8 +96,8 @@ def test_a_reader_that_fails_costs_only_its_own_samples(caplog: pytest.LogCaptur
     assert again["jharnet_metrics_errors_total", frozenset()] == 2
 
 
-def test_the_registry_knows_its_names_without_reading() -> None:
-    """`describe` names everything that `collect` gives, so that a clash shows at the start."""
+def test_describe_names_all_metrics() -> None:
+    """`describe` has all names that `collect` returns, so that clashes show at the start."""
     collector = LiveCollector(full(1), ManualClock(NOW))
     described = {metric.name: metric.type for metric in collector.describe()}
     assert {m.name: m.type for m in collector.collect()}.items() <= described.items()
@@ -106,7 +106,7 @@ def test_the_registry_knows_its_names_without_reading() -> None:
 
 
 def test_other_collectors_are_scraped_beside_ours() -> None:
-    """The process's own metrics, and whatever a part of the hub registers, come with the scrape."""
+    """The process metrics and other registered collectors are scraped, too."""
     metrics, _ = registry(Live(CurrentConfig(config(1))))
     Gauge("jharnet_of_a_part", "A part's own", registry=metrics).set(7)
     body = metrics.snapshot().encode(OPENMETRICS)[0].decode()
@@ -117,7 +117,7 @@ def test_other_collectors_are_scraped_beside_ours() -> None:
 
 
 def test_264_offices_are_one_small_scrape() -> None:
-    """A whole state goes over the wire in far under a megabyte, as Prometheus asks for it."""
+    """The compressed scrape of a whole state is far below a megabyte."""
     body, _ = registry(full(264))[0].snapshot().encode(OPENMETRICS)
     assert body.count(b'office="office-200"') > 60
     assert len(gzip.compress(body, 1)) < 300_000

@@ -1,4 +1,4 @@
-"""Planned work: announced beforehand, or it is none."""
+"""Planned maintenance counts only from its announcement."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ OFFICE = "potka"
 
 
 def minute(number: float) -> datetime:
-    """A moment of one morning; the outage is from minute 60 to 120."""
+    """A time on one morning; the outage lasts from minute 60 to 120."""
     return START + timedelta(minutes=number)
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    """A store that knows of one cut of an hour, whose agent's PC ran on."""
+    """A store with an outage of an hour, during which the agent's PC kept running."""
     bench = Bench(f"sqlite:///{tmp_path}/monitor.db")
     event_log = bench.store.event_log
     for number, up in ((0, True), (60, False), (120, True)):
@@ -41,8 +41,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench.store.close()
 
 
-def found(bench: Bench, *windows: tuple[float, float, float]) -> list[tuple[str, float, float]]:
-    """What the outage is found to be, with windows (announced at, from, to), in minutes."""
+def attributed(
+    bench: Bench, *windows: tuple[float, float, float]
+) -> list[tuple[str, float, float]]:
+    """The attribution of the outage, with windows (announced at, from, to) in minutes."""
     for announced, begin, end in windows:
         bench.clock.step((minute(announced) - bench.clock.now()).total_seconds())
         window = Window(OFFICE, minute(begin), minute(end), "new mast")
@@ -57,25 +59,25 @@ def found(bench: Bench, *windows: tuple[float, float, float]) -> list[tuple[str,
     ]
 
 
-def test_an_outage_in_a_window_that_was_announced_is_no_cut_of_the_line(bench: Bench) -> None:
-    """Announced before, it takes the whole hour: nothing is found afterwards."""
-    assert found(bench, (30, 55, 125)) == []
+def test_an_outage_in_an_announced_window_is_planned(bench: Bench) -> None:
+    """A window announced before the outage covers all of it."""
+    assert attributed(bench, (30, 55, 125)) == []
 
 
 def test_a_window_does_not_end_while_another_goes_on(bench: Bench) -> None:
-    """An hour for this office, and within it a quarter that ends in the middle."""
-    assert found(bench, (30, 55, 125), (30, 65, 80)) == []
+    """A shorter window within the first one does not end it."""
+    assert attributed(bench, (30, 55, 125), (30, 65, 80)) == []
 
 
 def test_a_window_announced_after_the_outage_changes_nothing(bench: Bench) -> None:
-    """Back-dating must not turn an outage into planned work."""
-    assert found(bench, (125, 50, 126)) == [("link_down", 60, 120)]
-    assert found(bench, (128, 50, 120)) == [("link_down", 60, 120)]
+    """A back-dated window does not make an outage planned."""
+    assert attributed(bench, (125, 50, 126)) == [("link_down", 60, 120)]
+    assert attributed(bench, (128, 50, 120)) == [("link_down", 60, 120)]
 
 
-def test_a_window_counts_from_its_announcement_on(bench: Bench) -> None:
-    """Announced in the middle of the outage: what was before it was none."""
-    assert found(bench, (90, 50, 125)) == [("link_down", 60, 90)]
+def test_a_window_counts_from_its_announcement(bench: Bench) -> None:
+    """The part of the outage before the announcement is not planned."""
+    assert attributed(bench, (90, 50, 125)) == [("link_down", 60, 90)]
 
 
 @pytest.mark.parametrize(
@@ -85,10 +87,10 @@ def test_a_window_counts_from_its_announcement_on(bench: Bench) -> None:
         ("2099-01-02T12:00", "2099-01-02T10:00", "must be before --to 2099-01-02T10:00"),
     ],
 )
-def test_the_command_refuses_before_it_asks_the_hub(
+def test_the_command_checks_its_arguments_before_it_calls_the_hub(
     monkeypatch: pytest.MonkeyPatch, begin: str, end: str, says: str
 ) -> None:
-    """One line, though no hub runs."""
+    """Wrong arguments are refused even if no hub runs."""
     monkeypatch.setattr(operate, "load_config", lambda path: make_config())
     with pytest.raises(UserError, match=says):
         operate.maintenance(OFFICE, begin, end)

@@ -1,5 +1,4 @@
-"""The policy of hours: what gives way to a conference, an outage or the busy hour, and says so;
-and what is measured twice before it counts."""
+"""The policy: which tests do not run, and why, and which are repeated before they count."""
 
 from __future__ import annotations
 
@@ -36,7 +35,7 @@ def _reserve(context: ProbeContext) -> float:
 
 
 class Hub:
-    """A policy and all below it, with probes whose results the test sets; no network."""
+    """A policy with everything below it, and probes whose results the test sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, start: datetime = MORNING, **sections: Any):
         self.config: Config = make_config(**sections)
@@ -77,9 +76,9 @@ class Hub:
         self.recorded.append(measurement)
         self.live.update(measurement)
 
-    async def due(self, office: str = "potka", **options: Any) -> Measurement:
-        """What the schedule gets when a test is due."""
-        running = asyncio.create_task(self.policy.due(office, "bandwidth", options))
+    async def run_scheduled(self, office: str = "potka", **options: Any) -> Measurement:
+        """Run a scheduled test."""
+        running = asyncio.create_task(self.policy.run_scheduled(office, "bandwidth", options))
         await self.clock.advance(SECONDS)
         return await asyncio.wait_for(running, 5)
 
@@ -90,10 +89,10 @@ class Hub:
         return {labels: value for _, labels, value in found.rows}
 
 
-async def test_a_test_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing in the way and all as contracted: one measurement, which counts."""
+async def test_an_undisturbed_test_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing in the way and a rate as contracted there is one measurement, which counts."""
     hub = Hub(monkeypatch)
-    measurement = await hub.due()
+    measurement = await hub.run_scheduled()
     await hub.clock.advance(600)
     assert measurement.outcome is Outcome.OK
     assert measurement.is_conclusive
@@ -101,37 +100,44 @@ async def test_a_test_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", ["jharnet", "trains", "internet"])
-async def test_nothing_disturbs_a_drill(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """Neither a test that is due meanwhile nor one that waited for the line when it began; both
-    are recorded as not made, with the cause."""
+async def test_no_scheduled_test_runs_during_a_drill(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Scheduled tests of an office and of headquarters are recorded as `conference_on`."""
     hub = Hub(monkeypatch)
     async with hub.runner.own_uplink():
-        due = await hub.due(path=path)
-        away = await asyncio.wait_for(hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET), 5)
+        due = await hub.run_scheduled(path=path)
+        away = await asyncio.wait_for(
+            hub.policy.run_scheduled(HEADQUARTERS, "bandwidth", INTERNET), 5
+        )
     assert [m.cause for m in (due, away)] == [Cause.CONFERENCE_ON] * 2
     assert [m.outcome for m in hub.recorded] == [Outcome.NO_DATA] * 2
     assert (due.route, due.bytes_spent) == (path, 0)
-    assert (await hub.due()).outcome is Outcome.OK
+    assert (await hub.run_scheduled()).outcome is Outcome.OK
 
 
-async def test_a_call_is_not_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a call with an office is on its line is left alone; the neighbour's is tested."""
+async def test_no_scheduled_test_runs_during_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call blocks scheduled tests of its office, but not those of another."""
     hub = Hub(monkeypatch)
-    call = asyncio.create_task(hub.policy.asked("potka", "conference", {}))
+    call = asyncio.create_task(hub.policy.run_on_request("potka", "conference", {}))
     await hub.clock.advance(1)
-    busy = await asyncio.wait_for(hub.policy.due("potka", "bandwidth", {}), 5)
-    free = await hub.due("boram")
+    busy = await asyncio.wait_for(hub.policy.run_scheduled("potka", "bandwidth", {}), 5)
+    free = await hub.run_scheduled("boram")
     await call
     assert (busy.outcome, busy.cause) == (Outcome.NO_DATA, Cause.CONFERENCE_ON)
     assert free.outcome is Outcome.OK
 
 
-async def test_what_waited_gives_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test whose turn comes only when the planned conference has begun is not made any more."""
+async def test_a_waiting_test_is_blocked_when_a_conference_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A test whose turn comes after a planned conference began does not run."""
     conferences = [{"days": "wed", "from": "10:31", "to": "12:00"}]
     hub = Hub(monkeypatch, district={"conferences": conferences})
-    first = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
-    second = asyncio.create_task(hub.policy.due("potka", "bandwidth", {"path": "internet"}))
+    first = asyncio.create_task(hub.policy.run_scheduled("potka", "bandwidth", {}))
+    second = asyncio.create_task(
+        hub.policy.run_scheduled("potka", "bandwidth", {"path": "internet"})
+    )
     await hub.clock.advance(5)
     hub.clock.step(60)
     await hub.clock.advance(SECONDS)
@@ -140,26 +146,30 @@ async def test_what_waited_gives_way_too(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_line_that_is_down_is_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The office does not answer, or headquarters' own line is down: said, not tried."""
+    """If the office or headquarters' line is down, the cause is recorded; a request still runs."""
     hub = Hub(monkeypatch)
     hub.live.offices["potka"].state = OfficeState.UNREACHABLE
-    assert (await hub.due("potka")).cause == Cause.UNREACHABLE
-    assert (await hub.due("boram")).outcome is Outcome.OK
+    assert (await hub.run_scheduled("potka")).cause == Cause.UNREACHABLE
+    assert (await hub.run_scheduled("boram")).outcome is Outcome.OK
     hub.live.uplink_up = False
-    assert (await hub.due("boram")).cause == Cause.UPLINK_DOWN
-    assert (await hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET)).cause == Cause.UPLINK_DOWN
-    asked = asyncio.create_task(hub.policy.asked("boram", "bandwidth", {}))
+    assert (await hub.run_scheduled("boram")).cause == Cause.UPLINK_DOWN
+    assert (
+        await hub.policy.run_scheduled(HEADQUARTERS, "bandwidth", INTERNET)
+    ).cause == Cause.UPLINK_DOWN
+    asked = asyncio.create_task(hub.policy.run_on_request("boram", "bandwidth", {}))
     await hub.clock.advance(SECONDS)
-    assert (await asked).outcome is Outcome.OK, "whoever asks by hand wants to see it tried"
+    assert (await asked).outcome is Outcome.OK, "a test on request runs anyway"
 
 
 @pytest.mark.parametrize("second", [4e6, 3e6])
-async def test_a_breach_is_measured_twice(monkeypatch: pytest.MonkeyPatch, second: float) -> None:
-    """Under 80 % of the contract: repeated a minute later, both recorded, and only the second
-    reaches the metrics, good or bad; it is not repeated again."""
+async def test_a_low_speed_is_measured_twice(
+    monkeypatch: pytest.MonkeyPatch, second: float
+) -> None:
+    """A test below 80 % of the contract is repeated once, a minute later; both are recorded, and
+    only the second is in the metrics."""
     hub = Hub(monkeypatch)
     hub.rates = [3e6, second]
-    first = await hub.due()
+    first = await hub.run_scheduled()
     assert (first.outcome, first.conditions["retest"], first.is_conclusive) == (
         Outcome.OK,
         "due",
@@ -181,71 +191,72 @@ async def test_a_breach_is_measured_twice(monkeypatch: pytest.MonkeyPatch, secon
     assert len(hub.recorded) == 2
 
 
-async def test_a_retest_that_cannot_be_made_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A drill began in between: nothing counts as a breach that was seen only once."""
+async def test_a_blocked_retest_is_recorded_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a drill blocks the retest, the first test does not count either."""
     hub = Hub(monkeypatch)
     hub.rates = [3e6]
-    await hub.due()
+    await hub.run_scheduled()
     async with hub.runner.own_uplink():
         await hub.clock.advance(60)
     assert [m.cause for m in hub.recorded] == [None, Cause.CONFERENCE_ON]
     assert not hub.metrics("bandwidth_bytes_per_second")
 
 
-async def test_a_retest_that_fails_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network broke the repetition: that is what is known of the line now."""
+async def test_a_failed_retest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retest that the network interrupted is the newest result."""
     hub = Hub(monkeypatch)
     hub.rates = [3e6, Failed(Cause.INTERRUPTED)]
-    await hub.due()
+    await hub.run_scheduled()
     await hub.clock.advance(60 + SECONDS)
     assert hub.metrics("probe_success")["potka", "bandwidth"] == 0
 
 
-async def test_without_retests_the_first_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`retest_after: null` is for those who want every test to stand as it is."""
+async def test_without_retests_the_first_test_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `retest_after: null` a low speed counts at once."""
     hub = Hub(monkeypatch, probes={"bandwidth": {"retest_after": None}})
     hub.rates = [3e6]
-    assert (await hub.due()).is_conclusive
+    assert (await hub.run_scheduled()).is_conclusive
     await hub.clock.advance(600)
     assert len(hub.recorded) == 1
 
 
-async def test_stopping_leaves_no_retest_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stop_cancels_retests(monkeypatch: pytest.MonkeyPatch) -> None:
     """After `stop` nothing is measured any more."""
     hub = Hub(monkeypatch)
     hub.rates = [3e6]
-    await hub.due()
+    await hub.run_scheduled()
     await hub.policy.stop()
     await hub.clock.advance(600)
     assert len(hub.recorded) == 1
 
 
-async def test_a_small_budget_is_kept_for_each_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes for two pairs of tests a day, asked for every hour: neither the night before nor the
-    afternoon takes what the busy hour and the next evening need."""
+async def test_a_small_budget_is_reserved_for_busy_hour_and_night(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With bytes for two pairs of tests a day and a test every hour, one pair runs in the busy hour
+    and one after closing time."""
     midnight = datetime(2026, 11, 24, 18, 30, tzinfo=UTC)
     hub = Hub(monkeypatch, midnight, budget="3 MB")
     hub.spent = lambda office: sum(m.bytes_spent for m in hub.recorded)  # type: ignore[method-assign]
     hub.policy._spent_today = hub.spent
     for _ in range(24):
-        await hub.due()
+        await hub.run_scheduled()
         await hub.clock.advance(3600 - SECONDS)
     ok = [m.started_at for m in hub.recorded if m.outcome is Outcome.OK]
     assert [at.astimezone(IST).hour for at in ok] == [12, 18]
     assert all(m.cause == Cause.BUDGET_SPENT for m in hub.recorded if m.outcome is not Outcome.OK)
 
 
-async def test_headquarters_is_no_office(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its test is recorded by its own id, with the uplink to itself; the metrics show it in series
-    of their own, and no office more."""
+async def test_headquarters_has_its_own_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its test has the uplink to itself, is recorded under its own id and has its own metrics."""
     hub = Hub(monkeypatch)
     hub.rates = [4e6, 30e6]
-    office = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
+    office = asyncio.create_task(hub.policy.run_scheduled("potka", "bandwidth", {}))
     await hub.clock.advance(1)
-    own = asyncio.create_task(hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET))
+    own = asyncio.create_task(hub.policy.run_scheduled(HEADQUARTERS, "bandwidth", INTERNET))
     await hub.clock.advance(SECONDS - 1)
     assert (await office).outcome is Outcome.OK
-    late = asyncio.create_task(hub.policy.due("boram", "bandwidth", {}))
+    late = asyncio.create_task(hub.policy.run_scheduled("boram", "bandwidth", {}))
     await hub.clock.advance(SECONDS)
     measurement = await asyncio.wait_for(own, 5)
     assert (measurement.office, measurement.route) == (HEADQUARTERS, "internet")
@@ -261,26 +272,26 @@ async def test_headquarters_is_no_office(monkeypatch: pytest.MonkeyPatch) -> Non
     }
 
 
-async def test_no_latency_is_unmarked_while_a_test_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is measured by hand beside a test of its own office, or of headquarters' test or a
-    drill, which fill the line of all, says that it was loaded; the neighbour's does not."""
+async def test_latency_beside_a_test_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latency beside a test of its office, of headquarters, or a drill is `under_load`; beside a
+    test of another office it is not."""
     hub = Hub(monkeypatch)
 
     async def beside(office: str) -> bool:
-        running = asyncio.create_task(hub.policy.asked(office, "latency", {}))
+        running = asyncio.create_task(hub.policy.run_on_request(office, "latency", {}))
         await hub.clock.advance(SECONDS)
         return bool((await running).conditions.get("under_load"))
 
     assert not await beside("potka")
-    test = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
+    test = asyncio.create_task(hub.policy.run_scheduled("potka", "bandwidth", {}))
     await hub.clock.advance(SECONDS / 2)
     assert not await beside("boram")
     await test
-    test = asyncio.create_task(hub.policy.due("potka", "bandwidth", {}))
+    test = asyncio.create_task(hub.policy.run_scheduled("potka", "bandwidth", {}))
     await hub.clock.advance(SECONDS / 2)
     assert await beside("potka")
     await test
-    test = asyncio.create_task(hub.policy.due(HEADQUARTERS, "bandwidth", INTERNET))
+    test = asyncio.create_task(hub.policy.run_scheduled(HEADQUARTERS, "bandwidth", INTERNET))
     await hub.clock.advance(SECONDS / 2)
     assert await beside("boram")
     await test

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jharnet_monitor.commands.result import view
+from jharnet_monitor.commands.result import render
 from jharnet_monitor.model import QUANTITIES, Cause, Measurement, Outcome
 from jharnet_monitor.probes.base import NoData, measurement_of
 from tests.made_up import NOW, bandwidth, latency
@@ -18,7 +18,7 @@ from tests.made_up import NOW, bandwidth, latency
 def shown(measurement: Measurement) -> str:
     """What stands on a screen of 100 columns."""
     screen = io.StringIO()
-    Console(width=100, file=screen).print(view(measurement.to_json()))
+    Console(width=100, file=screen).print(render(measurement.to_json()))
     return screen.getvalue()
 
 

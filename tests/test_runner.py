@@ -1,4 +1,4 @@
-"""Turns, uplink share and budget of heavy probes, and what becomes of every failure."""
+"""Turns, uplink limit and budget of heavy probes, and failures as measurements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Run = Callable[[ProbeContext], Awaitable[Reading]]
 
 
 class Bench:
-    """A runner with one probe of our own, and everything it recorded."""
+    """A runner with one replaced probe, and everything it recorded."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, run: Run, **probe: Any) -> None:
         self.recorded: list[Measurement] = []
@@ -58,7 +58,7 @@ class Bench:
 async def test_heavy_probes_take_turns_and_share_the_uplink(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Twelve runs at once: never two on an office, never more than half the uplink reserved."""
+    """Of twelve runs at once, one at a time runs on an office, within half of the uplink."""
     active: Counter[str] = Counter()
     most_reserved = 0.0
 
@@ -82,7 +82,7 @@ async def test_heavy_probes_take_turns_and_share_the_uplink(
 
 
 async def test_the_budget_is_checked_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the estimate no longer fits, nothing is sent and the measurement says why."""
+    """A probe whose estimated bytes exceed the budget does not run; the cause is recorded."""
     runs = 0
 
     async def run(context: ProbeContext) -> Reading:
@@ -126,9 +126,9 @@ def raising(error: Exception) -> Run:
 async def test_every_failure_becomes_a_measurement(
     monkeypatch: pytest.MonkeyPatch, run: Run, outcome: str, cause: str, spent: int
 ) -> None:
-    """A probe that fails, hangs or breaks leaves a cause, no figures, and frees its turn.
+    """A probe that fails, hangs or raises gives a cause and no values, and frees its turn.
 
-    What a broken-off test put on the line is not known: the estimate is charged.
+    If the bytes of an interrupted test are not known, the estimate is charged.
     """
     bench = Bench(monkeypatch, run, time_limit=lambda context: 0.05, cost=lambda context: 5000)
     measurement = await bench.runner.run("potka", "bandwidth")
@@ -141,19 +141,19 @@ async def test_every_failure_becomes_a_measurement(
 
 
 async def test_no_agent_is_no_data_and_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an agent a probe that needs one says so."""
+    """A probe that needs an agent does not run without one."""
     bench = Bench(monkeypatch, raising(AssertionError()), needs_agent=lambda context: True)
     bench.agent = None
     measurement = await bench.runner.run("potka", "bandwidth")
     assert (measurement.outcome, measurement.cause) == (Outcome.NO_DATA, "no_agent")
 
 
-async def test_a_cancelled_waiter_gives_its_place_back() -> None:
-    """Cancelling one in the queue lets the next one through, and leaks nothing."""
-    share = UplinkLimiter(lambda: 10.0)
+async def test_a_cancelled_waiter_leaves_the_queue() -> None:
+    """Cancelling a waiter lets the next one through, and nothing stays reserved."""
+    limiter = UplinkLimiter(lambda: 10.0)
 
     async def hold(rate: float, seconds: float) -> None:
-        async with share.reserve(rate):
+        async with limiter.reserve(rate):
             await asyncio.sleep(seconds)
 
     first = asyncio.create_task(hold(10, 0.05))
@@ -163,15 +163,15 @@ async def test_a_cancelled_waiter_gives_its_place_back() -> None:
     await asyncio.sleep(0)
     second.cancel()
     await asyncio.wait_for(asyncio.gather(first, third), 5)
-    assert share.reserved == 0
+    assert limiter.reserved == 0
 
 
 async def test_holder_and_waiter_may_be_cancelled_at_once() -> None:
-    """In the same turn of the event loop: both end as cancelled, and nothing stays reserved."""
-    share = UplinkLimiter(lambda: 10.0)
+    """Cancelled in the same turn of the event loop, both end and nothing stays reserved."""
+    limiter = UplinkLimiter(lambda: 10.0)
 
     async def hold() -> None:
-        async with share.reserve(10):
+        async with limiter.reserve(10):
             await asyncio.sleep(60)
 
     holder, waiter = asyncio.create_task(hold()), asyncio.create_task(hold())
@@ -180,18 +180,18 @@ async def test_holder_and_waiter_may_be_cancelled_at_once() -> None:
     waiter.cancel()
     ends = await asyncio.gather(holder, waiter, return_exceptions=True)
     assert [type(end) for end in ends] == [asyncio.CancelledError] * 2
-    assert share.reserved == 0
+    assert limiter.reserved == 0
 
 
-async def test_who_leaves_the_queue_keeps_nobody_waiting() -> None:
-    """The first in the queue wants more than is left; when it gives up, the next one fits."""
-    share = UplinkLimiter(lambda: 10.0)
+async def test_the_next_waiter_is_admitted_when_the_first_leaves() -> None:
+    """The first waiter needs more than is left; when it is cancelled, the next one fits."""
+    limiter = UplinkLimiter(lambda: 10.0)
 
     async def hold(rate: float) -> None:
-        async with share.reserve(rate):
+        async with limiter.reserve(rate):
             await asyncio.sleep(0)
 
-    async with share.reserve(6):
+    async with limiter.reserve(6):
         large = asyncio.create_task(hold(10))
         await asyncio.sleep(0)
         small = asyncio.create_task(hold(4))
@@ -200,8 +200,8 @@ async def test_who_leaves_the_queue_keeps_nobody_waiting() -> None:
         await asyncio.wait_for(small, 5)
 
 
-async def test_latency_knows_when_a_heavy_probe_ran(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`heavy_since` marks what was measured beside, or just before the end of, a heavy probe."""
+async def test_heavy_since_reports_when_a_heavy_probe_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is true during a heavy probe of the office, and for times before that ended."""
 
     async def run(context: ProbeContext) -> Reading:
         await context.clock.sleep(10)

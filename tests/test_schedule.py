@@ -1,4 +1,4 @@
-"""The schedule: every job is planned, and no step of the wall clock stalls it."""
+"""The scheduler: every job is planned, and clock steps do not stall it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support import OFFICES, make_config
 
 
 class SteppedClock(SystemClock):
-    """The machine's clock, set forward or back by the test."""
+    """The machine's clock, which the test steps forward or back."""
 
     offset = timedelta(0)
 
@@ -31,7 +31,7 @@ class SteppedClock(SystemClock):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SteppedClock:
-    """A clock whose steps APScheduler sees, too, as it would see the machine's."""
+    """A clock whose steps APScheduler also sees."""
     clock = SteppedClock()
 
     class Datetime(datetime):
@@ -55,41 +55,41 @@ async def _nothing(office: str, probe: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(hours=1), timedelta(days=3653)])
 async def test_a_clock_step_stalls_no_job(clock: SteppedClock, step: timedelta) -> None:
-    """Set back an hour, forward an hour, forward ten years: the job of every second goes on."""
+    """A job of every second continues after a step by an hour either way, or by ten years."""
     runs: list[float] = []
 
     async def tick() -> None:
         runs.append(time.monotonic())
 
-    schedule = Scheduler(CurrentConfig(make_config()), clock, _nothing, HubStatus())
-    schedule.also("tick", {"second": "*"}, tick)
-    schedule.start()
+    scheduler = Scheduler(CurrentConfig(make_config()), clock, _nothing, HubStatus())
+    scheduler.add_job("tick", {"second": "*"}, tick)
+    scheduler.start()
     try:
         await asyncio.sleep(1.5)
-        assert schedule.watch() == 0.0
+        assert scheduler.watch() == 0.0
         before = len(runs)
         assert before >= 1
         clock.offset = step
-        assert schedule.watch() == pytest.approx(step.total_seconds(), abs=1)
+        assert scheduler.watch() == pytest.approx(step.total_seconds(), abs=1)
         stepped = time.monotonic()
         await asyncio.sleep(2.5)
         after = [moment for moment in runs if moment > stepped]
         assert 2 <= len(after) <= 4, "neither stalled nor caught up for years"
     finally:
-        schedule.stop()
+        scheduler.stop()
 
 
-async def test_everything_of_the_configuration_is_planned(clock: SteppedClock) -> None:
+async def test_every_configured_test_is_planned(clock: SteppedClock) -> None:
     """Each office has its bandwidth, Internet and conference jobs, spread over the interval."""
     probes = {"bandwidth": {"every": "2h"}, "conference": {"at": ["11:00", "15:00"]}}
     health = HubStatus()
     current = CurrentConfig(make_config(probes=probes))
-    schedule = Scheduler(current, clock, _nothing, health)
-    schedule.start()
+    scheduler = Scheduler(current, clock, _nothing, health)
+    scheduler.start()
     try:
-        jobs = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}
+        jobs = {job.id: job.next_run_time for job in scheduler._scheduler.get_jobs()}
     finally:
-        schedule.stop()
+        scheduler.stop()
     for office in OFFICES:
         names = {name for name in jobs if office in name}
         wanted = {f"bandwidth {office}", f"bandwidth {office} internet",
@@ -100,8 +100,8 @@ async def test_everything_of_the_configuration_is_planned(clock: SteppedClock) -
     assert jobs["conference potka at 11:00"].strftime("%H:%M %z") == "11:00 +0530"
 
 
-async def test_drills_are_held_at_their_times_on_their_days(clock: SteppedClock) -> None:
-    """`probes.drill` is a job a time of day; a reload without it takes it away."""
+async def test_drills_are_planned_at_their_times_and_days(clock: SteppedClock) -> None:
+    """Each time in `probes.drill` is a job; a reload without it removes the jobs."""
     held: list[str] = []
 
     async def hold() -> None:
@@ -109,19 +109,19 @@ async def test_drills_are_held_at_their_times_on_their_days(clock: SteppedClock)
 
     drill = {"at": ["16:00", "17:00"], "days": "mon,thu"}
     current = CurrentConfig(make_config(probes={"drill": drill}))
-    schedule = Scheduler(current, clock, _nothing, HubStatus(), hold)
-    schedule.start()
+    scheduler = Scheduler(current, clock, _nothing, HubStatus(), hold)
+    scheduler.start()
     try:
-        jobs = [j for j in schedule._scheduler.get_jobs() if j.id.startswith("drill")]
+        jobs = [j for j in scheduler._scheduler.get_jobs() if j.id.startswith("drill")]
         assert [j.id for j in jobs] == ["drill at 16:00", "drill at 17:00"]
         assert {j.next_run_time.weekday() for j in jobs} <= {0, 3}
         assert {j.next_run_time.strftime("%H:%M") for j in jobs} == {"16:00", "17:00"}
         clock.offset = jobs[0].next_run_time - datetime.now(UTC) - timedelta(seconds=0.5)
-        schedule.watch()
+        scheduler.watch()
         async with asyncio.timeout(10):
             while not held:
                 await asyncio.sleep(0.05)
         current.replace(make_config())
-        assert not [j for j in schedule._scheduler.get_jobs() if j.id.startswith("drill")]
+        assert not [j for j in scheduler._scheduler.get_jobs() if j.id.startswith("drill")]
     finally:
-        schedule.stop()
+        scheduler.stop()

@@ -1,4 +1,4 @@
-"""Agents and hub over a real WebSocket on loopback: who gets in, what is kept, what is refused."""
+"""Agents and hub over a real WebSocket on loopback: access, channels, stored measurements."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tests.support import running
 TOKENS = {"potka": "potka-token", "boram": "boram-token"}
 
 
-class Heard(AgentEvents):
-    """Remembers what the hub was told, and stores idempotently as the real store does."""
+class RecordedEvents(AgentEvents):
+    """Records the events of agents, and stores measurements by id as the real store does."""
 
     def __init__(self) -> None:
         self.joins: list[tuple[str, Vitals]] = []
@@ -48,22 +48,22 @@ class Heard(AgentEvents):
         self.stored.update({m.id: m for m in measurements})
 
     def ids(self) -> list[str]:
-        """What tests handed in, beside the agent's own view of the link."""
+        """Ids of the measurements that a test made, without those of the agent itself."""
         return sorted(m.id for m in self.stored.values() if len(m.id) < 32)
 
 
-class Door:
-    """A hub's door on loopback."""
+class Endpoint:
+    """The hub's agent endpoint on loopback."""
 
     def __init__(self) -> None:
-        self.heard = Heard()
+        self.events = RecordedEvents()
         self.agents = AgentServer(
-            lambda office, token: TOKENS.get(office) == token, self.heard, SystemClock()
+            lambda office, token: TOKENS.get(office) == token, self.events, SystemClock()
         )
         self.port = 0
 
     @asynccontextmanager
-    async def open(self, port: int = 0) -> AsyncIterator[Door]:
+    async def open(self, port: int = 0) -> AsyncIterator[Endpoint]:
         """Listen until the block ends; `port` 0 takes a free one."""
         app = web.Application()
         app.router.add_get("/agent", self.agents.handle_socket)
@@ -81,20 +81,22 @@ class Door:
 
     @property
     def url(self) -> str:
-        """Where agents dial."""
+        """The address for agents."""
         return f"ws://127.0.0.1:{self.port}/agent"
 
     async def session(self, office: str) -> AgentConnection:
-        """The office's session, as soon as there is one."""
+        """Wait for the office's session."""
         async with asyncio.timeout(10):
             while (session := self.agents.get(office)) is None:
                 await asyncio.sleep(0.02)
         return session
 
 
-def make_agent(door: Door, spool: Path, office: str = "potka", token: str | None = None) -> Agent:
-    """An agent of an office, with that office's token unless another is given."""
-    settings = AgentSettings(door.url, office, token or TOKENS.get(office, "?"), spool)
+def make_agent(
+    endpoint: Endpoint, spool: Path, office: str = "potka", token: str | None = None
+) -> Agent:
+    """An agent, by default with its office's token."""
+    settings = AgentSettings(endpoint.url, office, token or TOKENS.get(office, "?"), spool)
     return Agent(settings, SystemClock())
 
 
@@ -108,14 +110,14 @@ def measurement(
 
 
 async def echo(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """A far side that gives back every message, with its params."""
+    """A task that returns every message, with its params."""
     while True:
         message = await channel.receive()
         await channel.send({"echo": message, "params": dict(params), "office": context.office})
 
 
 async def fetch(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """A far side that fetches what the hub offers, twice."""
+    """A task that fetches a transfer of the hub twice."""
     url = f"{context.hub}{params['path']}"
     answers = []
     for _ in range(2):
@@ -125,34 +127,34 @@ async def fetch(channel: Channel, params: Mapping[str, Any], context: AgentConte
 
 
 async def flood(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """A far side that sends more than anyone should."""
+    """A task that sends more messages than may be queued."""
     for n in range(MAX_QUEUED + 500):
         await channel.send({"n": n})
     await asyncio.sleep(60)
 
 
 @pytest.fixture(autouse=True)
-def far_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agents of these tests know three small tasks."""
+def agent_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agents of these tests have three small tasks."""
     monkeypatch.setattr(daemon, "AGENT_TASKS", {"echo": echo, "fetch": fetch, "flood": flood})
 
 
-async def test_a_wrong_token_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
-    """An agent with a wrong token, or another office's, ends with one clear line."""
-    async with Door().open() as door:
+async def test_an_agent_with_a_wrong_token_is_refused(tmp_path: Path) -> None:
+    """An agent with a wrong token, or with another office's, ends with one line."""
+    async with Endpoint().open() as endpoint:
         for token in ("wrong", TOKENS["boram"]):
-            agent = make_agent(door, tmp_path, token=token)
+            agent = make_agent(endpoint, tmp_path, token=token)
             with pytest.raises(RefusedError, match="refused this agent for office potka"):
                 await asyncio.wait_for(agent.run(), 10)
         with pytest.raises(RefusedError):
-            await make_agent(door, tmp_path, office="nowhere").run()
-        assert door.heard.joins == []
+            await make_agent(endpoint, tmp_path, office="nowhere").run()
+        assert endpoint.events.joins == []
 
 
-async def test_a_channel_carries_messages_both_ways_and_ends(tmp_path: Path) -> None:
-    """A far side answers on its channel; unknown tasks are refused; closing ends both ends."""
-    async with Door().open() as door, running(make_agent(door, tmp_path)):
-        session = await door.session("potka")
+async def test_a_channel_carries_messages_in_both_directions(tmp_path: Path) -> None:
+    """A task answers on its channel; unknown tasks are refused; closing ends both sides."""
+    async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path)):
+        session = await endpoint.session("potka")
         channel = await session.open("echo", {"n": 1})
         await channel.send({"hello": "नमस्ते"})
         answer = await asyncio.wait_for(channel.receive(), 5)
@@ -164,20 +166,20 @@ async def test_a_channel_carries_messages_both_ways_and_ends(tmp_path: Path) -> 
             await session.open("dance", {})
 
 
-async def test_a_transfer_works_once_and_for_its_office_alone(tmp_path: Path) -> None:
-    """The one-time exchange answers the first request; the second and a foreigner get 404."""
+async def test_a_transfer_works_once_and_only_for_its_office(tmp_path: Path) -> None:
+    """Only the first request of the office is answered; others get 404, a wrong token 401."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         return web.Response(text="bulk")
 
-    async with Door().open() as door, running(make_agent(door, tmp_path)):
-        session = await door.session("potka")
+    async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path)):
+        session = await endpoint.session("potka")
         channel = await session.open("fetch", {"path": session.serve_transfer(handler)})
         answers = (await asyncio.wait_for(channel.receive(), 5))["answers"]
         assert answers[0] == [200, "bulk"]
         assert answers[1][0] == 404
         path = session.serve_transfer(handler)
-        base = door.url.removesuffix("/agent").replace("ws:", "http:")
+        base = endpoint.url.removesuffix("/agent").replace("ws:", "http:")
         for office, token, status in (
             ("boram", TOKENS["boram"], 404),
             ("potka", "wrong", 401),
@@ -190,67 +192,67 @@ async def test_a_transfer_works_once_and_for_its_office_alone(tmp_path: Path) ->
                 assert answer.status == status
 
 
-async def test_results_wait_in_the_spool_and_are_handed_in_once(tmp_path: Path) -> None:
-    """What was measured while no hub answered arrives when one does, also after a new start."""
-    door = Door()
-    async with door.open():
-        port = door.port
-    lonely = make_agent(door, tmp_path)
-    async with running(lonely):
+async def test_spooled_measurements_are_sent_once(tmp_path: Path) -> None:
+    """Measurements made while the hub is away arrive later, even after the agent's restart."""
+    endpoint = Endpoint()
+    async with endpoint.open():
+        port = endpoint.port
+    offline = make_agent(endpoint, tmp_path)
+    async with running(offline):
         for name in ("a", "b", "c"):
-            lonely.record(measurement(name))
+            offline.record(measurement(name))
         await asyncio.sleep(0.1)
-    async with door.open(port), running(make_agent(door, tmp_path)) as agent:
+    async with endpoint.open(port), running(make_agent(endpoint, tmp_path)) as agent:
         async with asyncio.timeout(20):
             while len(agent.spool):
                 await asyncio.sleep(0.02)
-        assert door.heard.ids() == ["a", "b", "c"]
+        assert endpoint.events.ids() == ["a", "b", "c"]
         agent.record(measurement("d"))
         async with asyncio.timeout(5):
-            while "d" not in door.heard.stored:
+            while "d" not in endpoint.events.stored:
                 await asyncio.sleep(0.02)
 
 
-async def test_what_cannot_be_read_holds_nothing_back(tmp_path: Path) -> None:
-    """A row that another version of the agent spooled is given up; what came after it arrives."""
-    async with Door().open() as door:
-        agent = make_agent(door, tmp_path)
+async def test_an_unreadable_spooled_row_does_not_block_others(tmp_path: Path) -> None:
+    """A row of another agent version is dropped, and later rows are sent."""
+    async with Endpoint().open() as endpoint:
+        agent = make_agent(endpoint, tmp_path)
         agent.spool.put(replace(measurement("strange"), values={"flux": 1.0}))
         agent.spool.put(measurement("mine"))
         async with running(agent):
             async with asyncio.timeout(10):
                 while len(agent.spool):
                     await asyncio.sleep(0.02)
-        assert door.heard.ids() == ["mine"]
+        assert endpoint.events.ids() == ["mine"]
 
 
 @pytest.mark.root
 async def test_an_agent_measures_its_own_view_of_the_link(tmp_path: Path) -> None:
-    """Echo requests to the hub are folded into a measurement that names its path and boot."""
-    async with Door().open() as door:
-        async with running(make_agent(door, tmp_path)):
-            await door.session("potka")
+    """Echo requests to the hub become measurements with route and boot id."""
+    async with Endpoint().open() as endpoint:
+        async with running(make_agent(endpoint, tmp_path)):
+            await endpoint.session("potka")
             await asyncio.sleep(2.5)
-        async with running(make_agent(door, tmp_path)) as agent:
+        async with running(make_agent(endpoint, tmp_path)) as agent:
             async with asyncio.timeout(10):
                 while len(agent.spool):
                     await asyncio.sleep(0.02)
-    own = [m for m in door.heard.stored.values() if m.route is Route.AGENT_HUB]
+    own = [m for m in endpoint.events.stored.values() if m.route is Route.AGENT_HUB]
     assert {m.outcome for m in own} == {Outcome.OK}
     assert sum(m.values["sent"] for m in own) == sum(m.values["received"] for m in own) >= 2
     assert {len(m.conditions["boot_id"]) for m in own} == {36}
     assert any(m.conditions.get("stopped") for m in own)
 
 
-async def test_an_agent_cannot_hand_in_for_another_office(tmp_path: Path) -> None:
-    """A measurement of another office is refused by name; the agent's own is kept."""
-    async with Door().open() as door, running(make_agent(door, tmp_path)) as agent:
+async def test_an_agent_cannot_send_measurements_of_another_office(tmp_path: Path) -> None:
+    """A measurement of another office is refused; the agent's own is stored."""
+    async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path)) as agent:
         agent.record(measurement("mine"))
         agent.record(measurement("forged", office="boram"))
         async with asyncio.timeout(10):
             while len(agent.spool):
                 await asyncio.sleep(0.02)
-        assert door.heard.ids() == ["mine"]
+        assert endpoint.events.ids() == ["mine"]
 
 
 @pytest.mark.parametrize(
@@ -258,34 +260,35 @@ async def test_an_agent_cannot_hand_in_for_another_office(tmp_path: Path) -> Non
     [("bandwidth", "jharnet"), ("bandwidth", "trains"), ("latency", "jharnet"),
      ("conference", "jharnet"), ("utilisation", "agent_hub")],
 )  # fmt: skip
-async def test_an_agent_cannot_hand_in_what_the_hub_measures(
+async def test_an_agent_cannot_send_what_the_hub_measures(
     tmp_path: Path, probe: str, path: str
 ) -> None:
-    """A speed, a grade or the hub's own latency, made up at the office, is refused by name."""
-    async with Door().open() as door, running(make_agent(door, tmp_path)) as agent:
+    """A forged speed, grade or latency of the hub is refused."""
+    async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path)) as agent:
         agent.record(measurement("forged", probe=probe, path=path))
         agent.record(measurement("mine"))
         async with asyncio.timeout(10):
             while len(agent.spool):
                 await asyncio.sleep(0.02)
-        assert door.heard.ids() == ["mine"]
+        assert endpoint.events.ids() == ["mine"]
 
 
-async def test_a_clean_stop_says_goodbye_and_a_cut_does_not(
+async def test_a_clean_stop_sends_a_goodbye(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`left` tells a goodbye from a session that just ended; the agent blames no hub for it."""
+    """The hub can distinguish it from a lost connection; the agent does not log an ended
+    session."""
     caplog.set_level("INFO", "jharnet_monitor.agent.daemon")
-    async with Door().open() as door:
-        async with running(make_agent(door, tmp_path)):
-            await door.session("potka")
-        await _until(lambda: bool(door.heard.leaves))
+    async with Endpoint().open() as endpoint:
+        async with running(make_agent(endpoint, tmp_path)):
+            await endpoint.session("potka")
+        await _until(lambda: bool(endpoint.events.leaves))
         assert "connected to the hub" in caplog.text and "ended by the hub" not in caplog.text
-        task = asyncio.create_task(make_agent(door, tmp_path).run())
-        await door.session("potka")
+        task = asyncio.create_task(make_agent(endpoint, tmp_path).run())
+        await endpoint.session("potka")
         task.cancel()
-        await _until(lambda: len(door.heard.leaves) == 2)
-        assert door.heard.leaves == [("potka", True), ("potka", False)]
+        await _until(lambda: len(endpoint.events.leaves) == 2)
+        assert endpoint.events.leaves == [("potka", True), ("potka", False)]
 
 
 @pytest.mark.parametrize(
@@ -302,31 +305,31 @@ async def test_a_clean_stop_says_goodbye_and_a_cut_does_not(
     ],
     ids=lambda frames: frames[-1][:40],
 )
-async def test_a_broken_protocol_ends_the_session_only(frames: list[str]) -> None:
-    """Whatever an agent sends, its session is closed and the hub takes the next one."""
+async def test_a_protocol_error_ends_only_the_session(frames: list[str]) -> None:
+    """After an invalid message the session is closed, and the hub accepts the next one."""
     hello = {"type": "hello", "protocol": 1, "boot_id": "b", "uptime_seconds": 1, "spooled": 0}
-    async with Door().open() as door:
+    async with Endpoint().open() as endpoint:
         headers = {"Authorization": f"Bearer {TOKENS['potka']}"}
         async with aiohttp.ClientSession(headers=headers) as http:
-            async with http.ws_connect(door.url, params={"office": "potka"}) as socket:
+            async with http.ws_connect(endpoint.url, params={"office": "potka"}) as socket:
                 for frame in frames:
                     await socket.send_str(json.dumps(hello) if frame == "HELLO" else frame)
                 await _drain(socket)
                 assert socket.close_code == 1002
-            async with http.ws_connect(door.url, params={"office": "potka"}) as socket:
+            async with http.ws_connect(endpoint.url, params={"office": "potka"}) as socket:
                 await socket.send_str(json.dumps(hello))
                 welcome = await asyncio.wait_for(socket.receive_json(), 5)
                 assert welcome["type"] == "welcome"
 
 
-async def test_a_flooded_channel_ends_and_the_session_stays(tmp_path: Path) -> None:
-    """More messages than may wait end that channel; what came before them can still be read."""
-    async with Door().open() as door, running(make_agent(door, tmp_path)):
-        session = await door.session("potka")
+async def test_too_many_messages_end_only_their_channel(tmp_path: Path) -> None:
+    """A full queue ends its channel; messages before that can still be read."""
+    async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path)):
+        session = await endpoint.session("potka")
         channel = await session.open("flood", {})
         with pytest.raises(ChannelClosed):
             async with asyncio.timeout(20):
-                while True:  # nobody reads, until the hub's end has had enough
+                while True:  # nobody reads until the hub closes the channel
                     await channel.send({})
                     await asyncio.sleep(0.02)
         for n in range(MAX_QUEUED):
@@ -344,7 +347,7 @@ async def _drain(socket: aiohttp.ClientWebSocketResponse) -> None:
             pass
 
 
-async def _until(true: Callable[[], bool]) -> None:
+async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not true():
+        while not condition():
             await asyncio.sleep(0.02)

@@ -31,9 +31,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Gives a command as a person does; exit code, stdout and stderr come back."""
+    """A function that runs a command and returns exit code, stdout and stderr."""
 
-    def give(*arguments: str | Path) -> tuple[int, str, str]:
+    def run_command(*arguments: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["jharnet-monitor", *map(str, arguments)])
         monkeypatch.setenv("COLUMNS", "200")
         with pytest.raises(SystemExit) as ended:
@@ -41,14 +41,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         out, error = capsys.readouterr()
         return int(ended.value.code or 0), out, error
 
-    return give
+    return run_command
 
 
 # --- tokens
 
 
-def test_a_token_has_256_bits_and_only_its_hash_admits_it(tmp_path: Path) -> None:
-    """Two tokens differ; the file admits the one it was made for and no other."""
+def test_a_token_has_256_bits_and_matches_only_its_own_hash(tmp_path: Path) -> None:
+    """The file contains only the hash, and no other token matches it."""
     token, other = tokens.make_token(), tokens.make_token()
     assert token != other
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}", token)
@@ -71,8 +71,10 @@ def test_a_token_has_256_bits_and_only_its_hash_admits_it(tmp_path: Path) -> Non
     ],
     ids=["missing", "empty", "no hash", "binary", "open to others"],
 )
-def test_a_faulty_hash_file_admits_nobody(tmp_path: Path, harm: Callable[[Path], object]) -> None:
-    """Whatever happened to the file, the door stays shut and the hub keeps running."""
+def test_no_token_matches_a_faulty_hash_file(
+    tmp_path: Path, harm: Callable[[Path], object]
+) -> None:
+    """A missing, empty, unreadable or unprotected file matches no token and raises nothing."""
     file = tmp_path / "potka"
     tokens.write_secret(file, tokens.hash_token("t"))
     harm(file)
@@ -80,8 +82,8 @@ def test_a_faulty_hash_file_admits_nobody(tmp_path: Path, harm: Callable[[Path],
     assert not tokens.matches("", file)
 
 
-def test_secrets_are_private_whole_and_not_replaced_by_chance(tmp_path: Path) -> None:
-    """Mode 600 whatever the umask; a second write needs `replace`; no half file stays behind."""
+def test_secrets_are_private_and_not_replaced_by_accident(tmp_path: Path) -> None:
+    """Mode 600 whatever the umask; overwriting needs `replace`; no temporary file remains."""
     file = tmp_path / "secrets" / "x"
     before = os.umask(0)
     try:
@@ -99,18 +101,18 @@ def test_secrets_are_private_whole_and_not_replaced_by_chance(tmp_path: Path) ->
 
 
 @pytest.mark.root
-def test_what_root_makes_belongs_to_the_service(tmp_path: Path) -> None:
-    """The hub, running as its own user, can read what root's command made in its directory."""
+def test_files_written_by_root_belong_to_the_directorys_owner(tmp_path: Path) -> None:
+    """The hub's user can read a secret that root wrote into the hub's directory."""
     os.chown(tmp_path, 4242, 4243)
     tokens.write_secret(tmp_path / "secrets" / "x", "one")
     for path in (tmp_path / "secrets", tmp_path / "secrets" / "x"):
         assert (path.stat().st_uid, path.stat().st_gid) == (4242, 4243)
 
 
-def test_a_credential_of_systemd_is_guarded_by_it(
+def test_a_systemd_credential_may_be_group_readable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its mode shows the group bits of an ACL; elsewhere the same mode is refused."""
+    """Its group bits come from an ACL; elsewhere the same mode is refused."""
     file = tmp_path / "token"
     tokens.write_secret(file, "one")
     file.chmod(0o440)
@@ -134,7 +136,7 @@ def files(tmp_path: Path) -> tls.Files:
 
 
 def _handshake(files: tls.Files, name: str, ca: Path) -> str | None:
-    """A real TLS connection to the hub's certificate, as Python 3.13 checks it; the version."""
+    """Connect by TLS with the strict checks of Python 3.13; returns the TLS version."""
     client = ssl.create_default_context(cafile=str(ca))
     client.verify_flags |= ssl.VERIFY_X509_STRICT
     server = create_server(("127.0.0.1", 0))
@@ -145,7 +147,7 @@ def _handshake(files: tls.Files, name: str, ca: Path) -> str | None:
         try:
             context.wrap_socket(connection, server_side=True).close()
         except OSError:
-            connection.close()  # the client did not trust us
+            connection.close()  # the client refused the certificate
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -162,12 +164,12 @@ def _handshake(files: tls.Files, name: str, ca: Path) -> str | None:
 
 @pytest.mark.parametrize("name", ["hub.example", "127.0.0.1", "::1"])
 def test_an_agent_that_trusts_the_authority_can_connect(files: tls.Files, name: str) -> None:
-    """Names and addresses of the certificate hold in OpenSSL's strict mode."""
+    """The certificate is valid for its names and addresses in OpenSSL's strict mode."""
     assert _handshake(files, name, files.authority) in ("TLSv1.3", "TLSv1.2")
 
 
-def test_a_wrong_name_or_a_foreign_authority_is_refused(files: tls.Files, tmp_path: Path) -> None:
-    """An agent does not talk to a hub that is not the one it was told of."""
+def test_a_wrong_name_or_authority_is_refused(files: tls.Files, tmp_path: Path) -> None:
+    """An agent refuses a certificate for another name or from another authority."""
     with pytest.raises(ssl.SSLCertVerificationError):
         _handshake(files, "other.example", files.authority)
     foreign = tls.Files(tmp_path / "foreign")
@@ -177,7 +179,7 @@ def test_a_wrong_name_or_a_foreign_authority_is_refused(files: tls.Files, tmp_pa
 
 
 def test_renewal_keeps_the_authority(files: tls.Files) -> None:
-    """A new certificate and key, trusted by agents that hold the old authority's file."""
+    """Agents with the authority's file trust the renewed certificate."""
     ca, key = files.authority.read_bytes(), files.key.read_bytes()
     tls.make_certificate(files, ["hub2.example"], [], NOW)
     assert files.authority.read_bytes() == ca
@@ -186,8 +188,8 @@ def test_renewal_keeps_the_authority(files: tls.Files) -> None:
     assert tls.certificate_hosts(files.certificate) == ["hub2.example"]
 
 
-def test_keys_are_private_and_the_end_is_known(files: tls.Files) -> None:
-    """Keys are mode 600; a clock a few hours behind still accepts the certificate."""
+def test_keys_are_private_and_expiry_is_known(files: tls.Files) -> None:
+    """Keys have mode 600; a clock that is some hours behind accepts the certificate."""
     for key in (files.key, files.authority_key):
         assert key.stat().st_mode & 0o777 == 0o600
     left = tls.certificate_expires(files.certificate) - NOW
@@ -195,18 +197,18 @@ def test_keys_are_private_and_the_end_is_known(files: tls.Files) -> None:
     assert tls.read_certificate(files.certificate).not_valid_before_utc < NOW - timedelta(hours=23)
 
 
-# --- the commands, as a person gives them
+# --- commands
 
 
-def test_from_the_shipped_lines_to_a_checked_configuration(tmp_path: Path, run: Run) -> None:
-    """Each refusal of `check-config` names the command that mends it; after four it says ok."""
+def test_check_config_names_the_command_for_each_missing_file(tmp_path: Path, run: Run) -> None:
+    """Following its messages leads to a configuration that it accepts."""
     file = tmp_path / "j.yaml"
     file.write_text(GOOD, "utf-8")
     (tmp_path / "secrets").mkdir(0o700)
     tokens.write_secret(tmp_path / "secrets/smtp", "word")
-    code, _, told = run("check-config", file)
-    assert (code, told.count("\n")) == (2, 1)
-    assert f"`jharnet-monitor tls init {tmp_path}/tls`" in told
+    code, _, message = run("check-config", file)
+    assert (code, message.count("\n")) == (2, 1)
+    assert f"`jharnet-monitor tls init {tmp_path}/tls`" in message
     assert run("tls", "init", tmp_path / "tls", "--name", "hub.example", "--ip", "10.8.0.2")[0] == 0
     assert run("token", "--api", "--config", file)[0] == 0
     code, out, _ = run("token", "--all", "--config", file)
@@ -214,8 +216,8 @@ def test_from_the_shipped_lines_to_a_checked_configuration(tmp_path: Path, run: 
     made = re.search(r"join link +https://hub\.example:9797/join/potka#t=([\w-]{43})\n", out)
     assert made is not None
     assert tokens.matches(made[1], tmp_path / "secrets/potka")
-    code, out, told = run("check-config", file)
-    assert (code, told) == (0, "")
+    code, out, message = run("check-config", file)
+    assert (code, message) == (0, "")
     assert out.endswith(f"ok: {file}\n")
     assert "warning: boram without agent" in out
 
@@ -230,8 +232,8 @@ def test_from_the_shipped_lines_to_a_checked_configuration(tmp_path: Path, run: 
         ("listen: 0.0.0.0:9797\n  url: http://10.1.2.3:80/hub", "http://10.1.2.3:80/hub"),
     ],
 )
-def test_the_hub_knows_where_people_find_it(tmp_path: Path, written: str, url: str) -> None:
-    """`hub.url`, else the address that it listens on, else the first name in its certificate."""
+def test_the_hubs_url(tmp_path: Path, written: str, url: str) -> None:
+    """`hub.url`, else the address in `listen`, else the first name in the certificate."""
     made = tls.Files(tmp_path / "tls")
     tls.make_authority(made, "east-singhbhum", NOW)
     tls.make_certificate(made, ["localhost", "hub.example"], [], NOW)
@@ -240,15 +242,15 @@ def test_the_hub_knows_where_people_find_it(tmp_path: Path, written: str, url: s
     assert hub_url(load_config(file, files=False).hub) == url
 
 
-def test_a_hub_without_a_certificate_goes_by_the_machines_name(tmp_path: Path) -> None:
-    """There is always an address, if only one that needs DNS."""
+def test_without_a_certificate_the_url_has_the_machines_name(tmp_path: Path) -> None:
+    """The machine's name is the last resort."""
     file = tmp_path / "j.yaml"
     file.write_text(GOOD, "utf-8")
     assert hub_url(load_config(file, files=False).hub) == f"https://{socket.gethostname()}:9797"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["token", "nowhere"], "no office `nowhere`; the configuration has potka, boram"),
         (["token", "boram"], "boram has no agent; add `agent: {token_hash_file: secrets/boram}`"),
@@ -257,38 +259,38 @@ def test_a_hub_without_a_certificate_goes_by_the_machines_name(tmp_path: Path) -
         (["token", "potka"], "exists already; give --force to replace it"),
     ],
 )
-def test_wrong_use_of_token_is_one_line(
-    tmp_path: Path, run: Run, arguments: list[str], told: str
+def test_wrong_use_of_token_is_reported_in_one_line(
+    tmp_path: Path, run: Run, arguments: list[str], message: str
 ) -> None:
-    """Exit code 2 and the remedy; the file that was there stays."""
+    """Exit code 2 and a remedy; an existing file is kept."""
     (tmp_path / "j.yaml").write_text(GOOD, "utf-8")
     tokens.write_secret(tmp_path / "secrets/potka", "kept")
     code, out, error = run(*arguments, "--config", tmp_path / "j.yaml")
     assert (code, out, error.count("\n")) == (2, "", 1)
-    assert told in error
+    assert message in error
     assert tokens.read_secret(tmp_path / "secrets/potka") == "kept"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--name", "not a name"], "must be a host name such as hub.example.in"),
         (["--ip", "10.8.0"], "give one such as 10.8.0.2"),
         (["--renew"], "there is no such file"),
     ],
 )
-def test_wrong_use_of_tls_init_is_one_line(
-    tmp_path: Path, run: Run, arguments: list[str], told: str
+def test_wrong_use_of_tls_init_is_reported_in_one_line(
+    tmp_path: Path, run: Run, arguments: list[str], message: str
 ) -> None:
-    """Exit code 2, the remedy, and nothing half made."""
+    """Exit code 2 and a remedy; no file is written."""
     code, out, error = run("tls", "init", tmp_path / "tls", *arguments)
     assert (code, out, error.count("\n")) == (2, "", 1)
-    assert told in error
+    assert message in error
     assert not (tmp_path / "tls").exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("offce: potka\n", "a.yaml:1: offce: unknown key; did you mean `office`?"),
         ("hub: wss://h/agent\noffice: Potka\n", "a.yaml:2: office: must be lower-case letters"),
@@ -301,9 +303,11 @@ def test_wrong_use_of_tls_init_is_one_line(
     ],
     ids=range(5),
 )
-def test_a_wrong_agent_file_is_one_line(tmp_path: Path, run: Run, text: str, told: str) -> None:
-    """The agent's file is as strict as the hub's; names in it start at its directory."""
+def test_a_wrong_agent_file_is_reported_in_one_line(
+    tmp_path: Path, run: Run, text: str, message: str
+) -> None:
+    """The agent's file is checked as strictly as the hub's; its paths are relative to it."""
     (tmp_path / "a.yaml").write_text(text, "utf-8")
     code, out, error = run("agent", "--config", tmp_path / "a.yaml")
     assert (code, out, error.count("\n")) == (2, "", 1)
-    assert told in error
+    assert message in error

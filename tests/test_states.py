@@ -1,4 +1,4 @@
-"""Live states from evidence as it comes in, on a clock that the test moves."""
+"""Live states, derived from evidence as it arrives."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Bench:
         self.seen.router, self.seen.router_since = answers, self.clock.monotonic()
 
 
-def test_a_cut_and_its_end() -> None:
-    """Nothing answers: unreachable; the router is back before the PC: not yet a LAN fault."""
+def test_an_outage_and_its_end() -> None:
+    """While nothing answers the office is unreachable, and also while only the router is back."""
     bench = Bench()
     bench.router(True)
     bench.seen.pc = True
@@ -59,8 +59,8 @@ def test_a_cut_and_its_end() -> None:
     assert bench.state(1) == "up"
 
 
-def test_a_lan_fault_is_told_at_once_when_the_router_stood_all_along() -> None:
-    """Router answers, PC does not any more: LAN down; and later after a router's return."""
+def test_a_lan_fault_is_reported_at_once_while_the_router_answers() -> None:
+    """If only the PC stops answering the state is `lan_down`; after a router's return, later."""
     bench = Bench()
     bench.router(True)
     bench.seen.pc = True
@@ -73,8 +73,8 @@ def test_a_lan_fault_is_told_at_once_when_the_router_stood_all_along() -> None:
     assert bench.state(9) == "lan_down"
 
 
-def test_an_agent_whose_line_is_dead_is_not_heard_for_long() -> None:
-    """The session stands, but its last word is six seconds old: that proves nothing."""
+def test_a_connected_agent_without_heartbeats_is_not_evidence() -> None:
+    """A connection whose last message is six seconds old does not prove the line."""
     bench = Bench()
     bench.seen.seen_before = True
     bench.seen.heard_at = bench.clock.monotonic()
@@ -84,8 +84,8 @@ def test_an_agent_whose_line_is_dead_is_not_heard_for_long() -> None:
     assert bench.state(3) == "unreachable"
 
 
-def test_an_agent_that_came_back_is_awaited_no_longer() -> None:
-    """Just after the start an absent agent is awaited; one that came and fell silent is not."""
+def test_an_agent_that_returned_is_not_awaited() -> None:
+    """After the hub's start an absent agent is awaited, but not one that connected and left."""
     config = make_config(("potka",))
     agent = config.offices[0].model_copy(update={"agent": object()})
     for back, state in ((False, "unknown"), (True, "lan_down")):
@@ -97,10 +97,10 @@ def test_an_agent_that_came_back_is_awaited_no_longer() -> None:
         assert bench.state(10) == state
 
 
-async def test_a_hub_that_may_not_ping_knows_nothing_of_the_silent(
+async def test_without_ping_an_office_without_agent_is_monitor_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says of itself that it is down, unless an agent is heard: that proves the line."""
+    """A hub that may not ping knows an office's state only through a connected agent."""
 
     async def refused(self: LatencyMonitor) -> None:
         raise PingNotAllowed
@@ -127,8 +127,8 @@ async def test_a_hub_that_may_not_ping_knows_nothing_of_the_silent(
     assert shown("jharnet_office_state", {"office": "boram", "state": "monitor_down"}) == 1
 
 
-def test_the_uplink_takes_the_blame_alone() -> None:
-    """When the gateway is silent with everything else, no office is called unreachable."""
+def test_offices_are_not_unreachable_while_the_uplink_is_down() -> None:
+    """If the gateway does not answer either, the state is `uplink_down`."""
     bench = Bench()
     bench.router(False)
     bench.seen.pc = False

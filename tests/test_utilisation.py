@@ -307,5 +307,5 @@ async def test_the_routers_uptime_tells_line_from_power(
     await hub.office_monitor._reviews.run_due()
     past = hub.live.offices["potka"].last_outage
     assert past is not None and past.cause is cause
-    assert past.told_at - back < timedelta(seconds=60)
+    assert past.attributed_at - back < timedelta(seconds=60)
     assert abs(past.began - cut) < timedelta(seconds=2)

@@ -1,4 +1,4 @@
-"""The pages: they give the answer first, say why where there is none, and need nothing else."""
+"""The pages: headline, reasons for missing figures, languages, security policy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def headline(live: Live, lang: str = "en") -> tuple[str, str]:
 
 
 def test_the_headline_follows_what_is_known() -> None:
-    """Nothing known, own line down, one office out, all well: each has its sentence."""
+    """Nothing known, uplink down, one office down, all well: each has its sentence."""
     live = Live(CurrentConfig(config(2)))
     assert headline(live)[0].startswith("Nothing has been measured yet")
     for office in live.config.offices:
@@ -58,8 +58,8 @@ def test_the_headline_follows_what_is_known() -> None:
     assert headline(live)[0].startswith("Headquarters' own line is down")
 
 
-def test_an_old_grade_is_no_grade() -> None:
-    """A conference of the day before yesterday makes no block ready today."""
+def test_an_old_grade_is_not_shown() -> None:
+    """The grade of a test two days ago does not make an office ready."""
     live = Live(CurrentConfig(config(1)))
     live.set_state(OFFICES[0][0], OfficeState.UP, NOW)
     live.update(conference(OFFICES[0][0], NOW - timedelta(days=2), 4))
@@ -67,7 +67,7 @@ def test_an_old_grade_is_no_grade() -> None:
 
 
 async def test_unknown_is_a_dash_with_its_reason(client: Client, hub: MadeUpHub) -> None:
-    """What was not measured is told as such, with why; it is never a zero."""
+    """What was not measured is shown as a dash with the reason, never as zero."""
     hub.live = Live(CurrentConfig(hub.config))
     hub.live.update(no_data("potka", "bandwidth", NOW, "budget_spent"))
     html = await page(client, "/")
@@ -78,8 +78,8 @@ async def test_unknown_is_a_dash_with_its_reason(client: Client, hub: MadeUpHub)
     assert not any(re.search(r">\s*0", cell) for cell in cells)
 
 
-async def test_the_page_needs_nothing_from_elsewhere(client: Client) -> None:
-    """No foreign address, no inline script, no inline style: the CSP holds, also offline."""
+async def test_the_page_loads_nothing_from_other_sites(client: Client) -> None:
+    """No external address, inline script or inline style, so it works offline and under the CSP."""
     for path in ("/", "/office/potka", "/reports", "/signin", "/nowhere"):
         answer = await client.get(path)
         html = await answer.text()
@@ -91,8 +91,8 @@ async def test_the_page_needs_nothing_from_elsewhere(client: Client) -> None:
         assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_assets_are_served_and_may_be_kept(client: Client) -> None:
-    """The page's own style, script and icon, under addresses that change with their content."""
+async def test_assets_are_served_and_cacheable(client: Client) -> None:
+    """Style, script and icon have addresses that change with their content."""
     for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', await page(client, "/")):
         answer = await client.get(path)
         assert answer.status == 200
@@ -117,14 +117,14 @@ async def test_assets_are_served_and_may_be_kept(client: Client) -> None:
 async def test_the_language_is_the_readers(
     client: Client, request_: dict[str, Any], expected: str
 ) -> None:
-    """A choice comes before the browser's wish, and that before the district's own language."""
+    """A choice overrides the browser's language, and that the district's."""
     answer = await client.get("/", **request_)
     assert f'<html lang="{expected}">' in await answer.text()
     chosen = request_.get("params", {}).get("lang")
     assert ("jharnet_lang" in answer.cookies) == (chosen in ("en", "hi"))
 
 
-async def test_the_page_renews_itself_also_without_script(client: Client) -> None:
+async def test_the_page_refreshes_without_script_too(client: Client) -> None:
     """Every 15 to 30 seconds; without script the browser reloads."""
     html = await page(client, "/")
     seconds = int(re.findall(r'data-seconds="(\d+)"', html)[0])
@@ -133,7 +133,7 @@ async def test_the_page_renews_itself_also_without_script(client: Client) -> Non
 
 
 async def test_states_have_shapes_and_words(client: Client) -> None:
-    """Each state shows its own symbol and its word; the table has its headings."""
+    """Each state has a symbol and a word; the table has headings."""
     html = await page(client, "/")
     symbols = set(re.findall(r'<symbol id="state-([a-z_]+)"', html))
     assert symbols == {str(s) for s in OfficeState}
@@ -169,7 +169,7 @@ def _contrast(one: str, other: str) -> float:
 
 
 async def test_an_office_has_its_page(client: Client, hub: MadeUpHub) -> None:
-    """Figures by the labels of the quantities, the day's charts, tests, and what an outage was."""
+    """Figures with their labels, charts, tests, and the causes of outages."""
     hub.store.add([latency("potka", NOW - timedelta(minutes=n), 0.04, n % 3) for n in range(400)])
     hub.store.add([bandwidth("potka", NOW - timedelta(hours=1), 1.12e6, 0.47e6)])
     hub.store.add([no_data("potka", "conference", NOW - timedelta(hours=3), "agent_lost")])
@@ -195,10 +195,10 @@ async def test_an_office_has_its_page(client: Client, hub: MadeUpHub) -> None:
     assert "बिजली बाधित" in hindi
 
 
-async def test_an_outage_of_two_causes_is_shown_in_both_its_parts(
+async def test_an_outage_with_two_causes_is_shown_in_two_parts(
     client: Client, hub: MadeUpHub
 ) -> None:
-    """A power cut that left the line broken is a power cut and then a broken line."""
+    """A power cut followed by a line fault is shown as both."""
 
     def ago(minutes: float) -> datetime:
         return NOW - timedelta(minutes=minutes)
@@ -225,7 +225,7 @@ async def test_an_outage_of_two_causes_is_shown_in_both_its_parts(
 
 
 async def test_a_gap_in_the_measurements_is_a_gap_in_the_line(hub: MadeUpHub) -> None:
-    """Where nothing answered the latency's line ends and begins anew; loss stands as columns."""
+    """Without replies the latency line is interrupted; loss is shown as columns."""
     held = [latency("potka", NOW - timedelta(minutes=n)) for n in range(1, 100)]
     held += [latency("potka", NOW - timedelta(minutes=n), lost=60) for n in range(100, 160)]
     held += [latency("potka", NOW - timedelta(minutes=n)) for n in range(160, 300)]
@@ -240,7 +240,7 @@ async def test_a_gap_in_the_measurements_is_a_gap_in_the_line(hub: MadeUpHub) ->
     hub.store.close()
 
 
-def test_every_word_of_the_page_is_there_in_both_languages() -> None:
+def test_the_pages_phrases_exist_in_both_languages() -> None:
     """The same keys below `web`, and none is left in English by mistake."""
     english, hindi = words("en").group("web"), words("hi").group("web")
     assert english.keys() == hindi.keys()
@@ -248,8 +248,8 @@ def test_every_word_of_the_page_is_there_in_both_languages() -> None:
     assert same <= {"headline.join", "office.sla", "office.latest_of"}
 
 
-async def test_the_newest_drill_stands_beside_the_table(client: Client, hub: MadeUpHub) -> None:
-    """How many held it, by the mark of its profile; nothing where there never was one."""
+async def test_the_newest_drill_is_shown_beside_the_table(client: Client, hub: MadeUpHub) -> None:
+    """It says how many offices passed; without a drill nothing is shown."""
     assert "at the same time" not in await page(client, "/")
     drill = made_up_week.drill(hub.config)
     running = replace(drill, state=DrillState.RUNNING)

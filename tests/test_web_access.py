@@ -1,4 +1,4 @@
-"""Who may change something over HTTP, what is given out, and that nobody slips in."""
+"""Access: who may make changes over HTTP, and which files are served."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.web_support import BEARER, CHANGES, TOKEN, Client, error, page
 
 @pytest.mark.parametrize("path", CHANGES)
 async def test_changes_need_the_token(client: Client, hub: MadeUpHub, path: str) -> None:
-    """Without it, or with another, nothing happens, and the answer says what is needed."""
+    """Without it, or with a wrong one, nothing happens and the answer says what is needed."""
     for given in (None, "Bearer wrong", f"Basic {TOKEN}", "Bearer \udcff\udcfe", "Bearer"):
         headers = {} if given is None else {"Authorization": given}
         answer = await client.post(path, headers=headers)
@@ -30,7 +30,7 @@ async def test_changes_need_the_token(client: Client, hub: MadeUpHub, path: str)
 async def test_without_a_token_configured_nothing_can_be_changed(
     client: Client, hub: MadeUpHub, path: str
 ) -> None:
-    """403, and which key to set; even an empty bearer opens nothing."""
+    """403 with the key to set, even for an empty bearer token."""
     hub.live._current.replace(config(11))
     answer = await client.post(path, headers={"Authorization": "Bearer "})
     assert answer.status == 403
@@ -38,22 +38,22 @@ async def test_without_a_token_configured_nothing_can_be_changed(
     assert hub.asked == []
 
 
-async def test_a_token_file_that_others_may_read_opens_nothing(
+async def test_a_token_file_that_others_may_read_is_refused(
     client: Client, hub: MadeUpHub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The caller is told to look into the log, and the log says what is wrong."""
+    """The answer refers to the log, which says what is wrong."""
     path = hub.config.hub.api_token_file
     assert path is not None
     path.chmod(0o644)
     reload = {"method": "POST", "headers": BEARER}
-    assert "the hub's log says why" in await error(client, "/-/reload", 403, **reload)
+    assert "see the hub's log" in await error(client, "/-/reload", 403, **reload)
     assert "chmod 600" in caplog.text
 
 
 async def test_guessing_is_slow_and_logged_without_secrets(
     client: Client, hub: MadeUpHub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ten wrong tokens a minute from one address, then 429, also for the right one; then again."""
+    """After ten wrong tokens in a minute an address gets 429 even for the right one."""
     caplog.set_level(logging.DEBUG)
     wrong = {"Authorization": "Bearer a-guess-of-somebody"}
     answers = [(await client.post("/-/reload", headers=wrong)).status for _ in range(12)]
@@ -80,7 +80,7 @@ async def sign_in(client: Client, token: str = TOKEN, **headers: str) -> tuple[i
 
 
 async def test_a_person_signs_in_measures_and_signs_out(client: Client, hub: MadeUpHub) -> None:
-    """The session's cookie cannot be read by scripts nor sent by other sites; it ends on demand."""
+    """The cookie is not readable by scripts, not sent by other sites, and deleted on sign-out."""
     origin = {"Origin": str(client.make_url("/").origin())}
     assert "Sign in to measure now" in await page(client, "/office/potka")
     code, answer = await sign_in(client)
@@ -99,8 +99,8 @@ async def test_a_person_signs_in_measures_and_signs_out(client: Client, hub: Mad
     assert "Sign in to measure now" in await page(client, "/office/potka")
 
 
-async def test_a_wrong_token_signs_nobody_in(client: Client) -> None:
-    """The form comes back with a word, in the reader's language."""
+async def test_sign_in_with_a_wrong_token_fails(client: Client) -> None:
+    """The form is shown again with a message in the reader's language."""
     code, answer = await sign_in(client, "wrong", **{"Accept-Language": "hi"})
     assert code == 401
     assert "यह टोकन सही नहीं है।" in await answer.text()
@@ -111,7 +111,7 @@ async def test_a_wrong_token_signs_nobody_in(client: Client) -> None:
 async def test_another_site_cannot_use_a_session(
     client: Client, hub: MadeUpHub, origin: str | None
 ) -> None:
-    """A signed-in browser that another page (or none that it names) sends here is refused."""
+    """A change with a session is refused if its origin is another site or missing."""
     await sign_in(client)
     headers = {} if origin is None else {"Origin": origin}
     for path in CHANGES:
@@ -121,7 +121,7 @@ async def test_another_site_cannot_use_a_session(
 
 
 async def test_a_session_ends(client: Client, hub: MadeUpHub) -> None:
-    """After twelve hours, with a new token, and when anything in it was changed."""
+    """It ends after twelve hours, with a new token, and if the cookie was modified."""
     await sign_in(client)
     assert "Sign out" in await page(client, "/")
     jar = client.session.cookie_jar
@@ -152,8 +152,8 @@ async def test_a_session_ends(client: Client, hub: MadeUpHub) -> None:
 @pytest.mark.parametrize(
     "target", ["//evil.example", "https://evil.example", "/\\evil.example", "x"]
 )
-async def test_signing_in_leads_to_no_other_site(client: Client, target: str) -> None:
-    """The page to return to is one of ours."""
+async def test_sign_in_does_not_redirect_to_other_sites(client: Client, target: str) -> None:
+    """The page to return to is on the hub."""
     answer = await client.post(
         "/signin",
         data={"token": TOKEN, "next": target},
@@ -163,8 +163,8 @@ async def test_signing_in_leads_to_no_other_site(client: Client, target: str) ->
     assert answer.headers["Location"] == "/"
 
 
-async def test_reports_are_listed_and_given_out(client: Client, hub: MadeUpHub) -> None:
-    """Only plain files with a report's name; a page is cut off from ours."""
+async def test_reports_are_listed_and_served(client: Client, hub: MadeUpHub) -> None:
+    """Only plain files with a report's name are served; HTML is sandboxed."""
     assert "No report has been written yet" in await page(client, "/reports")
     directory = hub.reports_dir
     assert directory is not None
@@ -190,8 +190,8 @@ async def test_reports_are_listed_and_given_out(client: Client, hub: MadeUpHub) 
         assert (await client.get(f"/reports/{name}")).status == 404
 
 
-async def test_a_hostile_name_stays_text(client: Client) -> None:
-    """What stands in an address is escaped where it is shown."""
+async def test_names_in_addresses_are_escaped(client: Client) -> None:
+    """Markup in an address is shown as text."""
     html = await page(client, "/office/%3Cscript%3Ealert(1)%3C%2Fscript%3E", status=404)
     assert "<script>alert" not in html
     message = await error(client, "/api/v1/measurements?office=" + "x" * 5000, 404)

@@ -1,4 +1,4 @@
-"""The API: what it answers, and how it refuses what is wrong."""
+"""The API: its responses and its errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.web_support import BEARER, Client, error, page
 
 
 async def test_an_unknown_office_names_the_known_ones(client: Client) -> None:
-    """404 for a program with the ids in one line, for a person with links."""
+    """404 with the ids in one line for programs, with links for people."""
     html = await page(client, "/office/nowhere", status=404)
     assert all(f'href="/office/{id_}"' in html for id_, _, _ in OFFICES)
     for path, method in (
@@ -29,8 +29,8 @@ async def test_an_unknown_office_names_the_known_ones(client: Client) -> None:
         )
 
 
-async def test_offices_are_answered_with_their_newest_runs(client: Client) -> None:
-    """State, since, last seen, and the newest measurement of every probe in the contract's form."""
+async def test_offices_are_listed_with_their_newest_runs(client: Client) -> None:
+    """State, since, last seen, and the newest measurement of every probe."""
     offices = await (await client.get("/api/v1/offices")).json()
     assert [office["id"] for office in offices] == [id_ for id_, _, _ in OFFICES]
     musabani = offices[6]
@@ -60,8 +60,8 @@ async def test_measurements_are_filtered(client: Client, hub: MadeUpHub) -> None
     assert times == ["06:24", "06:23", "06:22"]
 
 
-async def test_the_next_page_misses_nothing(client: Client, hub: MadeUpHub) -> None:
-    """Following the Link header finds every measurement, also where many began at once."""
+async def test_paging_returns_every_measurement(client: Client, hub: MadeUpHub) -> None:
+    """Following the Link header finds all measurements, even if many began at once."""
     hub.store.add(
         [latency(id_, NOW - timedelta(minutes=n)) for n in range(7) for id_, _, _ in OFFICES[:5]]
     )
@@ -81,11 +81,11 @@ async def test_the_next_page_misses_nothing(client: Client, hub: MadeUpHub) -> N
     ("query", "says"),
     [
         ("probe=ping", "no probe `ping`; there are latency, bandwidth, conference"),
-        ("since=yesterday", "`since` must be a moment with its time zone, such as 2026-"),
-        ("until=2026-11-25T06:00:00", "`until` must be a moment with its time zone"),
+        ("since=yesterday", "`since` must be a time with time zone, such as 2026-"),
+        ("until=2026-11-25T06:00:00", "`until` must be a time with time zone"),
         ("since=2026-11-25T06:00:00Z&until=2026-11-25T05:00:00Z", "must be before `until`"),
-        ("since=99999-01-01T00:00:00Z", "`since` must be a moment"),
-        ("since=0001-01-01T00:00:00%2B14:00", "`since` must be a moment"),
+        ("since=99999-01-01T00:00:00Z", "`since` must be a time"),
+        ("since=0001-01-01T00:00:00%2B14:00", "`since` must be a time"),
         ("limit=0", "`limit` must be a whole number from 1 to 10000, not `0`"),
         ("limit=10001", "from 1 to 10000"),
         ("limit=ten", "not `ten`"),
@@ -96,12 +96,12 @@ async def test_the_next_page_misses_nothing(client: Client, hub: MadeUpHub) -> N
     ],
 )  # fmt: skip
 async def test_a_wrong_query_is_refused_in_one_line(client: Client, query: str, says: str) -> None:
-    """400, and what would be right."""
+    """400 with what is valid."""
     assert says in await error(client, f"/api/v1/measurements?{query}", 400)
 
 
 async def test_a_probe_is_run_on_demand(client: Client, hub: MadeUpHub) -> None:
-    """The measurement is the answer; options go to the probe, whose refusal is a 400."""
+    """The response is the measurement; options go to the probe, and invalid ones give 400."""
     url = "/api/v1/offices/potka/probes/latency"
     answer = await client.post(url, headers=BEARER, json={"packets": 5})
     assert (await answer.json())["values"]["sent"] == 60
@@ -123,7 +123,7 @@ async def test_a_probe_is_run_on_demand(client: Client, hub: MadeUpHub) -> None:
 
 
 async def test_drills_are_started_and_followed(client: Client, hub: MadeUpHub) -> None:
-    """Started with its profile and minutes; its address comes back; wrong ones are refused."""
+    """A drill is started with profile and minutes; invalid ones are refused."""
     answer = await client.post(
         "/api/v1/drills", headers=BEARER, json={"profile": "360p", "minutes": 2}
     )
@@ -145,7 +145,7 @@ async def test_drills_are_started_and_followed(client: Client, hub: MadeUpHub) -
 
 
 async def test_planned_windows_are_announced(client: Client, hub: MadeUpHub) -> None:
-    """With both ends in their time zone, the right way round."""
+    """Start and end need a time zone and the right order."""
     window = {"office": "potka", "from": "2026-11-25T14:00:00+05:30", "to": "2026-11-25T11:00:00Z"}
     answer = await client.post("/api/v1/maintenance", headers=BEARER, json=window)
     assert answer.status == 201
@@ -154,18 +154,18 @@ async def test_planned_windows_are_announced(client: Client, hub: MadeUpHub) -> 
         ({"to": "2026-11-25T08:00:00Z"}, "must be before"),
         ({"from": None}, "needs `from` and `to`"),
         ({"reason": "x" * 201}, "`reason` must be a text of at most 200"),
-        ({"from": 7}, "`from` must be a moment"),
+        ({"from": 7}, "`from` must be a time"),
         (
             {"from": "2026-11-24T08:00:00Z", "to": format_utc(NOW)},
-            f"`to` {format_utc(NOW)} is over: what is planned is announced before",
+            f"`to` {format_utc(NOW)} is in the past; announce maintenance before it ends",
         ),
     ):
         request = {"method": "POST", "headers": BEARER, "json": window | changed}
         assert says in await error(client, "/api/v1/maintenance", 400, **request)
 
 
-async def test_the_machines_addresses(client: Client, hub: MadeUpHub) -> None:
-    """Health, readiness with its reason, reload with the loader's own line."""
+async def test_health_readiness_and_reload(client: Client, hub: MadeUpHub) -> None:
+    """Readiness gives its reason, and reload the loader's message."""
     assert (await client.get("/-/healthy")).status == 200
     hub.health.answer = (False, "the event loop is blocked")
     answer = await client.get("/-/ready")
@@ -177,8 +177,8 @@ async def test_the_machines_addresses(client: Client, hub: MadeUpHub) -> None:
     assert "does not take that method" in await error(client, "/-/reload", 405)
 
 
-async def test_metrics_come_as_they_are_asked_for(client: Client) -> None:
-    """Prometheus text by default, OpenMetrics when asked, compressed when understood."""
+async def test_metrics_have_the_requested_format(client: Client) -> None:
+    """Prometheus text by default, OpenMetrics and gzip on request."""
     plain = await client.get("/metrics", headers={"Accept-Encoding": "identity"})
     assert plain.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert "Content-Encoding" not in plain.headers
@@ -189,8 +189,8 @@ async def test_metrics_come_as_they_are_asked_for(client: Client) -> None:
     assert (await openmetrics.text()).endswith("# EOF\n")
 
 
-async def test_the_description_is_valid_and_whole(client: Client) -> None:
-    """OpenAPI 3.1 by its own validator; every route is in it, and it promises no other."""
+async def test_the_description_is_valid_and_complete(client: Client) -> None:
+    """It is valid OpenAPI 3.1 and has exactly the routes of the hub."""
     described = await (await client.get("/api/v1/openapi.json")).json()
     validate(described)
     documented = {
@@ -212,20 +212,20 @@ async def test_the_description_is_valid_and_whole(client: Client) -> None:
     assert set(values["properties"]) == {q.name for q in QUANTITIES}
 
 
-async def test_an_error_shows_no_insides(
+async def test_an_error_shows_no_internals(
     client: Client,
     hub: MadeUpHub,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The log has the trace; programs and people get one sentence."""
+    """The log has the traceback; programs and people get one sentence."""
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr(hub.store, "measurements", fail)
     message = await error(client, "/api/v1/measurements", 500)
-    assert message == "the monitor made an error; its log says more"
+    assert message == "an error occurred in the monitor; see its log"
     html = await page(client, "/office/potka", status=500)
     assert "The monitor made an error." in html
     assert "secret detail" not in html

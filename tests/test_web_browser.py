@@ -1,4 +1,4 @@
-"""The pages in a real browser: no errors, nothing too wide, alive, and usable by a person."""
+"""The pages in a real browser: no errors, no overflow, refresh, sign-in."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def open_page(
 async def test_no_page_is_wider_than_the_screen_or_has_an_error(
     hub: MadeUpHub, client: Client, browser: Browser
 ) -> None:
-    """On a small phone, a phone, a tablet and a desk, in both languages."""
+    """On a small phone, a phone, a tablet and a desktop, in both languages."""
     hub.store.add([latency("potka", NOW, lost=3)])
     errors: list[str] = []
     for lang in ("en", "hi"):
@@ -61,8 +61,8 @@ async def test_no_page_is_wider_than_the_screen_or_has_an_error(
     assert errors == []
 
 
-async def test_the_page_lives(hub: MadeUpHub, client: Client, browser: Browser) -> None:
-    """It takes up a change by itself, keeps the reader's place, and says when the hub is gone."""
+async def test_the_page_refreshes_itself(hub: MadeUpHub, client: Client, browser: Browser) -> None:
+    """It shows a change, keeps the focus, and says when the hub does not answer."""
     page = await open_page(browser, client, [])
     await page.goto("/")
     row = page.locator("tr", has=page.get_by_role("link", name="Potka"))

@@ -1,4 +1,4 @@
-"""The words of the product: both languages complete, every phrase used, every name covered."""
+"""The phrases: complete in both languages, all used, and one for every name."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from jharnet_monitor.i18n import words as module
+import jharnet_monitor
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.conference.grade import GradeLimit
-from jharnet_monitor.model import Cause, OfficeState, Outcome
+from jharnet_monitor.model import Cause, Direction, OfficeState, Outcome
 from jharnet_monitor.report.data.findings import FindingKind
 
-PACKAGE = Path(module.__file__).parents[2]
+PACKAGE = Path(jharnet_monitor.__file__).parent
 COMPOSED = (
     "state", "state_help", "cause", "outcome", "probe", "grade", "limited_by", "weekday", "month",
     "finding", "act", "reason", "ask", "way", "profile",
@@ -22,7 +22,7 @@ COMPOSED = (
 
 
 def test_both_languages_have_the_same_phrases_with_the_same_parameters() -> None:
-    """What can be said in one language can be said in the other, with the same figures."""
+    """A phrase in one language exists in the other, with the same parameters."""
     hindi, english = words("hi").phrases, words("en").phrases
     assert set(hindi) == set(english)
     for key, phrase in english.items():
@@ -31,8 +31,8 @@ def test_both_languages_have_the_same_phrases_with_the_same_parameters() -> None
         assert given == wanted, key
 
 
-def test_hindi_is_hindi() -> None:
-    """No phrase was left in English; those without a letter of Devanagari are units and names."""
+def test_hindi_phrases_are_in_hindi() -> None:
+    """No phrase was left in English; those without Devanagari letters are units and names."""
     for key, phrase in words("hi").phrases.items():
         bare = re.sub(r"\{\w+\}", "", phrase)
         if re.search(r"[A-Za-z]{3}", bare):
@@ -41,35 +41,35 @@ def test_hindi_is_hindi() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_everything_that_can_happen_has_words(language: str) -> None:
-    """Every state, cause, outcome, limit and finding can be told to a person."""
-    said = words(language)
+def test_every_state_cause_and_finding_has_phrases(language: str) -> None:
+    """Each state, cause, outcome, limit and finding has its phrases."""
+    text = words(language)
     for group, names in (
         ("state", OfficeState), ("state_help", OfficeState), ("cause", Cause),
         ("outcome", Outcome), ("limited_by", GradeLimit), ("act", FindingKind),
         ("finding", FindingKind), ("reason", FindingKind), ("ask", FindingKind),
     ):  # fmt: skip
         for name in names:
-            assert said(f"{group}.{name.value}", names="A", detail="B")
+            assert text(f"{group}.{name.value}", names="A", detail="B")
     for grade in ("0", "1", "2", "3", "4", "none"):
-        assert said(f"grade.{grade}")
+        assert text(f"grade.{grade}")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_would_help_is_said_of_its_direction(language: str) -> None:
-    """Every limit of a call has its sentence; those on one direction name it, as no table does."""
-    said = words(language)
-    ways = {way: said(f"way.{way}") for way in ("down", "up")}
+def test_limits_of_a_call_name_their_direction(language: str) -> None:
+    """Every limit of a call has a sentence; the limits of one direction name it."""
+    text = words(language)
+    directions = {direction: text(f"way.{direction}") for direction in Direction}
     for limit in set(GradeLimit) - {GradeLimit.NONE}:
-        for way, phrase in ways.items():
-            sentence = said(f"call.limit.{limit}", way=phrase)
+        for direction, phrase in directions.items():
+            sentence = text(f"call.limit.{limit}", way=phrase)
             assert sentence.endswith((".", "।")) and "{" not in sentence
             assert (phrase in sentence) is (limit in {GradeLimit.RATE, GradeLimit.LOSS})
-            assert said(f"report.way.{way}") not in ways.values()
+            assert text(f"report.way.{direction}") not in directions.values()
 
 
 def test_every_phrase_is_used() -> None:
-    """A phrase that nothing says any more is taken out."""
+    """No phrase is left that nothing uses."""
     sources = "\n".join(
         path.read_text("utf-8")
         for path in PACKAGE.rglob("*")

@@ -1,4 +1,4 @@
-"""A served made-up hub, and how the tests of the web speak with it."""
+"""Serves a made-up hub, with helpers for requests to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHANGES = (
     "/api/v1/maintenance",
     "/office/potka/probes/bandwidth",
 )
-"""Everything that changes something."""
+"""All addresses that make changes."""
 
 
 def bad_morning(directory: Path) -> MadeUpHub:
@@ -40,14 +40,14 @@ def bad_morning(directory: Path) -> MadeUpHub:
 
 @asynccontextmanager
 async def serving(hub: MadeUpHub) -> AsyncIterator[Client]:
-    """The hub over loopback."""
+    """Serve the hub on loopback."""
     async with TestClient(TestServer(make_app(hub))) as client:
         yield client
     hub.store.close()
 
 
 async def page(client: Client, path: str, lang: str = "en", status: int = 200) -> str:
-    """A page's HTML."""
+    """Fetch a page's HTML."""
     answer = await client.get(path, headers={"Accept-Language": lang})
     assert answer.status == status
     assert answer.content_type == "text/html"
@@ -55,7 +55,7 @@ async def page(client: Client, path: str, lang: str = "en", status: int = 200) -
 
 
 async def error(client: Client, path: str, status: int, **request: Any) -> str:
-    """The one line of a JSON error."""
+    """Request an address that fails; returns the message of the JSON error."""
     answer = await client.request(request.pop("method", "GET"), path, **request)
     assert answer.status == status, await answer.text()
     body = await answer.json()

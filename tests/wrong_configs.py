@@ -1,4 +1,4 @@
-"""A good configuration, and the slips of the pen that people make in it."""
+"""A valid configuration, and mistakes that people make in it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ report:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A good file with `old` written as `new`; the error stands on the line that has `at`."""
+    """A valid file with `old` replaced by `new`; the error is on the line that has `at`."""
 
     old: str
     new: str
@@ -80,8 +80,8 @@ WRONG = (
     Wrong("from: \"10:00\"", "from: 10:00", "office_hours", "district.office_hours.from",
           'in quotes, "10:00"'),
     Wrong("days: mon-sat", "days: monday", "monday", "district.office_hours.days", "mon-sat or"),
-    Wrong("IN-JH", "IN-XX", "IN-XX", "district.office_hours.holidays", "it is IN-JH"),
-    Wrong("Asia/Kolkata", "Asia/Ranchi", "Ranchi", "district.timezone", "it is Asia/Kolkata"),
+    Wrong("IN-JH", "IN-XX", "IN-XX", "district.office_hours.holidays", "use IN-JH"),
+    Wrong("Asia/Kolkata", "Asia/Ranchi", "Ranchi", "district.timezone", "use Asia/Kolkata"),
     Wrong("  name_hi: पूर्वी सिंहभूम\n", "", "district:", "district.name_hi",
           "is missing; add `name_hi: पूर्वी सिंहभूम`"),
     Wrong("id: east-singhbhum", "id: East Singhbhum", "id: East", "district.id", "such as `potka`"),
@@ -103,7 +103,7 @@ WRONG = (
           "add `contracted: 4 Mbit/s`"),
     Wrong("300 MB", "300 MiB", "MiB", "budget", "B, kB, MB, GB"),
     Wrong("loss: 2%", "loss: 2", "loss: 2,", "thresholds.loss", "such as `2%`, not `2`"),
-    Wrong("loss: 2%", "loss: 120%", "120%", "thresholds.loss", "must not be over 100%"),
+    Wrong("loss: 2%", "loss: 120%", "120%", "thresholds.loss", "must not be more than 100%"),
     Wrong("grade: 3", "grade: 5", "grade: 5", "thresholds.grade", "less than or equal to 4, not 5"),
     Wrong("jitter: 40ms", "jitter: 400ms", "400ms", "thresholds.jitter", "smaller than `rtt`"),
     Wrong("grade: 3", "loaded_rtt: 50ms", "50ms", "thresholds.loaded_rtt", "not be smaller than"),

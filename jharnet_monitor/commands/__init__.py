@@ -1,1 +1,1 @@
-"""The command line's groups, one file each; `cli` puts them together."""
+"""The commands, one file each; `cli` puts them together."""

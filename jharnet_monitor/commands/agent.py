@@ -1,4 +1,4 @@
-"""`agent`: the agent of a block office, until a signal stops it."""
+"""`agent`: run the agent of a block office until a signal stops it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def agent(
     token_file: Annotated[Path | None, typer.Option(help="File with the office's token.")] = None,
     ca: Annotated[Path | None, typer.Option(help="The hub's CA certificate (PEM).")] = None,
     spool: Annotated[
-        Path | None, typer.Option(help="Directory for results that wait for the hub.")
+        Path | None, typer.Option(help="Directory for results that are not yet sent to the hub.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="YAML file with these options.")
     ] = None,
     log_level: LogLevel = "info",
 ) -> None:
-    """Run the agent of a block office: connects to the hub, answers probes, keeps all results."""
+    """Run the agent of a block office, which connects to the hub and takes part in its probes."""
     set_up_logging(log_level)
     given = {"hub": hub, "office": office, "token_file": token_file, "ca": ca, "spool": spool}
     settings = _agent_settings({k: v for k, v in given.items() if v is not None}, config)

@@ -1,9 +1,7 @@
-"""`jharnet-monitor db …`: the database's schema, its hash chain, copies of it, and old rows."""
+"""`jharnet-monitor db …`: migrate, verify, back up and prune the database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -13,8 +11,8 @@ from rich.console import Console
 from rich.progress import track
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
-from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
@@ -24,7 +22,7 @@ from jharnet_monitor.store.chain import GENESIS, ChainLink
 from jharnet_monitor.store.retention import cutoff
 
 app = typer.Typer(
-    help="The database: its schema, the proof that nothing was changed, copies, old rows.",
+    help="Migrate, verify, back up and prune the database.",
     no_args_is_help=True,
 )
 console = Console(highlight=False)
@@ -33,8 +31,8 @@ progress = Console(stderr=True)
 
 @app.command()
 def migrate(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Bring the database to this program's schema; the hub does so itself when it starts."""
-    with _opened(load_config(config, files=False), whole=False) as store:
+    """Update the database to this version's schema; the hub does this when it starts."""
+    with open_store(load_config(config, files=False), current_schema=False) as store:
         console.print(f"schema {store.migrate()}")
 
 
@@ -42,29 +40,29 @@ def migrate(config: ConfigFile = DEFAULT_CONFIG) -> None:
 def verify(
     config: ConfigFile = DEFAULT_CONFIG,
     root: Annotated[
-        str | None, typer.Option(help="A root that someone outside holds: is it in the chain?")
+        str | None, typer.Option(help="Also check that this root hash is in the chain.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute the hash chain over every record: exit 0 if all is as sealed, 1 if not."""
+    """Recompute the hash chain over all records: exit code 0 if nothing was changed, else 1."""
     if root is not None and (len(root) != len(GENESIS) or not set(root) <= set("0123456789abcdef")):
         raise UserError(f"--root {root}: must be the 64 hexadecimal digits of a root")
-    with _opened(load_config(config, files=False)) as store:
+    with open_store(load_config(config, files=False)) as store:
         links, problems = _recompute(store)
-    held = [one for one in links if one.root == root]
-    if root is not None and not held:
+    matching = [link for link in links if link.root == root]
+    if root is not None and not matching:
         problems.append(f"the root {root} is not in the chain")
-    records = sum(part.records for one in links for part in one.parts.values())
+    records = sum(part.records for link in links for part in link.parts.values())
     if as_json:
-        told = {
+        result = {
             "ok": not problems, "hours": len(links), "records": records,
             "root": links[-1].root if links else None, "problems": problems,
         }  # fmt: skip
-        console.print_json(data=told)
+        console.print_json(data=result)
     else:
         for problem in problems:
             console.print(problem, soft_wrap=True, markup=False)
-        console.print(_in_words(links, records, held, problems), soft_wrap=True)
+        console.print(_summary(links, records, matching, problems), soft_wrap=True)
     if problems:
         raise typer.Exit(1)
 
@@ -73,61 +71,53 @@ def _recompute(store: Store) -> tuple[list[ChainLink], list[str]]:
     links: list[ChainLink] = []
     problems: list[str] = []
     total = len(store.chain.links())
-    for one, found in track(
+    for link, found in track(
         store.chain.check(), "recomputing", total, console=progress, transient=True
     ):
-        links.append(one)
+        links.append(link)
         problems += found
     return links, problems
 
 
-def _in_words(
-    links: list[ChainLink], records: int, held: list[ChainLink], problems: list[str]
+def _summary(
+    links: list[ChainLink], records: int, matching: list[ChainLink], problems: list[str]
 ) -> str:
     if not links:
-        return "nothing is sealed yet: the first hour is sealed when it is over"
+        return "no hour is sealed yet; each one is sealed after it ends"
     hours = formats.number(len(links))
     if problems:
-        return f"[red]changed:[/] {formats.number(len(problems))} findings in {hours} hours"
-    pruned = sum(bool(one.pruned) for one in links)
-    words = [f"{formats.number(records)} records in {hours} hours are as they were sealed"]
+        return f"[red]changed:[/] {formats.number(len(problems))} problems in {hours} hours"
+    pruned = sum(bool(link.pruned) for link in links)
+    parts = [f"{formats.number(records)} records in {hours} hours are unchanged"]
     if pruned:
-        words.append(f"{formats.number(pruned)} hours have pruned parts")
-    if held:
-        words.append(f"the given root was the chain's at {held[0].begin:%Y-%m-%d %H:%M} UTC + 1 h")
-    return f"[green]ok:[/] {'; '.join(words)}; root {links[-1].root}"
+        parts.append(f"{formats.number(pruned)} hours were partly pruned")
+    if matching:
+        parts.append(
+            f"the given root is that of the hour from {matching[0].begin:%Y-%m-%d %H:%M} UTC"
+        )
+    return f"[green]ok:[/] {'; '.join(parts)}; root {links[-1].root}"
 
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="Where the copy goes; replaced when it is there.")],
+    file: Annotated[Path, typer.Argument(help="File to write; an existing one is replaced.")],
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Copy the database while the hub goes on writing into it."""
-    with _opened(load_config(config, files=False)) as store:
+    """Copy the database; the hub may keep running."""
+    with open_store(load_config(config, files=False)) as store:
         store.backup(file)
     console.print(f"{file}: {formats.size(file.stat().st_size)}", soft_wrap=True)
 
 
 @app.command()
 def prune(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Take out what `retention:` no longer keeps; the hub does so itself every night."""
+    """Delete the records that are older than `retention:`; the hub does this every night."""
     settings = load_config(config, files=False)
     zone = ZoneInfo(settings.district.timezone)
     before = cutoff(SystemClock().now(), settings.retention.raw, zone)
-    with _opened(settings) as store:
+    with open_store(settings) as store:
         removed = store.retention.prune(before, zone, KEPT)
     count = formats.number(removed)
-    console.print(f"{count} records from before {before:%Y-%m-%d} are gone; their days remain")
-
-
-@contextmanager
-def _opened(config: Config, *, whole: bool = True) -> Iterator[Store]:
-    """The store; `whole` when its schema must be there already."""
-    store = Store(config.hub.database, SystemClock())
-    try:
-        if whole:
-            store.require_schema()
-        yield store
-    finally:
-        store.close()
+    console.print(
+        f"deleted {count} records from before {before:%Y-%m-%d}; their daily summaries remain"
+    )

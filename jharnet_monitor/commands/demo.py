@@ -1,4 +1,4 @@
-"""`demo`: the whole product on this machine, measuring a district whose links are known."""
+"""`demo`: run everything on this machine and measure a district whose links are known."""
 
 from __future__ import annotations
 
@@ -30,19 +30,23 @@ console = Console(width=None if sys.stdout.isatty() else 110)
 
 def demo(
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Stop after so many minutes; by default at Ctrl-C.")
+        float | None,
+        typer.Option(min=0, help="Stop after this many minutes (default: until Ctrl-C)."),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write address, report and table to this file.")
+        Path | None,
+        typer.Option(
+            "--json", help="Write the address, the report's path and the table to this file."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Directory of the report; it is kept.")] = Path(
+    out: Annotated[Path, typer.Option(help="Directory of the report, which is kept.")] = Path(
         "demo-report"
     ),
 ) -> None:
-    """Run hub, eleven agents, probes, pages and report, and compare with the lab's truth.
+    """Run the hub and eleven agents, measure, report, and compare with the lab's truth.
 
-    As root, the offices are network namespaces with links like the real ones; without root they are
-    loopback addresses, and every link is perfect. Everything but the report is removed at the end.
+    As root, the offices are network namespaces with emulated links; without root they are loopback
+    addresses, and every link is perfect. At the end everything except the report is removed.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     end = None if minutes is None else time.monotonic() + minutes * 60
@@ -52,7 +56,7 @@ def demo(
             _show(one, relay.url, json_file)
             _stay(one, relay.url, end)
     except KeyboardInterrupt:
-        console.print("ended")
+        console.print("stopped")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -65,8 +69,8 @@ def _place(data: Mapping[str, Any]) -> Place:
         return LabPlace(data)
     console.print(
         "[yellow]Not root: the offices are loopback addresses of this machine. The programs are "
-        "the real ones, but every link is perfect, so there is no truth to compare with; run as "
-        "root for that.[/yellow]"
+        "the real ones, but every link is perfect, so there is nothing to compare with. Run the "
+        "demo as root to emulate links.[/yellow]"
     )
     return LoopbackPlace(data)
 
@@ -82,7 +86,7 @@ def _show(one: Demo, url: str, json_file: Path | None) -> None:
     report = _report(one)
     console.print(_outcomes(one))
     if one.rows:
-        console.print(_agreement(one.rows))
+        console.print(_comparison(one.rows))
     console.print(f"Status page: [bold]{url}/[/bold]")
     console.print(f"Report:      [bold]{report}[/bold]")
     if json_file is not None:
@@ -90,7 +94,7 @@ def _show(one: Demo, url: str, json_file: Path | None) -> None:
 
 
 def _report(one: Demo) -> Path:
-    """This week's report from the demo's database, made by the `report` command."""
+    """Write this week's report with the `report` command."""
     year, week, _ = datetime.now(UTC).isocalendar()
     argv = [
         sys.executable, "-m", "jharnet_monitor", "report",
@@ -122,7 +126,7 @@ def _outcomes(one: Demo) -> Table:
     for heading in ("RTT\nms", "lost", "down\nMbit/s", "up\nMbit/s", "Internet\nMbit/s", "grade"):
         table.add_column(heading, justify="right")
     for office in one.offices:
-        mine = {_slot(m): m for m in one.results if m["office"] == office}
+        mine = {_series_of(m): m for m in one.results if m["office"] == office}
         lost = _figure(mine.get("latency"), "loss_ratio", 0.01)
         table.add_row(
             office,
@@ -136,7 +140,7 @@ def _outcomes(one: Demo) -> Table:
     return table
 
 
-def _slot(measured: Mapping[str, Any]) -> str:
+def _series_of(measured: Mapping[str, Any]) -> str:
     path = measured["conditions"].get("path", "jharnet")
     name = str(measured["probe"])
     return name if path == "jharnet" else f"{name} {path}"
@@ -145,7 +149,7 @@ def _slot(measured: Mapping[str, Any]) -> str:
 def _figure(
     measured: Mapping[str, Any] | None, name: str, unit: float, form: str = "{:.2f}"
 ) -> str:
-    """A value in a unit, or the reason why there is none."""
+    """A value in a unit, or the reason why it is missing."""
     if measured is None:
         return "[dim]not run[/dim]"
     if name in measured["values"]:
@@ -166,7 +170,7 @@ _SHOWN = {
 }
 
 
-def _agreement(rows: Sequence[ComparisonRow]) -> Table:
+def _comparison(rows: Sequence[ComparisonRow]) -> Table:
     """The measured values beside the lab's truth."""
     right = sum(row.ok for row in rows)
     table = Table(

@@ -1,4 +1,4 @@
-"""`doctor`: checks whether this machine can be the hub, and says how to fix what is wrong."""
+"""`doctor`: check whether this machine can run the hub, and say how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Literal
 import typer
 from rich.console import Console
 
-from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
@@ -28,7 +28,7 @@ from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.icmp import EchoSocket, PingNotAllowed
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
 from jharnet_monitor.security import tls
-from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store import StoreError
 
 Verdict = Literal["ok", "warning", "bad"]
 _MARKS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "bad": "[red]✗[/red]"}
@@ -38,7 +38,7 @@ RENEW_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing looked at; `remedy` is empty where nothing needs doing."""
+    """The result of one check; `remedy` is empty if nothing needs to be done."""
 
     what: str
     verdict: Verdict
@@ -47,9 +47,9 @@ class CheckResult:
 
 
 def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Check this machine and the configuration; exit code 1 when something is bad."""
+    """Check this machine and the configuration; exit code 1 if something is wrong."""
     loaded = load_config(config)
-    findings = [finding for look in LOOKS for finding in look(loaded)]
+    findings = [finding for check in CHECKS for finding in check(loaded)]
     if as_json:
         print(json.dumps([asdict(f) for f in findings], ensure_ascii=False, indent=2))
     else:
@@ -78,7 +78,7 @@ def _port(config: Config) -> Iterator[CheckResult]:
         try:
             probe.bind((hub.host, hub.port))
         except OSError as error:
-            remedy = "fine if the hub is running now; else name a free address in hub.listen"
+            remedy = "fine if the hub is running; else set hub.listen to a free address"
             yield CheckResult(f"listen on {hub.listen}", "warning", str(error.strerror), remedy)
         else:
             yield CheckResult(f"listen on {hub.listen}", "ok", "free")
@@ -95,7 +95,7 @@ def _udp(config: Config) -> Iterator[CheckResult]:
                 taken += 1
     free = last - first + 1 - taken
     need = 4 * len(config.offices)
-    remedy = "" if free >= need else f"widen hub.udp_ports: a drill of all offices wants {need}"
+    remedy = "" if free >= need else f"widen hub.udp_ports: a drill of all offices needs {need}"
     yield CheckResult(
         "UDP ports for calls", "ok" if free >= need else "warning", f"{free} free", remedy
     )
@@ -103,9 +103,9 @@ def _udp(config: Config) -> Iterator[CheckResult]:
 
 def _certificate(config: Config) -> Iterator[CheckResult]:
     if not config.hub.tls:
-        remedy = "run `jharnet-monitor tls init tls` and name the files in hub.tls"
+        remedy = "run `jharnet-monitor tls init tls` and set hub.tls to its files"
         yield CheckResult(
-            "TLS", "warning", "off: tokens and results are readable on the way", remedy
+            "TLS", "warning", "off: tokens and results cross the network unencrypted", remedy
         )
         return
     days = (tls.certificate_expires(config.hub.tls.certificate) - datetime.now(UTC)).days
@@ -117,17 +117,15 @@ def _certificate(config: Config) -> Iterator[CheckResult]:
 def _database(config: Config) -> Iterator[CheckResult]:
     kind, _, file = config.hub.database.partition(":///")
     if kind == "sqlite" and not Path(file).exists():
-        place = Path(file).parent
-        if place.is_dir() and os.access(place, os.W_OK):
-            yield CheckResult("database", "ok", f"none yet; the hub will make {file}")
+        directory = Path(file).parent
+        if directory.is_dir() and os.access(directory, os.W_OK):
+            yield CheckResult("database", "ok", f"none yet; the hub will create {file}")
         else:
-            yield CheckResult("database", "bad", f"{place} cannot be written", "see hub.database")
+            yield CheckResult("database", "bad", f"{directory} is not writable", "see hub.database")
         return
     try:
-        store = Store(config.hub.database, SystemClock())
-        store.require_schema()
-        size = store.size()
-        store.close()
+        with open_store(config) as store:
+            size = store.size()
     except (StoreError, UserError) as error:
         yield CheckResult("database", "bad", str(error), "see hub.database")
     else:
@@ -136,18 +134,18 @@ def _database(config: Config) -> Iterator[CheckResult]:
 
 def _disk(config: Config) -> Iterator[CheckResult]:
     url = config.hub.database
-    place = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite") else Path()
-    free = shutil.disk_usage(place).free
+    directory = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite") else Path()
+    free = shutil.disk_usage(directory).free
     enough = free > ENOUGH_DISK
-    remedy = "" if enough else "a year of eleven offices takes about 1 GB: make room"
+    remedy = "" if enough else "free some space: a year of eleven offices takes about 1 GB"
     yield CheckResult("disk", "ok" if enough else "warning", f"{formats.size(free)} free", remedy)
 
 
 def _clock(config: Config) -> Iterator[CheckResult]:
     year = time.gmtime().tm_year
     if year < 2026:
-        remedy = "set the clock, replace the machine's battery, switch on time synchronisation"
-        yield CheckResult("clock", "bad", f"says the year is {year}", remedy)
+        remedy = "set the clock, replace the machine's battery, turn on time synchronisation"
+        yield CheckResult("clock", "bad", f"shows the year {year}", remedy)
     else:
         yield CheckResult("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
 
@@ -174,11 +172,13 @@ def _aiortc(config: Config) -> Iterator[CheckResult]:
 def _agents(config: Config) -> Iterator[CheckResult]:
     without = [o.id for o in config.offices if o.agent is None]
     if without:
-        remedy = "`jharnet-monitor token OFFICE` makes a token; only latency is measured until then"
+        remedy = (
+            "make a token with `jharnet-monitor token OFFICE`; until then only latency is measured"
+        )
         yield CheckResult("agents", "warning", f"none configured for {', '.join(without)}", remedy)
 
 
-LOOKS: tuple[Callable[[Config], Iterator[CheckResult]], ...] = (
+CHECKS: tuple[Callable[[Config], Iterator[CheckResult]], ...] = (
     _ping,
     _port,
     _udp,

@@ -1,4 +1,4 @@
-"""`jharnet-monitor dossier …`: the letter with its evidence in one file, and its verifier."""
+"""`jharnet-monitor dossier …`: build and verify the letter with its evidence in one file."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import typer
 from rich.console import Console
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
-from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.judge.calendar.period import date_range
-from jharnet_monitor.store import Store
 
 app = typer.Typer(
-    help="The letter to the department with its evidence in one file, and its verifier.",
+    help="Build and verify the dossier: the letter to the department with its evidence.",
     no_args_is_help=True,
 )
 console = Console(highlight=False)
@@ -37,24 +36,22 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Write letter, sheets, raw measurements, hash chain and certificate form into one ZIP file."""
-    from jharnet_monitor.dossier.build import build as write  # noqa: PLC0415 - slow to load
+    from jharnet_monitor.dossier.build import build as build_dossier  # noqa: PLC0415 - slow to load
     from jharnet_monitor.report.output.files import TypesettingError  # noqa: PLC0415
 
     loaded = load_config(config, files=False)
     period = date_range(first, last, ZoneInfo(loaded.district.timezone))
-    store = _open(loaded)
+    now = SystemClock().now()
     try:
-        with progress.status("reading …") as status:
-            claims = write(store, loaded, period, out, SystemClock().now(), status.update)
+        with open_store(loaded) as store, progress.status("reading …") as status:
+            claims = build_dossier(store, loaded, period, out, now, status.update)
     except TypesettingError as error:
-        raise UserError(f"the papers cannot be set: {error}") from error
-    finally:
-        store.close()
+        raise UserError(f"the documents could not be typeset: {error}") from error
     found = claims.district
     verdicts = {verdict.value: names for verdict, names in found.verdicts.items() if names}
     if as_json:
-        told = {"file": str(out), "measurements": found.measurements, "verdicts": verdicts}
-        print(json.dumps(told, ensure_ascii=False))
+        result = {"file": str(out), "measurements": found.measurements, "verdicts": verdicts}
+        print(json.dumps(result, ensure_ascii=False))
         return
     for name, offices in verdicts.items():
         console.print(f"{name}: {', '.join(offices)}", soft_wrap=True, markup=False)
@@ -65,64 +62,60 @@ def build(
 def verify(
     file: Annotated[Path, typer.Argument(help="The dossier.")],
     root: Annotated[
-        str | None, typer.Option(help="The value that a recipient outside was mailed.")
+        str | None, typer.Option(help="Root hash that an outside recipient was mailed.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Do not stop at the first problem.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Derive every figure anew and check hashes and chain: exit 0 if all is as claimed, 1 if not.
+    """Recompute every figure, hash and document: exit code 0 if everything agrees, else 1.
 
-    Needs nothing but the file.
+    Only the file is needed.
     """
-    from jharnet_monitor.dossier.verify import verify as check  # noqa: PLC0415 - slow to load
+    from jharnet_monitor.dossier.verify import (  # noqa: PLC0415 - slow to load
+        verify as verify_dossier,
+    )
 
     if root is not None and not re.fullmatch(r"[0-9a-f]{64}", root):
         raise UserError(f"--root {root}: must be the 64 hexadecimal digits of a root")
     with progress.status("reading …") as status:
-        found = check(file, root, status.update, every=every)
+        verdict = verify_dossier(file, root, status.update, every=every)
     if as_json:
-        told = {
-            "ok": not found.problems, "problems": found.problems, "hours": found.links,
-            "records": found.records, "figures": found.figures, "papers": found.papers,
-            "root": found.root, "exact": found.same_tools,
+        result = {
+            "ok": not verdict.problems, "problems": verdict.problems, "hours": verdict.links,
+            "records": verdict.records, "figures": verdict.figures, "papers": verdict.papers,
+            "root": verdict.root, "exact": verdict.same_tools,
         }  # fmt: skip
-        print(json.dumps(told, ensure_ascii=False))
+        print(json.dumps(result, ensure_ascii=False))
     else:
-        for problem in found.problems:
+        for problem in verdict.problems:
             console.print(problem, soft_wrap=True, markup=False)
-        if not found.problems:
-            _praise(found.links, found.records, found.figures, found.papers)
-            _reach(root, found.same_tools)
-    if found.problems:
+        if not verdict.problems:
+            _print_success(verdict.links, verdict.records, verdict.figures, verdict.papers)
+            _print_limits(root, verdict.same_tools)
+    if verdict.problems:
         raise typer.Exit(1)
 
 
-def _praise(links: int, records: int, figures: int, papers: int) -> None:
+def _print_success(links: int, records: int, figures: int, papers: int) -> None:
     counts = (formats.number(count) for count in (figures, records, papers, links))
     console.print(
-        "all is as claimed: {} figures derived anew from {} records, {} papers set anew,"
+        "everything agrees: {} figures recomputed from {} records, {} documents regenerated,"
         " {} hours of the chain recomputed".format(*counts),
         soft_wrap=True,
     )
 
 
-def _reach(root: str | None, same_tools: bool) -> None:
-    """What this check could not show."""
+def _print_limits(root: str | None, same_tools: bool) -> None:
+    """Say what this check cannot prove."""
     if root is None:
         console.print(
-            "without --root nothing speaks against a chain that was rebuilt as a whole:"
-            " ask a recipient outside for the value that they were mailed",
+            "without --root, a chain rebuilt as a whole cannot be ruled out:"
+            " ask an outside recipient for the root hash that they were mailed",
             soft_wrap=True,
         )
     if not same_tools:
         console.print(
-            "set by other versions of program, Typst or font: papers were compared by their text",
+            "the dossier was made by other versions of program, Typst or font:"
+            " only the text of its documents was compared",
             soft_wrap=True,
         )
-
-
-def _open(config: Config) -> Store:
-    """The hub's database, which must be there."""
-    store = Store(config.hub.database, SystemClock())
-    store.require_schema()
-    return store

@@ -1,4 +1,4 @@
-"""`jharnet-monitor lab …`: the district in network namespaces, by hand."""
+"""`jharnet-monitor lab …`: build and control a district in network namespaces."""
 
 from __future__ import annotations
 
@@ -21,25 +21,27 @@ from jharnet_monitor.lab.layout import DEFAULT_PREFIX
 from jharnet_monitor.model import Direction
 
 app = typer.Typer(
-    help="The district in network namespaces, over links whose delay, loss and rate are known.",
+    help="A district in network namespaces, over links whose delay, loss and rate are known.",
     no_args_is_help=True,
 )
 console = Console(width=max(Console().width, 124), highlight=False)
 
 _COUNTS = ("packets_in", "packets_out", "dropped_loss", "dropped_queue", "dropped_cut")
 
-Prefix = Annotated[str, typer.Option(help="Sets this lab apart from others on the machine.")]
-Where = Annotated[
-    str, typer.Argument(metavar="OFFICE|uplink", help="Id of an office of the lab, or the uplink.")
+Prefix = Annotated[
+    str, typer.Option(help="Name prefix, so that several labs can run side by side.")
 ]
-What = Annotated[str, typer.Argument(metavar="[link|power|lan]", help="What of the office.")]
+Where = Annotated[
+    str, typer.Argument(metavar="OFFICE|uplink", help="Id of an office in the lab, or `uplink`.")
+]
+What = Annotated[str, typer.Argument(metavar="[link|power|lan]", help="What to cut or restore.")]
 
 
 @app.command()
 def up(
     file: Annotated[Path, typer.Argument(help="The lab file, such as config/lab.yaml.")],
     prefix: Prefix = DEFAULT_PREFIX,
-    seed: Annotated[int | None, typer.Option(help="Instead of the file's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Overrides the file's seed.")] = None,
 ) -> None:
     """Build the lab and leave it running until `lab down`."""
     spec = load_yaml_model(file, LabSpec)
@@ -47,7 +49,7 @@ def up(
         spec = spec.model_copy(update={"seed": seed})
     lab = Lab.start(spec, prefix, detached=True)
     table = _table(
-        f"Lab `{prefix}` runs · seed {spec.seed}", "place namespace router PC router-v6 PC-v6"
+        f"Lab `{prefix}` is running · seed {spec.seed}", "place namespace router PC router-v6 PC-v6"
     )
     for where in (HEADQUARTERS, *lab.offices):
         here = lab.addresses(where)
@@ -62,12 +64,12 @@ def set_(
         list[str],
         typer.Argument(
             metavar="down.loss=2% …",
-            help="Direction (down, up), key and value; the keys are those of the lab file.",
+            help="Direction (down, up), key and value; keys as in the lab file.",
         ),
     ],
     prefix: Prefix = DEFAULT_PREFIX,
 ) -> None:
-    """Change delay, jitter, loss, rate or queue of a direction while it runs."""
+    """Change the delay, jitter, loss, rate or queue of a direction while the lab runs."""
     lab = Lab(prefix)
     for setting in settings:
         lab.request("set", where=where, setting=setting)
@@ -87,7 +89,7 @@ def restore(where: Where, what: What = "link", prefix: Prefix = DEFAULT_PREFIX) 
 
 @app.command()
 def status(prefix: Prefix = DEFAULT_PREFIX, as_json: AsJson = False) -> None:
-    """The truth: what went in, came out and was dropped; with --json also of every flow."""
+    """Show the packets that went in, came out and were dropped; with --json also per flow."""
     lab = Lab(prefix)
     truth = lab.status()
     if as_json:
@@ -105,14 +107,14 @@ def status(prefix: Prefix = DEFAULT_PREFIX, as_json: AsJson = False) -> None:
     console.print(table)
     late = truth["lateness_ms"]
     console.print(
-        f"left late by {late['p50']} ms (p50), {late['p99']} ms (p99); "
+        f"packets left late by {late['p50']} ms (p50), {late['p99']} ms (p99); "
         f"{'real-time' if truth['realtime'] else 'NOT real-time'}; "
-        f"{truth['interface_drops']} dropped before they came in; {truth['flows_known']} flows"
+        f"{truth['interface_drops']} dropped before the emulator; {truth['flows_known']} flows"
     )
 
 
-def _cells(way: dict[str, Any]) -> list[str]:
-    settings = way["settings"]
+def _cells(link: dict[str, Any]) -> list[str]:
+    settings = link["settings"]
     loss = settings["loss"]["mean"]
     if settings["loss"]["burst"]:
         loss += f" by {settings['loss']['burst']:g}"
@@ -122,8 +124,8 @@ def _cells(way: dict[str, Any]) -> list[str]:
         settings["rate"] or "any",
         settings["queue"],
         loss,
-        *(formats.number(way[count]) for count in _COUNTS),
-        formats.milliseconds(way["queue_mean_ms"] / 1000),
+        *(formats.number(link[count]) for count in _COUNTS),
+        formats.milliseconds(link["queue_mean_ms"] / 1000),
     ]
 
 
@@ -137,16 +139,18 @@ def _table(title: str, headings: str) -> Table:
 @app.command("exec", context_settings={"ignore_unknown_options": True})
 def exec_(
     where: Annotated[
-        str, typer.Argument(metavar="OFFICE|headquarters", help="Where the program runs.")
+        str, typer.Argument(metavar="OFFICE|headquarters", help="Where to run the program.")
     ],
     command: Annotated[
         list[str], typer.Argument(metavar="-- CMD …", help="The program and its arguments.")
     ],
     prefix: Prefix = DEFAULT_PREFIX,
 ) -> None:
-    """Run a program on an office's PC or at headquarters; its exit code is this one's."""
+    """Run a program on an office's PC or at headquarters, and exit with its exit code."""
     lab = Lab(prefix)
-    with lab.inside(where):  # before it looks for power, so that a cut from then on finds it
+    with lab.inside(
+        where
+    ):  # join before the power check, so that a later power cut ends the program
         argv, environment = lab.command(where, command)
         try:
             os.execvpe(argv[0], argv, os.environ | environment)  # noqa: S606
@@ -156,6 +160,6 @@ def exec_(
 
 @app.command()
 def down(prefix: Prefix = DEFAULT_PREFIX) -> None:
-    """End the lab and everything in it; finds the leftovers of one that died, too."""
+    """Stop the lab and everything in it, and remove what is left of one that crashed."""
     found = take_down(prefix)
-    console.print(f"removed {len(found)} leftovers and parts" if found else "there was no lab")
+    console.print(f"removed {len(found)} parts of the lab" if found else "there was no lab")

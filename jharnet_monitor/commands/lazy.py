@@ -1,7 +1,7 @@
 """Loads a command's module only when that command runs.
 
-To load all of them takes over a second and 150 MB, most of it WebRTC, which a report or a script
-does not need.
+Loading all of them takes over a second and 150 MB, mostly for WebRTC, which reports and scripts do
+not need.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`report send`: the weekly mails by hand, or only what they would be."""
+"""`report send`: send the weekly mails now, or show what would be sent."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
@@ -35,63 +36,64 @@ progress = Console(stderr=True)
 
 def send(
     week_name: Annotated[
-        str | None, typer.Option("--week", help="ISO week, 2026-W47; the last whole one if absent.")
+        str | None, typer.Option("--week", help="ISO week, 2026-W47; default: last complete week.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Send nothing; show it, and sign in at the server.")
+        bool, typer.Option("--dry-run", help="Only show the mails, and log in to the mail server.")
     ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Send a week's report and root now, and whatever waits; what was accepted is not repeated."""
+    """Send a week's report and root hash, and all waiting mails; nothing is sent twice."""
     settings = load_config(config)
     zone = ZoneInfo(settings.district.timezone)
     now = SystemClock().now().astimezone(zone)
     period = week(week_name, zone) if week_name else week_of(now.date() - timedelta(days=7), zone)
     if now < period.end:
-        raise UserError(f"--week {period.name}: is not over yet; `report` makes what there is")
+        raise UserError(
+            f"--week {period.name}: is not over yet; `report` writes what there is so far"
+        )
     if not settings.report.to and not settings.report.roots_to:
-        raise UserError(f"{config}: report.to: names nobody; add who is to get the report")
-    store = Store(settings.hub.database, SystemClock())
+        raise UserError(f"{config}: report.to: is empty; add at least one recipient")
     try:
-        store.require_schema()
-        if dry_run:
-            _show(settings, store, period)
-        else:
-            _send(settings, store, period)
+        with open_store(settings) as store:
+            if dry_run:
+                _show(settings, store, period)
+            else:
+                _send(settings, store, period)
     except TypesettingError as error:
-        raise UserError(f"the report cannot be set: {error}") from error
+        raise UserError(f"the report could not be typeset: {error}") from error
     except LockHeld:
-        raise TemporaryError("the hub is sending now; try again in a minute") from None
-    finally:
-        store.close()
+        raise TemporaryError("the hub is sending mails; try again in a minute") from None
 
 
 def _show(settings: Config, store: Store, period: Period) -> None:
     smtp = settings.report.smtp
     if smtp is None:
-        raise UserError("report.smtp: names no mail server")
+        raise UserError("report.smtp: is not set; add the mail server")
     now = SystemClock().now()
-    with progress.status(f"making {period.name} …"):
+    with progress.status(f"preparing {period.name} …"):
         mailings, _ = weekly_mails(store, settings, period, now)
-    for one in mailings:
-        identity = message_id(one.name, one.recipients, smtp.sender)
-        size = len(compose(one.letter, identity, smtp.sender, one.recipients, now))
+    for mailing in mailings:
+        identity = message_id(mailing.name, mailing.recipients, smtp.sender)
+        size = len(compose(mailing.letter, identity, smtp.sender, mailing.recipients, now))
         table = Table(show_header=False, box=None)
-        table.add_row("To", ", ".join(one.recipients))
-        table.add_row("Subject", one.letter.subject)
+        table.add_row("To", ", ".join(mailing.recipients))
+        table.add_row("Subject", mailing.letter.subject)
         table.add_row("Message-ID", identity)
-        table.add_row("With", ", ".join(file.name for file in one.letter.enclosures) or "–")
+        table.add_row(
+            "Attachments", ", ".join(file.name for file in mailing.letter.enclosures) or "–"
+        )
         table.add_row("Size", formats.size(size))
         console.print(table)
     try:
-        asyncio.run(_sign_in(settings))
+        asyncio.run(_log_in(settings))
     except ServerError as error:
-        console.print(f"[red]the mail server does not let us in:[/] {error}", soft_wrap=True)
+        console.print(f"[red]the mail server refused the login:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from None
-    console.print(f"[green]ok:[/] {smtp.host} let us in; nothing was sent")
+    console.print(f"[green]ok:[/] login to {smtp.host} succeeded; nothing was sent")
 
 
-async def _sign_in(settings: Config) -> None:
+async def _log_in(settings: Config) -> None:
     if settings.report.smtp is not None:
         async with mail_server(settings.report.smtp):
             pass
@@ -104,15 +106,15 @@ def _send(settings: Config, store: Store, period: Period) -> None:
         asyncio.run(report_scheduler.outbox.send(ignore_backoff=True))
     mails = [*store.mails.of(period.stem), *store.mails.of(f"root-{period.name}")]
     console.print(_table(mails, ZoneInfo(settings.district.timezone)))
-    if any(one.state is not MailState.ACCEPTED for one in mails):
+    if any(mail.state is not MailState.ACCEPTED for mail in mails):
         raise typer.Exit(1)
 
 
 def _table(mails: list[Delivery], zone: ZoneInfo) -> Table:
-    table = Table("mail", "to", "state", "since", "attempts", "what the server said")
-    for one in mails:
-        since = f"{one.changed_at.astimezone(zone):%Y-%m-%d %H:%M}"
+    table = Table("mail", "to", "state", "since", "attempts", "server's answer")
+    for mail in mails:
+        since = f"{mail.changed_at.astimezone(zone):%Y-%m-%d %H:%M}"
         table.add_row(
-            one.name, one.recipient, one.state, since, str(one.attempts), one.error or ""
-        )  # fmt: skip
+            mail.name, mail.recipient, mail.state, since, str(mail.attempts), mail.error or ""
+        )
     return table

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
-from jharnet_monitor.commands.result import view
+from jharnet_monitor.commands.result import render
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.probes import PROBES
@@ -35,26 +35,26 @@ def probe(
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Run one probe on one office now; exit code 1 when its outcome is not ok."""
+    """Run one probe on one office now; exit code 1 if its outcome is not ok."""
     if name not in PROBES:
         raise UserError(f"no probe `{name}`; there are {', '.join(PROBES)}")
-    given = _options_of(option or [])
+    given = _parse_options(option or [])
     options = PROBES[name].parse_options(given if path is None else {**given, "path": path})
     loaded = load_config(config)
     if office not in {o.id for o in loaded.offices}:
         known = ", ".join(o.id for o in loaded.offices)
         raise UserError(f"no office `{office}` in {config}; there are {known}")
     hub = HubClient.from_config(loaded)
-    with console.status(f"{name} of {office} …"):
+    with console.status(f"running {name} on {office} …"):
         result = hub.post(f"/api/v1/offices/{office}/probes/{name}", options)
     if as_json:
         print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
-        console.print(view(result))
+        console.print(render(result))
     raise typer.Exit(0 if result["outcome"] == "ok" else 1)
 
 
-def _options_of(given: list[str]) -> dict[str, object]:
+def _parse_options(given: list[str]) -> dict[str, object]:
     """The options of a probe from `KEY=VALUE`; a value that is a number is read as one."""
     options: dict[str, object] = {}
     for one in given:
@@ -69,7 +69,7 @@ def _options_of(given: list[str]) -> dict[str, object]:
 
 
 def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Let the running hub reload its configuration; a wrong one changes nothing."""
+    """Make the running hub reload its configuration; an invalid one is refused."""
     loaded = load_config(config)
     HubClient.from_config(loaded).post("/-/reload")
     console.print(f"reloaded: {len(loaded.offices)} offices")
@@ -101,7 +101,7 @@ def maintenance(
         "reason": reason,
     }
     HubClient.from_config(loaded).post("/api/v1/maintenance", window)
-    late = "; the time before now does not count as planned" if start < now else ""
+    late = "; the time before now does not count as planned maintenance" if start < now else ""
     console.print(f"planned: {office} from {begin} to {end}{late}", soft_wrap=True)
 
 

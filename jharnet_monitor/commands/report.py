@@ -1,4 +1,4 @@
-"""`report`: the report of a week, or of any other period, as files."""
+"""`report`: write the report of a week or another period."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n.words import LANGUAGES
-from jharnet_monitor.judge.calendar import period as periods
+from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.report.output.build import FORMATS, make
 from jharnet_monitor.report.output.draft import Draft
@@ -34,18 +34,18 @@ class _Commands(LazyGroup):
 app = typer.Typer(cls=_Commands, invoke_without_command=True)
 progress = Console(stderr=True)
 
-Lang = Annotated[str | None, typer.Option(help="hi, en or hi,en; else the configuration's.")]
+Lang = Annotated[str | None, typer.Option(help="hi, en or hi,en; default: report.languages.")]
 Out = Annotated[
-    Path | None, typer.Option(help="Directory for the files; else the configuration's.")
+    Path | None, typer.Option(help="Directory for the files; default: report.directory.")
 ]
-Open = Annotated[bool, typer.Option("--open", help="Show the first file when done.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the first file.")]
 
 
 @app.callback()
 def report(
     context: typer.Context,
     week: Annotated[
-        str | None, typer.Option(help="ISO week, 2026-W47; the last whole one if absent.")
+        str | None, typer.Option(help="ISO week, 2026-W47; default: last complete week.")
     ] = None,
     day: Annotated[str | None, typer.Option(help="2026-11-25")] = None,
     month: Annotated[str | None, typer.Option(help="2026-11")] = None,
@@ -64,18 +64,18 @@ def report(
         return
     loaded = load_config(config, files=False)
     chosen = {"week": week, "day": day, "month": month, "quarter": quarter}
-    period = _period(loaded, chosen, first, last)
+    reported = _period(loaded, chosen, first, last)
     languages = languages_of(loaded, lang)
     formats = parts_of("--format", format_, FORMATS)
 
-    with progress.status(f"reading {period.name} …"):
-        drafts = _read_drafts(loaded, period, languages)
-    paths = write_all(make(drafts, formats), out or loaded.report.directory, "setting …")
-    show({"period": period.name}, paths, as_json=as_json, open_=open_)
+    with progress.status(f"reading {reported.name} …"):
+        drafts = _read_drafts(loaded, reported, languages)
+    paths = write_all(make(drafts, formats), out or loaded.report.directory, "typesetting …")
+    show({"period": reported.name}, paths, as_json=as_json, open_=open_)
 
 
 def _read_drafts(config: Config, period: Period, languages: list[str]) -> list[Draft]:
-    """Read in a process of its own, so that neither process needs the memory of both."""
+    """Read in another process, so that neither needs the memory of both."""
     where, now = "jharnet_monitor.report.output.compose", SystemClock().now()
     try:
         drafts: list[Draft] = in_own_process(where, "read_drafts", config, period, languages, now)
@@ -85,18 +85,18 @@ def _read_drafts(config: Config, period: Period, languages: list[str]) -> list[D
 
 
 def languages_of(config: Config, given: str | None) -> list[str]:
-    """The languages that were asked for, else the configuration's; raises `UserError`."""
+    """The languages in `--lang`, else the configuration's; raises `UserError`."""
     if given is None:
         return list(config.report.languages)
     return parts_of("--lang", given, LANGUAGES)
 
 
 def parts_of(option: str, given: str, known: Collection[str]) -> list[str]:
-    """The parts of `hi,en`, each once; raises `UserError`."""
+    """The parts of a value such as `hi,en`, each once; raises `UserError`."""
     parts = list(dict.fromkeys(part.strip() for part in given.split(",")))
     for part in parts:
         if part not in known:
-            raise UserError(f"{option} {given}: `{part}` is none of {', '.join(known)}")
+            raise UserError(f"{option} {given}: `{part}` is not one of {', '.join(known)}")
     return parts
 
 
@@ -110,35 +110,35 @@ def _period(
     if len(given) + (first is not None) > 1:
         raise UserError("give one of --week, --day, --month, --quarter, or --from with --to")
     if first is not None and last is not None:
-        return periods.date_range(first, last, zone)
+        return period.date_range(first, last, zone)
     if not given:
         today = SystemClock().now().astimezone(zone).date()
-        return periods.week_of(today - timedelta(days=7), zone)
+        return period.week_of(today - timedelta(days=7), zone)
     readers: dict[str, Callable[[str, ZoneInfo], Period]] = {
-        "week": periods.week,
-        "day": periods.day,
-        "month": periods.month,
-        "quarter": periods.quarter,
+        "week": period.week,
+        "day": period.day,
+        "month": period.month,
+        "quarter": period.quarter,
     }
     ((name, value),) = given.items()
     return readers[name](value, zone)
 
 
 def write_all(files: Iterable[OutputFile], out: Path, doing: str) -> list[Path]:
-    """Write files as they are made, with progress; gives their paths. Raises `UserError`."""
+    """Write files as they are made, show progress, return the paths; raises `UserError`."""
     paths: list[Path] = []
     try:
         with progress.status(doing) as status:
-            for made in files:
-                status.update(f"writing {made.name} …")
-                paths.append(write(made, out))
+            for file in files:
+                status.update(f"writing {file.name} …")
+                paths.append(write(file, out))
     except TypesettingError as error:
-        raise UserError(f"the report cannot be set: {error}") from error
+        raise UserError(f"the report could not be typeset: {error}") from error
     return paths
 
 
 def show(about: dict[str, str], paths: list[Path], *, as_json: bool, open_: bool) -> None:
-    """Tell what was written, for people or programs, and open the first of it if wanted."""
+    """Print what was written, as text or JSON; with `open_`, open the first file."""
     if as_json:
         print(json.dumps(about | {"files": [str(path) for path in paths]}, ensure_ascii=False))
     else:

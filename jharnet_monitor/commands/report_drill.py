@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.commands.report import Lang, Open, Out, languages_of, parts_of, show, write_all
-from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.conference.drill import Drill
@@ -31,23 +31,15 @@ def drill(
     loaded = load_config(config, files=False)
     languages = languages_of(loaded, lang)
     formats = parts_of("--format", format_, ("pdf", "html"))
-    found = _stored(loaded, drill_id)
+    with open_store(loaded) as store:
+        found = _found(store, drill_id)
     files = make_drill_sheets(found, loaded, languages, formats, SystemClock().now())
-    paths = write_all(files, out or loaded.report.directory, "setting …")
+    paths = write_all(files, out or loaded.report.directory, "typesetting …")
     show({"drill": found.id}, paths, as_json=as_json, open_=open_)
 
 
-def _stored(config: Config, drill_id: str | None) -> Drill:
-    """The drill by its id, else the newest."""
-    store = Store(config.hub.database, SystemClock())
-    try:
-        store.require_schema()
-        return _found(store, drill_id)
-    finally:
-        store.close()
-
-
 def _found(store: Store, drill_id: str | None) -> Drill:
+    """The drill by its id, else the newest."""
     if drill_id is not None:
         found = store.event_log.drill(drill_id)
         if found is None:

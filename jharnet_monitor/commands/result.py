@@ -1,4 +1,4 @@
-"""How the terminal shows one measurement: in the units that people use, its cause in words."""
+"""Shows a measurement on the terminal: values in readable units, the cause in words."""
 
 from __future__ import annotations
 
@@ -9,33 +9,36 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jharnet_monitor.i18n.formats import value as written
+from jharnet_monitor.i18n.formats import value as format_value
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.model import QUANTITIES
 
 _UNITS = {entry.unit for entry in QUANTITIES}
 
 
-def view(result: Mapping[str, Any]) -> RenderableType:
-    """A measurement as the API answers it: its figures, or in words why there are none."""
-    said, name = words("en"), f"{result['probe']} of {result['office']}"
+def render(result: Mapping[str, Any]) -> RenderableType:
+    """Render a measurement of the API: its values, or the reason why there are none."""
+    text, name = words("en"), f"{result['probe']} of {result['office']}"
     rows = list(_rows(result))
     if result["outcome"] == "ok":
         return _table(name, rows, result["conditions"])
-    cause = said.get(f"cause.{result['cause']}", str(result["cause"]))
-    outcome = said(f"outcome.{result['outcome']}")
+    cause = text.get(f"cause.{result['cause']}", str(result["cause"]))
+    outcome = text(f"outcome.{result['outcome']}")
     lines: list[RenderableType] = [Text(f"{name}: {outcome}: {cause}")]
     if detail := result["conditions"].get("detail"):
         lines.append(Text(str(detail), style="dim"))
     if rows:
-        lines.append(_table("so far", rows, {}))
+        lines.append(_table("measured before that", rows, {}))
     return Group(*lines)
 
 
 def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for entry in QUANTITIES:
         if entry.probe == result["probe"] and entry.name in result["values"]:
-            yield entry.label.en, written(result["values"][entry.name], entry.unit, words("en"))
+            yield (
+                entry.label.en,
+                format_value(result["values"][entry.name], entry.unit, words("en")),
+            )
 
 
 def _table(title: str, rows: list[tuple[str, str]], conditions: Mapping[str, Any]) -> Table:
@@ -50,7 +53,7 @@ def _table(title: str, rows: list[tuple[str, str]], conditions: Mapping[str, Any
 
 
 def _condition(key: str, value: Any) -> str:
-    """A condition, whose name ends with its unit where it has one."""
+    """A condition's value; the unit is the end of its name, if it has one."""
     unit = next((unit for unit in _UNITS if key.endswith(f"_{unit}")), None)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return written(value, unit, words("en")) if number and unit else str(value)
+    return format_value(value, unit, words("en")) if number and unit else str(value)

@@ -1,4 +1,4 @@
-"""`run`: the hub at headquarters, until a signal stops it."""
+"""`run`: run the hub at headquarters until a signal stops it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`check-config` and `token`: what is needed before the hub runs."""
+"""`check-config` and `token`: the commands for setting up the hub."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def check_config(
     ] = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Check a configuration: a summary and exit code 0, or the wrong line and 2."""
+    """Check a configuration: a summary and exit code 0, or the first error and exit code 2."""
     config = load_config(file)
-    notes = [*warnings(config, datetime.now(UTC)), *budget_warnings(config)]
+    found = [*warnings(config, datetime.now(UTC)), *budget_warnings(config)]
     console = Console()
     if as_json:
-        console.print_json(data={"ok": True, "offices": len(config.offices), "warnings": notes})
+        console.print_json(data={"ok": True, "offices": len(config.offices), "warnings": found})
         return
     console.print(_summary(config))
-    for note in notes:
-        console.print(f"[yellow]warning:[/] {escape(note)}", soft_wrap=True)
+    for warning in found:
+        console.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     console.print(f"[green]ok:[/] {escape(str(file))}", soft_wrap=True)
 
 
@@ -98,7 +98,7 @@ def token(
     base = _hub_address(settings, hub)
     chosen = list(_chosen(settings, config, office, force=force))
     if not chosen:
-        print("every office with an agent has its token already; --force replaces them")
+        print("every office with an agent already has a token; --force replaces them")
     for one in chosen:
         made = make_token()
         write_secret(_hash_file(one, config), hash_token(made) + "\n", replace=force)
@@ -130,7 +130,7 @@ def _make_api_token(settings: Config, path: Path, *, force: bool) -> None:
     if file is None:
         raise UserError(f"{path}: hub.api_token_file: is not set; add it, such as secrets/api")
     write_secret(file, make_token() + "\n", replace=force)
-    print(f"API token written to {file}; a running hub uses it from now on")
+    print(f"API token written to {file}; a running hub uses it at once")
 
 
 def _hub_address(settings: Config, given: str | None) -> str:

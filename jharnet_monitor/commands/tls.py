@@ -56,10 +56,10 @@ def init(
         tls.make_authority(files, socket.gethostname(), now)
     names, addresses = [*names, "localhost"], [*addresses, ip_address("127.0.0.1")]
     tls.make_certificate(files, list(dict.fromkeys(names)), list(dict.fromkeys(addresses)), now)
-    _tell(files, names, addresses)
+    _print_files(files, names, addresses)
 
 
-def _tell(files: tls.Files, names: list[str], addresses: list[IpAddress]) -> None:
+def _print_files(files: tls.Files, names: list[str], addresses: list[IpAddress]) -> None:
     until = formats.day(tls.certificate_expires(files.certificate), words("en"))
     print(f"hub's certificate  {files.certificate} (until {until})")
     print(f"hub's key          {files.key}")

@@ -1,4 +1,4 @@
-"""The schema of an agent's file, which has the options of `jharnet-monitor agent` as keys."""
+"""The schema of an agent's file; its keys are the options of `jharnet-monitor agent`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class AgentFile(Section):
     """Every key is optional; an option on the command line overrides it."""
 
     hub: Text | None = None
-    """wss://HOST:9797/agent."""
+    """Address of the hub, wss://HOST:9797/agent."""
     office: Identifier | None = None
     """The office's id in the hub's configuration."""
     token_file: FilePath | None = None
-    """Mode 600."""
+    """File with the office's token, mode 600."""
     ca: FilePath | None = None
-    """The authority of the hub's certificate, from `jharnet-monitor tls init`."""
+    """CA certificate of the hub (`ca.pem`), made by `jharnet-monitor tls init`."""
     spool: FilePath | None = None
-    """Where results wait while the link is down."""
+    """Directory for results that are not yet sent to the hub."""

@@ -21,9 +21,9 @@ class ConferenceProbe(Section):
     at: tuple[TimeOfDay, ...] = ("11:00", "15:00")
     """Times of day, each in quotes."""
     every: Annotated[Duration, AfterValidator(at_least(30, "30s"))] | None = None
-    """Beside the times of day, or instead of them."""
+    """Interval, in addition to the times of day or instead of them."""
     profile: Profile = Profile.P720
-    """The highest quality that is tried."""
+    """Highest quality that is tested."""
     codec: Literal["vp8", "h264"] = "vp8"
     """Video codec: browsers use `vp8` by default, room systems `h264`."""
     seconds: Annotated[Number, Field(ge=3, le=600)] = 30.0
@@ -31,15 +31,15 @@ class ConferenceProbe(Section):
 
 
 class PlannedDrill(Section):
-    """A conference with all offices at the same time, like a real one; by default none is planned.
+    """A conference with all offices at once, like a real one; by default none is planned.
 
-    It uses the budget of each office like any other test, and has headquarters' line to itself.
-    """
+    It counts against the budget of each office, and no other test uses headquarters' line
+    meanwhile."""
 
     at: tuple[TimeOfDay, ...] = ()
     """Times of day, each in quotes; empty for never."""
     days: Weekdays = "wed"
-    """Such as `wed` or `mon,thu`; only working days, and no public holidays."""
+    """Such as `wed` or `mon,thu`; held only on working days that are not public holidays."""
     profile: Profile = Profile.P720
     """What headquarters sends to every office and receives from it."""
     minutes: Annotated[Number, Field(ge=SHORTEST_DRILL, le=LONGEST_DRILL)] = 5.0
@@ -54,20 +54,21 @@ class CallCriteria(Section):
     """
 
     concealed: Ratio = 0.07
-    """With a larger share of concealed audio the call is no conference (grade 0)."""
+    """With a larger share of concealed audio the call gets grade 0, no conference."""
     frozen: Ratio = 0.05
-    """A picture that is frozen for a larger share of the time does not count (grade 1)."""
+    """If the picture is frozen for a larger share of the time, the call gets grade 1, audio
+    only."""
     frames: Annotated[Number, Field(ge=1, le=30)] = 8.0
-    """Frames per second that a picture needs to count at all."""
+    """Frames per second below which a picture does not count."""
     sd_frames: Annotated[Number, Field(ge=1, le=30)] = 12.0
     """Frames per second for SD (360 lines, grade 3)."""
     hd_frames: Annotated[Number, Field(ge=1, le=30)] = 20.0
     """Frames per second for HD (720 lines, grade 4)."""
     hd_rate: Rate = 650_000.0
-    """Video rate that has to arrive for HD."""
+    """Video rate that must arrive for HD."""
 
     @model_validator(mode="after")
     def _in_order(self) -> CallCriteria:
         if not self.frames <= self.sd_frames <= self.hd_frames:
-            raise ValueError("`frames`, `sd_frames` and `hd_frames` must rise in this order")
+            raise ValueError("`frames`, `sd_frames` and `hd_frames` must be in rising order")
         return self

@@ -1,4 +1,4 @@
-"""The case for more speed: the need of a block (policy, never measured), and the letter."""
+"""The case for more speed: what a block needs (policy, not measured), and the letter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _some(share: float) -> float:
 
 
 class CapacitySettings(Section):
-    """What a block's line has to carry, and what can be ordered. Policy of the district."""
+    """What a block's line must carry, and which speeds can be ordered; the district's policy."""
 
     conferences: Annotated[Count, Field(ge=1, le=100)] = 1
     """Conferences of one block at the same time."""
@@ -36,30 +36,30 @@ class CapacitySettings(Section):
     overhead: Ratio = 0.15
     """Overhead of packet headers and control traffic."""
     other: Rate = 500_000.0
-    """95th percentile of all other traffic in office hours, each direction. Where it is not
-    measured it is an assumption, and reports say so."""
+    """95th percentile of all other traffic in office hours, each direction. Used where the traffic
+    is not measured; reports then call it an assumption."""
     seats: Annotated[Count, Field(ge=0, le=10_000)] = 10
     """Desks of a block office that use e-Office."""
     per_seat: Rate = 25_000.0
-    """e-Office traffic of a desk, each direction; where other traffic is measured, only the traffic
-    still to be added."""
+    """e-Office traffic of a desk, each direction; where other traffic is measured, only what will
+    be added to it."""
     services: Rate = 100_000.0
     """Traffic of other services (JharSewa, Pragya Kendra) at a block, each direction."""
     utilisation: Annotated[Ratio, AfterValidator(_some)] = 0.7
-    """Highest planned utilisation of a line."""
+    """Highest utilisation for which a line is planned."""
     tariff: Annotated[tuple[ContractedRate, ...], Field(min_length=1), AfterValidator(_rising)] = (
         2e6, 4e6, 8e6, 10e6, 16e6, 34e6, 50e6, 100e6,
     )  # fmt: skip
-    """The speeds that can be ordered, in rising order."""
+    """Speeds that can be ordered, in rising order."""
     days: Annotated[Count, Field(ge=5, le=366)] = 20
-    """Days with measurements that a conclusion needs."""
+    """Days with measurements that are needed for a conclusion."""
 
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 
 class LetterTexts(Section):
-    """The letter's details in one language; what is not set is left blank."""
+    """The letter's details in one language; unset ones are left blank."""
 
     office: tuple[Line, ...] = ()
     """Letterhead, line by line; default: the district magistrate's."""
@@ -83,10 +83,10 @@ class LetterSettings(Section):
     memo: Text | None = None
     """Memo number of the copies."""
     date: Text | None = None
-    """The letter's date as it is to be printed; default: a blank."""
+    """The letter's date, as printed; default: a blank."""
     hi: LetterTexts = LetterTexts()
     en: LetterTexts = LetterTexts()
 
     def texts_in(self, language: str) -> LetterTexts:
-        """The particulars in that language, `hi` or `en`."""
+        """The details in that language, `hi` or `en`."""
         return self.hi if language == "hi" else self.en

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from jharnet_monitor.config.document import KeyPath, spell
+from jharnet_monitor.config.document import KeyPath, format_path
 from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.model import HEADQUARTERS
@@ -51,7 +51,9 @@ def _address_twice(config: Config) -> Iterator[Problem]:
     for where, address in _addresses(config):
         same = _canonical(address)
         if same in first:
-            message = f"{address} is already {spell(first[same])}; every address must be unique"
+            message = (
+                f"{address} is already {format_path(first[same])}; every address must be unique"
+            )
             yield where, message
         first.setdefault(same, where)
 
@@ -67,15 +69,15 @@ def _addresses(config: Config) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _router_without_address(config: Config) -> Iterator[Problem]:
-    asked: list[tuple[KeyPath, Snmp | None, str | None, str]] = [
+    queried: list[tuple[KeyPath, Snmp | None, str | None, str]] = [
         (("offices", number, "snmp"), office.snmp, office.router, "router")
         for number, office in enumerate(config.offices)
     ]
     uplink = config.hub.uplink
-    asked.append((("hub", "uplink", "snmp"), uplink.snmp, uplink.gateway, "gateway"))
-    for where, snmp, address, key in asked:
+    queried.append((("hub", "uplink", "snmp"), uplink.snmp, uplink.gateway, "gateway"))
+    for where, snmp, address, key in queried:
         if snmp is not None and snmp.address is None and address is None:
-            yield where, f"needs the router's address: add `{key}:`, or `address:` in here"
+            yield where, f"needs the router's address: add `{key}:`, or `address:` here"
 
 
 def _canonical(address: str) -> str:
@@ -126,7 +128,7 @@ def _thresholds(config: Config) -> Iterator[Problem]:
     limits = config.thresholds
     for key in ("loss", "rtt", "jitter", "delivered", "loaded_rtt"):
         if getattr(limits, key) <= 0:
-            yield ("thresholds", key), "must be more than 0: no real line would pass"
+            yield ("thresholds", key), "must be more than 0: no real line could meet it"
     if limits.loss >= 1:
         yield ("thresholds", "loss"), "must be less than 100%: nothing would exceed it"
     if limits.jitter >= limits.rtt:

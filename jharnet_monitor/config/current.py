@@ -11,7 +11,7 @@ class CurrentConfig:
     """The configuration in force.
 
     A part of the hub keeps this object, never a `Config`, and reads `config` each time it acts.
-    What has to be rebuilt from a new configuration subscribes with `on_replace`.
+    Whatever must be rebuilt from a new configuration subscribes with `on_replace`.
     """
 
     def __init__(self, config: Config) -> None:
@@ -28,7 +28,7 @@ class CurrentConfig:
         self._listeners.append(listener)
 
     def replace(self, config: Config) -> None:
-        """Put another configuration in force and tell the listeners."""
+        """Put another configuration in force and call the listeners."""
         self._config = config
         for listener in self._listeners:
             listener()

@@ -17,7 +17,7 @@ from jharnet_monitor.config.section import Section
 
 
 class OfficeHours(Section):
-    """When people work; breaches of the thresholds count only within these hours."""
+    """Working hours; breaches of the thresholds count only within them."""
 
     days: Weekdays = "mon-sat"
     """Such as `mon-sat` or `mon,wed,fri`."""
@@ -26,8 +26,8 @@ class OfficeHours(Section):
     to: TimeOfDay = "17:30"
     """Closing time, in quotes."""
     busy_hour: TimeOfDay = "12:00"
-    """Start of the busiest hour, in quotes: every line is tested in it, and reported for it
-    separately."""
+    """Start of the busiest hour, in quotes. Every line is tested in it, and reports show its
+    results separately."""
     holidays: HolidayCalendar | None = "IN-JH"
     """Public holidays of a country or state; null for none."""
 
@@ -38,10 +38,10 @@ class OfficeHours(Section):
 
 
 class ConferenceTime(Section):
-    """A real conference that is held every week; no test disturbs it."""
+    """A real conference that is held every week; no test runs during it."""
 
     days: Weekdays = Field(examples=["tue"])
-    """Days such as `tue` or `mon-fri`, except public holidays."""
+    """Days such as `tue` or `mon-fri`; public holidays are excluded."""
     from_: TimeOfDay = Field(alias="from", examples=["11:00"])
     """Start, in quotes."""
     to: TimeOfDay = Field(examples=["13:00"])
@@ -57,16 +57,16 @@ class District(Section):
     """The district that the hub serves."""
 
     id: Identifier = Field(examples=["east-singhbhum"])
-    """Label of every metric outside the district."""
+    """Label of the district's metrics in Prometheus."""
     name: Text = Field(examples=["East Singhbhum"])
-    """In English."""
+    """Name in English."""
     name_hi: Text = Field(examples=["पूर्वी सिंहभूम"])
-    """In Hindi."""
+    """Name in Hindi."""
     timezone: TimeZone = "Asia/Kolkata"
-    """In which office hours, days and weeks are counted (a name of the IANA time zone database)."""
+    """Time zone of office hours, days and weeks (IANA time zone database)."""
     office_hours: OfficeHours = OfficeHours()
     conferences: tuple[ConferenceTime, ...] = ()
-    """When the Deputy Commissioner's own conferences are held: no heavy test is made then."""
+    """The Deputy Commissioner's own conferences; no heavy test runs during them."""
 
     def name_in(self, language: str) -> str:
         """The district's name in a language of the reports, `hi` or `en`."""

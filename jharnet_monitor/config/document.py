@@ -1,9 +1,9 @@
 """Reads a YAML file as plain data, with the line of every value.
 
 PyYAML composes the nodes, and its SafeLoader constructs the scalars. Mappings and lists are built
-here: SafeLoader takes the last of duplicate keys without a word, builds an aliased node once (so
-that it cannot count what the aliases expand to) and knows no key path for its errors. The limits
-take five lines; a subclass of SafeLoader that does all of this is no shorter.
+here: SafeLoader silently takes the last of duplicate keys, builds an aliased node only once (so it
+cannot count the values that aliases expand to) and gives no key path in its errors. A subclass of
+SafeLoader that does all of this would not be shorter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file's plain data, and for every key path the line (from 1) on which it begins."""
+    """The plain data of a file, and the line (from 1) on which each key path begins."""
 
     path: Path
     data: Any
@@ -47,10 +47,10 @@ class Document:
         return _error(self.path, self.line(where), where, message)
 
 
-def spell(where: KeyPath) -> str:
-    """A key path as people write it.
+def format_path(where: KeyPath) -> str:
+    """Format a key path for messages.
 
-    >>> spell(("offices", 3, "link", "contracted"))
+    >>> format_path(("offices", 3, "link", "contracted"))
     'offices[3].link.contracted'
     """
     text = ""
@@ -60,26 +60,28 @@ def spell(where: KeyPath) -> str:
 
 
 def read_document(path: Path) -> Document:
-    """Read one YAML document; raises `UserError` for anything else."""
+    """Read a file with one YAML document; raises `UserError` for anything else."""
     text = _read_text(path)
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:
-            raise UserError(f"{path}: is empty; a YAML file with settings was expected")
+            raise UserError(f"{path}: is empty; it must contain settings in YAML")
         reader = _Reader(path, loader)
         data = reader.value(node, (), 0)
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(path, text, error) from error
     except RecursionError as error:
-        raise UserError(f"{path}: is nested too deep; {MAX_DEPTH} levels are allowed") from error
+        raise UserError(
+            f"{path}: is nested too deep; at most {MAX_DEPTH} levels are allowed"
+        ) from error
     finally:
         loader.dispose()
     return Document(path, data, reader.lines)
 
 
 class _Reader:
-    """Turns nodes into plain values and records their lines."""
+    """Converts nodes to plain values and records their lines."""
 
     def __init__(self, path: Path, loader: yaml.SafeLoader) -> None:
         self.path = path
@@ -93,14 +95,16 @@ class _Reader:
         if self.count > MAX_VALUES:
             raise self.fail(node, where, f"expands to over {MAX_VALUES} values; use fewer aliases")
         if depth > MAX_DEPTH:
-            raise self.fail(node, where, f"is nested too deep; {MAX_DEPTH} levels are allowed")
+            raise self.fail(
+                node, where, f"is nested too deep; at most {MAX_DEPTH} levels are allowed"
+            )
         if isinstance(node, yaml.MappingNode) and node.tag == _MAP:
             return self.mapping(node, where, depth)
         if isinstance(node, yaml.SequenceNode) and node.tag == _LIST:
             return [self.value(n, (*where, i), depth + 1) for i, n in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, where)
-        raise self.fail(node, where, f"the tag `{node.tag}` is not allowed here; leave it out")
+        raise self.fail(node, where, f"the tag `{node.tag}` is not allowed; leave it out")
 
     def mapping(self, node: yaml.MappingNode, where: KeyPath, depth: int) -> dict[str, Any]:
         own: dict[str, Any] = {}
@@ -146,7 +150,7 @@ class _Reader:
 
 
 def _error(path: Path, line: int, where: KeyPath, message: str) -> UserError:
-    return UserError(f"{path}:{line}: {spell(where)}: {message}" if where else
+    return UserError(f"{path}:{line}: {format_path(where)}: {message}" if where else
                      f"{path}:{line}: {message}")  # fmt: skip
 
 
@@ -156,14 +160,14 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file; name an existing one") from error
+        raise UserError(f"{path}: there is no such file") from error
     except IsADirectoryError as error:
         raise UserError(f"{path}: is a directory; name the YAML file in it") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if len(raw) > MAX_BYTES:
         raise UserError(
-            f"{path}: is larger than {MAX_BYTES // 1_000_000} MB; is it the right file?"
+            f"{path}: is larger than {MAX_BYTES // 1_000_000} MB; is this the right file?"
         )
     try:
         text = raw.decode("utf-8-sig")

@@ -1,4 +1,4 @@
-"""The types of values in a configuration, other than quantities, with their checks.
+"""The types of values in a configuration, other than quantities, and their checks.
 
 Every check raises `ValueError` with a valid example; `load` adds file, line and key path.
 """
@@ -37,7 +37,7 @@ def _identifier(value: str) -> str:
 
 
 def check_host_name(value: str) -> str:
-    """Return the name; raises `ValueError` if it is no valid host name (RFC 1123)."""
+    """Return the name; raises `ValueError` if it is not a valid host name (RFC 1123)."""
     if not _HOST.fullmatch(value) or re.fullmatch(r"[0-9.]+", value):
         raise ValueError(f"must be a host name such as hub.example.in, not `{value}`")
     return value
@@ -55,11 +55,11 @@ def _address(value: str) -> str:
 
 
 def _unquoted_time(value: object) -> object:
-    """YAML 1.1 reads 11:00 without quotes as a base-60 number: 660."""
+    """Refuse a number: YAML 1.1 reads 11:00 without quotes as base 60, 660."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 86400:
         minutes = value if value < 1440 else value // 60
         meant = f"{minutes // 60:02}:{minutes % 60:02}"
-        raise ValueError(f'must be in quotes, "{meant}": without, YAML reads it as {value}')
+        raise ValueError(f'must be in quotes, "{meant}": without quotes YAML reads it as {value}')
     return value
 
 
@@ -75,7 +75,7 @@ def _clock_time(value: str) -> str:
 
 @lru_cache(maxsize=64)
 def parse_weekdays(value: str) -> frozenset[int]:
-    """Days of the week, 0 for Monday.
+    """Parse days of the week; Monday is 0.
 
     >>> sorted(parse_weekdays("mon-fri,sun"))
     [0, 1, 2, 3, 4, 6]
@@ -99,7 +99,7 @@ def _weekdays(value: str) -> str:
 
 def _zone(value: str) -> str:
     if value not in available_timezones():
-        raise ValueError(f"unknown time zone `{value}`; in India it is Asia/Kolkata")
+        raise ValueError(f"unknown time zone `{value}`; in India use Asia/Kolkata")
     ZoneInfo(value)
     return value
 
@@ -110,12 +110,12 @@ def _holidays(value: str) -> str:
     try:
         require_calendar(value)
     except ValueError as error:
-        raise ValueError(f"{error}; for Jharkhand it is IN-JH") from None
+        raise ValueError(f"{error}; for Jharkhand use IN-JH") from None
     return value
 
 
 def split_listen(value: str) -> tuple[str, int]:
-    """Address and port of `0.0.0.0:9797` or `[::]:9797`.
+    """Split `0.0.0.0:9797` or `[::]:9797` into address and port.
 
     >>> split_listen("[::]:9797")
     ('::', 9797)
@@ -135,7 +135,7 @@ def _listen(value: str) -> str:
 
 
 def split_ports(value: str) -> tuple[int, int]:
-    """First and last port of `40000-40199`.
+    """Split `40000-40199` into first and last port.
 
     >>> split_ports("40000-40199")
     (40000, 40199)
@@ -171,30 +171,30 @@ def _mail(value: str) -> str:
     return value
 
 
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+def _resolve(path: Path, info: ValidationInfo) -> Path:
     """Resolve a relative path from the directory of the configuration file, if there is one."""
     base = (info.context or {}).get("base")
     return path if base is None else Path(base).absolute() / path
 
 
 def _database(value: str, info: ValidationInfo) -> str:
-    from sqlalchemy.engine import make_url  # noqa: PLC0415 - slow, and only needed here
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - slow to load
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
-    like = "sqlite:///monitor.db or postgresql:///jharnet"
+    examples = "sqlite:///monitor.db or postgresql:///jharnet"
     try:
         url = make_url(value)
     except (ArgumentError, ValueError) as error:
-        raise ValueError(f"must be a database URL such as {like}, not `{value}`") from error
+        raise ValueError(f"must be a database URL such as {examples}, not `{value}`") from error
     if url.password is not None:
-        raise ValueError("must not contain a password: leave it out and put it into ~/.pgpass")
+        raise ValueError("must not contain a password: put it into ~/.pgpass instead")
     kind = url.drivername.partition("+")[0]
     if kind not in ("sqlite", "postgresql"):
-        raise ValueError(f"must be {like}; `{kind}` is not supported")
+        raise ValueError(f"must be {examples}; `{kind}` is not supported")
     if kind == "sqlite":
         if not url.database or url.database == ":memory:":
             raise ValueError("must name a file, such as sqlite:///monitor.db")
-        url = url.set(database=str(_beside_the_file(Path(url.database), info)))
+        url = url.set(database=str(_resolve(Path(url.database), info)))
     return url.render_as_string(hide_password=False)
 
 
@@ -204,12 +204,12 @@ def _more_than_zero(value: float) -> float:
     return value
 
 
-def at_least(seconds: float, spelled: str) -> Callable[[float], float]:
-    """A check that a duration is at least `seconds`, which is written as `spelled`."""
+def at_least(seconds: float, text: str) -> Callable[[float], float]:
+    """A check that a duration is at least `seconds`; messages write it as `text`."""
 
     def check(value: float) -> float:
         if value < seconds:
-            raise ValueError(f"must be at least {spelled}")
+            raise ValueError(f"must be at least {text}")
         return value
 
     return check
@@ -217,7 +217,7 @@ def at_least(seconds: float, spelled: str) -> Callable[[float], float]:
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
-"""Of an office or district: part of addresses, metrics and file names."""
+"""Id of an office or district; part of URLs, metrics and file names."""
 Address = Annotated[str, AfterValidator(_address)]
 """An IP address, or a name that is resolved again from time to time."""
 TimeOfDay = Annotated[str, BeforeValidator(_unquoted_time), AfterValidator(_clock_time)]
@@ -227,14 +227,14 @@ HolidayCalendar = Annotated[str, AfterValidator(_holidays)]
 ListenAddress = Annotated[str, AfterValidator(_listen)]
 PortRange = Annotated[str, AfterValidator(_ports)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
-"""Where a browser finds something: scheme, host, port and path, without a `/` at the end."""
+"""A URL of scheme, host, port and path, without a final `/`."""
 MailAddress = Annotated[str, AfterValidator(_mail)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
-FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
+FilePath = Annotated[Path, AfterValidator(_resolve)]
 ContractedRate = Annotated[Rate, AfterValidator(_more_than_zero)]
 """bit/s, more than 0."""
 Interval = Annotated[Duration, AfterValidator(_more_than_zero)]
 """Seconds, more than 0."""
 Count = Annotated[int, Field(strict=True)]
-"""A whole number; `yes` is not one."""
+"""A whole number; `yes` is refused."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

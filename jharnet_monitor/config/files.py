@@ -22,8 +22,8 @@ MIN_SNMP_PASSWORD = 8
 """RFC 3414, 11.2: no router accepts a shorter one."""
 
 
-def faulty_files(config: Config, path: Path) -> Iterator[Problem]:
-    """The problems of the files; `path` is the configuration file, for the remedies."""
+def file_problems(config: Config, path: Path) -> Iterator[Problem]:
+    """Every problem with a file; `path` is the configuration file, for the remedies."""
     yield from _tls(config)
     if (token := config.hub.api_token_file) is not None:
         make = f"make it with `jharnet-monitor token --api --config {path}`"

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from jharnet_monitor.config.schema import Config
-from jharnet_monitor.config.units import spell
+from jharnet_monitor.config.units import format_quantity
 
 
 def config_schema() -> str:
@@ -19,28 +19,28 @@ def config_schema() -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **Config.model_json_schema(),
     }
-    _spell_defaults(schema)
+    _format_defaults(schema)
     return json.dumps(schema, ensure_ascii=False, indent=1) + "\n"
 
 
-def _spell_defaults(node: Any) -> None:
-    """Write defaults as people do: `60s`, where the model has 60.0."""
+def _format_defaults(node: Any) -> None:
+    """Write defaults with their units: `60s` where the model has 60.0."""
     if isinstance(node, list):
         for item in node:
-            _spell_defaults(item)
+            _format_defaults(item)
     if not isinstance(node, dict):
         return
     kinds = [part.pop("quantity", None) for part in [node, *node.get("anyOf", [])]]
     kind = next(filter(None, kinds), None)
     if kind and isinstance(node.get("default"), int | float):
-        node["default"] = spell(node["default"], kind)
+        node["default"] = format_quantity(node["default"], kind)
     each = node.get("items", {}).get("quantity") if node.get("type") == "array" else None
     if each and isinstance(node.get("default"), list | tuple):
-        node["default"] = [spell(value, each) for value in node["default"]]
-    if isinstance(node.get("default"), dict):  # of a section: its keys have their own defaults
+        node["default"] = [format_quantity(value, each) for value in node["default"]]
+    if isinstance(node.get("default"), dict):  # a section, whose keys have their own defaults
         del node["default"]
     for value in node.values():
-        _spell_defaults(value)
+        _format_defaults(value)
 
 
 if __name__ == "__main__":

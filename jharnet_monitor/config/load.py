@@ -25,16 +25,16 @@ M = TypeVar("M", bound=BaseModel)
 def load_config(path: Path, *, files: bool = True) -> Config:
     """Read and check the whole configuration; raises `UserError` in one line.
 
-    Without `files`, the certificates, tokens and passwords that it names need not exist yet: that
-    is for the commands that make them.
+    Without `files`, the certificates, tokens and passwords that it names need not exist yet; the
+    commands that make them need this.
     """
     document = read_document(path)
     config = validate(document, Config)
     problems = dict(contradictions(config))
     if files and not problems:
-        from jharnet_monitor.config.files import faulty_files  # noqa: PLC0415 - it loads TLS
+        from jharnet_monitor.config.files import file_problems  # noqa: PLC0415 - it loads TLS
 
-        problems = dict(faulty_files(config, path))
+        problems = dict(file_problems(config, path))
     if problems:
         raise _first(document, problems)
     return config
@@ -54,7 +54,7 @@ def validate(document: Document, model: type[M]) -> M:
 
 
 def _first(document: Document, problems: dict[KeyPath, str]) -> UserError:
-    """The first problem in the file, and how many more there are."""
+    """The first problem in the file, with the number of further ones."""
     where = min(problems, key=lambda p: (document.line(p), len(p)))
     more = f" (and {len(problems) - 1} more in this file)" if len(problems) > 1 else ""
     return document.error(where, problems[where] + more)
@@ -64,14 +64,14 @@ def _problems(
     document: Document, model: type[BaseModel], error: ValidationError
 ) -> Iterator[tuple[KeyPath, str]]:
     found = [(p, *_locate(document.data, p["loc"])) for p in error.errors(include_url=False)]
-    misspelt = {where[:-1] for p, where, _ in found if p["type"] == "extra_forbidden"}
+    misspelled = {where[:-1] for p, where, _ in found if p["type"] == "extra_forbidden"}
     for problem, where, value in found:
         if problem["type"] == "extra_forbidden":
             yield where, _unknown_key(str(where[-1]), list(_fields(model, where[:-1])))
         elif problem["type"] == "missing" and where:
-            if where[:-1] not in misspelt:  # else it is there under a wrong name
+            if where[:-1] not in misspelled:  # else the key is there under a wrong name
                 yield where, _missing(str(where[-1]), _fields(model, where[:-1]))
-        elif problem["type"] != "too_short" or not value:  # else its wrong entries are reported
+        elif problem["type"] != "too_short" or not value:  # else its invalid entries are reported
             yield where, _message(problem, where, value)
 
 
@@ -97,7 +97,7 @@ def _locate(data: Any, loc: KeyPath) -> tuple[KeyPath, Any]:
 
 
 def _message(problem: ErrorDetails, where: KeyPath, value: Any) -> str:
-    """The message for a problem: pydantic's own, or ours where that names no remedy."""
+    """The message for a problem: pydantic's own, or ours if that has no remedy."""
     kind, text, details = problem["type"], problem["msg"], problem.get("ctx", {})
     if kind == "value_error":
         return str(details.get("error", text))

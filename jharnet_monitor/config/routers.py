@@ -1,4 +1,4 @@
-"""How to read a router's counters by SNMP; every secret is in its own file."""
+"""How to read a router's counters by SNMP; each secret is in a file of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jharnet_monitor.config.section import Section
 
 
 class SnmpUser(Section):
-    """An SNMPv3 user (RFC 3414): authenticated, and encrypted if there is a privacy file."""
+    """An SNMPv3 user (RFC 3414) with authentication, and encryption if `privacy_file` is set."""
 
     name: Text = Field(examples=["jharnet"])
     """The user's name on the router."""
@@ -20,7 +20,7 @@ class SnmpUser(Section):
     auth_file: FilePath = Field(examples=["secrets/snmp-auth"])
     """File with the password, mode 600."""
     privacy: Literal["des", "aes128", "aes192", "aes256"] = "aes128"
-    """Encryption, if there is a `privacy_file`."""
+    """Encryption, if `privacy_file` is set."""
     privacy_file: FilePath | None = None
     """File with the password, mode 600."""
 
@@ -35,12 +35,12 @@ class Snmp(Section):
     port: Annotated[Count, Field(ge=1, le=65535)] = 161
     """The router's UDP port."""
     community_file: FilePath | None = None
-    """SNMPv2c: file with the community, mode 600. It crosses the line unencrypted."""
+    """SNMPv2c: file with the community, mode 600. The community is sent unencrypted."""
     user: SnmpUser | None = None
     """SNMPv3."""
 
     @model_validator(mode="after")
-    def _one_proof(self) -> Snmp:
+    def _one_kind_of_access(self) -> Snmp:
         if (self.community_file is None) == (self.user is None):
             raise ValueError("needs either `community_file:` (SNMPv2c) or `user:` (SNMPv3)")
         return self

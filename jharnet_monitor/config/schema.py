@@ -1,7 +1,7 @@
 """The schema of `jharnet.yaml`: strict, frozen, in base units once read.
 
-Defaults are the product's policy; every value in the shipped file can be changed there. An editor
-shows the docstring below a key as its description (`config/jharnet.schema.json`).
+The docstring below a key is its description in editors (`config/jharnet.schema.json`) and in the
+help.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Tls(Section):
     """Certificate and key of the hub; `jharnet-monitor tls init` makes both."""
 
     certificate: FilePath = Field(examples=["tls/hub.pem"])
-    """PEM, followed by the certificates that signed it."""
+    """PEM file with the certificate, followed by those that signed it."""
     key: FilePath = Field(examples=["tls/hub.key"])
-    """PEM, mode 600."""
+    """PEM file, mode 600."""
 
 
 class Uplink(Section):
@@ -61,7 +61,7 @@ class Uplink(Section):
     contracted: ContractedRate = Field(examples=["34 Mbit/s"])
     """Contracted rate of headquarters' line, in each direction."""
     gateway: Address | None = None
-    """First router at headquarters: it still answers when only the line behind it is down."""
+    """First router at headquarters. It still answers when only the line behind it is down."""
     snmp: Snmp | None = None
     """How to read that router's counters for the uplink."""
 
@@ -81,10 +81,10 @@ class HubSettings(Section):
     """Address and TCP port for pages, API, metrics and agents."""
     url: WebAddress | None = None
     """Address under which people and offices reach the hub, such as `https://10.8.0.2:9797`. Alerts
-    and join links lead there. Without it: the address of `listen`, else the first name in the
+    and join links use it. Default: the address in `listen`, else the first name in the
     certificate, else this machine's name."""
     grafana_url: WebAddress | None = None
-    """Address of Grafana, such as `http://10.8.0.2:3000`. Alerts lead to its dashboards; without
+    """Address of Grafana, such as `http://10.8.0.2:3000`. Alerts link to its dashboards; without
     it, to the hub's own pages."""
     database: Annotated[DatabaseUrl, Field(validate_default=True)] = "sqlite:///monitor.db"
     """`sqlite:///FILE`, or `postgresql://USER@HOST/NAME` (password in ~/.pgpass)."""
@@ -96,7 +96,8 @@ class HubSettings(Section):
     ] = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
     """Certificate and key for `listen`, or `off` where a proxy in front of the hub encrypts."""
     api_token_file: FilePath | None = None
-    """The token that a program or a person needs to change anything; without it nobody can."""
+    """File with the token that programs and people need to change anything over HTTP; without it
+    nobody can."""
     udp_ports: PortRange = "40000-40199"
     """UDP ports for conference tests; open them in the firewall."""
     uplink: Uplink = Field(examples=["{contracted: 34 Mbit/s}"])
@@ -118,16 +119,16 @@ class HubSettings(Section):
 
 
 class LatencyProbe(Section):
-    """Echo requests all the time, summarised in one measurement every `every`."""
+    """Continuous echo requests, summarised in one measurement per `every`."""
 
     every: Annotated[Duration, AfterValidator(at_least(1, "1s"))] = 60.0
     """Length of one measurement."""
     packets: Annotated[Count, Field(ge=1, le=6000)] = 60
     """Echo requests in one measurement, evenly spaced."""
     timeout: Annotated[Duration, AfterValidator(at_least(0.1, "100ms"))] = 2.0
-    """A reply later than this counts as lost."""
+    """A reply that takes longer counts as lost."""
     dscp: Annotated[Count, Field(ge=0, le=63)] = 0
-    """Differentiated services code point of the echo requests; voice has 46 (EF)."""
+    """Differentiated services code point of the echo requests; voice uses 46 (EF)."""
     down_after: Annotated[Count, Field(ge=2, le=60)] = 5
     """Consecutive unanswered requests after which an address counts as silent."""
     up_after: Annotated[Count, Field(ge=1, le=60)] = 2
@@ -135,32 +136,33 @@ class LatencyProbe(Section):
 
 
 class BandwidthProbe(Section):
-    """Throughput between agent and hub; `internet` adds the path to a speed-test server."""
+    """Throughput between agent and hub, and between office and a speed-test server on the
+    Internet."""
 
     every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] = 7200.0
-    """How often a test fills the line between office and headquarters."""
+    """Interval of the tests that fill the line between office and headquarters."""
     seconds: Annotated[Number, Field(gt=0, le=60)] = 2.5
     """Longest time that one direction of a test may take, in seconds."""
     retest_after: Annotated[Duration, AfterValidator(at_least(1, "1s"))] | None = 60.0
     """Delay after which a test below `thresholds.delivered` is repeated; only the repetition
     counts. null: never, and the first test counts."""
     trains_every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] | None = 1200.0
-    """How often two short packet trains (50 kB each) estimate the line's capacity, so that a drop
-    shows between full tests; null for never."""
+    """Interval of two short packet trains (50 kB each) that estimate the line's capacity, to detect
+    a drop between full tests; null for never."""
     internet_every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] | None = 86400.0
-    """How often an office's path to the Internet is tested; null for never."""
+    """Interval of the tests of an office's path to the Internet; null for never."""
     headquarters_every: Annotated[Duration, AfterValidator(at_least(60, "60s"))] | None = 86400.0
-    """How often headquarters' own path to the Internet is tested, which fills the uplink for some
-    seconds; null for never."""
+    """Interval of the tests of headquarters' own path to the Internet, which fill the uplink for a
+    few seconds; null for never."""
     internet_server: Text | None = None
-    """Address of your own speed-test server; null for a public one nearby."""
+    """Address of your own speed-test server; null for a nearby public one."""
 
 
 class UtilisationProbe(Section):
     """Traffic counters of the routers of every office (and the uplink) with `snmp:`."""
 
     every: Annotated[Duration, AfterValidator(at_least(60, "60s"))] = 300.0
-    """How often the counters are read; a rate is the mean between two readings."""
+    """Interval at which the counters are read; a rate is the mean between two readings."""
 
 
 class Probes(Section):
@@ -183,26 +185,26 @@ class Thresholds(Section):
     jitter: Duration = 0.04
     """Interarrival jitter (RFC 3550)."""
     delivered: Ratio = 0.8
-    """Share of the contracted rate that has to be delivered."""
+    """Share of the contracted rate that must be delivered."""
     grade: Annotated[Count, Field(ge=0, le=4)] = 3
-    """Conference grade that every office should reach: 4 HD, 3 SD, 2 low video, 1 audio."""
+    """Conference grade that every office should reach: 4 HD, 3 SD, 2 low-quality video, 1 audio."""
     loaded_rtt: Duration = 1.0
     """Round-trip time while a test fills the line."""
     call: CallCriteria = CallCriteria()
     """What a conference call needs for each grade."""
     availability: Ratio = 0.99
-    """Availability that every office should reach, unless its contract promises one."""
+    """Availability that every office should reach, unless its contract promises another."""
 
 
 class Link(Section):
     """The contract of an office's line."""
 
     contracted: ContractedRate = Field(examples=["4 Mbit/s"])
-    """Rate towards the office, and from it unless `contracted_up` is set."""
+    """Rate towards the office; also from it, unless `contracted_up` is set."""
     contracted_up: ContractedRate | None = None
     """Rate from the office."""
     kind: Text | None = None
-    """Such as leased-line, fibre, radio, vsat."""
+    """Such as leased-line, fibre, radio or vsat."""
     sla: Ratio | None = None
     """Availability that the operator promises."""
 
@@ -217,35 +219,35 @@ class AgentAccess(Section):
     """How an office's agent authenticates."""
 
     token_hash_file: FilePath = Field(examples=["secrets/potka"])
-    """Made by `jharnet-monitor token OFFICE`; contains only the token's hash."""
+    """File made by `jharnet-monitor token OFFICE`; it contains only the token's hash."""
 
 
 class Office(Section):
     """One block office, with at least one address."""
 
     id: Identifier = Field(examples=["potka"])
-    """Small letters, digits and hyphens. Stands in addresses, metrics and file names; measurements
-    go by it, so it does not change."""
+    """Lower-case letters, digits and hyphens; part of URLs, metrics and file names. Measurements
+    are stored under it, so do not change it."""
     name: Text = Field(examples=["Potka"])
-    """In English."""
+    """Name in English."""
     name_hi: Text = Field(examples=["पोटका"])
-    """In Hindi."""
+    """Name in Hindi."""
     subdivision: Text | None = None
-    """Of the district, such as Dhalbhum."""
+    """Subdivision of the district, such as Dhalbhum."""
     latitude: Annotated[Number, Field(ge=-90, le=90)] | None = None
     """Degrees north; for the map."""
     longitude: Annotated[Number, Field(ge=-180, le=180)] | None = None
     """Degrees east."""
     router: Address | None = None
-    """The office's JharNet router, which answers as long as line and power are there."""
+    """The office's JharNet router, which answers while line and power work."""
     pc: Address | None = None
     """A PC behind the router, to detect faults of the office's own network."""
     snmp: Snmp | None = None
     """How to read the router's traffic counters and uptime."""
     link: Link | None = None
-    """What was contracted; without it nothing can be compared with a contract."""
+    """The line's contract; without it speeds are not compared with one."""
     agent: AgentAccess | None = None
-    """Without it only latency is measured."""
+    """The office's agent; without one only latency is measured."""
     seats: Annotated[Count, Field(ge=0, le=10_000)] | None = None
     """Desks that use e-Office; default `capacity.seats`."""
 
@@ -261,7 +263,7 @@ class Office(Section):
 
 
 class Smtp(Section):
-    """The mail server; its password is in a file."""
+    """The mail server; its password is in a file of its own."""
 
     host: Address = Field(examples=["smtp.example.in"])
     """Name or address of the mail server."""
@@ -270,29 +272,29 @@ class Smtp(Section):
     security: Literal["starttls", "tls", "none"] = "starttls"
     """`starttls` on port 587, `tls` on port 465; `none` only on the machine itself."""
     user: Text | None = None
-    """Account for signing in; without it nobody signs in."""
+    """Account on the server; without it the hub does not log in."""
     password_file: FilePath | None = None
-    """Mode 600."""
+    """File with the account's password, mode 600."""
     ca: FilePath | None = None
-    """Certificate (PEM) of the server's authority, if that is not a public one."""
+    """PEM certificate of the server's authority, if that is not a public one."""
     sender: MailAddress = Field(default="jharnet-monitor@localhost", alias="from")
-    """From whom the mails come."""
+    """Sender of the mails."""
 
 
 class ReportSettings(Section):
     """The weekly report: languages and recipients."""
 
     languages: Annotated[tuple[Literal["hi", "en"], ...], Field(min_length=1)] = ("hi", "en")
-    """In which the report is written, and the pages' own language first."""
+    """Languages of the report; the first is also the default language of the pages."""
     to: tuple[MailAddress, ...] = ()
     """Recipients of the weekly report."""
     day: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = "mon"
-    """Day on which the report of the previous week is made and sent."""
+    """Day on which the previous week's report is written and sent."""
     at: TimeOfDay = "08:00"
     """Time of that day, in quotes."""
     roots_to: tuple[MailAddress, ...] = ()
-    """Recipients outside the office for the week's root hash, which proves later that no record was
-    changed."""
+    """Recipients outside the office who get the week's root hash, which later proves that no record
+    was changed."""
     smtp: Smtp | None = None
     """The mail server; without it nothing is mailed."""
     directory: Annotated[FilePath, Field(validate_default=True)] = Path("reports")
@@ -308,10 +310,11 @@ class ReportSettings(Section):
 
 
 class RetentionSettings(Section):
-    """How long measurements are kept; bandwidth, conference, outages and drills for ever."""
+    """How long measurements are kept. Bandwidth, conference, outages and drills are kept for
+    ever."""
 
     raw: Annotated[Duration, AfterValidator(at_least(92 * 86400, "92d"))] = 400 * 86400.0
-    """Minute measurements; for each older day a daily summary remains."""
+    """Age up to which minute measurements are kept; older days have only a daily summary."""
 
 
 class Config(Section):

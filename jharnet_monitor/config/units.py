@@ -1,4 +1,4 @@
-"""Quantities with their units, as people write them: `10 Mbit/s`, `60s`, `99.5%`, `200 MB`.
+"""Quantities with units, as in the configuration: `10 Mbit/s`, `60s`, `99.5%`, `200 MB`.
 
 Each parser returns base units (bit/s, seconds, ratio, bytes) and raises `ValueError` with a valid
 example.
@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 _NUMBER = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)\s*([^\d\s]\S*)?\s*$")
 
 LONGEST_SECONDS = 3660 * 86400
-"""Ten years: anything longer is a typing error."""
+"""Ten years: a longer duration is a typing error."""
 
 _RATES = {"bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
 _TIMES = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -23,15 +23,15 @@ _RATIOS = {"%": 0.01}
 _SIZES = {"B": 1, "kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 
 
-def _parse(value: object, units: Mapping[str, float], what: str, like: str) -> float:
+def _parse(value: object, units: Mapping[str, float], kind: str, example: str) -> float:
     match = _NUMBER.match(value) if isinstance(value, str) else None
     if match is None or match.group(2) is None:
-        raise ValueError(f"must be {what} with its unit, such as `{like}`, not `{value}`")
+        raise ValueError(f"must be {kind} with its unit, such as `{example}`, not `{value}`")
     number, unit = match.groups()
     if unit not in units:
-        raise ValueError(f"unknown unit `{unit}`; {what} is written in {', '.join(units)}")
+        raise ValueError(f"unknown unit `{unit}`; {kind} is written in {', '.join(units)}")
     if len(number) > 20:
-        raise ValueError(f"has too many digits; {what} looks like `{like}`")
+        raise ValueError(f"has too many digits; {kind} looks like `{example}`")
     result = float(number) * units[unit]
     if result < 0:
         raise ValueError(f"must not be negative: `{value}`")
@@ -39,7 +39,7 @@ def _parse(value: object, units: Mapping[str, float], what: str, like: str) -> f
 
 
 def parse_rate(value: object) -> float:
-    """A rate in bit/s.
+    """Parse a rate; returns bit/s.
 
     >>> parse_rate("10 Mbit/s")
     10000000.0
@@ -48,31 +48,31 @@ def parse_rate(value: object) -> float:
 
 
 def parse_duration(value: object) -> float:
-    """A duration in seconds.
+    """Parse a duration; returns seconds.
 
     >>> parse_duration("60s"), parse_duration("300 ms"), parse_duration("2h")
     (60.0, 0.3, 7200.0)
     """
     seconds = round(_parse(value, _TIMES, "a duration", "60s"), 9)
     if seconds > LONGEST_SECONDS:
-        raise ValueError(f"must not be over {LONGEST_SECONDS // 86400}d: `{value}`")
+        raise ValueError(f"must not be more than {LONGEST_SECONDS // 86400}d: `{value}`")
     return seconds
 
 
 def parse_ratio(value: object) -> float:
-    """A share between 0 and 1, written in per cent.
+    """Parse a percentage; returns a ratio from 0 to 1.
 
     >>> parse_ratio("99.5%")
     0.995
     """
     ratio = round(_parse(value, _RATIOS, "a share", "2%"), 12)
     if ratio > 1:
-        raise ValueError(f"must not be over 100%: `{value}`")
+        raise ValueError(f"must not be more than 100%: `{value}`")
     return ratio
 
 
 def parse_size(value: object) -> int:
-    """A size in bytes, by powers of ten.
+    """Parse a size in powers of ten; returns bytes.
 
     >>> parse_size("200 MB")
     200000000
@@ -84,11 +84,11 @@ def _plain(number: float) -> str:
     return f"{number:.9f}".rstrip("0").rstrip(".")
 
 
-def spell(value: float, kind: str) -> str:
-    """A quantity as people write it; `kind` is `rate`, `duration`, `ratio` or `size`.
+def format_quantity(value: float, kind: str) -> str:
+    """Format a quantity with its unit; `kind` is `rate`, `duration`, `ratio` or `size`.
 
-    >>> spell(7200.0, "duration"), spell(0.02, "ratio"), spell(300_000_000, "size")
-    ('2h', '2%', '300MB')
+    >>> format_quantity(7200.0, "duration"), format_quantity(300_000_000, "size")
+    ('2h', '300MB')
     """
     if kind == "ratio":
         return f"{_plain(value * 100)}%"

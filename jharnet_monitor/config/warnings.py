@@ -1,4 +1,4 @@
-"""What is allowed in a configuration and yet deserves a word before it is used."""
+"""Warnings about a valid configuration: what is missing, unsafe or about to expire."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ EXPIRY_WARNING = timedelta(days=30)
 
 
 def warnings(config: Config, now: datetime) -> Iterator[str]:
-    """One line each; `now` is UTC."""
-    yield from _doors(config, now)
-    yield from _left_out(config)
+    """Every warning, one line each; `now` is UTC."""
+    yield from _access(config, now)
+    yield from _missing(config)
     if config.report.smtp is None:
         for key in ("to", "roots_to"):
             if getattr(config.report, key):
                 yield f"report.{key}: nothing is mailed without a mail server; add `report: smtp:`"
 
 
-def _doors(config: Config, now: datetime) -> Iterator[str]:
+def _access(config: Config, now: datetime) -> Iterator[str]:
     tls = config.hub.tls
     if not tls:
         yield (
-            "hub.tls: is off: tokens and results cross the network in the clear; make a "
-            "certificate with `jharnet-monitor tls init`, unless a proxy in front encrypts"
+            "hub.tls: is off: tokens and results cross the network unencrypted; make a "
+            "certificate with `jharnet-monitor tls init`, unless a proxy before it encrypts"
         )
     else:
         left = certificate_expires(tls.certificate) - now
@@ -37,18 +37,18 @@ def _doors(config: Config, now: datetime) -> Iterator[str]:
         yield "hub.api_token_file: is not set: nobody can start a probe or a drill over HTTP"
 
 
-def _left_out(config: Config) -> Iterator[str]:
-    without = (
-        ("agent: no bandwidth or conference test is possible", "agent"),
+def _missing(config: Config) -> Iterator[str]:
+    effects = (
+        ("agent: bandwidth and conference tests are not possible", "agent"),
         ("link: speed cannot be compared with a contract", "link"),
-        ("router: a fault of line or power cannot be told from one of the LAN", "router"),
+        ("router: an outage of line or power cannot be distinguished from a LAN fault", "router"),
     )
-    for what, key in without:
-        lacking = [o.id for o in config.offices if getattr(o, key) is None]
-        if lacking:
-            yield f"{_list(lacking)} without {what}"
+    for effect, key in effects:
+        ids = [o.id for o in config.offices if getattr(o, key) is None]
+        if ids:
+            yield f"{_list(ids)} without {effect}"
     if not config.report.to:
-        yield "report.to: is empty: the weekly report is made, and sent to nobody"
+        yield "report.to: is empty: the weekly report is written, but sent to nobody"
 
 
 def _list(ids: list[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.config.units import spell
+from jharnet_monitor.config.units import format_quantity
 from jharnet_monitor.dossier.archive import ArchiveError
 
 
@@ -60,7 +60,7 @@ def _spelled(node: Any, schema: Mapping[str, Any], known: Mapping[str, Any]) -> 
         return [_spelled(value, each, known) for value in node]
     kind = next((one["quantity"] for one in forms if "quantity" in one), None)
     number = isinstance(node, int | float) and not isinstance(node, bool)
-    return spell(node, kind) if kind is not None and number else node
+    return format_quantity(node, kind) if kind is not None and number else node
 
 
 def _resolved(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Mapping[str, Any]:

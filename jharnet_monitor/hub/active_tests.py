@@ -1,4 +1,4 @@
-"""Which of our own tests load which line, and since when: for marks, and to keep out of the way."""
+"""Tracks which tests load which line, to mark measurements and to keep tests apart."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from jharnet_monitor.model import HEADQUARTERS, Measurement
 from jharnet_monitor.probes import PROBES, DisturbedBy
 
 REMEMBERED_SECONDS = 600.0
-"""Agents hand in their minutes as they end; what they spooled is of a time without tests."""
+"""How long loaded times are kept. Agents send each minute as it ends; what they had to spool is
+from a time without tests."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveTest:
-    """A probe under way. A `full` one fills the line; beside an `exclusive` one no test starts."""
+    """A running probe. `full`: it fills the line; `exclusive`: no other test may start
+    meanwhile."""
 
     office: str
     probe: str
@@ -29,14 +31,14 @@ class ActiveTest:
 
 @dataclass(slots=True)
 class _LoadedTime:
-    """A time in which a line was loaded, in monotonic seconds."""
+    """A period in which a line was loaded, in monotonic seconds."""
 
     began: float
     ended: float = inf
 
 
 class ActiveTests:
-    """The tests of one hub; moments are in monotonic seconds."""
+    """The running tests of the hub; times are in monotonic seconds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -47,7 +49,7 @@ class ActiveTests:
 
     @contextmanager
     def track(self, test: ActiveTest) -> Iterator[None]:
-        """While a probe runs."""
+        """Register a test while it runs."""
         self._running.append(test)
         loaded = self._begin(test.office) if test.heavy else None
         try:
@@ -62,7 +64,7 @@ class ActiveTests:
 
     @contextmanager
     def drill(self) -> Iterator[None]:
-        """While a drill waits for the uplink and has it."""
+        """Register a drill while it waits for the uplink and holds it."""
         self._drills += 1
         loaded = self._begin(HEADQUARTERS)
         try:
@@ -72,22 +74,22 @@ class ActiveTests:
             loaded.ended = self._clock.monotonic()
 
     def _begin(self, line: str) -> _LoadedTime:
-        """Note that a line is loaded from now on, and forget what is too old to be asked for."""
-        held, now = self._loaded.setdefault(line, deque()), self._clock.monotonic()
-        while held and held[0].ended < now - REMEMBERED_SECONDS:
-            held.popleft()
-        held.append(_LoadedTime(now))
-        return held[-1]
+        """Note that a line is loaded from now on, and drop old entries."""
+        periods, now = self._loaded.setdefault(line, deque()), self._clock.monotonic()
+        while periods and periods[0].ended < now - REMEMBERED_SECONDS:
+            periods.popleft()
+        periods.append(_LoadedTime(now))
+        return periods[-1]
 
     def running(self, office: str) -> tuple[str, ...]:
-        """Names of the probes under way on an office."""
+        """Names of the probes that run on an office."""
         return tuple(test.probe for test in self._running if test.office == office)
 
     def heavy_since(self, office: str, begin: float, end: float = inf) -> bool:
-        """Whether the office's line was loaded at some moment between `begin` and `end`.
+        """Whether the office's line was loaded at any time between `begin` and `end`.
 
-        By a heavy probe of its own, or by what has the headquarters uplink, which all share, to
-        itself.
+        A heavy probe of the office loads it, and so does a test that fills the headquarters
+        uplink, which all offices share.
         """
         return any(
             time.began <= end and time.ended >= begin
@@ -96,16 +98,15 @@ class ActiveTests:
         )
 
     def full_since(self, office: str, begin: float) -> bool:
-        """Whether a test filled the office's line since `begin`; for the uplink, any office's."""
+        """Whether a test filled the office's line since `begin`; for headquarters, any line."""
         full = [test.office for test in self._running if test.full]
         full += [where for where, ended in self._last_full.items() if ended >= begin]
         return bool(full) if office == HEADQUARTERS else office in full
 
     def annotate(self, measurement: Measurement, began: float | None = None) -> Measurement:
-        """The measurement, marked `under_load` where our own tests changed what it measured.
+        """Add `under_load` to a measurement that our own tests disturbed.
 
-        `began` is its start in monotonic seconds, where that is known; else it is taken from the
-        wall clock.
+        `began` is its start in monotonic seconds; if not given, it is derived from the wall clock.
         """
         if began is None:
             age = (self._clock.now() - measurement.started_at).total_seconds()
@@ -129,7 +130,7 @@ class ActiveTests:
                 return False
 
     def conference_on(self, office: str) -> bool:
-        """Whether a drill is under way or waits for the uplink, or a call with the office is."""
+        """Whether a drill runs or waits for the uplink, or a call with the office is running."""
         return self._drills > 0 or any(
             test.exclusive and test.office == office for test in self._running
         )

@@ -67,7 +67,7 @@ class Hub:
         )
         self.policy = Policy(current, clock, self.live, self.runner, self.recorder.spent_today)
         self.schedule = Scheduler(
-            current, clock, self.policy.due, self.live.hub, self.drills.hold_planned
+            current, clock, self.policy.run_scheduled, self.live.hub, self.drills.hold_planned
         )
         self.health = Health(self.live.hub, current, clock, self.store)
         self.report_scheduler = ReportScheduler(current, self.store, clock, self.live.hub)
@@ -101,8 +101,8 @@ class Hub:
         await asyncio.to_thread(self.store.migrate)
         await self._restore()
         self._listener = await listen(make_app(self), self.config, self.config_path)
-        self.schedule.also("seal", {"minute": 7}, self._seal)
-        self.schedule.also("prune", {"hour": 3, "minute": 37}, self._prune)
+        self.schedule.add_job("seal", {"minute": 7}, self._seal)
+        self.schedule.add_job("prune", {"hour": 3, "minute": 37}, self._prune)
         self.schedule.start()
         status, now = self.live.hub, self.clock.now()
         status.started_at, status.reload_success, status.reload_at = now, True, now
@@ -226,7 +226,7 @@ class Hub:
     ) -> Measurement:
         """Run a probe as soon as its turn comes; raises `UserError` for unknown options."""
         parsed = PROBES[probe].parse_options(options)
-        return await self.policy.asked(office_id, probe, parsed)
+        return await self.policy.run_on_request(office_id, probe, parsed)
 
     async def start_drill(self, profile: str, minutes: float) -> Drill:
         """Start a drill of all offices."""

@@ -1,4 +1,4 @@
-"""Writes events and state changes into the database; a full disk does not stop the hub."""
+"""Writes events and state changes to the database; a failed write does not stop the hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _AGENT_EVENTS = ("joined", "left", "goodbye")
 
 
 class Journal:
-    """The events of a running hub. What cannot be written is logged and counted in `status`."""
+    """Records the hub's events. A failed write is logged and counted in `status`."""
 
     def __init__(self, store: Store, clock: Clock, status: HubStatus) -> None:
         self._store = store
@@ -36,7 +36,7 @@ class Journal:
     async def add_event(
         self, office: str, kind: str, data: Mapping[str, Any], at: datetime | None = None
     ) -> None:
-        """Add an event; `at` is when it happened, by default now."""
+        """Add an event; `at` is when it happened, default: now."""
         when = at or self._clock.now()
         await self._write(self._store.event_log.add_event, office, kind, when, data)
 
@@ -48,7 +48,7 @@ class Journal:
         )
 
     async def heartbeat(self) -> None:
-        """Write every few seconds that the hub runs, so that the time of a crash is known."""
+        """Write a heartbeat every few seconds, so that the time of a crash is known."""
         now = self._clock.monotonic()
         if self._last_heartbeat is None or now - self._last_heartbeat >= HEARTBEAT_SECONDS:
             self._last_heartbeat = now
@@ -84,4 +84,4 @@ class Journal:
             with database_write(self._status, self._clock):
                 await asyncio.to_thread(write, *arguments)
         except StoreError as error:
-            log.error("an event could not be written: %s", error)
+            log.error("could not write an event to the database: %s", error)

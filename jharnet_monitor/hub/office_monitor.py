@@ -1,4 +1,4 @@
-"""Watches every office all the time: latency, agents that come and go, and the live state."""
+"""Monitors every office: its latency, its agent and its live state."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 SPOOL_SECONDS = 900.0
-"""How long after an outage an agent may still be handing in what it recorded."""
+"""How long after an outage an agent may still send what it recorded meanwhile."""
 ROUTER_PAUSES = (1.0, 5.0, 10.0, 20.0)
-"""Before each request to a router that returned; its outage's cause is due within a minute."""
+"""Seconds before each request to a router that returned; its uptime shows the outage's cause,
+which is due within a minute."""
 
 
 class OfficeMonitor(AgentEvents):
-    """Watches every office while `run` runs, and keeps live state and journal up to date."""
+    """Monitors every office while `run` runs, and keeps live state and journal up to date."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class OfficeMonitor(AgentEvents):
         current.on_replace(self._restart_latency)
 
     async def restore(self) -> None:
-        """Restore what was known before the hub's last stop."""
+        """Restore what was known when the hub stopped."""
         await self._journal.hub_started(list(self._live.offices))
         for office, live in self._live.offices.items():
             last = await self._journal.last_agent_event(office)
@@ -76,7 +77,7 @@ class OfficeMonitor(AgentEvents):
             live.last_outage = await asyncio.to_thread(self._outage_attribution.review, office)
 
     async def run(self) -> None:
-        """Watch until cancelled; what was measured by then is still recorded."""
+        """Monitor until cancelled; measurements made by then are still recorded."""
         ticking = asyncio.create_task(self._tick(), name="tick")
         try:
             while True:
@@ -90,7 +91,7 @@ class OfficeMonitor(AgentEvents):
     # --- latency
 
     async def _measure_until_restart(self) -> None:
-        """Run one latency monitor; a reload replaces it by another."""
+        """Run a latency monitor until a reload replaces it."""
         monitor = self._latency_monitor
         self._tracker.can_ping = True
         measuring = asyncio.create_task(monitor.run(), name="latency")
@@ -108,19 +109,20 @@ class OfficeMonitor(AgentEvents):
         self._restart.clear()
 
     def _cannot_ping(self, error: BaseException) -> None:
-        """Without the right to ping the hub does the rest of its work; other errors are raised.
+        """Go on without latency if the hub may not ping; raise any other error.
 
-        Offices whose agent is not connected are `monitor_down` then.
+        Offices whose agent is not connected are then `monitor_down`.
         """
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         if not isinstance(error, PingNotAllowed):
             raise error
         self._tracker.can_ping = False
-        log.error("no latency is measured: %s", error)
+        log.error("latency is not measured: %s", error)
 
     def _restart_latency(self) -> None:
-        """Measure on by the configuration now in force, whose offices are the same."""
+        """Restart latency measurements with the configuration in force; its offices are the
+        same."""
         self._latency_monitor = self._new_latency_monitor()
         self._restart.set()
 
@@ -130,13 +132,13 @@ class OfficeMonitor(AgentEvents):
             on_fold=self._record_latency, on_reachability=self._note_reachability,
         )  # fmt: skip
 
-    def _record_latency(self, fold: LatencySummary) -> None:
+    def _record_latency(self, summary: LatencySummary) -> None:
         measurement = measurement_of(
-            fold.office, "latency", fold.outcome, fold.started_at, fold.duration
+            summary.office, "latency", summary.outcome, summary.started_at, summary.duration
         )
-        measurement = self._runner.active_tests.annotate(measurement, fold.begun)
-        histogram = self._live.offices[fold.office].rtt_buckets
-        for rtt in fold.rtts:
+        measurement = self._runner.active_tests.annotate(measurement, summary.begun)
+        histogram = self._live.offices[summary.office].rtt_buckets
+        for rtt in summary.rtts:
             histogram.observe(rtt)
         self._start(self._recorder.record(measurement))
 
@@ -155,7 +157,7 @@ class OfficeMonitor(AgentEvents):
     # --- agents
 
     async def agent_connected(self, office: str, vitals: Vitals) -> None:
-        """Note the agent's boot: after an outage it may tell the cause."""
+        """Note the agent's boot id, which may show the cause of an outage."""
         seen = self._tracker.offices[office]
         seen.seen_before, seen.returned, seen.goodbye = True, True, False
         agent = self._live.offices[office].agent
@@ -170,7 +172,7 @@ class OfficeMonitor(AgentEvents):
         self._update_vitals(office, vitals)
 
     async def agent_disconnected(self, office: str, goodbye: bool) -> None:
-        """Note the end of the session, with or without a goodbye."""
+        """Note the end of the connection, with or without a goodbye."""
         seen = self._tracker.offices[office]
         seen.heard_at, seen.goodbye = None, goodbye
         agent = self._live.offices[office].agent
@@ -180,7 +182,7 @@ class OfficeMonitor(AgentEvents):
         await self._update_states()
 
     async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
-        """Store what an agent measured: after an outage it may tell the cause."""
+        """Record an agent's measurements, which may show the cause of an outage."""
         await self._recorder.record(*map(self._runner.active_tests.annotate, measurements))
         back_since = self._back_since.get(office)
         if back_since is not None and self._clock.monotonic() - back_since < SPOOL_SECONDS:
@@ -210,14 +212,14 @@ class OfficeMonitor(AgentEvents):
                 self._event_log.windows, now, now + timedelta(milliseconds=1)
             )
         except StoreError:
-            return  # the journal's writes fail then, too, and are logged
+            return  # the journal's writes fail too, and are logged
         offices = frozenset(self._live.offices)
         named = {w.office for w in windows if w.office is not None}
         everywhere = any(w.office is None for w in windows)
         self._tracker.planned = offices if everywhere else frozenset(named & offices)
 
     async def _update_states(self) -> None:
-        """Derive the live state from the evidence, and journal every change."""
+        """Derive the live states from the evidence, and record every change."""
         now = self._clock.now()
         self._tracker.uplink_answers = self._latency_monitor.uplink()
         self._live.uplink_up = self._tracker.uplink()
@@ -233,7 +235,7 @@ class OfficeMonitor(AgentEvents):
             before = self._live.offices[change.office].state
             self._live.set_state(change.office, change.state, change.at)
             if change.state is OfficeState.UNKNOWN and change.first:
-                continue  # after a start nothing is known yet, which is no news
+                continue  # nothing is known yet after a start
             log.info("%s is %s", change.office, change.state.value)
             await self._journal.add_change(change)
             if before is OfficeState.UNREACHABLE:
@@ -243,16 +245,16 @@ class OfficeMonitor(AgentEvents):
                     self._start(self._read_router_uptime(change.office))
 
     async def _read_router_uptime(self, office: str) -> None:
-        """Read it after an outage: a router that ran on means the line, not the power."""
+        """Read a router's uptime after an outage: if it kept running, the line had failed."""
         for seconds in ROUTER_PAUSES:
-            await self._clock.sleep(seconds)  # it may answer echo requests before it answers SNMP
+            await self._clock.sleep(seconds)  # SNMP may start later than echo replies
             reading = await self._runner.run(office, "utilisation")
             if "router_uptime_seconds" in reading.values:
                 self._reviews.schedule_review(office)
                 return
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run it in the background; its error is logged."""
+        """Run a coroutine in the background and log its error."""
         task = asyncio.create_task(work)
         self._pending.add(task)
         task.add_done_callback(self._finished)

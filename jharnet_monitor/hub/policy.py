@@ -1,9 +1,9 @@
-"""The policy of hours: what may be tested now, and what has to be tested again.
+"""Decides which tests may run now, and which must be repeated.
 
-Heavy tests that the schedule asks for give way to a conference, to a line that is down, and to the
-busy hour, whose test the day's bytes must still allow; each says so in its measurement. A speed
-test below the mark is made once more before it counts. Whoever asks by hand is let through: only
-turn, uplink and budget hold then.
+A scheduled heavy test does not run during a conference, on a line that is down, or when the day's
+remaining bytes are needed for the busy hour; its measurement has the cause. A speed test below the
+threshold is repeated once before it counts. A test on request is only subject to turn, uplink and
+budget.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Policy:
-    """Stands between whoever asks for a probe and the runner. `stop` before the store closes."""
+    """Passes allowed runs on to the runner. Call `stop` before the store is closed."""
 
     def __init__(
         self,
@@ -55,30 +55,34 @@ class Policy:
         """The configuration in force."""
         return self._current.config
 
-    async def due(self, office: str, probe: str, options: Mapping[str, Any]) -> Measurement:
-        """Run what the schedule asks for, on an office or at headquarters, or record why not."""
+    async def run_scheduled(
+        self, office: str, probe: str, options: Mapping[str, Any]
+    ) -> Measurement:
+        """Run a scheduled probe of an office or headquarters, or record why it did not run."""
 
         def guard() -> NoData | None:
             return self._blocked_by(office) or self._over_budget(office, probe, options)
 
         return self._schedule_retest(await self._runner.run(office, probe, options, guard))
 
-    async def asked(self, office: str, probe: str, options: Mapping[str, Any]) -> Measurement:
-        """Run what a person asks for."""
+    async def run_on_request(
+        self, office: str, probe: str, options: Mapping[str, Any]
+    ) -> Measurement:
+        """Run a probe that a person asked for."""
         return self._schedule_retest(await self._runner.run(office, probe, options))
 
     async def stop(self) -> None:
-        """Let no retest begin any more."""
+        """Cancel all waiting retests."""
         for task in self._retests:
             task.cancel()
         await asyncio.gather(*self._retests, return_exceptions=True)
 
     def _blocked_by(self, office: str) -> NoData | None:
-        """Why nothing must load the line of an office, or of headquarters, just now."""
+        """Why the line of an office, or of headquarters, must not be loaded now; else None."""
         if self._runner.active_tests.conference_on(office):
             return NoData(Cause.CONFERENCE_ON)
         if in_conference(self.config.district, self._clock.now()):
-            return NoData(Cause.CONFERENCE_ON, "as planned in district.conferences")
+            return NoData(Cause.CONFERENCE_ON, "planned in district.conferences")
         if self._live.uplink_up is False:
             return NoData(Cause.UPLINK_DOWN)
         known = self._live.of(office)
@@ -87,11 +91,11 @@ class Policy:
         return None
 
     def _over_budget(self, office: str, probe: str, options: Mapping[str, Any]) -> NoData | None:
-        """Why the day's bytes are not for this test: a retest, or another slot, needs them.
+        """Why the day's bytes do not suffice: a retest or another hour needs them; else None.
 
-        A test with the first claim begins only where the budget can hold its retest, too. Bytes
-        for such a pair are kept back for the busy hour until it is over, and then for the night
-        until offices close, so that a small budget still gives evidence of both.
+        A test with the first claim starts only if the budget also allows its retest. Bytes for
+        such a pair are reserved for the busy hour until that is over, and then for the night until
+        offices close, so that a small budget still covers both.
         """
         now, budget = self._clock.now(), self.config.budget
         pair = min(sum(2 * cost for cost in self._first_claims(office)), budget)
@@ -99,15 +103,15 @@ class Policy:
         has_claim = PROBES[probe].series_of(context.route).first_claim
         need = pair if has_claim else PROBES[probe].cost(context)
         is_due_now = has_claim and in_busy_hour(self.config.district, now)
-        keep = pair if not is_due_now and self._slot_to_come(now) else 0
+        reserved = pair if not is_due_now and self._reserved_hour_ahead(now) else 0
         spent = self._spent_today(office)
-        if spent + need + keep <= budget:
+        if spent + need + reserved <= budget:
             return None
-        kept = f", {keep} are kept for another hour" if keep else ""
-        return NoData(Cause.BUDGET_SPENT, f"{spent} of {budget} bytes are spent today{kept}")
+        suffix = f", {reserved} are reserved for another hour" if reserved else ""
+        return NoData(Cause.BUDGET_SPENT, f"{spent} of {budget} bytes are spent today{suffix}")
 
     def _first_claims(self, office: str) -> Iterator[int]:
-        """The bytes of each planned test of a place that has the first claim to its budget."""
+        """The bytes of each planned test that has the first claim to the office's budget."""
         for name, probe in PROBES.items():
             place = self._runner.context(office, name, {}).office
             for job in probe.planned(self.config, place):
@@ -115,8 +119,8 @@ class Policy:
                 if probe.series_of(context.route).first_claim:
                     yield probe.cost(context)
 
-    def _slot_to_come(self, now: datetime) -> bool:
-        """Whether the busy hour is not over yet, or offices are open and the night is to come."""
+    def _reserved_hour_ahead(self, now: datetime) -> bool:
+        """Whether the busy hour is not over, or offices are still open."""
         district = self.config.district
         hours, zone = district.office_hours, ZoneInfo(district.timezone)
         local = now.astimezone(zone)
@@ -126,7 +130,7 @@ class Policy:
         return local < begin + timedelta(hours=1) or in_office_hours(district, now)
 
     def _schedule_retest(self, measurement: Measurement) -> Measurement:
-        """See to it that a test that came out too low is made once more."""
+        """Start a retest if the test was below the threshold."""
         if measurement.conditions.get(RETEST) == "due":
             task = asyncio.create_task(self._retest(measurement), name="retest")
             self._retests.add(task)
@@ -144,4 +148,4 @@ class Policy:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._retests.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a retest failed", exc_info=task.exception())
+            log.error("unexpected error in a retest", exc_info=task.exception())

@@ -1,8 +1,8 @@
-"""Runs probes: who may run when, for how many bytes, and what becomes of every failure.
+"""Runs probes one at a time per office, within the uplink limit and the byte budget.
 
-One heavy probe runs at a time on an office, and all of them together reserve at most half of the
-headquarters uplink; a drill, or headquarters' own test, has it alone. The byte budget is checked
-before the start.
+Only one heavy probe runs on an office at a time, and all of them together reserve at most half of
+the headquarters uplink; a drill, or headquarters' own test, gets all of it. The byte budget is
+checked before the start. Every failure becomes a measurement.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from jharnet_monitor.probes.internet.plan import headquarters
 log = logging.getLogger(__name__)
 
 UPLINK_SHARE = 0.5
-"""Of the contracted uplink, for all heavy probes together."""
+"""Share of the contracted uplink that all heavy probes together may use."""
 QUEUE_SECONDS = 1800.0
 """How long a heavy probe waits for its turn before it gives up."""
 
 StartGuard = Callable[[], NoData | None]
-"""Why a heavy probe must not start just now, or None; asked until the very moment it starts."""
+"""Returns why a heavy probe must not start now, or None; called until the probe starts."""
 
 
-def no_objection() -> NoData | None:
-    """The guard of a run that nothing but turn, uplink and budget holds back."""
+def always_allow() -> NoData | None:
+    """The guard of a run that only has to wait for its turn, the uplink and the budget."""
     return None
 
 
 class Runner:
-    """Runs one probe on one office and makes the `Measurement` of it, whatever happens."""
+    """Runs a probe on an office and records its `Measurement`, whatever happens."""
 
     def __init__(
         self,
@@ -82,18 +82,18 @@ class Runner:
         office_id: str,
         probe_name: str,
         options: Mapping[str, Any] | None = None,
-        guard: StartGuard = no_objection,
+        guard: StartGuard = always_allow,
     ) -> Measurement:
-        """Run a probe and record it; raises `KeyError` for an office or probe that does not exist.
+        """Run a probe and record it; raises `KeyError` for an unknown office or probe.
 
-        A heavy one that its guard objects to is not run; that is recorded with its cause.
+        If `guard` blocks a heavy probe, the measurement only has the cause.
         """
         probe = PROBES[probe_name]
         context = self.context(office_id, probe_name, options or {})
         if not probe.heavy:
             return await self._measure(probe, context)
-        if objection := guard():
-            return await self._refuse(probe, context, objection)
+        if blocked := guard():
+            return await self._refuse(probe, context, blocked)
         turn = self._turns.setdefault(office_id, asyncio.Lock())
         try:
             async with asyncio.timeout(QUEUE_SECONDS):
@@ -101,16 +101,16 @@ class Runner:
         except TimeoutError:
             return await self._refuse(probe, context, NoData(Cause.AGENT_BUSY))
         try:
-            return await self._in_turn(probe, context, guard)
+            return await self._run_in_turn(probe, context, guard)
         finally:
             turn.release()
 
     def context(self, office_id: str, probe: str, options: Mapping[str, Any]) -> ProbeContext:
-        """What a run of a probe would be given now; raises `KeyError` for an unknown office."""
-        at_home = office_id == HEADQUARTERS
+        """The context of a run that started now; raises `KeyError` for an unknown office."""
+        at_headquarters = office_id == HEADQUARTERS
         return ProbeContext(
             config=self.config,
-            office=headquarters(self.config) if at_home else self.config.office(office_id),
+            office=headquarters(self.config) if at_headquarters else self.config.office(office_id),
             clock=self._clock,
             agent=self._agent_of(office_id),
             options=dict(options),
@@ -120,7 +120,7 @@ class Runner:
 
     @asynccontextmanager
     async def own_uplink(self) -> AsyncIterator[None]:
-        """Hold all of the share: for a drill, which then runs its calls by `run_in_drill`."""
+        """Hold the whole uplink limit for a drill, which runs its calls with `run_in_drill`."""
         with self.active_tests.drill():
             async with self.uplink.reserve():
                 yield
@@ -128,16 +128,18 @@ class Runner:
     async def run_in_drill(
         self, office_id: str, probe_name: str, options: Mapping[str, Any]
     ) -> Measurement:
-        """As `run`, inside `own_uplink`: the office's turn and budget hold, the share does not."""
+        """Like `run`, inside `own_uplink`: turn and budget apply, the uplink limit does not."""
         probe = PROBES[probe_name]
         async with self._turns.setdefault(office_id, asyncio.Lock()):
             context = self.context(office_id, probe_name, options)
-            if refusal := self._refusal(probe, context, no_objection):
+            if refusal := self._refusal(probe, context, always_allow):
                 return await self._refuse(probe, context, refusal)
             return await self._measure(probe, context)
 
-    async def _in_turn(self, probe: Probe, context: ProbeContext, guard: StartGuard) -> Measurement:
-        # the agent may have come or gone while this probe waited for its turn
+    async def _run_in_turn(
+        self, probe: Probe, context: ProbeContext, guard: StartGuard
+    ) -> Measurement:
+        # the agent may have connected or left while this probe waited for its turn
         context = self._renewed(context)
         if refusal := self._refusal(probe, context, guard):
             return await self._refuse(probe, context, refusal)
@@ -153,9 +155,9 @@ class Runner:
             return await self._refuse(probe, context, NoData(Cause.UPLINK_BUSY))
 
     def _refusal(self, probe: Probe, context: ProbeContext, guard: StartGuard) -> NoData | None:
-        """Why a heavy probe must not start, or None: an objection, nobody there, no bytes left."""
-        if objection := guard():
-            return objection
+        """Why a heavy probe must not start: its guard, no agent, or no bytes left; else None."""
+        if blocked := guard():
+            return blocked
         if probe.needs_agent(context) and context.agent is None:
             return NoData(Cause.NO_AGENT)
         budget, spent = self.config.budget, self._spent_today(context.office.id)
@@ -164,7 +166,7 @@ class Runner:
         return None
 
     def _renewed(self, context: ProbeContext) -> ProbeContext:
-        """The same run, with the agent and the other probes as they are now."""
+        """The context with the agent and the other running probes as they are now."""
         office = context.office.id
         return replace(
             context, agent=self._agent_of(office), others=self.active_tests.running(office)
@@ -174,10 +176,10 @@ class Runner:
         fills_line = probe.heavy and probe.series_of(context.route).fills_line
         test = ActiveTest(context.office.id, probe.name, probe.heavy, fills_line, probe.exclusive)
         with self.active_tests.track(test):
-            return await self._guarded(probe, context)
+            return await self._run_probe(probe, context)
 
-    async def _guarded(self, probe: Probe, context: ProbeContext) -> Measurement:
-        """Run the probe; whatever it raises, or fails to end by, becomes a measurement."""
+    async def _run_probe(self, probe: Probe, context: ProbeContext) -> Measurement:
+        """Run the probe; errors and time-outs become measurements, too."""
         if probe.needs_agent(context) and context.agent is None:
             return await self._refuse(probe, context, NoData(Cause.NO_AGENT))
         started_at, start = self._clock.now(), self._clock.monotonic()
@@ -190,21 +192,21 @@ class Runner:
             result = error
         except TimeoutError:
             result = Failed(Cause.TIMEOUT, conditions=charge if probe.heavy else None)
-        except ChannelClosed as error:  # the link or the agent's machine, which is not known here
+        except ChannelClosed as error:  # link or machine, not known here
             lost = charge if probe.heavy else None
             result = NoData(Cause.AGENT_LOST, str(error), conditions=lost)
         except Exception:
-            log.exception("probe %s of %s failed in itself", probe.name, context.office.id)
-            # It may have sent something before it broke: the budget must not be passed for that.
+            log.exception("unexpected error in probe %s for %s", probe.name, context.office.id)
+            # It may have sent data before the error, so the estimate is charged to the budget.
             result = NoData(Cause.INTERNAL_ERROR, conditions=charge if probe.heavy else None)
         duration = self._clock.monotonic() - start
-        return await self._keep(probe, context, result, started_at, duration)
+        return await self._record_result(probe, context, result, started_at, duration)
 
     async def _refuse(self, probe: Probe, context: ProbeContext, error: NoData) -> Measurement:
-        """A measurement that says why there was none."""
-        return await self._keep(probe, context, error, self._clock.now(), 0.0)
+        """Record that the probe did not run, and why."""
+        return await self._record_result(probe, context, error, self._clock.now(), 0.0)
 
-    async def _keep(
+    async def _record_result(
         self,
         probe: Probe,
         context: ProbeContext,
@@ -230,13 +232,13 @@ class Runner:
 
 
 def _conditions(probe: Probe, context: ProbeContext) -> dict[str, Any]:
-    """What holds for a run whatever becomes of it."""
+    """The conditions of a run, whatever its outcome."""
     conditions = {
         name: context.options[name]
         for name in ("path", "drill", "retest_of")
         if name in context.options
     }
-    if "path" in probe.options.model_fields:  # its runs say which way they took even by default
+    if "path" in probe.options.model_fields:  # its measurements always name their route
         conditions.setdefault("path", context.route.value)
     if context.others:
         conditions["others"] = list(context.others)

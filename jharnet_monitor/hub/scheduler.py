@@ -1,12 +1,12 @@
-"""When what runs: the config's intervals and hours as APScheduler jobs.
+"""Schedules probes, drills and the hub's own jobs with APScheduler.
 
-What each probe plans is declared by the probe (`Probe.jobs`). Speed tests keep to the district's
-timetable (`judge.calendar.timetable`), so that each working day has one in the busy hour.
+Each probe declares its jobs (`Probe.jobs`). Speed tests follow the district's timetable
+(`judge.calendar.timetable`), so that each working day has one in the busy hour.
 
-Every job has a fixed id, its own grace and a coalesced catch-up, and a missed run is counted
-(APScheduler's defaults skip a job in silence that wakes a second late). A step of the wall clock
-would stall the jobs (set back) or make it enumerate years of runs (set forward): the watch rebuilds
-the schedule from the new time instead.
+Every job has a fixed id and a grace time, missed runs are coalesced, and each missed run is counted
+(by default APScheduler silently skips a job that wakes a second late). If the wall clock is set
+back, jobs would stall; if it is set forward, APScheduler would enumerate years of runs. `watch`
+detects such a step and rebuilds the schedule.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from jharnet_monitor.probes.internet.plan import headquarters
 log = logging.getLogger(__name__)
 
 STEP_SECONDS = 30.0
-"""A wall clock that moved by more than this against the monotonic one was stepped."""
+"""If the wall clock moves by more than this against the monotonic clock, it was stepped."""
 GRACE_SECONDS = 600
 SETTLE = timedelta(seconds=20)
-"""After a start the agents get this long to come back before the first heavy probes."""
+"""Time for agents to reconnect after a start, before the first heavy probes."""
 LAST_PART = 0.99
-"""Headquarters' own test comes at the end of the busy hour, when every office's is over."""
+"""Headquarters' own test runs at the end of the busy hour, after those of all offices."""
 _NEXT = timedelta(milliseconds=1)
 
 RunProbe = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
@@ -53,19 +53,19 @@ HoldDrill = Callable[[], Awaitable[Any]]
 
 
 class Timetable(BaseTrigger):  # type: ignore[misc]
-    """When a speed test is due; what was missed is not caught up."""
+    """Fires when a speed test is due; missed tests are not caught up."""
 
     def __init__(self, due: Callable[[datetime], datetime]) -> None:
-        """`due` gives the first moment at or after another."""
+        """`due` returns the first time at or after the given one."""
         self._due = due
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
-        """The first moment from now on, and after the one before."""
+        """The first time after both now and the previous one."""
         return self._due(now if previous is None else max(now, previous) + _NEXT)
 
 
 class Scheduler:
-    """The jobs of one hub: those that the probes declare, drills, and the hub's own.
+    """The jobs of the hub: those of the probes, drills, and the hub's own.
 
     `run_probe(office, probe, options)` measures and records; `hold_drill()` starts a drill.
     """
@@ -96,32 +96,32 @@ class Scheduler:
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self._config.district.timezone)
 
-    def also(self, name: str, cron: dict[str, Any], job: Callable[[], Awaitable[None]]) -> None:
-        """Add a job of the hub's own at a time of day (district's time zone)."""
+    def add_job(self, name: str, cron: dict[str, Any], job: Callable[[], Awaitable[None]]) -> None:
+        """Add a job of the hub that runs at `cron` times in the district's time zone."""
         self._extra.append((name, cron, job))
 
     def start(self) -> None:
-        """Plan every job from now on."""
+        """Start all jobs."""
         self._plan()
         self._scheduler.start()
 
     def stop(self) -> None:
-        """End the schedule; runs under way are the caller's to end."""
+        """Stop the schedule; runs in progress are left to the caller."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
     def reload(self) -> None:
-        """Plan anew by the configuration now in force."""
+        """Rebuild the schedule from the configuration in force."""
         self._rebuild()
 
     def watch(self) -> float:
-        """Look for a clock step; gives its size in seconds, 0 when there was none."""
+        """Return the seconds by which the wall clock was stepped; 0 if it was not."""
         offset = self._wall_minus_monotonic()
         step = offset - self._offset
         self._offset = offset
         if abs(step) < STEP_SECONDS:
             return 0.0
-        log.warning("the wall clock was stepped by %+.0f s: planning anew from now", step)
+        log.warning("the wall clock was stepped by %+.0f s; rebuilding the schedule", step)
         self._rebuild()
         return step
 
@@ -182,7 +182,7 @@ class Scheduler:
             self._add(f"drill at {at}", trigger, self._hold_drill)
 
     def _interval(self, every: float, part: float) -> IntervalTrigger:
-        """By day and night alike; begins when `part` of the first interval is over."""
+        """Fires day and night, first when `part` of an interval is over."""
         first = self._clock.now() + SETTLE + timedelta(seconds=part * every)
         return IntervalTrigger(seconds=max(1, round(every)), start_date=first, timezone=self._zone)
 
@@ -205,5 +205,5 @@ class Scheduler:
         self._health.schedule_last_run = now
 
     def _missed(self, event: JobExecutionEvent) -> None:
-        log.warning("the schedule missed %s", event.job_id)
+        log.warning("missed a run of %s", event.job_id)
         self._health.schedule_missed[event.job_id.split(" ")[0]] += 1

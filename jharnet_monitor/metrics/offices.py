@@ -105,7 +105,7 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
     OfficeFamily("office_last_outage_duration_seconds", "gauge", "How long that outage was",
                  _outage(lambda o: (o.ended - o.began).total_seconds()), ("cause",)),
     OfficeFamily("office_last_outage_told_timestamp_seconds", "gauge",
-                 "When its cause became known", _outage(lambda o: o.told_at.timestamp()),
+                 "When its cause became known", _outage(lambda o: o.attributed_at.timestamp()),
                  ("cause",)),
     OfficeFamily("agent_connected", "gauge",
                  "1 while the office's agent is connected; absent where no agent is expected",

@@ -1,4 +1,4 @@
-"""The JSON API under `/api/v1`, and the addresses for machines under `/-/` and `/metrics`."""
+"""The JSON API under `/api/v1`, the addresses under `/-/`, and `/metrics`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _BODY_SECONDS = 10.0
 
 
 class Api:
-    """The handlers, over one hub."""
+    """The handlers of the API for one hub."""
 
     def __init__(self, hub: HubApi, access: Access) -> None:
         self._hub = hub
         self._access = access
 
     def routes(self) -> list[web.RouteDef]:
-        """Every address of the API."""
+        """All routes of the API."""
         return [
             web.get("/metrics", self.metrics),
             web.get("/-/healthy", self.healthy),
@@ -54,10 +54,10 @@ class Api:
         ]
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """The live state for Prometheus."""
+        """The metrics for Prometheus."""
         snapshot = self._hub.metrics_registry.snapshot()
         accept = ",".join(request.headers.getall("Accept", []))
-        # Level 1: these are names that repeat; aiohttp's own level would take five times as long.
+        # Level 1 is enough for repeated names; aiohttp's own level takes five times as long.
         compress = "gzip" in request.headers.get("Accept-Encoding", "")
 
         def write() -> tuple[bytes, str]:
@@ -71,22 +71,22 @@ class Api:
         return web.Response(body=body, headers=headers)
 
     async def healthy(self, request: web.Request) -> web.Response:
-        """The process answers."""
+        """Answer that the process is alive."""
         return web.Response(text="healthy\n")
 
     async def ready(self, request: web.Request) -> web.Response:
-        """The hub does its work, or says why not."""
+        """Answer whether the hub works, or why not."""
         ready, why = self._hub.health.ready()
         return web.Response(text=f"{why or 'ready'}\n", status=200 if ready else 503)
 
     async def reload(self, request: web.Request) -> web.Response:
-        """Read the configuration again; a wrong one is refused and the old one kept."""
+        """Reload the configuration; an invalid one is refused and the old one stays in force."""
         await self._access.require(request)
         await self._hub.reload()
         return web.json_response({"reloaded": True})
 
     async def openapi(self, request: web.Request) -> web.Response:
-        """The description of all this."""
+        """The OpenAPI description."""
         return web.json_response(document(self._hub.probe_names))
 
     async def offices(self, request: web.Request) -> web.Response:
@@ -95,7 +95,7 @@ class Api:
         return web.json_response([office_json(o, live.offices[o.id]) for o in live.config.offices])
 
     async def measurements(self, request: web.Request) -> web.Response:
-        """Measurements, newest first; `Link: rel="next"` leads to the older ones."""
+        """Measurements, newest first; `Link: rel="next"` is the address of the older ones."""
         query = parse_measurement_query(request.query, self._office_ids(), self._hub.probe_names)
         found = await asyncio.to_thread(self._find, query)
         body = await asyncio.to_thread(lambda: json.dumps([m.to_json() for m in found]))
@@ -120,7 +120,7 @@ class Api:
         )
 
     async def run_probe(self, request: web.Request) -> web.Response:
-        """Run a probe now and answer its measurement."""
+        """Run a probe now and return its measurement."""
         await self._access.require(request)
         office, probe = request.match_info["office"], request.match_info["probe"]
         if office not in self._office_ids():
@@ -129,14 +129,14 @@ class Api:
             raise Refusal(
                 404, f"no probe `{probe[:60]}`; there are {', '.join(self._hub.probe_names)}"
             )
-        measurement = await self._hub.run_probe(office, probe, await _object(request))
+        measurement = await self._hub.run_probe(office, probe, await _json_body(request))
         return web.json_response(measurement.to_json())
 
     async def start_drill(self, request: web.Request) -> web.Response:
-        """Start a drill of all offices at once."""
+        """Start a drill of all offices."""
         await self._access.require(request)
         profile, minutes = parse_drill(
-            await _object(request), self._hub.config.probes.conference.profile
+            await _json_body(request), self._hub.config.probes.conference.profile
         )
         drill = await self._hub.start_drill(profile, minutes)
         return web.json_response(
@@ -144,17 +144,17 @@ class Api:
         )
 
     async def drill(self, request: web.Request) -> web.Response:
-        """A drill as it stands."""
+        """The current state of a drill."""
         drill = await self._hub.drill(request.match_info["drill"])
         if drill is None:
             raise Refusal(404, "no such drill")
         return web.json_response(drill.to_json())
 
     async def maintenance(self, request: web.Request) -> web.Response:
-        """Announce a planned window."""
+        """Announce planned maintenance."""
         await self._access.require(request)
-        asked, now = await _object(request), self._hub.clock.now()
-        window = parse_window(asked, self._office_ids(), now)
+        body, now = await _json_body(request), self._hub.clock.now()
+        window = parse_window(body, self._office_ids(), now)
         planned = await self._hub.plan(window.office, window.begin, window.end, window.reason)
         return web.json_response(planned, status=201)
 
@@ -163,7 +163,7 @@ class Api:
 
 
 def office_json(office: Office, live: OfficeLive) -> dict[str, Any]:
-    """An office as the API answers it; null is what is not known."""
+    """An office as the API returns it; null if not known."""
     return {
         "id": office.id,
         "name": office.name,
@@ -184,14 +184,17 @@ def office_json(office: Office, live: OfficeLive) -> dict[str, Any]:
 
 
 def _next_until(found: list[Measurement]) -> datetime:
-    """Where the next page ends: others may have begun in the oldest one's millisecond, so that
-    one is asked for again, unless all began in it."""
+    """The `until` of the next page.
+
+    Other measurements may have begun in the oldest one's millisecond, so that is included again,
+    unless all on this page began in it.
+    """
     oldest = found[-1].started_at
-    alike = format_utc(found[0].started_at) == format_utc(oldest)
-    return oldest if alike else oldest + timedelta(milliseconds=1)
+    one_millisecond = format_utc(found[0].started_at) == format_utc(oldest)
+    return oldest if one_millisecond else oldest + timedelta(milliseconds=1)
 
 
-async def _object(request: web.Request) -> dict[str, Any]:
+async def _json_body(request: web.Request) -> dict[str, Any]:
     try:
         async with asyncio.timeout(_BODY_SECONDS):
             return parse_object(await request.read())

@@ -10,12 +10,12 @@ from jharnet_monitor.web.api import Api
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.errors import Refusal, error_middleware
 from jharnet_monitor.web.hub_api import HubApi
-from jharnet_monitor.web.join import ASSETS as JOIN_ASSETS
+from jharnet_monitor.web.join import JOIN_ASSETS
 from jharnet_monitor.web.pages import Pages
 from jharnet_monitor.web.render import STATIC
 
 LARGEST_REQUEST = 64 * 1024
-"""Bytes of a body that is read at once; transfers are streamed and bound themselves."""
+"""Bytes of a body that is read at once; transfers are streamed and have their own limits."""
 
 _ASSETS = ("style.css", "page.js", "icon.svg", *JOIN_ASSETS)
 
@@ -25,7 +25,7 @@ SECURITY_HEADERS = {
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    # Not no-referrer: with that a browser sends `Origin: null`, and a change needs its origin.
+    # Not no-referrer: browsers then send `Origin: null`, and changes need the origin.
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -35,7 +35,7 @@ SECURITY_HEADERS = {
 
 
 def make_app(hub: HubApi) -> web.Application:
-    """The application over one hub; it starts nothing by itself."""
+    """Build the application for one hub; it starts nothing."""
     access = Access(hub)
     pages = Pages(hub, access)
     app = web.Application(
@@ -55,7 +55,7 @@ async def _add_security_headers(request: web.Request, response: web.StreamRespon
 
 
 async def _asset(request: web.Request) -> web.Response:
-    """Style, script and icon. Their addresses change with their content, so they may be kept."""
+    """A static file. Its address changes with its content, so browsers may cache it."""
     name = request.match_info["name"]
     if name not in _ASSETS:
         raise Refusal(404, "there is no such file")

@@ -1,8 +1,8 @@
-"""Who may change something: the bearer of the API token, or a browser that signed in with it.
+"""Access control for changes: the API token as bearer, or a browser session made with it.
 
-A session is a cookie signed with a key derived from the token: nothing is kept at the hub, a
-restart signs nobody out, and a new token signs everybody out. Against forged requests (CSRF) the
-cookie is `SameSite=Strict`, and a change by cookie must name our own address as its origin.
+A session is a cookie signed with a key derived from the token, so the hub stores no sessions: they
+survive a restart and end with a new token. Against forged requests (CSRF) the cookie is
+`SameSite=Strict`, and a change by cookie must have the hub's own address as its origin.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ FAILURES_A_MINUTE = 10
 _MOST_ADDRESSES = 1000
 
 NOT_CONFIGURED = (
-    "nothing can be changed over HTTP: set `hub: api_token_file:` in the configuration to a file "
+    "changes over HTTP are disabled: set `hub: api_token_file:` in the configuration to a file "
     "with a token"
 )
-UNREADABLE = "the file that `hub: api_token_file:` names cannot be used; the hub's log says why"
+UNREADABLE = "the file in `hub: api_token_file:` cannot be used; see the hub's log"
 UNAUTHORIZED = (
-    "this changes something: send `Authorization: Bearer TOKEN` with the token of "
+    "changes need a token: send `Authorization: Bearer TOKEN` with the token of "
     "`hub: api_token_file:`, or sign in at /signin"
 )
 
 
 class Throttle:
-    """Counts wrong tokens by address, so that guessing is slow."""
+    """Counts wrong tokens by address, to slow down guessing."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -59,7 +59,7 @@ class Throttle:
                           {"Retry-After": "60"})  # fmt: skip
 
     def failed(self, address: str) -> None:
-        """Remember a wrong token."""
+        """Count a wrong token."""
         if address not in self._failures and len(self._failures) >= _MOST_ADDRESSES:
             self._failures.pop(next(iter(self._failures)))
         self._failures.setdefault(address, deque(maxlen=FAILURES_A_MINUTE)).append(
@@ -68,14 +68,15 @@ class Throttle:
 
 
 class Access:
-    """Decides whether a request may change something."""
+    """Decides whether a request may make changes."""
 
     def __init__(self, hub: HubApi) -> None:
         self._hub = hub
         self._throttle = Throttle(hub.clock)
 
     async def require(self, request: web.Request) -> None:
-        """Pass, or raise `Refusal` that says what is missing."""
+        """Return if the request may make changes; else raise `Refusal` that says what is
+        missing."""
         token = await self._token()
         address = request.remote or ""
         self._throttle.refuse_guessers(address)
@@ -85,28 +86,29 @@ class Access:
                 return
             self._throttle.failed(address)
             _log.warning("wrong API token from %s for %s", address, request.path)
-        elif self._session_holds(request, token):
+        elif self._has_valid_session(request, token):
             if _same_origin(request):
                 return
-            raise Refusal(403, "this change was asked for by another site, and so is refused")
+            raise Refusal(403, "refused: another site requested this change")
         raise Refusal(401, UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="jharnet-monitor"'})
 
     async def signed_in(self, request: web.Request) -> bool:
-        """Whether the browser holds a session that is still good."""
+        """Whether the browser has a valid session."""
         if COOKIE not in request.cookies:
             return False
         try:
-            return self._session_holds(request, await self._token())
+            return self._has_valid_session(request, await self._token())
         except Refusal:
             return False
 
     async def sign_in(self, request: web.Request, given: str) -> str | None:
-        """The session's cookie for a right token, else None; raises `Refusal` to guessers."""
+        """The session cookie for the correct token, else None; raises `Refusal` after many
+        tries."""
         token = await self._token()
         address = request.remote or ""
         self._throttle.refuse_guessers(address)
         if not _same_origin(request):
-            raise Refusal(403, "this sign-in came from another site, and so is refused")
+            raise Refusal(403, "refused: another site requested this sign-in")
         if not _equal(given, token):
             self._throttle.failed(address)
             _log.warning("wrong API token from %s at sign-in", address)
@@ -115,17 +117,17 @@ class Access:
         return f"{body}.{_signature(token, body)}"
 
     async def _token(self) -> str:
-        """The token, read each time, so that a new one needs no reload; raises `Refusal`."""
+        """Read the token, each time, so that a new one needs no reload; raises `Refusal`."""
         path = self._hub.config.hub.api_token_file
         if path is None:
             raise Refusal(403, NOT_CONFIGURED)
         try:
             return await asyncio.to_thread(read_secret, path)
         except UserError as error:
-            _log.error("nobody can change anything over HTTP: %s", error)
+            _log.error("cannot read the API token, changes over HTTP are refused: %s", error)
             raise Refusal(403, UNREADABLE) from None
 
-    def _session_holds(self, request: web.Request, token: str) -> bool:
+    def _has_valid_session(self, request: web.Request, token: str) -> bool:
         body, _, signature = request.cookies.get(COOKIE, "").rpartition(".")
         if not _equal(signature, _signature(token, body)):
             return False
@@ -139,12 +141,12 @@ def _signature(token: str, body: str) -> str:
 
 
 def _equal(given: str, right: str) -> bool:
-    """Compare in a time that tells nothing about where they differ."""
-    # Bytes of a header that are no UTF-8 arrive as surrogates.
+    """Compare in constant time."""
+    # Bytes of a header that are not UTF-8 arrive as surrogates.
     return hmac.compare_digest(given.encode(errors="surrogateescape"), right.encode())
 
 
 def _same_origin(request: web.Request) -> bool:
-    """Whether the browser says that our own page asked. Every browser sends Origin with POST."""
+    """Whether the request comes from our own page; browsers send `Origin` with every POST."""
     origin = request.headers.get("Origin", "")
     return bool(origin) and urlsplit(origin).netloc == request.host

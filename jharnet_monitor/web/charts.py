@@ -1,4 +1,4 @@
-"""Small charts of the last 24 hours: measurements to the numbers that the SVG is drawn from."""
+"""Small charts of the last 24 hours: computes the coordinates of the SVG."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from jharnet_monitor.model import Measurement
 BUCKET_MINUTES = 10
 HOURS = 24
 WIDTH, HEIGHT = 720.0, 120.0
-"""The drawing area in the units of the view box."""
+"""The drawing area, in units of the view box."""
 
 LOSS_LIMITS = 10
+"""A loss chart ends at this many times the threshold; higher columns are clipped."""
 
 _BUCKETS = HOURS * 60 // BUCKET_MINUTES
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark on the time axis: where, and what it says."""
+    """A mark on the time axis."""
 
     x: float
     label: str
 
     @property
     def percent(self) -> float:
-        """Where, in per cent of the width."""
+        """Position in per cent of the width."""
         return round(100 * self.x / WIDTH, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A line with gaps, or columns. `top` is the value at the upper edge; `clipped` when some
-    go beyond it."""
+    """A line with gaps, or columns. `top` is the value at the upper edge; `clipped` if some values
+    exceed it."""
 
     top: float
     lines: tuple[str, ...]
     """Points of polylines; a gap in the data begins a new one."""
     columns: tuple[tuple[float, float], ...]
-    """x and height of columns that stand on the lower edge."""
+    """x and height of the columns."""
     limit: float | None
-    """Height of the threshold's line, when it is within the chart."""
+    """y of the threshold's line; None if it is above the chart."""
     hours: tuple[Tick, ...]
     clipped: bool = False
 
@@ -56,14 +57,14 @@ class LatencyDay:
 
     begin: datetime
     latency: tuple[float | None, ...]
-    """Median in seconds of the measurements' medians."""
+    """Median of the measurements' medians, in seconds."""
     loss: tuple[float | None, ...]
     sent: int
     received: int
 
     @property
     def latencies(self) -> list[float]:
-        """The buckets in which there was an answer."""
+        """The latencies of the buckets with at least one reply."""
         return [value for value in self.latency if value is not None]
 
 
@@ -92,24 +93,24 @@ def day(measurements: Iterable[Measurement], now: datetime) -> LatencyDay:
 
 
 def line_chart(day_: LatencyDay, limit: float, zone: ZoneInfo) -> Chart:
-    """Latency as a line; where nothing answered there is a gap."""
+    """Latency as a line, with gaps where there was no reply."""
     top = nice_top(max(day_.latencies, default=0.0))
     lines, points = [], []
     for n, value in enumerate((*day_.latency, None)):
         if value is not None:
             points.append(f"{_x(n + 0.5):.1f},{HEIGHT * (1 - value / top):.1f}")
         elif points:
-            # A single point is drawn as a dash, else it would not be seen.
+            # A line of one point would be invisible: double it, so it is drawn as a dash.
             lines.append(" ".join(points if len(points) > 1 else points * 2))
             points = []
     return Chart(top, tuple(lines), (), _limit(limit, top), _hours(day_.begin, zone))
 
 
 def column_chart(day_: LatencyDay, limit: float, zone: ZoneInfo) -> Chart:
-    """Loss as columns; a bucket without loss, or without packets, has none.
+    """Loss as columns; a bucket without loss or without packets has none.
 
-    An outage loses everything, and would make all other loss too small to see: the chart ends at
-    `LOSS_LIMITS` times the threshold, or where the highest column does.
+    The chart ends at the highest column, but at most at `LOSS_LIMITS` times the threshold: the
+    total loss of an outage would make all other loss too small to see.
     """
     highest = max((v for v in day_.loss if v), default=0.0)
     top = min(max(nice_top(highest), 2 * limit), max(LOSS_LIMITS * limit, 0.01))
@@ -124,7 +125,7 @@ def column_chart(day_: LatencyDay, limit: float, zone: ZoneInfo) -> Chart:
 
 
 def nice_top(value: float) -> float:
-    """The next of 1, 2, 5 times a power of ten at or over a value.
+    """The smallest of 1, 2, 5 times a power of ten that is not below a value.
 
     >>> nice_top(0.041), nice_top(0.12), nice_top(1.0), nice_top(0)
     (0.05, 0.2, 1.0, 0.01)
@@ -145,7 +146,7 @@ def _limit(limit: float, top: float) -> float | None:
 
 
 def _hours(begin: datetime, zone: ZoneInfo) -> tuple[Tick, ...]:
-    """A mark at every sixth full hour of the reader's day."""
+    """A mark at every sixth hour of local time."""
     local = begin.astimezone(zone)
     hour = local.replace(minute=0, second=0, microsecond=0)
     ticks = []

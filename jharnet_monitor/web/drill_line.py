@@ -1,6 +1,6 @@
 """The status page's line on the newest drill: when it was, and how many offices passed. Pure.
 
-A drill grades no office's own line, so its result stands beside the table and not in it.
+A drill does not grade single lines, so its result is shown beside the table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Errors: one clear JSON line for programs, a friendly page for people, no insides for anyone."""
+"""Errors: one JSON line for programs, a page for people, and no internals for anyone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WORDS = {
 
 
 class Refusal(Exception):
-    """A request that is not served, with its HTTP status and one clear line."""
+    """A refused request, with an HTTP status and a one-line message."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class Refusal(Exception):
 
 
 def error_middleware(page: ErrorPage) -> Middleware:
-    """Turn every error into an answer; `page` renders it for people."""
+    """Turn every error into a response; `page` renders it for people."""
 
     @web.middleware
     async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -51,7 +51,7 @@ def error_middleware(page: ErrorPage) -> Middleware:
             refusal = Refusal(error.status, _WORDS.get(error.status, error.reason), headers)
         except Exception:
             _log.exception("%s %s failed", request.method, request.path)
-            refusal = Refusal(500, "the monitor made an error; its log says more")
+            refusal = Refusal(500, "an error occurred in the monitor; see its log")
         if request.path.startswith(_PROGRAM_PATHS):
             response = web.json_response({"error": refusal.message}, status=refusal.status)
         else:
@@ -63,6 +63,6 @@ def error_middleware(page: ErrorPage) -> Middleware:
 
 
 def unknown_office(office_id: str, known: list[str]) -> Refusal:
-    """404 that names the offices there are."""
+    """A 404 that lists the known offices."""
     shown = office_id if len(office_id) <= 60 else office_id[:60] + "…"
     return Refusal(404, f"no office `{shown}`; the configuration has {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""The help's Markdown as HTML: headings with anchors, links between pages, tables that scroll."""
+"""Renders the help's Markdown to HTML with anchors, links and scrolling tables."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 DEEPEST = 3
-"""Headings down to this level stand in the table of contents."""
+"""Lowest level of headings in the table of contents."""
 _WIDE = re.compile(r"(<table>.*?</table>|<p><img [^>]*></p>)", re.DOTALL)
-"""What may be wider than a phone, and then scrolls by itself."""
+"""What may be wider than a phone's screen and gets its own scroll bar."""
 
 PICTURE_HEADERS: Mapping[str, str] = MappingProxyType(
     {
@@ -27,12 +27,12 @@ PICTURE_HEADERS: Mapping[str, str] = MappingProxyType(
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     }
 )
-"""A picture carries its own colours, light and dark, and nothing else."""
+"""A picture may use its own styles, for light and dark mode, but nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """A heading of a page, and where it leads."""
+    """A heading of a page with its anchor."""
 
     level: int
     anchor: str
@@ -41,7 +41,7 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class PageLink:
-    """A page of the help as another one leads to it."""
+    """A link to a page of the help."""
 
     address: str
     title: str
@@ -50,8 +50,8 @@ class PageLink:
 
 @dataclass(frozen=True, slots=True)
 class HelpPage:
-    """A page as the template takes it. `html` is rendered with HTML in the text switched off;
-    `before` and `after` are its neighbours."""
+    """A page for the template. `html` was rendered with raw HTML disabled; `before` and `after` are
+    the neighbouring pages."""
 
     title: str
     language: str
@@ -90,20 +90,20 @@ def _link(to: Page) -> PageLink:
 
 
 def render(text: str) -> tuple[str, list[Heading]]:
-    """HTML of Markdown (CommonMark with tables), and the headings below the title."""
-    from markdown_it import MarkdownIt  # noqa: PLC0415 - only who reads the help pays for it
+    """Render Markdown (CommonMark with tables) to HTML; also returns the headings."""
+    from markdown_it import MarkdownIt  # noqa: PLC0415 - only the help needs it
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(text)
-    headings = list(_anchored(tokens))
+    headings = list(_add_anchors(tokens))
     for token in tokens:
-        _prepare(token)
+        _adapt(token)
     html = str(markdown.renderer.render(tokens, markdown.options, {}))
     return _WIDE.sub(r'<div class="scroll" tabindex="0">\1</div>', html), headings
 
 
 def slug(heading: str) -> str:
-    """The anchor of a heading, as code hosts make it.
+    """The anchor of a heading, as code hosts derive it.
 
     >>> slug("`probes.latency`"), slug("States and causes"), slug("विलंबता क्या है?")
     ('probeslatency', 'states-and-causes', 'विलंबता-क्या-है')
@@ -114,8 +114,8 @@ def slug(heading: str) -> str:
     return "".join(kept).strip().replace(" ", "-")
 
 
-def _anchored(tokens: Sequence[Token]) -> Iterator[Heading]:
-    """Give every heading an anchor of its own; yields those for the table of contents."""
+def _add_anchors(tokens: Sequence[Token]) -> Iterator[Heading]:
+    """Give every heading a unique anchor; yields those for the table of contents."""
     seen: dict[str, int] = {}
     for opening, inline in pairwise(tokens):
         if opening.type != "heading_open":
@@ -132,12 +132,12 @@ def _anchored(tokens: Sequence[Token]) -> Iterator[Heading]:
             yield Heading(level, anchor, text)
 
 
-def _prepare(token: Token) -> None:
-    """Addresses as the hub has them; nothing that the content security policy forbids."""
+def _adapt(token: Token) -> None:
+    """Rewrite addresses for the hub, and remove styles that the security policy forbids."""
     for child in token.children or ():
-        _prepare(child)
+        _adapt(child)
     if token.type == "link_open":
-        token.attrSet("href", served(str(token.attrGet("href"))))
+        token.attrSet("href", hub_address(str(token.attrGet("href"))))
     elif token.type == "image" and token.attrGet("src") in PICTURES:
         token.attrSet("src", f"/help/{token.attrGet('src')}")
     elif token.type in ("th_open", "td_open") and "style" in token.attrs:
@@ -145,11 +145,11 @@ def _prepare(token: Token) -> None:
         token.attrSet("class", "number")
 
 
-def served(target: str) -> str:
-    """Where the hub serves what a page links to.
+def hub_address(target: str) -> str:
+    """The address on the hub of a link's target.
 
-    >>> served("method.md#jitter"), served("README.md"), served("#top"), served("operator.hi.md")
-    ('/help/method#jitter', '/help/', '#top', '/help/operator?lang=hi')
+    >>> hub_address("method.md#jitter"), hub_address("README.md"), hub_address("operator.hi.md")
+    ('/help/method#jitter', '/help/', '/help/operator?lang=hi')
     """
     match = re.fullmatch(r"([a-z]+|README)(\.hi)?\.md(#.*)?", target)
     if match is None:

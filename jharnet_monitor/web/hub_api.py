@@ -1,4 +1,4 @@
-"""What the pages and the API need of the hub; the hub implements it."""
+"""The interface of the hub that pages and API use."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from jharnet_monitor.store import Store
 
 
 class AgentEndpoint(Protocol):
-    """What answers the agents."""
+    """Serves the agents."""
 
     async def handle_socket(self, request: web.Request) -> web.StreamResponse:
-        """The agent's WebSocket."""
+        """Handle an agent's WebSocket."""
 
     async def handle_transfer(self, request: web.Request) -> web.StreamResponse:
-        """A one-time exchange of a running probe with its agent."""
+        """Handle a one-time transfer between a running probe and its agent."""
 
 
 class Readiness(Protocol):
-    """What knows whether the hub does its work."""
+    """Knows whether the hub works."""
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the hub does its work, and in words why not."""
+        """Whether the hub works, and a text that says why not."""
 
 
 class HubApi(Protocol):
-    """The hub as the web sees it."""
+    """The hub, as seen by pages and API."""
 
     @property
     def config(self) -> Config:
@@ -44,11 +44,11 @@ class HubApi(Protocol):
 
     @property
     def live(self) -> Live:
-        """What is known now."""
+        """The live state."""
 
     @property
     def store(self) -> Store:
-        """What was measured and what happened; it blocks, so it is called in a thread."""
+        """The database. Its methods block, so they are called in a thread."""
 
     @property
     def clock(self) -> Clock:
@@ -56,19 +56,19 @@ class HubApi(Protocol):
 
     @property
     def metrics_registry(self) -> MetricsRegistry:
-        """What `/metrics` answers."""
+        """The metrics that `/metrics` returns."""
 
     @property
     def agents(self) -> AgentEndpoint:
-        """What answers the agents."""
+        """The endpoint for agents."""
 
     @property
     def health(self) -> Readiness:
-        """What `/-/ready` answers."""
+        """The readiness that `/-/ready` returns."""
 
     @property
     def reports_dir(self) -> Path | None:
-        """Where reports are kept; None when there is no such place."""
+        """Directory of the reports; None if there is none."""
 
     @property
     def probe_names(self) -> Sequence[str]:
@@ -77,7 +77,7 @@ class HubApi(Protocol):
     async def run_probe(
         self, office_id: str, probe: str, options: Mapping[str, Any]
     ) -> Measurement:
-        """Run a probe now; raises `UserError` when the options are wrong."""
+        """Run a probe now; raises `UserError` if the options are invalid."""
 
     async def start_drill(self, profile: str, minutes: float) -> Drill:
         """Start a drill of all offices; raises `UserError` when one is running."""
@@ -91,7 +91,7 @@ class HubApi(Protocol):
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str
     ) -> dict[str, Any]:
-        """Announce a planned window of one office, or of all (None)."""
+        """Announce planned maintenance of one office, or of all (None)."""
 
     async def reload(self) -> None:
-        """Read the configuration again; raises `UserError` and keeps the old one when wrong."""
+        """Reload the configuration; raises `UserError` and keeps the old one if it is invalid."""

@@ -1,7 +1,7 @@
-"""The join page: one click in a browser makes it the office's agent, with nothing to install.
+"""The join page: it makes a browser the office's agent, with nothing to install.
 
-Opened as `/join/ID#t=TOKEN`: what stands behind `#` never leaves the browser. The scripts
-`static/join*.js` speak the protocol of `session` and hold the call of the conference probe.
+It is opened as `/join/ID#t=TOKEN`; browsers do not send the part behind `#`. The scripts
+`static/join*.js` implement `wire.protocol` and the call of the conference probe.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.live import Live
 from jharnet_monitor.web.status import Grade, office_row
 
-ASSETS = ("join.js", "join-call.js", "join-media.js", "join-stats.js", "join-worker.js")
+JOIN_ASSETS = ("join.js", "join-call.js", "join-media.js", "join-stats.js", "join-worker.js")
 
 HEADERS: Mapping[str, str] = MappingProxyType(
     {
@@ -28,21 +28,21 @@ HEADERS: Mapping[str, str] = MappingProxyType(
         "Referrer-Policy": "no-referrer",
     }
 )
-"""Beside the security headers of every page: this one may use camera, microphone and a worker."""
+"""Headers that replace those of other pages: this one may use camera, microphone and a worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class JoinPage:
-    """What the page says of its office. `sentence` is empty where there is no result."""
+    """The content of the page."""
 
     office: str
     name: str
     expected: bool
-    """Whether the configuration knows a token for this office."""
+    """Whether the configuration has a token for this office."""
     grade: Grade
 
 
 def join_page(live: Live, office: Office, formats: Formats) -> JoinPage:
-    """The page's content at one moment."""
+    """Build the page's content from the live state."""
     row = office_row(live, office, formats)
     return JoinPage(office.id, row.name, office.agent is not None, row.grade)

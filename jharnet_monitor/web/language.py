@@ -1,4 +1,4 @@
-"""In which language a reader reads: what they chose, else what their browser says."""
+"""Chooses the language of a page: the reader's choice, else the browser's."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def choose_language(request: web.Request, default: str) -> str:
 
 
 def remember_language(request: web.Request, response: web.Response) -> None:
-    """Keep a choice that was made by `?lang=`."""
+    """Store a choice made with `?lang=` in a cookie."""
     chosen = request.query.get("lang")
     if chosen in LANGUAGES:
         response.set_cookie(COOKIE, chosen, max_age=_YEAR, samesite="Lax", httponly=True)
 
 
 def accepted(header: str) -> str | None:
-    """The language of ours that a browser likes most (RFC 9110, 12.5.4).
+    """The available language that a browser prefers (RFC 9110, 12.5.4).
 
     >>> accepted("en-IN,en;q=0.9,hi;q=0.8"), accepted("hi-IN, en;q=0.5"), accepted("fr")
     ('en', 'hi', None)

@@ -1,4 +1,4 @@
-"""Where the hub listens: one port for pages, API, metrics and agents, with TLS unless it is off."""
+"""Listens on one port for pages, API, metrics and agents, with TLS unless it is off."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from jharnet_monitor.security import tls
 log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 5.0
-"""How long a request that is still being answered may take once the hub stops."""
+"""How long running requests may take once the hub stops."""
 IDLE_SECONDS = 75.0
-"""A connection without a whole request for so long is closed."""
+"""A connection without a complete request for this time is closed."""
 
 
 async def listen(app: web.Application, config: Config, config_path: Path) -> web.AppRunner:
     """Serve until the runner's `cleanup`.
 
-    Raises `TemporaryError` while the address cannot be had: another program has it, or the
-    network is not up yet.
+    Raises `TemporaryError` if the address is not available: another program uses it, or the network
+    is not up yet.
     """
     hub = config.hub
     context: ssl.SSLContext | None = None
     if hub.tls:
         context = tls.server_context(hub.tls)
     else:
-        log.warning("hub.tls is off: tokens and results cross the network unprotected")
+        log.warning("hub.tls is off: tokens and results cross the network unencrypted")
     runner = web.AppRunner(
         app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=IDLE_SECONDS
     )

@@ -1,4 +1,4 @@
-"""What an office's page says beyond its row; no I/O."""
+"""The content of an office's page; everything but `history` is pure."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ TESTS_SHOWN = 12
 CHANGES_DAYS = 30
 CHANGES_SHOWN = 15
 MOST_LATENCY = 20_000
-"""A day of one measurement every five seconds."""
+"""More than a day of one measurement every five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the store knows of an office: latency of the last 24 hours, tests newest first, and
-    changes of state oldest first."""
+    """An office's stored history: latency of the last 24 hours, tests (newest first), and state
+    changes (oldest first)."""
 
     latency: Sequence[Measurement]
     tests: Sequence[Measurement]
@@ -46,7 +46,7 @@ class History:
 
 
 def history(store: Store, office: str, now: datetime) -> History:
-    """Read it; blocks."""
+    """Read the history from the store; blocks."""
     latency = store.measurements(
         office=office, probe="latency", path=Route.JHARNET, since=now - timedelta(hours=HOURS),
         limit=MOST_LATENCY, newest_first=True,
@@ -65,7 +65,7 @@ def history(store: Store, office: str, now: datetime) -> History:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The newest run of one probe: its figures by their labels, or why there are none."""
+    """The newest run of a probe: its values by label, or the reason why there are none."""
 
     title: str
     outcome: Outcome
@@ -75,7 +75,7 @@ class Newest:
 
 @dataclass(frozen=True, slots=True)
 class ChangeLine:
-    """One change of state. `at_first` is what it was called before its cause was known."""
+    """A change of state. `at_first` is the state shown before the cause was known."""
 
     state: OfficeState
     word: str
@@ -86,7 +86,7 @@ class ChangeLine:
 
 @dataclass(frozen=True, slots=True)
 class TestLine:
-    """One heavy test in short."""
+    """One line about a heavy test."""
 
     at: str
     test: str
@@ -96,7 +96,7 @@ class TestLine:
 
 @dataclass(frozen=True, slots=True)
 class DayCharts:
-    """The two charts with what they say in words."""
+    """The two charts and their texts."""
 
     latency: Chart
     latency_title: str
@@ -111,7 +111,7 @@ class DayCharts:
 
 @dataclass(frozen=True, slots=True)
 class OfficePage:
-    """The whole page of one office."""
+    """The content of an office's page."""
 
     row: OfficeRow
     contract: str
@@ -129,7 +129,7 @@ def office_page(
     history: History,
     formats: Formats,
 ) -> OfficePage:
-    """The page's content at one moment."""
+    """Build the page's content from live state and history."""
     state, t = live.offices[office.id], formats.words
     return OfficePage(
         row=office_row(live, office, formats),
@@ -223,14 +223,14 @@ def _newest(measurement: Measurement, formats: Formats) -> Newest:
 
 
 def _changes(transitions: Sequence[Transition], formats: Formats) -> list[ChangeLine]:
-    """Newest first, each with how long it lasted and what it turned out to have been."""
+    """State changes, newest first, with their duration and the cause found later."""
     live = spans((t for t in transitions if t.supersedes is None), formats.now)
     known = spans(transitions, formats.now)
     return [_change_line(span, live, formats) for span in known[: -CHANGES_SHOWN - 1 : -1]]
 
 
 def _change_line(span: Span, live: Sequence[Span], formats: Formats) -> ChangeLine:
-    """One state, and the state that was shown for most of it while it lasted."""
+    """One state, and the state that was shown during most of it."""
     at_first = max(live, key=lambda other: min(span.end, other.end) - max(span.start, other.start))
     words = formats.words
     return ChangeLine(
@@ -249,7 +249,7 @@ def _test_line(measurement: Measurement, formats: Formats) -> TestLine:
     result: tuple[str, ...] = ()
     if measurement.outcome is not Outcome.NO_DATA:
         result = tuple(
-            _short(quantity(measurement.probe, name), measurement.values[name], formats)
+            _with_arrow(quantity(measurement.probe, name), measurement.values[name], formats)
             for name in shown
             if name in measurement.values
         )
@@ -264,6 +264,6 @@ def _test_line(measurement: Measurement, formats: Formats) -> TestLine:
 _ARROWS = {"down": "↓ ", "up": "↑ ", None: ""}
 
 
-def _short(one: Quantity, value: float, formats: Formats) -> str:
-    """A value behind the arrow of its direction."""
+def _with_arrow(one: Quantity, value: float, formats: Formats) -> str:
+    """A value with the arrow of its direction."""
     return _ARROWS[one.direction] + formats.value(value, one.unit)

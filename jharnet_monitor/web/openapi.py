@@ -1,4 +1,4 @@
-"""The API's description: `openapi.yaml` and its components, with what other tables spell."""
+"""The OpenAPI description: `openapi.yaml` and its components, completed from the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jharnet_monitor.web.query import (
 
 
 def document(probes: Sequence[str]) -> dict[str, Any]:
-    """The whole description; `probes` are those that this hub can run."""
+    """The complete description; `probes` are those that the hub can run."""
     described = _read("openapi.yaml")
     described["components"] = _read("openapi_components.yaml")
     described["info"]["version"] = __version__
@@ -53,7 +53,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _body(path: dict[str, Any]) -> dict[str, Any]:
-    """The properties of a POST's JSON body."""
+    """The properties of the JSON body of a POST."""
     properties: dict[str, Any] = path["post"]["requestBody"]["content"]["application/json"][
         "schema"
     ]["properties"]

@@ -1,4 +1,4 @@
-"""The pages for people: status, office, reports, sign-in, and errors."""
+"""The pages for people: status, office, join, reports, help, sign-in, and errors."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from jharnet_monitor.web.status import status
 _log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 20
-_SELF_EXPLAINING = (401, 404, 429, 500)
-"""Errors of which the page's own words say enough."""
+_SELF_EXPLANATORY = (401, 404, 429, 500)
+"""Errors that the page explains without the message."""
 
 
 class Pages:
-    """The handlers, over one hub."""
+    """The handlers of the pages for one hub."""
 
     def __init__(self, hub: HubApi, access: Access) -> None:
         self._hub = hub
@@ -42,7 +42,7 @@ class Pages:
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def routes(self) -> list[web.RouteDef]:
-        """Every address of a page."""
+        """All routes of pages."""
         return [
             web.get("/", self.status),
             web.get("/office/{office}", self.office),
@@ -50,7 +50,7 @@ class Pages:
             web.get("/join/{office}", self.join),
             web.get("/reports", self.reports),
             web.get("/reports/{name}", self.report),
-            web.get("/help", self.to_help),
+            web.get("/help", self.redirect_to_help),
             web.get("/help/", self.help),
             web.get("/help/{page}", self.help),
             web.get("/signin", self.sign_in_form),
@@ -82,7 +82,7 @@ class Pages:
         )
 
     async def measure(self, request: web.Request) -> web.Response:
-        """Start a probe and lead back to the office, where its result will be seen."""
+        """Start a probe and redirect to the office's page, which will show the result."""
         await self._access.require(request)
         office, probe = self._office(request).id, request.match_info["probe"]
         if probe not in self._hub.probe_names:
@@ -96,7 +96,7 @@ class Pages:
         return _see_other(f"/office/{office}?{word}={probe}")
 
     def _office(self, request: web.Request) -> Office:
-        """The office that the address names; raises `Refusal`."""
+        """The office in the address; raises `Refusal`."""
         known = {office.id: office for office in self._hub.config.offices}
         if request.match_info["office"] not in known:
             raise unknown_office(request.match_info["office"], list(known))
@@ -106,17 +106,17 @@ class Pages:
         try:
             await self._hub.run_probe(office, probe, {})
         except Exception:
-            _log.exception("%s of %s, asked for on its page, failed", probe, office)
+            _log.exception("unexpected error in %s of %s, which its page started", probe, office)
 
     async def close(self, app: web.Application) -> None:
-        """End what was started from a page and still runs."""
+        """Cancel the probes that were started from a page and still run."""
         running = list(self._running.values())
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
     async def join(self, request: web.Request) -> web.Response:
-        """Where an office takes part by a click."""
+        """The page that makes a browser the office's agent."""
         office, formats = self._office(request), self._formats(request)
         content = join.join_page(self._hub.live, office, formats)
         response = await self._page(request, "join.html", formats, page=content)
@@ -124,7 +124,7 @@ class Pages:
         return response
 
     async def reports(self, request: web.Request) -> web.Response:
-        """The reports that were written."""
+        """The list of reports."""
         formats = self._formats(request)
         found = await asyncio.to_thread(reports.listing, self._hub.reports_dir)
         return await self._page(request, "reports.html", formats, reports=found)
@@ -137,12 +137,12 @@ class Pages:
             raise Refusal(404, "there is no such report")
         return web.FileResponse(path, headers=reports.headers(path))
 
-    async def to_help(self, request: web.Request) -> web.Response:
-        """The help's address with its slash, from which its links start."""
+    async def redirect_to_help(self, request: web.Request) -> web.Response:
+        """Redirect to the address with a slash, on which the relative links depend."""
         return web.Response(status=308, headers={"Location": "/help/"})
 
     async def help(self, request: web.Request) -> web.Response:
-        """One page of the help, or a picture of it."""
+        """A page or picture of the help."""
         name = request.match_info.get("page", INDEX)
         if name in PICTURES:
             return web.Response(body=picture(name), headers=PICTURE_HEADERS)
@@ -156,17 +156,17 @@ class Pages:
         return await self._page(request, "help.html", formats, page=content, contents=every)
 
     async def sign_in_form(self, request: web.Request) -> web.Response:
-        """Where a person gives the token."""
+        """The form for the token."""
         return await self._sign_in_page(request, request.query.get("next", "/"))
 
     async def sign_in(self, request: web.Request) -> web.Response:
-        """Take the token and set the session's cookie."""
+        """Check the token and set the session cookie."""
         form = await request.post()
         given, target = form.get("token", ""), form.get("next", "/")
         session = await self._access.sign_in(request, given if isinstance(given, str) else "")
         if session is None:
             return await self._sign_in_page(request, str(target), wrong=True, status=401)
-        response = _see_other(_local(str(target)))
+        response = _see_other(_local_path(str(target)))
         response.set_cookie(
             COOKIE,
             session,
@@ -184,20 +184,20 @@ class Pages:
             request,
             "signin.html",
             self._formats(request),
-            target=_local(target),
+            target=_local_path(target),
             wrong=wrong,
             configured=self._hub.config.hub.api_token_file is not None,
             http_status=status,
         )
 
     async def sign_out(self, request: web.Request) -> web.Response:
-        """Forget the session."""
+        """Delete the session cookie."""
         response = _see_other("/")
         response.del_cookie(COOKIE, httponly=True, samesite="Strict")
         return response
 
     async def error(self, request: web.Request, status: int, message: str) -> web.Response:
-        """An error for people: what happened, and where to go on."""
+        """The page for an error: what happened and where to go."""
         formats = self._formats(request)
         words = formats.words
         return await self._page(
@@ -205,7 +205,7 @@ class Pages:
             "error.html",
             formats,
             what=words.get(f"web.error.{status}", words("web.error.other")),
-            detail="" if status in _SELF_EXPLAINING else message,
+            detail="" if status in _SELF_EXPLANATORY else message,
             offer_offices=status == 404 and request.path.startswith("/office/"),
             http_status=status,
         )
@@ -247,8 +247,8 @@ def _see_other(location: str) -> web.Response:
     return web.Response(status=303, headers={"Location": location})
 
 
-def _local(target: str) -> str:
-    """A path of ours to return to; anything that could lead to another site becomes `/`."""
+def _local_path(target: str) -> str:
+    """A path on this hub to return to; anything that could lead to another site becomes `/`."""
     if not target.startswith("/") or target.startswith(("//", "/\\")) or len(target) > 200:
         return "/"
     return quote(target, safe="/?=&")

@@ -1,4 +1,4 @@
-"""Reads what a request asks for; whatever is wrong is refused in one line that says how to ask."""
+"""Parses requests; invalid ones are refused with one line that says what is valid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PARAMETERS = ("office", "probe", "since", "until", "limit")
 
 @dataclass(frozen=True, slots=True)
 class MeasurementQuery:
-    """What `/api/v1/measurements` was asked for."""
+    """A query for `/api/v1/measurements`."""
 
     office: str | None
     probe: str | None
@@ -38,7 +38,7 @@ class MeasurementQuery:
 def parse_measurement_query(
     query: MultiMapping[str], offices: Sequence[str], probes: Sequence[str]
 ) -> MeasurementQuery:
-    """Read the query string; raises `Refusal`."""
+    """Parse the query string; raises `Refusal`."""
     for name in query:
         if name not in _PARAMETERS:
             raise Refusal(400, f"unknown parameter `{name[:60]}`; use {', '.join(_PARAMETERS)}")
@@ -67,14 +67,14 @@ def _moment(query: Mapping[str, Any], name: str) -> datetime | None:
     if text is None:
         return None
     text = str(text)
-    # A `+` that was not escaped arrives as a space: 06:00:00+05:30 is meant.
+    # A `+` that was not escaped arrives as a space, as in `06:00:00 05:30`.
     text = re.sub(r" (\d\d:?\d\d)$", r"+\1", text)
     try:
         return parse_utc(text)
     except (ValueError, OverflowError):
         raise Refusal(
             400,
-            f"`{name}` must be a moment with its time zone, such as 2026-11-25T06:00:00Z, "
+            f"`{name}` must be a time with time zone, such as 2026-11-25T06:00:00Z, "
             f"not `{text[:60]}`",
         ) from None
 
@@ -89,7 +89,7 @@ def _limit(query: Mapping[str, str]) -> int:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """A JSON object in a request's body; an empty body is an empty object; raises `Refusal`."""
+    """Parse a request's body as JSON object; an empty body is an empty object; raises `Refusal`."""
     if not body.strip():
         return {}
     try:
@@ -101,15 +101,15 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return data
 
 
-def _only(data: Mapping[str, Any], known: Sequence[str]) -> None:
+def _refuse_unknown_keys(data: Mapping[str, Any], known: Sequence[str]) -> None:
     for name in data:
         if name not in known:
             raise Refusal(400, f"unknown key `{name[:60]}`; use {', '.join(known)}")
 
 
 def parse_drill(data: Mapping[str, Any], default_profile: Profile) -> tuple[Profile, float]:
-    """Profile and minutes of a drill to start; raises `Refusal`."""
-    _only(data, ("profile", "minutes"))
+    """Parse profile and minutes of a drill to start; raises `Refusal`."""
+    _refuse_unknown_keys(data, ("profile", "minutes"))
     minutes = data.get("minutes", 5)
     try:
         profile = Profile.named(data.get("profile", default_profile))
@@ -127,20 +127,22 @@ def parse_drill(data: Mapping[str, Any], default_profile: Profile) -> tuple[Prof
 
 
 def parse_window(data: Mapping[str, Any], offices: Sequence[str], now: datetime) -> Window:
-    """A planned window to announce, which must not be over yet; raises `Refusal`."""
-    _only(data, ("office", "from", "to", "reason"))
+    """Parse planned maintenance, which must not be over yet; raises `Refusal`."""
+    _refuse_unknown_keys(data, ("office", "from", "to", "reason"))
     office, reason = data.get("office"), data.get("reason", "")
     if office is not None and office not in offices:
         raise unknown_office(str(office), list(offices))
     begin, end = _moment(data, "from"), _moment(data, "to")
     if begin is None or end is None:
-        raise Refusal(400, "a planned window needs `from` and `to`, such as 2026-11-25T06:00:00Z")
+        raise Refusal(
+            400, "planned maintenance needs `from` and `to`, such as 2026-11-25T06:00:00Z"
+        )
     _in_order("from", begin, "to", end)
     if end <= now:
         raise Refusal(
             400,
-            f"`to` {format_utc(end)} is over: what is planned is announced before "
-            f"(it is {format_utc(now)} now)",
+            f"`to` {format_utc(end)} is in the past; announce maintenance before it ends "
+            f"(now: {format_utc(now)})",
         )
     if not isinstance(reason, str) or len(reason) > LONGEST_REASON:
         raise Refusal(400, f"`reason` must be a text of at most {LONGEST_REASON} characters")

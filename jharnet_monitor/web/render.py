@@ -1,4 +1,4 @@
-"""Jinja2 templates with the words and formats of one reader."""
+"""Renders Jinja2 templates in the reader's language."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATIC = files("jharnet_monitor.web").joinpath("static")
 
 
 class Renderer:
-    """Renders pages. An undefined name is an error, and everything is escaped."""
+    """Renders pages. Undefined names are errors, and all text is escaped."""
 
     def __init__(self) -> None:
         self._environment = Environment(
@@ -34,7 +34,7 @@ class Renderer:
         self._environment.filters |= {"percent": share_whole, "size": size}
 
     def render(self, template: str, formats: Formats, **content: Any) -> str:
-        """One page as HTML; `t` in a template gives words, `f` formats."""
+        """Render a page; templates use `t` for words and `f` for formats."""
         language = formats.words.language
         return self._environment.get_template(template).render(
             t=formats.words,
@@ -47,6 +47,6 @@ class Renderer:
 
 @cache
 def _versioned(name: str) -> str:
-    """The address of an asset, new whenever its content is, so that browsers may keep it."""
+    """The address of an asset, which changes with its content, so that browsers may cache it."""
     digest = hashlib.sha256(STATIC.joinpath(name).read_bytes()).hexdigest()[:10]
     return f"/static/{name}?v={digest}"

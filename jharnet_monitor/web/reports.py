@@ -1,4 +1,4 @@
-"""The files in the directory of reports: which there are, and which may be given out."""
+"""Lists the files in the directory of reports, and finds those that may be served."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.(pdf|html|xlsx|csv|docx|z
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """A report that was written."""
+    """A file in the directory of reports."""
 
     name: str
     bytes: int
@@ -21,7 +21,7 @@ class ReportFile:
 
 
 def listing(directory: Path | None) -> list[ReportFile]:
-    """The newest reports first; none where there is no directory."""
+    """The reports, newest first; empty if there is no directory."""
     if directory is None or not directory.is_dir():
         return []
     found = []
@@ -36,7 +36,7 @@ def listing(directory: Path | None) -> list[ReportFile]:
 
 
 def find(directory: Path | None, name: str) -> Path | None:
-    """The report of that name; None for whatever is not plainly a file of the directory."""
+    """The report of that name; None unless it is a plain file in the directory."""
     if directory is None or not _NAME.fullmatch(name):
         return None
     path = directory / name
@@ -44,7 +44,7 @@ def find(directory: Path | None, name: str) -> Path | None:
 
 
 def headers(path: Path) -> dict[str, str]:
-    """A PDF or a page opens in the browser, cut off from our own pages; the rest is saved."""
+    """Response headers: PDF and HTML open in the browser, HTML sandboxed; the rest is saved."""
     shown = path.suffix in (".pdf", ".html")
     found = {
         "Content-Disposition": f'{"inline" if shown else "attachment"}; filename="{path.name}"'

@@ -1,4 +1,4 @@
-"""What the status page says: from the live state to words and figures; no I/O."""
+"""The content of the status page, derived from the live state; no I/O."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ NO_CONFERENCE_STATES = (
     OfficeState.UNKNOWN,
     OfficeState.MONITOR_DOWN,
 )
-"""In these nobody at the office can join a conference now, whatever an earlier test said."""
+"""In these states the office cannot join a conference, whatever its last test showed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure in a cell. `note` says when and on what; `breach` why it is bad, or is empty;
-    `share` is a part of the whole between 0 and 1 for the bar, if there is one."""
+    """A figure in a cell. `note` says when and how it was measured; `breach` which threshold it
+    misses, else it is empty; `share` is the length of its bar, 0 to 1, if it has one."""
 
     text: str
     note: str = ""
@@ -43,18 +43,18 @@ class Figure:
 
     @property
     def known(self) -> bool:
-        """Whether there is a figure at all."""
+        """Whether there is a figure."""
         return self.text != UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """The conference grade; `level` is 0 to 4, None when not tested."""
+    """The conference grade; `level` is 0 to 4, or None if not tested."""
 
     level: int | None
     figure: Figure
     advice: str = ""
-    """The sentence on what the line holds, and what would help."""
+    """What the line can carry, and what would help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class OfficeRow:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole page. `mood` is `good`, `bad` or `unknown`."""
+    """The page's content. `mood` is `good`, `bad` or `unknown`."""
 
     headline: str
     explanation: str
@@ -89,13 +89,13 @@ class Status:
 
 
 def status(live: Live, formats: Formats) -> Status:
-    """The page's content at one moment."""
+    """Build the page's content from the live state."""
     rows = tuple(office_row(live, office, formats) for office in live.config.offices)
     return Status(*_headline(live, rows, formats), rows)
 
 
 def _headline(live: Live, rows: tuple[OfficeRow, ...], formats: Formats) -> tuple[str, str, str]:
-    """The answer in one sentence, what it means, and its mood."""
+    """The headline, its explanation and its mood."""
     t, total = formats.words, len(rows)
     if live.uplink_up is False:
         return t("web.headline.uplink_down"), "", "bad"
@@ -111,7 +111,7 @@ def _headline(live: Live, rows: tuple[OfficeRow, ...], formats: Formats) -> tupl
         "untested": sum(row.grade.level is None for row in connected),
     }
     if connected and counts["untested"] == len(connected):
-        # Not "0 of 11": what was not tested is not known.
+        # Not "0 of 11": nothing is known before a test.
         parts = [t("web.headline.none_tested", up=len(connected), total=total)]
         del counts["untested"]
     else:
@@ -123,7 +123,7 @@ def _headline(live: Live, rows: tuple[OfficeRow, ...], formats: Formats) -> tupl
 
 
 def office_row(live: Live, office: Office, formats: Formats) -> OfficeRow:
-    """One office."""
+    """Build the row of one office."""
     state, t = live.offices[office.id], formats.words
     reader = _OfficeFigures(live, office, state, formats)
     return OfficeRow(
@@ -163,7 +163,7 @@ def _seen(last_seen: datetime | None, formats: Formats) -> Figure:
 
 @dataclass(frozen=True, slots=True)
 class _OfficeFigures:
-    """Reads the figures of one office off its newest measurements."""
+    """The figures of one office, from its newest measurements."""
 
     live: Live
     office: Office
@@ -193,7 +193,7 @@ class _OfficeFigures:
         return Figure(share(value), why, breach if value > limit else "")
 
     def speed(self, direction: Direction) -> Figure:
-        """Speed delivered beside the contract."""
+        """Delivered speed, compared with the contract."""
         measurement, why = self._newest("bandwidth")
         name = f"{direction.transfer}_bits_per_second"
         if measurement is None or name not in measurement.values:
@@ -227,13 +227,13 @@ class _OfficeFigures:
     def _advice(self, measurement: Measurement) -> str:
         t, conditions = self.formats.words, measurement.conditions
         sentences = [t(f"call.grade.{int(measurement.values['grade'])}")]
-        limit, way = conditions.get("limited_by"), conditions.get("worse_way")
-        if f"call.limit.{limit}" in t and f"way.{way}" in t:
-            sentences.append(t(f"call.limit.{limit}", way=t(f"way.{way}")))
+        limit, direction = conditions.get("limited_by"), conditions.get("worse_way")
+        if f"call.limit.{limit}" in t and f"way.{direction}" in t:
+            sentences.append(t(f"call.limit.{limit}", way=t(f"way.{direction}")))
         return " ".join(filter(None, sentences))
 
     def _newest(self, key: str) -> tuple[Measurement | None, str]:
-        """The newest run that measured and still holds, and when it was; or None, and why."""
+        """The newest conclusive and fresh run with its time, or None with the reason."""
         t, formats = self.formats.words, self.formats
         latest, measured = self.state.latest.get(key), self.state.last_conclusive.get(key)
         attempt = ""

@@ -134,15 +134,15 @@ class _District:
     async def day(self) -> None:
         """Trains every 20 minutes, a full test every hour, and too many by hand."""
         for step in range(STEPS):
-            asked = [self.policy.due(OFFICE, "bandwidth", {"path": "trains"})]
+            asked = [self.policy.run_scheduled(OFFICE, "bandwidth", {"path": "trains"})]
             if step % 3 == 0:
-                asked.append(self.policy.due(OFFICE, "bandwidth", {}))
+                asked.append(self.policy.run_scheduled(OFFICE, "bandwidth", {}))
             if step in (10, 40):
-                asked.append(self.policy.due(OFFICE, "bandwidth", {"path": "internet"}))
+                asked.append(self.policy.run_scheduled(OFFICE, "bandwidth", {"path": "internet"}))
             if step in (33, 45):
-                asked.append(self.policy.due(OFFICE, "conference", {"profile": "720p"}))
+                asked.append(self.policy.run_scheduled(OFFICE, "conference", {"profile": "720p"}))
             if self.chance.random() < 0.05:
-                asked.append(self.policy.asked(OFFICE, "bandwidth", {}))
+                asked.append(self.policy.run_on_request(OFFICE, "bandwidth", {}))
             self.chance.shuffle(asked)
             running = asyncio.gather(*asked)
             end = self.clock.monotonic() + STEP_SECONDS

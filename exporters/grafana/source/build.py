@@ -1,6 +1,6 @@
 """Writes the dashboards: `python exporters/grafana/source/build.py`.
 
-Grafana reads the JSON beside this folder; the tests hold it against what stands here.
+Grafana reads the JSON in `dashboards/`; a test compares it with this source.
 """
 
 from __future__ import annotations

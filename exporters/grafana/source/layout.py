@@ -1,4 +1,4 @@
-"""Puts panels together to a dashboard: rows, places, variables, links."""
+"""Lays out panels on a dashboard: rows, positions, variables, links."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from parts import SOURCE, Json
 
 COLUMNS = 24
 ALL = "jharnet"
-"""The tag by which the dashboards find each other."""
+"""The tag of all dashboards, for the links between them."""
 
 
 def row(title: str) -> Json:
@@ -19,7 +19,7 @@ def row(title: str) -> Json:
 
 
 def variable(name: str, label: str, metric: str, *, many: bool = False, hide: int = 0) -> Json:
-    """A choice among the values that a label has."""
+    """A choice among the values of a label."""
     some = {"allValue": ".+", "current": {"text": "All", "value": "$__all"}} if many else {}
     return {
         "type": "query",
@@ -54,11 +54,11 @@ OFFICES = variable(
     "office", "Offices", 'jharnet_office_info{district="$district"}, office', many=True
 )
 HUB = variable("hub", "Hub", 'jharnet_build_info{district="$district"}, instance', hide=2)
-"""Where a browser finds the hub: the scrape configuration's `instance`."""
+"""The hub's address for browsers: `instance` of the scrape configuration."""
 
 
 def _placed(panels: Sequence[Json]) -> list[Json]:
-    """From left to right, and a new line where a panel no longer fits."""
+    """Place panels from left to right, and start a new line when one does not fit."""
     x = y = height = 0
     placed = []
     for identity, panel in enumerate(panels, 1):

@@ -64,7 +64,7 @@ def _map() -> Json:
     }
     return panel(
         "geomap", "Map", "Where the offices are, in the colour of their state. Only offices whose "
-        "latitude and longitude stand in the configuration.", [query(where, table=True)],
+        "latitude and longitude are configured.", [query(where, table=True)],
         size=(9, 12), mappings=STATES, links=[TO_OFFICE],
         transformations=[{"id": "convertFieldType", "options": {"conversions": numbers}}],
         options={
@@ -107,7 +107,7 @@ def _offices_table() -> Json:
 
 
 def district() -> Json:
-    """All offices at a glance."""
+    """The dashboard of a district."""
     return dashboard(
         "district", "JharNet: district",
         "Which offices are reachable, how good their lines are, and which can join a conference.",
@@ -193,14 +193,14 @@ def _speed_of_office() -> list[Json]:
         row("Speed and conference"),
         *(
             lines(f"Speed, {words}", "IP rate delivered, beside what is contracted.",
-                  [query(rate % ("jharnet", way), "to headquarters"),
-                   query(rate % ("internet", way), "to the Internet"),
-                   query(f'jharnet_bandwidth_capacity_bytes_per_second{{{O}, direction="{way}"}}*8',
-                         "line, by packet trains"),
+                  [query(rate % ("jharnet", direction), "to headquarters"),
+                   query(rate % ("internet", direction), "to the Internet"),
+                   query("jharnet_bandwidth_capacity_bytes_per_second"
+                         f'{{{O}, direction="{direction}"}}*8', "line, by packet trains"),
                    query("jharnet:bandwidth_contracted:bytes_per_second"
-                         f'{{{O}, direction="{way}"}} * 8', "contracted")],
+                         f'{{{O}, direction="{direction}"}} * 8', "contracted")],
                   unit="bps", min=0)
-            for way, words in (("down", "towards the office"), ("up", "from the office"))
+            for direction, words in (("down", "towards the office"), ("up", "from the office"))
         ),
         lines("Round trip while the line is full", "Large values are bufferbloat.",
               [query(f'jharnet_bandwidth_loaded_rtt_seconds{{{O}, path="jharnet"}}',
@@ -208,7 +208,7 @@ def _speed_of_office() -> list[Json]:
                query(f"jharnet_bandwidth_idle_rtt_seconds{{{O}}}", "idle"),
                query(f"max(jharnet_loaded_rtt_threshold_seconds{{{D}}})", "limit")],
               unit="s", min=0),
-        timeline("Conference grade", "What a call could have been, both ways at once.",
+        timeline("Conference grade", "What a call could have been, in both directions at once.",
                  f"jharnet_conference_grade{{{O}}}", "grade", size=(12, 8), mappings=GRADE),
         lines("Runs by outcome", "Tests an hour; `no_data` could not measure.",
               [query(f"sum by (probe, outcome) (rate(jharnet_probe_runs_total{{{O}}}[1h])) * 3600",
@@ -220,7 +220,7 @@ def _speed_of_office() -> list[Json]:
 
 
 def office() -> Json:
-    """Everything of one office."""
+    """The dashboard of one office."""
     return dashboard(
         "office", "JharNet: office", "One office: its line, its speed, its conferences.",
         [DISTRICT, OFFICE, HUB],
@@ -249,7 +249,7 @@ def office() -> Json:
 
 
 def state() -> Json:
-    """All districts that this Prometheus, or the long-term store, knows."""
+    """The dashboard of all districts in this Prometheus or in the long-term store."""
     many = variable("district", "Districts", "jharnet_build_info, district", many=True)
     d = 'district=~"$district"'
     to_district = link(

@@ -1,7 +1,6 @@
-"""The parts of a Grafana dashboard, each as small as it can be written and still be complete.
+"""The parts of a Grafana dashboard, as plain dictionaries.
 
-Everything here returns plain dictionaries in the shape of @grafana/schema, which the tests hold
-against its types.
+They follow @grafana/schema; the tests check them against its types.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ STATE_NUMBERS = {state.value: number for number, state in enumerate(LIVE_STATES,
 GRADES = (
     ("0 no conference", "dark-red"),
     ("1 audio only", "red"),
-    ("2 low video", "orange"),
+    ("2 low-quality video", "orange"),
     ("3 SD", "light-green"),
     ("4 HD", "green"),
 )
 
 
 def of_state(selector: str) -> str:
-    """The number of each office's state, for panels that show states by colour."""
+    """A query for the number of each office's state, for panels that show states by colour."""
     states = " or ".join(
         f'{number} * (jharnet_office_state{{{selector}, state="{state}"}} == 1)'
         for state, number in STATE_NUMBERS.items()
@@ -86,7 +85,7 @@ LIMIT = override(
     custom__fillOpacity=0,
     color={"mode": "fixed", "fixedColor": "red"},
 )
-"""What is promised or allowed is a dashed line."""
+"""Contracted rates and limits are dashed lines."""
 
 
 def panel(

@@ -9,7 +9,7 @@ from parts import GRADE, YES_NO, Json, coloured, lines, number, override, query,
 S = 'district="$district", office=~"$office"'
 
 
-def _by_way(metric: str, more: str = "") -> list[Json]:
+def _by_direction(metric: str, more: str = "") -> list[Json]:
     return [query(f"{metric}{{{S}{more}}}", "{{office}} {{direction}}")]
 
 
@@ -17,15 +17,17 @@ def conference() -> Json:
     """Which offices can join a video conference, and what holds the others back."""
     return dashboard(
         "conference", "JharNet: conferences and drills",
-        "What a video conference with each office would be. Grades: 4 HD, 3 SD, 2 low video, "
-        "1 audio only, 0 none. Not tested is not ready.",
+        "What a video conference with each office would be. Grades: 4 HD, 3 SD, 2 low-quality "
+        "video, 1 audio only, 0 none. Not tested is not ready.",
         [DISTRICT, OFFICES, HUB],
         [
             *(
                 number(f"Ready for {profile}", f"Offices that could hold {words} when last tested.",
                        f'sum(jharnet_conference_ready{{{S}, profile="{profile}"}})')
-                for profile, words in (("720p", "HD"), ("360p", "SD"), ("180p", "low video"),
-                                       ("audio", "a call with sound alone"))
+                for profile, words in (
+                    ("720p", "HD"), ("360p", "SD"), ("180p", "low-quality video"),
+                    ("audio", "a call with audio only"),
+                )
             ),
             number("Not tested", "Offices without a result of the last day.",
                    f"count(jharnet_office_info{{{S}}} unless on (district, office) "
@@ -36,7 +38,7 @@ def conference() -> Json:
             timeline("Grade", "The newest test's grade at each moment.",
                      f"jharnet_conference_grade{{{S}}}", "{{office}}", mappings=GRADE,
                      links=[TO_OFFICE]),
-            table("The last test of each office", "Worst of both ways, where there are two.",
+            table("The last test of each office", "The worse direction, where there are two.",
                   {"Grade": f"max by (office) (jharnet_conference_grade{{{S}}})",
                    "Voice (MOS)": f'min by (office) (jharnet_conference_mos{{{S}, media="audio"}})',
                    "Video lost": "max by (office) (jharnet_conference_loss_ratio"
@@ -53,14 +55,14 @@ def conference() -> Json:
                              override("Tested", unit="dateTimeFromNow")]),
             row("Quality"),
             lines("Voice", "Mean opinion score by the E-model (ITU-T G.107), 1 to 4.5.",
-                  _by_way("jharnet_conference_mos", ', media="audio"'), min=1, max=4.5),
+                  _by_direction("jharnet_conference_mos", ', media="audio"'), min=1, max=4.5),
             lines("Picture frozen", "Share of the call, counted as browsers do.",
-                  _by_way("jharnet_conference_freeze_ratio"), unit="percentunit", min=0),
+                  _by_direction("jharnet_conference_freeze_ratio"), unit="percentunit", min=0),
             lines("Video packets lost", "That never arrived, after repeats.",
-                  _by_way("jharnet_conference_loss_ratio", ', media="video"'),
+                  _by_direction("jharnet_conference_loss_ratio", ', media="video"'),
                   unit="percentunit", min=0),
             lines("Sound packets lost", "That never arrived.",
-                  _by_way("jharnet_conference_loss_ratio", ', media="audio"'),
+                  _by_direction("jharnet_conference_loss_ratio", ', media="audio"'),
                   unit="percentunit", min=0),
         ],
     )  # fmt: skip
@@ -95,13 +97,13 @@ def speed() -> Json:
                                    "720p"),
          choice("streams", "Calls at once", ("1", "2", "3", "5"), "1"), HUB],
         [
-            number("Needed, each way", "For the conference chosen above.", need, unit="bps",
+            number("Needed, each direction", "For the conference chosen above.", need, unit="bps",
                    size=(6, 4)),
             number("Short of contract", "Offices under the configured share of their contract.",
                    f"count(min by (district, office) (jharnet:bandwidth_delivered:ratio{{{S}}}) "
                    f"< on (district) group_left () jharnet_delivered_threshold_ratio{{{D}}}) "
                    f"or 0 * count(jharnet:bandwidth_delivered:ratio{{{S}}})", size=(6, 4)),
-            number("Short of need", "Offices that get less than is needed, in one way at least.",
+            number("Short of need", "Offices that get less than needed in at least one direction.",
                    "count(min by (office) (jharnet_bandwidth_bytes_per_second"
                    f'{{{S}, path="jharnet"}}) * 8 < scalar({need})) '
                    f"or 0 * count(jharnet:bandwidth_delivered:ratio{{{S}}})", size=(6, 4)),
@@ -115,17 +117,20 @@ def speed() -> Json:
                   unit="bps"),
             *(
                 lines(f"Delivered {words}", "Beside what is needed.",
-                      [query(delivered % (S, "jharnet", way) + " * 8", "{{office}}"),
+                      [query(delivered % (S, "jharnet", direction) + " * 8", "{{office}}"),
                        query(need, "limit: needed")], unit="bps", min=0)
-                for way, words in (("down", "towards the offices"), ("up", "from the offices"))
+                for direction, words in (
+                    ("down", "towards the offices"), ("up", "from the offices"),
+                )
             ),
-            lines("Delivered over contracted", "Both ways; under the limit is a breach.",
+            lines("Delivered over contracted", "Both directions; below the limit is a breach.",
                   [query(f"jharnet:bandwidth_delivered:ratio{{{S}}}", "{{office}} {{direction}}"),
                    query(f"max(jharnet_delivered_threshold_ratio{{{D}}})", "limit")],
                   unit="percentunit", min=0),
             lines("Internet", "From the office to a speed-test server.",
-                  [query(f"{delivered % (S, 'internet', way)} * 8", f"{{{{office}}}} {way}")
-                   for way in ("down", "up")], unit="bps", min=0),
+                  [query(f"{delivered % (S, 'internet', direction)} * 8",
+                         f"{{{{office}}}} {direction}")
+                   for direction in ("down", "up")], unit="bps", min=0),
             lines("Round trip while the line is full", "Large values are bufferbloat.",
                   [query(f'jharnet_bandwidth_loaded_rtt_seconds{{{S}, path="jharnet"}}',
                          "{{office}} {{direction}}"),

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.schema import Config
-from jharnet_monitor.config.units import spell
+from jharnet_monitor.config.units import format_quantity
 from jharnet_monitor.help.generate.markdown import NOTE, cell, code, table
 
 Json = Mapping[str, Any]
@@ -154,9 +154,9 @@ class _Reference:
         kind = _quantity(value)
         if isinstance(default, list | tuple):
             each = value["items"].get("quantity")
-            return code(spell(v, each) if each else str(v) for v in default)
+            return code(format_quantity(v, each) if each else str(v) for v in default)
         if kind:
-            return code([spell(default, kind)])
+            return code([format_quantity(default, kind)])
         return code([f"{default:g}" if isinstance(default, float) else str(default)])
 
 

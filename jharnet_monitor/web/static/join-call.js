@@ -1,5 +1,5 @@
-// The office's half of a conference test in the browser: it offers, talks, and says what it saw
-// (the dialogue of probes/conference_far.py).
+// The office's side of a conference test in the browser: it makes the offer, sends and receives
+// media, and reports statistics (the signalling of probes/conference/agent.py).
 
 import { account, came, sample, seen, sent } from "./join-stats.js";
 
@@ -17,7 +17,7 @@ class CallFailed extends Error {
   }
 }
 
-// `tick()` gives a promise of the next quarter of a second.
+// `tick()` returns a promise that resolves after a quarter of a second.
 export async function conference(channel, params, { media, screen, tick }) {
   const call = new Call(channel, params, tick);
   try {
@@ -75,7 +75,7 @@ class Call {
     await this.#prefer("maintain-resolution");
     await this.peer.setLocalDescription();
     await this.#gathered();
-    // The hub answers on UDP alone.
+    // The hub accepts only UDP.
     const sdp = this.peer.localDescription.sdp.replace(/^a=candidate:\S+ \d tcp .*\r\n/gim, "");
     this.channel.say("offer", { client: "browser", sdp });
     const answer = await this.channel.hear("answer", 10000);
@@ -87,8 +87,8 @@ class Call {
     transceiver.setCodecPreferences(known(track.kind).filter((codec) => is(codec, codecs)));
   }
 
-  // Chromium makes its first pictures smaller than the rate allows, and takes half a minute to make
-  // them larger. So it keeps their size at first, and adapts as in any call from then on.
+  // Chromium starts with smaller pictures than the rate allows, and takes half a minute to enlarge
+  // them. So keep their size at first, and then adapt as in any call.
   async #prefer(degradationPreference) {
     const sender = this.peer.getSenders().find(({ track }) => track.kind === "video");
     await sender.setParameters({ ...sender.getParameters(), degradationPreference });
@@ -115,7 +115,7 @@ class Call {
     }
   }
 
-  // Sends for the wanted time, and tells four times a second what has come.
+  // Sends for the given time, and reports four times a second what arrived.
   async #talk() {
     const begun = performance.now();
     let heard = begun;
@@ -162,7 +162,7 @@ class Call {
     this.channel.say("seen", seen(this.samples, await sample(this.peer), theirs));
   }
 
-  // The hub may talk on for a while: what comes is still watched.
+  // The hub may send for a while longer; keep sampling what arrives.
   async #hubFinished() {
     const theirs = this.channel.hear("sent", (2 * this.seconds + 20) * 1000);
     while (!this.channel.has("sent")) {
@@ -184,21 +184,21 @@ function known(kind) {
   return RTCRtpReceiver.getCapabilities(kind).codecs;
 }
 
-// H.264 in the one form that the hub sends, too: constrained baseline, packetization mode 1.
+// H.264 as the hub sends it: constrained baseline, packetization mode 1.
 function is({ mimeType, sdpFmtpLine = "" }, names) {
   const ours = sdpFmtpLine.includes("packetization-mode=1") && sdpFmtpLine.includes("42e01f");
   return names.includes(mimeType) && (mimeType !== "video/H264" || ours);
 }
 
-// The codec that the hub asks for; VP8 in a browser that was built without it.
+// The codec that the hub asks for, or VP8 in a browser built without it.
 function videoCodecs(wanted) {
   const wished = ["video/H264", "video/rtx"];
   const there = known("video").some((codec) => is(codec, wished.slice(0, 1)));
   return wanted === "h264" && there ? wished : ["video/VP8", "video/rtx"];
 }
 
-// Begin at the wanted rate, as the hub does, rather than at Chromium's 300 kbit/s: a link that
-// cannot bear it shows so at once.
+// Start at the wanted rate, as the hub does, instead of Chromium's 300 kbit/s, so that a link that
+// cannot carry it shows at once.
 function startAt(sdp, bitsPerSecond) {
   const kilobits = Math.round(bitsPerSecond / 1000);
   if (!kilobits) return sdp;

@@ -8,7 +8,7 @@ export class Media {
     this.sound = null;
   }
 
-  // On the click: asks once for the devices, and lets go of them at once, so that no lamp is lit
+  // On the click: ask once for the devices and release them at once, so that no camera light is on
   // between tests. The tone needs the click, too.
   async ask() {
     this.sound ??= new AudioContext();
@@ -20,11 +20,11 @@ export class Media {
       const stream = await navigator.mediaDevices.getUserMedia(wanted);
       stream.getTracks().forEach((track) => track.stop());
     } catch {
-      // Refused or not there: the pattern and the tone do as well.
+      // Refused or missing: the pattern and the tone are used.
     }
   }
 
-  // Starts both tracks of a call; `stop` ends them.
+  // Starts both tracks of a call; `stop` stops them.
   async start(width, height) {
     const [camera, microphone] = await Promise.all([
       device("camera", { video: { width, height, frameRate: 30 } }),
@@ -48,7 +48,7 @@ export class Media {
     };
   }
 
-  // A tone that swells and fades as speech does.
+  // A tone whose volume rises and falls like speech.
   #tone() {
     const out = this.sound.createMediaStreamDestination();
     const tone = new OscillatorNode(this.sound, { type: "sawtooth", frequency: 160 });
@@ -71,7 +71,7 @@ export class Media {
   }
 }
 
-// A device that may be used without asking; null where it may not, or does not come.
+// A device that may be used without asking, else null.
 async function device(name, wanted) {
   try {
     const { state } = await navigator.permissions.query({ name });

@@ -1,5 +1,5 @@
-// What a browser can tell of a call (W3C webrtc-stats): samples of getStats, and the two reports
-// of the dialogue made of them. What it does not know is null.
+// Statistics of a call (W3C webrtc-stats): samples of getStats, and the two reports to the hub made
+// from them. Unknown values are null.
 
 const LINE_OVERHEAD = 28 + 16; // bytes around a plain RTP packet: IPv4, UDP, SRTP tag
 const SAMPLES_A_PACKET = 960; // 20 ms of Opus at 48 kHz
@@ -23,7 +23,7 @@ export async function sample(peer) {
   return found;
 }
 
-// Counters of what came of one stream; the first pass only, as a repeat travels on its own stream.
+// Counters of one received stream, without retransmissions, which have a stream of their own.
 export function came(entry = {}) {
   const packets = entry.packetsReceived ?? 0;
   const lost = Math.max(0, entry.packetsLost ?? 0);
@@ -36,7 +36,7 @@ export function came(entry = {}) {
   };
 }
 
-// Four times a second: what the sender needs to notice that it chokes the link.
+// Four times a second: what the sender needs to notice congestion.
 export function account(now) {
   const audio = came(now.in.audio);
   const video = came(now.in.video);
@@ -79,7 +79,7 @@ export function sent(samples, wanted, least) {
   };
 }
 
-// The share of the time in which this computer, not the line, was the limit.
+// Share of the time in which this computer, not the line, was the limit.
 function hostLimited(samples, seconds) {
   const first = samples[0];
   const last = samples.at(-1);
@@ -91,7 +91,7 @@ function hostLimited(samples, seconds) {
   return Math.min(1, Math.max(0, lacked, slow, late(samples) / seconds, decoding > BUSY ? 1 : 0));
 }
 
-// Seconds by which this page came too late to take its samples.
+// Seconds by which this page took its samples late.
 function late(samples) {
   const gaps = samples.slice(1).map((s, i) => s.at - samples[i].at);
   return gaps.reduce((sum, gap) => sum + Math.max(0, gap - LONGEST_GAP), 0);
@@ -111,8 +111,8 @@ function quantile(sorted, q) {
   return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] : null;
 }
 
-// What came of the hub's media in the window that it names. `end` is the last sample in which the
-// stream still ran: what a player makes up after the end is no loss.
+// What arrived of the hub's media in the given window. `end` is the last sample in which the
+// stream still ran: what a player conceals after the end is not a loss.
 export function seen(samples, final, hub) {
   const all = came(final.in.audio).packets;
   const during = samples.filter((s) => came(s.in.audio).packets < all);
@@ -174,7 +174,7 @@ function picture({ sent: packets, lost, now, gone, samples, end }, seconds) {
   const first = samples.find((s) => shown(s) > 0);
   const frames = first ? shown(end) - shown(first) : 0;
   const seen = packets > 0 && frames > 0;
-  // A freeze that goes on at the end is not yet in the counters.
+  // A freeze at the end is not yet in the counters.
   const newest = samples.find((s) => shown(s) === shown(end)) ?? end;
   const still = end.at - newest.at > 0.5 ? end.at - newest.at : 0;
   return {

@@ -1,5 +1,5 @@
-// Time and moving pictures for the join page. A worker's clock is not slowed down when the page
-// lies behind others, and neither is what it draws.
+// Timers and moving pictures for the join page. Unlike the page, a worker is not slowed down when
+// the page is in the background.
 "use strict";
 
 const TICK = 250;
@@ -15,8 +15,8 @@ onmessage = ({ data }) => {
   if (data.writable) produce(run, data);
 };
 
-// Gives frames of the wanted size at the wanted rate, whatever the camera gives. The grain keeps
-// the encoder busy: a still picture would need so little that the line were not tried.
+// Produces frames of the wanted size at the wanted rate, whatever the camera delivers. The noise
+// keeps the encoder busy: a still picture needs too little to test the line.
 async function produce(mine, { writable, camera, width, height }) {
   const canvas = new OffscreenCanvas(width, height);
   const draw = canvas.getContext("2d", { alpha: false });

@@ -1,5 +1,5 @@
-// The join page: an agent in a browser. It speaks the hub-agent protocol (session.py) and shows
-// in which state it is; all words stand in the page.
+// The join page: an agent in a browser. It implements the hub-agent protocol (wire/protocol.py) and
+// shows its state; all texts are in the page.
 
 import { conference } from "./join-call.js";
 import { Media } from "./join-media.js";
@@ -16,7 +16,7 @@ const screen = document.getElementById("screen");
 const token = new URLSearchParams(location.hash.slice(1)).get("t");
 const bootId = crypto.randomUUID?.() ?? `page-${Math.random().toString(36).slice(2)}`;
 
-// Shows the texts of one state, and nothing of the others.
+// Shows the texts of one state and hides the others.
 function show(state) {
   page.dataset.state = state;
   for (const part of page.querySelectorAll("[data-in]")) {
@@ -39,7 +39,7 @@ class Channel {
     if (!this.ended) this.send({ type: "channel", id: this.id, data: { type, ...fields } });
   }
 
-  // The message of that type: each comes once.
+  // The message of that type; each arrives once.
   hear(type, milliseconds) {
     if (this.#came.has(type)) return Promise.resolve(this.#came.get(type));
     return new Promise((resolve, reject) => {
@@ -170,7 +170,7 @@ class Agent {
     if (this.ticks % 240 === 0) renew();
   }
 
-  // The session ended: by the hub with a reason, or by the line without one.
+  // The session ended: the hub gave a reason, or the line failed.
   lost(code) {
     const socket = this.socket;
     this.socket = null;
@@ -211,7 +211,7 @@ class Agent {
     try {
       this.lock = await navigator.wakeLock?.request("screen");
     } catch {
-      // The page is hidden or the battery low: the test goes on as long as the computer does.
+      // The page is hidden or the battery low; the test continues anyway.
     }
   }
 }
@@ -224,7 +224,7 @@ async function renew() {
     const result = next.getElementById("result");
     if (answer.ok && result) document.getElementById("result").replaceChildren(...result.childNodes);
   } catch {
-    // The state above says that the line is down.
+    // The state above already shows that the line is down.
   }
 }
 

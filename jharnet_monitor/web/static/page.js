@@ -1,4 +1,4 @@
-// Renews the part of the page that lives. Without this script the page is whole, only still.
+// Refreshes the live part of the page. Without this script the page is complete but static.
 "use strict";
 
 (() => {
@@ -27,7 +27,7 @@
     }
   }
 
-  // A reader who stands on a link keeps standing on it.
+  // Keep the focus on the reader's link.
   function replace(next) {
     const active = document.activeElement;
     const held = live.contains(active) && active.getAttribute("href");
