@@ -17,10 +17,10 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.judge.line.packet_trains import PacketArrival
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth import agent as bandwidth_far
-from jharnet_monitor.probes.bandwidth import http_transfer as transfer
+from jharnet_monitor.probes.bandwidth import http_hub
 from jharnet_monitor.probes.bandwidth import packet_trains as bandwidth_trains
 from jharnet_monitor.probes.bandwidth import udp_hub as side_path
-from jharnet_monitor.probes.bandwidth.counters import CounterSeries, CounterSeriesError
+from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries, CounterSeriesError
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import (
@@ -197,7 +197,7 @@ async def test_an_agent_that_stops_half_way() -> None:
 
 async def test_an_agent_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub waits for its time, not for ever."""
-    monkeypatch.setattr(transfer, "ARRIVAL_SECONDS", 0.5)
+    monkeypatch.setattr(http_hub, "ARRIVAL_SECONDS", 0.5)
 
     async def idle(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         while True:
@@ -283,7 +283,7 @@ async def test_an_agent_that_reconnects_in_mid_test() -> None:
 
 async def test_a_hub_that_is_not_kept_up_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop that sleeps through the test says nothing of the network."""
-    monkeypatch.setattr(transfer, "LATE_SECONDS", -1.0)
+    monkeypatch.setattr(http_hub, "LATE_SECONDS", -1.0)
     async with on_loopback() as agent:
         result = await measure(settings("20 Mbit/s"), agent)
     assert isinstance(result.error, NoData)

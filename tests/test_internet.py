@@ -14,10 +14,17 @@ from aiohttp import web
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer
 from jharnet_monitor.model import HEADQUARTERS, Cause, Direction
-from jharnet_monitor.probes.base import AgentContext, Channel, Failed, NoData, ProbeContext
+from jharnet_monitor.probes.base import (
+    AgentContext,
+    Channel,
+    Failed,
+    NoData,
+    ProbeContext,
+    headquarters_office,
+)
 from jharnet_monitor.probes.internet import run as internet
 from jharnet_monitor.probes.internet import worker as speedtest_run
-from jharnet_monitor.probes.internet.plan import cost, headquarters
+from jharnet_monitor.probes.internet.plan import cost
 from jharnet_monitor.probes.internet.speedtest_client import ClientError
 from jharnet_monitor.probes.internet.worker import Run
 from tests.bandwidth_support import measure, misbehaving, on_loopback, settings, undisturbed
@@ -67,7 +74,7 @@ async def test_at_headquarters() -> None:
     """The hub measures its own way out with the same code; its line is the uplink."""
     async with serving(SpeedtestServer().app()) as url:
         config = settings("4 Mbit/s", internet_server=url)
-        place = headquarters(config)
+        place = headquarters_office(config)
         context = ProbeContext(config, place, SystemClock(), None)
         for left in reversed(range(5)):
             try:

@@ -34,7 +34,7 @@ EVENING = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
 
 
 class Hub:
-    """Watch, runner, recorder and a real store; the latency monitor's folds come from the test."""
+    """Monitor, runner, recorder and a real store; the latency summaries come from the test."""
 
     def __init__(self, directory: Path) -> None:
         current = CurrentConfig(make_config(budget="20 MB"))
@@ -50,8 +50,8 @@ class Hub:
             current, self.clock, self.live, self.recorder, self.store, self.runner
         )
 
-    async def fold(self, seconds: float, office: str = "potka") -> Measurement:
-        """What becomes of a minute of echo requests that ended just now."""
+    async def add_summary(self, seconds: float, office: str = "potka") -> Measurement:
+        """The measurement of a minute of echo requests that ended just now."""
         clock, reading = self.clock, Reading({"sent": 60, "received": 60, "rtt_p50_seconds": 0.03})
         begun = clock.monotonic() - seconds
         self.office_monitor._record_latency(
@@ -61,8 +61,8 @@ class Hub:
         return self.live.offices[office].latest["latency"]
 
     async def marked(self, seconds: float, office: str = "potka") -> bool:
-        """Whether that minute says that it was loaded."""
-        return bool((await self.fold(seconds, office)).conditions.get("under_load"))
+        """Whether that minute is marked `under_load`."""
+        return bool((await self.add_summary(seconds, office)).conditions.get("under_load"))
 
     def metric(self, name: str, **labels: str) -> float | None:
         """A sample now; None when it is absent."""

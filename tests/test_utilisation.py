@@ -292,7 +292,7 @@ async def test_the_routers_uptime_tells_line_from_power(
     started three minutes before it answered the power; told within a minute of the return."""
     hub = Watched(router, tmp_path)
     await hub.office_monitor.restore()
-    hub.office_monitor._latency_monitor.uplink = lambda: True  # type: ignore[method-assign]
+    hub.office_monitor._latency_monitor.uplink_is_up = lambda: True  # type: ignore[method-assign]
     await hub.answers(True)
     await hub.clock.advance(60)
     cut = hub.clock.now()

@@ -28,7 +28,7 @@ from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes import AGENT_TASKS
 from jharnet_monitor.probes import load as load_probes
-from jharnet_monitor.probes.bandwidth.tcp import line_socket
+from jharnet_monitor.probes.bandwidth.tcp_connection import line_socket
 from jharnet_monitor.probes.base import AgentContext, ChannelClosed
 from jharnet_monitor.rtc.call import warm_up
 from jharnet_monitor.rtc.codecs import CODECS

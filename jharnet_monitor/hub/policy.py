@@ -96,7 +96,7 @@ class Policy:
         now, budget = self._clock.now(), self.config.budget
         pair = min(sum(2 * cost for cost in self._first_claims(office)), budget)
         context = self._runner.context(office, probe, options)
-        has_claim = PROBES[probe].series_of(context.route).first_claim
+        has_claim = PROBES[probe].series_of(context.route).budget_reserved
         need = pair if has_claim else PROBES[probe].cost(context)
         is_due_now = has_claim and in_busy_hour(self.config.district, now)
         keep = pair if not is_due_now and self._slot_to_come(now) else 0
@@ -112,7 +112,7 @@ class Policy:
             place = self._runner.context(office, name, {}).office
             for job in probe.jobs(self.config, place):
                 context = self._runner.context(office, name, job.options)
-                if probe.series_of(context.route).first_claim:
+                if probe.series_of(context.route).budget_reserved:
                     yield probe.cost(context)
 
     def _slot_to_come(self, now: datetime) -> bool:

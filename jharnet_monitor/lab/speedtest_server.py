@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from jharnet_monitor.probes.bandwidth.tcp import BLOCK_BYTES, noise, ordinary_segments
+from jharnet_monitor.probes.bandwidth.tcp_connection import BLOCK_BYTES, noise, ordinary_segments
 from jharnet_monitor.probes.internet import COUNTS_HEADER
 
 MAX_UPLOAD_BYTES = 1 << 26

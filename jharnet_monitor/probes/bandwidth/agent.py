@@ -19,9 +19,9 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
 from jharnet_monitor.model import Direction
-from jharnet_monitor.probes.bandwidth.counters import CounterSeries
-from jharnet_monitor.probes.bandwidth.http_transfer import POLL_SECONDS
-from jharnet_monitor.probes.bandwidth.tcp import TcpConnections, pour
+from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
+from jharnet_monitor.probes.bandwidth.http_hub import POLL_SECONDS
+from jharnet_monitor.probes.bandwidth.tcp_connection import TcpConnections, pour
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 from jharnet_monitor.probes.bandwidth.udp_agent import AgentUdpChannel
 from jharnet_monitor.probes.base import AgentContext, Channel

@@ -14,10 +14,10 @@ from statistics import median
 from typing import Any
 
 from jharnet_monitor.model import Cause, Direction, Route
+from jharnet_monitor.probes.bandwidth.metered_channel import MeteredChannel
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel
 from jharnet_monitor.probes.base import Channel, Failed, NoData, ProbeContext, ProbeError, Reading
-from jharnet_monitor.probes.metered import MeteredChannel
 
 PINGS, PING_SPACING_SECONDS = 7, 0.03
 PING_SECONDS = 5.0

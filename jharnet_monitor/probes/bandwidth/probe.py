@@ -110,7 +110,7 @@ BANDWIDTH = Probe(
     time_limit=_time_limit,
     options=BandwidthOptions,
     series=(
-        Series(fresh_for=_fresh_for, listed=True, fills_line=True, first_claim=True),
+        Series(fresh_for=_fresh_for, listed=True, fills_line=True, budget_reserved=True),
         Series(route=Route.TRAINS, fresh_for=_trains_fresh_for),
         Series(route=Route.INTERNET, fresh_for=_internet_fresh_for, listed=True, fills_line=True),
     ),

@@ -20,8 +20,8 @@ from jharnet_monitor.judge.line.throughput import (
     loaded_rtt,
 )
 from jharnet_monitor.model import Cause, Direction, Route
-from jharnet_monitor.probes.bandwidth.counters import CounterSeries, CounterSeriesError
-from jharnet_monitor.probes.bandwidth.http_transfer import (
+from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries, CounterSeriesError
+from jharnet_monitor.probes.bandwidth.http_hub import (
     Download,
     Ended,
     Exchange,
@@ -30,8 +30,8 @@ from jharnet_monitor.probes.bandwidth.http_transfer import (
 )
 from jharnet_monitor.probes.bandwidth.packet_trains import FEWEST_TRIPS, Test
 from jharnet_monitor.probes.bandwidth.plan import PACE_REACHED, Plan
-from jharnet_monitor.probes.bandwidth.udp import SMALL_IP_BYTES
 from jharnet_monitor.probes.bandwidth.udp_hub import ping_spacing
+from jharnet_monitor.probes.bandwidth.udp_socket import SMALL_IP_BYTES
 from jharnet_monitor.probes.base import (
     AgentLink,
     Channel,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from jharnet_monitor.probes.bandwidth.udp import Datagram, DatagramKind, DatagramSocket, dial
+from jharnet_monitor.probes.bandwidth.udp_socket import Datagram, DatagramKind, DatagramSocket, dial
 
 KNOCKS, KNOCK_SPACING_SECONDS = 20, 0.1
 MOST_PACKETS = 100

@@ -14,7 +14,7 @@ from jharnet_monitor.judge.line.packet_trains import PacketArrival, TrainCapacit
 from jharnet_monitor.judge.line.throughput import RttSample
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.plan import TRAIN_PACKETS
-from jharnet_monitor.probes.bandwidth.udp import (
+from jharnet_monitor.probes.bandwidth.udp_socket import (
     FULL_IP_BYTES,
     SMALL_IP_BYTES,
     Datagram,

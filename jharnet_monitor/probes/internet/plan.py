@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from jharnet_monitor.config import Config, Office
-from jharnet_monitor.config.schema import Link
-from jharnet_monitor.model import HEADQUARTERS, Direction
+from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.plan import HEADROOM
 from jharnet_monitor.probes.base import ProbeContext
 
@@ -34,16 +32,3 @@ def cost(context: ProbeContext) -> int:
     """The most bytes that one run puts on the office's line, both ways together."""
     late = sum(int(rate * HEADROOM * LATE_STOP_SECONDS / 8) for rate in rates(context))
     return sum(most_bytes(rate) for rate in rates(context)) + late + OVERHEAD_BYTES
-
-
-def headquarters(config: Config) -> Office:
-    """Headquarters in the place of an office: its line is the uplink."""
-    uplink = config.hub.uplink
-    return Office(
-        id=HEADQUARTERS,
-        name="Headquarters",
-        name_hi="मुख्यालय",
-        router=uplink.gateway or "127.0.0.1",
-        link=Link.model_construct(contracted=uplink.contracted),
-        snmp=uplink.snmp,
-    )

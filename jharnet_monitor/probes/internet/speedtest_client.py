@@ -23,7 +23,7 @@ from urllib.request import OpenerDirector, Request
 import speedtest
 
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.bandwidth.tcp import SO_MAX_PACING_RATE
+from jharnet_monitor.probes.bandwidth.tcp_connection import SO_MAX_PACING_RATE
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo, tcp_info
 from jharnet_monitor.probes.internet import COUNTS_HEADER
 

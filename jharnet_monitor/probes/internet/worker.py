@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from jharnet_monitor.judge.line.throughput import Estimate, estimate, is_stable
 from jharnet_monitor.model import Cause, Direction
-from jharnet_monitor.probes.bandwidth.counters import CounterSeries
+from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
 from jharnet_monitor.probes.bandwidth.tcp_info import tcp_info
 from jharnet_monitor.probes.internet.speedtest_client import (
     TIMEOUT_SECONDS,

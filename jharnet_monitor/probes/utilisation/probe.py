@@ -24,7 +24,7 @@ def _jobs(config: Config, office: Office) -> Iterator[Job]:
         yield Job(every=config.probes.utilisation.every)
 
 
-def _window(measurement: Measurement) -> float | None:
+def _lookback(measurement: Measurement) -> float | None:
     return measurement.values.get("window_seconds")
 
 
@@ -36,11 +36,11 @@ UTILISATION = Probe(
         Series(
             fresh_for=lambda config, office: 2.5 * config.probes.utilisation.every,
             disturbed_by=DisturbedBy.FULL,
-            window=_window,
+            lookback=_lookback,
         ),
     ),
     jobs=_jobs,
-    tells_of_line=False,
+    measures_line=False,
     metrics=FAMILIES,
     district_metrics=DISTRICT_FAMILIES,
     headline=("download_bits_per_second", "upload_bits_per_second"),

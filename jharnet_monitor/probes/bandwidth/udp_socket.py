@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from jharnet_monitor.probes.bandwidth.tcp import noise
+from jharnet_monitor.probes.bandwidth.tcp_connection import noise
 
 _SO_TIMESTAMPNS = 35
 _HEADER = struct.Struct("!4sBII8s")

@@ -16,9 +16,9 @@ from aiohttp import web
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.line.throughput import is_stable
-from jharnet_monitor.probes.bandwidth.counters import CounterSeries
+from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
 from jharnet_monitor.probes.bandwidth.plan import Limits
-from jharnet_monitor.probes.bandwidth.tcp import TcpConnection, TcpConnections, pour
+from jharnet_monitor.probes.bandwidth.tcp_connection import TcpConnection, TcpConnections, pour
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 
 POLL_SECONDS = 0.004
