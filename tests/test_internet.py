@@ -27,7 +27,13 @@ from jharnet_monitor.probes.internet import worker as speedtest_run
 from jharnet_monitor.probes.internet.plan import cost
 from jharnet_monitor.probes.internet.speedtest_client import ClientError
 from jharnet_monitor.probes.internet.worker import Run
-from tests.bandwidth_support import measure, misbehaving, on_loopback, settings, undisturbed
+from tests.bandwidth_support import (
+    measure,
+    on_loopback,
+    replaced_agent_tasks,
+    settings,
+    undisturbed,
+)
 
 
 @contextlib.asynccontextmanager
@@ -209,7 +215,7 @@ async def test_an_agent_that_claims_more_than_the_server_counted() -> None:
         await channel.send({"server": params["server"], "download": way, "upload": way, **books})
 
     server = SpeedtestServer()
-    with misbehaving(internet=liar):
+    with replaced_agent_tasks(internet=liar):
         async with serving(server.app()) as url, on_loopback() as agent:
             config = settings("4 Mbit/s", internet_server=url)
             silent = await measure(config, agent, path="internet")

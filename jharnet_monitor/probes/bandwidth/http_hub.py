@@ -1,7 +1,7 @@
-"""The hub's end of one bulk HTTP exchange with an agent, in either direction.
+"""The hub's end of a bulk HTTP transfer with an agent, in either direction.
 
-The hub alone decides when a transfer stops: when the rate is stable, when its time is over, when
-its bytes are spent. Nothing that the agent does or leaves undone can make it last longer.
+Only the hub decides when a transfer stops: when the rate is stable, or when its time or its bytes
+are used up. Nothing that the agent does or omits can prolong it.
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.line.throughput import is_stable
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
 from jharnet_monitor.probes.bandwidth.plan import Limits
-from jharnet_monitor.probes.bandwidth.tcp_connection import TcpConnection, TcpConnections, pour
+from jharnet_monitor.probes.bandwidth.tcp_connection import (
+    TcpConnection,
+    TcpConnections,
+    write_forever,
+)
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 
 POLL_SECONDS = 0.004
-"""Between looks at the kernel's counters: the application sees TLS records, which come late."""
-SILENCE_SECONDS = 1.0
-"""Nothing delivered for this long: the transfer is broken off."""
-ARRIVAL_SECONDS = 8.0
-"""How long an agent may take to come for the exchange that it was told of."""
+"""Interval at which the kernel's counters are read; the application sees only whole TLS records."""
+REQUEST_SECONDS = 8.0
+"""How long an agent may take to send the requests of a transfer."""
 BURST_BYTES = 1 << 18
-"""What an upload may run ahead of its agreed rate before the hub reads more slowly."""
+"""How far an upload may be ahead of its agreed rate before the hub reads more slowly."""
 RESET_BYTES = 40
 LATE_SECONDS = 0.05
-"""The event loop waking up later than this is time in which the host did not keep up."""
+"""If the event loop wakes up later than this, the host did not keep up in the meantime."""
 
 
-class Ended(StrEnum):
+class EndReason(StrEnum):
     """Why a transfer stopped."""
 
     STABLE = "stable"
@@ -46,18 +48,19 @@ class Ended(StrEnum):
 
 @dataclass(slots=True)
 class TransferResult:
-    """What the hub saw of one transfer, on its monotonic clock.
+    """What the hub measured of one transfer, in seconds of its monotonic clock.
 
-    `late` is the share of it that the hub's host overslept.
+    `late` is the share of the time in which the hub's host did not keep up. `rtts` are the sender's
+    smoothed round-trip times, where the hub sends.
     """
 
     series: CounterSeries = field(default_factory=CounterSeries)
-    ended: Ended = Ended.BROKEN_OFF
+    ended: EndReason = EndReason.BROKEN_OFF
     infos: list[TcpInfo] = field(default_factory=list)
     payload: int = 0
     late: float = 0.0
-    round_trips: list[float] = field(default_factory=list)
-    begun: float = 0.0
+    rtts: list[float] = field(default_factory=list)
+    started: float = 0.0
     stopped: float = 0.0
 
     @property
@@ -67,148 +70,149 @@ class TransferResult:
 
     @property
     def bytes_up(self) -> int:
-        """IP bytes that reached the hub, and the acknowledgements that what is under way brings."""
+        """IP bytes that reached the hub, and outstanding acknowledgements."""
         if not self.infos:
             return self.payload
-        return sum(info.ip_bytes_in + _to_come(info) for info in self.infos)
+        return sum(info.ip_bytes_in + _outstanding_ack_bytes(info) for info in self.infos)
 
     @property
-    def own_rtt(self) -> float | None:
-        """Mean of the sender's smoothed round-trip times, in seconds."""
-        return fmean(self.round_trips) if self.round_trips else None
+    def tcp_rtt(self) -> float | None:
+        """Mean of the smoothed round-trip times that TCP measured, in seconds."""
+        return fmean(self.rtts) if self.rtts else None
 
 
-def _to_come(info: TcpInfo) -> int:
-    """IP bytes of acknowledgements for what was sent and not acknowledged yet: they come after the
-    connection was cut, and each brings a reset.
+def _outstanding_ack_bytes(info: TcpInfo) -> int:
+    """IP bytes of the acknowledgements for data in flight.
+
+    They arrive after the connection was reset, and each is answered by a reset.
     """
     if not info.bytes_acked:
         return 0
-    waiting = max(0, info.bytes_sent - info.bytes_retransmitted - info.bytes_acked)
-    return int(info.segments_in * (info.header + RESET_BYTES) * waiting / info.bytes_acked)
+    in_flight = max(0, info.bytes_sent - info.bytes_retransmitted - info.bytes_acked)
+    return int(info.segments_in * (info.header + RESET_BYTES) * in_flight / info.bytes_acked)
 
 
-class Exchange(ABC):
+class HubTransfer(ABC):
     """A transfer that waits for its agent. `handle` is the aiohttp handler to offer."""
 
     def __init__(self, clock: Clock, limits: Limits) -> None:
         self._clock = clock
         self._limits = limits
-        self._arrived = asyncio.Event()
-        self._over = asyncio.Event()
-        self._pumps: list[asyncio.Task[None]] = []
+        self._requested = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
         self._connections = TcpConnections()
-        self.flow = TransferResult()
+        self.result = TransferResult()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """One connection of the transfer, until it is over; `serve_transfer` checks whose."""
-        if self._over.is_set() or len(self._pumps) >= self._limits.connections:
+        """Serve one connection until the transfer stops; `serve_transfer` checks the agent."""
+        if self._stopped.is_set() or len(self._tasks) >= self._limits.connections:
             raise web.HTTPGone(text="this transfer is over")
         connection = self._connections.add(request.transport)
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
-        pumping = asyncio.create_task(self._pump(request, response, connection))
-        over = asyncio.create_task(self._over.wait())
-        self._pumps.append(pumping)
-        self._arrived.set()
+        moving = asyncio.create_task(self._move_data(request, response, connection))
+        stopped = asyncio.create_task(self._stopped.wait())
+        self._tasks.append(moving)
+        self._requested.set()
         try:
-            await asyncio.wait({pumping, over}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({moving, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            connection.cut()
-            for task in (pumping, over):
+            connection.reset()
+            for task in (moving, stopped):
                 task.cancel()
-            await asyncio.gather(pumping, over, return_exceptions=True)
+            await asyncio.gather(moving, stopped, return_exceptions=True)
         return response
 
-    async def finished(self) -> TransferResult:
-        """The flow once it is over; raises `TimeoutError` when the agent never came for it."""
+    async def run(self) -> TransferResult:
+        """Measure until the transfer stops; raises `TimeoutError` if the agent never starts it."""
         try:
-            async with asyncio.timeout(ARRIVAL_SECONDS):
-                await self._arrived.wait()
-            await self._watch()
-            return self.flow
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await self._requested.wait()
+            await self._measure()
+            return self.result
         finally:
-            self.abandon()
+            self.stop()
 
-    def abandon(self) -> None:
-        """Cut every connection, whoever is on it, and let nobody in any more."""
-        self._over.set()
-        self._connections.cut()
+    def stop(self) -> None:
+        """Reset every connection and accept no more. Idempotent."""
+        self._stopped.set()
+        self._connections.reset()
 
     @abstractmethod
-    async def _pump(
+    async def _move_data(
         self, request: web.Request, response: web.StreamResponse, connection: TcpConnection
     ) -> None:
-        """Move the data of one connection, for ever."""
+        """Move the data of one connection for ever."""
 
     @abstractmethod
-    def _count(self, moment: float, infos: list[TcpInfo]) -> bool:
-        """Take the counters into the series; True when there is something new."""
+    def _count(self, now: float, infos: list[TcpInfo]) -> bool:
+        """Add the counters to the series; True if they changed."""
 
-    async def _watch(self) -> None:
-        """Look at the kernel's counters until it is time to stop."""
-        flow, clock = self.flow, self._clock
-        flow.begun = begun = moment = clock.monotonic()
-        overslept = 0.0
-        while not any(pump.done() for pump in self._pumps):
+    async def _measure(self) -> None:
+        """Read the kernel's counters until the transfer should stop."""
+        result, clock = self.result, self._clock
+        result.started = started = now = clock.monotonic()
+        late_seconds = 0.0
+        while not any(task.done() for task in self._tasks):
             await asyncio.sleep(POLL_SECONDS)
-            before, moment = moment, clock.monotonic()
-            flow.stopped = moment
-            overslept += max(0.0, moment - before - POLL_SECONDS - LATE_SECONDS)
-            flow.late = overslept / (moment - begun)
-            flow.infos = self._connections.infos()
-            if self._is_enough(moment, self._count(moment, flow.infos)):
+            before, now = now, clock.monotonic()
+            result.stopped = now
+            late_seconds += max(0.0, now - before - POLL_SECONDS - LATE_SECONDS)
+            result.late = late_seconds / (now - started)
+            result.infos = self._connections.infos()
+            if self._should_stop(now, self._count(now, result.infos)):
                 return
 
-    def _is_enough(self, now: float, changed: bool) -> bool:
-        """Whether to stop now, and why."""
-        flow, limits = self.flow, self._limits
-        points = flow.series.points
-        if flow.bytes_down + flow.bytes_up >= limits.most_bytes:
-            flow.ended = Ended.BYTES
-        elif changed and is_stable(flow.series.samples(), limits.window):
-            flow.ended = Ended.STABLE
-        elif now - flow.begun >= limits.seconds - POLL_SECONDS:  # the next look comes too late
-            flow.ended = Ended.TIME
-        elif now - (points[-1].seconds if points else flow.begun) >= limits.silence:
-            flow.ended = Ended.SILENCE
+    def _should_stop(self, now: float, changed: bool) -> bool:
+        """Whether to stop now; sets the reason."""
+        result, limits = self.result, self._limits
+        points = result.series.points
+        if result.bytes_down + result.bytes_up >= limits.max_bytes:
+            result.ended = EndReason.BYTES
+        elif changed and is_stable(result.series.samples(), limits.window):
+            result.ended = EndReason.STABLE
+        elif now - result.started >= limits.seconds - POLL_SECONDS:  # the next poll is too late
+            result.ended = EndReason.TIME
+        elif now - (points[-1].seconds if points else result.started) >= limits.silence:
+            result.ended = EndReason.SILENCE
         else:
             return False
         return True
 
     @property
-    def _share(self) -> float:
-        """bit/s of one connection."""
+    def _connection_rate(self) -> float:
+        """The rate of one connection in bit/s."""
         return self._limits.rate / self._limits.connections
 
 
-class Download(Exchange):
-    """Hub to agent: counted here by what the agent's kernel acknowledges, there by what came."""
+class HubDownload(HubTransfer):
+    """Hub to agent; the hub counts what the agent's kernel acknowledges."""
 
-    async def _pump(
+    async def _move_data(
         self, request: web.Request, response: web.StreamResponse, connection: TcpConnection
     ) -> None:
-        connection.pace(self._share)
+        connection.pace(self._connection_rate)
         await response.prepare(request)
-        await pour(response.write)
+        await write_forever(response.write)
 
-    def _count(self, moment: float, infos: list[TcpInfo]) -> bool:
-        self.flow.round_trips += [fmean(info.rtt for info in infos)] if infos else []
-        return self.flow.series.acknowledged(moment, infos)
+    def _count(self, now: float, infos: list[TcpInfo]) -> bool:
+        self.result.rtts += [fmean(info.rtt for info in infos)] if infos else []
+        return self.result.series.add_acknowledged(now, infos)
 
 
-class Upload(Exchange):
-    """Agent to hub: counted here, where it arrives."""
+class HubUpload(HubTransfer):
+    """Agent to hub; the hub counts what arrives."""
 
-    async def _pump(
+    async def _move_data(
         self, request: web.Request, response: web.StreamResponse, connection: TcpConnection
     ) -> None:
-        clock, begun, taken = self._clock, self._clock.monotonic(), 0
+        clock, started, received = self._clock, self._clock.monotonic(), 0
         async for chunk in request.content.iter_any():
-            taken += len(chunk)
-            self.flow.payload += len(chunk)
-            # who sends faster than was agreed finds the window closed
-            due = (taken - BURST_BYTES) * 8 / self._share
-            await asyncio.sleep(max(0.0, begun + due - clock.monotonic()))
+            received += len(chunk)
+            self.result.payload += len(chunk)
+            # a sender that exceeds the agreed rate is slowed down by its full receive window
+            due = (received - BURST_BYTES) * 8 / self._connection_rate
+            await asyncio.sleep(max(0.0, started + due - clock.monotonic()))
 
-    def _count(self, moment: float, infos: list[TcpInfo]) -> bool:
-        return self.flow.series.arrived(moment, infos, self.flow.payload)
+    def _count(self, now: float, infos: list[TcpInfo]) -> bool:
+        return self.result.series.add_received(now, infos, self.result.payload)

@@ -1,8 +1,9 @@
-"""Small authenticated datagrams between agent and hub: round trips under load, packet trains.
+"""Small authenticated UDP datagrams between agent and hub: pings under load, and packet trains.
 
-The agent dials out, here too: it knocks at a port of the hub's range until the hub has heard it,
-and the hub answers through the hole that the knocking made. Every datagram carries a code made
-with a key that came over the session; whatever else arrives is dropped.
+Here, too, the agent opens the path: it sends punches to a port of the hub's UDP range until the hub
+has received one, and the hub's datagrams return through the NAT mapping that the punches made
+(RFC 4787). Every datagram carries an HMAC with a key that was exchanged over the session; all
+others are dropped.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from jharnet_monitor.probes.bandwidth.tcp_connection import noise
+from jharnet_monitor.probes.bandwidth.tcp_connection import random_block
 
 _SO_TIMESTAMPNS = 35
 _HEADER = struct.Struct("!4sBII8s")
@@ -28,15 +29,15 @@ _TIMESPEC = struct.Struct("@ll")
 IP_UDP_BYTES = 28
 SMALL_IP_BYTES = _HEADER.size + IP_UDP_BYTES
 FULL_IP_BYTES = 1500
-_LONGEST = 2048
-STEP_SECONDS = 0.001
-"""The wall clock moved by more between two readings: somebody set it."""
+_MAX_BYTES = 2048
+MAX_OFFSET_CHANGE_SECONDS = 0.001
+"""A larger change of the clocks' offset between two readings means that the wall clock was set."""
 
 
 class DatagramKind(IntEnum):
-    """What a datagram is."""
+    """The kind of a datagram."""
 
-    KNOCK = 1
+    PUNCH = 1
     PING = 2
     PONG = 3
     TRAIN = 4
@@ -44,19 +45,19 @@ class DatagramKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
-    """One that proved its key. `moment` is its arrival in the kernel, in monotonic seconds.
+    """An authenticated datagram. `received` is its arrival in the kernel, in monotonic seconds.
 
-    `held` is how long its sender had held what it answers, in microseconds.
+    `delay` is, in a pong, the time in microseconds from the arrival of the ping to its answer.
     """
 
     kind: DatagramKind
     number: int
-    held: int
-    moment: float
+    delay: int
+    received: float
 
 
 class DatagramSocket:
-    """A non-blocking UDP socket that sends and takes only datagrams made with its key."""
+    """A non-blocking UDP socket that sends and accepts only datagrams made with its key."""
 
     def __init__(self, sock: socket.socket, key: bytes) -> None:
         self._socket = sock
@@ -64,7 +65,7 @@ class DatagramSocket:
         self._offset = _clock_offset()
         self.peer: tuple[str, int] | None = None
         sock.setblocking(False)
-        with contextlib.suppress(OSError):  # without kernel stamps the reading time stands in
+        with contextlib.suppress(OSError):  # without kernel timestamps, the time of reading is used
             sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
     @property
@@ -73,60 +74,62 @@ class DatagramSocket:
         return int(self._socket.getsockname()[1])
 
     def send(
-        self, kind: DatagramKind, number: int, held: int = 0, ip_bytes: int = SMALL_IP_BYTES
+        self, kind: DatagramKind, number: int, delay: int = 0, ip_bytes: int = SMALL_IP_BYTES
     ) -> None:
-        """Send to the peer; what the kernel does not take counts as lost on the way."""
+        """Send to the peer; a datagram that the kernel refuses counts as lost."""
         if self.peer is not None:
-            head = _HEADER.pack(_MAGIC, kind, number, held, self._code(kind, number, held))
-            filling = noise()[: ip_bytes - SMALL_IP_BYTES]
+            head = _HEADER.pack(_MAGIC, kind, number, delay, self._mac(kind, number, delay))
+            padding = random_block()[: ip_bytes - SMALL_IP_BYTES]
             with contextlib.suppress(OSError):
-                self._socket.sendto(head + filling, self.peer)
+                self._socket.sendto(head + padding, self.peer)
 
     def send_train(self, packets: int) -> float:
-        """Send full packets as fast as it goes; gives the seconds that took."""
-        begun = time.perf_counter()
+        """Send full-size packets back to back; returns the seconds that this took."""
+        started = time.perf_counter()
         for number in range(packets):
             self.send(DatagramKind.TRAIN, number, ip_bytes=FULL_IP_BYTES)
-        return time.perf_counter() - begun
+        return time.perf_counter() - started
 
-    def answer(self, ping: Datagram) -> None:
-        """Echo a ping, with how long it had to wait here for this program to come to it."""
-        held = round((time.monotonic() - ping.moment) * 1e6)
-        self.send(DatagramKind.PONG, ping.number, max(0, min(held, 0xFFFFFFFF)))
+    def send_pong(self, ping: Datagram) -> None:
+        """Answer a ping, with the time for which it waited for this program."""
+        delay = round((time.monotonic() - ping.received) * 1e6)
+        self.send(DatagramKind.PONG, ping.number, max(0, min(delay, 0xFFFFFFFF)))
 
-    def _code(self, kind: int, number: int, held: int) -> bytes:
-        said = struct.pack("!BII", kind, number, held)
-        return hmac.digest(self._key, said, hashlib.sha256)[:8]
+    def _mac(self, kind: int, number: int, delay: int) -> bytes:
+        """HMAC-SHA-256 of the header's fields, truncated to 8 bytes (RFC 2104)."""
+        fields = struct.pack("!BII", kind, number, delay)
+        return hmac.digest(self._key, fields, hashlib.sha256)[:8]
 
     def receive(self) -> Iterator[Datagram]:
-        """Everything that has arrived by now; a knock with the right key sets the peer."""
+        """The datagrams that have arrived; an authenticated punch sets the peer."""
         while True:
             try:
-                data, ancillary, _, sender = self._socket.recvmsg(_LONGEST, 64)
-            except OSError:  # nothing more, or an ICMP error for one that was sent
+                data, ancillary, _, sender = self._socket.recvmsg(_MAX_BYTES, 64)
+            except OSError:  # no more, or an ICMP error for one that was sent
                 return
-            moment = self._moment([d for _, kind, d in ancillary if kind == _SO_TIMESTAMPNS])
+            timestamps = [d for _, kind, d in ancillary if kind == _SO_TIMESTAMPNS]
+            received = self._arrival(timestamps)
             if len(data) < _HEADER.size:
                 continue
-            magic, kind, number, held, code = _HEADER.unpack_from(data)
-            if magic != _MAGIC or not hmac.compare_digest(code, self._code(kind, number, held)):
+            magic, kind, number, delay, mac = _HEADER.unpack_from(data)
+            if magic != _MAGIC or not hmac.compare_digest(mac, self._mac(kind, number, delay)):
                 continue
-            if kind == DatagramKind.KNOCK:
+            if kind == DatagramKind.PUNCH:
                 self.peer = sender[:2]
             if kind in iter(DatagramKind):
-                yield Datagram(DatagramKind(kind), number, held, moment)
+                yield Datagram(DatagramKind(kind), number, delay, received)
 
-    def _moment(self, stamps: list[bytes]) -> float:
-        """The kernel's stamp in monotonic time; the reading time if the wall clock was set."""
+    def _arrival(self, timestamps: list[bytes]) -> float:
+        """The kernel's timestamp in monotonic seconds; now if there is none or a clock was set."""
         before, self._offset = self._offset, _clock_offset()
-        if not stamps or abs(self._offset - before) > STEP_SECONDS:
+        if not timestamps or abs(self._offset - before) > MAX_OFFSET_CHANGE_SECONDS:
             return time.monotonic()
-        seconds, nanoseconds = _TIMESPEC.unpack(stamps[0])
+        seconds, nanoseconds = _TIMESPEC.unpack(timestamps[0])
         return float(seconds - self._offset + nanoseconds / 1e9)
 
     @contextlib.contextmanager
     def listening(self, take: Callable[[Datagram], None]) -> Iterator[None]:
-        """Hand every datagram to `take` as it comes, while the block runs."""
+        """Pass every datagram to `take` as it arrives, while the block runs."""
         loop = asyncio.get_running_loop()
 
         def ready() -> None:
@@ -140,17 +143,17 @@ class DatagramSocket:
             loop.remove_reader(self._socket)
 
     def close(self) -> None:
-        """Give the port back."""
+        """Close the socket."""
         self._socket.close()
 
 
 def _clock_offset() -> float:
-    """Wall minus monotonic clock, in seconds."""
+    """Wall-clock minus monotonic time, in seconds."""
     return time.time() - time.monotonic()
 
 
-def bind(host: str, ports: tuple[int, int], key: bytes) -> DatagramSocket | None:
-    """A socket on a free port of the range, both ends included; None where none is free."""
+def bind_socket(host: str, ports: tuple[int, int], key: bytes) -> DatagramSocket | None:
+    """A socket on a free port of the range, both ends included; None if none is free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     choices = list(range(ports[0], ports[1] + 1))
     random.shuffle(choices)
@@ -165,8 +168,8 @@ def bind(host: str, ports: tuple[int, int], key: bytes) -> DatagramSocket | None
     return None
 
 
-def dial(host: str, port: int, key: bytes) -> DatagramSocket:
-    """The agent's socket towards a port of the hub; raises `OSError` without a route."""
+def connect_socket(host: str, port: int, key: bytes) -> DatagramSocket:
+    """The agent's socket to a port of the hub; raises `OSError` if there is no route."""
     family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     sock = socket.socket(family, kind)
     sock.connect(address)

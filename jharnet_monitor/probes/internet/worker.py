@@ -170,9 +170,9 @@ class Run:
             self._late = overslept / (now - begun)
             infos = self._meter.read()
             if direction is Direction.DOWN:
-                changed = bool(infos) and series.arrived(now, infos, 0)
+                changed = bool(infos) and series.add_received(now, infos, 0)
             else:
-                changed = series.acknowledged(now, infos)
+                changed = series.add_acknowledged(now, infos)
             last = series.points[-1].seconds if series.points else begun
             if changed and is_stable(series.samples()):
                 return "stable"
