@@ -27,7 +27,7 @@ from jharnet_monitor.probes.internet import worker
 from jharnet_monitor.probes.internet.plan import cost
 from jharnet_monitor.probes.internet.result import reading
 from jharnet_monitor.probes.internet.speedtest_client import SpeedtestFailed
-from jharnet_monitor.probes.internet.worker import SpeedTest
+from jharnet_monitor.probes.internet.worker import InternetTest
 from tests.bandwidth_support import (
     measure,
     on_loopback,
@@ -281,7 +281,9 @@ async def test_an_agent_that_hides_its_bytes(spent: dict[str, int]) -> None:
 def test_a_computer_that_is_too_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A computer that does not keep up with the transfer may limit it: there is no rate."""
     monkeypatch.setattr(worker, "LATE_SECONDS", -1.0)
-    test = SpeedTest(internet.make_request("http://127.0.0.1:9/speedtest/upload.php", (4e6, 4e6)))
+    test = InternetTest(
+        internet.make_request("http://127.0.0.1:9/speedtest/upload.php", (4e6, 4e6))
+    )
     with pytest.raises(SpeedtestFailed) as caught:
         test.measure(Direction.DOWN, "http://127.0.0.1:9/", lambda: None)
     assert caught.value.cause is Cause.HOST_OVERLOADED

@@ -46,7 +46,7 @@ FAMILIES = (
     by_direction("bandwidth", "bits_per_second",
                  "IP rate delivered; down is towards the office, up from it", _ROUTES),
     OfficeFamily(quantity("bandwidth", "download_capacity_bits_per_second").metric, "gauge",
-                 "What the line can carry, estimated by packet trains; not what is left of it",
+                 "Capacity of the line, estimated by packet trains, whether or not it is in use",
                  _capacity, ("direction",)),
     OfficeFamily("bandwidth_contracted_bytes_per_second", "gauge",
                  "Rate contracted towards the office", _contracted),

@@ -81,7 +81,7 @@ class HandshakeThread:
         return statistics.median(self._rtts) if self._rtts else None
 
 
-class SpeedTest:
+class InternetTest:
     """One run: server selection, idle RTT, download and upload. Fills `result`."""
 
     def __init__(self, request: dict[str, Any]) -> None:
@@ -202,7 +202,7 @@ class SpeedTest:
 
 def main() -> None:
     """Read a request, run it, write the result and exit with all threads."""
-    test = SpeedTest(json.load(sys.stdin))
+    test = InternetTest(json.load(sys.stdin))
     try:
         test.run()
     except SpeedtestFailed as error:
