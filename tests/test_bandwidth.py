@@ -21,6 +21,7 @@ from jharnet_monitor.probes.bandwidth import bandwidth_test, http_agent, http_hu
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries, CounterSeriesError
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
+from jharnet_monitor.probes.bandwidth.tcp_connection import TcpConnection
 from jharnet_monitor.probes.base import (
     AgentContext,
     AgentTask,
@@ -191,6 +192,27 @@ async def test_an_agent_that_stops_reading() -> None:
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.AGENT_LOST
     assert "download_bits_per_second" not in result.values
+
+
+async def test_a_connection_that_is_closed_already_can_be_reset() -> None:
+    """Also one that was closed while it still had data to send (asyncio loses its loop then)."""
+    ready, drained = asyncio.Event(), asyncio.Event()
+
+    async def read_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ready.wait()
+        await reader.read()
+        writer.close()
+        drained.set()
+
+    server = await asyncio.start_server(read_late, "127.0.0.1", 0)
+    async with server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        connection = TcpConnection(writer.transport)
+        writer.write(bytes(1 << 24))
+        writer.close()
+        ready.set()
+        await drained.wait()
+        connection.reset()
 
 
 async def test_an_agent_that_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,8 @@ class TcpConnection:
         """Reset the connection, so that queued data of this end is never sent."""
         self._set(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if isinstance(self._transport, asyncio.Transport):
-            self._transport.abort()
+            with contextlib.suppress(AttributeError):  # CPython 3.11: closed after a last flush
+                self._transport.abort()
 
     def _set(self, level: int, option: int, value: int | bytes) -> None:
         """Set a socket option where the system has it and the socket is open."""
