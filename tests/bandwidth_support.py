@@ -1,4 +1,4 @@
-"""Bandwidth tests between a real hub's door and a real agent: on loopback, or over a lab's link."""
+"""Bandwidth tests between a hub's agent server and a real agent, on loopback or in a lab."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OFFICE, TOKEN = "potka", "potka-token"
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a test: values and conditions either way."""
+    """The result of a test: values and conditions, also of a failed one."""
 
     values: Mapping[str, float]
     conditions: Mapping[str, Any]
@@ -50,7 +50,7 @@ class Result:
 
 
 def settings(down: str, up: str | None = None, **bandwidth: Any) -> Config:
-    """One office with this contract; an uplink wide enough for it."""
+    """One office with these contracted rates, and an uplink that is faster."""
     config = make_config(
         offices=(OFFICE,),
         probes={"bandwidth": bandwidth},
@@ -63,7 +63,7 @@ def settings(down: str, up: str | None = None, **bandwidth: Any) -> Config:
 
 
 async def measure(config: Config, agent: Any, **options: Any) -> Result:
-    """One test as the hub would hold it, on the running loop."""
+    """Run one test as the hub does, on the running event loop."""
     context = ProbeContext(config, config.offices[0], SystemClock(), agent, options)
     try:
         reading = await run(context)
@@ -73,7 +73,7 @@ async def measure(config: Config, agent: Any, **options: Any) -> Result:
 
 
 async def undisturbed(config: Config, agent: Any, **options: Any) -> Result:
-    """As `measure`, and again where this computer had too much else to do: that says nothing."""
+    """As `measure`, repeated where this machine was too busy for a result."""
     for _ in range(5):
         result = await measure(config, agent, **options)
         if result.error is None or result.error.cause is not Cause.HOST_OVERLOADED:
@@ -82,10 +82,10 @@ async def undisturbed(config: Config, agent: Any, **options: Any) -> Result:
 
 
 @contextlib.asynccontextmanager
-async def door(
+async def agent_server(
     host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[AgentServer, int]]:
-    """The hub's place for agents, and the port that it listens on."""
+    """The hub's agent server, and the port on which it listens."""
 
     def authenticate(office: str, token: str) -> bool:
         return (office, token) == (OFFICE, TOKEN)
@@ -105,8 +105,8 @@ async def door(
         await runner.cleanup()
 
 
-async def session(agents: AgentServer) -> AgentConnection:
-    """The office's session, as soon as there is one."""
+async def agent_connection(agents: AgentServer) -> AgentConnection:
+    """The connection of the office's agent, as soon as there is one."""
     async with asyncio.timeout(15):
         while (found := agents.get(OFFICE)) is None:
             await asyncio.sleep(0.02)
@@ -114,8 +114,8 @@ async def session(agents: AgentServer) -> AgentConnection:
 
 
 @contextlib.asynccontextmanager
-async def at_work(url: str, ca: Path | None = None) -> AsyncIterator[Agent]:
-    """A real agent that dials `url`."""
+async def running_agent(url: str, ca: Path | None = None) -> AsyncIterator[Agent]:
+    """A real agent that connects to `url`."""
     with tempfile.TemporaryDirectory() as spool:
         agent = Agent(AgentSettings(url, OFFICE, TOKEN, Path(spool), ca), SystemClock())
         async with running(agent):
@@ -124,16 +124,16 @@ async def at_work(url: str, ca: Path | None = None) -> AsyncIterator[Agent]:
 
 @contextlib.asynccontextmanager
 async def on_loopback() -> AsyncIterator[AgentConnection]:
-    """The hub's view of an agent on this machine."""
-    async with door() as (agents, port), at_work(f"ws://127.0.0.1:{port}/agent"):
-        yield await session(agents)
+    """The hub's connection to an agent on this machine."""
+    async with agent_server() as (agents, port), running_agent(f"ws://127.0.0.1:{port}/agent"):
+        yield await agent_connection(agents)
 
 
 @contextlib.contextmanager
-def misbehaving(**sides: AgentTask) -> Any:
-    """Every agent that dials in meanwhile has these far sides in place of the real ones."""
+def replaced_agent_tasks(**tasks: AgentTask) -> Any:
+    """While the block runs, agents run these tasks instead of the real ones."""
     real = dict(AGENT_TASKS)
-    AGENT_TASKS.update(sides)
+    AGENT_TASKS.update(tasks)
     try:
         yield
     finally:
@@ -141,11 +141,11 @@ def misbehaving(**sides: AgentTask) -> Any:
 
 
 Work = Callable[[AgentConnection], Awaitable[list[Result]]]
-"""What the hub's end does with the agent that it is given."""
+"""What the hub does with the agent."""
 
 
 class OverLab:
-    """Tests over a lab's link: each end in its own namespace, in a thread with its own loop."""
+    """Tests over a lab's link: each end in its own namespace, thread and event loop."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class OverLab:
             thread.start()
 
     def join(self) -> list[Result]:
-        """Wait for the end."""
+        """Wait for the results."""
         for thread in self._threads:
             thread.join()
         if self._error is not None:
@@ -184,20 +184,20 @@ class OverLab:
             self._done.set()
 
     async def _hub(self) -> None:
-        async with door("0.0.0.0", 9797) as (agents, _):  # noqa: S104 - a namespace
+        async with agent_server("0.0.0.0", 9797) as (agents, _):  # noqa: S104 - a namespace
             self._listening.set()
-            self._results = await self._work(await session(agents))
+            self._results = await self._work(await agent_connection(agents))
             self._done.set()
 
     async def _agent(self) -> None:
         await asyncio.to_thread(self._listening.wait)
         host = self._lab.addresses(HEADQUARTERS).pc
-        async with at_work(f"ws://{host}:9797/agent"):
+        async with running_agent(f"ws://{host}:9797/agent"):
             await asyncio.to_thread(self._done.wait)
 
 
 def over_lab(lab: Lab, config: Config, times: int = 1, **options: Any) -> list[Result]:
-    """So many tests one after the other over the lab's link to the office."""
+    """Run `times` tests one after the other over the lab's link to the office."""
 
     async def work(agent: AgentConnection) -> list[Result]:
         return [await measure(config, agent, **options) for _ in range(times)]

@@ -1,4 +1,4 @@
-"""What the latency tests share: who listens, a clock that is set, a configuration of addresses."""
+"""Shared by the latency tests: a listener, a clock that is set, and a configuration."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.probes.latency.icmp import EchoSocket, PingNotAllowed
-from jharnet_monitor.probes.latency.pinger import Echo, Stray
+from jharnet_monitor.probes.latency.pinger import Echo, UnexpectedReply
 from jharnet_monitor.probes.latency.timestamps import Timebase
 
 
 def may_ping() -> bool:
-    """Whether this process may send echo requests at all."""
+    """Whether this process may send echo requests."""
     try:
         EchoSocket(4).close()
     except PingNotAllowed:
@@ -29,16 +29,16 @@ pings = pytest.mark.skipif(not may_ping(), reason="needs net.ipv4.ping_group_ran
 
 @dataclass
 class Listener:
-    """A listener that writes down what it hears."""
+    """A listener that records all outcomes."""
 
     echoes: list[Echo] = field(default_factory=list)
-    strays: Counter[Stray] = field(default_factory=Counter)
+    unexpected_replies: Counter[UnexpectedReply] = field(default_factory=Counter)
 
     def settled(self, echo: Echo) -> None:
         self.echoes.append(echo)
 
-    def stray(self, echo: Echo, kind: Stray) -> None:
-        self.strays[kind] += 1
+    def unexpected(self, echo: Echo, kind: UnexpectedReply) -> None:
+        self.unexpected_replies[kind] += 1
 
     @property
     def rtts(self) -> list[float]:
@@ -46,20 +46,20 @@ class Listener:
 
 
 class SteppedClock(Timebase):
-    """A wall clock that somebody sets by `step` seconds at the real moment `at`."""
+    """A wall clock that is set forward by `step` seconds at the real time `at`."""
 
     def __init__(self, step: float, at: float) -> None:
         self.step_ns, self.at_ns = round(step * 1e9), round(at * 1e9)
 
     def wall_ns(self) -> int:
-        return self.stamp_ns(time.time_ns())
+        return self.timestamp_ns(time.time_ns())
 
-    def stamp_ns(self, stamp: int) -> int:
-        return stamp + (self.step_ns if stamp >= self.at_ns else 0)
+    def timestamp_ns(self, timestamp: int) -> int:
+        return timestamp + (self.step_ns if timestamp >= self.at_ns else 0)
 
 
 def settings_for(*offices: dict[str, str], gateway: str | None = None, **latency: Any) -> Config:
-    """A configuration with offices `o0`, `o1` ... at these addresses."""
+    """A configuration with offices `o0`, `o1` … at these addresses."""
     uplink = {"contracted": "34 Mbit/s", "gateway": gateway}
     return Config.model_validate(
         {

@@ -1,4 +1,4 @@
-"""What snmpd asks for the values of a JSON file: its `pass_persist` program. It begins quickly."""
+"""A `pass_persist` program for snmpd, which serves the values of a JSON file."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 
 def serve(table: str) -> None:
-    """Answer with what the table holds now, until there are no more questions."""
+    """Answer requests from the current content of the table until the input ends."""
     for line in sys.stdin:
         command = line.strip()
         if command == "PING":
             print("PONG", flush=True)
             continue
-        asked = sys.stdin.readline().strip()
-        told = {
+        requested = sys.stdin.readline().strip()
+        entries = {
             _numbers(oid): (oid, *entry)
             for oid, entry in json.loads(Path(table).read_text()).items()
         }
-        here = _numbers(asked)
+        found = _numbers(requested)
         if command == "getnext":
-            here = min((oid for oid in told if oid > here), default=())
-        print("\n".join(map(str, told[here])) if here in told else "NONE", flush=True)
+            found = min((oid for oid in entries if oid > found), default=())
+        print("\n".join(map(str, entries[found])) if found in entries else "NONE", flush=True)
 
 
 def _numbers(oid: str) -> tuple[int, ...]:

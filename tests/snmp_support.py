@@ -1,7 +1,6 @@
-"""A real snmpd on loopback; its interfaces are the kernel's, or those that a test makes up.
+"""A real snmpd on loopback, with the kernel's interfaces or simulated ones.
 
-Made-up ones are told by `snmp_program.py`, which snmpd asks: snmpd speaks the protocol, and a JSON
-file holds what there is to tell.
+Simulated interfaces come from a JSON file, which `snmp_program.py` serves to snmpd.
 """
 
 from __future__ import annotations
@@ -25,39 +24,46 @@ START_SECONDS = 10.0
 PROGRAM = Path(__file__).with_name("snmp_program.py")
 
 Table = Mapping[str, tuple[str, int | str]]
-"""Type and value by OID, both as `pass_persist` has them."""
+"""Type and value by OID, as in `pass_persist`."""
 
 
 def interface(
     number: int, name: str, *, octets: tuple[int, int], packets: tuple[int, int] | None = None,
-    wide: bool = True, kind: int = 6, speed: int = 10_000_000,
+    counters_64_bit: bool = True, kind: int = 6, speed: int = 10_000_000,
 ) -> dict[str, tuple[str, int | str]]:  # fmt: skip
-    """A row of ifTable and ifXTable: in and out; only 32-bit counters unless `wide`."""
+    """A row of ifTable and ifXTable; octets and packets are (in, out).
+
+    Without `counters_64_bit` it has only 32-bit counters.
+    """
     row: dict[str, tuple[str, int | str]] = {
-        f"{IF}.2.{number}": ("string", f"made up {name}"),
+        f"{IF}.2.{number}": ("string", f"simulated {name}"),
         f"{IF}.3.{number}": ("integer", kind),
         f"{IF}.5.{number}": ("gauge", speed),
         f"{IFX}.1.{number}": ("string", name),
         f"{IFX}.19.{number}": ("timeticks", 0),
     }
-    for way, (narrow, wider) in enumerate(((10, 6), (16, 10))):
-        counted = {0: octets[way]} if packets is None else {0: octets[way], 1: packets[way]}
+    for direction, (column_32, column_64) in enumerate(((10, 6), (16, 10))):
+        counted = (
+            {0: octets[direction]}
+            if packets is None
+            else {0: octets[direction], 1: packets[direction]}
+        )
         for column, count in counted.items():
-            row[f"{IF}.{narrow + column}.{number}"] = ("counter", count % (1 << 32))
-            if wide:
-                row[f"{IFX}.{wider + column}.{number}"] = ("counter64", count)
+            row[f"{IF}.{column_32 + column}.{number}"] = ("counter", count % (1 << 32))
+            if counters_64_bit:
+                row[f"{IFX}.{column_64 + column}.{number}"] = ("counter64", count)
     return row
 
 
 class Snmpd:
-    """A running snmpd; `tell` changes what its made-up interfaces say."""
+    """A running snmpd; `set_state` changes its simulated uptime and interfaces."""
 
     def __init__(self, port: int, table: Path) -> None:
         self.port = port
         self._table = table
 
-    def tell(self, uptime: float, *interfaces: Table) -> None:
-        """The router's uptime in seconds, and all of its interfaces."""
+    def set_state(self, uptime: float, *interfaces: Table) -> None:
+        """Set the router's uptime in seconds, and all of its interfaces."""
         table: dict[str, tuple[str, int | str]] = {
             f"{UPTIME}.0": ("timeticks", round(uptime * 100) % (1 << 32))
         }
@@ -70,11 +76,15 @@ class Snmpd:
 
 @contextmanager
 def snmpd(
-    directory: Path, *, made_up: bool = True, users: Sequence[str] = (), prefix: Sequence[str] = ()
+    directory: Path,
+    *,
+    simulated: bool = True,
+    users: Sequence[str] = (),
+    prefix: Sequence[str] = (),
 ) -> Iterator[Snmpd]:
-    """snmpd with its own configuration and data; `users` are createUser lines of SNMPv3.
+    """Run snmpd with its own configuration and data; `users` are createUser lines of SNMPv3.
 
-    `prefix` is a command to start it by, such as one that enters a namespace.
+    `prefix` is a command that starts it, such as one that enters a namespace.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
@@ -83,16 +93,19 @@ def snmpd(
     table = directory / "table.json"
     lines = [f"agentaddress udp:{port}", f"rocommunity {COMMUNITY}"]
     for line in users:
-        lines += [f"createUser {line}", f"rouser {line.split()[0]} auth" + " -V told" * made_up]
-    if made_up:
+        lines += [
+            f"createUser {line}",
+            f"rouser {line.split()[0]} auth" + " -V simulated" * simulated,
+        ]
+    if simulated:
         lines += [f"pass_persist -p 10 {oid} {sys.executable} -S {PROGRAM} {table}"
                   for oid in (UPTIME, IF, IFX)]  # fmt: skip
-        # of the machine itself nothing: its own uptime is not the made-up router's
-        lines += [f"view told included {oid}" for oid in (UPTIME, IF, IFX)]
-        lines[1] = f"rocommunity {COMMUNITY} default -V told"
+        # hide this machine's own objects: its uptime is not that of the router
+        lines += [f"view simulated included {oid}" for oid in (UPTIME, IF, IFX)]
+        lines[1] = f"rocommunity {COMMUNITY} default -V simulated"
     (directory / "snmpd.conf").write_text("\n".join(lines) + "\n", "utf-8")
     server = Snmpd(port, table)
-    server.tell(1000.0)
+    server.set_state(1000.0)
     program = find_program("snmpd")
     assert program is not None
     command = [*prefix, program, "-f", "-Lf", str(directory / "log"), "-C", "-c",
@@ -108,7 +121,7 @@ def snmpd(
 
 
 def _wait_for(pid: Path, process: subprocess.Popen[bytes]) -> None:
-    """It writes its number once it listens."""
+    """Wait for the pid file, which snmpd writes once it listens."""
     end = time.monotonic() + START_SECONDS
     while not pid.exists():
         assert process.poll() is None, "snmpd ended"

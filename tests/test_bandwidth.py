@@ -1,4 +1,4 @@
-"""The JharNet path: what is measured, with what certainty, and what no agent can do to the hub."""
+"""The bandwidth test between hub and agent: its accuracy, and its safety against wrong agents."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ import pytest
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.judge.line.packet_trains import PacketArrival
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.bandwidth import agent as bandwidth_far
-from jharnet_monitor.probes.bandwidth import http_transfer as transfer
-from jharnet_monitor.probes.bandwidth import packet_trains as bandwidth_trains
-from jharnet_monitor.probes.bandwidth import udp_hub as side_path
-from jharnet_monitor.probes.bandwidth.counters import CounterSeries, CounterSeriesError
+from jharnet_monitor.probes.bandwidth import agent as bandwidth_agent
+from jharnet_monitor.probes.bandwidth import bandwidth_test, http_agent, http_hub, udp_hub
+from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries, CounterSeriesError
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
+from jharnet_monitor.probes.bandwidth.tcp_connection import TcpConnection
 from jharnet_monitor.probes.base import (
     AgentContext,
     AgentTask,
@@ -35,30 +34,30 @@ from jharnet_monitor.probes.base import (
 from tests.bandwidth_support import (
     OFFICE,
     Result,
-    at_work,
-    door,
+    agent_connection,
+    agent_server,
     measure,
-    misbehaving,
     on_loopback,
-    session,
+    replaced_agent_tasks,
+    running_agent,
     settings,
     undisturbed,
 )
 
-# -- on loopback: the whole path, and agents that mean ill --
+# -- on loopback: the whole test, and agents that misbehave --
 
 
-async def against(far: AgentTask) -> Result:
-    """A test of a 20 Mbit/s line whose agent misbehaves."""
-    with misbehaving(bandwidth=far):
+async def measure_with(task: AgentTask) -> Result:
+    """A test of a 20 Mbit/s line whose agent runs `task`."""
+    with replaced_agent_tasks(bandwidth=task):
         async with on_loopback() as agent:
             return await measure(settings("20 Mbit/s"), agent)
 
 
-async def test_both_ways_on_loopback() -> None:
-    """A line wider than the contract is measured up to the pace, and said to give at least that.
+async def test_both_directions_on_loopback() -> None:
+    """A line faster than the contract is measured up to the pace, and marked `at_least`.
 
-    A packet on loopback is 64 kB, 50 ms of the slower pace: within a second that tells a tenth.
+    A packet on loopback has 64 kB, 50 ms at the slower pace, which limits the accuracy to 10 %.
     """
     config = settings("20 Mbit/s", "8 Mbit/s")
     async with on_loopback() as agent:
@@ -80,22 +79,22 @@ def _context(config: Any, granted: float = inf, **options: Any) -> ProbeContext:
 
 
 def test_the_plan_stays_within_contract_and_grant() -> None:
-    """Reserved is what the stream may run at; what was granted of the uplink is never exceeded."""
+    """The reserved rate is that of the pace, and never exceeds what the uplink granted."""
     config = settings("4 Mbit/s", "1 Mbit/s")
     plan = Plan.of(_context(config))
     assert (plan.download.rate, plan.upload.rate) == (5e6, 1.25e6)
-    assert plan.for_line(0.0).download.most_bytes == 4e6 * 2.5 / 8
+    assert plan.for_rtt(0.0).download.max_bytes == 4e6 * 2.5 / 8
     assert BANDWIDTH.reserve(_context(config)) == 5e6
     assert Plan.of(_context(config, granted=2e6)).download.rate == 2e6
-    longer = plan.for_line(0.6)
+    longer = plan.for_rtt(0.6)
     assert longer.download.seconds == pytest.approx(5.8)
     assert longer.cost <= plan.cost
-    assert plan.for_line(10.0).download.most_bytes == plan.download.most_bytes
+    assert plan.for_rtt(10.0).download.max_bytes == plan.download.max_bytes
     assert BANDWIDTH.cost(_context(config, path="trains")) < 130_000
 
 
 async def test_no_agent_is_no_data() -> None:
-    """Without an agent nothing was measured, and nothing is said of the line."""
+    """Without an agent nothing is measured: that says nothing about the line."""
     result = await measure(settings("4 Mbit/s"), None)
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.NO_AGENT
@@ -103,21 +102,21 @@ async def test_no_agent_is_no_data() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
-async def test_an_agent_that_lies_about_its_bytes(factor: float) -> None:
-    """Its own kernel has acknowledged something else: no rate is kept, high or low."""
+async def test_an_agent_that_reports_wrong_counts(factor: float) -> None:
+    """Its kernel acknowledged something else: the rate is rejected, whether too high or too low."""
 
     async def liar(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-        await bandwidth_far.agent_task(_Falsified(channel, factor), params, context)
+        await bandwidth_agent.agent_task(_FalseCounts(channel, factor), params, context)
 
-    result = await against(liar)
+    result = await measure_with(liar)
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.BAD_REPORT
     assert "download_bits_per_second" not in result.values
     assert result.values["bytes_spent"] > 0
 
 
-class _Falsified:
-    """A channel through which every series leaves with other byte counts."""
+class _FalseCounts:
+    """A channel that multiplies the counts of every series."""
 
     def __init__(self, channel: Channel, factor: float) -> None:
         self._channel, self._factor = channel, factor
@@ -144,38 +143,38 @@ class _Falsified:
         {"mss": 1448, "header": 52, "points": [[0, 0, 0]] * 2000},
     ],
 )
-def test_a_series_that_cannot_be_is_refused(series: Any) -> None:
-    """Whatever an agent reports is checked before a figure is made of it."""
+def test_an_invalid_series_is_rejected(series: Any) -> None:
+    """The report of an agent is validated before it is used."""
     with pytest.raises(CounterSeriesError):
         CounterSeries.from_json(series)
 
 
-def test_a_series_travels_unchanged() -> None:
-    """What the agent counted is what the hub reads."""
+def test_a_series_survives_json() -> None:
+    """The hub reads what the agent counted."""
     series = CounterSeries(mss=1400, header=72)
     for n in range(50):
         series.add(100 + n / 50, n * 10, n * 14000)
-    there = CounterSeries.from_json(json.loads(json.dumps(series.to_json())))
-    assert [s.ip_bytes for s in there.samples()] == [s.ip_bytes for s in series.samples()]
-    assert there.samples()[-1].ip_bytes == 490 * 1472
+    parsed = CounterSeries.from_json(json.loads(json.dumps(series.to_json())))
+    assert [s.ip_bytes for s in parsed.samples()] == [s.ip_bytes for s in series.samples()]
+    assert parsed.samples()[-1].ip_bytes == 490 * 1472
 
 
-async def test_an_agent_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a transfer is no measurement, and its bytes are charged."""
+async def test_an_agent_that_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a transfer gives no rate, but its bytes are charged."""
 
     async def half(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-        monkeypatch.setattr(bandwidth_far, "LONGEST_SECONDS", 0.4)
-        await bandwidth_far.agent_task(channel, params, context)
+        monkeypatch.setattr(http_agent, "MAX_SECONDS", 0.4)
+        await bandwidth_agent.agent_task(channel, params, context)
 
-    result = await against(half)
+    result = await measure_with(half)
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.AGENT_LOST
     assert "download_bits_per_second" not in result.values
     assert result.values["bytes_spent"] > 100_000
 
 
-async def test_an_agent_that_stops_half_way() -> None:
-    """It reads no more but keeps its session: that is no fault of the line, and no measurement."""
+async def test_an_agent_that_stops_reading() -> None:
+    """It keeps its session: the line is not at fault, and there is no rate."""
 
     async def stalled(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         while True:
@@ -187,17 +186,38 @@ async def test_an_agent_that_stops_half_way() -> None:
                     await asyncio.sleep(1.5)
                 await channel.send({"series": CounterSeries().to_json()})
             else:
-                await channel.send(await bandwidth_far._answer(message, _NO_SIDE, context))
+                await channel.send(await bandwidth_agent.answer(message, _NO_UDP, context))
 
-    result = await against(stalled)
+    result = await measure_with(stalled)
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.AGENT_LOST
     assert "download_bits_per_second" not in result.values
 
 
-async def test_an_agent_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub waits for its time, not for ever."""
-    monkeypatch.setattr(transfer, "ARRIVAL_SECONDS", 0.5)
+async def test_a_connection_that_is_closed_already_can_be_reset() -> None:
+    """Also one that was closed while it still had data to send (asyncio loses its loop then)."""
+    ready, drained = asyncio.Event(), asyncio.Event()
+
+    async def read_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ready.wait()
+        await reader.read()
+        writer.close()
+        drained.set()
+
+    server = await asyncio.start_server(read_late, "127.0.0.1", 0)
+    async with server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        connection = TcpConnection(writer.transport)
+        writer.write(bytes(1 << 24))
+        writer.close()
+        ready.set()
+        await drained.wait()
+        connection.reset()
+
+
+async def test_an_agent_that_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub waits only for a limited time."""
+    monkeypatch.setattr(http_hub, "REQUEST_SECONDS", 0.5)
 
     async def idle(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         while True:
@@ -207,44 +227,44 @@ async def test_an_agent_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> Non
             elif message["do"] == "udp":
                 await channel.send({"error": "no UDP here"})
 
-    begun = time.monotonic()
-    result = await against(idle)
-    assert time.monotonic() - begun < 5
+    started = time.monotonic()
+    result = await measure_with(idle)
+    assert time.monotonic() - started < 5
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.AGENT_LOST
 
 
 async def test_an_agent_that_does_not_stop_sending() -> None:
-    """The hub cuts it off: what came over is the pace's worth, and the line is free again."""
-    over: list[str] = []
+    """The hub resets its connection: no more bytes pass than the pace allows."""
+    ends: list[str] = []
 
     async def flood(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         while True:
             message = await channel.receive()
             if message["do"] == "upload":
-                over.append(await _pour(context, message["paths"][0]))
+                ends.append(await _flood(context, message["paths"][0]))
                 await channel.send({"sent": 10**15, "rtt": -1, "retransmitted": "no"})
             else:
-                await channel.send(await bandwidth_far._answer(message, _NO_SIDE, context))
+                await channel.send(await bandwidth_agent.answer(message, _NO_UDP, context))
 
-    result = await against(flood)
-    assert over == ["cut"]
+    result = await measure_with(flood)
+    assert ends == ["reset"]
     assert result.values["bytes_spent"] <= BANDWIDTH.cost(_context(settings("20 Mbit/s")))
     assert "upload_bits_per_second" not in result.values or result.conditions["upload_at_least"]
 
 
-class _NoSide:
+class _NoUdp:
     def open(self, message: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": "no UDP here"}
 
     listen = arrivals = train = open
 
 
-_NO_SIDE: Any = _NoSide()
+_NO_UDP: Any = _NoUdp()
 
 
-async def _pour(context: AgentContext, path: str) -> str:
-    """Send as fast as it goes, for as long as it goes."""
+async def _flood(context: AgentContext, path: str) -> str:
+    """Send as fast and as long as possible; returns how it ended."""
 
     async def endless() -> Any:
         while True:
@@ -256,23 +276,25 @@ async def _pour(context: AgentContext, path: str) -> str:
                 f"{context.hub}{path}", params={"office": OFFICE}, data=endless()
             )
         return "answered"
-    return "cut"
+    return "reset"
 
 
-async def test_an_agent_that_reconnects_in_mid_test() -> None:
-    """The session that the test belonged to is gone, and the test with it, at once; whatever it
-    sends afterwards finds its transfer over, and the new session is measured as if nothing were."""
+async def test_an_agent_that_reconnects_during_a_test() -> None:
+    """The test ends at once with its session, and the new session can be tested."""
     config = settings("20 Mbit/s")
-    async with door() as (agents, port), at_work(f"ws://127.0.0.1:{port}/agent") as first:
-        before = await session(agents)
+    async with (
+        agent_server() as (agents, port),
+        running_agent(f"ws://127.0.0.1:{port}/agent") as first,
+    ):
+        before = await agent_connection(agents)
         test = asyncio.create_task(measure(config, before))
         await asyncio.sleep(0.8)
         first.stop()
-        async with at_work(f"ws://127.0.0.1:{port}/agent"):
-            begun = time.monotonic()
+        async with running_agent(f"ws://127.0.0.1:{port}/agent"):
+            started = time.monotonic()
             with pytest.raises(ChannelClosed):
                 await test
-            assert time.monotonic() - begun < 4
+            assert time.monotonic() - started < 4
             async with asyncio.timeout(10):
                 while (after := agents.get(OFFICE)) in (None, before):
                     await asyncio.sleep(0.02)
@@ -281,19 +303,19 @@ async def test_an_agent_that_reconnects_in_mid_test() -> None:
     assert result.down == pytest.approx(25, rel=0.05)
 
 
-async def test_a_hub_that_is_not_kept_up_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loop that sleeps through the test says nothing of the network."""
-    monkeypatch.setattr(transfer, "LATE_SECONDS", -1.0)
+async def test_a_hub_that_does_not_keep_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A blocked event loop says nothing about the network."""
+    monkeypatch.setattr(http_hub, "LATE_SECONDS", -1.0)
     async with on_loopback() as agent:
         result = await measure(settings("20 Mbit/s"), agent)
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.HOST_OVERLOADED
 
 
-async def test_a_train_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where jitter is longer than the train there is no capacity, only how uncertain it was."""
-    monkeypatch.setattr(bandwidth_trains, "MOST_UNCERTAIN", -1.0)
-    monkeypatch.setattr(side_path, "UNSTRETCHED", 1e9)
+async def test_an_inconclusive_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where jitter outlasts the train, only the uncertainty is recorded, not a capacity."""
+    monkeypatch.setattr(bandwidth_test, "MAX_UNCERTAINTY", -1.0)
+    monkeypatch.setattr(udp_hub, "UNDISPERSED", 1e9)
     async with on_loopback() as agent:
         result = await measure(settings("20 Mbit/s"), agent, path="trains")
     assert isinstance(result.error, NoData)
@@ -302,18 +324,18 @@ async def test_a_train_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None
     assert "download_capacity_uncertainty" in result.conditions
 
 
-def test_a_bunch_proves_no_more_than_jitter_allows() -> None:
-    """32 packets within 0.1 ms may have come over 10 ms: that is 37 Mbit/s at the least."""
-    bunch = [PacketArrival(n, n * 3e-6) for n in range(32)]
-    assert side_path._least(bunch, 0.01) == pytest.approx(37e6, rel=0.02)
-    assert side_path._least(bunch, 0.0) == pytest.approx(4e9, rel=0.01)
+def test_a_compressed_train_gives_a_lower_bound() -> None:
+    """32 packets within 0.1 ms may have taken 10 ms on the line: at least 37 Mbit/s."""
+    arrivals = [PacketArrival(n, n * 3e-6) for n in range(32)]
+    assert udp_hub.lower_bound(arrivals, 0.01) == pytest.approx(37e6, rel=0.02)
+    assert udp_hub.lower_bound(arrivals, 0.0) == pytest.approx(4e9, rel=0.01)
 
 
-async def test_without_datagrams_the_stream_speaks_for_itself(
+async def test_without_udp_the_stream_gives_the_round_trips(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where UDP is blocked the test still gives both rates and both loaded round trips."""
-    monkeypatch.setattr(side_path, "bind", lambda *_: None)
+    """Where UDP is blocked, the test still gives both rates and both loaded RTTs."""
+    monkeypatch.setattr(udp_hub, "bind_socket", lambda *_: None)
     config = settings("20 Mbit/s")
     async with on_loopback() as agent:
         result = await undisturbed(config, agent)

@@ -21,7 +21,7 @@ PREFIX = f"jhn{os.getpid() % 100_000}"
 
 
 def line(rate: str, **more: Any) -> dict[str, Any]:
-    """One direction: 30 ms there and back with the other, 200 ms of queue."""
+    """One direction of a line with 30 ms RTT, and 200 ms of queue."""
     return {"delay": "15ms", "rate": rate, "queue": "200ms", **more}
 
 
@@ -31,7 +31,7 @@ def district(down: dict[str, Any], up: dict[str, Any], congestion: str) -> dict[
 
 
 def loaded_truth(lab: Lab) -> list[float]:
-    """Mean round trip in seconds of the two largest TCP flows, download first: data and ACKs."""
+    """Mean RTT in seconds of the two largest TCP flows, download first: data and ACKs."""
     flows = [f for f in lab.flows() if f["protocol"] == "tcp" and f["packets_out"]]
     ports = {(f["source_port"], f["target_port"]): f for f in flows}
     largest = sorted(flows, key=lambda f: -int(f["bytes_out"]))[:2]
@@ -45,7 +45,7 @@ def loaded_truth(lab: Lab) -> list[float]:
 
 @pytest.mark.parametrize("congestion", ["reno", "bbr"])
 def test_an_asymmetric_line(congestion: str) -> None:
-    """Rates within 3 %, loaded round trips and bytes spent as the lab counted them."""
+    """Rates within 3 %; loaded RTT and spent bytes as the lab counted them."""
     with Lab.start(district(line("4 Mbit/s"), line("500 kbit/s"), congestion), PREFIX) as lab:
         [result] = over_lab(lab, settings("4 Mbit/s", "500 kbit/s"))
         down, up = loaded_truth(lab)
@@ -61,8 +61,8 @@ def test_an_asymmetric_line(congestion: str) -> None:
     assert result.values["bytes_spent"] == pytest.approx(truth, rel=0.015)
 
 
-def test_loss_not_the_line() -> None:
-    """Where loss holds reno back, the test says so, and the trains tell what the line carries."""
+def test_loss_that_limits_tcp() -> None:
+    """Where loss limits reno, the test reports it, and trains show what the line carries."""
     lossy = line("10 Mbit/s", loss="3%")
     with Lab.start(district(lossy, line("10 Mbit/s"), "reno"), PREFIX) as lab:
         [result] = over_lab(lab, settings("10 Mbit/s"))
@@ -75,8 +75,8 @@ def test_loss_not_the_line() -> None:
     assert result.values["download_capacity_bits_per_second"] == pytest.approx(10e6, rel=0.05)
 
 
-def test_trains_alone_tell_the_capacity() -> None:
-    """Within 3 % for at most 50 kB a direction, also over loss, and marked as an estimate."""
+def test_trains_alone_show_the_capacity() -> None:
+    """Within 3 % for at most 50 kB per direction, also with loss, and marked as an estimate."""
     with Lab.start(district(line("2 Mbit/s", loss="2%"), line("10 Mbit/s"), "bbr"), PREFIX) as lab:
         [result] = over_lab(lab, settings("2 Mbit/s", "10 Mbit/s"), path="trains")
         link = lab.status()["links"][OFFICE]
@@ -86,11 +86,11 @@ def test_trains_alone_tell_the_capacity() -> None:
     assert "download_bits_per_second" not in result.values
     assert result.conditions["path"] == "trains"
     assert result.conditions["estimate"] is True
-    assert max(link["down"]["bytes_in"], link["up"]["bytes_in"]) < 62_000  # the session's too
+    assert max(link["down"]["bytes_in"], link["up"]["bytes_in"]) < 62_000  # with the session
 
 
 def test_a_line_cut_in_the_middle() -> None:
-    """A download that falls silent is the network's failure, and no rate is made of it."""
+    """A download that stalls on a cut line failed because of the network, and has no rate."""
     with Lab.start(district(line("4 Mbit/s"), line("4 Mbit/s"), "bbr"), PREFIX) as lab:
 
         def cut_when_it_runs() -> None:
@@ -103,7 +103,7 @@ def test_a_line_cut_in_the_middle() -> None:
 
         async def work(agent: AgentConnection) -> list[Result]:
             found = await measure(settings("4 Mbit/s"), agent)
-            lab.restore(OFFICE)  # so that the agent can say goodbye
+            lab.restore(OFFICE)  # so that the agent can end its session
             return [found]
 
         [result] = OverLab(lab, work).join()

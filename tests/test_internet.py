@@ -1,4 +1,4 @@
-"""The path to the Internet: speedtest-cli, a server of ours, and all that can be in the way."""
+"""The Internet test: speedtest-cli, servers of several kinds, and their failures."""
 
 from __future__ import annotations
 
@@ -14,18 +14,32 @@ from aiohttp import web
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer
 from jharnet_monitor.model import HEADQUARTERS, Cause, Direction
-from jharnet_monitor.probes.base import AgentContext, Channel, Failed, NoData, ProbeContext
+from jharnet_monitor.probes.base import (
+    AgentContext,
+    Channel,
+    Failed,
+    NoData,
+    ProbeContext,
+    headquarters_office,
+)
 from jharnet_monitor.probes.internet import run as internet
-from jharnet_monitor.probes.internet import worker as speedtest_run
-from jharnet_monitor.probes.internet.plan import cost, headquarters
-from jharnet_monitor.probes.internet.speedtest_client import ClientError
-from jharnet_monitor.probes.internet.worker import Run
-from tests.bandwidth_support import measure, misbehaving, on_loopback, settings, undisturbed
+from jharnet_monitor.probes.internet import worker
+from jharnet_monitor.probes.internet.plan import cost
+from jharnet_monitor.probes.internet.result import reading
+from jharnet_monitor.probes.internet.speedtest_client import SpeedtestFailed
+from jharnet_monitor.probes.internet.worker import InternetTest
+from tests.bandwidth_support import (
+    measure,
+    on_loopback,
+    replaced_agent_tasks,
+    settings,
+    undisturbed,
+)
 
 
 @contextlib.asynccontextmanager
 async def serving(app: web.Application) -> AsyncIterator[str]:
-    """The address of an application on loopback."""
+    """Serve an application on loopback; gives its address."""
     runner = web.AppRunner(app, shutdown_timeout=0.2, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -36,7 +50,7 @@ async def serving(app: web.Application) -> AsyncIterator[str]:
 
 
 def answering(response: web.Response) -> web.Application:
-    """A server that has one answer to everything."""
+    """A server with the same response to every request."""
 
     async def handle(request: web.Request) -> web.Response:
         return web.Response(
@@ -48,8 +62,8 @@ def answering(response: web.Response) -> web.Application:
     return app
 
 
-async def test_both_ways_by_the_agent() -> None:
-    """Rates by the kernel's counters, the server's own count agreeing, bytes within the promise."""
+async def test_both_directions_at_the_agent() -> None:
+    """Rates from the kernel's counters, confirmed by the server, with bytes within the cost."""
     server = SpeedtestServer()
     async with serving(server.app()) as url, on_loopback() as agent:
         config = settings("30 Mbit/s", internet_server=url)
@@ -57,29 +71,29 @@ async def test_both_ways_by_the_agent() -> None:
     assert result.error is None
     assert result.conditions["path"] == "internet"
     assert result.conditions["held_against_server"] is True
-    assert result.down == pytest.approx(37.5, rel=0.1)  # loopback has no line, only the pace
+    assert result.down == pytest.approx(37.5, rel=0.1)  # loopback is limited only by the pace
     assert result.up == pytest.approx(37.5, rel=0.1)
     assert 0 < result.values["idle_rtt_seconds"] < 0.1
     assert result.values["bytes_spent"] > 1e6
 
 
 async def test_at_headquarters() -> None:
-    """The hub measures its own way out with the same code; its line is the uplink."""
+    """The hub measures its own Internet access with the same code; its line is the uplink."""
     async with serving(SpeedtestServer().app()) as url:
         config = settings("4 Mbit/s", internet_server=url)
-        place = headquarters(config)
+        place = headquarters_office(config)
         context = ProbeContext(config, place, SystemClock(), None)
         for left in reversed(range(5)):
             try:
-                reading = await internet.run(context)
+                found = await internet.run(context)
                 break
-            except NoData as error:  # this computer has too much else to do
+            except NoData as error:  # this machine is too busy
                 if error.cause is not Cause.HOST_OVERLOADED or not left:
                     raise
     assert place.id == HEADQUARTERS
-    assert reading.conditions["held_against_server"] is True
-    assert reading.values["download_bits_per_second"] > 0
-    assert reading.values["bytes_spent"] <= cost(context)
+    assert found.conditions["held_against_server"] is True
+    assert found.values["download_bits_per_second"] > 0
+    assert found.values["bytes_spent"] <= cost(context)
 
 
 @pytest.mark.parametrize(
@@ -93,30 +107,30 @@ async def test_at_headquarters() -> None:
     ids=["captive portal", "forbidden", "throttled", "broken"],
 )
 async def test_a_server_that_does_not_serve(response: web.Response, cause: Cause) -> None:
-    """Blocked, throttled, broken: failed with its cause, and never a figure."""
+    """Blocked, throttled, broken: failed with its cause, and without a rate."""
     async with serving(answering(response)) as url:
-        result = await _alone(url)
+        result = await _error_of(url)
     assert isinstance(result, Failed)
     assert result.cause is cause
     assert not set(result.values) - {"bytes_spent", "idle_rtt_seconds"}
 
 
-async def _alone(url: str | None) -> Failed | NoData | None:
-    """The outcome of a run without an agent between, on a computer that kept up with it."""
-    asked = internet.order(url, (4e6, 4e6))
-    outcome: Failed | NoData | None = None
+async def _error_of(url: str | None) -> Failed | NoData | None:
+    """The error of a run without an agent, repeated where this machine was too busy."""
+    request = internet.make_request(url, (4e6, 4e6))
+    found: Failed | NoData | None = None
     for _ in range(5):
         try:
-            await internet.judge(asked, await internet.perform(asked))
+            await reading(request, await internet.run_worker(request))
         except (Failed, NoData) as error:
-            outcome = error
-        if outcome is None or outcome.cause is not Cause.HOST_OVERLOADED:
+            found = error
+        if found is None or found.cause is not Cause.HOST_OVERLOADED:
             break
-    return outcome
+    return found
 
 
 async def test_a_server_that_blocks_after_it_was_chosen() -> None:
-    """speedtest-cli would swallow its threads' errors and give 0: here the cause comes out."""
+    """speedtest-cli would ignore the errors of its threads and report 0: the cause is kept."""
     app = SpeedtestServer().app()
 
     @web.middleware
@@ -128,24 +142,24 @@ async def test_a_server_that_blocks_after_it_was_chosen() -> None:
 
     app.middlewares.append(block)
     async with serving(app) as url:
-        result = await _alone(url)
+        result = await _error_of(url)
     assert isinstance(result, Failed)
     assert result.cause is Cause.BLOCKED
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{free}", "http://no-such-host.invalid", None])
 async def test_nothing_at_the_other_end(url: str | None) -> None:
-    """No server, no name, no Internet: offline, or the server's fault, but no figure."""
+    """No server, no name, no Internet: offline or a server error, and no values."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        result = await _alone(url and url.format(free=free.getsockname()[1]))
+        result = await _error_of(url and url.format(free=free.getsockname()[1]))
     assert isinstance(result, Failed)
     assert result.cause in (Cause.OFFLINE, Cause.SERVER_ERROR, Cause.BLOCKED)
     assert not result.values
 
 
 async def test_an_upload_that_nobody_reads() -> None:
-    """What only filled the server's buffers has reached nobody: no upload is made of it."""
+    """What only filled the server's buffers is no upload rate."""
     app = SpeedtestServer().app()
 
     @web.middleware
@@ -157,7 +171,7 @@ async def test_an_upload_that_nobody_reads() -> None:
 
     app.middlewares.append(stall)
     async with serving(app) as url:
-        result = await _alone(url)
+        result = await _error_of(url)
     assert isinstance(result, Failed | NoData)
     assert result.cause in (Cause.INTERRUPTED, Cause.BAD_REPORT)
     assert "upload_bits_per_second" not in result.values
@@ -176,46 +190,45 @@ async def test_an_upload_that_nobody_reads() -> None:
         {"error": {"cause": "no such cause"}},
     ],
 )
-async def test_a_result_that_cannot_be(result: Any) -> None:
-    """Zeros, partial sums and nonsense are no measurement."""
+async def test_an_invalid_result(result: Any) -> None:
+    """Zeros, partial results and nonsense give no rates."""
     with pytest.raises(NoData) as caught:
-        await internet.judge(internet.order(None, (4e6, 4e6)), result)
+        await reading(internet.make_request(None, (4e6, 4e6)), result)
     assert "upload_bits_per_second" not in caught.value.values
 
 
-def test_a_narrow_way_back_is_spared() -> None:
-    """Each direction has its own bytes, and all of them are what the budget was asked for."""
+def test_each_direction_has_its_own_limit_of_bytes() -> None:
+    """It follows the contracted rate of the direction, and both are within the cost."""
     config = settings("4 Mbit/s", "500 kbit/s")
     context = ProbeContext(config, config.offices[0], SystemClock(), None)
-    asked = internet.order(None, (4e6, 5e5))
-    assert asked["bytes"] == {"download": 1_250_000, "upload": 156_250}
-    assert sum(asked["bytes"].values()) < cost(context) < 1_700_000
+    request = internet.make_request(None, (4e6, 5e5))
+    assert request["bytes"] == {"download": 1_250_000, "upload": 156_250}
+    assert sum(request["bytes"].values()) < cost(context) < 1_700_000
 
 
-async def test_an_agent_that_claims_more_than_the_server_counted() -> None:
-    """The server of ours saw nothing of it: no figure is kept, and all is charged that it could
-    have taken."""
+async def test_an_agent_that_reports_more_than_the_server_counted() -> None:
+    """The server counted nothing: no rate is kept, and the limit of bytes is charged."""
 
     async def liar(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-        way = {"rate": 4e6, "uncertainty": 0.01, "payload": 10**7}
-        books = {"bytes_down": 10**6, "bytes_up": 10**6}
-        await channel.send({"server": params["server"], "download": way, "upload": way, **books})
+        part = {"rate": 4e6, "uncertainty": 0.01, "payload": 10**7}
+        spent = {"bytes_down": 10**6, "bytes_up": 10**6}
+        await channel.send({"server": params["server"], "download": part, "upload": part, **spent})
 
     server = SpeedtestServer()
-    with misbehaving(internet=liar):
+    with replaced_agent_tasks(internet=liar):
         async with serving(server.app()) as url, on_loopback() as agent:
             config = settings("4 Mbit/s", internet_server=url)
-            silent = await measure(config, agent, path="internet")
-    assert isinstance(silent.error, NoData)
-    assert silent.error.cause is Cause.BAD_REPORT
-    assert "server" in silent.error.detail
-    assert not silent.values
-    assert silent.conditions["bytes_spent"] == 2_500_000
-    assert silent.conditions["bytes_estimated"] is True
+            result = await measure(config, agent, path="internet")
+    assert isinstance(result.error, NoData)
+    assert result.error.cause is Cause.BAD_REPORT
+    assert "server" in result.error.detail
+    assert not result.values
+    assert result.conditions["bytes_spent"] == 2_500_000
+    assert result.conditions["bytes_estimated"] is True
 
 
 def foreign_server() -> web.Application:
-    """A speed-test server as others write them: it knows nothing of runs and counts nothing."""
+    """A speed-test server of another make: it knows no runs and counts nothing."""
 
     async def latency(request: web.Request) -> web.Response:
         return web.Response(text="test=test\n")
@@ -242,8 +255,8 @@ def foreign_server() -> web.Application:
     return app
 
 
-async def test_a_server_of_somebody_else() -> None:
-    """A server that counts no runs cannot contradict a result: the result stands."""
+async def test_a_foreign_server() -> None:
+    """A server that does not count runs cannot contradict a result: the result is kept."""
     async with serving(foreign_server()) as url, on_loopback() as agent:
         config = settings("4 Mbit/s", internet_server=url)
         result = await undisturbed(config, agent, path="internet")
@@ -253,37 +266,39 @@ async def test_a_server_of_somebody_else() -> None:
     assert "held_against_server" not in result.conditions
 
 
-@pytest.mark.parametrize("books", [{}, {"bytes_down": 0}, {"bytes_down": 10**4, "bytes_up": -5}])
-async def test_an_agent_that_hides_its_bytes(books: dict[str, int]) -> None:
-    """A rate without the bytes that it takes to measure it is not believed, nor free."""
-    way = {"rate": 4e6, "uncertainty": 0.01, "payload": 10**6}
-    asked = internet.order(None, (4e6, 4e6))
+@pytest.mark.parametrize("spent", [{}, {"bytes_down": 0}, {"bytes_down": 10**4, "bytes_up": -5}])
+async def test_an_agent_that_hides_its_bytes(spent: dict[str, int]) -> None:
+    """A rate with fewer bytes than it takes to measure it is rejected, and bytes are charged."""
+    part = {"rate": 4e6, "uncertainty": 0.01, "payload": 10**6}
+    request = internet.make_request(None, (4e6, 4e6))
     with pytest.raises(NoData) as caught:
-        await internet.judge(asked, {"download": way, "upload": way, **books})
+        await reading(request, {"download": part, "upload": part, **spent})
     assert caught.value.cause is Cause.BAD_REPORT
     assert not caught.value.values
     assert caught.value.conditions["bytes_spent"] == 2_500_000
 
 
 def test_a_computer_that_is_too_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What overslept the transfer made it slow itself: that is no figure of the line."""
-    monkeypatch.setattr(speedtest_run, "LATE_SECONDS", -1.0)
-    run = Run(internet.order("http://127.0.0.1:9/speedtest/upload.php", (4e6, 4e6)))
-    with pytest.raises(ClientError) as caught:
-        run._direction(Direction.DOWN, "http://127.0.0.1:9/", lambda: None)
+    """A computer that does not keep up with the transfer may limit it: there is no rate."""
+    monkeypatch.setattr(worker, "LATE_SECONDS", -1.0)
+    test = InternetTest(
+        internet.make_request("http://127.0.0.1:9/speedtest/upload.php", (4e6, 4e6))
+    )
+    with pytest.raises(SpeedtestFailed) as caught:
+        test.measure(Direction.DOWN, "http://127.0.0.1:9/", lambda: None)
     assert caught.value.cause is Cause.HOST_OVERLOADED
 
 
 async def test_a_busy_computer_is_no_data() -> None:
-    """It says nothing of the network."""
-    told = {"error": {"cause": "host_overloaded", "detail": "this computer overslept"}}
+    """It says nothing about the network."""
+    result = {"error": {"cause": "host_overloaded", "detail": "this computer was too busy"}}
     with pytest.raises(NoData) as caught:
-        await internet.judge(internet.order(None, (4e6, 4e6)), told)
+        await reading(internet.make_request(None, (4e6, 4e6)), result)
     assert caught.value.cause is Cause.HOST_OVERLOADED
 
 
-async def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hard limit holds whatever speedtest-cli is waiting for."""
-    monkeypatch.setattr(internet, "PROCESS_SECONDS", 0.05)
-    result = await internet.perform(internet.order("http://127.0.0.1:9", (4e6, 4e6)))
+async def test_a_worker_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit holds whatever speedtest-cli is waiting for."""
+    monkeypatch.setattr(internet, "WORKER_SECONDS", 0.05)
+    result = await internet.run_worker(internet.make_request("http://127.0.0.1:9", (4e6, 4e6)))
     assert result["error"]["cause"] == Cause.TIMEOUT.value

@@ -1,4 +1,4 @@
-"""Latency over the lab's links: the counts are the emulator's, and a cut is noticed in time."""
+"""Latency over the lab's links: counts match the emulator's, and outages are detected in time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def lab() -> Iterator[Lab]:
 
 
 def at_headquarters(lab: Lab, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine on a loop of its own, its sockets in headquarters' network."""
+    """Run a coroutine on its own event loop, with its sockets in headquarters' network."""
 
     def body() -> T:
         with lab.inside(HEADQUARTERS):
@@ -45,8 +45,8 @@ def at_headquarters(lab: Lab, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return thread.submit(body).result()
 
 
-def test_counts_and_times_are_the_emulators(lab: Lab) -> None:
-    """Of exactly these packets: as many sent, as many back, and the same median to 1 ms."""
+def test_counts_and_times_match_the_emulator(lab: Lab) -> None:
+    """The same packets sent and received, and the same median RTT to 1 ms."""
     config = settings_for({"router": lab.addresses("potka").router}, timeout="1s")
     context = ProbeContext(config, config.offices[0], SystemClock(), None, {"packets": 50})
 
@@ -56,16 +56,16 @@ def test_counts_and_times_are_the_emulators(lab: Lab) -> None:
     reading = at_headquarters(lab, probe)
     packets = [p for p in lab.echo_packets() if p.echo_id == reading.conditions["icmp_id"]]
     router = lab.addresses("potka").router
-    asked = {p.sequence: p.arrived for p in packets if p.target == router}
-    came = {p.sequence: p.left for p in packets if p.source == router and p.left is not None}
-    assert reading.values["sent"] == len(asked) == 50
-    assert reading.values["received"] == len(came) < 50
-    truth = median(left - asked[sequence] for sequence, left in came.items())
+    requests = {p.sequence: p.arrived for p in packets if p.target == router}
+    replies = {p.sequence: p.left for p in packets if p.source == router and p.left is not None}
+    assert reading.values["sent"] == len(requests) == 50
+    assert reading.values["received"] == len(replies) < 50
+    truth = median(left - requests[sequence] for sequence, left in replies.items())
     assert reading.values["rtt_p50_seconds"] == pytest.approx(truth, abs=0.001)
 
 
-def test_cuts_are_noticed_within_ten_seconds(lab: Lab) -> None:
-    """The link of one office, then everybody's uplink: each called by its name."""
+def test_outages_are_detected_within_ten_seconds(lab: Lab) -> None:
+    """Of one office's link, then of the uplink; each is told from the other."""
     potka, boram = lab.addresses("potka"), lab.addresses("boram")
     config = settings_for(
         {"router": potka.router},
@@ -74,7 +74,7 @@ def test_cuts_are_noticed_within_ten_seconds(lab: Lab) -> None:
     )
     changes: list[Reachability] = []
 
-    def told(office: str | None, answers: bool) -> bool:
+    def reported(office: str | None, answers: bool) -> bool:
         return any((c.target.office, c.answers) == (office, answers) for c in changes)
 
     async def until(true: Callable[[], bool]) -> float:
@@ -85,22 +85,22 @@ def test_cuts_are_noticed_within_ten_seconds(lab: Lab) -> None:
 
     async def watch() -> None:
         monitor = LatencyMonitor(
-            config, SystemClock(), on_fold=lambda fold: None, on_reachability=changes.append
+            config, SystemClock(), on_summary=lambda summary: None, on_reachability=changes.append
         )
         running = asyncio.create_task(monitor.run())
         await until(lambda: len(changes) == 3)
-        assert monitor.uplink() is True
+        assert monitor.uplink_is_up() is True
         changes.clear()
         await asyncio.to_thread(lab.cut, "potka", "link")
-        assert await until(lambda: told("o0", False)) < 10
-        assert monitor.uplink() is True and not told("o1", False)
+        assert await until(lambda: reported("o0", False)) < 10
+        assert monitor.uplink_is_up() is True and not reported("o1", False)
         await asyncio.to_thread(lab.restore, "potka", "link")
-        assert await until(lambda: told("o0", True)) < 10
+        assert await until(lambda: reported("o0", True)) < 10
         await asyncio.to_thread(lab.cut, UPLINK)
-        assert await until(lambda: monitor.uplink() is False) < 10
-        assert not told("o1", False), "the uplink is known to be down before an office is"
+        assert await until(lambda: monitor.uplink_is_up() is False) < 10
+        assert not reported("o1", False), "the uplink is known to be down before an office is"
         await asyncio.to_thread(lab.restore, UPLINK)
-        assert await until(lambda: monitor.uplink() is True) < 10
+        assert await until(lambda: monitor.uplink_is_up() is True) < 10
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running

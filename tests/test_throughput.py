@@ -20,7 +20,7 @@ from jharnet_monitor.judge.line.throughput import (
     loaded_rtt,
     window_seconds,
 )
-from jharnet_monitor.probes.bandwidth.packet_trains import MOST_UNCERTAIN
+from jharnet_monitor.probes.bandwidth.bandwidth_test import MAX_UNCERTAINTY
 from jharnet_monitor.probes.bandwidth.tcp_info import parse
 
 
@@ -182,7 +182,7 @@ def test_the_interval_of_a_train_contains_the_true_capacity(rate: float) -> None
 
 def test_a_train_shorter_than_the_jitter_is_inconclusive() -> None:
     """48 kB take 4 ms at 100 Mbit/s: the uncertainty exceeds what the probe accepts."""
-    kept = [one for one in in_jitter(100e6, 300) if one.uncertainty <= MOST_UNCERTAIN]
+    kept = [one for one in in_jitter(100e6, 300) if one.uncertainty <= MAX_UNCERTAINTY]
     assert len(kept) <= 3
 
 

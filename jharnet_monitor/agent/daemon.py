@@ -28,7 +28,7 @@ from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes import AGENT_TASKS
 from jharnet_monitor.probes import load as load_probes
-from jharnet_monitor.probes.bandwidth.tcp import line_socket
+from jharnet_monitor.probes.bandwidth.tcp_connection import tcp_socket
 from jharnet_monitor.probes.base import AgentContext, ChannelClosed
 from jharnet_monitor.rtc.call import warm_up
 from jharnet_monitor.rtc.codecs import CODECS
@@ -158,7 +158,7 @@ class Agent:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         headers = {"Authorization": f"Bearer {self._settings.token}"}
         connector = aiohttp.TCPConnector(
-            ssl=self._settings.tls(), limit=8, socket_factory=line_socket
+            ssl=self._settings.tls(), limit=8, socket_factory=tcp_socket
         )
         async with aiohttp.ClientSession(
             timeout=timeout, headers=headers, connector=connector

@@ -101,7 +101,7 @@ class SelfMonitor:
             self._fold_now = False
             duration = self._clock.monotonic() - started
             for path, tally in tallies.items():
-                if tally.due:
+                if tally.expected:
                     self._record(self._measurement(path, tally, started_at, duration))
 
     @property
@@ -142,4 +142,4 @@ def _send(pinger: Pinger, tally: EchoTally, address: SocketAddress) -> None:
     except PingNotAllowed:
         raise
     except OSError as error:
-        tally.refuse(error)
+        tally.send_failed(error)

@@ -29,7 +29,7 @@ from jharnet_monitor.store import Transition
 from jharnet_monitor.store.tables import from_ms, to_ms
 
 Numbers = NDArray[np.float64]
-OF_THE_LINE = frozenset(name for name, probe in PROBES.items() if probe.tells_of_line)
+OF_THE_LINE = frozenset(name for name, probe in PROBES.items() if probe.measures_line)
 """Probes that measure the line; a day counts as measured if one of them ran."""
 _COLUMNS = ("sent", "received", "rtt_p50_seconds", "jitter_seconds")
 

@@ -117,10 +117,10 @@ class ActiveTests:
 
     def _disturbed(self, measurement: Measurement, began: float) -> bool:
         series = PROBES[measurement.probe].series_of(measurement.route)
-        window = series.window(measurement)
-        if window is None:
+        lookback = series.lookback(measurement)
+        if lookback is None:
             return False
-        office, since = measurement.office, began - window
+        office, since = measurement.office, began - lookback
         match series.disturbed_by:
             case DisturbedBy.HEAVY:
                 return self.heavy_since(office, since, began + measurement.duration)

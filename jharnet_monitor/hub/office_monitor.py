@@ -129,14 +129,14 @@ class OfficeMonitor(AgentEvents):
     def _new_latency_monitor(self) -> LatencyMonitor:
         return LatencyMonitor(
             self._current.config, self._clock,
-            on_fold=self._record_latency, on_reachability=self._note_reachability,
+            on_summary=self._record_latency, on_reachability=self._note_reachability,
         )  # fmt: skip
 
     def _record_latency(self, summary: LatencySummary) -> None:
         measurement = measurement_of(
-            summary.office, "latency", summary.outcome, summary.started_at, summary.duration
+            summary.office, "latency", summary.result, summary.started_at, summary.duration
         )
-        measurement = self._runner.active_tests.annotate(measurement, summary.begun)
+        measurement = self._runner.active_tests.annotate(measurement, summary.started_monotonic)
         histogram = self._live.offices[summary.office].rtt_buckets
         for rtt in summary.rtts:
             histogram.observe(rtt)
@@ -221,7 +221,7 @@ class OfficeMonitor(AgentEvents):
     async def _update_states(self) -> None:
         """Derive the live states from the evidence, and record every change."""
         now = self._clock.now()
-        self._tracker.uplink_answers = self._latency_monitor.uplink()
+        self._tracker.uplink_answers = self._latency_monitor.uplink_is_up()
         self._live.uplink_up = self._tracker.uplink()
         if self._uplink is not self._live.uplink_up:
             self._uplink = self._live.uplink_up

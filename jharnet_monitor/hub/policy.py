@@ -93,16 +93,16 @@ class Policy:
     def _over_budget(self, office: str, probe: str, options: Mapping[str, Any]) -> NoData | None:
         """Why the day's bytes do not suffice: a retest or another hour needs them; else None.
 
-        A test with the first claim starts only if the budget also allows its retest. Bytes for
+        A test with reserved bytes starts only if the budget also allows its retest. Bytes for
         such a pair are reserved for the busy hour until that is over, and then for the night until
         offices close, so that a small budget still covers both.
         """
         now, budget = self._clock.now(), self.config.budget
-        pair = min(sum(2 * cost for cost in self._first_claims(office)), budget)
+        pair = min(sum(2 * cost for cost in self._reserved_costs(office)), budget)
         context = self._runner.context(office, probe, options)
-        has_claim = PROBES[probe].series_of(context.route).first_claim
-        need = pair if has_claim else PROBES[probe].cost(context)
-        is_due_now = has_claim and in_busy_hour(self.config.district, now)
+        has_reserve = PROBES[probe].series_of(context.route).budget_reserved
+        need = pair if has_reserve else PROBES[probe].cost(context)
+        is_due_now = has_reserve and in_busy_hour(self.config.district, now)
         reserved = pair if not is_due_now and self._reserved_hour_ahead(now) else 0
         spent = self._spent_today(office)
         if spent + need + reserved <= budget:
@@ -110,13 +110,13 @@ class Policy:
         suffix = f", {reserved} are reserved for another hour" if reserved else ""
         return NoData(Cause.BUDGET_SPENT, f"{spent} of {budget} bytes are spent today{suffix}")
 
-    def _first_claims(self, office: str) -> Iterator[int]:
-        """The bytes of each planned test that has the first claim to the office's budget."""
+    def _reserved_costs(self, office: str) -> Iterator[int]:
+        """The bytes of each planned test that a part of the office's budget is reserved for."""
         for name, probe in PROBES.items():
             place = self._runner.context(office, name, {}).office
             for job in probe.planned(self.config, place):
                 context = self._runner.context(office, name, job.options)
-                if probe.series_of(context.route).first_claim:
+                if probe.series_of(context.route).budget_reserved:
                     yield probe.cost(context)
 
     def _reserved_hour_ahead(self, now: datetime) -> bool:

@@ -33,7 +33,7 @@ from jharnet_monitor.probes import (
     Reading,
     measurement_of,
 )
-from jharnet_monitor.probes.internet.plan import headquarters
+from jharnet_monitor.probes.base import headquarters_office
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,9 @@ class Runner:
         at_headquarters = office_id == HEADQUARTERS
         return ProbeContext(
             config=self.config,
-            office=headquarters(self.config) if at_headquarters else self.config.office(office_id),
+            office=headquarters_office(self.config)
+            if at_headquarters
+            else self.config.office(office_id),
             clock=self._clock,
             agent=self._agent_of(office_id),
             options=dict(options),

@@ -35,7 +35,7 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.judge.calendar.timetable import next_test
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.probes import PROBES, Job, Probe
-from jharnet_monitor.probes.internet.plan import headquarters
+from jharnet_monitor.probes.base import headquarters_office
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Scheduler:
     def _plan(self) -> None:
         config = self._config
         places = [(office, n / len(config.offices)) for n, office in enumerate(config.offices)]
-        for place, part in (*places, (headquarters(config), LAST_PART)):
+        for place, part in (*places, (headquarters_office(config), LAST_PART)):
             for probe in PROBES.values():
                 for job in probe.planned(config, place):
                     # spread over the interval, so that no two begin at once

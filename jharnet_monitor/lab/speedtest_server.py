@@ -14,7 +14,11 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from jharnet_monitor.probes.bandwidth.tcp import BLOCK_BYTES, noise, ordinary_segments
+from jharnet_monitor.probes.bandwidth.tcp_connection import (
+    BLOCK_BYTES,
+    limit_segment_size,
+    random_block,
+)
 from jharnet_monitor.probes.internet import COUNTS_HEADER
 
 MAX_UPLOAD_BYTES = 1 << 26
@@ -39,7 +43,7 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    ordinary_segments(sock)
+    limit_segment_size(sock)
     sock.bind((host, port))
     return sock
 
@@ -91,7 +95,7 @@ class SpeedtestServer:
         response.content_length = remaining
         await response.prepare(request)
         while remaining > 0:
-            block = noise()[: min(remaining, BLOCK_BYTES)]
+            block = random_block()[: min(remaining, BLOCK_BYTES)]
             try:
                 await response.write(block)
             except ConnectionError:  # the client ended its test

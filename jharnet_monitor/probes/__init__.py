@@ -1,8 +1,9 @@
-"""The probes: one folder a probe, one visible dict.
+"""The probes: one folder for each probe, and one dict of them all.
 
 A probe is one coroutine. It measures and returns a `Reading`, or raises `Failed` (the network
-did it) or `NoData` (we could not measure). The caller owns the time-out, the budget, the order
-of heavy probes and the making of the `Measurement`; a probe knows neither store nor metrics.
+prevented it) or `NoData` (the monitor could not measure). The caller applies the time limit and
+the byte budget, orders heavy probes and makes the `Measurement`; a probe knows neither the store
+nor the metrics.
 """
 
 from collections.abc import Mapping
@@ -56,7 +57,7 @@ __all__ = [
 PROBES: dict[str, Probe] = {
     probe.name: probe for probe in (LATENCY, BANDWIDTH, CONFERENCE, UTILISATION)
 }
-"""What `jharnet-monitor probe NAME OFFICE`, the scheduler and the API can run."""
+"""The probes by name, which the scheduler, the API and `jharnet-monitor probe` can run."""
 
 KEPT = frozenset(name for name, probe in PROBES.items() if probe.kept)
 """Probes whose measurements are never pruned."""
@@ -64,11 +65,11 @@ KEPT = frozenset(name for name, probe in PROBES.items() if probe.kept)
 AGENT_TASKS: dict[str, AgentTask] = {
     name: task for probe in PROBES.values() for name, task in probe.agent_tasks.items()
 }
-"""The agent's halves, by the names that the hub's halves open."""
+"""The agent's half of each probe, by the name under which the hub opens it."""
 
 
 def load() -> None:
-    """Import what the probes run with, so that the first run does not stop the event loop."""
+    """Import all that the probes run with, so that a first run does not block the event loop."""
     for probe in PROBES.values():
         for code in (probe.run, *probe.agent_tasks.values()):
             if isinstance(code, Deferred):
@@ -83,7 +84,7 @@ def series() -> dict[str, Series]:
 
 
 def is_fresh(config: Config, measurement: Measurement, now: datetime) -> bool:
-    """Whether a run still speaks for now; one from the far future (a clock was set) does not."""
+    """Whether a run still describes the present; one dated in the future (clock set) does not."""
     age = (now - measurement.started_at).total_seconds() - measurement.duration
     one = PROBES[measurement.probe].series_of(measurement.route)
     return abs(age) <= one.fresh_for(config, measurement.office)
@@ -92,5 +93,5 @@ def is_fresh(config: Config, measurement: Measurement, now: datetime) -> bool:
 def current(
     config: Config, runs: Mapping[str, Measurement], now: datetime
 ) -> dict[str, Measurement]:
-    """Those of an office's runs, by series, that still speak for now."""
+    """Those of an office's runs, by series, that are fresh."""
     return {key: run for key, run in runs.items() if is_fresh(config, run, now)}

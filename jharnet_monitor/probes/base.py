@@ -1,4 +1,4 @@
-"""What the two halves of a probe are given, and what they give back."""
+"""What the two halves of a probe, at the hub and at the agent, receive and return."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.config.schema import Link
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome, Route
 
 
 class ProbeError(Exception):
-    """A probe without a full result; what was measured all the same goes with it."""
+    """A probe ended without a full result; `values` and `conditions` hold what was measured."""
 
     def __init__(
         self,
@@ -32,16 +33,16 @@ class ProbeError(Exception):
 
 
 class Failed(ProbeError):
-    """The network did it: outcome `failed`."""
+    """The network prevented it: outcome `failed`."""
 
 
 class NoData(ProbeError):
-    """We could not measure: outcome `no_data`. Never a bad network, never a zero."""
+    """The monitor could not measure: outcome `no_data`. It says nothing about the network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a probe measured: values by quantity, and the conditions that they were taken under."""
+    """What a probe measured: values by quantity, and the conditions of the measurement."""
 
     values: Mapping[str, float]
     conditions: Mapping[str, Any] = field(default_factory=dict)
@@ -55,9 +56,9 @@ def measurement_of(
     duration: float,
     conditions: Mapping[str, Any] | None = None,
 ) -> Measurement:
-    """The measurement of a result, whatever it is; `duration` in seconds.
+    """The measurement made of a result or an error; `duration` is in seconds.
 
-    `conditions` are the caller's; where the probe gives one of the same name, the probe's holds.
+    `conditions` come from the caller; where the probe gives one of the same name, that one is kept.
     """
     known = {**(conditions or {}), **result.conditions}
     if isinstance(result, ProbeError):
@@ -71,7 +72,7 @@ def measurement_of(
 
 
 class ChannelClosed(Exception):
-    """The other end of a channel went away: the agent left, or its task ended."""
+    """The other end of a channel is gone: the agent disconnected, or its task ended."""
 
 
 class Channel(Protocol):
@@ -92,11 +93,11 @@ class AgentLink(Protocol):
 
     @property
     def office(self) -> str:
-        """Whose agent it is."""
+        """The id of the agent's office."""
 
     @property
     def address(self) -> str | None:
-        """The address that it dialled in from."""
+        """The IP address from which it connected."""
 
     @property
     def features(self) -> frozenset[str]:
@@ -106,16 +107,16 @@ class AgentLink(Protocol):
         """Start an agent task; raises `ChannelClosed` or `NoData`."""
 
     def serve_transfer(self, handler: Callable[[Any], Awaitable[Any]]) -> str:
-        """Offer a one-time HTTP exchange to this agent; gives the path below the hub's address.
+        """Offer one HTTP request to this agent; returns its path below the hub's address.
 
-        `handler` is an aiohttp handler (request -> response). The path works once, for this
-        agent's token alone, and within 60 s.
+        `handler` is an aiohttp handler (request -> response). The path works once, only with this
+        agent's token, and only within 60 s.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class AgentContext:
-    """What the agent's half of a probe is given.
+    """What the agent's half of a probe receives.
 
     `hub` is the hub's address (`https://host:9797`), `http` an aiohttp `ClientSession` that
     trusts the hub and carries the token, `office` the agent's own office.
@@ -129,17 +130,20 @@ class AgentContext:
 
 
 AgentTask = Callable[[Channel, Mapping[str, Any], AgentContext], Awaitable[None]]
-"""The agent's half of a probe: (channel, params, context). It ends when the channel closes."""
+"""The agent's half of a probe, called with (channel, params, context).
+
+It ends when the channel closes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeContext:
-    """What the hub's half of a probe is given.
+    """What the hub's half of a probe receives.
 
-    `office` is an office, or headquarters in the place of one. `agent` is None when no agent of
-    the office is connected. `granted` is the rate in bit/s that the run may take of the uplink.
-    `others` names the probes that were running on the office already. `memory` is what the probe
-    keeps of this office from one run to the next, while the hub runs.
+    `office` is an office, or `headquarters_office`. `agent` is None when no agent of the office is
+    connected. `granted` is the rate in bit/s that the run may use of the uplink. `others` names
+    the probes that were already running on the office. `memory` is what the probe keeps about this
+    office from one run to the next, as long as the hub runs.
     """
 
     config: Config
@@ -153,10 +157,23 @@ class ProbeContext:
 
     @property
     def at_headquarters(self) -> bool:
-        """Whether headquarters' own line is measured."""
+        """Whether this run measures headquarters' own uplink."""
         return self.office.id == HEADQUARTERS
 
     @property
     def route(self) -> Route:
-        """Which way is measured, by the options."""
+        """The measured route, from the options."""
         return Route(self.options.get("path", Route.JHARNET))
+
+
+def headquarters_office(config: Config) -> Office:
+    """Headquarters described as an office, whose line is the uplink."""
+    uplink = config.hub.uplink
+    return Office(
+        id=HEADQUARTERS,
+        name="Headquarters",
+        name_hi="मुख्यालय",
+        router=uplink.gateway or "127.0.0.1",
+        link=Link.model_construct(contracted=uplink.contracted),
+        snmp=uplink.snmp,
+    )

@@ -1,4 +1,4 @@
-"""What the planned heavy probes put on an office's line in a day, against the byte budget."""
+"""The bytes that planned heavy probes put on an office's line in a day, and the daily budget."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from jharnet_monitor.probes import PROBES, ProbeContext
 from jharnet_monitor.probes.conference.plan import drill_bytes
 
 RETESTS_A_DAY = 2
-"""Of each test with the first claim: bytes for one in the busy hour and one at night are kept."""
+"""Reserved for each series with `budget_reserved`: one in the busy hour and one at night."""
 
 
 def planned_bytes(config: Config, office: Office) -> float:
-    """The most bytes that a day's planned runs, retests and drills may take, as they are charged.
+    """The largest number of bytes that a day's planned runs, retests and drills may be charged.
 
-    0 where no agent is expected: no heavy probe can run then.
+    0 where no agent is configured, as no heavy probe can run then.
     """
     if office.agent is None:
         return 0.0
@@ -24,8 +24,8 @@ def planned_bytes(config: Config, office: Office) -> float:
     for probe in PROBES.values():
         for job in probe.planned(config, office):
             context = ProbeContext(config, office, SystemClock(), None, job.options)
-            first = probe.series_of(context.route).first_claim
-            runs = job.runs_a_day + (RETESTS_A_DAY if first else 0)
+            reserved = probe.series_of(context.route).budget_reserved
+            runs = job.runs_a_day + (RETESTS_A_DAY if reserved else 0)
             total += runs * probe.cost(context)
     plan = config.probes.drill
     drill = drill_bytes(plan.profile, plan.minutes * 60, len(config.offices))
@@ -33,7 +33,7 @@ def planned_bytes(config: Config, office: Office) -> float:
 
 
 def budget_warnings(config: Config) -> Iterator[str]:
-    """One line where the budget cannot hold what is planned."""
+    """One line if the budget is too small for what is planned."""
     over = {o.id: planned_bytes(config, o) for o in config.offices}
     over = {office: planned for office, planned in over.items() if planned > config.budget}
     if over:

@@ -1,4 +1,4 @@
-"""Names of routers and PCs, resolved off the event loop: a slow name server delays no packet."""
+"""Resolves host names in a thread, so that a slow name server delays no packet."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData
 
 SocketAddress = tuple[Any, ...]
-"""What `socket.sendto` takes: (address, 0), for IPv6 with flow and scope."""
+"""The address argument of `socket.sendto`: (address, 0), for IPv6 also flow and scope."""
 RESOLVE_SECONDS = 5.0
-"""How long a name server may take."""
+"""Time limit of one look-up."""
 
 
 async def resolve(host: str, executor: Executor | None = None) -> SocketAddress:
-    """The socket address of a host: the first that the system's resolver prefers.
+    """The socket address of a host: the first that the system's resolver returns.
 
-    A literal address needs no name server. Raises `NoData` (`name_not_resolved`).
+    A literal IP address needs no name server. Raises `NoData` (`name_not_resolved`).
     """
     loop = asyncio.get_running_loop()
     lookup = loop.run_in_executor(executor, _lookup, host)
@@ -35,6 +35,6 @@ async def resolve(host: str, executor: Executor | None = None) -> SocketAddress:
 
 
 def _lookup(host: str) -> SocketAddress:
-    """The address without the scope in its text, which the source of a reply lacks too."""
+    """The address without its scope, which the source address of a reply also lacks."""
     found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)[0][4]
     return (str(found[0]).partition("%")[0], *found[1:])

@@ -1,6 +1,6 @@
-"""What a metric family is, what its readers are given, and families made from quantities.
+"""Metric families, what their readers receive, and families made from quantities.
 
-A probe declares the families of what it measures; `metrics` collects them all.
+Each probe declares the families of what it measures; `metrics` collects them all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from jharnet_monitor.model import (
 PREFIX = "jharnet_"
 
 Point = tuple[tuple[str, ...], float]
-"""Values of the labels (without `office`), and the value in a base unit."""
+"""The values of the labels (without `office`), and the sample in a base unit."""
 Kind = Literal["gauge", "counter", "info", "histogram"]
 
 
@@ -36,16 +36,16 @@ class DistrictView:
     live: Live
     now: datetime
     current: Mapping[str, Measurement]
-    """Headquarters' own runs that still speak for now, by series."""
+    """Headquarters' own fresh runs, by series."""
 
     def newest_at_headquarters(
         self, probe: str, route: Route = Route.JHARNET
     ) -> Measurement | None:
-        """Headquarters' newest conclusive run of a series, while it speaks for now."""
+        """Headquarters' newest conclusive run of a series, as long as it is fresh."""
         return self.current.get(series_key(probe, route))
 
     def last_at_headquarters(self, probe: str, route: Route = Route.JHARNET) -> Measurement | None:
-        """Headquarters' last run of a series, whatever became of it and however old it is."""
+        """Headquarters' last run of a series, with any outcome and of any age."""
         return self.live.headquarters.latest.get(series_key(probe, route))
 
     @property
@@ -56,8 +56,7 @@ class DistrictView:
 
 @dataclass(frozen=True, slots=True)
 class OfficeView:
-    """One office at one moment. `current` holds the runs that still speak for now,
-    by series."""
+    """One office at one moment. `current` holds its fresh runs, by series."""
 
     office: Office
     live: OfficeLive
@@ -65,7 +64,7 @@ class OfficeView:
     current: Mapping[str, Measurement]
 
     def newest(self, probe: str, route: Route = Route.JHARNET) -> Measurement | None:
-        """The newest conclusive run of a series, while it speaks for now."""
+        """The newest conclusive run of a series, as long as it is fresh."""
         return self.current.get(series_key(probe, route))
 
 
@@ -73,8 +72,8 @@ class OfficeView:
 class Family:
     """One metric: its name without the prefix, and how it is read from the whole district.
 
-    A histogram's reader gives the points of its buckets, then `(), sum`; the count is the last
-    bucket's.
+    The reader of a histogram yields the points of its buckets, then `((), sum)`; its count is that
+    of the last bucket.
     """
 
     name: str
@@ -85,13 +84,13 @@ class Family:
 
     @property
     def full_name(self) -> str:
-        """As Prometheus stores it."""
+        """The name in Prometheus."""
         return PREFIX + self.name
 
 
 @dataclass(frozen=True, slots=True)
 class OfficeFamily:
-    """One metric of every office: as `Family`, with `office` as its first label."""
+    """One metric of every office: like `Family`, with `office` as its first label."""
 
     name: str
     kind: Kind
@@ -101,12 +100,12 @@ class OfficeFamily:
 
     @property
     def full_name(self) -> str:
-        """As Prometheus stores it."""
+        """The name in Prometheus."""
         return PREFIX + self.name
 
 
 def of_quantity(probe: str, name: str) -> OfficeFamily:
-    """The gauge of one quantity, named and described by the table of quantities."""
+    """The gauge of one quantity, with the name and help text of the table of quantities."""
     one = quantity(probe, name)
 
     def read(view: OfficeView) -> Iterator[Point]:
@@ -120,7 +119,7 @@ def of_quantity(probe: str, name: str) -> OfficeFamily:
 def by_direction(probe: str, stem: str, help_: str, routes: tuple[Route, ...] = ()) -> OfficeFamily:
     """The gauge of a quantity that exists for each direction, and over each of `routes`.
 
-    `stem` is its name without the direction, such as `freeze_ratio`.
+    `stem` is the name without the direction, such as `freeze_ratio`.
     """
     pairs = _directions(probe, stem)
 
@@ -135,7 +134,7 @@ def by_direction(probe: str, stem: str, help_: str, routes: tuple[Route, ...] = 
 
 
 def values_by_direction(measurement: Measurement | None, probe: str, stem: str) -> Iterator[Point]:
-    """The values of a quantity in each direction, in base units, labelled by the direction."""
+    """The values of a quantity in each direction, in base units, labelled by direction."""
     return _values(measurement, _directions(probe, stem))
 
 
@@ -148,6 +147,6 @@ def _values(
 
 
 def _directions(probe: str, stem: str) -> dict[Direction, Quantity]:
-    """The quantities of a probe that differ by their direction alone."""
+    """The quantities of a probe that differ only by their direction."""
     found = {q.direction: q for q in QUANTITIES if q.probe == probe and q.stem == stem}
     return {direction: found[direction] for direction in Direction}

@@ -1,8 +1,8 @@
-"""What a probe declares of itself: all that the rest of the house knows of it.
+"""The declaration of a probe: all that the rest of the package knows about it.
 
 A probe is one folder with a `probe.py` that declares it, and modules that do the work. The
-declaration imports none of these: reports and the exporters of metrics read declarations and run
-no probe, so they need not load the libraries that a probe measures with.
+declaration imports none of these modules: reports and metrics read declarations without running a
+probe, so they need not load the libraries with which a probe measures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Run = Callable[[ProbeContext], Awaitable[Reading]]
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """A function by its name, `module:function`, whose module is imported when it is needed.
+    """A function given as `module:function`; the module is imported at the first call.
 
     >>> Deferred("math:sqrt")(9)
     3.0
@@ -35,62 +35,63 @@ class Deferred:
     target: str
 
     def load(self) -> Callable[..., Any]:
-        """Import the module; gives the function."""
+        """Import the module and return the function."""
         module, _, function = self.target.partition(":")
         loaded: Callable[..., Any] = getattr(import_module(module), function)
         return loaded
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call the function."""
+        """Call the function with these arguments."""
         return self.load()(*arguments)
 
 
 class ProbeOptions(BaseModel):
-    """What may be asked of a probe that is run by hand; a probe's own class adds fields."""
+    """The options of a probe that is run on request; the class of each probe adds its fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_enum_values=True)
 
 
 class DisturbedBy(Enum):
-    """Which of our own tests on the same line change what a probe measures."""
+    """Which of the monitor's own tests on the same line change what a probe measures."""
 
     NOTHING = "nothing"
     HEAVY = "heavy"
     """Any heavy probe."""
     FULL = "full"
-    """Those that fill the line: packet trains add no traffic that counts."""
+    """Only tests that fill the line; packet trains add too little traffic to matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """The runs of a probe over one route: the newest of them speaks for now.
+    """The runs of a probe over one route, of which the newest describes the present.
 
-    `fresh_for(config, office)` gives the seconds for which it does: until its successor is clearly
-    missed. `disturbed_by` says which tests mark a run `under_load`, and `window(measurement)` the
-    seconds before its start of which it tells, too; None where it tells of no time at all.
+    `fresh_for(config, office)` is the age in seconds up to which it does so: until the next run is
+    clearly overdue. `disturbed_by` says which tests mark a run `under_load`.
+    `lookback(measurement)` is the time in seconds before its start that the run also covers, or
+    None where it covers no time at all.
     """
 
     route: Route = Route.JHARNET
     fresh_for: Callable[[Config, str], float]
     exported: bool = True
-    """Has samples of its own in the metrics of all probes."""
+    """Has its own samples in the metrics that exist for every probe."""
     listed: bool = False
-    """Its single runs are listed on the office's page."""
+    """The office's page lists its runs one by one."""
     fills_line: bool = False
-    """A run takes as much of the line as it can get, or needs."""
-    first_claim: bool = False
-    """Of a small budget, bytes are kept back for these runs in the busy hour and outside of it."""
+    """A run uses as much of the line as it can get or needs."""
+    budget_reserved: bool = False
+    """A small budget reserves bytes for these runs, in and outside the busy hour."""
     disturbed_by: DisturbedBy = DisturbedBy.NOTHING
-    window: Callable[[Measurement], float | None] = lambda measurement: 0.0
+    lookback: Callable[[Measurement], float | None] = lambda measurement: 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A planned run of a probe: with which options, and how often (seconds) or at what time.
+    """A planned run of a probe: its options, and its interval in seconds or its time of day.
 
-    With `by_timetable` the runs keep to the district's slots (`judge.calendar.timetable`), else to
-    the interval alone. `offset` delays it by a share of the distance between two offices, so that
-    jobs of one office do not fall together.
+    With `by_timetable` the runs keep to the district's slots (`judge.calendar.timetable`),
+    otherwise only to the interval. `offset` delays them by a fraction of the time between two
+    offices, so that the jobs of one office do not coincide.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -101,7 +102,7 @@ class Job:
 
     @property
     def runs_a_day(self) -> float:
-        """How many runs a day it plans."""
+        """Planned runs in a day."""
         return 1.0 if self.every is None else 86400 / self.every
 
 
@@ -110,11 +111,12 @@ class Probe:
     """One entry of `PROBES`.
 
     `run(context)` measures and returns a `Reading`, or raises `Failed` or `NoData`; the caller
-    owns the time-out, which is `time_limit(context)` in seconds.
+    stops it after `time_limit(context)` seconds.
 
-    `heavy` probes take turns and draw on the byte budget: `cost(context)` gives the most bytes that
-    one run puts on the line, both ways together, `reserve(context)` the rate in bit/s that it
-    takes of the uplink. While an `exclusive` one runs, no other heavy probe starts on its office.
+    `heavy` probes run one after the other and are charged to the byte budget: `cost(context)` is
+    the largest number of IP bytes that one run puts on the line in both directions together,
+    `reserve(context)` the rate in bit/s that it needs of the uplink. While an `exclusive` probe
+    runs, no other heavy probe starts on its office.
     """
 
     name: str
@@ -127,7 +129,7 @@ class Probe:
     at_headquarters: bool = False
     """Headquarters' own line is measured, too: its router is the uplink's gateway."""
     agent_tasks: Mapping[str, AgentTask] = field(default_factory=dict)
-    """The agent's halves, by the names that the hub's half opens and an agent offers."""
+    """The agent's half, by the name under which the hub opens it and an agent offers it."""
     needs_agent: Callable[[ProbeContext], bool] = lambda context: False
 
     heavy: bool = False
@@ -135,12 +137,12 @@ class Probe:
     cost: Callable[[ProbeContext], int] = lambda context: 0
     reserve: Callable[[ProbeContext], float] = lambda context: 0.0
     retest_after: Callable[[Config, Office, Measurement], float | None] = lambda *run: None
-    """Seconds after which a run is repeated, and counts only then; None where it counts at once."""
+    """Seconds after which a doubtful run is repeated, and replaced by the repetition; else None."""
 
     kept: bool = False
-    """Its measurements are rare and never pruned; else each day's distribution remains."""
-    tells_of_line: bool = True
-    """A day counts as measured where it has a run; False for what needs no working line."""
+    """Its measurements are rare and never pruned; of others only daily distributions are kept."""
+    measures_line: bool = True
+    """A day with a run counts as measured; False for a probe that needs no working line."""
     metrics: tuple[OfficeFamily, ...] = ()
     district_metrics: tuple[Family, ...] = ()
     headline: tuple[str, ...] = ()
@@ -153,14 +155,14 @@ class Probe:
         return self.jobs(config, office)
 
     def series_of(self, route: Route) -> Series:
-        """The series of a route; raises `KeyError`."""
+        """The series of a route; raises `KeyError` if there is none."""
         for series in self.series:
             if series.route is route:
                 return series
         raise KeyError(f"{self.name} has no runs over {route}")
 
     def parse_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that were given, checked; raises `UserError` in one line."""
+        """Validate the given options; raises `UserError` with a message of one line."""
         try:
             parsed = self.options.model_validate(dict(given))
         except ValidationError as error:

@@ -3,7 +3,7 @@
 python -m tests.bench.bandwidth_subject hub DOWN UP      tests on request, one a line of stdin
 python -m tests.bench.bandwidth_subject agent HUB        a real agent
 python -m tests.bench.bandwidth_subject server           a speed-test server on port 8080
-python -m tests.bench.bandwidth_subject peer HUB WAY     plain speedtest-cli, `download` or `upload`
+python -m tests.bench.bandwidth_subject peer HUB DIR     plain speedtest-cli, `download` or `upload`
 python -m tests.bench.bandwidth_subject cross TARGET     1 Mbit/s of UDP, until killed
 python -m tests.bench.bandwidth_subject sink             receives it, so that no ICMP error is sent
 """
@@ -24,7 +24,7 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer, listen
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import ProbeContext
-from tests.bandwidth_support import at_work, door, measure, session, settings
+from tests.bandwidth_support import agent_connection, agent_server, measure, running_agent, settings
 
 PORT, SPEEDTEST_PORT, CROSS_PORT = 9797, 8080, 5300
 CROSS_RATE, CROSS_BYTES = 1e6, 1400
@@ -33,8 +33,8 @@ CROSS_RATE, CROSS_BYTES = 1e6, 1400
 async def hub(down: str, up: str) -> None:
     """Run a test for each line of stdin, the name of a path; print the result as a line of JSON."""
     config = settings(f"{down} Mbit/s", f"{up} Mbit/s")
-    async with door("0.0.0.0", PORT) as (agents, _):  # noqa: S104 - a namespace
-        agent = await session(agents)
+    async with agent_server("0.0.0.0", PORT) as (agents, _):  # noqa: S104 - a namespace
+        agent = await agent_connection(agents)
         while path := (await asyncio.to_thread(sys.stdin.readline)).strip():
             result = await measure(config, agent, path=path)
             error = str(result.error) if result.error else None
@@ -50,7 +50,7 @@ async def hub(down: str, up: str) -> None:
 
 async def agent(host: str) -> None:
     """Stay connected until killed."""
-    async with at_work(f"ws://{host}:{PORT}/agent"):
+    async with running_agent(f"ws://{host}:{PORT}/agent"):
         await asyncio.Event().wait()
 
 
@@ -75,11 +75,13 @@ class Plain(speedtest.Speedtest):  # type: ignore[misc]
         return dict(self.config)
 
 
-def peer(host: str, way: str) -> None:
+def peer(host: str, direction: str) -> None:
     """The rate that it reports, in bit/s of payload."""
     client = Plain()
     client._best.update(url=f"http://{host}:{SPEEDTEST_PORT}/speedtest/upload.php", latency=1)
-    print(json.dumps({way: client.download() if way == "download" else client.upload()}))
+    print(
+        json.dumps({direction: client.download() if direction == "download" else client.upload()})
+    )
 
 
 def cross(target: str) -> None:

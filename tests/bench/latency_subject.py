@@ -48,11 +48,11 @@ def district(targets: list[str], rounds: int, interval: float) -> Config:
 async def ours(targets: list[str], rounds: int, interval: float) -> dict[str, Any]:
     """Send `rounds` packets to every target. CPU is measured without the first round, and without
     the summary, which the product makes once a minute."""
-    folds: list[LatencySummary] = []
+    summaries: list[LatencySummary] = []
     monitor = LatencyMonitor(
         district(targets, rounds, interval),
         SystemClock(),
-        on_fold=folds.append,
+        on_summary=summaries.append,
         on_reachability=lambda change: None,
     )
     spent: list[float] = []
@@ -68,11 +68,11 @@ async def ours(targets: list[str], rounds: int, interval: float) -> dict[str, An
     cpu = time.process_time() - spent[0]
     await monitor.flush()
     rtts: dict[str, list[float | None]] = {}
-    for fold in folds:
-        sent, received = (int(fold.outcome.values[name]) for name in ("sent", "received"))
-        untimed = [math.nan] * (received - len(fold.rtts))
-        address = fold.outcome.conditions["address"]
-        rtts.setdefault(address, []).extend([*fold.rtts, *untimed, *[None] * (sent - received)])
+    for summary in summaries:
+        sent, received = (int(summary.result.values[name]) for name in ("sent", "received"))
+        untimed = [math.nan] * (received - len(summary.rtts))
+        address = summary.result.conditions["address"]
+        rtts.setdefault(address, []).extend([*summary.rtts, *untimed, *[None] * (sent - received)])
     return {"cpu_per_1000": cpu / (len(targets) * (rounds - 1)) * 1000, "rtts": rtts}
 
 

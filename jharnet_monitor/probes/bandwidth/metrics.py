@@ -1,4 +1,4 @@
-"""The metric families of the bandwidth probe: of every office, and of headquarters' own line."""
+"""The metric families of the bandwidth probe: of every office, and of headquarters' line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROUTES = (Route.JHARNET, Route.INTERNET)
 
 
 def _capacity(view: OfficeView) -> Iterable[Point]:
-    """The newest estimate of each direction, whether a full test or packet trains made it."""
+    """The newest estimate of each direction, of a full test or of packet trains."""
     runs = [view.newest("bandwidth", route) for route in (Route.JHARNET, Route.TRAINS)]
     newest_first = sorted(
         (run for run in runs if run is not None), key=lambda run: run.started_at, reverse=True
@@ -46,7 +46,7 @@ FAMILIES = (
     by_direction("bandwidth", "bits_per_second",
                  "IP rate delivered; down is towards the office, up from it", _ROUTES),
     OfficeFamily(quantity("bandwidth", "download_capacity_bits_per_second").metric, "gauge",
-                 "What the line can carry, estimated by packet trains; not what is left of it",
+                 "Capacity of the line, estimated by packet trains, whether or not it is in use",
                  _capacity, ("direction",)),
     OfficeFamily("bandwidth_contracted_bytes_per_second", "gauge",
                  "Rate contracted towards the office", _contracted),
@@ -58,8 +58,8 @@ FAMILIES = (
 )  # fmt: skip
 
 
-def _uplink_test(stem: str) -> Callable[[DistrictView], Iterator[Point]]:
-    """A reader of headquarters' own test, for each direction."""
+def _uplink_values(stem: str) -> Callable[[DistrictView], Iterator[Point]]:
+    """A reader of headquarters' own test, one value for each direction."""
 
     def read(view: DistrictView) -> Iterator[Point]:
         return values_by_direction(_newest(view), "bandwidth", stem)
@@ -86,10 +86,10 @@ def _uplink_run(view: DistrictView) -> Iterable[Point]:
 DISTRICT_FAMILIES = (
     Family("uplink_internet_bytes_per_second", "gauge",
            "IP rate between headquarters and the Internet; down is towards headquarters",
-           _uplink_test("bits_per_second"), ("direction",)),
+           _uplink_values("bits_per_second"), ("direction",)),
     Family("uplink_internet_loaded_rtt_seconds", "gauge",
            "Round-trip time from headquarters to the Internet while that test filled the uplink",
-           _uplink_test("loaded_rtt_seconds"), ("direction",)),
+           _uplink_values("loaded_rtt_seconds"), ("direction",)),
     Family("uplink_internet_success", "gauge",
            "1 when headquarters' newest Internet test was ok, 0 when the network failed it",
            _uplink_success),

@@ -1,4 +1,4 @@
-"""What a bandwidth test may take of the line, before it starts: rates, bytes, time."""
+"""The limits of a bandwidth test, set before it starts: rates, bytes and time."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.base import ProbeContext
 
 TRAIN_PACKETS = 32
-"""Packets of 1500 bytes in one train, at most."""
+"""Packets of 1500 bytes in the longest train."""
 HEADROOM = 1.25
-"""The stream may run this much faster than the contract: a line that gives more shows it."""
+"""The stream is paced at this multiple of the contracted rate, so that a faster line shows."""
 PACE_REACHED = 0.97
-"""Of that: a stream so fast was held back by its own pace, and the line gives at least that."""
+"""A stream at this share of its pace was limited by the pace: the line carries at least that."""
 SETUP_SECONDS = 20.0
-"""For either direction: the agent comes for it, and reports."""
+"""For each direction: until the agent has sent its requests, and for its report."""
 OVERHEAD_BYTES = 60_000
-"""Session, pings and reports of a whole test."""
+"""Session messages, pings and reports of a whole test."""
 TRAIN_BYTES = TRAIN_PACKETS * 1500
-WINDOW_BYTES, MOST_CONNECTIONS = 750_000, 8
-"""One connection opens its window this far while a test lasts; more under way needs more."""
+WINDOW_BYTES, MAX_CONNECTIONS = 750_000, 8
+"""TCP window that one connection reaches during a test; more data in flight needs more of them."""
 SILENT_ROUND_TRIPS = 3
-LONGEST_SECONDS, SLOW_ROUND_TRIPS = 1.5, 2.5
-"""So much more of the line may a long one take: for what is under way, and for slow start."""
+EXTRA_SECONDS, EXTRA_ROUND_TRIPS = 1.5, 2.5
+"""A test is charged for this much more time of the line: data in flight, and slow start."""
 ROUND_TRIPS = 8
-"""Slow start takes so many on a long line, before there is anything to measure."""
+"""Slow start takes this many round trips on a long line before the rate can be measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a transfer may take: `rate` in bit/s, `seconds`, and IP bytes both ways.
+    """The limits of a transfer: `rate` in bit/s, `seconds`, and IP bytes in both directions.
 
-    Over `connections` in parallel, which share the rate; judged in windows of `window` seconds, and
-    given up after `silence` seconds without anything delivered.
+    `connections` run in parallel and share the rate. The rate is judged in windows of `window`
+    seconds; the transfer is given up after `silence` seconds without any delivery.
     """
 
     rate: float
     seconds: float
-    most_bytes: int
+    max_bytes: int
     connections: int = 1
     window: float = WINDOW_SECONDS
     silence: float = 1.0
@@ -46,16 +46,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The limits of each direction."""
+    """The limits of both directions."""
 
     download: Limits
     upload: Limits
 
     @classmethod
     def of(cls, context: ProbeContext) -> Plan:
-        """By the contract, with headroom, within what was granted of the uplink.
+        """By the contracted rates with headroom, within what was granted of the uplink.
 
-        Without a contract the line is unknown: the test reserves what the uplink has to give.
+        Without a contract the line is unknown: the test reserves the whole granted rate.
         """
         link, uplink = context.office.link, context.config.hub.uplink.contracted
         granted = min(context.granted, uplink)
@@ -63,46 +63,49 @@ class Plan:
         rates = [granted if link is None else link.rate(each) * HEADROOM for each in Direction]
         return cls(*(_limits(min(rate, granted), seconds) for rate in rates))
 
-    def for_line(self, idle_rtt: float) -> Plan:
-        """With time for a long line, connections for a fat one, and no more bytes than promised."""
+    def for_rtt(self, idle_rtt: float) -> Plan:
+        """The plan for a line with this idle RTT in seconds, never with more bytes.
+
+        A long line gets more time, one with a large bandwidth-delay product more connections.
+        """
         seconds = max(self.download.seconds, 1.0 + ROUND_TRIPS * idle_rtt)
 
-        def stretched(limits: Limits) -> Limits:
-            under_way = limits.rate * idle_rtt / 8
-            connections = min(MOST_CONNECTIONS, 1 + int(under_way / WINDOW_BYTES))
-            filled = limits.rate / HEADROOM * (limits.seconds + SLOW_ROUND_TRIPS * idle_rtt) / 8
+        def adapted(limits: Limits) -> Limits:
+            in_flight = limits.rate * idle_rtt / 8
+            connections = min(MAX_CONNECTIONS, 1 + int(in_flight / WINDOW_BYTES))
+            filled = limits.rate / HEADROOM * (limits.seconds + EXTRA_ROUND_TRIPS * idle_rtt) / 8
             return replace(
                 limits,
                 seconds=seconds,
-                most_bytes=min(limits.most_bytes, int(filled)),
+                max_bytes=min(limits.max_bytes, int(filled)),
                 connections=connections,
                 window=window_seconds(idle_rtt),
                 silence=max(limits.silence, SILENT_ROUND_TRIPS * idle_rtt),
             )
 
-        return Plan(stretched(self.download), stretched(self.upload))
+        return Plan(adapted(self.download), adapted(self.upload))
 
-    def of_direction(self, direction: Direction) -> Limits:
-        """The limits of that direction."""
+    def limits(self, direction: Direction) -> Limits:
+        """The limits of one direction."""
         return self.download if direction is Direction.DOWN else self.upload
 
     @property
     def cost(self) -> int:
-        """The most bytes that the test puts on the office's line, both ways together."""
-        both = self.download.most_bytes + self.upload.most_bytes
+        """The largest number of IP bytes that the test puts on the line, in both directions."""
+        both = self.download.max_bytes + self.upload.max_bytes
         return both + OVERHEAD_BYTES + 2 * TRAIN_BYTES
 
     @property
     def time_limit(self) -> float:
-        """Seconds after which the test has hung, on whatever line."""
+        """Seconds after which the test must be over on any line."""
         return 2 * (self.download.seconds + SETUP_SECONDS) + SETUP_SECONDS
 
 
 def _limits(rate: float, seconds: float) -> Limits:
-    return Limits(rate, seconds, int(rate / HEADROOM * (seconds + LONGEST_SECONDS) / 8))
+    return Limits(rate, seconds, int(rate / HEADROOM * (seconds + EXTRA_SECONDS) / 8))
 
 
 TRAINS_COST = OVERHEAD_BYTES // 4 + 2 * TRAIN_BYTES
-"""Bytes of a run of packet trains alone, both ways together."""
+"""IP bytes of a run of packet trains alone, in both directions."""
 TRAINS_RESERVE = 500_000.0
-"""Bit/s of the uplink for such a run: two bursts that are over before a queue notices."""
+"""bit/s of the uplink for such a run: two bursts, too short to fill a queue."""

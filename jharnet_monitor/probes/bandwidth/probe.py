@@ -1,8 +1,8 @@
-"""The bandwidth probe: how much the line carries, over three routes.
+"""The bandwidth probe: the rate that the line carries, over three routes.
 
 `jharnet` (the default) is the throughput between agent and hub, `trains` a cheap estimate of the
-line's capacity between full tests, `internet` the path to a speed-test server. Headquarters tests
-its own path to the Internet, with the whole uplink to itself.
+line's capacity between full tests, `internet` the throughput to a speed-test server. Headquarters
+tests its own Internet access, with the whole uplink to itself.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from jharnet_monitor.probes.probe import Deferred, Job, Probe, ProbeOptions, Ser
 
 TRAINS_SECONDS = 30.0
 FRESH_INTERVALS = 2.5
-"""A run speaks for now until its successor is clearly missed."""
-BESIDE = 0.5
-"""Packet trains and the path to the Internet are tested half a place beside the full tests."""
+"""A run describes the present until the next one is clearly overdue."""
+HALF_WAY = 0.5
+"""Packet trains and Internet tests run half-way between the full tests of two offices."""
 
 
 class BandwidthOptions(ProbeOptions):
-    """Which route: hub to office, its capacity alone, or from the office to the Internet."""
+    """The route: hub to office, its capacity alone, or office to Internet."""
 
     path: Literal["jharnet", "trains", "internet"] | None = None
 
@@ -75,11 +75,11 @@ def _jobs(config: Config, office: Office) -> Iterator[Job]:
         (internet, settings.internet_every),
     ):
         if every is not None:
-            yield Job(options=options, every=every, by_timetable=True, offset=BESIDE)
+            yield Job(options=options, every=every, by_timetable=True, offset=HALF_WAY)
 
 
 def _retest_after(config: Config, office: Office, measurement: Measurement) -> float | None:
-    """A full test below the contract's mark is repeated once, unless the configuration forbids."""
+    """Repeat a full test below the contracted rate once, unless the configuration forbids it."""
     if measurement.outcome is not Outcome.OK or measurement.route is not Route.JHARNET:
         return None
     if "retest_of" in measurement.conditions:
@@ -110,7 +110,7 @@ BANDWIDTH = Probe(
     time_limit=_time_limit,
     options=BandwidthOptions,
     series=(
-        Series(fresh_for=_fresh_for, listed=True, fills_line=True, first_claim=True),
+        Series(fresh_for=_fresh_for, listed=True, fills_line=True, budget_reserved=True),
         Series(route=Route.TRAINS, fresh_for=_trains_fresh_for),
         Series(route=Route.INTERNET, fresh_for=_internet_fresh_for, listed=True, fills_line=True),
     ),

@@ -1,16 +1,16 @@
-"""A run of the bandwidth probe, over the route that its options name."""
+"""One run of the bandwidth probe over the route of its options."""
 
 from __future__ import annotations
 
 from jharnet_monitor.model import Cause, Route
-from jharnet_monitor.probes.bandwidth.packet_trains import TrainsOnly
-from jharnet_monitor.probes.bandwidth.throughput_test import FullTest
+from jharnet_monitor.probes.bandwidth.packet_trains import TrainsTest
+from jharnet_monitor.probes.bandwidth.throughput_test import ThroughputTest
 from jharnet_monitor.probes.base import NoData, ProbeContext, Reading
 from jharnet_monitor.probes.internet.run import run as run_internet
 
 
 async def run(context: ProbeContext) -> Reading:
-    """Measure; raises `Failed` or `NoData` with what was measured all the same."""
+    """Measure; raises `Failed` or `NoData` with what was measured until then."""
     if context.route is Route.INTERNET:
         return await run_internet(context)
     if context.agent is None:
@@ -18,7 +18,7 @@ async def run(context: ProbeContext) -> Reading:
     channel = await context.agent.open("bandwidth", {})
     try:
         if context.route is Route.TRAINS:
-            return await TrainsOnly(context, channel).run()
-        return await FullTest(context, context.agent, channel).run()
+            return await TrainsTest(context, channel).run()
+        return await ThroughputTest(context, context.agent, channel).run()
     finally:
         await channel.close()

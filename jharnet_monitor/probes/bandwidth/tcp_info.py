@@ -1,7 +1,7 @@
-"""What the kernel counts for one TCP connection: Linux `TCP_INFO` (tcp(7), linux/tcp.h).
+"""The kernel's counters of one TCP connection: Linux `TCP_INFO` (tcp(7), linux/tcp.h).
 
-The kernel appends fields over the versions and never moves one, so a shorter answer of an older
-kernel leaves the later ones at 0.
+Kernel versions append fields and never move one, so the shorter structure of an older kernel leaves
+the later fields at 0.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Protocol
 _TCP_INFO = 11
 _LENGTH = 232
 _TIMESTAMPS = 1
-"""TCPI_OPT_TIMESTAMPS."""
+"""`TCPI_OPT_TIMESTAMPS`."""
 
 
 class HasOptions(Protocol):
-    """A socket, or the view of one that an asyncio transport gives."""
+    """A socket, or the part of one that an asyncio transport offers."""
 
     @property
     def family(self) -> int:
@@ -30,11 +30,11 @@ class HasOptions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TcpInfo:
-    """The fields that a throughput test rests on; times in seconds.
+    """The fields that a throughput test uses; times in seconds, sizes in bytes.
 
     `data_segments_in` counts every data segment that arrived, in order or not; `delivered` the
     segments that the other end has acknowledged, by ACK or SACK. `rwnd_limited` is how long the
-    receiver's window held the sender back.
+    receiver's window limited the sender.
     """
 
     options: int
@@ -52,26 +52,26 @@ class TcpInfo:
     busy: float
     rwnd_limited: float
     header: int
-    """IP and TCP header of a data segment, in bytes."""
+    """IP and TCP header of a data segment."""
 
     @property
     def window_share(self) -> float:
-        """Share of its busy time in which the other end's window held this sender back."""
+        """The share of the busy time in which the receiver's window limited this sender."""
         return min(1.0, self.rwnd_limited / self.busy) if self.busy else 0.0
 
     @property
     def ip_bytes_out(self) -> int:
-        """What this end has put on the line, retransmissions and acknowledgements included."""
+        """IP bytes that this end has sent, retransmissions and acknowledgements included."""
         return self.bytes_sent + self.segments_out * self.header
 
     @property
     def ip_bytes_in(self) -> int:
-        """What of the other end has arrived here, each byte of payload once."""
+        """IP bytes that have arrived from the other end, each byte of payload counted once."""
         return self.bytes_received + self.segments_in * self.header
 
 
 def tcp_info(sock: HasOptions) -> TcpInfo | None:
-    """Ask the kernel; None where the socket is gone or the system has no such counters."""
+    """Read the counters of a socket; None if it is closed or the system has no such counters."""
     try:
         raw = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LENGTH)
     except (OSError, ValueError):
@@ -80,7 +80,7 @@ def tcp_info(sock: HasOptions) -> TcpInfo | None:
 
 
 def parse(raw: bytes, family: int = socket.AF_INET) -> TcpInfo | None:
-    """Read the structure; None where it ends before `tcpi_data_segs_in` (before Linux 4.6)."""
+    """Parse the structure; None if it ends before `tcpi_data_segs_in` (before Linux 4.6)."""
     if len(raw) < 156:
         return None
     raw = raw.ljust(_LENGTH, b"\0")

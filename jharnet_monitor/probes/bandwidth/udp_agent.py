@@ -1,4 +1,4 @@
-"""The agent's end of the datagrams beside a bandwidth test: knocks, echoes, sends, listens."""
+"""The agent's end of the UDP datagrams of a bandwidth test: pongs and packet trains."""
 
 from __future__ import annotations
 
@@ -8,79 +8,88 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from jharnet_monitor.probes.bandwidth.udp import Datagram, DatagramKind, DatagramSocket, dial
+from jharnet_monitor.probes.bandwidth.udp_socket import (
+    Datagram,
+    DatagramKind,
+    DatagramSocket,
+    connect_socket,
+)
 
-KNOCKS, KNOCK_SPACING_SECONDS = 20, 0.1
-MOST_PACKETS = 100
-MOST_DATAGRAMS = 5000
+PUNCHES, PUNCH_SPACING_SECONDS = 20, 0.1
+MAX_TRAIN_PACKETS = 100
+MAX_DATAGRAMS = 5000
 """Answered in one test, so that nobody can use the agent to fill its own line."""
 
 
 class AgentUdpChannel:
-    """Answers what proves the key; opened and closed with the far side of the probe."""
+    """Answers authenticated datagrams of the hub, from `open` to `close`."""
 
     def __init__(self, hub: str) -> None:
         self._host = urlsplit(hub).hostname or ""
         self._stack = contextlib.ExitStack()
         self._socket: DatagramSocket | None = None
-        self._knocking: asyncio.Task[None] | None = None
-        self._met = False
+        self._connected = False
         self._answered = 0
         self._arrivals: list[tuple[int, float]] = []
 
     def open(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Begin to knock at the port that the hub names; answers at once."""
+        """Start to send punches to the hub's `port`, made with `key`; answers at once."""
         self.close()
         port, key = message.get("port"), message.get("key")
         if not isinstance(port, int) or not 0 < port < 65536 or not isinstance(key, str):
-            return {"error": "a side path needs its port and its key"}
+            return {"error": "the UDP channel needs a port and a key"}
         try:
-            self._socket = dial(self._host, port, bytes.fromhex(key))
+            self._socket = connect_socket(self._host, port, bytes.fromhex(key))
         except (OSError, ValueError) as error:
-            return {"error": f"no side path: {error}"[:200]}
+            return {"error": f"no UDP channel: {error}"[:200]}
         self._stack.callback(self._socket.close)
         self._stack.enter_context(self._socket.listening(self._take))
-        self._knocking = asyncio.create_task(self._knock(self._socket))
-        self._stack.callback(self._knocking.cancel)
+        punching = asyncio.create_task(self._punch(self._socket))
+        self._stack.callback(punching.cancel)
         return {"udp": True}
 
-    async def _knock(self, sock: DatagramSocket) -> None:
-        for number in range(KNOCKS):
-            if self._met:
+    async def _punch(self, sock: DatagramSocket) -> None:
+        """Open the way for the hub's datagrams through NAT and firewalls."""
+        for number in range(PUNCHES):
+            if self._connected:
                 return
-            sock.send(DatagramKind.KNOCK, number)
-            await asyncio.sleep(KNOCK_SPACING_SECONDS)
+            sock.send(DatagramKind.PUNCH, number)
+            await asyncio.sleep(PUNCH_SPACING_SECONDS)
 
     def _take(self, datagram: Datagram) -> None:
-        self._met = True
+        self._connected = True
         self._answered += 1
-        if self._socket is None or self._answered > MOST_DATAGRAMS:
+        if self._socket is None or self._answered > MAX_DATAGRAMS:
             return
         if datagram.kind is DatagramKind.PING:
-            self._socket.answer(datagram)
-        elif datagram.kind is DatagramKind.TRAIN and len(self._arrivals) < MOST_PACKETS:
-            self._arrivals.append((datagram.number, datagram.moment))
+            self._socket.send_pong(datagram)
+        elif datagram.kind is DatagramKind.TRAIN and len(self._arrivals) < MAX_TRAIN_PACKETS:
+            self._arrivals.append((datagram.number, datagram.received))
 
     def listen(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Forget the last train, be ready for the next."""
+        """Forget the last train and prepare for the next one."""
         self._arrivals.clear()
         return {"ready": True}
 
     def arrivals(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the train has come: numbers, and microseconds since the first."""
-        first = min((moment for _, moment in self._arrivals), default=0.0)
-        return {"arrivals": [[n, round((m - first) * 1e6)] for n, m in self._arrivals]}
+        """The received packets of the train: [number, microseconds since the first]."""
+        first = min((received for _, received in self._arrivals), default=0.0)
+        return {"arrivals": [[n, round((at - first) * 1e6)] for n, at in self._arrivals]}
 
     def train(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a train to the hub."""
+        """Send a train of `packets` packets to the hub."""
         packets = message.get("packets")
-        if self._socket is None or not isinstance(packets, int) or not 0 < packets <= MOST_PACKETS:
-            return {"error": "no train without a side path, and none that long"}
+        if (
+            self._socket is None
+            or not isinstance(packets, int)
+            or not 0 < packets <= MAX_TRAIN_PACKETS
+        ):
+            return {"error": f"no UDP channel, or not 1 to {MAX_TRAIN_PACKETS} packets"}
         seconds = self._socket.send_train(packets)
         return {"sent": packets, "microseconds": round(seconds * 1e6)}
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close the socket. Idempotent."""
         self._stack.close()
         self._socket = None
-        self._met = False
+        self._connected = False

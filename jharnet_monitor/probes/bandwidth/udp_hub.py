@@ -1,4 +1,4 @@
-"""The hub's end of the datagrams beside a bandwidth test: round trips, and trains each way."""
+"""The hub's end of the UDP datagrams of a bandwidth test: round-trip times and packet trains."""
 
 from __future__ import annotations
 
@@ -14,56 +14,63 @@ from jharnet_monitor.judge.line.packet_trains import PacketArrival, TrainCapacit
 from jharnet_monitor.judge.line.throughput import RttSample
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.plan import TRAIN_PACKETS
-from jharnet_monitor.probes.bandwidth.udp import (
+from jharnet_monitor.probes.bandwidth.udp_socket import (
     FULL_IP_BYTES,
     SMALL_IP_BYTES,
     Datagram,
     DatagramKind,
     DatagramSocket,
-    bind,
+    bind_socket,
 )
 from jharnet_monitor.probes.base import Channel
 
-KNOCK_SECONDS = 2.0
-ANSWER_SECONDS, LEAST_ANSWER_SECONDS = 1.0, 0.3
-"""How long a datagram may be under way once nothing more is sent; less on a short line."""
-LEAST_SPACING_SECONDS = 0.03
-MOST_HELD_SECONDS = 0.02
-"""Believed of an agent that says how long it held a ping before it answered."""
+PUNCH_SECONDS = 2.0
+"""How long to wait for a punch of the agent."""
+REPLY_SECONDS, MIN_REPLY_SECONDS = 1.0, 0.3
+"""How long to wait for outstanding datagrams when the RTT is not known, and at least."""
+MIN_PING_SPACING_SECONDS = 0.03
+MAX_DELAY_SECONDS = 0.02
+"""No agent may claim that it delayed a pong for longer: the rest counts as round-trip time."""
 PING_SHARE = 0.01
-"""Of the line, for the small packets that measure round trips under load."""
-FEWEST_PACKETS = 8
-"""32 full packets are 48 kB."""
+"""Share of the line's rate for the pings that measure the round-trip time under load."""
+MIN_TRAIN_PACKETS = 8
+"""The longest train has `TRAIN_PACKETS` packets, 48 kB."""
 TRAIN_SECONDS = 0.15
-"""A train should fit into the queue of a narrow line."""
-UNSTRETCHED = 0.7
-"""Of the rate at which it was sent: a train that arrives so fast met nothing narrow."""
+"""A train should fit into the queue of a slow line."""
+UNDISPERSED = 0.7
+"""A train that arrives at more than this share of its sending rate passed no slower line."""
 
 
 def ping_spacing(rate: float) -> float:
-    """Seconds between small packets on a line of `rate` bit/s."""
-    return max(LEAST_SPACING_SECONDS, SMALL_IP_BYTES * 8 / (PING_SHARE * rate))
+    """Seconds between two pings on a line of `rate` bit/s."""
+    return max(MIN_PING_SPACING_SECONDS, SMALL_IP_BYTES * 8 / (PING_SHARE * rate))
 
 
 @dataclass(frozen=True, slots=True)
-class Train:
-    """What a train told; `at_least` when the line did not stretch it: it carries that or more."""
+class TrainResult:
+    """The capacity that a train shows; with `at_least` it is a lower bound.
+
+    It is one where the line did not disperse the train.
+    """
 
     capacity: TrainCapacity
     at_least: bool = False
 
 
 class UdpChannel:
-    """A socket that has heard the agent knock; made by `opened`."""
+    """Exchanges datagrams with an agent whose punch has arrived; made by `opened`.
+
+    `bytes_down` and `bytes_up` count the IP bytes of its datagrams.
+    """
 
     def __init__(self, sock: DatagramSocket, channel: Channel, clock: Clock) -> None:
         self._socket = sock
         self._channel = channel
         self._clock = clock
-        self._knocked = asyncio.Event()
-        self._news = asyncio.Event()
+        self._punched = asyncio.Event()
+        self._received = asyncio.Event()
         self._sent: dict[int, float] = {}
-        self._trips: list[RttSample] = []
+        self._rtts: list[RttSample] = []
         self._arrivals: list[PacketArrival] = []
         self._number = 0
         self.bytes_down = 0
@@ -74,39 +81,39 @@ class UdpChannel:
     async def opened(
         cls, channel: Channel, clock: Clock, host: str, ports: tuple[int, int]
     ) -> AsyncIterator[UdpChannel | None]:
-        """The path while the block runs; None where UDP does not get through."""
+        """A channel while the block runs; None if UDP is blocked on the route."""
         key = secrets.token_bytes(16)
-        sock = bind(host, ports, key)
+        sock = bind_socket(host, ports, key)
         if sock is None:
             yield None
             return
         try:
-            path = cls(sock, channel, clock)
-            with sock.listening(path._take):
-                yield path if await path._met(key) else None
+            udp = cls(sock, channel, clock)
+            with sock.listening(udp._take):
+                yield udp if await udp._wait_for_punch(key) else None
         finally:
             sock.close()
 
-    async def _met(self, key: bytes) -> bool:
+    async def _wait_for_punch(self, key: bytes) -> bool:
         await self._channel.send({"do": "udp", "port": self._socket.port, "key": key.hex()})
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(KNOCK_SECONDS):
+            async with asyncio.timeout(PUNCH_SECONDS):
                 if "error" not in await self._channel.receive():
-                    await self._knocked.wait()
-        return self._knocked.is_set()
+                    await self._punched.wait()
+        return self._punched.is_set()
 
     def _take(self, datagram: Datagram) -> None:
-        self._news.set()
+        self._received.set()
         match datagram.kind:
-            case DatagramKind.KNOCK:
-                self._knocked.set()
+            case DatagramKind.PUNCH:
+                self._punched.set()
             case DatagramKind.PONG if datagram.number in self._sent:
                 sent = self._sent.pop(datagram.number)
-                held = min(datagram.held / 1e6, MOST_HELD_SECONDS)
-                self._trips.append(RttSample(sent, max(0.0, datagram.moment - sent - held)))
+                delay = min(datagram.delay / 1e6, MAX_DELAY_SECONDS)
+                self._rtts.append(RttSample(sent, max(0.0, datagram.received - sent - delay)))
                 self.bytes_up += SMALL_IP_BYTES
             case DatagramKind.TRAIN if len(self._arrivals) < TRAIN_PACKETS:
-                self._arrivals.append(PacketArrival(datagram.number, datagram.moment))
+                self._arrivals.append(PacketArrival(datagram.number, datagram.received))
                 self.bytes_up += FULL_IP_BYTES
 
     def _ping(self) -> None:
@@ -115,20 +122,23 @@ class UdpChannel:
         self._socket.send(DatagramKind.PING, self._number)
         self.bytes_down += SMALL_IP_BYTES
 
-    async def round_trips(self, count: int, spacing: float) -> list[float]:
-        """Seconds of those of `count` pings, `spacing` seconds apart, that were answered."""
-        self._forget()
+    async def measure_rtts(self, count: int, spacing: float) -> list[float]:
+        """Round-trip times in seconds of the answered ones of `count` pings.
+
+        They are sent `spacing` seconds apart.
+        """
+        self._reset_pings()
         for _ in range(count):
             self._ping()
             await asyncio.sleep(spacing)
-        await self._settle(lambda: not self._sent)
-        return [trip.seconds for trip in self._trips]
+        await self._wait_until(lambda: not self._sent)
+        return [sample.seconds for sample in self._rtts]
 
     @contextlib.asynccontextmanager
     async def pinging(self, spacing: float) -> AsyncIterator[list[RttSample]]:
-        """Ping while the block runs; what was answered is in the list once it has ended."""
-        self._forget()
-        trips: list[RttSample] = []
+        """Ping while the block runs; the list is filled when the block has ended."""
+        self._reset_pings()
+        samples: list[RttSample] = []
 
         async def ping() -> None:
             while True:
@@ -137,80 +147,80 @@ class UdpChannel:
 
         pinging = asyncio.create_task(ping())
         try:
-            yield trips
+            yield samples
         finally:
             pinging.cancel()
-        await self._settle(lambda: not self._sent)
-        trips += self._trips
+        await self._wait_until(lambda: not self._sent)
+        samples += self._rtts
 
-    def _forget(self) -> None:
+    def _reset_pings(self) -> None:
         self._sent.clear()
-        self._trips.clear()
+        self._rtts.clear()
 
-    async def _settle(self, done: Callable[[], bool]) -> None:
-        """Until everything has come back, or would have."""
-        longest = max((trip.seconds for trip in self._trips), default=ANSWER_SECONDS)
+    async def _wait_until(self, done: Callable[[], bool]) -> None:
+        """Wait until outstanding datagrams have arrived, or must be lost."""
+        longest = max((sample.seconds for sample in self._rtts), default=REPLY_SECONDS)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(LEAST_ANSWER_SECONDS, 2 * longest)):
+            async with asyncio.timeout(max(MIN_REPLY_SECONDS, 2 * longest)):
                 while not done():
-                    self._news.clear()
-                    await self._news.wait()
+                    self._received.clear()
+                    await self._received.wait()
 
-    async def train(self, direction: Direction, rate: float, jitter: float) -> Train | None:
-        """A train in one direction, over a line expected to carry near `rate` bit/s.
+    async def train(self, direction: Direction, rate: float, jitter: float) -> TrainResult | None:
+        """Measure the capacity in one direction of a line expected to carry about `rate` bit/s.
 
-        None when too little of it came through to tell, or when it came in one bunch that `jitter`
-        seconds may have made of it, so that nothing near `rate` is proven.
+        None where too little of the train arrived, or where it was not dispersed but jitter (in
+        seconds) may have compressed it, so that nothing near `rate` is proven.
         """
         packets = int(rate * TRAIN_SECONDS / 8 / FULL_IP_BYTES)
-        packets = max(FEWEST_PACKETS, min(TRAIN_PACKETS, packets))
+        packets = max(MIN_TRAIN_PACKETS, min(TRAIN_PACKETS, packets))
         self._arrivals.clear()
         try:
-            async with asyncio.timeout(4 * ANSWER_SECONDS):
+            async with asyncio.timeout(4 * REPLY_SECONDS):
                 run = self._train_up if direction is Direction.UP else self._train_down
-                sent_in, arrivals = await run(packets)
+                send_seconds, arrivals = await run(packets)
         except TimeoutError:
             return None
         found = train_capacity(arrivals, FULL_IP_BYTES)
         if found is None:
             return None
-        fastest = 8 * FULL_IP_BYTES * (packets - 1) / max(sent_in, 1e-9)
-        if found.rate <= UNSTRETCHED * fastest:
-            return Train(found)
-        bound = _least(arrivals, jitter)
-        return None if bound < rate else Train(TrainCapacity(bound, 0.0), at_least=True)
+        send_rate = 8 * FULL_IP_BYTES * (packets - 1) / max(send_seconds, 1e-9)
+        if found.rate <= UNDISPERSED * send_rate:
+            return TrainResult(found)
+        bound = lower_bound(arrivals, jitter)
+        return None if bound < rate else TrainResult(TrainCapacity(bound, 0.0), at_least=True)
 
     async def _train_up(self, packets: int) -> tuple[float, list[PacketArrival]]:
         await self._channel.send({"do": "train", "packets": packets})
         report = await self._channel.receive()
-        await self._settle(lambda: len(self._arrivals) == packets)
+        await self._wait_until(lambda: len(self._arrivals) == packets)
         microseconds = report.get("microseconds")
         return (microseconds / 1e6 if type(microseconds) is int else 0.0), self._arrivals
 
     async def _train_down(self, packets: int) -> tuple[float, list[PacketArrival]]:
         await self._channel.send({"do": "listen"})
         await self._channel.receive()
-        sent_in = self._socket.send_train(packets)
+        send_seconds = self._socket.send_train(packets)
         self.bytes_down += packets * FULL_IP_BYTES
         arrivals: list[PacketArrival] = []
         for _ in range(3):
             await asyncio.sleep(TRAIN_SECONDS)
             await self._channel.send({"do": "arrivals"})
-            arrivals = _arrivals(await self._channel.receive(), packets)
+            arrivals = _parse_arrivals(await self._channel.receive(), packets)
             if len(arrivals) == packets:
                 break
-        return sent_in, arrivals
+        return send_seconds, arrivals
 
 
-def _least(arrivals: list[PacketArrival], jitter: float) -> float:
-    """bit/s that were carried at the least, if jitter made the time in which they came so short."""
+def lower_bound(arrivals: list[PacketArrival], jitter: float) -> float:
+    """The rate in bit/s that the line carried at least if jitter compressed the train."""
     moments = [arrival.seconds for arrival in arrivals]
     span = max(moments) - min(moments) + jitter
     return 8 * FULL_IP_BYTES * (len(arrivals) - 1) / max(span, 1e-6)
 
 
-def _arrivals(report: Mapping[str, Any], packets: int) -> list[PacketArrival]:
-    """What an agent says has reached it; nothing, if that cannot be."""
+def _parse_arrivals(report: Mapping[str, Any], packets: int) -> list[PacketArrival]:
+    """The arrivals that an agent reports; none if the report is invalid."""
     rows = report.get("arrivals")
     if not isinstance(rows, list) or len(rows) > packets:
         return []

@@ -1,29 +1,28 @@
-"""What a test of the path to the Internet may take of the line, before it starts."""
+"""The limits of an Internet test, set before it starts: rates, bytes and time."""
 
 from __future__ import annotations
 
-from jharnet_monitor.config import Config, Office
-from jharnet_monitor.config.schema import Link
-from jharnet_monitor.model import HEADQUARTERS, Direction
+from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.plan import HEADROOM
 from jharnet_monitor.probes.base import ProbeContext
 
 TIME_LIMIT_SECONDS = 90.0
 DIRECTION_SECONDS = 5.0
-"""Longer than on JharNet: several short connections, and other people's traffic on the way."""
+"""Longer than on JharNet: several short connections, and other traffic on the route."""
 LATE_STOP_SECONDS = 0.1
-"""So much later than its bytes are spent a busy computer may end a direction."""
+"""How much later than at its limit of bytes a busy computer may stop a direction."""
 RATE_WITHOUT_CONTRACT = 34e6
+"""bit/s."""
 OVERHEAD_BYTES = 100_000
 
 
-def most_bytes(rate: float) -> int:
-    """IP bytes that one direction may take of a line of `rate` bit/s."""
+def max_bytes(rate: float) -> int:
+    """IP bytes that one direction may put on a line of `rate` bit/s."""
     return int(rate * DIRECTION_SECONDS / 8 / 2)
 
 
 def rates(context: ProbeContext) -> tuple[float, float]:
-    """The rates in bit/s, towards the office and from it, that a test is planned for."""
+    """The rates in bit/s for which a test is planned: towards the office, and from it."""
     link = context.office.link
     if link is None:
         return RATE_WITHOUT_CONTRACT, RATE_WITHOUT_CONTRACT
@@ -31,19 +30,6 @@ def rates(context: ProbeContext) -> tuple[float, float]:
 
 
 def cost(context: ProbeContext) -> int:
-    """The most bytes that one run puts on the office's line, both ways together."""
+    """The largest number of IP bytes that one run puts on the line, in both directions."""
     late = sum(int(rate * HEADROOM * LATE_STOP_SECONDS / 8) for rate in rates(context))
-    return sum(most_bytes(rate) for rate in rates(context)) + late + OVERHEAD_BYTES
-
-
-def headquarters(config: Config) -> Office:
-    """Headquarters in the place of an office: its line is the uplink."""
-    uplink = config.hub.uplink
-    return Office(
-        id=HEADQUARTERS,
-        name="Headquarters",
-        name_hi="मुख्यालय",
-        router=uplink.gateway or "127.0.0.1",
-        link=Link.model_construct(contracted=uplink.contracted),
-        snmp=uplink.snmp,
-    )
+    return sum(max_bytes(rate) for rate in rates(context)) + late + OVERHEAD_BYTES

@@ -1,8 +1,8 @@
-"""speedtest-cli, and all that we know of it, in one module.
+"""speedtest-cli: everything that depends on it is in this module.
 
-speedtest-cli finds the server and moves the data. Its figures are not used: it counts what it
-hands to its sockets, swallows every error in its threads, and averages over slow start. Instead
-the kernel's counters of its sockets are watched: what arrived, and what was acknowledged.
+speedtest-cli chooses the server and moves the data. Its figures are not used: it counts what it
+passes to its sockets, ignores every error in its threads, and averages over slow start. Instead,
+the kernel's counters of its sockets are read: what arrived, and what was acknowledged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.request import OpenerDirector, Request
 import speedtest
 
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.bandwidth.tcp import SO_MAX_PACING_RATE
+from jharnet_monitor.probes.bandwidth.tcp_connection import SO_MAX_PACING_RATE
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo, tcp_info
 from jharnet_monitor.probes.internet import COUNTS_HEADER
 
@@ -34,8 +34,8 @@ REQUESTS = 64
 BURST_BYTES = 1 << 17
 
 
-class ClientError(Exception):
-    """No measurement, and why: `cause` is one of `model.Cause`."""
+class SpeedtestFailed(Exception):
+    """The speed test gave no rate; `cause` is why."""
 
     def __init__(self, cause: Cause, detail: str) -> None:
         super().__init__(detail)
@@ -43,7 +43,7 @@ class ClientError(Exception):
 
 
 def cause_of(error: BaseException) -> Cause:
-    """What an error on the way to a speed-test server means."""
+    """The cause for an error in the communication with a speed-test server."""
     if isinstance(error, HTTPError):
         if error.code in (401, 403, 407, 451, 511):
             return Cause.BLOCKED
@@ -60,27 +60,27 @@ def cause_of(error: BaseException) -> Cause:
     return Cause.OFFLINE
 
 
-class SocketMeter:
-    """The kernel's counters over every socket of one direction, also those already closed."""
+class SocketCounters:
+    """The kernel's counters of every socket of one direction, also of closed ones."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self.errors: list[BaseException] = []
 
-    def watch(self, sock: socket.socket) -> None:
-        """Keep a second handle on a socket: its counters outlive speedtest-cli's own."""
-        twin = socket.socket(fileno=os.dup(sock.fileno()))
+    def add(self, sock: socket.socket) -> None:
+        """Keep a duplicate of a socket: its counters outlive speedtest-cli's own."""
+        duplicate = socket.socket(fileno=os.dup(sock.fileno()))
         with self._lock:
-            self._sockets.append(twin)
+            self._sockets.append(duplicate)
 
     def read(self) -> list[TcpInfo]:
-        """What each socket has counted so far."""
+        """The counters of each socket."""
         with self._lock:
             return [info for s in self._sockets if (info := tcp_info(s)) is not None]
 
-    def clear(self) -> None:
-        """Reset every connection: what they still hold never goes on the line."""
+    def reset(self) -> None:
+        """Reset every connection, so that what is queued is never sent, and forget all sockets."""
         with self._lock:
             for sock in self._sockets:
                 with contextlib.suppress(OSError):
@@ -92,40 +92,40 @@ class SocketMeter:
 
 
 class Pacer:
-    """Keeps a direction within a rate: readers and sockets that outrun it are made to wait."""
+    """Limits the rate of a direction: readers wait, and the kernel paces the senders."""
 
     def __init__(self, connections: int) -> None:
         self._lock = threading.Lock()
         self._connections = connections
-        self.restart(1e9)
+        self.start(1e9)
 
-    def restart(self, rate: float) -> None:
-        """A new direction begins, with so many bit/s for all connections together."""
+    def start(self, rate: float) -> None:
+        """Start a direction with `rate` bit/s for all connections together."""
         with self._lock:
-            self._rate, self._begun, self._read = rate, time.monotonic(), 0
+            self._rate, self._started, self._read = rate, time.monotonic(), 0
 
     def wait(self, received: int) -> None:
-        """Called by a reader after so many bytes; a window that nobody empties closes."""
+        """Wait after reading `received` bytes, so that the receive window limits the sender."""
         with self._lock:
             self._read += received
-            due = self._begun + (self._read - BURST_BYTES) * 8 / self._rate
+            due = self._started + (self._read - BURST_BYTES) * 8 / self._rate
         time.sleep(max(0.0, due - time.monotonic()))
 
-    def limit(self, sock: socket.socket) -> None:
-        """What the socket sends is paced by the kernel."""
+    def pace(self, sock: socket.socket) -> None:
+        """Let the kernel pace what the socket sends."""
         with contextlib.suppress(OSError):
             value = min(int(self._rate / 8 / self._connections), 0x7FFFFFFF)
             sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, value)
 
 
 class _PacedResponse:
-    """A response as speedtest-cli's downloader uses it, read no faster than the pace."""
+    """A response for speedtest-cli's downloader, read no faster than the pace."""
 
     def __init__(self, response: Any, pacer: Pacer) -> None:
         self._response, self._pacer = response, pacer
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes."""
+        """Read up to `size` bytes."""
         data: bytes = self._response.read(size)
         self._pacer.wait(len(data))
         return data
@@ -135,25 +135,25 @@ class _PacedResponse:
 
 
 class _Opener(OpenerDirector):
-    """speedtest-cli's opener, whose sockets are watched and whose errors are not lost."""
+    """speedtest-cli's opener, which registers its sockets and records its errors."""
 
-    def __init__(self, meter: SocketMeter, stop: threading.Event, pacer: Pacer) -> None:
+    def __init__(self, counters: SocketCounters, stop: threading.Event, pacer: Pacer) -> None:
         super().__init__()
-        self._meter = meter
+        self._counters = counters
         self._stop = stop
         self._pacer = pacer
 
         class Plain(speedtest.SpeedtestHTTPConnection):  # type: ignore[misc]
             def connect(self) -> None:
                 super().connect()
-                meter.watch(self.sock)
-                pacer.limit(self.sock)
+                counters.add(self.sock)
+                pacer.pace(self.sock)
 
         class Secure(speedtest.SpeedtestHTTPSConnection):  # type: ignore[misc]
             def connect(self) -> None:
                 super().connect()
-                meter.watch(self.sock)
-                pacer.limit(self.sock)
+                counters.add(self.sock)
+                pacer.pace(self.sock)
 
         class PlainHandler(speedtest.SpeedtestHTTPHandler):  # type: ignore[misc]
             def http_open(self, request: Request) -> Any:
@@ -175,16 +175,18 @@ class _Opener(OpenerDirector):
         self.addheaders = [("User-agent", speedtest.build_user_agent())]
 
     def open(self, fullurl: Any, data: Any = None, timeout: Any = None) -> Any:
-        """Open as speedtest-cli would, but not after the end, and remember what went wrong."""
+        """Open as speedtest-cli does, but not after the end, and record errors."""
         if self._stop.is_set():
             raise URLError("the test is over")
         try:
             response = super().open(fullurl, data, TIMEOUT_SECONDS)
         except (OSError, HTTPException) as error:
-            self._meter.errors.append(error)
+            self._counters.errors.append(error)
             raise
         if _is_page(response.headers):
-            self._meter.errors.append(ClientError(Cause.BLOCKED, "a page came instead of data"))
+            self._counters.errors.append(
+                SpeedtestFailed(Cause.BLOCKED, "the answer is a web page instead of data")
+            )
         return _PacedResponse(response, self._pacer)
 
 
@@ -199,13 +201,18 @@ def _is_page(headers: HTTPMessage) -> bool:
     return headers.get_content_type() == "text/html"
 
 
-class Client(speedtest.Speedtest):  # type: ignore[misc]
-    """speedtest-cli, which with a server named asks no public service for anything."""
+class SpeedtestClient(speedtest.Speedtest):  # type: ignore[misc]
+    """speedtest-cli, which contacts no public service if a server is named."""
 
     def __init__(
-        self, meter: SocketMeter, stop: threading.Event, pacer: Pacer, server: str | None, run: str
+        self,
+        counters: SocketCounters,
+        stop: threading.Event,
+        pacer: Pacer,
+        server: str | None,
+        run: str,
     ) -> None:
-        self._meter = meter
+        self._counters = counters
         self._stop = stop
         self._pacer = pacer
         self._named = server
@@ -213,12 +220,14 @@ class Client(speedtest.Speedtest):  # type: ignore[misc]
         super().__init__(timeout=TIMEOUT_SECONDS, secure=server is None, shutdown_event=stop)
 
     def get_config(self) -> dict[str, Any]:
-        """The public configuration, or one that needs no one else."""
-        self._opener = _Opener(self._meter, self._stop, self._pacer)
+        """The public configuration; with a server named, fixed values."""
+        self._opener = _Opener(self._counters, self._stop, self._pacer)
         if self._named is None:
             found: dict[str, Any] | None = super().get_config()
             if found is None:
-                raise ClientError(Cause.SERVER_ERROR, "no configuration from the public service")
+                raise SpeedtestFailed(
+                    Cause.SERVER_ERROR, "the public service gave no configuration"
+                )
             return found
         self.config.update(
             client={"ip": "", "lat": "0", "lon": "0", "isp": "", "country": ""},
@@ -232,18 +241,18 @@ class Client(speedtest.Speedtest):  # type: ignore[misc]
         self.lat_lon = (0.0, 0.0)
         return dict(self.config)
 
-    def choose(self) -> str:
-        """Settle on a server; gives the address of the folder with its files."""
+    def choose_server(self) -> str:
+        """Choose the server; returns the address of its folder."""
         if self._named is None:
             self.get_servers()
             best = self.get_best_server()
             if best["latency"] > 1000 * TIMEOUT_SECONDS:
-                raise ClientError(Cause.OFFLINE, "no public speed-test server answers")
+                raise SpeedtestFailed(Cause.OFFLINE, "no public speed-test server answers")
         else:
             folder = self._named.rsplit("/", 1)[0]
             answer = self._opener.open(Request(f"{folder}/latency.txt"))  # noqa: S310 - configured
             if answer.read(9) != b"test=test":
-                raise ClientError(Cause.BLOCKED, "the answer is not a speed-test server's")
+                raise SpeedtestFailed(Cause.BLOCKED, "the answer is not from a speed-test server")
             if answer.headers.get(COUNTS_HEADER):
                 folder = f"{folder}/run-{self._run}"
             answer.close()

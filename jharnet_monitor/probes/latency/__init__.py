@@ -1,1 +1,1 @@
-"""Latency: echo requests, always on and on request."""
+"""Latency: ICMP echo requests, continuously and on request."""

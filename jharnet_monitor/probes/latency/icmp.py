@@ -1,9 +1,9 @@
 """One ICMP socket for echo requests to any number of targets (RFC 792, RFC 4443).
 
-The socket is icmplib's own class; its `send` and `receive` are not used, since they resolve a
-name, set two socket options and sum a checksum in Python for every packet, and stamp the reply
-in user space. What is here instead: kernel receive timestamps, and for a raw socket a filter in
-the kernel, without which it would be handed every reply of every other pinging program.
+The socket is made by icmplib's classes. Their `send` and `receive` are not used, as they resolve a
+name, set two socket options and compute a checksum in Python for every packet, and timestamp the
+reply in user space. This module uses kernel receive timestamps instead, and a raw socket has a
+kernel filter, without which it would receive every reply to every other program that pings.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from icmplib.exceptions import ICMPSocketError, SocketPermissionError
 from jharnet_monitor.probes.dns import SocketAddress
 
 PAYLOAD_BYTES = 56
-"""As ping and fping send: 64 bytes of ICMP, 84 of IPv4."""
+"""The same size as ping and fping: 64 bytes of ICMP, 84 bytes of IPv4."""
 
 Family = Literal[4, 6]
 
-# Linux's numbers (asm-generic/socket.h); the socket module does not name them.
+# Constants of asm-generic/socket.h and linux/in6.h that the socket module lacks.
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 _SO_TIMESTAMPNS = 35
@@ -45,27 +45,27 @@ class PingNotAllowed(PermissionError):
 
     def __init__(self) -> None:
         super().__init__(
-            "no right to send echo requests: set the sysctl net.ipv4.ping_group_range to "
+            "not allowed to send echo requests: set the sysctl net.ipv4.ping_group_range to "
             '"0 2147483647", or give the program CAP_NET_RAW'
         )
 
 
 class EchoReply(NamedTuple):
-    """One echo reply as it came, not yet matched with any request."""
+    """One echo reply as received, not yet matched with a request."""
 
     source: str
     sequence: int
     payload: bytes
-    stamp: int | None
-    """Wall-clock time of its arrival in the kernel, in ns; None where the kernel gave none."""
+    timestamp_ns: int | None
+    """Wall-clock time of its arrival in the kernel, in ns; None if the kernel gave none."""
 
 
 class EchoSocket:
     """A non-blocking ICMP socket of one IP family, unprivileged where that is allowed.
 
-    `ident` is the ICMP identifier of everything it sends. `dscp` is the
-    Differentiated Services code point (RFC 2474), 46 for EF. Raises `PingNotAllowed`, or
-    `OSError` where the family itself is not there.
+    `identifier` is the ICMP identifier of all its requests. `dscp` is the Differentiated Services
+    code point (RFC 2474), 46 for EF. Raises `PingNotAllowed`, or `OSError` where this host lacks
+    the family.
     """
 
     def __init__(self, family: Family, dscp: int = 0) -> None:
@@ -76,11 +76,11 @@ class EchoSocket:
         sock: socket.socket = self._icmp.sock
         self._sock = sock
         if self.privileged:
-            self.ident = 1 + secrets.randbelow(0xFFFF)
-            _attach_filter(sock, family, self.ident)
+            self.identifier = 1 + secrets.randbelow(0xFFFF)
+            _attach_filter(sock, family, self.identifier)
         else:
             sock.bind(("", 0) if family == 4 else ("::", 0))
-            self.ident = sock.getsockname()[1]
+            self.identifier = sock.getsockname()[1]
         _enlarge_buffer(sock)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         if dscp and family == 4:
@@ -89,39 +89,39 @@ class EchoSocket:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TCLASS, dscp << 2)
 
     def fileno(self) -> int:
-        """The file descriptor, for the event loop."""
+        """The file descriptor."""
         return self._sock.fileno()
 
     def send(self, sequence: int, payload: bytes, address: SocketAddress) -> None:
-        """Hand one echo request to the kernel; raises `OSError` when it does not take it."""
-        header = _HEADER.pack(_ECHO_REQUEST[self.family], 0, 0, self.ident, sequence)
-        if self.privileged and self.family == 4:  # in all other cases the kernel sums
+        """Send one echo request; raises `OSError` if the kernel refuses it."""
+        header = _HEADER.pack(_ECHO_REQUEST[self.family], 0, 0, self.identifier, sequence)
+        if self.privileged and self.family == 4:  # in all other cases the kernel computes it
             check = checksum(header + payload)
-            header = _HEADER.pack(_ECHO_REQUEST[4], 0, check, self.ident, sequence)
+            header = _HEADER.pack(_ECHO_REQUEST[4], 0, check, self.identifier, sequence)
         self._sock.sendto(header + payload, address)
 
     def receive(self) -> EchoReply | None:
-        """The next echo reply to this socket; None when there is none yet."""
+        """The next echo reply to this socket; None if there is none yet."""
         while True:
             try:
                 packet, ancillary, _, source = self._sock.recvmsg(2048, 128)
             except BlockingIOError:
                 return None
-            stamp = None
+            timestamp_ns = None
             for _, kind, data in ancillary:
                 if kind == _SO_TIMESTAMPNS:
                     seconds, nanoseconds = _TIMESPEC.unpack(data)
-                    stamp = seconds * 1_000_000_000 + nanoseconds
+                    timestamp_ns = seconds * 1_000_000_000 + nanoseconds
             if self.privileged and self.family == 4:
                 packet = packet[(packet[0] & 0x0F) * 4 :]
             if len(packet) < _HEADER.size:
                 continue
-            kind, _, _, ident, sequence = _HEADER.unpack_from(packet)
-            if kind == _ECHO_REPLY[self.family] and ident == self.ident:
-                return EchoReply(source[0], sequence, packet[_HEADER.size :], stamp)
+            kind, _, _, identifier, sequence = _HEADER.unpack_from(packet)
+            if kind == _ECHO_REPLY[self.family] and identifier == self.identifier:
+                return EchoReply(source[0], sequence, packet[_HEADER.size :], timestamp_ns)
 
     def dropped(self) -> int:
-        """How many packets the kernel threw away since the start, because the buffer was full."""
+        """Packets that the kernel has dropped since the start because the buffer was full."""
         info = self._sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
         dropped: int = _MEMINFO.unpack(info)[_MEMINFO_DROPS]
         return dropped
@@ -143,7 +143,7 @@ def checksum(packet: bytes) -> int:
 
 
 def _open(family: Family) -> Any:
-    """icmplib's socket of the family, without privileges first."""
+    """An ICMP socket of the family, unprivileged if possible."""
     kind = ICMPv4Socket if family == 4 else ICMPv6Socket
     for privileged in (False, True):
         try:
@@ -156,18 +156,18 @@ def _open(family: Family) -> Any:
 
 
 def _enlarge_buffer(sock: socket.socket) -> None:
-    """Room for the replies of a second in which the loop was busy with something else."""
+    """Make room for the replies of a second in which the event loop is busy."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
     except PermissionError:  # only root passes net.core.rmem_max
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
 
-def _attach_filter(sock: socket.socket, family: Family, ident: int) -> None:
+def _attach_filter(sock: socket.socket, family: Family, identifier: int) -> None:
     """Let the kernel pass only echo replies with our identifier (classic BPF).
 
     Instructions are (code, jump if true, jump if false, operand) of linux/filter.h. A raw IPv4
-    socket sees the IP header, whose length goes into X first; a raw IPv6 socket does not.
+    socket sees the IP header, whose length is loaded into X first; a raw IPv6 socket does not.
     """
     start = [(0xB1, 0, 0, 0)] if family == 4 else [(0x01, 0, 0, 0)]  # X = 4 * IHL, or 0
     program = [
@@ -175,7 +175,7 @@ def _attach_filter(sock: socket.socket, family: Family, ident: int) -> None:
         (0x50, 0, 0, 0),  # A = type, the byte at X
         (0x15, 0, 3, _ECHO_REPLY[family]),
         (0x48, 0, 0, 4),  # A = identifier, two bytes at X + 4
-        (0x15, 0, 1, ident),
+        (0x15, 0, 1, identifier),
         (0x06, 0, 0, 0xFFFF),  # pass
         (0x06, 0, 0, 0),  # drop
     ]

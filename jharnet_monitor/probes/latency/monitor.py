@@ -1,7 +1,7 @@
-"""The always-on latency measurement: a packet a second to every address, for ever.
+"""The continuous latency measurement: by default one packet per second to every address.
 
-The rhythm hangs on the monotonic clock alone, so that setting the wall clock neither stalls nor
-bunches it. Requests are spread evenly over the interval; nobody is pinged in bursts.
+The schedule follows the monotonic clock alone, so setting the wall clock neither stalls nor bunches
+it. Requests are spread evenly over the interval; no target is pinged in bursts.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from jharnet_monitor.judge.outages.state import uplink_works
 from jharnet_monitor.probes.base import NoData
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.pinger import Pinger, family_of
-from jharnet_monitor.probes.latency.target import Network, Reachability, Target, Watch, targets
+from jharnet_monitor.probes.latency.target import EchoSender, Reachability, Target, Watch, targets
 from jharnet_monitor.probes.latency.window import LatencySummary, PingWindow
 
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.2
-"""How often an address that just missed a request is asked again beside the schedule. A burst
-of loss on a living line ends within some packets; the more are asked in the time that a decision
-may take, the fewer bursts look like an outage."""
-CHECKS_AT_ONCE = 50
-"""When more addresses than this waver at once, it is no chance loss and needs no closer look."""
+"""Interval of additional requests to a target that did not answer the last request. A loss burst on
+a working line ends within a few packets: the more requests are sent before the decision, the fewer
+bursts are taken for an outage."""
+MAX_SUSPECTS = 50
+"""If more targets than this are suspect at once, it is not random loss: no checks are sent."""
 NAME_SECONDS = 300.0
 NAME_RETRY_SECONDS = 15.0
 _NAME_THREADS = 64
-_WAKE_SECONDS = 0.032
-_MOST_AT_ONCE = 8
-"""With some hundred targets, a packet each goes to up to eight of them at a time: to wake up
-costs more than to send. With few, each has a moment of its own."""
-_LATE_SECONDS = 0.05
+_MIN_SLEEP_SECONDS = 0.032
+_MAX_PER_WAKE_UP = 8
+"""With some hundred targets up to eight are pinged per wake-up, as waking up costs more than
+sending. With few targets each has a moment of its own."""
+_YIELD_LAG_SECONDS = 0.05
 
 
 class LatencyMonitor:
-    """Pings every router and PC and the uplink's gateway, as `config.probes.latency` says.
+    """Pings every router, every PC and the uplink's gateway, as set by `config.probes.latency`.
 
-    `on_fold` gets one `LatencySummary` an office and period, `on_reachability` every change of a
-    target. Both are called on the event loop, one after the other, and must not block. `run` works
-    until it is cancelled; then `flush` waits for the replies under way and hands out what the
-    last, unfinished period amounts to. `pinger` may stand in for the network.
+    `on_summary` receives one `LatencySummary` per office and window, `on_reachability` every change
+    of a target. Both are called on the event loop, one after the other, and must not block. `run`
+    measures until it is cancelled; then `flush` waits for the outstanding replies and delivers the
+    last, incomplete window. `sender` replaces the network in tests.
     """
 
     def __init__(
@@ -54,22 +54,22 @@ class LatencyMonitor:
         config: Config,
         clock: Clock,
         *,
-        on_fold: Callable[[LatencySummary], None],
+        on_summary: Callable[[LatencySummary], None],
         on_reachability: Callable[[Reachability], None],
-        pinger: Network | None = None,
+        sender: EchoSender | None = None,
     ) -> None:
         settings = config.probes.latency
         self._packets = settings.packets
         self._timeout = settings.timeout
         self._interval = settings.every / settings.packets
         self._clock = clock
-        self._on_fold = on_fold
+        self._on_summary = on_summary
         self._on_reachability = on_reachability
-        self._network = pinger or Pinger(settings.timeout, settings.dscp)
-        self._wavering: set[Watch] = set()
-        self._somebody_wavers = asyncio.Event()
+        self._sender = sender or Pinger(settings.timeout, settings.dscp)
+        self._suspects: set[Watch] = set()
+        self._suspect_found = asyncio.Event()
         self._watches = [
-            Watch(target, settings, clock, self._report, self._look_closer)
+            Watch(target, settings, clock, self._report, self._probe_faster)
             for target in targets(config)
         ]
 
@@ -77,11 +77,11 @@ class LatencyMonitor:
         """Whether each target answers now; None where that is not known."""
         return {watch.target: watch.answers for watch in self._watches}
 
-    def uplink(self) -> bool | None:
-        """Whether headquarters' own line works; None where that cannot be told.
+    def uplink_is_up(self) -> bool | None:
+        """Whether headquarters' own line works; None where that is not known.
 
-        An office that still answered well after the gateway's last reply proves the line; one
-        that is only not yet decided to be silent proves nothing.
+        An office that still answered well after the gateway's last reply proves that the line
+        works; an office whose silence is not yet decided proves nothing.
         """
         gateway = next((w for w in self._watches if w.target.role == "gateway"), None)
         since = -math.inf
@@ -98,80 +98,83 @@ class LatencyMonitor:
         """Measure until cancelled. Raises `PingNotAllowed` where this process may not ping."""
         for watch in self._watches:
             if watch.address is not None:
-                self._network.open(family_of(watch.address))
+                self._sender.open(family_of(watch.address))
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._send_for_ever())
-            tasks.create_task(self._check_for_ever())
-            tasks.create_task(self._resolve_for_ever())
+            tasks.create_task(self._send_loop())
+            tasks.create_task(self._check_loop())
+            tasks.create_task(self._resolve_loop())
 
     async def flush(self) -> None:
-        """After `run`: settle and hand out everything that was sent, and give the sockets back."""
-        await self._network.settle()
+        """After `run`: wait for outstanding replies, deliver all summaries, close the sockets."""
+        await self._sender.settle()
         for watch in self._watches:
-            if watch.period is not None:
-                watch.period.close(self._clock.monotonic())
-                watch.period = None
-        await asyncio.sleep(0)  # the folds are handed out by now
-        self._network.close()
+            if watch.window is not None:
+                watch.window.close(self._clock.monotonic())
+                watch.window = None
+        await asyncio.sleep(0)  # the summaries are delivered during this turn of the loop
+        self._sender.close()
 
-    async def _send_for_ever(self) -> None:
-        """Slot n belongs to target n modulo their number; the slots of a round fill an interval."""
+    async def _send_loop(self) -> None:
+        """Send one request per slot for ever.
+
+        Slot n belongs to target n modulo their number; one round of slots fills the interval.
+        """
         count = len(self._watches)
         step = self._interval / count
-        at_once = max(1, min(_MOST_AT_ONCE, round(_WAKE_SECONDS / step)))
+        per_wake_up = max(1, min(_MAX_PER_WAKE_UP, round(_MIN_SLEEP_SECONDS / step)))
         start, slot = self._clock.monotonic(), 0
         while True:
-            behind = self._clock.monotonic() - (start + slot * step)
-            if behind < 0:
-                await self._clock.sleep(-behind)
-            elif behind > self._interval:
-                slot += int(behind / self._interval) * count  # lost time is not caught up in bursts
+            lag = self._clock.monotonic() - (start + slot * step)
+            if lag < 0:
+                await self._clock.sleep(-lag)
+            elif lag > self._interval:
+                slot += int(lag / self._interval) * count  # skip missed slots, do not burst
             else:
-                for _ in range(at_once):
+                for _ in range(per_wake_up):
                     number, index = divmod(slot, count)
                     self._send(self._watches[index], number // self._packets)
                     slot += 1
-                self._network.beat()
-                if behind > _LATE_SECONDS:
-                    await asyncio.sleep(0)  # catching up, but not to the exclusion of all else
+                self._sender.poll()
+                if lag > _YIELD_LAG_SECONDS:
+                    await asyncio.sleep(0)  # let other tasks run while catching up
 
     def _send(self, watch: Watch, number: int) -> None:
-        period = watch.period
-        if period is None or period.number != number:
+        window = watch.window
+        if window is None or window.number != number:
             now = self._clock.monotonic()
-            if period is not None:
-                period.close(now, self._packets)
-            period = PingWindow(number, self._clock.now(), now, partial(self._done, watch))
-        watch.send(self._network, period)
+            if window is not None:
+                window.close(now, self._packets)
+            window = PingWindow(number, self._clock.now(), now, partial(self._deliver, watch))
+        watch.send(self._sender, window)
 
-    def _done(self, watch: Watch, period: PingWindow) -> None:
-        """A period's last request is settled."""
-        if watch.target.office is not None and watch.target.measured and period.due:
+    def _deliver(self, watch: Watch, window: PingWindow) -> None:
+        """Deliver the summary of a window whose last request is settled."""
+        if watch.target.office is not None and watch.target.measured and window.expected:
             address = watch.address[0] if watch.address else None
-            fold = period.fold(watch.target.office, watch.target.role, address)
-            asyncio.get_running_loop().call_soon(self._on_fold, fold)
+            summary = window.summary(watch.target.office, watch.target.role, address)
+            asyncio.get_running_loop().call_soon(self._on_summary, summary)
 
     def _report(self, change: Reachability) -> None:
-        """Called later, so that nothing the listener does can disturb the reading of replies."""
+        """Report a change later, so that its listener cannot disturb the reading of replies."""
         asyncio.get_running_loop().call_soon(self._on_reachability, change)
 
-    def _look_closer(self, watch: Watch) -> None:
-        self._wavering.add(watch)
-        self._somebody_wavers.set()
+    def _probe_faster(self, watch: Watch) -> None:
+        self._suspects.add(watch)
+        self._suspect_found.set()
 
-    async def _check_for_ever(self) -> None:
+    async def _check_loop(self) -> None:
         while True:
-            await self._somebody_wavers.wait()
-            self._wavering = {watch for watch in self._wavering if watch.wavering}
-            if len(self._wavering) <= CHECKS_AT_ONCE:
-                for watch in self._wavering:
-                    watch.send_check(self._network)
-            if not self._wavering:
-                self._somebody_wavers.clear()
+            await self._suspect_found.wait()
+            self._suspects = {watch for watch in self._suspects if watch.suspect}
+            if len(self._suspects) <= MAX_SUSPECTS:
+                for watch in self._suspects:
+                    watch.send_check(self._sender)
+            if not self._suspects:
+                self._suspect_found.clear()
             await self._clock.sleep(CHECK_SECONDS)
 
-    async def _resolve_for_ever(self) -> None:
-        """Resolve names at the start, again as time passes, and at once when a host is silent."""
+    async def _resolve_loop(self) -> None:
+        """Resolve names at the start, from time to time, and soon after a host stops answering."""
         named = [watch for watch in self._watches if watch.named]
         if not named:
             return
@@ -194,13 +197,13 @@ class LatencyMonitor:
 
 
 async def _resolve(watch: Watch, executor: Executor) -> Watch | None:
-    """Give a watch its address; a name that is not found now keeps the address it had."""
+    """Set the address of a watch, and return it; a failed look-up keeps the previous address."""
     try:
         address = await resolve(watch.target.host, executor)
     except NoData as error:
         log.warning("%s", error.detail)
         return None
     if address != watch.address:
-        log.info("%s is %s", watch.target.host, address[0])
+        log.info("%s resolved to %s", watch.target.host, address[0])
         watch.address = address
     return watch

@@ -1,7 +1,7 @@
-"""The latency probe: echo requests to an office's router, always on and on request.
+"""The latency probe: echo requests to an office's router, continuously and on request.
 
-The always-on measurement is `latency.monitor`, a run by hand `latency.run`; both count and time in
-the same way. The agent measures its own way to its gateway and to the hub (`agent.self_monitor`).
+`latency.monitor` measures continuously, `latency.run` once on request; both count and time in the
+same way. The agent measures its own routes to its gateway and to the hub (`agent.self_monitor`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHORTEST_FRESH_SECONDS = 60.0
 
 
 class LatencyOptions(ProbeOptions):
-    """A train of echo requests, ten a second."""
+    """A series of echo requests, ten per second."""
 
     packets: Annotated[int, Field(ge=1, le=600)] | None = None
 

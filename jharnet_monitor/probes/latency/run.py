@@ -1,4 +1,4 @@
-"""A run of the latency probe by hand or on request: a short train of echo requests."""
+"""One run of the latency probe on request: a short series of echo requests."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from jharnet_monitor.probes.latency.statistics import EchoTally
 
 
 def measured_address(office: Office) -> tuple[str, str]:
-    """Role and host that an office's latency is measured to.
+    """Role (`router` or `pc`) and host to which an office's latency is measured.
 
-    The router is the end of the line itself and answers whether or not a PC is switched on;
-    the PC stands in where no router is known.
+    The router is the end of the line and answers even while the PC is switched off; the PC is used
+    where no router is configured.
     """
     if office.router is not None:
         return "router", office.router
@@ -26,11 +26,11 @@ def measured_address(office: Office) -> tuple[str, str]:
 
 
 async def run(context: ProbeContext) -> Reading:
-    """Send `options["packets"]` requests (default 20) at 10 a second, on a socket of their own.
+    """Send `options["packets"]` requests (default 20), 10 per second, on a socket of their own.
 
-    Their ICMP identifier is `conditions["icmp_id"]`, so that a capture, or the lab, can be asked
-    for exactly these packets. Raises `Failed` (`no_reply`) and `NoData` (`name_not_resolved`,
-    `not_sent`, `host_overloaded`).
+    `conditions["icmp_id"]` is their ICMP identifier, by which a capture or the lab can find exactly
+    these packets. Raises `Failed` (`no_reply`) and `NoData` (`name_not_resolved`, `not_sent`,
+    `host_overloaded`).
     """
     settings = context.config.probes.latency
     role, host = measured_address(context.office)
@@ -45,9 +45,9 @@ async def run(context: ProbeContext) -> Reading:
             try:
                 pinger.send(tally, address)
             except OSError as error:
-                tally.refuse(error)
+                tally.send_failed(error)
         await pinger.settle()
-        conditions = {"target": role, "address": address[0], "icmp_id": socket.ident}
+        conditions = {"target": role, "address": address[0], "icmp_id": socket.identifier}
     finally:
         pinger.close()
     return tally.reading(conditions)
@@ -56,5 +56,5 @@ async def run(context: ProbeContext) -> Reading:
 def _open(pinger: Pinger, family: Family) -> EchoSocket:
     try:
         return pinger.open(family)
-    except OSError as error:  # no right to, or no such family here
+    except OSError as error:  # not allowed to, or this host lacks the family
         raise NoData(Cause.NOT_SENT, str(error)) from error

@@ -1,4 +1,4 @@
-"""Counts what became of a run of echo requests, and says what that amounts to."""
+"""Counts the outcomes of a series of echo requests and makes a reading of them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from jharnet_monitor.judge.latency import summarise
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Failed, NoData, Reading
-from jharnet_monitor.probes.latency.pinger import Echo, Stray
+from jharnet_monitor.probes.latency.pinger import Echo, UnexpectedReply
 
-_ENOUGH = 0.5
-"""A run of which less than this share was sent says too little about its time."""
+_MIN_SENT = 0.5
+"""If no more than this share of the requests was sent, the series does not represent its time."""
 
 
 class EchoTally:
-    """The requests of one run. `rtts` are in seconds, in the order of the replies' arrival.
+    """The requests of one series. `rtts` are in seconds, in the order in which replies arrived.
 
-    A request that the kernel refused was not sent: it is in `refused`, by the error's name, and
-    in no other count. `unknown` are those whose reply our own host may have lost. `skipped` are
-    those that this program was too busy to send, `unresolved` those without an address to go to.
+    A request that the kernel refused was not sent: it is counted only in `send_errors`, by the name
+    of the error. `unknown` counts requests whose reply this host may have lost, `skipped` those
+    that this program was too busy to send, `unresolved` those for which no address was known.
     """
 
     def __init__(self) -> None:
@@ -31,16 +31,16 @@ class EchoTally:
         self.skipped = 0
         self.unresolved = 0
         self.rtts: list[float] = []
-        self.strays: Counter[Stray] = Counter()
-        self.refused: Counter[str] = Counter()
+        self.unexpected_replies: Counter[UnexpectedReply] = Counter()
+        self.send_errors: Counter[str] = Counter()
 
     @property
-    def due(self) -> int:
-        """How many requests were to be sent, as far as this program came to it."""
-        return self.sent + self.skipped + self.unresolved + self.refused.total()
+    def expected(self) -> int:
+        """How many requests should have been sent so far."""
+        return self.sent + self.skipped + self.unresolved + self.send_errors.total()
 
     def settled(self, echo: Echo) -> None:
-        """Count a request whose fate is known."""
+        """Count a request that was answered or timed out."""
         self.sent += 1
         if echo.received:
             self.received += 1
@@ -49,50 +49,53 @@ class EchoTally:
         if echo.rtt is not None:
             self.rtts.append(echo.rtt)
 
-    def stray(self, echo: Echo, kind: Stray) -> None:
-        """Count a reply that does not count."""
-        self.strays[kind] += 1
+    def unexpected(self, echo: Echo, kind: UnexpectedReply) -> None:
+        """Count a reply that does not answer its request."""
+        self.unexpected_replies[kind] += 1
 
-    def refuse(self, error: OSError) -> None:
-        """Count a request that did not leave."""
-        self.refused[errno.errorcode.get(error.errno or 0, str(error))] += 1
+    def send_failed(self, error: OSError) -> None:
+        """Count a request that the kernel refused."""
+        self.send_errors[errno.errorcode.get(error.errno or 0, str(error))] += 1
 
     def reading(self, conditions: Mapping[str, Any]) -> Reading:
-        """The outcome of the run.
+        """The result of the series.
 
-        Raises `NoData` where there was no address (`name_not_resolved`), where nothing left this
-        host (`not_sent`: a missing route or cable here says nothing about the office), where
-        this host itself may have lost replies or was too busy to send (`host_overloaded`); and
-        `Failed` (`no_reply`) where not one reply came.
+        Raises `NoData` where no address was known (`name_not_resolved`), where the kernel refused
+        the requests (`not_sent`: a missing route or cable at this host says nothing about the
+        office), and where this host may have lost replies or was too busy to send
+        (`host_overloaded`); `Failed` (`no_reply`) where no reply arrived.
         """
-        told = {**conditions, **self._remarks()}
-        self._refuse_to_judge(told)
+        known = {**conditions, **self._extra_conditions()}
+        self._check_conclusive(known)
         values = summarise(self.rtts, self.sent, self.received)
         if not self.received:
-            raise Failed(Cause.NO_REPLY, values=values, conditions=told)
-        return Reading(values, told)
+            raise Failed(Cause.NO_REPLY, values=values, conditions=known)
+        return Reading(values, known)
 
-    def _remarks(self) -> dict[str, Any]:
-        remarks: dict[str, Any] = {kind.value: count for kind, count in self.strays.items()}
+    def _extra_conditions(self) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            kind.value: count for kind, count in self.unexpected_replies.items()
+        }
         for name in ("skipped", "unresolved"):
             if count := getattr(self, name):
-                remarks[name] = count
-        if self.refused:
-            remarks["refused"] = dict(self.refused)
-        return remarks
+                found[name] = count
+        if self.send_errors:
+            found["refused"] = dict(self.send_errors)
+        return found
 
-    def _refuse_to_judge(self, conditions: dict[str, Any]) -> None:
+    def _check_conclusive(self, conditions: dict[str, Any]) -> None:
+        """Raise `NoData` if the counts say nothing about the network."""
         if self.unknown:
-            detail = "the kernel threw replies away that this program did not fetch in time"
+            detail = "the kernel dropped replies that this program did not read in time"
             raise NoData(Cause.HOST_OVERLOADED, detail, conditions=conditions)
-        due = self.due
-        if self.sent > _ENOUGH * due:
+        expected = self.expected
+        if self.sent > _MIN_SENT * expected:
             return
         reasons = {
             Cause.NAME_NOT_RESOLVED: self.unresolved,
-            Cause.NOT_SENT: self.refused.total(),
+            Cause.NOT_SENT: self.send_errors.total(),
             Cause.HOST_OVERLOADED: self.skipped,
         }
-        cause = max(reasons, key=lambda cause: reasons[cause]) if due else Cause.NOT_SENT
-        detail = f"{self.sent} of {due} requests left" if due else "nothing was due"
+        cause = max(reasons, key=lambda cause: reasons[cause]) if expected else Cause.NOT_SENT
+        detail = f"{self.sent} of {expected} requests were sent" if expected else "nothing to send"
         raise NoData(cause, detail, conditions=conditions)

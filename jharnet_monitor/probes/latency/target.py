@@ -1,4 +1,4 @@
-"""One address under watch: what becomes of its requests, and whether it answers."""
+"""The addresses that the hub pings, and whether each of them answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from jharnet_monitor.config.schema import LatencyProbe
 from jharnet_monitor.judge.outages.debounce import Debouncer
 from jharnet_monitor.probes.dns import SocketAddress
 from jharnet_monitor.probes.latency.icmp import Family
-from jharnet_monitor.probes.latency.pinger import Echo, EchoListener, Stray, socket_address
+from jharnet_monitor.probes.latency.pinger import (
+    Echo,
+    EchoListener,
+    UnexpectedReply,
+    socket_address,
+)
 from jharnet_monitor.probes.latency.window import PingWindow
 
 Role = Literal["router", "pc", "gateway"]
@@ -23,8 +28,8 @@ Role = Literal["router", "pc", "gateway"]
 class Target:
     """An address that the hub pings. `office` is None for headquarters' own gateway.
 
-    `measured` says whether the office's latency figures come from it; of the others only
-    whether they answer is kept.
+    `measured` says whether the office's latency is measured to it; for the others only whether they
+    answer is recorded.
     """
 
     office: str | None
@@ -35,10 +40,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Reachability:
-    """A target began or ceased to answer, or (None) nothing can be said of it any more.
+    """A target started or stopped answering, or (None) its state became unknown.
 
-    `decided_at` is when it was decided, `since` when it began: the last reply before a silence,
-    the first one after it. Both UTC.
+    `decided_at` is when that was decided, `since` when it happened: the last reply before a
+    silence, or the first one after it. Both are UTC.
     """
 
     target: Target
@@ -47,28 +52,30 @@ class Reachability:
     decided_at: datetime
 
 
-class Network(Protocol):
-    """Where requests go: a `Pinger`."""
+class EchoSender(Protocol):
+    """What sends the requests: a `Pinger`, or a simulation."""
 
     def open(self, family: Family) -> object:
-        """Be ready to send in a family; raises `PingNotAllowed`."""
+        """Prepare to send in a family; raises `PingNotAllowed`."""
 
-    def send(self, listener: EchoListener, address: SocketAddress, mark: Any = None) -> object:
-        """Send one request; raises `OSError` when it did not leave."""
+    def send(self, listener: EchoListener, address: SocketAddress, tag: Any = None) -> object:
+        """Send one request; raises `OSError` if it was not sent."""
 
-    def beat(self) -> None:
-        """Read now what has come."""
+    def poll(self) -> None:
+        """Read the replies that have arrived."""
 
     async def settle(self) -> None:
-        """Wait until the fate of every request is known."""
+        """Wait until every request has been answered or has timed out."""
 
     def close(self) -> None:
-        """Give the sockets back."""
+        """Close the sockets."""
 
 
 def targets(config: Config) -> list[Target]:
-    """Every address: the gateway, then all routers, then all PCs, in the order in which they are
-    pinged: a router and its PC share a line, and should not be asked in the same moment."""
+    """Every address in the order in which it is pinged: the gateway, all routers, all PCs.
+
+    A router and its PC share a line, so they are not pinged at the same moment.
+    """
     gateway = config.hub.uplink.gateway
     return [
         *([] if gateway is None else [Target(None, "gateway", gateway)]),
@@ -78,7 +85,11 @@ def targets(config: Config) -> list[Target]:
 
 
 class Watch:
-    """A target, the requests to it, and whether it answers. Requests carry their `PingWindow`."""
+    """A target, the requests to it, and whether it answers. Requests are tagged with their window.
+
+    `on_reachability` is called when `answers` changes, `on_suspect` for each request without reply
+    after which the target is `suspect`.
+    """
 
     def __init__(
         self,
@@ -86,18 +97,18 @@ class Watch:
         settings: LatencyProbe,
         clock: Clock,
         on_reachability: Callable[[Reachability], None],
-        on_waver: Callable[[Watch], None],
+        on_suspect: Callable[[Watch], None],
     ) -> None:
         self.target = target
-        self.period: PingWindow | None = None
+        self.window: PingWindow | None = None
         self._clock = clock
-        self._tell = on_reachability
-        self._on_waver = on_waver
-        self._check = _CheckListener(self)
+        self._on_reachability = on_reachability
+        self._on_suspect = on_suspect
+        self._check_listener = _CheckListener(self)
         # The gateway is decided first, so that no office is blamed for headquarters' own line.
         self._down_after = settings.down_after - (target.role == "gateway")
-        self._damping = Debouncer(self._down_after, settings.up_after, clock.monotonic())
-        self._refusals = 0
+        self._debouncer = Debouncer(self._down_after, settings.up_after, clock.monotonic())
+        self._failed_sends = 0
         self.address: SocketAddress | None
         try:
             self.address, self.named = socket_address(target.host), False
@@ -107,95 +118,95 @@ class Watch:
     @property
     def answers(self) -> bool | None:
         """Whether the target answers; None where that is not known."""
-        return self._damping.answers
+        return self._debouncer.answers
 
     @property
     def last_reply(self) -> float:
-        """When the last reply came, in monotonic seconds; the start where none ever did."""
-        return self._damping.last_reply
+        """Arrival of the last reply in monotonic seconds; the start where there was none."""
+        return self._debouncer.last_reply
 
     @property
-    def wavering(self) -> bool:
-        """Answering so far, but not the last request: worth a closer look."""
-        return self._damping.answers is True and self._damping.timeouts > 0
+    def suspect(self) -> bool:
+        """Whether the target counts as answering but did not answer the last request."""
+        return self._debouncer.answers is True and self._debouncer.timeouts > 0
 
-    def send(self, network: Network, period: PingWindow) -> None:
-        """Send the request that is due now; it counts in `period`."""
-        self.period = period
+    def send(self, sender: EchoSender, window: PingWindow) -> None:
+        """Send a scheduled request, which counts in `window`."""
+        self.window = window
         if self.address is None:
-            period.unresolved += 1
+            window.unresolved += 1
             return
         try:
-            network.send(self, self.address, period)
+            sender.send(self, self.address, window)
         except OSError as error:
-            period.refuse(error)
-            self._refused()
+            window.send_failed(error)
+            self._send_failed()
         else:
-            period.waiting += 1
-            self._refusals = 0
+            window.waiting += 1
+            self._failed_sends = 0
 
-    def send_check(self, network: Network) -> None:
-        """Send a request beside the schedule: it speaks for reachability, never for loss."""
-        if self.address is None or self.period is None:
+    def send_check(self, sender: EchoSender) -> None:
+        """Send an additional request: it counts for reachability, never for loss."""
+        if self.address is None or self.window is None:
             return
         try:
-            network.send(self._check, self.address, self.period)
+            sender.send(self._check_listener, self.address, self.window)
         except OSError:
-            return  # the scheduled request tells of it
-        self.period.checks += 1
+            return  # the scheduled request records the error
+        self.window.checks += 1
 
     def settled(self, echo: Echo) -> None:
-        """Count a scheduled request in the period in which it was sent, and judge by it."""
-        period: PingWindow = echo.mark
+        """Count a scheduled request in the window in which it was sent."""
+        window: PingWindow = echo.tag
         if echo.received:
-            self.heard(echo)
+            self.reply_received(echo)
         elif echo.received is False:
-            self._missed(echo)
-        period.take(echo)
+            self._timed_out(echo)
+        window.settled(echo)
 
-    def stray(self, echo: Echo, kind: Stray) -> None:
-        """Count a reply that does not count in the period that runs while it comes."""
-        if self.period is not None:
-            self.period.stray(echo, kind)
+    def unexpected(self, echo: Echo, kind: UnexpectedReply) -> None:
+        """Count the reply in the window in which it arrived."""
+        if self.window is not None:
+            self.window.unexpected(echo, kind)
 
-    def heard(self, echo: Echo) -> None:
-        """A reply came, whatever the request was for."""
-        if self._damping.record_reply(echo.sent_ns, self._clock.monotonic()):
+    def reply_received(self, echo: Echo) -> None:
+        """Record the reply to a scheduled or additional request."""
+        if self._debouncer.record_reply(echo.sent_ns, self._clock.monotonic()):
             self._report()
 
-    def _missed(self, echo: Echo) -> None:
-        if self._damping.record_timeout(echo.sent_ns):
+    def _timed_out(self, echo: Echo) -> None:
+        if self._debouncer.record_timeout(echo.sent_ns):
             self._report()
-        elif self.wavering:
-            self._on_waver(self)
+        elif self.suspect:
+            self._on_suspect(self)
 
-    def _refused(self) -> None:
-        """Our own host lets nothing out: the office may be well, so nothing is known of it.
+    def _send_failed(self) -> None:
+        """After some failed sends in a row the target's state is unknown: the fault is this host's.
 
-        For the gateway that is itself the finding: headquarters is cut off, at this end.
+        For the gateway this is the answer: headquarters is cut off at its own end.
         """
-        self._refusals += 1
-        if self._refusals >= self._down_after:
+        self._failed_sends += 1
+        if self._failed_sends >= self._down_after:
             gateway = self.target.role == "gateway"
-            if self._damping.set_down() if gateway else self._damping.set_unknown():
+            if self._debouncer.set_down() if gateway else self._debouncer.set_unknown():
                 self._report()
 
     def _report(self) -> None:
         now = self._clock.now()
-        ago = timedelta(seconds=self._clock.monotonic() - self._damping.since)
-        self._tell(Reachability(self.target, self.answers, now - ago, now))
+        ago = timedelta(seconds=self._clock.monotonic() - self._debouncer.since)
+        self._on_reachability(Reachability(self.target, self.answers, now - ago, now))
 
 
 class _CheckListener:
-    """Hears the replies to a watch's checks."""
+    """Receives the outcomes of a watch's additional requests."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
     def settled(self, echo: Echo) -> None:
-        """Only a reply says something: the scheduled requests decide what silence means."""
+        """Record a reply; time-outs are decided by the scheduled requests alone."""
         if echo.received:
-            self._watch.heard(echo)
+            self._watch.reply_received(echo)
 
-    def stray(self, echo: Echo, kind: Stray) -> None:
-        """A stray reply to a check belongs to no figure."""
+    def unexpected(self, echo: Echo, kind: UnexpectedReply) -> None:
+        """Ignore it: it is part of no figure."""

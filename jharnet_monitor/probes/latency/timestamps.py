@@ -1,10 +1,11 @@
-"""From the kernel's wall-clock stamp of a reply to the monotonic moment of its arrival.
+"""Converts the kernel's wall-clock timestamp of a reply to monotonic time.
 
-Somebody may set the wall clock at any time, so its offset to the monotonic clock is taken before
-the request is sent and again after the reply is read. If it did not move, it turns the stamp
-into monotonic time. If it moved, the arrival was before or after that; but it lies between the
-last reading of the socket and this one, which tells the two apart unless the step is smaller
-than that stretch. Then the moment is not known. No step is ever in a round-trip time.
+The wall clock may be set at any time, so its offset to the monotonic clock is read before the
+request is sent and again after the reply is read. If the offset did not change, it converts the
+timestamp. If it changed, the reply arrived either before or after the change; but it arrived
+between the previous reading of the socket and this one, which rules out one of the two unless the
+clock was changed by less than that interval. In that case the arrival time is unknown. No
+round-trip time ever contains a change of the clock.
 """
 
 from __future__ import annotations
@@ -13,27 +14,27 @@ import time
 from typing import NamedTuple
 
 TOLERANCE_NS = 200_000
-"""An offset that moved by less falsifies a round trip by less than 0.2 ms; two clocks read one
-after the other are themselves only good to some microseconds."""
+"""A smaller change of the offset is ignored: it puts a round-trip time off by less than 0.2 ms. Two
+clocks read one after the other are themselves only accurate to some microseconds."""
 
 
 class Timebase:
-    """The two clocks between which kernel stamps are translated."""
+    """The two clocks between which kernel timestamps are converted."""
 
     def monotonic_ns(self) -> int:
         """CLOCK_MONOTONIC."""
         return time.monotonic_ns()
 
     def wall_ns(self) -> int:
-        """CLOCK_REALTIME, which people and NTP set."""
+        """CLOCK_REALTIME, which NTP and users set."""
         return time.time_ns()
 
-    def stamp_ns(self, stamp: int) -> int:
-        """A stamp of the kernel, on the clock that `wall_ns` reads."""
-        return stamp
+    def timestamp_ns(self, timestamp: int) -> int:
+        """A timestamp of the kernel, on the clock that `wall_ns` reads."""
+        return timestamp
 
     def offset_ns(self) -> int:
-        """Wall minus monotonic clock, read as closely together as the scheduler lets us."""
+        """Wall-clock minus monotonic time, from the closest pair of readings in a few tries."""
         best, offset = 1 << 62, 0
         for _ in range(8):
             before = self.monotonic_ns()
@@ -47,25 +48,26 @@ class Timebase:
 
 
 class ClockBracket(NamedTuple):
-    """What is known of the time between a request and the reading of its reply.
+    """What is known about the time between sending a request and reading its reply.
 
-    Moments are monotonic ns: when the request was sent, when the socket was last found empty,
-    and when the reply had been read; then the offset before the request and after the reading.
+    `sent`, `last_read` (when the socket was last found empty) and `read` (after the reply was read)
+    are in monotonic ns; `offset_before` was read before the request, `offset_after` after the
+    reply.
     """
 
     sent: int
-    emptied: int
+    last_read: int
     read: int
     offset_before: int
     offset_after: int
 
     @property
-    def stepped(self) -> bool:
+    def clock_was_set(self) -> bool:
         """Whether the wall clock was set in between."""
         return abs(self.offset_after - self.offset_before) > TOLERANCE_NS
 
-    def arrival(self, wall: int) -> int | None:
-        """The monotonic moment of a wall-clock stamp; None where it cannot be told.
+    def arrival(self, timestamp: int) -> int | None:
+        """The monotonic time of a wall-clock timestamp in ns; None if it is not certain.
 
         >>> ClockBracket(1000, 0, 9_000_000, 50, 50).arrival(5050)
         5000
@@ -73,11 +75,11 @@ class ClockBracket(NamedTuple):
         >>> ClockBracket(1000, 0, 9_000_000, 50, 50 + hour).arrival(5050 + hour)
         5000
         """
-        found = [wall - self.offset_after]
+        candidates = [timestamp - self.offset_after]
         earliest = self.sent
-        if self.stepped:
-            found.append(wall - self.offset_before)
-            earliest = max(self.sent, self.emptied)
+        if self.clock_was_set:
+            candidates.append(timestamp - self.offset_before)
+            earliest = max(self.sent, self.last_read)
         begin, end = earliest - TOLERANCE_NS, self.read + TOLERANCE_NS
-        possible = [moment for moment in found if begin <= moment <= end]
+        possible = [moment for moment in candidates if begin <= moment <= end]
         return max(possible[0], self.sent + 1) if len(possible) == 1 else None

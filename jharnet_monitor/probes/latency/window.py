@@ -1,4 +1,4 @@
-"""A minute of always-on echo requests, folded into one measurement."""
+"""Summarises the continuous echo requests of one window of time, a minute by default."""
 
 from __future__ import annotations
 
@@ -13,74 +13,78 @@ from jharnet_monitor.probes.latency.statistics import EchoTally
 
 @dataclass(frozen=True, slots=True)
 class LatencySummary:
-    """What one period of an office amounts to.
+    """The result of one window of an office.
 
-    `outcome` is the `Reading`, or the `Failed` or `NoData` that a probe would have raised.
-    `rtts` are all round-trip times in seconds, for histograms. `duration` is in seconds, `begun`
-    on the monotonic clock.
+    `result` is the `Reading`, or the `Failed` or `NoData` that a probe would have raised. `rtts`
+    are all round-trip times in seconds, for histograms. `duration` is in seconds;
+    `started_monotonic` is the start in monotonic seconds.
     """
 
     office: str
     started_at: datetime
-    begun: float
+    started_monotonic: float
     duration: float
-    outcome: Reading | ProbeError
+    result: Reading | ProbeError
     rtts: tuple[float, ...]
 
 
 class PingWindow(EchoTally):
-    """The requests of one target that were sent in one period; done when each is settled.
+    """The requests to one target that were sent in one window; complete when each is settled.
 
-    A request belongs to the period in which it was sent, however late its reply or time-out:
-    so the sums of `sent` and `received` over all folds are those of everything ever sent.
-    `checks` are requests beside the schedule, which are in no figure.
+    A request belongs to the window in which it was sent, however late its reply or time-out, so the
+    sums of `sent` and `received` over all windows are those of all requests ever sent. `checks`
+    counts additional requests, which are part of no figure.
     """
 
     def __init__(
-        self, number: int, started_at: datetime, started: float, done: Callable[[PingWindow], None]
+        self,
+        number: int,
+        started_at: datetime,
+        started_monotonic: float,
+        on_complete: Callable[[PingWindow], None],
     ) -> None:
         super().__init__()
         self.number = number
         self.started_at = started_at
-        self.started = started
+        self.started_monotonic = started_monotonic
         self.duration: float | None = None
         self.waiting = 0
         self.checks = 0
-        self._done = done
+        self._on_complete = on_complete
 
-    def take(self, echo: Echo) -> None:
-        """Count a request whose fate is known."""
+    def settled(self, echo: Echo) -> None:
+        """Count a request that was answered or timed out."""
         self.waiting -= 1
-        self.settled(echo)
-        self._finish_if_done()
+        super().settled(echo)
+        self._check_complete()
 
     def close(self, now: float, planned: int = 0) -> None:
-        """Nothing more is sent in this period, of which `planned` requests were to be sent."""
-        self.duration = now - self.started
-        self.skipped = max(0, planned - self.due - self.waiting)
-        self._finish_if_done()
+        """End the window, in which `planned` requests should have been sent."""
+        self.duration = now - self.started_monotonic
+        self.skipped = max(0, planned - self.expected - self.waiting)
+        self._check_complete()
 
-    def fold(self, office: str, role: str, address: str | None) -> LatencySummary:
-        """What the period amounts to."""
+    def summary(self, office: str, role: str, address: str | None) -> LatencySummary:
+        """The result of a complete window."""
         conditions: dict[str, object] = {"target": role}
         if address is not None:
             conditions["address"] = address
         if self.checks:
             conditions["checks"] = self.checks
-        outcome: Reading | ProbeError
+        result: Reading | ProbeError
         try:
-            outcome = self.reading(conditions)
+            result = self.reading(conditions)
         except ProbeError as error:
-            outcome = error
+            result = error
         return LatencySummary(
             office=office,
             started_at=self.started_at,
-            begun=self.started,
+            started_monotonic=self.started_monotonic,
             duration=self.duration or 0.0,
-            outcome=outcome,
+            result=result,
             rtts=tuple(self.rtts),
         )
 
-    def _finish_if_done(self) -> None:
+    def _check_complete(self) -> None:
         if self.duration is not None and not self.waiting:
-            self._done(self)
+            self._on_complete(self)

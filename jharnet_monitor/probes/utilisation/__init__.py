@@ -1,1 +1,1 @@
-"""Utilisation: what the router's interface carried, by SNMP."""
+"""Utilisation: the traffic on the router's interface, by SNMP."""

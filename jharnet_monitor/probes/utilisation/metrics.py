@@ -20,12 +20,12 @@ _UPTIME = quantity("utilisation", "router_uptime_seconds")
 
 
 def _rates(reading: Measurement | None) -> Iterator[Point]:
-    """Bytes a second each way; nothing where two readings gave no rate."""
+    """Bytes per second in each direction; nothing where two readings gave no rate."""
     return values_by_direction(reading, "utilisation", "bits_per_second")
 
 
 def _shares(reading: Measurement | None, contracts: Mapping[Direction, float]) -> Iterator[Point]:
-    """The same as a share of what the line is contracted for that way, in bit/s."""
+    """The rates as a share of the contracted rate of their direction, in bit/s."""
     for (direction,), rate in _rates(reading):
         contracted = contracts.get(Direction(direction))
         if contracted is not None:
@@ -53,12 +53,12 @@ def _uptime(view: OfficeView) -> Iterator[Point]:
 
 FAMILIES = (
     by_direction("utilisation", "bits_per_second",
-                 "Mean IP rate of all traffic on the router's interface since the reading before"),
+                 "Mean IP rate of all traffic on the router's interface since the last reading"),
     OfficeFamily("utilisation_ratio", "gauge",
                  "The same as a share of the contracted rate; absent without a contract",
                  lambda view: _shares(view.newest("utilisation"), _contracts(view.office)),
                  ("direction",)),
-    OfficeFamily(_UPTIME.name, "gauge", f"{_UPTIME.help}, when it was last asked", _uptime),
+    OfficeFamily(_UPTIME.name, "gauge", f"{_UPTIME.help}, at the last reading", _uptime),
 )  # fmt: skip
 DISTRICT_FAMILIES = (
     Family("uplink_utilisation_bytes_per_second", "gauge",

@@ -1,7 +1,7 @@
-"""The utilisation probe: what the router's interface to the line carried since it was last asked.
+"""The utilisation probe: the traffic on the router's interface to the line since the last reading.
 
-In is towards the office, out is from it. The rates hold all traffic, our own tests included; a run
-that a test which filled the line took part in is marked `under_load`.
+Inbound is towards the office, outbound from it. The rates include all traffic, also that of the
+monitor's own tests; a run whose window contains a test that filled the line is marked `under_load`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Job, Probe, Seri
 from jharnet_monitor.probes.utilisation.metrics import DISTRICT_FAMILIES, FAMILIES
 
 ANSWER_SECONDS, TRIES = 2.5, 3
-"""How long a router has for one answer, and how often it is asked: UDP repeats no lost question."""
-QUESTIONS = 6
+"""Time limit of one answer, and tries for each request, as UDP may lose it."""
+MAX_REQUESTS = 6
 
 
 def _jobs(config: Config, office: Office) -> Iterator[Job]:
@@ -24,24 +24,24 @@ def _jobs(config: Config, office: Office) -> Iterator[Job]:
         yield Job(every=config.probes.utilisation.every)
 
 
-def _window(measurement: Measurement) -> float | None:
+def _lookback(measurement: Measurement) -> float | None:
     return measurement.values.get("window_seconds")
 
 
 UTILISATION = Probe(
     name="utilisation",
     run=Deferred("jharnet_monitor.probes.utilisation.run:run"),
-    time_limit=lambda context: RESOLVE_SECONDS + QUESTIONS * TRIES * ANSWER_SECONDS,
+    time_limit=lambda context: RESOLVE_SECONDS + MAX_REQUESTS * TRIES * ANSWER_SECONDS,
     series=(
         Series(
             fresh_for=lambda config, office: 2.5 * config.probes.utilisation.every,
             disturbed_by=DisturbedBy.FULL,
-            window=_window,
+            lookback=_lookback,
         ),
     ),
     jobs=_jobs,
     at_headquarters=True,
-    tells_of_line=False,
+    measures_line=False,
     metrics=FAMILIES,
     district_metrics=DISTRICT_FAMILIES,
 )

@@ -1,7 +1,7 @@
-"""Asks a router by SNMP for the counters of one interface, and how long it has been running.
+"""Reads the counters of one interface and the uptime of a router by SNMP.
 
-All that is needed stands in one question, so that counters and router's clock are of one moment. A
-router that does not answer is `no_data`: the line may be good, and only the question not allowed.
+One request reads everything, so that the counters and the router's clock are from the same moment.
+A router that does not answer is `no_data`: the line may work, and only SNMP may be blocked.
 """
 
 from __future__ import annotations
@@ -31,24 +31,28 @@ from jharnet_monitor.security.tokens import read_secret
 
 T = TypeVar("T")
 
-MOST_INTERFACES = 1000
-"""No more names than this are looked through."""
+MAX_INTERFACE_NAMES = 1000
+"""At most this many interface names are searched."""
 FRAMING_BYTES = {6: 18}
-"""By ifType: of Ethernet the MAC header and the check sequence are counted (RFC 3635)."""
+"""Framing bytes per packet by ifType: on Ethernet the octet counters include the MAC header and the
+frame check sequence (RFC 3635)."""
 
 _SYS_UPTIME = "1.3.6.1.2.1.1.3.0"
-_HOST_UPTIME = "1.3.6.1.2.1.25.1.1.0"  # hrSystemUptime: of the machine, not of its SNMP part
-_ENGINE_SECONDS = "1.3.6.1.6.3.10.2.1.3.0"  # snmpEngineTime: goes on where the others wrap
+_HOST_UPTIME = "1.3.6.1.2.1.25.1.1.0"  # hrSystemUptime: of the host, not of its SNMP agent
+_ENGINE_SECONDS = (
+    "1.3.6.1.6.3.10.2.1.3.0"  # snmpEngineTime, in seconds: does not wrap with the others
+)
 _IF, _IFX = "1.3.6.1.2.1.2.2.1", "1.3.6.1.2.1.31.1.1.1"  # ifTable, ifXTable (RFC 2863)
 _NAME, _DESCR, _ALIAS = f"{_IFX}.1", f"{_IF}.2", f"{_IFX}.18"
 _TYPE, _SPEED, _HIGH_SPEED, _DISCONTINUITY = f"{_IF}.3", f"{_IF}.5", f"{_IFX}.15", f"{_IFX}.19"
-_WIDE_IN = tuple(f"{_IFX}.{column}" for column in (6, 7, 8, 9))
-_WIDE_OUT = tuple(f"{_IFX}.{column}" for column in (10, 11, 12, 13))
-_NARROW_IN = tuple(f"{_IF}.{column}" for column in (10, 11, 12))
-_NARROW_OUT = tuple(f"{_IF}.{column}" for column in (16, 17, 18))
-"""Octets, then packets to one, to many, to all."""
+_IN_64_BIT = tuple(f"{_IFX}.{column}" for column in (6, 7, 8, 9))
+_OUT_64_BIT = tuple(f"{_IFX}.{column}" for column in (10, 11, 12, 13))
+_IN_32_BIT = tuple(f"{_IF}.{column}" for column in (10, 11, 12))
+_OUT_32_BIT = tuple(f"{_IF}.{column}" for column in (16, 17, 18))
+"""Octets, then unicast, multicast and broadcast packets."""
 _COLUMNS = (
-    _TYPE, _SPEED, _HIGH_SPEED, _DISCONTINUITY, *_WIDE_IN, *_WIDE_OUT, *_NARROW_IN, *_NARROW_OUT,
+    _TYPE, _SPEED, _HIGH_SPEED, _DISCONTINUITY,
+    *_IN_64_BIT, *_OUT_64_BIT, *_IN_32_BIT, *_OUT_32_BIT,
 )  # fmt: skip
 _SPEED_UNKNOWN = (1 << 32) - 1
 
@@ -64,14 +68,14 @@ _PRIVACY: dict[str, type[snmp.BasePrivKey]] = {
 
 @dataclass(frozen=True, slots=True)
 class RouterReading:
-    """What a router told; it has been running for `uptime` seconds at least."""
+    """One reading of a router, which has been running for at least `uptime` seconds."""
 
     uptime: float
     counters: InterfaceCounters
 
 
 class Router:
-    """A session with one router about one of its interfaces; made by `asking`."""
+    """A session with one router about one of its interfaces; made by `router_session`."""
 
     def __init__(self, session: SnmpSession, index: str, clock: Clock) -> None:
         self._session = session
@@ -81,35 +85,35 @@ class Router:
         self._oids += [f"{column}.{index}" for column in _COLUMNS]
 
     async def read(self) -> RouterReading:
-        """Ask once more; raises `NoData`."""
+        """Read the counters; raises `NoData`."""
 
-        async def ask() -> RouterReading:
-            asked = self._clock.monotonic()
+        async def request() -> RouterReading:
+            sent = self._clock.monotonic()
             answer = await self._session.get_many(self._oids)
-            return _told(answer, self._index, (asked + self._clock.monotonic()) / 2)
+            return _parse_reading(answer, self._index, (sent + self._clock.monotonic()) / 2)
 
-        return await _tried(ask)
+        return await _with_retries(request)
 
 
 @asynccontextmanager
-async def asking(settings: Snmp, router: str | None, clock: Clock) -> AsyncIterator[Router]:
-    """A session with a router while the block runs, by its own address or that of `settings`.
+async def router_session(settings: Snmp, router: str | None, clock: Clock) -> AsyncIterator[Router]:
+    """A session with a router while the block runs, at `settings.address` or else `router`.
 
-    The interface is looked for by its name each time: its number may change when a router restarts.
-    Raises `NoData`.
+    The interface is looked up by its name each time, as its number may change when a router
+    restarts. Raises `NoData`.
     """
     host = settings.address or router
     if host is None:
-        raise NoData(Cause.NOT_CONFIGURED, "neither `router:` nor an `address:` for SNMP")
+        raise NoData(Cause.NOT_CONFIGURED, "neither `router:` nor `snmp.address:` is set")
     address = (await resolve(host))[0]
-    session = SnmpSession(address, settings.port, timeout=ANSWER_SECONDS, **_proof(settings))
-    await _tried(session.refresh)
-    index = await _index(session, settings.interface)
+    session = SnmpSession(address, settings.port, timeout=ANSWER_SECONDS, **_credentials(settings))
+    await _with_retries(session.refresh)
+    index = await _find_interface(session, settings.interface)
     yield Router(session, index, clock)
 
 
-def _proof(settings: Snmp) -> dict[str, Any]:
-    """Community or user; their files are read each time, so that a new secret needs no restart."""
+def _credentials(settings: Snmp) -> dict[str, Any]:
+    """Community or user, read from their files each time, so a new secret needs no restart."""
     user, key = settings.user, None
     try:
         if user is None:
@@ -123,37 +127,40 @@ def _proof(settings: Snmp) -> dict[str, Any]:
     return {"user": snmp.User(user.name, auth_key=auth, priv_key=key)}
 
 
-async def _tried(ask: Callable[[], Awaitable[T]]) -> T:
-    """The answer to a question that may have to be repeated; raises `NoData`."""
-    for left in reversed(range(TRIES)):
+async def _with_retries(request: Callable[[], Awaitable[T]]) -> T:
+    """The result of a request that is repeated if it is lost; raises `NoData`."""
+    for retries in reversed(range(TRIES)):
         try:
-            return await ask()
+            return await request()
         except snmp.SnmpAuthError as error:
             raise NoData(Cause.SNMP_REFUSED, str(error)) from error
         except OSError as error:  # TimeoutError is one
-            if not left:
+            if not retries:
                 raise NoData(Cause.ROUTER_SILENT, str(error)) from error
         except (snmp.SnmpError, RuntimeError, ValueError) as error:
-            raise NoData(Cause.BAD_REPORT, f"the router: {error}") from error
+            raise NoData(Cause.BAD_REPORT, f"the router's answer: {error}") from error
     raise AssertionError("the last try returns or raises")
 
 
-async def _index(session: SnmpSession, wanted: str) -> str:
-    """The number of the interface that is called so; raises `NoData` that lists the known ones."""
+async def _find_interface(session: SnmpSession, wanted: str) -> str:
+    """The ifIndex of the interface with this name, alias or number.
+
+    Raises `NoData` that lists the names of the router.
+    """
     known: list[str] = []
 
-    async def look() -> str | None:
+    async def search() -> str | None:
         for column in (_NAME, _DESCR, _ALIAS):
             async for oid, value in session.getbulk(column):
                 index, name = oid.rpartition(".")[2], _text(value)
                 if wanted in (name, index):
                     return index
                 known.append(name)
-                if len(known) >= MOST_INTERFACES:
+                if len(known) >= MAX_INTERFACE_NAMES:
                     return None
         return None
 
-    found = await _tried(look)
+    found = await _with_retries(search)
     if found is None:
         names = ", ".join(dict.fromkeys(filter(None, known)))[:200]
         raise NoData(Cause.NOT_CONFIGURED, f"no interface `{wanted}`; the router has {names}")
@@ -164,33 +171,36 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _told(answer: Mapping[str, Any], index: str, moment: float) -> RouterReading:
-    """Read an answer; raises `ValueError` where what cannot be missing is missing."""
+def _parse_reading(answer: Mapping[str, Any], index: str, at: float) -> RouterReading:
+    """Parse an answer; raises `ValueError` if a required object is missing."""
 
     def number(oid: str) -> int | None:
         value = answer.get(oid)
         return value if type(value) is int and value >= 0 else None
 
-    def way(columns: tuple[str, ...]) -> InterfaceCount | None:
+    def counts(columns: tuple[str, ...]) -> InterfaceCount | None:
         octets, *packets = (number(f"{column}.{index}") for column in columns)
         if octets is None:
             return None
-        one, *others = packets
-        return InterfaceCount(octets, None if one is None else one + sum(filter(None, others)))
+        unicast, *others = packets
+        if unicast is None:
+            return InterfaceCount(octets)
+        return InterfaceCount(octets, unicast + sum(filter(None, others)))
 
     ticks = number(_SYS_UPTIME)
-    wide, narrow = (way(_WIDE_IN), way(_WIDE_OUT)), (way(_NARROW_IN), way(_NARROW_OUT))
-    counted = narrow if None in wide else wide
-    inbound, outbound = counted
+    counts_64 = counts(_IN_64_BIT), counts(_OUT_64_BIT)
+    counts_32 = counts(_IN_32_BIT), counts(_OUT_32_BIT)
+    found = counts_32 if None in counts_64 else counts_64
+    inbound, outbound = found
     if ticks is None or inbound is None or outbound is None:
-        raise ValueError("tells no uptime, or counts no octets of this interface")
+        raise ValueError("sysUpTime or the octet counters of this interface are missing")
     uptimes = (ticks / TICKS_PER_SECOND, (number(_HOST_UPTIME) or 0) / TICKS_PER_SECOND)
     counters = InterfaceCounters(
-        at=moment,
+        at=at,
         ticks=ticks,
         inbound=inbound,
         outbound=outbound,
-        bits=COUNTER64 if counted is wide else 32,
+        bits=COUNTER64 if found is counts_64 else 32,
         header=FRAMING_BYTES.get(number(f"{_TYPE}.{index}") or 0, 0),
         speed=_speed(number(f"{_SPEED}.{index}"), number(f"{_HIGH_SPEED}.{index}")),
         discontinuity=number(f"{_DISCONTINUITY}.{index}") or 0,
@@ -199,7 +209,7 @@ def _told(answer: Mapping[str, Any], index: str, moment: float) -> RouterReading
 
 
 def _speed(speed: int | None, megabits: int | None) -> float | None:
-    """bit/s; ifHighSpeed is only needed where 32 bits do not hold them."""
+    """The speed in bit/s; ifHighSpeed (Mbit/s) is used only where 32 bits are too few."""
     if speed and speed != _SPEED_UNKNOWN:
         return float(speed)
     return megabits * 1e6 if megabits else None

@@ -1,7 +1,7 @@
-"""A far end for echo requests: a TUN interface whose other side answers as it is told to.
+"""A responder to echo requests: a TUN interface whose answers a test defines.
 
-It lives in a network namespace that belongs to one thread, has no name and goes with the thread,
-so that nothing can be left behind. Needs root.
+It runs in an unnamed network namespace that belongs to one thread and disappears with it, so
+nothing is left behind. Needs root.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
 _NETWORKS = ("10.77.0.0/16", "fd77::/64")
 
-Manner = Callable[[bytes], list[tuple[float, bytes]]]
-"""Given an echo request (an IP packet), what to answer: (seconds to wait, IP packet)."""
+Answers = Callable[[bytes], list[tuple[float, bytes]]]
+"""From an echo request (an IP packet) to its answers: (seconds to wait, IP packet)."""
 
 
 def in_own_network(test: Callable[[], Coroutine[Any, Any, T]], unprivileged: bool = False) -> T:
-    """Run a coroutine on a loop of its own in a new network namespace.
+    """Run a coroutine on its own event loop in a new network namespace.
 
-    `unprivileged` says whether ping sockets are allowed there (else only raw ones are).
+    `unprivileged` allows ping sockets there; without it only raw sockets work.
     """
 
     def body() -> T:
@@ -50,16 +50,16 @@ def in_own_network(test: Callable[[], Coroutine[Any, Any, T]], unprivileged: boo
 
 
 @contextmanager
-def far_end(manner: Manner) -> Iterator[None]:
-    """Let 10.77.0.0/16 and fd77::/64 answer in a manner, from within `in_own_network`."""
-    tun = open_tun("far")
-    subprocess.run(["ip", "link", "set", "far", "up"], check=True)
-    subprocess.run(["ip", "address", "add", "10.78.0.1/32", "dev", "far"], check=True)
-    subprocess.run(["ip", "address", "add", "fd78::1/128", "dev", "far", "nodad"], check=True)
+def responder(answers: Answers) -> Iterator[None]:
+    """Make 10.77.0.0/16 and fd77::/64 answer, from within `in_own_network`."""
+    tun = open_tun("echo")
+    subprocess.run(["ip", "link", "set", "echo", "up"], check=True)
+    subprocess.run(["ip", "address", "add", "10.78.0.1/32", "dev", "echo"], check=True)
+    subprocess.run(["ip", "address", "add", "fd78::1/128", "dev", "echo", "nodad"], check=True)
     for network in _NETWORKS:
-        subprocess.run(["ip", "route", "add", network, "dev", "far"], check=True)
+        subprocess.run(["ip", "route", "add", network, "dev", "echo"], check=True)
     stop = threading.Event()
-    thread = threading.Thread(target=_answer, args=(tun, manner, stop), daemon=True)
+    thread = threading.Thread(target=_answer, args=(tun, answers, stop), daemon=True)
     thread.start()
     try:
         yield
@@ -69,7 +69,7 @@ def far_end(manner: Manner) -> Iterator[None]:
         os.close(tun)
 
 
-def _answer(tun: int, manner: Manner, stop: threading.Event) -> None:
+def _answer(tun: int, answers: Answers, stop: threading.Event) -> None:
     due: list[tuple[float, bytes]] = []
     while not stop.is_set():
         wait = min(0.05, max(0.0, due[0][0] - time.monotonic())) if due else 0.05
@@ -77,7 +77,7 @@ def _answer(tun: int, manner: Manner, stop: threading.Event) -> None:
             packet = os.read(tun, 2048)
             if is_request(packet):
                 now = time.monotonic()
-                for delay, answer in manner(packet):
+                for delay, answer in answers(packet):
                     heapq.heappush(due, (now + delay, answer))
         while due and due[0][0] <= time.monotonic():
             os.write(tun, heapq.heappop(due)[1])
@@ -91,7 +91,7 @@ def is_request(packet: bytes) -> bool:
 
 
 def reply(packet: bytes, *, source: bytes | None = None, payload: bytes | None = None) -> bytes:
-    """The echo reply to a request; by default from where it went, with the bytes it carried."""
+    """The echo reply to a request; by default from its target address, with its payload."""
     if packet[0] >> 4 == 4:
         body = b"\0\0\0\0" + packet[24:28] + (packet[28:] if payload is None else payload)
         body = body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
@@ -104,6 +104,6 @@ def reply(packet: bytes, *, source: bytes | None = None, payload: bytes | None =
     return packet[:8] + addresses + body
 
 
-def delayed(seconds: float) -> Manner:
-    """Answer every request after the same time."""
+def delayed(seconds: float) -> Answers:
+    """Answer every request after the same delay."""
     return lambda packet: [(seconds, reply(packet))]

@@ -1,4 +1,4 @@
-"""A channel that knows what its messages put on the line, for the byte budget."""
+"""A channel that counts the bytes of its messages on the line, for the byte budget."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any
 
 from jharnet_monitor.probes.base import Channel
 
-WRAPPING_BYTES = 250
-"""With every message: its frame in the session, WebSocket and TLS, the headers of IP and TCP, the
-acknowledgement that it brings on the way back, and its share of what a full queue makes TCP repeat;
-as the lab counts it."""
+OVERHEAD_BYTES = 250
+"""Per message: the session's frame, WebSocket, TLS, IP and TCP headers, the acknowledgement in the
+other direction, and a share for retransmissions when a queue is full; measured in the lab."""
 
 
 class MeteredChannel:
-    """Passes everything on to another channel; `bytes` is what went both ways, as IP counts it."""
+    """Forwards to another channel; `bytes` counts the IP bytes of both directions."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -23,19 +22,19 @@ class MeteredChannel:
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send one message; raises `ChannelClosed`."""
-        self.bytes += _on_the_line(message)
+        self.bytes += _ip_bytes(message)
         await self._channel.send(message)
 
     async def receive(self) -> dict[str, Any]:
         """The next message; raises `ChannelClosed`."""
         message = await self._channel.receive()
-        self.bytes += _on_the_line(message)
+        self.bytes += _ip_bytes(message)
         return message
 
     async def close(self) -> None:
-        """End the far half; idempotent."""
+        """End the agent's half; idempotent."""
         await self._channel.close()
 
 
-def _on_the_line(message: Mapping[str, Any]) -> int:
-    return len(json.dumps(message, separators=(",", ":"))) + WRAPPING_BYTES
+def _ip_bytes(message: Mapping[str, Any]) -> int:
+    return len(json.dumps(message, separators=(",", ":"))) + OVERHEAD_BYTES

@@ -1,8 +1,8 @@
-"""What one end of a bulk transfer counted, moment by moment, and how it travels as JSON.
+"""The counters of one end of a bulk transfer over time, and their JSON form.
 
-Counted are data segments, in order or not: a hole in the sequence, which recovery takes round
-trips to fill, hides nothing of what the line has already delivered. Where the kernel does not
-count segments, the bytes that the application read stand in for them.
+Data segments are counted, in order or not, so a gap in the sequence numbers, which takes round
+trips to recover, does not hide what the line has already delivered. Where the kernel does not count
+segments, the bytes that the application has read are used.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing import Any
 from jharnet_monitor.judge.line.throughput import MSS, MTU, Sample
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 
-SPACING_SECONDS = 0.008
-"""Samples closer than this add length and no knowledge."""
+MIN_SPACING_SECONDS = 0.008
+"""Samples closer together than this would add size but no information."""
 MAX_POINTS = 1000
-ENOUGH_SEGMENTS = 10
-FULL_SEGMENTS = 0.97
-"""Below this mean fill of its segments a transfer is judged by its bytes instead."""
+MIN_SEGMENTS = 10
+MIN_FILL = 0.97
+"""If segments are filled less than this on average, bytes are used instead of segments."""
 
 
 class CounterSeriesError(ValueError):
-    """A series that no honest receiver would have written."""
+    """A series that no correct receiver would have sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class CounterReading:
-    """Cumulative counts at a moment of the counting end's monotonic clock."""
+    """Cumulative counts at a time of the counting end's monotonic clock, in seconds."""
 
     seconds: float
     segments: int
@@ -39,67 +39,67 @@ class CounterReading:
 
 @dataclass(slots=True)
 class CounterSeries:
-    """Points in time order; `mss` and `header` in bytes are the kernel's for full segments."""
+    """Points in time order; `mss` and `header` are the bytes of a full segment."""
 
     mss: int = MSS
     header: int = MTU - MSS
     points: list[CounterReading] = field(default_factory=list)
 
-    def arrived(self, moment: float, infos: Sequence[TcpInfo], payload: int) -> bool:
-        """The receiving end of one or more connections; True when a point was added.
+    def add_received(self, now: float, infos: Sequence[TcpInfo], payload: int) -> bool:
+        """Add what the receiving end of one or more connections has; True if a point was added.
 
-        `payload` is what the application has read, for where the kernel does not count.
+        `payload` is what the application has read, used where the kernel does not count.
         """
         if not infos:
-            return self.add(moment, 0, payload)
-        most = max(infos, key=lambda info: info.bytes_received)
-        self.mss, self.header = max(1, most.receive_mss), most.header
+            return self.add(now, 0, payload)
+        largest = max(infos, key=lambda info: info.bytes_received)
+        self.mss, self.header = max(1, largest.receive_mss), largest.header
         segments = sum(info.data_segments_in for info in infos)
-        return self.add(moment, segments, sum(info.bytes_received for info in infos))
+        return self.add(now, segments, sum(info.bytes_received for info in infos))
 
-    def acknowledged(self, moment: float, infos: Sequence[TcpInfo]) -> bool:
-        """The sending end: what the other end has acknowledged, by ACK or SACK."""
+    def add_acknowledged(self, now: float, infos: Sequence[TcpInfo]) -> bool:
+        """Add what the other end has acknowledged, by ACK or SACK; True if a point was added."""
         if not infos:
             return False
-        most = max(infos, key=lambda info: info.bytes_acked)
-        self.mss, self.header = max(1, most.send_mss), most.header
+        largest = max(infos, key=lambda info: info.bytes_acked)
+        self.mss, self.header = max(1, largest.send_mss), largest.header
         segments = sum(info.delivered for info in infos)
-        return self.add(moment, segments, sum(info.bytes_acked for info in infos))
+        return self.add(now, segments, sum(info.bytes_acked for info in infos))
 
-    def add(self, moment: float, segments: int, payload: int) -> bool:
-        """Cumulative counts at a moment; True when they were worth keeping."""
+    def add(self, now: float, segments: int, payload: int) -> bool:
+        """Add cumulative counts; True if a point was added."""
         last = self.points[-1] if self.points else None
         if last is not None and (
-            moment - last.seconds < SPACING_SECONDS
+            now - last.seconds < MIN_SPACING_SECONDS
             or (segments, payload) == (last.segments, last.payload)
             or len(self.points) >= MAX_POINTS
         ):
             return False
-        self.points.append(CounterReading(moment, segments, payload))
+        self.points.append(CounterReading(now, segments, payload))
         return True
 
     def samples(self) -> list[Sample]:
         """Cumulative IP bytes over time, in the form that `judge.line.throughput` takes."""
         if not self.points:
             return []
-        if self._full_segments():
+        if self._segments_are_full():
             size = self.mss + self.header
             return [Sample(p.seconds, float(p.segments * size)) for p in self.points]
         share = (self.mss + self.header) / self.mss
         return [Sample(p.seconds, p.payload * share) for p in self.points]
 
-    def _full_segments(self) -> bool:
-        """Whether a segment stands for `mss` bytes, seen where no hole hides any of them."""
+    def _segments_are_full(self) -> bool:
+        """Whether segments are full, judged at a point where no gap hides any payload."""
         first = self.points[0]
         fills = (
             (p.payload - first.payload) / ((p.segments - first.segments) * self.mss)
             for p in self.points
-            if p.segments - first.segments >= ENOUGH_SEGMENTS
+            if p.segments - first.segments >= MIN_SEGMENTS
         )
-        return max(fills, default=0.0) >= FULL_SEGMENTS
+        return max(fills, default=0.0) >= MIN_FILL
 
     def to_json(self) -> dict[str, Any]:
-        """Compact: milliseconds since the first point, and counts."""
+        """Milliseconds since the first point, segments and payload bytes of each point."""
         start = self.points[0].seconds if self.points else 0.0
         return {
             "mss": self.mss,
@@ -111,13 +111,13 @@ class CounterSeries:
 
     @classmethod
     def from_json(cls, data: Any) -> CounterSeries:
-        """Read what an agent reports; raises `CounterSeriesError` with what is wrong."""
+        """Parse the report of an agent; raises `CounterSeriesError` with the reason."""
         if not isinstance(data, Mapping) or not isinstance(data.get("points"), list):
             raise CounterSeriesError("a series needs points")
         rows: list[Any] = data["points"]
         mss, header = _count(data.get("mss")), _count(data.get("header"))
         if not 64 <= mss <= 65535 or header not in (40, 52, 60, 72):
-            raise CounterSeriesError("a series needs its segment size")
+            raise CounterSeriesError("a series needs mss and header")
         if len(rows) > MAX_POINTS:
             raise CounterSeriesError(f"a series has at most {MAX_POINTS} points")
         points = [_point(row) for row in rows]
@@ -127,12 +127,12 @@ class CounterSeries:
                 or after.segments < before.segments
                 or after.payload < before.payload
             ):
-                raise CounterSeriesError("a series cannot run backwards")
+                raise CounterSeriesError("the counts of a series must not decrease")
         return cls(mss, header, points)
 
 
 def _count(value: Any) -> int:
-    """The value as a count; raises `CounterSeriesError` for what is none."""
+    """The value if it is a count; raises `CounterSeriesError` otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 50:
         raise CounterSeriesError(f"not a count: {str(value)[:40]}")
     return value
@@ -140,8 +140,12 @@ def _count(value: Any) -> int:
 
 def _point(row: Any) -> CounterReading:
     if not isinstance(row, list) or len(row) != 3:
-        raise CounterSeriesError("a point has a time and two counts")
-    moment = row[0]
-    if not isinstance(moment, int | float) or not math.isfinite(moment) or not 0 <= moment < 1e6:
-        raise CounterSeriesError("a point needs its time")
-    return CounterReading(moment / 1000, _count(row[1]), _count(row[2]))
+        raise CounterSeriesError("a point needs a time and two counts")
+    milliseconds = row[0]
+    if (
+        not isinstance(milliseconds, int | float)
+        or not math.isfinite(milliseconds)
+        or not 0 <= milliseconds < 1e6
+    ):
+        raise CounterSeriesError("a point needs a valid time")
+    return CounterReading(milliseconds / 1000, _count(row[1]), _count(row[2]))

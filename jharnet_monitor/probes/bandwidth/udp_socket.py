@@ -1,0 +1,178 @@
+"""Small authenticated UDP datagrams between agent and hub: pings under load, and packet trains.
+
+Here, too, the agent opens the path: it sends punches to a port of the hub's UDP range until the hub
+has received one, and the hub's datagrams return through the NAT mapping that the punches made
+(RFC 4787). Every datagram carries an HMAC with a key that was exchanged over the session; all
+others are dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import random
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from jharnet_monitor.probes.bandwidth.tcp_connection import random_block
+
+_SO_TIMESTAMPNS = 35
+_HEADER = struct.Struct("!4sBII8s")
+_MAGIC = b"JHB1"
+_TIMESPEC = struct.Struct("@ll")
+IP_UDP_BYTES = 28
+SMALL_IP_BYTES = _HEADER.size + IP_UDP_BYTES
+FULL_IP_BYTES = 1500
+_MAX_BYTES = 2048
+MAX_OFFSET_CHANGE_SECONDS = 0.001
+"""A larger change of the clocks' offset between two readings means that the wall clock was set."""
+
+
+class DatagramKind(IntEnum):
+    """The kind of a datagram."""
+
+    PUNCH = 1
+    PING = 2
+    PONG = 3
+    TRAIN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """An authenticated datagram. `received` is its arrival in the kernel, in monotonic seconds.
+
+    `delay` is, in a pong, the time in microseconds from the arrival of the ping to its answer.
+    """
+
+    kind: DatagramKind
+    number: int
+    delay: int
+    received: float
+
+
+class DatagramSocket:
+    """A non-blocking UDP socket that sends and accepts only datagrams made with its key."""
+
+    def __init__(self, sock: socket.socket, key: bytes) -> None:
+        self._socket = sock
+        self._key = key
+        self._offset = _clock_offset()
+        self.peer: tuple[str, int] | None = None
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):  # without kernel timestamps, the time of reading is used
+            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+    @property
+    def port(self) -> int:
+        """The local port."""
+        return int(self._socket.getsockname()[1])
+
+    def send(
+        self, kind: DatagramKind, number: int, delay: int = 0, ip_bytes: int = SMALL_IP_BYTES
+    ) -> None:
+        """Send to the peer; a datagram that the kernel refuses counts as lost."""
+        if self.peer is not None:
+            head = _HEADER.pack(_MAGIC, kind, number, delay, self._mac(kind, number, delay))
+            padding = random_block()[: ip_bytes - SMALL_IP_BYTES]
+            with contextlib.suppress(OSError):
+                self._socket.sendto(head + padding, self.peer)
+
+    def send_train(self, packets: int) -> float:
+        """Send full-size packets back to back; returns the seconds that this took."""
+        started = time.perf_counter()
+        for number in range(packets):
+            self.send(DatagramKind.TRAIN, number, ip_bytes=FULL_IP_BYTES)
+        return time.perf_counter() - started
+
+    def send_pong(self, ping: Datagram) -> None:
+        """Answer a ping, with the time for which it waited for this program."""
+        delay = round((time.monotonic() - ping.received) * 1e6)
+        self.send(DatagramKind.PONG, ping.number, max(0, min(delay, 0xFFFFFFFF)))
+
+    def _mac(self, kind: int, number: int, delay: int) -> bytes:
+        """HMAC-SHA-256 of the header's fields, truncated to 8 bytes (RFC 2104)."""
+        fields = struct.pack("!BII", kind, number, delay)
+        return hmac.digest(self._key, fields, hashlib.sha256)[:8]
+
+    def receive(self) -> Iterator[Datagram]:
+        """The datagrams that have arrived; an authenticated punch sets the peer."""
+        while True:
+            try:
+                data, ancillary, _, sender = self._socket.recvmsg(_MAX_BYTES, 64)
+            except OSError:  # no more, or an ICMP error for one that was sent
+                return
+            timestamps = [d for _, kind, d in ancillary if kind == _SO_TIMESTAMPNS]
+            received = self._arrival(timestamps)
+            if len(data) < _HEADER.size:
+                continue
+            magic, kind, number, delay, mac = _HEADER.unpack_from(data)
+            if magic != _MAGIC or not hmac.compare_digest(mac, self._mac(kind, number, delay)):
+                continue
+            if kind == DatagramKind.PUNCH:
+                self.peer = sender[:2]
+            if kind in iter(DatagramKind):
+                yield Datagram(DatagramKind(kind), number, delay, received)
+
+    def _arrival(self, timestamps: list[bytes]) -> float:
+        """The kernel's timestamp in monotonic seconds; now if there is none or a clock was set."""
+        before, self._offset = self._offset, _clock_offset()
+        if not timestamps or abs(self._offset - before) > MAX_OFFSET_CHANGE_SECONDS:
+            return time.monotonic()
+        seconds, nanoseconds = _TIMESPEC.unpack(timestamps[0])
+        return float(seconds - self._offset + nanoseconds / 1e9)
+
+    @contextlib.contextmanager
+    def listening(self, take: Callable[[Datagram], None]) -> Iterator[None]:
+        """Pass every datagram to `take` as it arrives, while the block runs."""
+        loop = asyncio.get_running_loop()
+
+        def ready() -> None:
+            for datagram in self.receive():
+                take(datagram)
+
+        loop.add_reader(self._socket, ready)
+        try:
+            yield
+        finally:
+            loop.remove_reader(self._socket)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+def _clock_offset() -> float:
+    """Wall-clock minus monotonic time, in seconds."""
+    return time.time() - time.monotonic()
+
+
+def bind_socket(host: str, ports: tuple[int, int], key: bytes) -> DatagramSocket | None:
+    """A socket on a free port of the range, both ends included; None if none is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    choices = list(range(ports[0], ports[1] + 1))
+    random.shuffle(choices)
+    for port in choices[:50]:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.bind((host, port))
+        except OSError:
+            sock.close()
+        else:
+            return DatagramSocket(sock, key)
+    return None
+
+
+def connect_socket(host: str, port: int, key: bytes) -> DatagramSocket:
+    """The agent's socket to a port of the hub; raises `OSError` if there is no route."""
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    sock = socket.socket(family, kind)
+    sock.connect(address)
+    found = DatagramSocket(sock, key)
+    found.peer = str(address[0]), port
+    return found

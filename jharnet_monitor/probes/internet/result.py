@@ -1,0 +1,161 @@
+"""Makes a reading of the result of a speed test, and checks it as far as possible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+
+from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS
+from jharnet_monitor.model import Cause, Direction, Route
+from jharnet_monitor.probes.base import Failed, NoData, ProbeError, Reading
+from jharnet_monitor.probes.internet import COUNTS_HEADER
+from jharnet_monitor.probes.internet.plan import OVERHEAD_BYTES
+
+MIN_SECONDS = 0.9 * WINDOW_SECONDS
+"""A rate is measured over at least one window, so it takes the bytes of about one window."""
+TOLERANCE = 0.1
+"""How much more payload, relatively, a client may report than the server has counted."""
+MAX_RATE = 1e11
+
+_FAILURES = (
+    Cause.OFFLINE,
+    Cause.BLOCKED,
+    Cause.THROTTLED,
+    Cause.SERVER_ERROR,
+    Cause.TLS_ERROR,
+    Cause.INTERRUPTED,
+    Cause.TIMEOUT,
+)
+
+
+async def reading(request: Mapping[str, Any], result: Mapping[str, Any]) -> Reading:
+    """The reading of the result that a worker gave to a request.
+
+    Raises `Failed`, or `NoData` (`bad_report`) for a result that cannot be right.
+    """
+    spent = _count(result.get("bytes_down")) + _count(result.get("bytes_up"))
+    conditions: dict[str, Any] = {"path": Route.INTERNET.value}
+    if isinstance(result.get("server"), str):
+        conditions["server"] = result["server"][:200]
+    values: dict[str, float] = {}
+    if spent:
+        values["bytes_spent"] = float(spent)
+    try:
+        idle_rtt = _positive(result.get("idle_rtt"), 60)
+        if idle_rtt is not None:
+            values["idle_rtt_seconds"] = idle_rtt
+        for direction in Direction:
+            part = result.get(direction.transfer)
+            if isinstance(part, Mapping):
+                _add_direction(direction, part, values, conditions)
+        _raise_error(result)
+        _check_bytes_spent(values, spent)
+        await _check_with_server(request, result, conditions)
+    except ProbeError as error:
+        if error.cause is Cause.BAD_REPORT:  # its byte counts are not trusted, either
+            values = {}
+            conditions |= {"bytes_spent": sum(request["bytes"].values()), "bytes_estimated": True}
+        raise type(error)(
+            error.cause, error.detail, values=values, conditions=conditions
+        ) from error
+    return Reading(values, conditions)
+
+
+def _add_direction(
+    direction: Direction,
+    part: Mapping[str, Any],
+    values: dict[str, float],
+    conditions: dict[str, Any],
+) -> None:
+    name = direction.transfer
+    rate = _positive(part.get("rate"), MAX_RATE)
+    if rate is None:
+        raise NoData(Cause.BAD_REPORT, f"no rate for the {name}")
+    values[f"{name}_bits_per_second"] = rate
+    uncertainty = _positive(part.get("uncertainty"), 10)
+    if uncertainty is not None:
+        conditions[f"{name}_uncertainty"] = round(uncertainty, 4)
+    loaded_rtt = _positive(part.get("loaded_rtt"), 60)
+    if loaded_rtt is not None:
+        values[f"{name}_loaded_rtt_seconds"] = loaded_rtt
+    conditions[f"{name}_ended"] = str(part.get("ended"))[:20]
+
+
+def _raise_error(result: Mapping[str, Any]) -> None:
+    """Raise the error that the worker reported, or `NoData` if a direction is missing."""
+    error = result.get("error")
+    if isinstance(error, Mapping):
+        detail = str(error.get("detail", ""))[:200]
+        for cause in _FAILURES:
+            if error.get("cause") == cause.value:
+                raise Failed(cause, detail)
+        if error.get("cause") == Cause.HOST_OVERLOADED.value:
+            raise NoData(Cause.HOST_OVERLOADED, detail)
+        raise NoData(Cause.INTERNAL_ERROR, detail)
+    if not all(isinstance(result.get(each.transfer), Mapping) for each in Direction):
+        raise NoData(Cause.BAD_REPORT, "neither both directions nor an error")
+
+
+def _check_bytes_spent(values: Mapping[str, float], spent: int) -> None:
+    """Raise `NoData` if the reported bytes are fewer than measuring these rates takes."""
+    total = sum(rate for name, rate in values.items() if name.endswith("_bits_per_second"))
+    if spent < MIN_SECONDS * total / 8:
+        raise NoData(Cause.BAD_REPORT, f"{spent} bytes are too few for the reported rates")
+
+
+async def _check_with_server(
+    request: Mapping[str, Any], result: Mapping[str, Any], conditions: dict[str, Any]
+) -> None:
+    """Compare with the counts of a server that counts; raises `NoData` if it counted less.
+
+    The address is the configured one: the hub never connects to an address that an agent reports.
+    """
+    if request["server"] is None:
+        return
+    try:
+        counts = await _server_counts(request["server"].rpartition("/")[0], request["run"])
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return
+    if counts is None:
+        return
+    for direction, key in ((Direction.UP, "received"), (Direction.DOWN, "sent")):
+        name = direction.transfer
+        counted, reported = _count(counts.get(key)), _count(result[name].get("payload"))
+        if reported > counted * (1 + TOLERANCE) + OVERHEAD_BYTES:
+            raise NoData(
+                Cause.BAD_REPORT, f"{name}: {reported} bytes reported, {counted} at the server"
+            )
+    conditions["held_against_server"] = True
+
+
+async def _server_counts(folder: str, run: str) -> Mapping[str, Any] | None:
+    """What the server below `folder` counted for a run; empty if it does not know the run.
+
+    None if the server does not count runs (only ours does) or gives no counts. Raises
+    `aiohttp.ClientError`, `TimeoutError` or `ValueError` if it does not answer properly.
+    """
+    timeout = aiohttp.ClientTimeout(total=5)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        async with http.get(f"{folder}/latency.txt") as answer:
+            if COUNTS_HEADER not in answer.headers:
+                return None
+        async with http.get(f"{folder}/run-{run}/counts.json") as answer:
+            if answer.status == 404:
+                return {}
+            counts = await answer.json() if answer.status == 200 else None
+            return counts if isinstance(counts, Mapping) else None
+
+
+def _count(value: Any) -> int:
+    ok = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 50
+    return int(value) if ok else 0
+
+
+def _positive(value: Any, limit: float) -> float | None:
+    """The value if it is a number above 0 and below `limit`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value) if 0 < value < limit else None
