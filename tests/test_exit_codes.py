@@ -62,7 +62,9 @@ def test_an_address_that_is_taken_may_become_free(tmp_path: Path, taken: str) ->
 
 def test_a_database_that_is_not_up_yet_may_come(tmp_path: Path) -> None:
     """After a power cut PostgreSQL may need longer than the hub."""
-    code, told = start(tmp_path, "127.0.0.1:9797", "postgresql://u@127.0.0.1:1/x")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    code, told = start(tmp_path, listen, "postgresql://u@127.0.0.1:1/x")
     assert (code, restarts_after(code)) == (1, True)
     assert told.startswith("error: hub.database: postgresql://u@127.0.0.1:1/x: ")
 

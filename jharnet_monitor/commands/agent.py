@@ -57,12 +57,11 @@ def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSetti
     ca = values.get("ca")
     if ca is not None and not Path(str(ca)).is_file():
         raise UserError(f"--ca {ca}: no such file; `jharnet-monitor tls init` made ca.pem")
-    default = Path.home() / ".local/state/jharnet-agent"
     settings = AgentSettings(
         hub=address,
         office=str(values["office"]),
         token=_read_token(Path(str(values["token_file"]))),
-        spool=Path(str(values.get("spool", default))),
+        spool=Path(str(values.get("spool", _default_spool(str(values["office"]))))),
         ca=None if ca is None else Path(str(ca)),
     )
     try:
@@ -72,6 +71,12 @@ def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSetti
         remedy = "give the ca.pem that `jharnet-monitor tls init` made"
         raise UserError(f"--ca {ca}: {reason}; {remedy}") from None
     return settings
+
+
+def _default_spool(office: str) -> Path:
+    """A directory of this office's own, unless this user's agent began in the one above it."""
+    base = Path.home() / ".local/state/jharnet-agent"
+    return base if (base / "spool.db").exists() else base / office
 
 
 def _agent_file(path: Path) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome, Route
+from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome, Route, out_of_range
 
 
 class ProbeError(Exception):
@@ -58,7 +58,15 @@ def measurement_of(
     """The measurement of a result, whatever it is; `duration` in seconds.
 
     `conditions` are the caller's; where the probe gives one of the same name, the probe's holds.
+    A reading with a value that cannot be true, such as a browser or a router may report, is
+    `no_data` (`bad_report`), and has no values.
     """
+    if wrong := out_of_range(probe, result.values):
+        if isinstance(result, Failed):
+            result = Failed(result.cause, result.detail, conditions=result.conditions)
+        else:
+            detail = "; ".join(wrong)
+            result = NoData(Cause.BAD_REPORT, detail, conditions=dict(result.conditions))
     known = {**(conditions or {}), **result.conditions}
     if isinstance(result, ProbeError):
         outcome = Outcome.FAILED if isinstance(result, Failed) else Outcome.NO_DATA
