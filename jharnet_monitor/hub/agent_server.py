@@ -8,7 +8,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
 
@@ -19,6 +18,7 @@ from jharnet_monitor.hub.agent_connection import AgentConnection, Transfers
 from jharnet_monitor.hub.row_quota import RowQuota
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.base import ChannelClosed
+from jharnet_monitor.web.auth import is_own_origin
 from jharnet_monitor.wire.intake import (
     BROWSER,
     PROGRAM,
@@ -103,14 +103,6 @@ def _refuse_other_sites(request: web.Request) -> None:
     if origin is not None and not is_own_origin(origin, request.host):
         log.warning("refused a page of another site, from %s", request.remote)
         raise web.HTTPForbidden(text="refused: the request comes from a page of another site")
-
-
-def is_own_origin(origin: str, host: str) -> bool:
-    """Whether an `Origin` header names this host; one that is no address does not."""
-    try:
-        return urlsplit(origin).netloc == host
-    except ValueError:
-        return False
 
 
 class AgentServer:

@@ -44,6 +44,7 @@ from jharnet_monitor.store.retention import cutoff
 from jharnet_monitor.supervisor import Supervisor
 from jharnet_monitor.web import make_app
 from jharnet_monitor.web.listener import bind, listen
+from jharnet_monitor.web.readers import Readers
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Hub:
         self.report_scheduler = ReportScheduler(current, self.store, clock, self.live.hub)
         self.metrics_registry = MetricsRegistry(self.live, clock)
         self._sockets: list[socket.socket] = []
+        self.read = Readers()
         self._listener: web.AppRunner | None = None
         self._parts = Supervisor(clock, self.live.hub.parts)
         self._restored = False
@@ -156,6 +158,7 @@ class Hub:
         await self._parts.stop()
         if self._restored:
             await self._save_counters()
+        self.read.close()
         await self.writer.close()
         await asyncio.to_thread(self.store.close)
         log.info("stopped")
@@ -252,11 +255,11 @@ class Hub:
     async def drill(self, drill_id: str) -> Drill | None:
         """A drill by its id: one that this hub has started, else as it is stored."""
         known = self.drills.get(drill_id)
-        return known or await asyncio.to_thread(self.store.event_log.drill, drill_id)
+        return known or await self.read(self.store.event_log.drill, drill_id)
 
     async def newest_drill(self) -> Drill | None:
         """The drill that began last: one that this hub has started, else as it is stored."""
-        return self.drills.newest or await asyncio.to_thread(self.store.event_log.newest_drill)
+        return self.drills.newest or await self.read(self.store.event_log.newest_drill)
 
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str

@@ -20,6 +20,8 @@ SHUTDOWN_SECONDS = 5.0
 """How long a request that is still being answered may take once the hub stops."""
 IDLE_SECONDS = 75.0
 """A connection without a whole request for so long is closed."""
+WRITE_SECONDS = 30.0
+"""A connection that takes nothing of an answer for so long is closed."""
 
 
 def bind(config: Config, config_path: Path) -> list[socket.socket]:
@@ -40,6 +42,7 @@ def bind(config: Config, config_path: Path) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             one.bind(address)
+            _limit_writes(one)
     except OSError as error:
         for one in taken:
             one.close()
@@ -48,6 +51,15 @@ def bind(config: Config, config_path: Path) -> list[socket.socket]:
             f"({error.strerror}); is another hub running, or is the address not this machine's?"
         ) from error
     return taken
+
+
+def _limit_writes(listening: socket.socket) -> None:
+    """End connections whose other end takes nothing of what is sent: it would be held in memory.
+
+    Accepted connections inherit it (tcp(7), TCP_USER_TIMEOUT).
+    """
+    milliseconds = int(WRITE_SECONDS * 1000)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 async def listen(
