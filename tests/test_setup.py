@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from socket import create_connection, create_server
 
@@ -127,7 +127,7 @@ def test_a_credential_of_systemd_is_guarded_by_it(
 def files(tmp_path: Path) -> tls.Files:
     """An authority and a certificate for hub.example and two addresses."""
     made = tls.Files(tmp_path / "tls")
-    tls.make_authority(made, "test", NOW)
+    tls.make_authority(made, "test", NOW, ["hub.example"])
     addresses = [ip_address("127.0.0.1"), ip_address("::1")]
     tls.make_certificate(made, ["hub.example"], addresses, NOW)
     return made
@@ -179,11 +179,31 @@ def test_a_wrong_name_or_a_foreign_authority_is_refused(files: tls.Files, tmp_pa
 def test_renewal_keeps_the_authority(files: tls.Files) -> None:
     """A new certificate and key, trusted by agents that hold the old authority's file."""
     ca, key = files.authority.read_bytes(), files.key.read_bytes()
-    tls.make_certificate(files, ["hub2.example"], [], NOW)
+    tls.make_certificate(files, ["new.hub.example"], [], NOW)
     assert files.authority.read_bytes() == ca
     assert files.key.read_bytes() != key
-    assert _handshake(files, "hub2.example", files.authority)
-    assert tls.certificate_hosts(files.certificate) == ["hub2.example"]
+    assert _handshake(files, "new.hub.example", files.authority)
+    assert tls.certificate_hosts(files.certificate) == ["new.hub.example"]
+
+
+@pytest.mark.parametrize(
+    ("names", "addresses"),
+    [(["bank.example"], []), (["evilhub.example"], []), ([], [ip_address("8.8.8.8")])],
+)
+def test_the_authority_can_sign_for_nobody_else(
+    files: tls.Files,
+    names: list[str],
+    addresses: list[IPv4Address | IPv6Address],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SECURITY M7: browsers import it, and its key could sign for any site. Neither `--renew` nor a
+    client takes it for another name."""
+    with pytest.raises(UserError, match="the authority is not for that"):
+        tls.make_certificate(files, names, addresses, NOW)
+    monkeypatch.setattr(tls, "_refuse_others", lambda *_: None)
+    tls.make_certificate(files, names, addresses, NOW)
+    with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree"):
+        _handshake(files, [*names, *map(str, addresses)][0], files.authority)
 
 
 def test_keys_are_private_and_the_end_is_known(files: tls.Files) -> None:
@@ -233,7 +253,7 @@ def test_from_the_shipped_lines_to_a_checked_configuration(tmp_path: Path, run: 
 def test_the_hub_knows_where_people_find_it(tmp_path: Path, written: str, url: str) -> None:
     """`hub.url`, else the address that it listens on, else the first name in its certificate."""
     made = tls.Files(tmp_path / "tls")
-    tls.make_authority(made, "east-singhbhum", NOW)
+    tls.make_authority(made, "east-singhbhum", NOW, ["hub.example"])
     tls.make_certificate(made, ["localhost", "hub.example"], [], NOW)
     file = tmp_path / "j.yaml"
     file.write_text(GOOD.replace("listen: 0.0.0.0:9797", written), "utf-8")

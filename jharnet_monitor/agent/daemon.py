@@ -31,7 +31,7 @@ from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.probes.bandwidth.tcp import line_socket
 from jharnet_monitor.probes.base import AgentContext, ChannelClosed
 from jharnet_monitor.rtc.call import warm_up
-from jharnet_monitor.rtc.codecs import CODECS
+from jharnet_monitor.rtc.codecs import CODECS, DEFAULT_CODEC
 from jharnet_monitor.wire.connect_errors import (
     certificate_fault,
     certificate_remedy,
@@ -131,7 +131,7 @@ class Agent:
         """
         load_probes()
         monitoring = asyncio.create_task(self._keep_monitoring(), name="self-monitor")
-        warm_up(*CODECS)
+        warm_up(DEFAULT_CODEC)
         try:
             await self._stay_connected()
         finally:
@@ -279,6 +279,9 @@ class Agent:
                 acknowledged.put_nowait(frame)
             elif frame["type"] == "welcome":
                 self._hub_version = str(frame.get("version", ""))
+                codec = frame.get("codec")
+                if codec in CODECS and codec != DEFAULT_CODEC:
+                    warm_up(codec)
                 self.spool.retry(self._hub_version)
                 self._new.set()
 

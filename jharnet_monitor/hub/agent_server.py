@@ -18,6 +18,7 @@ from jharnet_monitor.hub.agent_connection import AgentConnection, Transfers
 from jharnet_monitor.hub.row_quota import RowQuota
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.base import ChannelClosed
+from jharnet_monitor.rtc.codecs import DEFAULT_CODEC
 from jharnet_monitor.web.auth import is_own_origin
 from jharnet_monitor.wire.intake import (
     BROWSER,
@@ -106,11 +107,19 @@ def _refuse_other_sites(request: web.Request) -> None:
 
 
 class AgentServer:
-    """The sessions of all agents. `authenticate(office, token)` checks an office's token."""
+    """The sessions of all agents. `authenticate(office, token)` checks an office's token.
+
+    `codec` gives the video codec of calls, whose clips an agent prepares when it has connected.
+    """
 
     def __init__(
-        self, authenticate: Callable[[str, str], bool], events: AgentEvents, clock: Clock
+        self,
+        authenticate: Callable[[str, str], bool],
+        events: AgentEvents,
+        clock: Clock,
+        codec: Callable[[], str] = lambda: DEFAULT_CODEC,
     ) -> None:
+        self._codec = codec
         self.authenticate = authenticate
         self._events = events
         self._clock = clock
@@ -205,7 +214,9 @@ class AgentServer:
         self._replace_previous(connection)
         try:
             await self._events.agent_connected(office, vitals)
-            await connection.channels.send({"type": "welcome", "version": __version__})
+            await connection.channels.send(
+                {"type": "welcome", "version": __version__, "codec": self._codec()}
+            )
             await self._handle_frames(connection)
         finally:
             connection.channels.end("the agent left")

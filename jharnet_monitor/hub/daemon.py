@@ -69,7 +69,12 @@ class Hub:
         self.office_monitor = OfficeMonitor(
             current, clock, self.live, self.recorder, self.writer, self.runner
         )
-        self.agents = AgentServer(self._authenticate, self.office_monitor, clock)
+        self.agents = AgentServer(
+            self._authenticate,
+            self.office_monitor,
+            clock,
+            lambda: self.config.probes.conference.codec,
+        )
         self.drills = DrillManager(
             current, clock, self.runner, self._store_drill, self._speed_alone
         )

@@ -29,6 +29,7 @@ IP_UDP_BYTES = 28
 SMALL_IP_BYTES = _HEADER.size + IP_UDP_BYTES
 FULL_IP_BYTES = 1500
 _LONGEST = 2048
+_MOST_AT_ONCE = 5000
 STEP_SECONDS = 0.001
 """The wall clock moved by more between two readings: somebody set it."""
 
@@ -99,8 +100,12 @@ class DatagramSocket:
         return hmac.digest(self._key, said, hashlib.sha256)[:8]
 
     def receive(self) -> Iterator[Datagram]:
-        """Everything that has arrived by now; a knock with the right key sets the peer."""
-        while True:
+        """What has arrived by now; a knock with the right key sets the peer.
+
+        Whoever floods the socket does not keep the loop from everything else: the rest is read at
+        the next turn.
+        """
+        for _ in range(_MOST_AT_ONCE):
             try:
                 data, ancillary, _, sender = self._socket.recvmsg(_LONGEST, 64)
             except OSError:  # nothing more, or an ICMP error for one that was sent

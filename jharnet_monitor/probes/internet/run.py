@@ -104,6 +104,7 @@ async def perform(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Run the order in a process of its own, which ends in time whatever it does."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",
         "-m",
         "jharnet_monitor.probes.internet.worker",
         stdin=asyncio.subprocess.PIPE,
