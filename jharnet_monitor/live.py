@@ -12,6 +12,7 @@ from typing import Any
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome, Route
+from jharnet_monitor.supervisor import PartStatus
 
 RTT_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of the round-trip time histogram, in seconds; one more bucket has no bound."""
@@ -118,6 +119,12 @@ class HubStatus:
     """Whether the newest write to the database failed."""
     database_written: float | None = None
     """When a write last succeeded, in monotonic seconds."""
+    writes_waiting: int = 0
+    """Records that wait on disk, as the database takes none."""
+    writes_dropped: int = 0
+    """Records that were lost since the start, as there was no room for them either."""
+    parts: PartStatus = field(default_factory=PartStatus)
+    """How the parts of the hub do."""
     disk_free_bytes: int | None = None
     report_last_sent: datetime | None = None
     report_due: datetime | None = None

@@ -16,7 +16,14 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from jharnet_monitor.quantities import QUANTITIES, QUANTITY_NAMES, Label, Quantity, quantity
+from jharnet_monitor.quantities import (
+    QUANTITIES,
+    QUANTITY_NAMES,
+    Label,
+    Quantity,
+    out_of_range,
+    quantity,
+)
 
 __all__ = [
     "HEADQUARTERS",
@@ -33,6 +40,7 @@ __all__ = [
     "Quantity",
     "Route",
     "format_utc",
+    "out_of_range",
     "parse_utc",
     "quantity",
     "series_key",
@@ -259,6 +267,8 @@ class Measurement:
         unknown = set(measurement.values) - set(QUANTITY_NAMES.get(measurement.probe, ()))
         if unknown:
             raise ValueError(f"{measurement.probe} has no quantity {', '.join(sorted(unknown))}")
+        if wrong := out_of_range(measurement.probe, measurement.values):
+            raise ValueError("; ".join(wrong))
         return measurement
 
 

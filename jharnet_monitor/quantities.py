@@ -32,6 +32,17 @@ class Quantity:
     unit: str
     help: str
     label: Label
+    bounds: tuple[float, float] | None = None
+    """The smallest and largest value that can be true, where it is not the unit's."""
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and largest value that can be true: beyond it a report is wrong.
+
+        >>> quantity("latency", "loss_ratio").range
+        (0.0, 1.0)
+        """
+        return self.bounds or _RANGES[self.unit]
 
     @property
     def direction(self) -> str | None:
@@ -57,6 +68,21 @@ class Quantity:
         """Factor from a value to its metric, since Prometheus counts data in bytes."""
         return 1 / 8 if self.unit == "bits_per_second" else 1.0
 
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "packets": (0.0, 1e6),
+    "ratio": (0.0, 1.0),
+    "seconds": (0.0, 600.0),
+    "bits_per_second": (0.0, 1e12),
+    "bytes": (0.0, 1e12),
+    "grade": (0.0, 4.0),
+    "frames_per_second": (0.0, 240.0),
+    "mos": (1.0, 5.0),
+    "pixels": (0.0, 8640.0),
+}
+"""By unit: what no sane report goes beyond, far above what a district's lines can do."""
+_MONTH_SECONDS = 31 * 86400.0
+_CENTURY_SECONDS = 100 * 365.25 * 86400.0
 
 _DIRECTIONS = {"down": "down", "download": "down", "up": "up", "upload": "up"}
 
@@ -158,10 +184,10 @@ QUANTITIES: tuple[Quantity, ...] = (
              Label("Traffic from office", "कार्यालय से ट्रैफिक")),
     Quantity("utilisation", "window_seconds", "seconds",
              "Time up to the reading over which the rates are the mean",
-             Label("Measured over", "माप की अवधि")),
+             Label("Measured over", "माप की अवधि"), (0.0, _MONTH_SECONDS)),
     Quantity("utilisation", "router_uptime_seconds", "seconds",
              "Time for which the router has been running, at least",
-             Label("Router running for", "राउटर चालू रहने की अवधि")),
+             Label("Router running for", "राउटर चालू रहने की अवधि"), (0.0, _CENTURY_SECONDS)),
 )  # fmt: skip
 """All quantities."""
 
@@ -173,6 +199,23 @@ QUANTITY_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Names of the quantities by probe, in the order of the table."""
 
+_BY_NAME = {(q.probe, q.name): q for q in QUANTITIES}
+
+
+def out_of_range(probe: str, values: Mapping[str, float]) -> list[str]:
+    """Which values cannot be true, each with its range; NaN is in no range.
+
+    >>> out_of_range("latency", {"loss_ratio": 1.5, "sent": 20.0})
+    ['loss_ratio 1.5 is not from 0 to 1']
+    """
+    wrong = []
+    for name, value in values.items():
+        known = _BY_NAME.get((probe, name))
+        if known is not None and not known.range[0] <= value <= known.range[1]:
+            low, high = known.range
+            wrong.append(f"{name} {value:g} is not from {low:g} to {high:g}")
+    return wrong
+
 
 def quantity(probe: str, name: str) -> Quantity:
     """Look up an entry of `QUANTITIES`; raises `KeyError` if there is none.
@@ -180,7 +223,6 @@ def quantity(probe: str, name: str) -> Quantity:
     >>> quantity("latency", "loss_ratio").unit
     'ratio'
     """
-    for entry in QUANTITIES:
-        if (entry.probe, entry.name) == (probe, name):
-            return entry
-    raise KeyError(f"{probe} has no quantity {name}")
+    if (probe, name) not in _BY_NAME:
+        raise KeyError(f"{probe} has no quantity {name}")
+    return _BY_NAME[probe, name]

@@ -3,7 +3,6 @@ asks of the hub is recorded."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store
+from jharnet_monitor.web.readers import Readers
 from tests.made_up import NOW, latency
 
 
@@ -60,6 +60,7 @@ class MadeUpHub:
         self.asked: list[tuple[Any, ...]] = []
         self.broken_configuration = False
         self.agents = NoAgents()
+        self.read = Readers()
         self.health = MadeUpHealth()
 
     @property
@@ -87,7 +88,7 @@ class MadeUpHub:
 
     async def newest_drill(self) -> Drill | None:
         """As the store has it."""
-        return await asyncio.to_thread(self.store.event_log.newest_drill)
+        return await self.read(self.store.event_log.newest_drill)
 
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str

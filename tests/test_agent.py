@@ -16,7 +16,9 @@ from jharnet_monitor.agent.daemon import Agent, AgentSettings
 from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.agent.spool import Spool
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.errors import StoreError
+from jharnet_monitor.commands.agent import _default_spool
+from jharnet_monitor.disk_queue import DiskQueue
+from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.model import Measurement, Outcome
 
 
@@ -29,13 +31,13 @@ def one(name: str) -> Measurement:
 
 def fill(spool: Spool) -> None:
     """Let the disk take no more."""
-    (pages,) = spool._db.execute("PRAGMA page_count").fetchone()
-    spool._db.execute(f"PRAGMA max_page_count={pages}")
+    (pages,) = spool._queue._db.execute("PRAGMA page_count").fetchone()
+    spool._queue._db.execute(f"PRAGMA max_page_count={pages}")
 
 
 def clear(spool: Spool) -> None:
     """Make room again."""
-    spool._db.execute("PRAGMA max_page_count=1000000")
+    spool._queue._db.execute("PRAGMA max_page_count=1000000")
 
 
 @asynccontextmanager
@@ -85,12 +87,71 @@ async def test_a_full_disk_loses_no_measurement(
         for name in names:
             agent.record(one(name))
         assert len(agent.spool) == 101
-        assert len(agent.spool.peek(200)) < 101
+        assert len(agent.spool._queue._unwritten) > 0
         clear(agent.spool)
         agent.record(one("z"))
         assert [m.id for m in agent.spool.peek(200)] == ["a", *names, "z"]
     assert caplog.text.count("the spool cannot be used, measuring goes on") == 1
     assert "database or disk is full" in caplog.text
+
+
+def test_one_directory_is_one_agents(tmp_path: Path) -> None:
+    """Two agents that shared a spool handed in each other's measurements."""
+    first = Spool(tmp_path)
+    with pytest.raises(UserError, match="another agent uses it; give each agent a --spool"):
+        Spool(tmp_path)
+    first.close()
+    Spool(tmp_path).close()
+
+
+def test_each_office_has_a_spool_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `--spool`, too; a spool from before, with what is in it, is used on."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _default_spool("potka") != _default_spool("boram")
+    base = _default_spool("potka").parent
+    Spool(base).close()
+    assert _default_spool("potka") == base
+
+
+def test_a_damaged_spool_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """After a power cut the file may be damaged; the agent starts all the same."""
+    (tmp_path / "spool.db").write_bytes(b"not a database at all" * 100)
+    spool = Spool(tmp_path)
+    spool.put(one("a"))
+    assert len(spool) == 1
+    assert (tmp_path / "spool.db.damaged").exists()
+    assert "is damaged" in caplog.text
+
+
+async def test_an_error_of_any_part_does_not_end_the_handing_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unexpected error while handing in ends the session, not the agent."""
+    tried = 0
+
+    async def session(self: Agent, http: object) -> None:
+        nonlocal tried
+        tried += 1
+        raise KeyError("unexpected")
+
+    monkeypatch.setattr(Agent, "_session", session)
+    monkeypatch.setattr(daemon, "FIRST_RETRY_SECONDS", 0.02)
+    async with lonely(tmp_path):
+        async with asyncio.timeout(5):
+            while tried < 3:
+                await asyncio.sleep(0.01)
+
+
+def test_a_full_spool_gives_up_fine_data_first(tmp_path: Path) -> None:
+    """Beyond its bound the oldest fine data go first, and it says how much went."""
+    queue = DiskQueue(tmp_path / "queue.db", 3)
+    queue.put("state", "s", fine=False)
+    for name in ("a", "b", "c", "d"):
+        queue.put(name, name)
+    assert [name for name, _ in queue.peek(9)] == ["state", "c", "d"]
+    assert queue.dropped == 2
 
 
 def test_the_spool_tells_its_errors_as_one_kind(tmp_path: Path) -> None:

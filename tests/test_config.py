@@ -44,7 +44,7 @@ def _line_of(text: str, at: str) -> int:
 def home(tmp_path: Path) -> Path:
     """A directory with every secret that `GOOD` names."""
     files = tls.Files(tmp_path / "tls")
-    tls.make_authority(files, "test", NOW)
+    tls.make_authority(files, "test", NOW, ["hub.example"])
     tls.make_certificate(files, ["hub.example"], [], NOW)
     write_secret(tmp_path / "secrets/api", make_token())
     write_secret(tmp_path / "secrets/potka", hash_token("t"))
@@ -136,7 +136,7 @@ def _open_to_others(home: Path) -> None:
 
 def _key_of_another(home: Path) -> None:
     other = tls.Files(home / "other")
-    tls.make_authority(other, "other", NOW)
+    tls.make_authority(other, "other", NOW, ["x"])
     tls.make_certificate(other, ["x"], [], NOW)
     (home / "tls/hub.key").write_bytes(other.key.read_bytes())
 

@@ -61,8 +61,10 @@ def test_an_address_in_use_is_retried(tmp_path: Path, taken: str) -> None:
 
 
 def test_an_unreachable_database_is_retried(tmp_path: Path) -> None:
-    """After a power cut PostgreSQL may start later than the hub."""
-    code, message = start(tmp_path, "127.0.0.1:9797", "postgresql://u@127.0.0.1:1/x")
+    """After a power cut PostgreSQL may need longer than the hub."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    code, message = start(tmp_path, listen, "postgresql://u@127.0.0.1:1/x")
     assert (code, restarts_after(code)) == (1, True)
     assert message.startswith("error: hub.database: postgresql://u@127.0.0.1:1/x: ")
 

@@ -18,6 +18,7 @@ from jharnet_monitor.errors import StoreError
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.journal import Journal
 from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.store import Store
@@ -34,8 +35,10 @@ class Hub:
         self.live = Live(current)
         self.store = Store(config.hub.database, self.clock)
         self.store.migrate()
-        self.recorder = Recorder(current, self.store, self.live, self.clock)
-        self.journal = Journal(self.store, self.clock, self.live.hub)
+        waiting = directory / "waiting.db"
+        self.writer = StoreWriter(self.store, waiting, self.live.hub, self.clock)
+        self.recorder = Recorder(current, self.writer, self.live, self.clock)
+        self.journal = Journal(self.writer, self.clock)
         self.health = Health(self.live.hub, current, self.clock, self.store)
 
     @contextmanager
@@ -93,6 +96,10 @@ async def test_a_database_that_takes_no_rows_is_not_ready(
         assert "takes no rows" in why and "secret" not in why, "anyone may ask"
         assert hub.live.hub.database_errors == 1
         await hub.record()
+        assert hub.live.hub.writes_waiting == 2, "nothing is forgotten"
+        await hub.writer.write_later()
+        assert hub.live.hub.writes_waiting == 0
+        assert len(hub.store.measurements()) == (2 if writer == "recorder" else 1)
         assert hub.health.ready() == (True, "ready")
 
 

@@ -26,7 +26,7 @@ PACKAGE = ROOT / "jharnet_monitor"
 
 LAYERS = (
     {"clock", "errors", "help", "profiles", "quantities"},
-    {"model", "security"},
+    {"disk_queue", "model", "security", "supervisor"},
     {"config"},
     {"judge", "live"},
     {"i18n", "rtc", "store"},

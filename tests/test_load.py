@@ -19,6 +19,7 @@ from jharnet_monitor.hub.active_tests import ActiveTest, ActiveTests
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome, Route
@@ -26,6 +27,7 @@ from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.window import LatencySummary
 from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.supervisor import Supervisor
 from tests.support import make_config
 
 EVENING = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
@@ -41,12 +43,14 @@ class Hub:
         self.live = Live(current)
         self.store = Store(f"sqlite:///{directory}/monitor.db", self.clock)
         self.store.migrate()
-        self.recorder = Recorder(current, self.store, self.live, self.clock)
+        waiting = directory / "waiting.db"
+        self.writer = StoreWriter(self.store, waiting, self.live.hub, self.clock)
+        self.recorder = Recorder(current, self.writer, self.live, self.clock)
         self.runner = Runner(
             current, self.clock, lambda _: None, self.recorder.spent_today, self.recorder.record
         )
         self.office_monitor = OfficeMonitor(
-            current, self.clock, self.live, self.recorder, self.store, self.runner
+            current, self.clock, self.live, self.recorder, self.writer, self.runner
         )
 
     async def latency_minute(self, seconds: float, office: str = "potka") -> Measurement:
@@ -179,14 +183,14 @@ async def test_the_budget_is_exported_and_renewed_at_midnight(hub: Hub, tmp_path
     assert restarted.metric("budget_spent_bytes", office="potka") == 7e6
     assert restarted.metric("uplink_budget_spent_bytes") == 5e6
     before = restarted.clock.now()
-    ticking = asyncio.create_task(restarted.office_monitor._tick())
+    steps = Supervisor(restarted.clock, restarted.live.hub.parts)
+    restarted.office_monitor.start_steps(steps)
     await restarted.clock.advance(1799)
     assert restarted.metric("budget_spent_bytes", office="potka") == 7e6
     for _ in range(50):
         await restarted.clock.advance(1)
         await asyncio.sleep(0.01)
-    ticking.cancel()
-    await asyncio.gather(ticking, return_exceptions=True)
+    await steps.stop()
     assert restarted.metric("budget_spent_bytes", office="potka") == 0
     assert restarted.metric("uplink_budget_spent_bytes") == 0
     await restarted.spend("potka", 1e6, before)
@@ -203,15 +207,15 @@ async def test_a_failing_database_does_not_stop_the_office_monitor(
         raise StoreError("database is locked")
 
     monkeypatch.setattr(hub.store.event_log, "windows", unreadable)
-    ticking = asyncio.create_task(hub.office_monitor._tick())
+    steps = Supervisor(hub.clock, hub.live.hub.parts)
+    hub.office_monitor.start_steps(steps)
     hub.live.hub.database_written = None
     for _ in range(3):
         await hub.clock.advance(1)
         await asyncio.sleep(0.05)
-    assert not ticking.done()
+    assert not hub.live.hub.parts.restarts
     assert hub.live.hub.database_written is not None, "the journal's heartbeat came after it"
-    ticking.cancel()
-    await asyncio.gather(ticking, return_exceptions=True)
+    await steps.stop()
 
 
 async def test_the_hub_marks_agents_measurements_beside_headquarters_test(hub: Hub) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,10 @@ class RunningHub:
         return {jobs[name].utcoffset() for name in ("drill at 16:00", "seal", "prune")}
 
 
-@pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[RunningHub]:
-    """A hub at work."""
-    one = RunningHub(tmp_path)
+@asynccontextmanager
+async def hub_at_work(directory: Path) -> AsyncIterator[RunningHub]:
+    """A hub at work until the block ends."""
+    one = RunningHub(directory)
     task = asyncio.create_task(one.hub.run())
     async with asyncio.timeout(20):
         while one.hub.live.hub.started_at is None:
@@ -73,6 +74,13 @@ async def running(tmp_path: Path) -> AsyncIterator[RunningHub]:
     finally:
         one.hub.stop()
         await asyncio.wait_for(task, 20)
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[RunningHub]:
+    """A hub at work."""
+    async with hub_at_work(tmp_path) as one:
+        yield one
 
 
 async def test_a_reload_reaches_every_part(running: RunningHub) -> None:

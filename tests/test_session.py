@@ -18,10 +18,11 @@ from aiohttp import web
 from jharnet_monitor.agent import daemon
 from jharnet_monitor.agent.daemon import Agent, AgentSettings, RefusedError
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.hub.agent_connection import AgentConnection, Vitals
+from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.hub.agent_server import AgentEvents, AgentServer
 from jharnet_monitor.model import Measurement, Outcome, Route
 from jharnet_monitor.probes.base import AgentContext, Channel, ChannelClosed, NoData
+from jharnet_monitor.wire.intake import Vitals
 from jharnet_monitor.wire.protocol import MAX_QUEUED
 from tests.support import running
 

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from socket import create_connection, create_server
 
@@ -129,7 +129,7 @@ def test_a_systemd_credential_may_be_group_readable(
 def files(tmp_path: Path) -> tls.Files:
     """An authority and a certificate for hub.example and two addresses."""
     made = tls.Files(tmp_path / "tls")
-    tls.make_authority(made, "test", NOW)
+    tls.make_authority(made, "test", NOW, ["hub.example"])
     addresses = [ip_address("127.0.0.1"), ip_address("::1")]
     tls.make_certificate(made, ["hub.example"], addresses, NOW)
     return made
@@ -181,11 +181,31 @@ def test_a_wrong_name_or_authority_is_refused(files: tls.Files, tmp_path: Path) 
 def test_renewal_keeps_the_authority(files: tls.Files) -> None:
     """Agents with the authority's file trust the renewed certificate."""
     ca, key = files.authority.read_bytes(), files.key.read_bytes()
-    tls.make_certificate(files, ["hub2.example"], [], NOW)
+    tls.make_certificate(files, ["new.hub.example"], [], NOW)
     assert files.authority.read_bytes() == ca
     assert files.key.read_bytes() != key
-    assert _handshake(files, "hub2.example", files.authority)
-    assert tls.certificate_hosts(files.certificate) == ["hub2.example"]
+    assert _handshake(files, "new.hub.example", files.authority)
+    assert tls.certificate_hosts(files.certificate) == ["new.hub.example"]
+
+
+@pytest.mark.parametrize(
+    ("names", "addresses"),
+    [(["bank.example"], []), (["evilhub.example"], []), ([], [ip_address("8.8.8.8")])],
+)
+def test_the_authority_can_sign_for_nobody_else(
+    files: tls.Files,
+    names: list[str],
+    addresses: list[IPv4Address | IPv6Address],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Browsers import it, and its key could sign for any site. Neither `--renew` nor a
+    client takes it for another name."""
+    with pytest.raises(UserError, match="the authority is not for that"):
+        tls.make_certificate(files, names, addresses, NOW)
+    monkeypatch.setattr(tls, "_refuse_others", lambda *_: None)
+    tls.make_certificate(files, names, addresses, NOW)
+    with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree"):
+        _handshake(files, [*names, *map(str, addresses)][0], files.authority)
 
 
 def test_keys_are_private_and_expiry_is_known(files: tls.Files) -> None:
@@ -235,7 +255,7 @@ def test_check_config_names_the_command_for_each_missing_file(tmp_path: Path, ru
 def test_the_hubs_url(tmp_path: Path, written: str, url: str) -> None:
     """`hub.url`, else the address in `listen`, else the first name in the certificate."""
     made = tls.Files(tmp_path / "tls")
-    tls.make_authority(made, "east-singhbhum", NOW)
+    tls.make_authority(made, "east-singhbhum", NOW, ["hub.example"])
     tls.make_certificate(made, ["localhost", "hub.example"], [], NOW)
     file = tmp_path / "j.yaml"
     file.write_text(GOOD.replace("listen: 0.0.0.0:9797", written), "utf-8")

@@ -10,17 +10,18 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.hub.agent_connection import Vitals
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.state_tracker import StateTracker
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.monitor import LatencyMonitor
 from jharnet_monitor.store import Store
+from jharnet_monitor.wire.intake import Vitals
 from tests.support import make_config
 
 
@@ -109,9 +110,10 @@ async def test_without_ping_an_office_without_agent_is_monitor_down(
     clock, current = ManualClock(datetime(2026, 11, 25, tzinfo=UTC)), CurrentConfig(make_config())
     live, store = Live(current), Store(f"sqlite:///{tmp_path}/monitor.db", clock)
     store.migrate()
-    recorder = Recorder(current, store, live, clock)
+    writer = StoreWriter(store, tmp_path / "waiting.db", live.hub, clock)
+    recorder = Recorder(current, writer, live, clock)
     runner = Runner(current, clock, lambda _: None, recorder.spent_today, recorder.record)
-    monitor = OfficeMonitor(current, clock, live, recorder, store, runner)
+    monitor = OfficeMonitor(current, clock, live, recorder, writer, runner)
     running = asyncio.create_task(monitor.run())
     async with asyncio.timeout(20):
         while live.offices["patamda"].state is not OfficeState.MONITOR_DOWN:

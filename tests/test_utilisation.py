@@ -17,6 +17,7 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, OfficeState, Outcome
@@ -78,7 +79,9 @@ class Hub:
         self.live = Live(self.current)
         self.store = Store(f"sqlite:///{directory / 'monitor.db'}", self.clock)
         self.store.migrate()
-        self.recorder = Recorder(self.current, self.store, self.live, self.clock)
+        waiting = directory / "waiting.db"
+        self.writer = StoreWriter(self.store, waiting, self.live.hub, self.clock)
+        self.recorder = Recorder(self.current, self.writer, self.live, self.clock)
         self.runner = Runner(
             self.current,
             self.clock,
@@ -271,7 +274,7 @@ class MonitoredHub(Hub):
     def __init__(self, router: Snmpd, directory: Path) -> None:
         super().__init__(router, directory)
         self.office_monitor = OfficeMonitor(
-            self.current, self.clock, self.live, self.recorder, self.store, self.runner
+            self.current, self.clock, self.live, self.recorder, self.writer, self.runner
         )
 
     async def set_answers(self, answers: bool) -> None:

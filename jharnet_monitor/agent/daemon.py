@@ -31,7 +31,7 @@ from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.probes.bandwidth.tcp_connection import tcp_socket
 from jharnet_monitor.probes.base import AgentContext, ChannelClosed
 from jharnet_monitor.rtc.call import warm_up
-from jharnet_monitor.rtc.codecs import CODECS
+from jharnet_monitor.rtc.codecs import CODECS, DEFAULT_CODEC
 from jharnet_monitor.wire.connect_errors import (
     certificate_fault,
     certificate_remedy,
@@ -98,6 +98,7 @@ class Agent:
         self._new = asyncio.Event()
         self._logged_causes: set[str] = set()
         """Why the hub was not reached since the last session: each cause is logged once."""
+        self._hub_version = ""
         self._spool_error = ""
         """The spool's last error, until it can be written again."""
         self._self_monitor = SelfMonitor(settings.office, settings.hub_host, clock, self.record)
@@ -130,7 +131,7 @@ class Agent:
         """
         load_probes()
         monitoring = asyncio.create_task(self._keep_monitoring(), name="self-monitor")
-        warm_up(*CODECS)
+        warm_up(DEFAULT_CODEC)
         try:
             await self._stay_connected()
         finally:
@@ -180,6 +181,8 @@ class Agent:
                     self._log_spool_error(error)
                 except ProtocolError as error:
                     log.warning("the hub violated the protocol: %s", error)
+                except Exception:  # measuring and handing in must go on
+                    log.exception("the session failed in itself")
                 await self._pause(retry * random.uniform(0.5, 1.0))
                 retry = min(retry * 2, LAST_RETRY_SECONDS)
 
@@ -225,7 +228,7 @@ class Agent:
         context = AgentContext(self._settings.office, self._clock, self._settings.base, http)
         marked = {name: self._self_monitor.marks_load(task) for name, task in AGENT_TASKS.items()}
         tasks = AgentTasks(marked, channels, context)
-        acknowledged: asyncio.Queue[list[str]] = asyncio.Queue()
+        acknowledged: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
         await channels.send(self._hello())
         self._self_monitor.hub_reached(True)
         self._logged_causes.clear()
@@ -235,8 +238,15 @@ class Agent:
             asyncio.create_task(self._hand_in(channels, acknowledged)),
             asyncio.create_task(self._leave_when_stopped(socket, channels)),
         ]
+        receiving = asyncio.create_task(self._receive(socket, channels, tasks, acknowledged))
+        workers.append(receiving)
         try:
-            await self._receive(socket, channels, tasks, acknowledged)
+            # A part that ends, by an error or not, ends the session; the next one begins anew.
+            ended, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+            if workers[2] in ended:  # it said goodbye
+                await asyncio.wait([receiving])
+            for worker in ended:
+                worker.result()
         finally:
             for worker in workers:
                 worker.cancel()
@@ -250,22 +260,30 @@ class Agent:
         socket: aiohttp.ClientWebSocketResponse,
         channels: Channels,
         tasks: AgentTasks,
-        acknowledged: asyncio.Queue[list[str]],
+        acknowledged: asyncio.Queue[Mapping[str, Any]],
     ) -> None:
         """Handle every frame from the hub until the session ends."""
         while True:
             message = await socket.receive(timeout=SILENCE_SECONDS)
             if message.type is not aiohttp.WSMsgType.TEXT:
                 if not self._stopping.is_set():
-                    log.info("session ended by the hub (%s)", socket.close_code)
+                    reason = message.extra or socket.close_code
+                    log.warning("session ended by the hub (%s)", reason)
                 return
             frame = decode(message.data)
-            if channels.take(frame):
+            if channels.take(frame, len(message.data)):
                 continue
             if frame["type"] == "open":
                 await tasks.start(frame)
             elif frame["type"] == "ack":
-                acknowledged.put_nowait(_acknowledged_ids(frame))
+                acknowledged.put_nowait(frame)
+            elif frame["type"] == "welcome":
+                self._hub_version = str(frame.get("version", ""))
+                codec = frame.get("codec")
+                if codec in CODECS and codec != DEFAULT_CODEC:
+                    warm_up(codec)
+                self.spool.retry(self._hub_version)
+                self._new.set()
 
     def _hello(self) -> dict[str, Any]:
         return {
@@ -288,8 +306,13 @@ class Agent:
             await channels.send({"type": "heartbeat", **self._vitals()})
             await self._clock.sleep(HEARTBEAT_SECONDS)
 
-    async def _hand_in(self, channels: Channels, acknowledged: asyncio.Queue[list[str]]) -> None:
-        """Send what is spooled, a batch at a time, and delete what the hub has stored."""
+    async def _hand_in(
+        self, channels: Channels, acknowledged: asyncio.Queue[Mapping[str, Any]]
+    ) -> None:
+        """Send what is spooled, a batch at a time; what the hub has stored is deleted.
+
+        What this hub refuses is kept for one of another version, which may know it.
+        """
         while True:
             try:
                 batch = self.spool.peek(MAX_BATCH)
@@ -298,10 +321,17 @@ class Agent:
                     await self._new.wait()
                     continue
                 await channels.send({"type": "measurements", "items": [m.to_json() for m in batch]})
-                self.spool.drop(await acknowledged.get())
+                answer = await acknowledged.get()
+                self.spool.drop(str(name) for name in answer.get("ids", []))
+                self._keep_refused(answer.get("refused", []))
             except StoreError as error:
                 self._log_spool_error(error)
                 await self._clock.sleep(LAST_RETRY_SECONDS)
+
+    def _keep_refused(self, refused: list[Mapping[str, Any]]) -> None:
+        for refusal in refused:
+            log.error("the hub refused a measurement: %s", refusal)
+        self.spool.set_aside((str(refusal.get("id")) for refusal in refused), self._hub_version)
 
     async def _leave_when_stopped(
         self, socket: aiohttp.ClientWebSocketResponse, channels: Channels
@@ -310,11 +340,3 @@ class Agent:
         with contextlib.suppress(ChannelClosed):
             await channels.send({"type": "goodbye", "boot_id": machine.boot_id()})
         await socket.close()
-
-
-def _acknowledged_ids(frame: Mapping[str, Any]) -> list[str]:
-    """The measurements of an `ack` frame that need not be sent again: stored, or refused."""
-    for refusal in frame.get("refused", []):
-        log.error("the hub refused a measurement: %s", refusal)
-    ids = [str(i) for i in frame.get("ids", [])]
-    return ids + [str(r.get("id")) for r in frame.get("refused", [])]

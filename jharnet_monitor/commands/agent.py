@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,8 @@ from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.load import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security.tokens import read_secret
+
+log = logging.getLogger(__name__)
 
 
 def agent(
@@ -54,15 +57,16 @@ def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSetti
     address = str(values["hub"])
     if not address.startswith(("ws://", "wss://")):
         raise UserError(f"--hub {address}: must be wss://HOST:9797/agent (or ws:// without TLS)")
+    if address.startswith("ws://"):
+        log.warning("--hub %s: the token and all results cross the network unprotected", address)
     ca = values.get("ca")
     if ca is not None and not Path(str(ca)).is_file():
         raise UserError(f"--ca {ca}: no such file; `jharnet-monitor tls init` made ca.pem")
-    default = Path.home() / ".local/state/jharnet-agent"
     settings = AgentSettings(
         hub=address,
         office=str(values["office"]),
         token=_read_token(Path(str(values["token_file"]))),
-        spool=Path(str(values.get("spool", default))),
+        spool=Path(str(values.get("spool", _default_spool(str(values["office"]))))),
         ca=None if ca is None else Path(str(ca)),
     )
     try:
@@ -72,6 +76,12 @@ def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSetti
         remedy = "give the ca.pem that `jharnet-monitor tls init` made"
         raise UserError(f"--ca {ca}: {reason}; {remedy}") from None
     return settings
+
+
+def _default_spool(office: str) -> Path:
+    """A directory of this office's own, unless this user's agent began in the one above it."""
+    base = Path.home() / ".local/state/jharnet-agent"
+    return base if (base / "spool.db").exists() else base / office
 
 
 def _agent_file(path: Path) -> dict[str, object]:

@@ -97,7 +97,7 @@ def _report(one: Demo) -> Path:
     """Write this week's report with the `report` command."""
     year, week, _ = datetime.now(UTC).isocalendar()
     argv = [
-        sys.executable, "-m", "jharnet_monitor", "report",
+        sys.executable, "-P", "-m", "jharnet_monitor", "report",
         "--config", str(one.installation.config),
         "--week", f"{year}-W{week:02}",
         "--lang", "hi,en",

@@ -53,7 +53,7 @@ def init(
             raise UserError(
                 f"{files.authority}: exists already; give --renew for a new hub certificate from it"
             )
-        tls.make_authority(files, socket.gethostname(), now)
+        tls.make_authority(files, socket.gethostname(), now, names, addresses)
     names, addresses = [*names, "localhost"], [*addresses, ip_address("127.0.0.1")]
     tls.make_certificate(files, list(dict.fromkeys(names)), list(dict.fromkeys(addresses)), now)
     _print_files(files, names, addresses)
@@ -65,6 +65,7 @@ def _print_files(files: tls.Files, names: list[str], addresses: list[IpAddress])
     print(f"hub's key          {files.key}")
     print(f"for the offices    {files.authority} (agent --ca; browsers import it)")
     print(f"valid for          {', '.join(dict.fromkeys([*names, *map(str, addresses)]))}")
+    print(f"keep offline       {files.authority_key} (needed for --renew alone; move it elsewhere)")
     print(f"in the config      tls: {{certificate: {files.certificate}, key: {files.key}}}")
 
 

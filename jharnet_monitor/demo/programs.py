@@ -48,7 +48,7 @@ class Programs:
         """Start a speed-test server beside headquarters, in place of the Internet."""
         address = [self._place.hub_address, str(SPEEDTEST_PORT)]
         module = "jharnet_monitor.demo.speedtest"
-        self._launch(HEADQUARTERS, "speedtest", [sys.executable, "-m", module, *address])
+        self._launch(HEADQUARTERS, "speedtest", [sys.executable, "-P", "-m", module, *address])
 
     def check(self) -> None:
         """Raise `UserError` with the last lines of the hub's log if the hub has ended."""
@@ -58,7 +58,7 @@ class Programs:
             raise UserError(f"the demo's hub ended ({hub.returncode}): {' | '.join(lines[-3:])}")
 
     def _start(self, where: str, name: str, command: Sequence[str]) -> None:
-        self._launch(where, name, [sys.executable, "-m", "jharnet_monitor", *command])
+        self._launch(where, name, [sys.executable, "-P", "-m", "jharnet_monitor", *command])
 
     def _launch(self, where: str, name: str, argv: Sequence[str]) -> None:
         with self._installation.log(name).open("ab") as log:

@@ -58,8 +58,9 @@ def install(
 ) -> None:
     """Make the authority, the tokens and the configuration, as an engineer does for a district."""
     files = tls.Files(installation.directory / "tls")
-    tls.make_authority(files, "demo", now)
-    tls.make_certificate(files, ["localhost"], [ip_address(place.hub_address)], now)
+    address = ip_address(place.hub_address)
+    tls.make_authority(files, "demo", now, addresses=[address])
+    tls.make_certificate(files, ["localhost"], [address], now)
     tokens.write_secret(installation.api_token, tokens.make_token())
     for office in data["offices"]:
         token = tokens.make_token()

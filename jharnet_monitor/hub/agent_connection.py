@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,41 +13,13 @@ from aiohttp import web
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Channel, NoData
+from jharnet_monitor.wire.intake import BROWSER, PROGRAM
 from jharnet_monitor.wire.protocol import Channels, ProtocolError
 
-PROGRAM, BROWSER = "program", "browser"
-"""The kinds of agents. A browser makes a boot id for each page: it proves nothing about power."""
 TRANSFER_SECONDS = 60.0
 """How long a transfer may wait for its agent."""
 
 TransferHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass(frozen=True, slots=True)
-class Vitals:
-    """What an agent reports of itself in `hello` and in every heartbeat."""
-
-    boot_id: str
-    uptime: float
-    spooled: int
-    version: str | None = None
-    kind: str = PROGRAM
-
-    @classmethod
-    def from_frame(cls, frame: Mapping[str, Any]) -> Vitals:
-        """The vitals in a frame; raises `ProtocolError`."""
-        boot_id, uptime, spooled = (frame.get(k) for k in ("boot_id", "uptime_seconds", "spooled"))
-        if (
-            not isinstance(boot_id, str)
-            or len(boot_id) > 64
-            or not isinstance(uptime, (int, float))
-            or not isinstance(spooled, int)
-        ):
-            raise ProtocolError("vitals are incomplete")
-        version, kind = frame.get("version"), frame.get("kind", PROGRAM)
-        if kind not in (PROGRAM, BROWSER):
-            raise ProtocolError(f"no agent is of kind {str(kind)[:40]!r}")
-        return cls(boot_id, float(uptime), spooled, str(version)[:40] if version else None, kind)
 
 
 @dataclass(slots=True)
@@ -62,6 +35,14 @@ class AgentConnection:
     """The IP address from which it dialled in."""
     kind: str = PROGRAM
     goodbye: bool = False
+    token: str = field(default="", repr=False)
+    """What the agent proved its office by; checked again while the session lasts."""
+    checked_at: float = 0.0
+    """When the token was checked last, monotonic."""
+    heard_at: float = 0.0
+    """When the last frame came, monotonic."""
+    storing: set[asyncio.Task[None]] = field(default_factory=set)
+    """Batches that are being stored."""
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Start the agent's half of a probe; see `probes.base.AgentLink`."""

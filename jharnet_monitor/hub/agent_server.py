@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
 
+from jharnet_monitor import __version__
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.hub.agent_connection import (
-    BROWSER,
-    PROGRAM,
-    AgentConnection,
-    Transfers,
-    Vitals,
-)
+from jharnet_monitor.errors import StoreError
+from jharnet_monitor.hub.agent_connection import AgentConnection, Transfers
+from jharnet_monitor.hub.row_quota import RowQuota
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.base import ChannelClosed
+from jharnet_monitor.rtc.codecs import DEFAULT_CODEC
+from jharnet_monitor.web.auth import is_own_origin
+from jharnet_monitor.wire.intake import (
+    BROWSER,
+    PROGRAM,
+    Batch,
+    Vitals,
+    read_batch,
+    read_features,
+    read_vitals,
+)
 from jharnet_monitor.wire.protocol import (
-    AGENTS_OWN_SERIES,
     BEARER_PREFIX,
     CLOSE_ELSEWHERE,
     CLOSE_NOT_NEEDED,
     CLOSE_WRONG_TOKEN,
-    MAX_BATCH,
+    FRESH_SECONDS,
     MAX_FRAME_BYTES,
     PROTOCOL,
     SILENCE_SECONDS,
@@ -40,6 +48,16 @@ log = logging.getLogger(__name__)
 
 HELLO_SECONDS = 10.0
 MAX_FRAMES_PER_MINUTE = 6000
+RECHECK_SECONDS = 10.0
+"""How often a live session's token is checked again: a new token ends the sessions of the old."""
+RIVALRY_SECONDS = 60.0
+MOST_REPLACEMENTS = 3
+"""An agent that reconnects replaces its dead session. When living sessions of one office replace
+each other more often than this within `RIVALRY_SECONDS`, two agents share a token."""
+FIRST_STORE_RETRY_SECONDS = 1.0
+LAST_STORE_RETRY_SECONDS = 15.0
+MOST_BATCHES = 4
+"""Batches of one session that wait for the store."""
 
 
 class AgentEvents:
@@ -55,7 +73,7 @@ class AgentEvents:
         """A session ended; `goodbye` when the agent announced it."""
 
     async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
-        """Store what an agent measured; returns when it is safe on disk."""
+        """Store what an agent measured; returns when it is stored, else raises `StoreError`."""
 
 
 class _Closed(Exception):
@@ -83,21 +101,31 @@ def _offered_protocols(request: web.Request) -> list[str]:
 def _refuse_other_sites(request: web.Request) -> None:
     """A browser names the site of the page that asks; only our own may (RFC 6455, 10.2)."""
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    if origin is not None and not is_own_origin(origin, request.host):
         log.warning("refused a page of another site, from %s", request.remote)
         raise web.HTTPForbidden(text="refused: the request comes from a page of another site")
 
 
 class AgentServer:
-    """The sessions of all agents. `authenticate(office, token)` checks an office's token."""
+    """The sessions of all agents. `authenticate(office, token)` checks an office's token.
+
+    `codec` gives the video codec of calls, whose clips an agent prepares when it has connected.
+    """
 
     def __init__(
-        self, authenticate: Callable[[str, str], bool], events: AgentEvents, clock: Clock
+        self,
+        authenticate: Callable[[str, str], bool],
+        events: AgentEvents,
+        clock: Clock,
+        codec: Callable[[], str] = lambda: DEFAULT_CODEC,
     ) -> None:
+        self._codec = codec
         self.authenticate = authenticate
         self._events = events
         self._clock = clock
         self._connections: dict[str, AgentConnection] = {}
+        self._replacements: dict[str, deque[float]] = {}
+        self._quota = RowQuota(clock)
         self.transfers = Transfers(clock)
 
     def get(self, office: str) -> AgentConnection | None:
@@ -129,8 +157,11 @@ class AgentServer:
         await socket.prepare(request)
         try:
             if offered:
-                self._require_page_token(request, office, offered)
-            await self._serve(office, socket, BROWSER if offered else PROGRAM, request.remote)
+                token = self._require_page_token(request, office, offered)
+            else:
+                token = _header_token(request) or ""
+            kind = BROWSER if offered else PROGRAM
+            await self._serve(office, token, socket, kind, request.remote)
         except ProtocolError as error:
             log.warning("agent of %s broke the protocol: %s", office, error)
             await socket.close(code=1002, message=str(error).encode()[:100])
@@ -140,33 +171,52 @@ class AgentServer:
             log.info("no more heartbeats from the agent of %s", office)
             if request.transport is not None:
                 request.transport.abort()  # a closing handshake would wait for a dead link
+        except Exception:  # answered here: an HTTP answer would be written into the WebSocket
+            log.exception("the session of the agent of %s failed in itself", office)
+            await socket.close(code=1011, message=b"the monitor made an error")
         return socket
 
-    def _require_page_token(self, request: web.Request, office: str, offered: list[str]) -> None:
+    def _require_page_token(self, request: web.Request, office: str, offered: list[str]) -> str:
         """As `_require_token`, for a page, which can read a refusal only from the close code."""
         tokens = [o.removeprefix(BEARER_PREFIX) for o in offered if o.startswith(BEARER_PREFIX)]
         try:
             self._require_token(request, office, tokens[0] if tokens else None)
         except web.HTTPUnauthorized as error:
             raise _Closed(CLOSE_WRONG_TOKEN, "wrong or missing token for this office") from error
+        return tokens[0]
 
     async def _serve(
-        self, office: str, socket: web.WebSocketResponse, kind: str, address: str | None
+        self,
+        office: str,
+        token: str,
+        socket: web.WebSocketResponse,
+        kind: str,
+        address: str | None,
     ) -> None:
-        hello = await _receive_frame(socket, HELLO_SECONDS)
-        if hello is None or hello["type"] != "hello" or hello.get("protocol") != PROTOCOL:
+        text = await _receive_text(socket, HELLO_SECONDS)
+        hello = {} if text is None else decode(text)
+        if hello.get("type") != "hello" or hello.get("protocol") != PROTOCOL:
             raise ProtocolError(f"expected `hello` of protocol {PROTOCOL}")
-        vitals = Vitals.from_frame(hello)
+        vitals = read_vitals(hello)
         if vitals.kind != kind:
             raise ProtocolError(f"this endpoint accepts only {kind} agents")
-        features = frozenset(str(f)[:40] for f in hello.get("features", [])[:20])
         connection = AgentConnection(
-            office, features, Channels(socket), self.transfers, socket, address, kind
+            office=office,
+            features=read_features(hello),
+            channels=Channels(socket),
+            transfers=self.transfers,
+            socket=socket,
+            address=address,
+            kind=kind,
+            token=token,
+            heard_at=self._clock.monotonic(),
         )
         self._replace_previous(connection)
-        await self._events.agent_connected(office, vitals)
-        await connection.channels.send({"type": "welcome"})
         try:
+            await self._events.agent_connected(office, vitals)
+            await connection.channels.send(
+                {"type": "welcome", "version": __version__, "codec": self._codec()}
+            )
             await self._handle_frames(connection)
         finally:
             connection.channels.end("the agent left")
@@ -185,6 +235,8 @@ class AgentServer:
         previous = self._connections.get(connection.office)
         if previous is not None and (previous.kind, connection.kind) == (PROGRAM, BROWSER):
             raise _Closed(CLOSE_NOT_NEEDED, "the office's agent is connected")
+        if previous is not None and previous.kind == connection.kind == PROGRAM:
+            self._refuse_rival(previous, connection)
         self._connections[connection.office] = connection
         if previous is not None:
             previous.channels.end("the agent reconnected")
@@ -192,53 +244,91 @@ class AgentServer:
             closing = previous.socket.close(code=code if previous.kind == BROWSER else 1000)
             asyncio.ensure_future(closing).add_done_callback(_ignore_result)
 
+    def _refuse_rival(self, previous: AgentConnection, newcomer: AgentConnection) -> None:
+        """Raise `_Closed` where two agents of an office keep replacing each other's session."""
+        now = self._clock.monotonic()
+        if now - previous.heard_at > FRESH_SECONDS:
+            return
+        recent = self._replacements.setdefault(newcomer.office, deque(maxlen=MOST_REPLACEMENTS))
+        while recent and recent[0] < now - RIVALRY_SECONDS:
+            recent.popleft()
+        if len(recent) == MOST_REPLACEMENTS:
+            log.warning(
+                "two agents use the token of %s: the one from %s stays connected, the one from %s "
+                "is refused; stop one of them",
+                newcomer.office, previous.address, newcomer.address,
+            )  # fmt: skip
+            raise _Closed(CLOSE_NOT_NEEDED, "another agent of this office is connected; stop one")
+        recent.append(now)
+
+    def _require_valid_token(self, connection: AgentConnection) -> None:
+        """Raise `_Closed` for a session whose token is valid no more."""
+        now = self._clock.monotonic()
+        if now - connection.checked_at < RECHECK_SECONDS:
+            return
+        connection.checked_at = now
+        if not self.authenticate(connection.office, connection.token):
+            log.warning("the token of %s was changed: its agent's session ends", connection.office)
+            raise _Closed(CLOSE_WRONG_TOKEN, "the token of this office was changed")
+
     async def _handle_frames(self, connection: AgentConnection) -> None:
         """Handle every frame until the agent leaves; raises `TimeoutError` when it is silent."""
         frames, minute = 0, self._clock.monotonic()
-        while (frame := await _receive_frame(connection.socket, SILENCE_SECONDS)) is not None:
+        connection.checked_at = minute
+        while (text := await _receive_text(connection.socket, SILENCE_SECONDS)) is not None:
+            frame = decode(text)
             frames += 1
+            connection.heard_at = self._clock.monotonic()
+            self._require_valid_token(connection)
             if self._clock.monotonic() - minute > 60:
                 frames, minute = 0, self._clock.monotonic()
             if frames > MAX_FRAMES_PER_MINUTE:
                 raise ProtocolError("too many frames")
-            if connection.channels.take(frame):
+            if connection.channels.take(frame, len(text)):
                 continue
             match frame["type"]:
                 case "heartbeat":
-                    vitals = Vitals.from_frame(frame)
+                    vitals = read_vitals(frame)
                     await self._events.agent_heartbeat(connection.office, vitals)
                     await connection.channels.send({"type": "beat"})
                 case "measurements":
-                    await self._accept_measurements(connection, frame)
+                    self._accept_measurements(connection, frame)
                 case "goodbye":
                     connection.goodbye = True
                 case other:
                     raise ProtocolError(f"unknown frame {other[:40]!r}")
 
-    async def _accept_measurements(
-        self, connection: AgentConnection, frame: Mapping[str, Any]
-    ) -> None:
-        """Store a batch and acknowledge it; one that cannot be accepted is refused by its id."""
-        items = frame.get("items")
-        if not isinstance(items, list) or len(items) > MAX_BATCH:
-            raise ProtocolError(f"`measurements` needs at most {MAX_BATCH} items")
-        accepted: list[Measurement] = []
-        refused: list[dict[str, str]] = []
-        for item in items:
+    def _accept_measurements(self, connection: AgentConnection, frame: Mapping[str, Any]) -> None:
+        """Begin to store a batch; one that cannot be accepted is refused by its id."""
+        if len(connection.storing) >= MOST_BATCHES:
+            raise ProtocolError("too many batches that are not acknowledged yet")
+        batch = read_batch(frame, connection.office, self._clock.now())
+        if batch.refused:
+            log.warning("refused %d measurements of %s: %s", len(batch.refused), connection.office,
+                        batch.refused[0]["why"])  # fmt: skip
+        task = asyncio.create_task(self._store(connection, batch), name="store a batch")
+        connection.storing.add(task)
+        task.add_done_callback(connection.storing.discard)
+
+    async def _store(self, connection: AgentConnection, batch: Batch) -> None:
+        """Acknowledge a batch once it is stored: until then the agent keeps it."""
+        office, retry = connection.office, FIRST_STORE_RETRY_SECONDS
+        await self._quota.wait(office, len(batch.accepted))
+        while not connection.channels.ended:
             try:
-                measurement = Measurement.from_json(item)
-                _require_own(measurement, connection.office)
-                accepted.append(measurement)
-            except (ValueError, TypeError, AttributeError) as error:
-                name = str(item.get("id", ""))[:64] if isinstance(item, dict) else ""
-                refused.append({"id": name, "why": str(error)[:200]})
-        if refused:
-            log.warning("refused %d measurements of %s: %s", len(refused), connection.office,
-                        refused[0]["why"])  # fmt: skip
-        await self._events.agent_measured(connection.office, accepted)
-        await connection.channels.send(
-            {"type": "ack", "ids": [m.id for m in accepted], "refused": refused}
-        )
+                await self._events.agent_measured(office, batch.accepted)
+                break
+            except StoreError:  # the recorder has logged it
+                await self._clock.sleep(retry)
+                retry = min(retry * 2, LAST_STORE_RETRY_SECONDS)
+            except Exception:
+                log.exception("a batch of %s could not be recorded", office)
+                await self._clock.sleep(LAST_STORE_RETRY_SECONDS)
+        else:
+            return
+        ids = [measurement.id for measurement in batch.accepted]
+        with contextlib.suppress(ChannelClosed):
+            await connection.channels.send({"type": "ack", "ids": ids, "refused": batch.refused})
 
     async def close(self) -> None:
         """End every session."""
@@ -247,19 +337,10 @@ class AgentServer:
             await connection.socket.close(code=1001, message=b"the hub is stopping")
 
 
-async def _receive_frame(socket: web.WebSocketResponse, seconds: float) -> dict[str, Any] | None:
-    """The next frame; None when the agent closed the socket. Raises `TimeoutError`."""
+async def _receive_text(socket: web.WebSocketResponse, seconds: float) -> str | None:
+    """The next frame's text; None when the agent closed the socket. Raises `TimeoutError`."""
     message = await socket.receive(timeout=seconds)
-    return decode(message.data) if message.type is WSMsgType.TEXT else None
-
-
-def _require_own(measurement: Measurement, office: str) -> None:
-    """Raise `ValueError` for what this office's agent cannot have measured by itself."""
-    if measurement.office != office:
-        raise ValueError(f"an agent of {office} hands in only for its office")
-    if measurement.series not in AGENTS_OWN_SERIES:
-        told = measurement.series[:80]
-        raise ValueError(f"an agent does not measure {told} by itself")
+    return str(message.data) if message.type is WSMsgType.TEXT else None
 
 
 def _ignore_result(task: asyncio.Future[Any]) -> None:

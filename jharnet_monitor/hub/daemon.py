@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+import socket
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import StoreError, TemporaryError, UserError
 from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.hub.agent_server import AgentServer
 from jharnet_monitor.hub.drills import DrillManager
@@ -28,6 +29,7 @@ from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.scheduler import Scheduler
+from jharnet_monitor.hub.store_writer import DrillRecord, StoreWriter, queue_file
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.live import Live
 from jharnet_monitor.mail.schedule import ReportScheduler
@@ -39,10 +41,15 @@ from jharnet_monitor.rtc.call import warm_up
 from jharnet_monitor.security import tokens
 from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.retention import cutoff
+from jharnet_monitor.supervisor import Supervisor
 from jharnet_monitor.web import make_app
-from jharnet_monitor.web.listener import listen
+from jharnet_monitor.web.listener import bind, listen
+from jharnet_monitor.web.readers import Readers
 
 log = logging.getLogger(__name__)
+
+OWNERSHIP_SECONDS = 10.0
+"""Between two checks that the database is still this hub's."""
 
 
 class Hub:
@@ -54,14 +61,20 @@ class Hub:
         self.clock = clock
         self.live = Live(current)
         self.store = Store(config.hub.database, clock)
-        self.recorder = Recorder(current, self.store, self.live, clock)
+        self.writer = StoreWriter(self.store, queue_file(config), self.live.hub, clock)
+        self.recorder = Recorder(current, self.writer, self.live, clock)
         self.runner = Runner(
             current, clock, self._agent_of, self.recorder.spent_today, self.recorder.record
         )
         self.office_monitor = OfficeMonitor(
-            current, clock, self.live, self.recorder, self.store, self.runner
+            current, clock, self.live, self.recorder, self.writer, self.runner
         )
-        self.agents = AgentServer(self._authenticate, self.office_monitor, clock)
+        self.agents = AgentServer(
+            self._authenticate,
+            self.office_monitor,
+            clock,
+            lambda: self.config.probes.conference.codec,
+        )
         self.drills = DrillManager(
             current, clock, self.runner, self._store_drill, self._speed_alone
         )
@@ -72,8 +85,10 @@ class Hub:
         self.health = Health(self.live.hub, current, clock, self.store)
         self.report_scheduler = ReportScheduler(current, self.store, clock, self.live.hub)
         self.metrics_registry = MetricsRegistry(self.live, clock)
+        self._sockets: list[socket.socket] = []
+        self.read = Readers()
         self._listener: web.AppRunner | None = None
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._parts = Supervisor(clock, self.live.hub.parts)
         self._restored = False
         self._stopping = asyncio.Event()
         current.on_replace(self._warm_up)
@@ -96,11 +111,14 @@ class Hub:
         self._stopping.set()
 
     async def _startup(self) -> None:
-        """Update the schema, restore the live state, open the port and plan the jobs."""
+        """Take port and database before anything is written; then restore, listen and plan."""
         log.info("starting with %s: %d offices", self.config_path, len(self.config.offices))
+        self._sockets = bind(self.config, self.config_path)
+        await asyncio.to_thread(self.store.ownership.take)
         await asyncio.to_thread(self.store.migrate)
+        await self.writer.open()
         await self._restore()
-        self._listener = await listen(make_app(self), self.config, self.config_path)
+        self._listener = await listen(make_app(self), self.config, self.config_path, self._sockets)
         self.schedule.add_job("seal", {"minute": 7}, self._seal)
         self.schedule.add_job("prune", {"hour": 3, "minute": 37}, self._prune)
         self.schedule.start()
@@ -110,21 +128,26 @@ class Hub:
         # What is loaded by now stays. Walking it again stopped the loop for 55 ms at a time.
         gc.collect()
         gc.freeze()
-        self._start_task("office monitor", self.office_monitor.run())
-        self._start_task("health", self.health.run(self.schedule.watch))
-        self._start_task("reports", self.report_scheduler.run())
-        self._start_task("stop", self._stopping.wait())
+        self._parts.start("office monitor", self.office_monitor.run)
+        self._parts.start("health", lambda: self.health.run(self.schedule.watch))
+        self._parts.start("reports", self.report_scheduler.run)
+        self._parts.start_every("ownership", OWNERSHIP_SECONDS, self._stay_owner)
         self._warm_up()
 
-    def _start_task(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))
+    async def _stay_owner(self) -> None:
+        """End the hub if another one has become the database's owner, as after a lost session."""
+        try:
+            await asyncio.to_thread(self.store.ownership.take)
+        except StoreError as error:
+            log.debug("whether this hub owns the database is not known: %s", error)
+        except TemporaryError as error:
+            log.critical("%s", error)
+            self.stop()
 
     async def _main_loop(self) -> None:
-        """Work until `stop`. A part that ends by an error ends the daemon: the error is raised."""
+        """Work until `stop`. A part that fails is started again by the supervisor."""
         log.info("ready at %s", self.address)
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await self._stopping.wait()
 
     async def _shutdown(self) -> None:
         """Stop what starts tests, then who hands in results, then the store."""
@@ -135,11 +158,13 @@ class Hub:
         await self.agents.close()
         if self._listener is not None:
             await self._listener.cleanup()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for one in self._sockets:
+            one.close()
+        await self._parts.stop()
         if self._restored:
             await self._save_counters()
+        self.read.close()
+        await self.writer.close()
         await asyncio.to_thread(self.store.close)
         log.info("stopped")
 
@@ -235,11 +260,11 @@ class Hub:
     async def drill(self, drill_id: str) -> Drill | None:
         """A drill by its id: one that this hub has started, else as it is stored."""
         known = self.drills.get(drill_id)
-        return known or await asyncio.to_thread(self.store.event_log.drill, drill_id)
+        return known or await self.read(self.store.event_log.drill, drill_id)
 
     async def newest_drill(self) -> Drill | None:
         """The drill that began last: one that this hub has started, else as it is stored."""
-        return self.drills.newest or await asyncio.to_thread(self.store.event_log.newest_drill)
+        return self.drills.newest or await self.read(self.store.event_log.newest_drill)
 
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str
@@ -261,7 +286,7 @@ class Hub:
         return values.get("download_bits_per_second"), values.get("upload_bits_per_second")
 
     async def _store_drill(self, drill: Drill) -> None:
-        await asyncio.to_thread(self.store.event_log.add_drill, drill)
+        await self.writer.write(DrillRecord(drill))
         await asyncio.to_thread(write_sheets, drill, self.config, self.clock.now())
 
     async def reload(self) -> None:

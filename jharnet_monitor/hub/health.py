@@ -6,8 +6,7 @@ import asyncio
 import ctypes
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from jharnet_monitor.clock import Clock
@@ -41,18 +40,6 @@ def clock_is_synchronized() -> bool | None:
     request = ctypes.create_string_buffer(512)  # struct timex, zeroed: asks, sets nothing
     answer = ctypes.CDLL(None, use_errno=True).adjtimex(request)
     return None if answer < 0 else answer != _TIME_ERROR
-
-
-@contextmanager
-def database_write(status: HubStatus, clock: Clock) -> Iterator[None]:
-    """Note in `status` whether the write inside succeeds; its `StoreError` is raised again."""
-    try:
-        yield
-    except StoreError:
-        status.database_errors += 1
-        status.database_failing = True
-        raise
-    status.database_failing, status.database_written = False, clock.monotonic()
 
 
 class Health:
@@ -101,15 +88,18 @@ class Health:
         return Path(file).parent if kind == "sqlite" else Path.cwd()
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the event loop runs and the database takes rows, and in words why not."""
+        """Whether event loop, database and every part of the hub work, and in words why not."""
         if self._ticked is None:
             return False, "starting"
         now = self._clock.monotonic()
         if now - self._ticked > LONGEST_TICK:
             return False, "the event loop is blocked"
         if self._status.database_failing:
-            return False, "the database takes no rows; the hub's log says why"
+            waiting = self._status.writes_waiting
+            return False, f"the database takes no rows ({waiting} wait); the hub's log says why"
         written = self._status.database_written
         if written is not None and now - written > LONGEST_WRITE:
             return False, f"no write to the database has succeeded for {now - written:.0f} s"
+        if failing := self._status.parts.failing(now):
+            return False, f"failed and was started again: {', '.join(failing)}"
         return True, "ready"

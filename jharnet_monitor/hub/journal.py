@@ -1,23 +1,18 @@
-"""Writes events and state changes to the database; a failed write does not stop the hub."""
+"""Writes events and state changes of a running hub."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.hub.health import database_write
 from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
 from jharnet_monitor.hub.state_tracker import StateChange
-from jharnet_monitor.live import HubStatus
+from jharnet_monitor.hub.store_writer import EventRecord, StateRecord, StoreWriter, ValueRecord
 from jharnet_monitor.model import OfficeState, format_utc, parse_utc
-from jharnet_monitor.store import Store, StoreError
-
-log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
 _HEARTBEAT_KEY = "beat"
@@ -25,26 +20,27 @@ _AGENT_EVENTS = ("joined", "left", "goodbye")
 
 
 class Journal:
-    """Records the hub's events. A failed write is logged and counted in `status`."""
+    """The events of a running hub; while the database takes none they wait on disk."""
 
-    def __init__(self, store: Store, clock: Clock, status: HubStatus) -> None:
-        self._store = store
+    def __init__(self, writer: StoreWriter, clock: Clock) -> None:
+        self._writer = writer
+        self._store = writer.store
         self._clock = clock
-        self._status = status
         self._last_heartbeat: float | None = None
 
     async def add_event(
         self, office: str, kind: str, data: Mapping[str, Any], at: datetime | None = None
     ) -> None:
-        """Add an event; `at` is when it happened, default: now."""
-        when = at or self._clock.now()
-        await self._write(self._store.event_log.add_event, office, kind, when, data)
+        """Add an event; `at` is when it happened, by default now."""
+        await self._writer.write(EventRecord(office, kind, at or self._clock.now(), data))
 
-    async def add_change(self, change: StateChange) -> None:
-        """Add a change of state with its evidence."""
-        evidence = asdict(change.evidence)
-        await self._write(
-            self._store.event_log.add_transition, change.office, change.state, change.at, evidence
+    async def add_changes(self, changes: Sequence[StateChange]) -> None:
+        """Add changes of state with their evidence, in this order."""
+        await self._writer.write(
+            *(
+                StateRecord(change.office, change.state, change.at, asdict(change.evidence))
+                for change in changes
+            )
         )
 
     async def heartbeat(self) -> None:
@@ -52,7 +48,7 @@ class Journal:
         now = self._clock.monotonic()
         if self._last_heartbeat is None or now - self._last_heartbeat >= HEARTBEAT_SECONDS:
             self._last_heartbeat = now
-            await self._write(self._store.set_value, _HEARTBEAT_KEY, format_utc(self._clock.now()))
+            await self._writer.write(ValueRecord(_HEARTBEAT_KEY, format_utc(self._clock.now())))
 
     async def hub_started(self, offices: list[str]) -> None:
         """Add the hub's start, and `monitor_down` for the time since its last heartbeat."""
@@ -64,12 +60,9 @@ class Journal:
             known = await asyncio.to_thread(self._store.event_log.last_transitions)
             for office in offices:
                 if office in known and known[office].at <= stopped:
-                    await self._write(
-                        self._store.event_log.add_transition,
-                        office,
-                        OfficeState.MONITOR_DOWN,
-                        stopped,
-                        {"until": format_utc(now)},
+                    evidence = {"until": format_utc(now)}
+                    await self._writer.write(
+                        StateRecord(office, OfficeState.MONITOR_DOWN, stopped, evidence)
                     )
         await self.add_event(ALL_OFFICES, "hub_started", {}, now)
 
@@ -78,10 +71,3 @@ class Journal:
         soon = self._clock.now() + timedelta(seconds=1)
         events = await asyncio.to_thread(self._store.event_log.events_before, office, soon, 200)
         return next((e.kind for e in reversed(events) if e.kind in _AGENT_EVENTS), None)
-
-    async def _write(self, write: Callable[..., Any], *arguments: Any) -> None:
-        try:
-            with database_write(self._status, self._clock):
-                await asyncio.to_thread(write, *arguments)
-        except StoreError as error:
-            log.error("could not write an event to the database: %s", error)

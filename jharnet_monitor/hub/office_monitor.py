@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
 from dataclasses import asdict
@@ -12,13 +11,14 @@ from typing import Any
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.hub.agent_connection import Vitals
 from jharnet_monitor.hub.agent_server import AgentEvents
 from jharnet_monitor.hub.journal import Journal
 from jharnet_monitor.hub.outage_attribution import ALL_OFFICES, OutageAttribution, ReviewSchedule
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
-from jharnet_monitor.hub.state_tracker import StateTracker
+from jharnet_monitor.hub.state_tracker import StateChange, StateTracker
+from jharnet_monitor.hub.store_writer import RETRY_SECONDS, StoreWriter
+from jharnet_monitor.judge.outages.observations import UplinkChange
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import Measurement, OfficeState
 from jharnet_monitor.probes.base import measurement_of
@@ -26,7 +26,9 @@ from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.monitor import LatencyMonitor
 from jharnet_monitor.probes.latency.target import Reachability
 from jharnet_monitor.probes.latency.window import LatencySummary
-from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store import StoreError
+from jharnet_monitor.supervisor import Supervisor
+from jharnet_monitor.wire.intake import Vitals
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +49,18 @@ class OfficeMonitor(AgentEvents):
         clock: Clock,
         live: Live,
         recorder: Recorder,
-        store: Store,
+        writer: StoreWriter,
         runner: Runner,
     ) -> None:
         self._current = current
         self._clock = clock
         self._live = live
         self._recorder = recorder
-        self._event_log = store.event_log
+        self._writer = writer
+        self._event_log = writer.store.event_log
         self._runner = runner
-        self._journal = Journal(store, clock, live.hub)
-        self._outage_attribution = OutageAttribution(current, clock, store)
+        self._journal = Journal(writer, clock)
+        self._outage_attribution = OutageAttribution(current, clock, writer.store)
         self._reviews = ReviewSchedule(self._outage_attribution, live, clock)
         self._uplink: bool | None = None
         self._back_since: dict[str, float] = {}
@@ -74,21 +77,39 @@ class OfficeMonitor(AgentEvents):
             last = await self._journal.last_agent_event(office)
             self._tracker.restore(office, goodbye=last == "goodbye", seen_before=last is not None)
             live.agent.said_goodbye = last == "goodbye"
-            live.last_outage = await asyncio.to_thread(self._outage_attribution.review, office)
+            await self._reviews.review(office)
 
     async def run(self) -> None:
-        """Monitor until cancelled; measurements made by then are still recorded."""
-        ticking = asyncio.create_task(self._tick(), name="tick")
+        """Watch until cancelled; what was measured by then is still recorded.
+
+        A part that fails is started again and holds back no other.
+        """
+        parts = Supervisor(self._clock, self._live.hub.parts)
+        parts.start("latency", self._measure_for_ever)
+        self.start_steps(parts)
         try:
-            while True:
-                await self._measure_until_restart()
+            await parts.wait()
         finally:
-            ticking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await ticking
+            await parts.stop()
             await asyncio.gather(*self._pending, return_exceptions=True)
 
+    def start_steps(self, parts: Supervisor) -> None:
+        """Start what is done every second; each step is a part by itself."""
+        for name, step in (
+            ("planned work", self._update_planned),
+            ("office states", self._update_states),
+            ("heartbeat", self._journal.heartbeat),
+            ("outage reviews", self._reviews.run_due),
+            ("waiting records", self._writer.write_later),
+        ):
+            seconds = RETRY_SECONDS if name == "waiting records" else TICK_SECONDS
+            parts.start_every(name, seconds, step)
+
     # --- latency
+
+    async def _measure_for_ever(self) -> None:
+        while True:
+            await self._measure_until_restart()
 
     async def _measure_until_restart(self) -> None:
         """Run a latency monitor until a reload replaces it."""
@@ -182,8 +203,8 @@ class OfficeMonitor(AgentEvents):
         await self._update_states()
 
     async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
-        """Record an agent's measurements, which may show the cause of an outage."""
-        await self._recorder.record(*map(self._runner.active_tests.annotate, measurements))
+        """Store what an agent measured: after an outage it may tell the cause."""
+        await self._recorder.hand_in([*map(self._runner.active_tests.annotate, measurements)])
         back_since = self._back_since.get(office)
         if back_since is not None and self._clock.monotonic() - back_since < SPOOL_SECONDS:
             self._reviews.schedule_review(office)
@@ -196,53 +217,59 @@ class OfficeMonitor(AgentEvents):
 
     # --- states
 
-    async def _tick(self) -> None:
-        while True:
-            await self._clock.sleep(TICK_SECONDS)
-            self._recorder.roll_over_day()
-            await self._update_planned()
-            await self._update_states()
-            await self._journal.heartbeat()
-            await self._reviews.run_due()
-
     async def _update_planned(self) -> None:
         now = self._clock.now()
         try:
             windows = await asyncio.to_thread(
                 self._event_log.windows, now, now + timedelta(milliseconds=1)
             )
-        except StoreError:
-            return  # the journal's writes fail too, and are logged
+        except StoreError as error:
+            log.debug("what is planned is not known: %s", error)  # writes fail then, too
+            return
         offices = frozenset(self._live.offices)
         named = {w.office for w in windows if w.office is not None}
         everywhere = any(w.office is None for w in windows)
         self._tracker.planned = offices if everywhere else frozenset(named & offices)
 
     async def _update_states(self) -> None:
-        """Derive the live states from the evidence, and record every change."""
+        """Derive the live state from the evidence, and journal every change."""
+        self._recorder.roll_over_day()
+        uplink, changes = self._apply_evidence()
+        if uplink is not None:
+            await self._journal.add_event(ALL_OFFICES, "uplink", {"works": uplink.works}, uplink.at)
+        await self._journal.add_changes(changes)
+
+    def _apply_evidence(self) -> tuple[UplinkChange | None, list[StateChange]]:
+        """Bring the live state up to date at once: nothing may come between a change and its
+        becoming live. Gives what is to be journalled."""
         now = self._clock.now()
         self._tracker.uplink_answers = self._latency_monitor.uplink_is_up()
         self._live.uplink_up = self._tracker.uplink()
+        uplink = None
         if self._uplink is not self._live.uplink_up:
             self._uplink = self._live.uplink_up
-            await self._journal.add_event(ALL_OFFICES, "uplink", {"works": self._uplink})
+            uplink = UplinkChange(now, self._uplink)
         for office, seen in self._tracker.offices.items():
             live = self._live.offices[office]
             live.running = self._runner.active_tests.running(office)
             if seen.router or seen.pc or self._tracker.is_alive(seen):
                 live.last_seen = now
-        for change in list(self._tracker.changes()):
-            before = self._live.offices[change.office].state
-            self._live.set_state(change.office, change.state, change.at)
-            if change.state is OfficeState.UNKNOWN and change.first:
-                continue  # nothing is known yet after a start
-            log.info("%s is %s", change.office, change.state.value)
-            await self._journal.add_change(change)
-            if before is OfficeState.UNREACHABLE:
-                self._back_since[change.office] = self._clock.monotonic()
-                self._reviews.schedule_review(change.office)
-                if self._current.config.office(change.office).snmp is not None:
-                    self._start(self._read_router_uptime(change.office))
+        changes = list(self._tracker.changes())
+        return uplink, [change for change in changes if self._apply(change)]
+
+    def _apply(self, change: StateChange) -> bool:
+        """Make a change live; False for one that is no news."""
+        before = self._live.offices[change.office].state
+        self._live.set_state(change.office, change.state, change.at)
+        if change.state is OfficeState.UNKNOWN and change.first:
+            return False  # after a start nothing is known yet
+        log.info("%s is %s", change.office, change.state.value)
+        if before is OfficeState.UNREACHABLE:
+            self._back_since[change.office] = self._clock.monotonic()
+            self._reviews.schedule_review(change.office)
+            if self._current.config.office(change.office).snmp is not None:
+                self._start(self._read_router_uptime(change.office))
+        return True
 
     async def _read_router_uptime(self, office: str) -> None:
         """Read a router's uptime after an outage: if it kept running, the line had failed."""

@@ -168,13 +168,21 @@ class ReviewSchedule:
             self._due[office] = [moment for moment in moments if moment > now]
             if not self._due[office]:
                 del self._due[office]
-            try:
-                past = await asyncio.to_thread(self._outage_attribution.review, office)
-            except StoreError as error:
-                log.error("the outages of %s could not be reviewed: %s", office, error)
-            else:
-                if past is not None:
-                    self._live.offices[office].last_outage = past
+            await self.review(office)
+
+    async def review(self, office: str) -> None:
+        """Review an office's outages; an error concerns this office alone, and is logged."""
+        try:
+            past = await asyncio.to_thread(self._outage_attribution.review, office)
+        except StoreError as error:
+            log.error("the outages of %s could not be reviewed: %s", office, error)
+            self.schedule_review(office)
+        except Exception:
+            log.exception("the outages of %s could not be reviewed", office)
+            self._live.hub.parts.restarts["outage reviews"] += 1
+        else:
+            if past is not None:
+                self._live.offices[office].last_outage = past
 
 
 def _planned(windows: Sequence[Window]) -> Iterator[MaintenanceChange]:

@@ -1,49 +1,47 @@
-"""`record()`: the one way of every measurement into the store and the live state."""
+"""The one way of every measurement into the store and the live state, whoever made it."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.hub.health import database_write
+from jharnet_monitor.hub.store_writer import MeasurementRecord, StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import HEADQUARTERS, Measurement
-from jharnet_monitor.store import Store, StoreError
-
-log = logging.getLogger(__name__)
 
 
 class Recorder:
     """Stores measurements, whoever made them, updates the live state and counts bytes spent."""
 
-    def __init__(self, current: CurrentConfig, store: Store, live: Live, clock: Clock) -> None:
+    def __init__(
+        self, current: CurrentConfig, writer: StoreWriter, live: Live, clock: Clock
+    ) -> None:
         self._current = current
-        self._store = store
+        self._writer = writer
         self._live = live
         self._clock = clock
         self._day: date | None = None
         self._spent: dict[str, int] = {}
 
-    async def record(self, *measurements: Measurement) -> Sequence[Measurement]:
-        """Store measurements and return the new ones; one that is stored already is ignored.
+    async def record(self, measurement: Measurement) -> None:
+        """Record a measurement of the hub's own; while the database takes none it waits on disk."""
+        self._update(measurement)
+        await self._writer.write(MeasurementRecord(measurement))
 
-        The live state is updated even if the write fails.
+    async def hand_in(self, measurements: Sequence[Measurement]) -> None:
+        """Store what an agent hands in; one that is stored already is ignored.
+
+        Raises `StoreError`: then nothing is recorded, and the agent has to keep it.
         """
-        try:
-            with database_write(self._live.hub, self._clock):
-                new: Sequence[Measurement] = await asyncio.to_thread(self._store.add, measurements)
-        except StoreError as error:
-            log.error("%d measurements could not be stored: %s", len(measurements), error)
-            new = measurements
-        for measurement in new:
-            self._live.update(measurement)
-            self._charge(measurement)
-        return new
+        for measurement in await self._writer.add(measurements):
+            self._update(measurement)
+
+    def _update(self, measurement: Measurement) -> None:
+        self._live.update(measurement)
+        self._charge(measurement)
 
     @property
     def _zone(self) -> ZoneInfo:
@@ -64,7 +62,7 @@ class Recorder:
         self._day, midnight = self.today()
         until = midnight + timedelta(days=1)
         places = (HEADQUARTERS, *self._live.offices)
-        self._spent = {place: self._store.spent(place, midnight, until) for place in places}
+        self._spent = {place: self._writer.store.spent(place, midnight, until) for place in places}
         self._publish_spent()
 
     def roll_over_day(self) -> None:

@@ -249,7 +249,7 @@ class DaemonProcess:
         start.
         """
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "jharnet_monitor.lab.daemon"],
+            [sys.executable, "-P", "-m", "jharnet_monitor.lab.daemon"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 FIRST_BACKOFF_SECONDS = 60.0
 """Delay before the second attempt; doubled each time, up to `MAX_BACKOFF_SECONDS`."""
 MAX_BACKOFF_SECONDS = 3600.0
+MOST_HANG_UPS = 5
+"""A server that closes more connections than this while mails are handed over is in trouble."""
 REFUSED_BACKOFF_SECONDS = 86400.0
 """Delay before a recipient is tried again whom the server refused permanently."""
 
@@ -111,10 +113,19 @@ class Outbox:
         smtp = self._current.config.report.smtp
         if smtp is None:
             raise ServerError("report.smtp is not configured")
-        async with mail_server(smtp) as server:
-            while waiting:
-                await self._hand_over(waiting[0], server)
-                waiting.pop(0)
+        hung_up = 0
+        while waiting:
+            async with mail_server(smtp) as server:
+                try:
+                    while waiting:
+                        await self._hand_over(waiting[0], server)
+                        waiting.pop(0)
+                except ServerError as error:
+                    # Perhaps over this recipient alone: the others are tried on a new connection.
+                    hung_up += 1
+                    if hung_up > MOST_HANG_UPS:
+                        raise
+                    await asyncio.to_thread(self._failed, waiting.pop(0), error)
 
     async def _hand_over(self, delivery: Delivery, server: MailServer) -> None:
         try:
@@ -124,6 +135,11 @@ class Outbox:
             raise
         except MailError as error:
             await asyncio.to_thread(self._failed, delivery, error)
+            return
+        except Exception as error:  # of this mail alone: it must not hold back the others
+            log.exception("%s for %s could not be sent", delivery.name, delivery.recipient)
+            failure = MailError(f"unexpected error: {type(error).__name__}", for_good=True)
+            await asyncio.to_thread(self._failed, delivery, failure)
             return
         self._unlogged.append(delivery)
         await asyncio.to_thread(self._log_accepted)

@@ -47,6 +47,10 @@ def _missed(view: DistrictView) -> Iterable[Point]:
     return (((task,), count) for task, count in view.live.hub.schedule_missed.items())
 
 
+def _restarts(view: DistrictView) -> Iterable[Point]:
+    return (((part,), count) for part, count in view.live.hub.parts.restarts.items())
+
+
 def _district(view: DistrictView) -> Iterable[Point]:
     district = view.config.district
     yield (district.id, district.name, district.name_hi), 1
@@ -108,6 +112,14 @@ DISTRICT_FAMILIES: tuple[Family, ...] = (
            _own(lambda own: own.database_bytes)),
     Family("database_errors_total", "counter", "Writes to the database that failed",
            _own(lambda own: own.database_errors)),
+    Family("database_waiting_writes", "gauge",
+           "Records that wait on disk, as the database takes none",
+           _own(lambda own: own.writes_waiting)),
+    Family("database_dropped_writes_total", "counter",
+           "Records lost since the start, as there was no room for them to wait",
+           _own(lambda own: own.writes_dropped)),
+    Family("part_restarts_total", "counter",
+           "Parts of the hub that failed and were started again", _restarts, ("part",)),
     Family("disk_free_bytes", "gauge", "Room left where the database stands",
            _own(lambda own: own.disk_free_bytes)),
     Family("report_last_sent_timestamp_seconds", "gauge", "When a weekly report was last sent",

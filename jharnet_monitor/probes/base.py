@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.schema import Link
-from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome, Route
+from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome, Route, out_of_range
 
 
 class ProbeError(Exception):
@@ -58,8 +58,16 @@ def measurement_of(
 ) -> Measurement:
     """The measurement made of a result or an error; `duration` is in seconds.
 
-    `conditions` come from the caller; where the probe gives one of the same name, that one is kept.
+    `conditions` are the caller's; where the probe gives one of the same name, the probe's holds.
+    A reading with a value that cannot be true, such as a browser or a router may report, is
+    `no_data` (`bad_report`), and has no values.
     """
+    if wrong := out_of_range(probe, result.values):
+        if isinstance(result, Failed):
+            result = Failed(result.cause, result.detail, conditions=result.conditions)
+        else:
+            detail = "; ".join(wrong)
+            result = NoData(Cause.BAD_REPORT, detail, conditions=dict(result.conditions))
     known = {**(conditions or {}), **result.conditions}
     if isinstance(result, ProbeError):
         outcome = Outcome.FAILED if isinstance(result, Failed) else Outcome.NO_DATA

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 from typing import Protocol
 
@@ -45,6 +45,19 @@ class Pair(Protocol):
 
 
 Key = ec.EllipticCurvePrivateKey
+Address = IPv4Address | IPv6Address
+PRIVATE_NETWORKS = tuple(
+    ip_network(network)
+    for network in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",
+        "fc00::/7",
+        "::1/128",
+    )
+)
+"""What an authority of a district may always sign for, so that the hub's address may change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +87,18 @@ class Files:
         return self.directory / "hub.key"
 
 
-def make_authority(files: Files, district: str, now: datetime) -> None:
-    """Write a new authority's certificate and key; raises `UserError` if there is one already."""
+def make_authority(
+    files: Files,
+    district: str,
+    now: datetime,
+    names: Sequence[str] = (),
+    addresses: Sequence[Address] = (),
+) -> None:
+    """Write a new authority's certificate and key; raises `UserError` if there is one already.
+
+    It can sign for these host names, what is below them, these addresses and private ones, and for
+    nothing else: whoever takes its key cannot pose as a bank.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"jharnet-monitor {district}"[:64])])
     usage = _usage(signs_certificates=True)
@@ -83,6 +106,7 @@ def make_authority(files: Files, district: str, now: datetime) -> None:
         _builder(name, name, key, key, now, AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
+        .add_extension(_constraints(names, addresses), critical=True)
         .sign(key, hashes.SHA256())
     )
     write_secret(files.authority_key, _pem_key(key))
@@ -91,7 +115,7 @@ def make_authority(files: Files, district: str, now: datetime) -> None:
 
 
 def make_certificate(
-    files: Files, names: Sequence[str], addresses: Sequence[IPv4Address | IPv6Address],
+    files: Files, names: Sequence[str], addresses: Sequence[Address],
     now: datetime,
 ) -> None:  # fmt: skip
     """Write a new key and certificate of the hub, for host names and IP addresses.
@@ -100,6 +124,7 @@ def make_certificate(
     """
     authority = read_certificate(files.authority)
     signer = read_key(files.authority_key)
+    _refuse_others(authority, names, addresses)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "jharnet-monitor hub")])
     alternatives = [*map(x509.DNSName, names), *map(x509.IPAddress, addresses)]
@@ -132,6 +157,37 @@ def _builder(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
     )
+
+
+def _constraints(names: Sequence[str], addresses: Sequence[Address]) -> x509.NameConstraints:
+    networks = [*PRIVATE_NETWORKS, *(ip_network(address) for address in addresses)]
+    permitted: list[x509.GeneralName] = [
+        *map(x509.DNSName, dict.fromkeys((*names, "localhost"))),
+        *map(x509.IPAddress, dict.fromkeys(networks)),
+    ]
+    return x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None)
+
+
+def _refuse_others(
+    authority: x509.Certificate, names: Sequence[str], addresses: Sequence[Address]
+) -> None:
+    """Raise `UserError` for what the authority may not sign for."""
+    try:
+        found = authority.extensions.get_extension_for_class(x509.NameConstraints)
+    except x509.ExtensionNotFound:
+        return  # made by an older version
+    permitted = found.value.permitted_subtrees or []
+    domains = [one.value for one in permitted if isinstance(one, x509.DNSName)]
+    networks = [ip_network(str(one.value)) for one in permitted if isinstance(one, x509.IPAddress)]
+    wrong = [
+        *(n for n in names if not any(n == d or n.endswith(f".{d}") for d in domains)),
+        *(str(a) for a in addresses if not any(a in network for network in networks)),
+    ]
+    if wrong:
+        raise UserError(
+            f"{', '.join(wrong)}: the authority is not for that; make a new one in another "
+            "directory, and give its ca.pem to the offices"
+        )
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:

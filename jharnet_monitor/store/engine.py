@@ -109,7 +109,7 @@ def _transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
             with connection.begin():
                 yield connection
     except DBAPIError as error:
-        raise StoreError(f"{place(engine)}: {_reason(error)}") from error
+        raise StoreError(f"{place(engine)}: {reason(error)}") from error
     except TimeoutError as error:
         raise StoreError(f"{place(engine)}: no connection became free in time") from error
 
@@ -119,5 +119,6 @@ def place(engine: Engine) -> str:
     return f"hub.database: {engine.url.set(drivername=engine.dialect.name)}"
 
 
-def _reason(error: DBAPIError) -> str:
+def reason(error: DBAPIError) -> str:
+    """The first line of what the database says."""
     return str(error.orig).strip().splitlines()[0]

@@ -114,6 +114,18 @@ class EventLog:
             rows = connection.execute(query.order_by(table.c.at, table.c.number)).all()
         return [_transition(row) for row in rows]
 
+    def has_transition(self, office: str, state: OfficeState, at: datetime) -> bool:
+        """Whether this change of state, as it was seen live, is stored."""
+        table = t.transitions
+        query = select(table.c.number).where(
+            table.c.office == office,
+            table.c.at == t.to_ms(at),
+            table.c.state == state.value,
+            table.c.supersedes.is_(None),
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(query.limit(1)).scalar() is not None
+
     def last_transitions(self) -> dict[str, Transition]:
         """The newest state of every office, as it was seen live."""
         table = t.transitions
@@ -137,6 +149,15 @@ class EventLog:
         )
         with writing(self._engine) as connection:
             connection.execute(row)
+
+    def has_event(self, office: str, kind: str, at: datetime) -> bool:
+        """Whether this event is stored."""
+        table = t.events
+        query = select(table.c.number).where(
+            table.c.office == office, table.c.at == t.to_ms(at), table.c.kind == kind
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(query.limit(1)).scalar() is not None
 
     def events(
         self,

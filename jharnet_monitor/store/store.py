@@ -22,6 +22,7 @@ from jharnet_monitor.store.event_log import EventLog
 from jharnet_monitor.store.export import Export
 from jharnet_monitor.store.interned_json import InternedJson
 from jharnet_monitor.store.mails import Mails
+from jharnet_monitor.store.ownership import Ownership
 from jharnet_monitor.store.retention import Retention
 from jharnet_monitor.store.rows import canonical, from_rows, to_rows
 from jharnet_monitor.store.schema import migrate, require
@@ -35,7 +36,7 @@ class Store:
     `event_log` holds states, events, windows and drills; `chain` is the hash chain over them and
     the measurements; `bulk_reader` reads many measurements for reports; `export` reads sealed
     records for a dossier; `tallies` are the running totals; `retention` prunes old measurements;
-    `mails` is the log of sent mails.
+    `mails` is the log of sent mails. `ownership` keeps a second hub from writing.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
@@ -49,6 +50,7 @@ class Store:
         self.export = Export(self._engine, self._interned)
         self.tallies = tallies.Tallies(self._engine)
         self.mails = Mails(self._engine, clock)
+        self.ownership = Ownership(self._engine)
         self.retention = Retention(self._engine, clock, self.chain, self.bulk_reader)
 
     def migrate(self) -> str | None:
@@ -164,7 +166,8 @@ class Store:
         backup(self._engine, file)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and let another hub own the database."""
+        self.ownership.release()
         self._engine.dispose()
 
 

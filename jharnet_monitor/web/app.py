@@ -41,10 +41,12 @@ def make_app(hub: HubApi) -> web.Application:
     app = web.Application(
         client_max_size=LARGEST_REQUEST, middlewares=[error_middleware(pages.error)]
     )
-    app.add_routes(Api(hub, access).routes())
+    api = Api(hub, access)
+    app.add_routes(api.routes())
     app.add_routes(pages.routes())
     app.router.add_get("/static/{name}", _asset)
     app.on_cleanup.append(pages.close)
+    app.on_cleanup.append(api.close)
     app.on_response_prepare.append(_add_security_headers)
     return app
 

@@ -29,6 +29,8 @@ COOKIE = "jharnet_session"
 SESSION_SECONDS = 12 * 3600
 FAILURES_A_MINUTE = 10
 _MOST_ADDRESSES = 1000
+_MOST_ENDED = 10_000
+_LONG_TOKEN = 32
 
 NOT_CONFIGURED = (
     "changes over HTTP are disabled: set `hub: api_token_file:` in the configuration to a file "
@@ -48,8 +50,14 @@ class Throttle:
         self._clock = clock
         self._failures: dict[str, deque[float]] = {}
 
-    def refuse_guessers(self, address: str) -> None:
-        """Raise `Refusal` (429) for an address with too many wrong tokens in the last minute."""
+    def refuse_guessers(self, address: str, right: str = "") -> None:
+        """Raise `Refusal` (429) for an address with too many wrong tokens in the last minute.
+
+        Nobody guesses a long token, so whoever has it is let in: behind a proxy all share one
+        address, and one could lock out everybody.
+        """
+        if len(right) >= _LONG_TOKEN:
+            return
         recent = self._failures.get(address)
         now = self._clock.monotonic()
         while recent and recent[0] < now - 60:
@@ -73,19 +81,22 @@ class Access:
     def __init__(self, hub: HubApi) -> None:
         self._hub = hub
         self._throttle = Throttle(hub.clock)
+        self._ended: dict[str, float] = {}
+        """Sessions that were signed out, and when they would have ended."""
 
     async def require(self, request: web.Request) -> None:
         """Return if the request may make changes; else raise `Refusal` that says what is
         missing."""
         token = await self._token()
         address = request.remote or ""
-        self._throttle.refuse_guessers(address)
+        self._throttle.refuse_guessers(address, token)
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             if _equal(given.strip(), token):
                 return
+            self._throttle.refuse_guessers(address)
             self._throttle.failed(address)
-            _log.warning("wrong API token from %s for %s", address, request.path)
+            _log.warning("wrong API token from %s for %r", address, request.path)
         elif self._has_valid_session(request, token):
             if _same_origin(request):
                 return
@@ -106,15 +117,24 @@ class Access:
         tries."""
         token = await self._token()
         address = request.remote or ""
-        self._throttle.refuse_guessers(address)
+        self._throttle.refuse_guessers(address, token)
         if not _same_origin(request):
             raise Refusal(403, "refused: another site requested this sign-in")
         if not _equal(given, token):
+            self._throttle.refuse_guessers(address)
             self._throttle.failed(address)
             _log.warning("wrong API token from %s at sign-in", address)
             return None
         body = f"{int(self._hub.clock.now().timestamp()) + SESSION_SECONDS}.{secrets.token_hex(8)}"
         return f"{body}.{_signature(token, body)}"
+
+    def sign_out(self, request: web.Request) -> None:
+        """End the browser's session, wherever else its cookie is kept."""
+        now = self._hub.clock.now().timestamp()
+        self._ended = {body: end for body, end in self._ended.items() if end > now}
+        body, _, _ = request.cookies.get(COOKIE, "").rpartition(".")
+        if body and len(self._ended) < _MOST_ENDED:
+            self._ended[body] = now + SESSION_SECONDS
 
     async def _token(self) -> str:
         """Read the token, each time, so that a new one needs no reload; raises `Refusal`."""
@@ -129,7 +149,7 @@ class Access:
 
     def _has_valid_session(self, request: web.Request, token: str) -> bool:
         body, _, signature = request.cookies.get(COOKIE, "").rpartition(".")
-        if not _equal(signature, _signature(token, body)):
+        if not _equal(signature, _signature(token, body)) or body in self._ended:
             return False
         expires, _, _ = body.partition(".")
         return self._hub.clock.now().timestamp() < int(expires)
@@ -137,7 +157,7 @@ class Access:
 
 def _signature(token: str, body: str) -> str:
     key = hmac.digest(token.encode(), b"jharnet-monitor web session 1", hashlib.sha256)
-    return hmac.new(key, body.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, body.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
 
 
 def _equal(given: str, right: str) -> bool:
@@ -146,7 +166,15 @@ def _equal(given: str, right: str) -> bool:
     return hmac.compare_digest(given.encode(errors="surrogateescape"), right.encode())
 
 
+def is_own_origin(origin: str, host: str) -> bool:
+    """Whether an `Origin` header names this host; one that is no address does not."""
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
+
+
 def _same_origin(request: web.Request) -> bool:
     """Whether the request comes from our own page; browsers send `Origin` with every POST."""
     origin = request.headers.get("Origin", "")
-    return bool(origin) and urlsplit(origin).netloc == request.host
+    return bool(origin) and is_own_origin(origin, request.host)

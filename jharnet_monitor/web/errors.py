@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 
 _log = logging.getLogger(__name__)
 
@@ -44,13 +44,17 @@ def error_middleware(page: ErrorPage) -> Middleware:
             refusal = error
         except UserError as error:
             refusal = Refusal(400, str(error))
+        except TemporaryError as error:
+            _log.error("%s %r failed: %s", request.method, request.path, error)
+            refusal = Refusal(503, "the database does not answer now; try again soon",
+                              {"Retry-After": "10"})  # fmt: skip
         except web.HTTPException as error:
             if error.status < 400:
                 raise
             headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             refusal = Refusal(error.status, _WORDS.get(error.status, error.reason), headers)
         except Exception:
-            _log.exception("%s %s failed", request.method, request.path)
+            _log.exception("%s %r failed", request.method, request.path)
             refusal = Refusal(500, "an error occurred in the monitor; see its log")
         if request.path.startswith(_PROGRAM_PATHS):
             response = web.json_response({"error": refusal.message}, status=refusal.status)

@@ -16,6 +16,7 @@ from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import Store
+from jharnet_monitor.web.readers import Readers
 
 
 class AgentEndpoint(Protocol):
@@ -48,7 +49,7 @@ class HubApi(Protocol):
 
     @property
     def store(self) -> Store:
-        """The database. Its methods block, so they are called in a thread."""
+        """What was measured and what happened; it blocks, so it is called by `read`."""
 
     @property
     def clock(self) -> Clock:
@@ -65,6 +66,10 @@ class HubApi(Protocol):
     @property
     def health(self) -> Readiness:
         """The readiness that `/-/ready` returns."""
+
+    @property
+    def read(self) -> Readers:
+        """Runs what reads the store, in threads of the web's own."""
 
     @property
     def reports_dir(self) -> Path | None:

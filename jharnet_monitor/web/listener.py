@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -18,14 +20,53 @@ SHUTDOWN_SECONDS = 5.0
 """How long running requests may take once the hub stops."""
 IDLE_SECONDS = 75.0
 """A connection without a complete request for this time is closed."""
+"""A connection without a whole request for so long is closed."""
+WRITE_SECONDS = 30.0
+"""A connection that takes nothing of an answer for so long is closed."""
 
 
-async def listen(app: web.Application, config: Config, config_path: Path) -> web.AppRunner:
-    """Serve until the runner's `cleanup`.
+def bind(config: Config, config_path: Path) -> list[socket.socket]:
+    """Take the port, without answering yet.
 
     Raises `TemporaryError` if the address is not available: another program uses it, or the network
     is not up yet.
     """
+    hub, taken = config.hub, list[socket.socket]()
+    try:
+        found = socket.getaddrinfo(
+            hub.host, hub.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            one = socket.socket(family, kind, protocol)
+            taken.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(address)
+            _limit_writes(one)
+    except OSError as error:
+        for one in taken:
+            one.close()
+        raise TemporaryError(
+            f"{config_path}: hub.listen: cannot listen on {hub.listen} "
+            f"({error.strerror}); is another hub running, or is the address not this machine's?"
+        ) from error
+    return taken
+
+
+def _limit_writes(listening: socket.socket) -> None:
+    """End connections whose other end takes nothing of what is sent: it would be held in memory.
+
+    Accepted connections inherit it (tcp(7), TCP_USER_TIMEOUT).
+    """
+    milliseconds = int(WRITE_SECONDS * 1000)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+async def listen(
+    app: web.Application, config: Config, config_path: Path, sockets: Sequence[socket.socket]
+) -> web.AppRunner:
+    """Serve on sockets from `bind` until the runner's `cleanup`; raises `TemporaryError`."""
     hub = config.hub
     context: ssl.SSLContext | None = None
     if hub.tls:
@@ -36,13 +77,12 @@ async def listen(app: web.Application, config: Config, config_path: Path) -> web
         app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=IDLE_SECONDS
     )
     await runner.setup()
-    site = web.TCPSite(runner, hub.host, hub.port, ssl_context=context)
     try:
-        await site.start()
+        for one in sockets:
+            await web.SockSite(runner, one, ssl_context=context).start()
     except OSError as error:
         await runner.cleanup()
         raise TemporaryError(
-            f"{config_path}: hub.listen: cannot listen on {hub.listen} "
-            f"({error.strerror}); is another hub running, or is the address not this machine's?"
+            f"{config_path}: hub.listen: cannot listen on {hub.listen} ({error.strerror})"
         ) from error
     return runner

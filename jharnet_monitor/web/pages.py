@@ -11,6 +11,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from jharnet_monitor.config import Office
+from jharnet_monitor.errors import StoreError
 from jharnet_monitor.help.pages import INDEX, PICTURES, picture
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.probes import PROBES
@@ -22,6 +23,7 @@ from jharnet_monitor.web.help import PICTURE_HEADERS, contents, help_page
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.office import history, office_page
+from jharnet_monitor.web.query import in_time
 from jharnet_monitor.web.render import Renderer
 from jharnet_monitor.web.status import status
 
@@ -62,14 +64,17 @@ class Pages:
         """All offices at a glance."""
         formats = self._formats(request)
         content = status(self._hub.live, formats)
-        newest = await self._hub.newest_drill()
+        try:
+            newest = await self._hub.newest_drill()
+        except StoreError:  # what is known now does not need the database
+            newest = None
         drill = drill_line(newest, self._hub.config.thresholds.grade, formats)
         return await self._page(request, "status.html", formats, status=content, drill=drill)
 
     async def office(self, request: web.Request) -> web.Response:
         """One office."""
         office, formats = self._office(request), self._formats(request)
-        past = await asyncio.to_thread(history, self._hub.store, office.id, formats.now)
+        past = await self._hub.read(history, self._hub.store, office.id, formats.now)
         content = office_page(self._hub.live, office, past, formats)
         return await self._page(
             request,
@@ -126,13 +131,13 @@ class Pages:
     async def reports(self, request: web.Request) -> web.Response:
         """The list of reports."""
         formats = self._formats(request)
-        found = await asyncio.to_thread(reports.listing, self._hub.reports_dir)
+        found = await self._hub.read(reports.listing, self._hub.reports_dir)
         return await self._page(request, "reports.html", formats, reports=found)
 
     async def report(self, request: web.Request) -> web.StreamResponse:
         """One report."""
         name = request.match_info["name"]
-        path = await asyncio.to_thread(reports.find, self._hub.reports_dir, name)
+        path = await self._hub.read(reports.find, self._hub.reports_dir, name)
         if path is None:
             raise Refusal(404, "there is no such report")
         return web.FileResponse(path, headers=reports.headers(path))
@@ -149,10 +154,10 @@ class Pages:
         formats = self._formats(request)
         language = formats.words.language
         try:
-            content = await asyncio.to_thread(help_page, name, language)
+            content = await self._hub.read(help_page, name, language)
         except KeyError:
             raise Refusal(404, "there is no such page of the help; see /help/") from None
-        every = await asyncio.to_thread(contents, language)
+        every = await self._hub.read(contents, language)
         return await self._page(request, "help.html", formats, page=content, contents=every)
 
     async def sign_in_form(self, request: web.Request) -> web.Response:
@@ -160,8 +165,8 @@ class Pages:
         return await self._sign_in_page(request, request.query.get("next", "/"))
 
     async def sign_in(self, request: web.Request) -> web.Response:
-        """Check the token and set the session cookie."""
-        form = await request.post()
+        """Take the token and set the session's cookie."""
+        form = await in_time(request.post())
         given, target = form.get("token", ""), form.get("next", "/")
         session = await self._access.sign_in(request, given if isinstance(given, str) else "")
         if session is None:
@@ -191,7 +196,8 @@ class Pages:
         )
 
     async def sign_out(self, request: web.Request) -> web.Response:
-        """Delete the session cookie."""
+        """Forget the session."""
+        self._access.sign_out(request)
         response = _see_other("/")
         response.del_cookie(COOKIE, httponly=True, samesite="Strict")
         return response

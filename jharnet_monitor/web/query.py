@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from multidict import MultiMapping
 
@@ -20,6 +21,9 @@ from jharnet_monitor.web.errors import Refusal, unknown_office
 DEFAULT_LIMIT = 1000
 LARGEST_LIMIT = 10_000
 LONGEST_REASON = 200
+LONGEST_WINDOW = timedelta(days=31)
+BODY_SECONDS = 10.0
+T = TypeVar("T")
 
 _PARAMETERS = ("office", "probe", "since", "until", "limit")
 
@@ -88,6 +92,15 @@ def _limit(query: Mapping[str, str]) -> int:
     return int(text)
 
 
+async def in_time(body: Awaitable[T]) -> T:
+    """A request's body; raises `Refusal` (408) where it does not arrive in time."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await body
+    except TimeoutError:
+        raise Refusal(408, f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+
+
 def parse_object(body: bytes) -> dict[str, Any]:
     """Parse a request's body as JSON object; an empty body is an empty object; raises `Refusal`."""
     if not body.strip():
@@ -138,6 +151,8 @@ def parse_window(data: Mapping[str, Any], offices: Sequence[str], now: datetime)
             400, "planned maintenance needs `from` and `to`, such as 2026-11-25T06:00:00Z"
         )
     _in_order("from", begin, "to", end)
+    if end - begin > LONGEST_WINDOW:
+        raise Refusal(400, f"a planned window lasts at most {LONGEST_WINDOW.days} days")
     if end <= now:
         raise Refusal(
             400,

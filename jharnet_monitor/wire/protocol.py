@@ -36,6 +36,8 @@ MAX_BATCH = 200
 MAX_CHANNELS = 8
 MAX_QUEUED = 2000
 """Messages waiting in a channel; more than that is a flood, and closes it."""
+MAX_QUEUED_BYTES = 4 << 20
+"""Characters of JSON waiting in a channel; more than that closes it, too."""
 AGENTS_OWN_SERIES = frozenset(key for key, one in series().items() if one.route.by_agent)
 """All that an agent measures by itself, and hands in. What the hub takes part in, the hub records:
 nobody else can, so that no figure rests on one end's word alone."""
@@ -76,7 +78,7 @@ def decode(text: str) -> dict[str, Any]:
         raise ProtocolError("frame too large")
     try:
         frame = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError("frame is not JSON") from error
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
         raise ProtocolError("frame has no type")
@@ -89,7 +91,8 @@ class SessionChannel:
     def __init__(self, channels: Channels, number: int) -> None:
         self._channels = channels
         self.number = number
-        self._inbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._inbox: asyncio.Queue[tuple[dict[str, Any], int] | None] = asyncio.Queue()
+        self._waiting = 0
         self._closed: str | None = None
 
     async def send(self, message: Mapping[str, Any]) -> None:
@@ -102,9 +105,11 @@ class SessionChannel:
         """The next message, even after the end if it came before; raises `ChannelClosed`."""
         if self._closed is not None and self._inbox.empty():
             raise ChannelClosed(self._closed)
-        message = await self._inbox.get()
-        if message is None:
+        found = await self._inbox.get()
+        if found is None:
             raise ChannelClosed(self._closed or "closed")
+        message, size = found
+        self._waiting -= size
         return message
 
     async def close(self, reason: str = "done") -> None:
@@ -116,12 +121,13 @@ class SessionChannel:
             except ChannelClosed:
                 log.debug("channel %d: the session was gone before it closed", self.number)
 
-    def put(self, message: dict[str, Any]) -> None:
-        """Queue a message from the other side; too many waiting ones end the channel."""
+    def put(self, message: dict[str, Any], size: int = 0) -> None:
+        """Queue a message of `size` characters from the other side; a flood ends the channel."""
         if self._closed is not None:
             return
-        if self._inbox.qsize() < MAX_QUEUED:
-            self._inbox.put_nowait(message)
+        if self._inbox.qsize() < MAX_QUEUED and self._waiting + size <= MAX_QUEUED_BYTES:
+            self._waiting += size
+            self._inbox.put_nowait((message, size))
         else:
             self._channels.soon(self.close("too many messages"))
 
@@ -163,18 +169,21 @@ class Channels:
         self._open[channel.number] = channel
         return channel
 
-    def take(self, frame: Mapping[str, Any]) -> bool:
-        """Handle a `channel` or `closed` frame; True when it was one."""
+    def take(self, frame: Mapping[str, Any], size: int = 0) -> bool:
+        """Handle a `channel` or `closed` frame of `size` characters; True when it was one."""
         if frame["type"] not in ("channel", "closed"):
             return False
-        channel = self._open.get(frame.get("id", 0))
+        number = frame.get("id", 0)
+        if not isinstance(number, int):
+            raise ProtocolError("the id of a channel must be a number")
+        channel = self._open.get(number)
         if channel is None:
             return True  # this end closed it while the frame was in flight
         data = frame.get("data")
         if frame["type"] == "closed":
             channel.end(str(frame.get("why", "closed"))[:200])
         elif isinstance(data, dict):
-            channel.put(data)
+            channel.put(data, size)
         else:
             raise ProtocolError("a channel message must be an object")
         return True
@@ -188,6 +197,11 @@ class Channels:
     def forget(self, number: int) -> None:
         """Remove a channel that ended."""
         self._open.pop(number, None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the session is gone."""
+        return self._ended is not None
 
     def end(self, reason: str) -> None:
         """End every channel, as the session is gone."""

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, cast
@@ -21,12 +21,12 @@ from jharnet_monitor.hub import runner as runners
 from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import Cause, Measurement
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import Channel, ChannelClosed, NoData, ProbeContext, Reading
-from jharnet_monitor.store import Store
 from tests.bandwidth_support import OFFICE, settings
 
 BUDGET = 60_000_000
@@ -67,10 +67,10 @@ class _Agent:
 
 
 class _Everything:
-    """A store that reports every measurement as new and stores none."""
+    """A writer that stores nothing."""
 
-    def add(self, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
-        return measurements
+    async def write(self, *records: object) -> None:
+        """Take it."""
 
 
 async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -88,7 +88,7 @@ class _District:
         config: Config = settings("10 Mbit/s").model_copy(update={"budget": BUDGET})
         current = CurrentConfig(config)
         live = Live(current)
-        books = Recorder(current, cast(Store, _Everything()), live, self.clock)
+        books = Recorder(current, cast(StoreWriter, _Everything()), live, self.clock)
 
         async def record(measurement: Measurement) -> None:
             again = " again" if "retest_of" in measurement.conditions else ""

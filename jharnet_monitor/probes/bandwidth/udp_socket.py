@@ -30,6 +30,7 @@ IP_UDP_BYTES = 28
 SMALL_IP_BYTES = _HEADER.size + IP_UDP_BYTES
 FULL_IP_BYTES = 1500
 _MAX_BYTES = 2048
+_MAX_PER_TURN = 5000
 MAX_OFFSET_CHANGE_SECONDS = 0.001
 """A larger change of the clocks' offset between two readings means that the wall clock was set."""
 
@@ -101,8 +102,11 @@ class DatagramSocket:
         return hmac.digest(self._key, fields, hashlib.sha256)[:8]
 
     def receive(self) -> Iterator[Datagram]:
-        """The datagrams that have arrived; an authenticated punch sets the peer."""
-        while True:
+        """The datagrams that have arrived; an authenticated punch sets the peer.
+
+        A flood must not stop the event loop: what is left is read in its next turn.
+        """
+        for _ in range(_MAX_PER_TURN):
             try:
                 data, ancillary, _, sender = self._socket.recvmsg(_MAX_BYTES, 64)
             except OSError:  # no more, or an ICMP error for one that was sent

@@ -71,6 +71,7 @@ async def run_worker(request: Mapping[str, Any]) -> dict[str, Any]:
     """Run the request in a process of its own, which is killed after `WORKER_SECONDS`."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",
         "-m",
         "jharnet_monitor.probes.internet.worker",
         stdin=asyncio.subprocess.PIPE,

@@ -18,6 +18,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.judge.outages.state import uplink_works
 from jharnet_monitor.probes.base import NoData
 from jharnet_monitor.probes.dns import resolve
+from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.pinger import Pinger, family_of
 from jharnet_monitor.probes.latency.target import EchoSender, Reachability, Target, Watch, targets
 from jharnet_monitor.probes.latency.window import LatencySummary, PingWindow
@@ -98,11 +99,20 @@ class LatencyMonitor:
         """Measure until cancelled. Raises `PingNotAllowed` where this process may not ping."""
         for watch in self._watches:
             if watch.address is not None:
-                self._sender.open(family_of(watch.address))
+                self._open(watch)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_loop())
             tasks.create_task(self._check_loop())
             tasks.create_task(self._resolve_loop())
+
+    def _open(self, watch: Watch) -> None:
+        """Be ready to send; an address of a family that this host lacks hurts no other."""
+        try:
+            self._sender.open(family_of(watch.address or ("", 0)))
+        except PingNotAllowed:
+            raise
+        except OSError as error:
+            log.error("%s cannot be pinged from this host: %s", watch.target.host, error)
 
     async def flush(self) -> None:
         """After `run`: wait for outstanding replies, deliver all summaries, close the sockets."""

@@ -35,7 +35,7 @@ def in_own_process(module: str, function: str, *arguments: Any) -> Any:
     Raises the `TypesettingError`, `StoreError` or `UserError` that the function raised, and
     `WorkerError` where the process broke or took longer than `LONGEST_SECONDS`.
     """
-    argv = [sys.executable, "-m", __name__]
+    argv = [sys.executable, "-P", "-m", __name__]
     order = pickle.dumps((module, function, arguments))
     try:
         done = subprocess.run(  # noqa: S603 - our own module

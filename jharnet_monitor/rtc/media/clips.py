@@ -159,7 +159,14 @@ def _run_clip_maker(directory: Path, codec: Codec) -> None:
     """Encode the missing clips in a subprocess, which prints the name of each clip it made."""
     started_at = time.monotonic()
     _log.info("making the %s clips in %s, which takes some seconds", codec, directory)
-    argv = [sys.executable, "-m", "jharnet_monitor.rtc.media.clip_maker", str(directory), codec]
+    argv = [
+        sys.executable,
+        "-P",
+        "-m",
+        "jharnet_monitor.rtc.media.clip_maker",
+        str(directory),
+        codec,
+    ]
     last_line = ""
     with subprocess.Popen(  # noqa: S603 - our own module
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -1,0 +1,97 @@
+"""One hub owns a database at a time: a second one must not write a single row into it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from jharnet_monitor.errors import StoreError, TemporaryError
+from jharnet_monitor.store.engine import place, reason
+
+log = logging.getLogger(__name__)
+
+_OWNER_LOCK = 0x6A68_6172_6F77_6E  # "jharown": the advisory lock that the owner's session holds
+
+
+class Ownership:
+    """The ownership of one database: a lock on a file beside SQLite's, or of a PostgreSQL session.
+
+    The kernel, or PostgreSQL, releases it when the process ends, however it ends.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._file: IO[str] | None = None
+        self._session: Connection | None = None
+
+    def take(self) -> None:
+        """Become the owner, or make sure of still being it; blocks.
+
+        Raises `TemporaryError` while another hub is the owner, and `StoreError`.
+        """
+        if self._engine.dialect.name == "sqlite":
+            self._take_file()
+        else:
+            self._take_session()
+
+    def release(self) -> None:
+        """Let another hub be the owner."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._close_session()
+
+    def _take_file(self) -> None:
+        if self._file is not None:
+            return
+        path = Path(f"{self._engine.url.database}-owner")
+        try:
+            file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise self._taken() from None
+        self._file = file
+
+    def _take_session(self) -> None:
+        if self._session is not None:
+            try:
+                self._session.execute(text("SELECT 1"))
+                return
+            except DBAPIError:
+                log.warning("the session that owns the database was lost; taking it again")
+                self._close_session()
+        try:
+            session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                query = text("SELECT pg_try_advisory_lock(:key)")
+                taken = session.execute(query, {"key": _OWNER_LOCK}).scalar_one()
+            except BaseException:
+                session.close()
+                raise
+        except DBAPIError as error:
+            raise StoreError(f"{place(self._engine)}: {reason(error)}") from error
+        if not taken:
+            session.close()
+            raise self._taken()
+        self._session = session
+
+    def _close_session(self) -> None:
+        if self._session is not None:
+            self._session.invalidate()  # the lock is the session's, which must not be used again
+            self._session.close()
+            self._session = None
+
+    def _taken(self) -> TemporaryError:
+        return TemporaryError(
+            f"{place(self._engine)}: another hub is running on this database; stop it first, or "
+            "look at its pages"
+        )

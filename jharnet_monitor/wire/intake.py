@@ -1,0 +1,146 @@
+"""What an agent or a page sends becomes a `Measurement` or `Vitals` here, and nowhere else.
+
+Everything is bounded: a figure, a time or a text that cannot be true is refused, so that no sum and
+no date computed from it later can fail. Figures have the ranges of the table of quantities.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jharnet_monitor.model import Cause, Measurement
+from jharnet_monitor.wire.protocol import AGENTS_OWN_SERIES, MAX_BATCH, ProtocolError
+
+PROGRAM, BROWSER = "program", "browser"
+"""The kinds of agents. A browser makes a boot id for each page: it proves nothing about power."""
+OLDEST = timedelta(days=400)
+"""A spool does not reach back further."""
+AHEAD = timedelta(days=1)
+"""How far an agent's clock may be ahead."""
+LONGEST_RUN = 86400.0
+"""Seconds that one measurement of an agent may last."""
+LONGEST_UPTIME = 100 * 365.25 * 86400.0
+MOST_SPOOLED = 10**9
+MOST_FEATURES = 20
+MOST_BYTES_SPENT = 1e12
+
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+"""Never what a spreadsheet takes for a formula: ids come into the tables of a dossier."""
+_CAUSES = frozenset(cause.value for cause in Cause)
+_MOST_CONDITIONS = 30
+_LONGEST_TEXT = 300
+_LARGEST_NUMBER = 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What an agent reports of itself in `hello` and in every heartbeat."""
+
+    boot_id: str
+    uptime: float
+    spooled: int
+    version: str | None = None
+    kind: str = PROGRAM
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is in a `measurements` frame: what can be stored, and what is refused, by its id."""
+
+    accepted: list[Measurement]
+    refused: list[dict[str, str]]
+
+
+def read_vitals(frame: Mapping[str, Any]) -> Vitals:
+    """The vitals in a frame; raises `ProtocolError`."""
+    boot_id, uptime, spooled = (frame.get(k) for k in ("boot_id", "uptime_seconds", "spooled"))
+    if (
+        not isinstance(boot_id, str)
+        or not 0 < len(boot_id) <= 64
+        or not boot_id.isprintable()
+        or not _is_number(uptime, 0, LONGEST_UPTIME)
+        or not isinstance(spooled, int)
+        or not 0 <= spooled <= MOST_SPOOLED
+    ):
+        raise ProtocolError("vitals are incomplete, or cannot be true")
+    version, kind = frame.get("version"), frame.get("kind", PROGRAM)
+    if kind not in (PROGRAM, BROWSER):
+        raise ProtocolError(f"no agent is of kind {str(kind)[:40]!r}")
+    return Vitals(boot_id, float(uptime), spooled, _version(version), kind)  # type: ignore[arg-type]
+
+
+def _version(told: object) -> str | None:
+    text = "" if told is None else str(told)[:40]
+    return text if text and text.isprintable() else None
+
+
+def read_features(frame: Mapping[str, Any]) -> frozenset[str]:
+    """The tasks that a `hello` says the agent can do; raises `ProtocolError`."""
+    told = frame.get("features", [])
+    if not isinstance(told, list):
+        raise ProtocolError("`features` must be a list")
+    return frozenset(str(feature)[:40] for feature in told[:MOST_FEATURES])
+
+
+def read_batch(frame: Mapping[str, Any], office: str, now: datetime) -> Batch:
+    """What an office's agent hands in at the moment `now`; raises `ProtocolError`."""
+    items = frame.get("items")
+    if not isinstance(items, list) or len(items) > MAX_BATCH:
+        raise ProtocolError(f"`measurements` needs at most {MAX_BATCH} items")
+    batch = Batch([], [])
+    for item in items:
+        try:
+            batch.accepted.append(read_measurement(item, office, now))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            name = str(item.get("id", ""))[:200] if isinstance(item, dict) else ""
+            batch.refused.append({"id": name, "why": str(error)[:200]})
+    return batch
+
+
+def read_measurement(item: Mapping[str, Any], office: str, now: datetime) -> Measurement:
+    """What an office's agent measured by itself; raises `ValueError` that names what is wrong."""
+    measurement = Measurement.from_json(item)
+    if measurement.office != office:
+        raise ValueError(f"an agent of {office} hands in only for its office")
+    if measurement.series not in AGENTS_OWN_SERIES:
+        told = measurement.series[:80]
+        raise ValueError(f"an agent does not measure {told} by itself")
+    if not _ID.fullmatch(measurement.id):
+        raise ValueError("id must be of letters, digits, `-` and `_`")
+    if measurement.cause is not None and measurement.cause not in _CAUSES:
+        raise ValueError(f"this hub does not know the cause {measurement.cause[:40]!r}")
+    if not 0 <= measurement.duration <= LONGEST_RUN:
+        raise ValueError(f"duration_seconds must be from 0 to {LONGEST_RUN:g}")
+    if not now.astimezone(UTC) - OLDEST <= measurement.started_at <= now + AHEAD:
+        raise ValueError("started_at is too far from the hub's time; set the agent's clock")
+    _check_conditions(measurement.conditions)
+    return measurement
+
+
+def _check_conditions(conditions: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for conditions that are too many, too long, or cannot be true."""
+    if len(conditions) > _MOST_CONDITIONS:
+        raise ValueError(f"more than {_MOST_CONDITIONS} conditions")
+    for name, value in conditions.items():
+        inner = value.items() if isinstance(value, dict) else [(name, value)]
+        if len(str(name)) > 60 or len(inner) > _MOST_CONDITIONS:
+            raise ValueError("the conditions are too long")
+        if not all(len(str(key)) <= 60 and _is_plain(one) for key, one in inner):
+            raise ValueError(f"the condition {str(name)[:60]} cannot be true")
+    if not _is_number(conditions.get("bytes_spent", 0), 0, MOST_BYTES_SPENT):
+        raise ValueError("the condition bytes_spent cannot be true")
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_TEXT and value.isprintable()
+    return value is None or _is_number(value, -_LARGEST_NUMBER, _LARGEST_NUMBER)
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    """Whether it is a number in [low, high], which NaN is not; true and false count as 1 and 0."""
+    return isinstance(value, int | float) and low <= value <= high

@@ -1,0 +1,104 @@
+"""Port and database belong to one hub, before anything is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import StoreError, TemporaryError
+from jharnet_monitor.hub.daemon import Hub
+from jharnet_monitor.model import OfficeState
+from jharnet_monitor.store import Store
+from tests.store_support import BOTH, Bench, Postgres, bench_of
+from tests.test_reload import RunningHub, hub_at_work
+
+
+def written(store: Store) -> list[Any]:
+    """All that a start writes."""
+    return [
+        [(t.state, t.at) for t in store.event_log.transitions("potka")],
+        [(e.kind, e.at) for e in store.event_log.events("*")],
+    ]
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[RunningHub]:
+    """A hub at work."""
+    async with hub_at_work(tmp_path) as one:
+        yield one
+
+
+@pytest.mark.parametrize("same_port", [True, False])
+async def test_a_second_hub_writes_no_outage(
+    running: RunningHub, same_port: bool, tmp_path: Path
+) -> None:
+    """`run` by mistake beside a running hub wrote `monitor_down` into the record before
+    it found its port taken. On another port, too, the database is not its own."""
+    store = running.hub.store
+    store.event_log.add_transition("potka", OfficeState.UP, running.hub.clock.now(), {})
+    await asyncio.sleep(0.1)
+    before = written(store)
+    second = tmp_path / "second.yaml"
+    data = yaml.safe_load(running.file.read_text("utf-8"))
+    if not same_port:
+        data["hub"]["listen"] = "127.0.0.5:" + data["hub"]["listen"].rpartition(":")[2]
+    second.write_text(yaml.safe_dump(data), "utf-8")
+    hub = Hub(second, load_config(second), SystemClock())
+    with pytest.raises(TemporaryError, match="another hub"):
+        await hub.run()
+    assert written(store) == before
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL cluster for this file."""
+    cluster = Postgres()
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture(params=BOTH)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """An empty database of either kind."""
+    yield from bench_of(request, tmp_path)
+
+
+def test_the_database_is_free_once_its_hub_has_ended(bench: Bench) -> None:
+    """However it ended: the kernel, or PostgreSQL, releases the lock."""
+    first, second = bench.store, Store(bench.url, SystemClock())
+    first.ownership.take()
+    first.ownership.take()
+    with pytest.raises(TemporaryError, match="another hub is running on this database"):
+        second.ownership.take()
+    first.close()
+    second.ownership.take()
+    second.close()
+
+
+@pytest.mark.server("initdb", "pg_ctl", "pg_dump")
+def test_a_lost_session_is_taken_again(postgres: Postgres) -> None:
+    """PostgreSQL was restarted: the hub is its owner again, unless another came first."""
+    bench = Bench(postgres.new_database())
+    other = Store(bench.url, SystemClock())
+    bench.store.ownership.take()
+    postgres.stop()
+    with pytest.raises(StoreError):
+        bench.store.ownership.take()
+    postgres.start()
+    bench.store.ownership.take()
+    with pytest.raises(TemporaryError):
+        other.ownership.take()
+    postgres.stop()
+    postgres.start()
+    other.ownership.take()
+    with pytest.raises(TemporaryError, match="another hub"):
+        bench.store.ownership.take()
+    other.close()
+    bench.store.close()

@@ -1,0 +1,189 @@
+"""What the database does not take waits on disk, in order, and is written once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.errors import StoreError
+from jharnet_monitor.hub import store_writer
+from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.store_writer import (
+    EventRecord,
+    MeasurementRecord,
+    StateRecord,
+    StoreWriter,
+    ValueRecord,
+)
+from jharnet_monitor.live import Live
+from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.store import Store
+from tests.support import make_config
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+class Bench:
+    """A writer, and a database that can be taken away."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
+        self.monkeypatch = monkeypatch
+        self.clock = ManualClock(NOW)
+        self.current = CurrentConfig(make_config())
+        self.live = Live(self.current)
+        self.store = Store(f"sqlite:///{directory}/monitor.db", self.clock)
+        self.store.migrate()
+        self.writer = self.new_writer()
+
+    def new_writer(self) -> StoreWriter:
+        """As after a restart."""
+        return StoreWriter(self.store, self.directory / "w.db", self.live.hub, self.clock)
+
+    def take_away(self) -> None:
+        """Every write fails from now on."""
+
+        def away(*_: Any, **__: Any) -> None:
+            raise StoreError("hub.database: gone")
+
+        self.monkeypatch.setattr(self.store, "add", away)
+        self.monkeypatch.setattr(self.store, "set_value", away)
+        for name in ("add_event", "add_transition", "add_drill"):
+            self.monkeypatch.setattr(self.store.event_log, name, away)
+
+    def bring_back(self) -> None:
+        """Writes succeed again."""
+        self.monkeypatch.undo()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A writer on an empty database."""
+    one = Bench(tmp_path, monkeypatch)
+    yield one
+    one.store.close()
+
+
+def minute(name: str) -> Measurement:
+    """A minute of latency."""
+    return Measurement("potka", "latency", NOW, 60.0, Outcome.OK, values={"sent": 60.0}, id=name)
+
+
+async def test_nothing_is_forgotten_while_the_database_is_away(bench: Bench) -> None:
+    """Measurements, events and states of that time are all there later, the
+    states in their order, and the newest value of a key."""
+    bench.take_away()
+    for number in range(3):
+        await bench.writer.write(MeasurementRecord(minute(f"m{number}")))
+        await bench.writer.write(ValueRecord("beat", number))
+    for state in (OfficeState.UNREACHABLE, OfficeState.UP):
+        await bench.writer.write(StateRecord("potka", state, NOW, {}))
+    await bench.writer.write(EventRecord("potka", "joined", NOW, {"boot_id": "b"}))
+    assert bench.live.hub.writes_waiting == 7
+    assert bench.live.hub.database_failing
+    bench.bring_back()
+    await bench.writer.write_later()
+    assert bench.live.hub.writes_waiting == 0
+    assert not bench.live.hub.database_failing
+    assert [m.id for m in bench.store.measurements()] == ["m0", "m1", "m2"]
+    assert [t.state.value for t in bench.store.event_log.transitions("potka")] == [
+        "unreachable",
+        "up",
+    ]
+    assert [e.kind for e in bench.store.event_log.events("potka")] == ["joined"]
+    assert bench.store.get_value("beat") == 2
+
+
+async def test_what_waits_outlives_the_hub(bench: Bench) -> None:
+    """It is written at the next start, before anything else; what was written already is not
+    written twice."""
+    bench.take_away()
+    await bench.writer.write(MeasurementRecord(minute("m")), EventRecord("potka", "left", NOW, {}))
+    bench.bring_back()
+    EventRecord("potka", "left", NOW, {}).write(bench.store)  # and then the power failed
+    await bench.writer.close()
+    again = bench.new_writer()
+    await again.open()
+    assert [m.id for m in bench.store.measurements()] == ["m"]
+    assert [e.kind for e in bench.store.event_log.events("potka")] == ["left"]
+    await again.close()
+
+
+async def test_order_holds_while_something_waits(bench: Bench) -> None:
+    """What comes when the database is back waits behind what waits."""
+    bench.take_away()
+    await bench.writer.write(StateRecord("potka", OfficeState.UNREACHABLE, NOW, {}))
+    bench.bring_back()
+    await bench.writer.write(StateRecord("potka", OfficeState.UP, NOW, {}))
+    await bench.writer.write_later()
+    assert bench.store.event_log.last_transitions()["potka"].state is OfficeState.UP
+
+
+async def test_a_record_that_can_never_be_written_holds_back_none(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is set aside, and logged."""
+    bench.take_away()
+    await bench.writer.write(MeasurementRecord(minute("good")))
+    bench.bring_back()
+    bench.writer._opened().put("bad", '["NoSuchRecord", {}]')
+    bench.writer._opened().put("worse", "not json")
+    await bench.writer.write_later()
+    assert [m.id for m in bench.store.measurements()] == ["good"]
+    assert bench.live.hub.writes_waiting == 0
+    assert caplog.text.count("is set aside") == 2
+
+
+async def test_a_database_that_hangs_holds_up_no_probe(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL that hung for 100 s held up everything; a record waits on disk then."""
+    monkeypatch.setattr(store_writer, "LONGEST_WRITE_SECONDS", 0.2)
+    answers, add = threading.Event(), bench.store.add
+
+    def hung(measurements: Any) -> Any:
+        answers.wait(10)
+        return add(measurements)
+
+    monkeypatch.setattr(bench.store, "add", hung)
+    async with asyncio.timeout(3):
+        for number in range(4):
+            await bench.writer.write(MeasurementRecord(minute(f"m{number}")))
+    assert bench.live.hub.writes_waiting == 4
+    answers.set()
+    await bench.writer.write_later()
+    assert [m.id for m in bench.store.measurements()] == ["m0", "m1", "m2", "m3"]
+
+
+async def test_an_agents_batch_is_not_taken_while_the_database_is_away(bench: Bench) -> None:
+    """The agent keeps it, so nothing of it waits here or is shown."""
+    recorder = Recorder(bench.current, bench.writer, bench.live, bench.clock)
+    bench.take_away()
+    with pytest.raises(StoreError):
+        await recorder.hand_in([minute("m")])
+    assert not bench.live.offices["potka"].latest
+    assert bench.live.hub.writes_waiting == 0
+
+
+async def test_measurements_on_a_full_disk_wait_in_memory(bench: Bench) -> None:
+    """Database and queue stand on the same disk, which has no room: it is shown all the same."""
+    recorder = Recorder(bench.current, bench.writer, bench.live, bench.clock)
+    queue = bench.writer._opened()
+    (pages,) = queue._db.execute("PRAGMA page_count").fetchone()
+    queue._db.execute(f"PRAGMA max_page_count={pages}")
+    bench.take_away()
+    for number in range(100):
+        await recorder.record(minute(f"m{number:03}"))
+    assert "latency" in bench.live.offices["potka"].latest
+    assert bench.live.hub.writes_waiting == 100
+    bench.bring_back()
+    queue._db.execute("PRAGMA max_page_count=1000000")
+    await bench.writer.write_later()
+    assert len(bench.store.measurements()) == 100

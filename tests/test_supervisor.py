@@ -1,0 +1,200 @@
+"""A part that fails starts again, is counted and named, and holds back no other part."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.errors import StoreError
+from jharnet_monitor.hub.health import Health
+from jharnet_monitor.hub.office_monitor import OfficeMonitor
+from jharnet_monitor.hub.outage_attribution import OutageAttribution
+from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.hub.store_writer import StoreWriter
+from jharnet_monitor.live import Live, PastOutage
+from jharnet_monitor.mail.schedule import ReportScheduler
+from jharnet_monitor.metrics import MetricsRegistry
+from jharnet_monitor.model import OfficeState
+from jharnet_monitor.store import Store
+from jharnet_monitor.supervisor import PartStatus, Supervisor
+from tests.support import make_config
+from tests.test_reload import RunningHub
+
+START = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+class Bench:
+    """What of a hub watches offices, on a clock of the test's."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = ManualClock(START)
+        self.current = CurrentConfig(make_config())
+        self.live = Live(self.current)
+        self.store = Store(f"sqlite:///{directory}/monitor.db", self.clock)
+        self.store.migrate()
+        self.writer = StoreWriter(self.store, directory / "waiting.db", self.live.hub, self.clock)
+        recorder = Recorder(self.current, self.writer, self.live, self.clock)
+        runner = Runner(
+            self.current, self.clock, lambda _: None, recorder.spent_today, recorder.record
+        )
+        self.monitor = OfficeMonitor(
+            self.current, self.clock, self.live, recorder, self.writer, runner
+        )
+        self.health = Health(self.live.hub, self.current, self.clock, self.store)
+
+    async def seconds(self, count: int) -> None:
+        """Let seconds pass, with time for threads."""
+        for _ in range(count):
+            await self.clock.advance(1)
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Any:
+    """The same, with an empty database."""
+    one = Bench(tmp_path)
+    yield one
+    one.store.close()
+
+
+async def test_a_failed_part_starts_again_with_growing_pauses() -> None:
+    """It is counted by name, is failing for a while, and then sound again."""
+    clock, status = ManualClock(START), PartStatus()
+    supervisor, began = Supervisor(clock, status), list[float]()
+
+    async def part() -> None:
+        began.append(clock.monotonic())
+        if len(began) < 4:
+            raise KeyError("unexpected")
+        await asyncio.Event().wait()
+
+    supervisor.start("reports", part)
+    await clock.advance(60)
+    assert began == [0, 1, 3, 7]
+    assert status.restarts["reports"] == 3
+    assert status.failing(clock.monotonic()) == ["reports"]
+    await clock.advance(120)
+    assert status.failing(clock.monotonic()) == []
+    await supervisor.stop()
+
+
+async def test_one_failing_read_does_not_end_the_watch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One error of one step ended heartbeat, windows, states and reviews for
+    good, in silence; now it is counted, named on `/-/ready`, and the others go on."""
+
+    def broken(*_: Any) -> None:
+        raise OverflowError("unexpected")
+
+    monkeypatch.setattr(bench.store.event_log, "windows", broken)
+    steps = Supervisor(bench.clock, bench.live.hub.parts)
+    bench.monitor.start_steps(steps)
+    watching = asyncio.create_task(bench.health.run(lambda: 0.0))
+    await bench.seconds(15)
+    assert bench.live.hub.parts.restarts["planned work"] > 0
+    assert str(bench.store.get_value("beat")) > "2026-11-25T00:00:05", "the heartbeat went on"
+    assert bench.health.ready() == (False, "failed and was started again: planned work")
+    read = MetricsRegistry(bench.live, bench.clock).get_sample_value
+    assert (read("jharnet_part_restarts_total", {"part": "planned work"}) or 0) > 0
+    monkeypatch.undo()
+    await bench.seconds(200)
+    assert bench.health.ready() == (True, "ready")
+    await steps.stop()
+    watching.cancel()
+
+
+async def test_one_offices_trouble_stays_its_own(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A review that failed for one office ended the watch of all, and kept the hub
+    from starting."""
+    told = PastOutage(OfficeState.LINK_DOWN, START, START + timedelta(minutes=5), START)
+
+    def review(self: OutageAttribution, office: str) -> PastOutage:
+        if office == "potka":
+            raise OverflowError("date value out of range")
+        return told
+
+    monkeypatch.setattr(OutageAttribution, "review", review)
+    await bench.monitor.restore()
+    assert bench.live.offices["potka"].last_outage is None
+    assert bench.live.offices["boram"].last_outage == told
+    assert bench.live.hub.parts.restarts["outage reviews"] == 1
+
+
+async def test_a_change_is_live_before_anything_else_happens(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the first write was slow, a second look at the evidence ran between a
+    change and its becoming live, and the state stayed wrong for ever."""
+    seen = bench.monitor._tracker.offices["potka"]
+    held = asyncio.Event()
+    write = bench.writer.write
+
+    async def slow(*records: Any) -> None:
+        await held.wait()
+        await write(*records)
+
+    monkeypatch.setattr(bench.writer, "write", slow)
+    bench.monitor._tracker.uplink_answers = True
+    seen.router = seen.pc = True
+    first = asyncio.create_task(bench.monitor._update_states())
+    await asyncio.sleep(0)
+    seen.router = seen.pc = False
+    second = asyncio.create_task(bench.monitor._update_states())
+    await asyncio.sleep(0)
+    assert bench.live.offices["potka"].state is OfficeState.UNREACHABLE
+    held.set()
+    await asyncio.gather(first, second)
+    assert bench.live.offices["potka"].state is OfficeState.UNREACHABLE
+    states = [t.state for t in bench.store.event_log.transitions("potka")]
+    assert states == [OfficeState.UP, OfficeState.UNREACHABLE]
+
+
+async def test_a_link_cut_while_the_database_is_away_is_not_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cut while PostgreSQL was stopped was `up` → `up` in the ledger."""
+
+    def away(*_: Any) -> None:
+        raise StoreError("connection refused")
+
+    seen = bench.monitor._tracker.offices["potka"]
+    with monkeypatch.context() as broken:
+        for name in ("add_transition", "add_event"):
+            broken.setattr(bench.store.event_log, name, away)
+        for answers in (True, False, True):
+            seen.router = seen.pc = answers
+            bench.clock._pass(60)
+            await bench.monitor._update_states()
+    await bench.writer.write_later()
+    found = bench.store.event_log.transitions("potka")
+    assert [t.state.value for t in found] == ["up", "unreachable", "up"]
+    assert [(t.at - START).total_seconds() for t in found] == [60, 120, 180]
+
+
+async def test_the_reports_do_not_end_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unexpected error in the sending of mails ended the daemon, at each start."""
+
+    async def broken(self: ReportScheduler, **_: Any) -> None:
+        raise UnicodeEncodeError("ascii", "é", 0, 1, "unexpected")
+
+    monkeypatch.setattr(ReportScheduler, "run_once", broken)
+    one = RunningHub(tmp_path)
+    task = asyncio.create_task(one.hub.run())
+    async with asyncio.timeout(20):
+        while not one.hub.live.hub.parts.restarts["reports"] and not task.done():
+            await asyncio.sleep(0.02)
+    assert not task.done()
+    one.hub.stop()
+    await asyncio.wait_for(task, 20)
