@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -16,11 +18,13 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
+from jharnet_monitor.config.schema import LEAST_RETENTION
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
-from jharnet_monitor.probes import KEPT
+from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store import Store
-from jharnet_monitor.store.chain import GENESIS, ChainLink
+from jharnet_monitor.store.chain import GENESIS, ChainLink, CheckedLink
+from jharnet_monitor.store.pruning import PruningRule
 from jharnet_monitor.store.retention import cutoff
 
 app = typer.Typer(
@@ -50,35 +54,69 @@ def verify(
     if root is not None and (len(root) != len(GENESIS) or not set(root) <= set("0123456789abcdef")):
         raise UserError(f"--root {root}: must be the 64 hexadecimal digits of a root")
     with _opened(load_config(config, files=False)) as store:
-        links, problems = _recompute(store)
+        checked = _recompute(store)
+        problems = [problem for one in checked for problem in one.problems]
+        problems += store.chain.strays()
+    links = [one.link for one in checked]
     held = [one for one in links if one.root == root]
     if root is not None and not held:
         problems.append(f"the root {root} is not in the chain")
-    records = sum(part.records for one in links for part in one.parts.values())
+    pruned, records = _pruned(checked), _sealed(checked)
     if as_json:
         told = {
-            "ok": not problems, "hours": len(links), "records": records,
-            "root": links[-1].root if links else None, "problems": problems,
+            "ok": not problems, "hours": len(links), "records": records - pruned.total(),
+            "pruned": dict(pruned), "root": links[-1].root if links else None,
+            "problems": problems,
         }  # fmt: skip
         console.print_json(data=told)
     else:
         for problem in problems:
             console.print(problem, soft_wrap=True, markup=False)
-        console.print(_in_words(links, records, held, problems), soft_wrap=True)
+        for note in _notes(checked, pruned):
+            console.print(note, soft_wrap=True, markup=False)
+        told_records = records - pruned.total()
+        console.print(_in_words(links, told_records, held, problems), soft_wrap=True)
     if problems:
         raise typer.Exit(1)
 
 
-def _recompute(store: Store) -> tuple[list[ChainLink], list[str]]:
-    links: list[ChainLink] = []
-    problems: list[str] = []
+def _recompute(store: Store) -> list[CheckedLink]:
+    rule = PruningRule(PRUNABLE, timedelta(seconds=LEAST_RETENTION))
     total = len(store.chain.links())
-    for one, found in track(
-        store.chain.check(), "recomputing", total, console=progress, transient=True
-    ):
-        links.append(one)
-        problems += found
-    return links, problems
+    return list(
+        track(store.chain.check(rule), "recomputing", total, console=progress, transient=True)
+    )
+
+
+def _sealed(checked: list[CheckedLink]) -> int:
+    """How many records were sealed, without those of a link that cannot be read."""
+    return sum(part.records for one in checked for part in one.parts.values())
+
+
+def _pruned(checked: list[CheckedLink]) -> Counter[str]:
+    """How many records of each kind were pruned."""
+    found: Counter[str] = Counter()
+    for one in checked:
+        found.update(one.pruned)
+    return found
+
+
+def _notes(checked: list[CheckedLink], pruned: Counter[str]) -> Iterator[str]:
+    """What was pruned, and what of it no event confirms."""
+    if not pruned:
+        return
+    hours = [one for one in checked if one.pruned]
+    kinds = ", ".join(f"{formats.number(count)} of {kind}" for kind, count in pruned.items())
+    yield (
+        f"pruned: {kinds}, in {formats.number(len(hours))} hours"
+        f" up to {hours[-1].link.begin:%Y-%m-%d %H:%M} UTC"
+    )
+    old = sum(bool(one.unsealed) for one in hours)
+    if old:
+        yield (
+            f"{formats.number(old)} of these hours were pruned before prunings were sealed: that"
+            " retention did it is not proved"
+        )
 
 
 def _in_words(
@@ -89,10 +127,7 @@ def _in_words(
     hours = formats.number(len(links))
     if problems:
         return f"[red]changed:[/] {formats.number(len(problems))} findings in {hours} hours"
-    pruned = sum(bool(one.pruned) for one in links)
     words = [f"{formats.number(records)} records in {hours} hours are as they were sealed"]
-    if pruned:
-        words.append(f"{formats.number(pruned)} hours have pruned parts")
     if held:
         words.append(f"the given root was the chain's at {held[0].begin:%Y-%m-%d %H:%M} UTC + 1 h")
     return f"[green]ok:[/] {'; '.join(words)}; root {links[-1].root}"
@@ -116,7 +151,7 @@ def prune(config: ConfigFile = DEFAULT_CONFIG) -> None:
     zone = ZoneInfo(settings.district.timezone)
     before = cutoff(SystemClock().now(), settings.retention.raw, zone)
     with _opened(settings) as store:
-        removed = store.retention.prune(before, zone, KEPT)
+        removed = store.retention.prune(before, zone, PRUNABLE)
     count = formats.number(removed)
     console.print(f"{count} records from before {before:%Y-%m-%d} are gone; their days remain")
 

@@ -33,7 +33,7 @@ from jharnet_monitor.live import Live
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement, Route, format_utc
-from jharnet_monitor.probes import KEPT, PROBES
+from jharnet_monitor.probes import PROBES, PRUNABLE
 from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.rtc.call import warm_up
 from jharnet_monitor.security import tokens
@@ -196,7 +196,7 @@ class Hub:
     async def _prune(self) -> None:
         zone = ZoneInfo(self.config.district.timezone)
         before = cutoff(self.clock.now(), self.config.retention.raw, zone)
-        removed = await asyncio.to_thread(self.store.retention.prune, before, zone, KEPT)
+        removed = await asyncio.to_thread(self.store.retention.prune, before, zone, PRUNABLE)
         if removed:
             log.info("pruned %d measurements from before %s", removed, before.date())
 
