@@ -84,7 +84,7 @@ def verify(
         told = {
             "ok": not found.problems, "problems": found.problems, "hours": found.links,
             "records": found.records, "figures": found.figures, "papers": found.papers,
-            "root": found.root, "exact": found.same_tools,
+            "root": found.root, "exact": found.same_tools, "notes": found.notes,
         }  # fmt: skip
         print(json.dumps(told, ensure_ascii=False))
     else:
@@ -92,6 +92,8 @@ def verify(
             console.print(problem, soft_wrap=True, markup=False)
         if not found.problems:
             _praise(found.links, found.records, found.figures, found.papers)
+            for note in found.notes:
+                console.print(note, soft_wrap=True, markup=False)
             _reach(root, found.same_tools)
     if found.problems:
         raise typer.Exit(1)

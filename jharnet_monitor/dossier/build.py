@@ -27,7 +27,8 @@ from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import ChainLink
 
 Told = Callable[[str], None]
-FORMAT = 1
+FORMAT = 2
+MANIFEST_KEYS = ("format", "program", "tools", "made_at", "from", "to", "data", "files")
 RECORDS = ("chain/links.jsonl", "chain/mailed-roots.json", "settings.json", "claims.json")
 """Records besides the raw data; all other files are derived from them."""
 
@@ -49,6 +50,8 @@ def build(
         raise UserError(
             f"{period.name}: nothing of this period is sealed; an hour is sealed once it is over"
         )
+    for gone in sealed.pruned_inside(links, span):
+        raise UserError(f"{period.name}: {gone}; a dossier covers only what is still there")
     with replacing(out) as scratch:
         return _write(store, config, period, scratch, now, tell, links, span)
 
