@@ -19,7 +19,6 @@ import pytest
 from docx import Document
 from typer.testing import CliRunner
 
-from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.commands.dossier import app
 from jharnet_monitor.dossier import form
 from jharnet_monitor.dossier.archive import json_bytes
@@ -36,7 +35,6 @@ from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar.period import date_range
 from jharnet_monitor.model import format_utc
-from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store.export import ExportRow
 from jharnet_monitor.store.tables import to_ms
 from tests import made_up
@@ -108,8 +106,8 @@ def test_the_form_of_the_claims_stays(true: Forger) -> None:
     way = {"down", "up"}
     for office in claims["offices"].values():
         assert office.keys() == {
-            "measurements", "conference", "latency", "availability", "days", "delivered", "loss",
-            "down", "other", "need", "verdict", "verdicts", "doubts", "slab",
+            "measurements", "conference", "latency", "availability", "retests", "days",
+            "delivered", "loss", "down", "other", "need", "verdict", "verdicts", "doubts", "slab",
         }  # fmt: skip
         assert office["conference"].keys() == {
             "grade", "tests", "missed", "outside_hours", "limited_by", "cause", "able",
@@ -120,6 +118,7 @@ def test_the_form_of_the_claims_stays(true: Forger) -> None:
         }  # fmt: skip
         assert office["down"].keys() == {"link_down", "power_down", "lan_down", "unreachable"}
         assert office["delivered"].keys() == office["other"].keys() == office["need"].keys() == way
+        assert office["retests"].keys() == {"repeated", "first", "counted"}
         delivered, need = office["delivered"]["down"], office["need"]["down"]
         assert delivered.keys() == interval | {"basis", "contracted", "p5"}
         assert need.keys() == {"value", "low", "high", "measured", "at_least"}
@@ -314,98 +313,6 @@ def test_what_does_not_belong_is_rejected(true: Forger, tmp_path: Path) -> None:
     (tmp_path / "no.zip").write_bytes(b"PK nothing")
     [problem] = verify(tmp_path / "no.zip", None, lambda _: None).problems
     assert problem == "no.zip: is not a ZIP archive, so not a dossier"
-
-
-def test_a_zip_file_holds_nothing_but_its_entries(true: Forger, tmp_path: Path) -> None:
-    """Two files of one name, a comment, and bytes before, between and behind the entries."""
-    file = true.write(tmp_path / "true.zip")
-    whole = file.read_bytes()
-    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
-        archive.writestr("claims.json", b"{}")
-    [problem] = verify(file, None, lambda _: None).problems
-    assert problem == "true.zip: contains two files of the same name"
-    file.write_bytes(b"something else" + whole)
-    [problem] = verify(file, None, lambda _: None).problems
-    assert problem == "true.zip: holds more than the files that it lists"
-    with zipfile.ZipFile(true.write(file), "a") as archive:
-        archive.comment = b"?"
-    assert verify(file, None, lambda _: None).problems == [problem]
-    with zipfile.ZipFile(true.write(file), "a") as archive:
-        archive.writestr("hidden", b"?")
-        archive.filelist.pop()
-        archive.__dict__["_didModify"] = True
-    assert verify(file, None, lambda _: None).problems == [problem]
-
-
-@pytest.mark.parametrize("name", ["manifest.json", "settings.json", "claims.json"])
-def test_a_key_that_occurs_twice_is_rejected(true: Forger, tmp_path: Path, name: str) -> None:
-    """The first reader would take one value, the second the other. Other spaces are rejected, too,
-    and the last digit of a figure is compared.
-    """
-    twice = true.copy()
-    key = next(iter(true.json(name)))
-    twice.files[name] = true.files[name].replace(b"{", f'{{"{key}": 1,'.encode(), 1)
-    assert "occurs twice" in _first_beyond_hashes(twice, name, tmp_path)
-    spaced = true.copy()
-    spaced.files[name] += b" "
-    assert "not written as this program" in _first_beyond_hashes(spaced, name, tmp_path)
-
-
-def _first_beyond_hashes(forger: Forger, name: str, directory: Path) -> str:
-    if name != "manifest.json":
-        forger.rehash()
-    return check(forger, directory).problems[0]
-
-
-def test_claims_are_compared_to_the_last_digit(true: Forger, tmp_path: Path) -> None:
-    """The papers would still say the same."""
-    claims = true.json("claims.json")
-    office = next(iter(claims["offices"]))
-    claims["offices"][office]["delivered"]["down"]["value"] += 0.01
-    true.set_json("claims.json", claims)
-    true.rehash()
-    assert "is not the file that follows" in check(true, tmp_path).problems[0]
-
-
-@pytest.mark.parametrize("kind", ["conference", "latency", "transitions"])
-def test_nothing_of_the_period_can_be_called_pruned(
-    true: Forger, tmp_path: Path, kind: str
-) -> None:
-    """The flag lies outside of the hash, so the chain still leads to every root."""
-    rows = [json.loads(line) for line in true.files["chain/links.jsonl"].splitlines()]
-    number = next(n for n, row in enumerate(rows) if n > 3 and f'"{kind}"' in row["chunk"])
-    rows[number]["pruned"] = [kind]
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    true.files["chain/links.jsonl"] = "".join(lines).encode()
-    true.rehash()
-    [problem] = check(true, tmp_path, root=rows[-1]["root"]).problems
-    assert "was pruned, and the period needs it" in problem
-
-
-def test_a_pruned_period_makes_no_dossier(tmp_path: Path) -> None:
-    """The message names the first hour that is gone; an hour before the period does not matter."""
-    place = filed(tmp_path, 2, 22)
-    first, last = place.store.chain.links()[0], place.store.chain.links()[-1]
-    clock = place.store.chain._clock
-    assert isinstance(clock, ManualClock)
-    clock.step(93 * 86400)
-    assert place.store.retention.prune(first.begin + timedelta(hours=1), ZONE, PRUNABLE) > 0
-    clock.step(7200)
-    place.store.chain.seal()
-    with pytest.raises(UserError, match=r"latency of the hour from .* was pruned"):
-        place.build(tmp_path / "none.zip")
-    week = date_range(str((last.begin - timedelta(days=6)).date()), str(last.begin.date()), ZONE)
-    Filed(place.store, place.config, week).build(tmp_path / "week.zip")
-    found = verify(tmp_path / "week.zip", None, lambda _: None)
-    assert found.problems == []
-    assert found.notes == ["1 hours outside of the period were pruned"]
-    forger = Forger.of(tmp_path / "week.zip")
-    links = forger.files["chain/links.jsonl"].split(b"\n")
-    links[1] = links[1].replace(b'"pruned": []', b'"pruned": ["bandwidth"]')
-    forger.files["chain/links.jsonl"] = b"\n".join(links)
-    forger.rehash()
-    assert "retention never prunes" in check(forger, tmp_path).problems[0]
-    place.store.close()
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "settings.json", "chain/links.jsonl"])

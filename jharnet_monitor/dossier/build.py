@@ -18,6 +18,7 @@ from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.mailed import mailed_roots
 from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.settings import read_settings, settings
+from jharnet_monitor.dossier.settings_log import SettingsLog
 from jharnet_monitor.dossier.word import working_copies
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.period import Period
@@ -96,6 +97,12 @@ def _write(
             writer.add(f"{file.stem}.parquet", raw.parquet(table))
             evidence.add(file.kind, table)
             data.append(file.entry)
+        for wrong in SettingsLog.of(evidence.database_events).differences(reread):
+            raise UserError(
+                f"{wrong.key}: is {_shown(wrong.after)} in the configuration, but the hub sealed"
+                f" {_shown(wrong.before)} at {wrong.at:%Y-%m-%d %H:%M} UTC; reload the hub, and"
+                " build the dossier when that hour is sealed"
+            )
         tell("deriving the figures …")
         chain = sealed.from_jsonl(sealed.to_jsonl(links))
         until = sealed.sealed_until(now, period.end)
@@ -122,6 +129,10 @@ def _write(
     finally:
         writer.abandon()
     return claims
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def sums(files: dict[str, dict[str, Any]]) -> str:

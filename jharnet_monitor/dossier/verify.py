@@ -28,7 +28,8 @@ from jharnet_monitor.dossier.form import EVENT_KINDS, FormError
 from jharnet_monitor.dossier.mailed import unknown_roots, validated
 from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.sealed import Sealed
-from jharnet_monitor.dossier.settings import read_settings
+from jharnet_monitor.dossier.settings import read_settings, settings
+from jharnet_monitor.dossier.settings_log import SettingsLog
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n.words import LANGUAGES
 from jharnet_monitor.judge.calendar.period import Period, date_range
@@ -117,6 +118,7 @@ class _Examination:
         yield from self._strangers(listed, evidence)
         yield from self._raw(links, span, listed, evidence)
         yield from self._pruned(links, span, evidence, made_at)
+        yield from self._settings(config, evidence, period)
         mails = validated(self.archive.json("chain/mailed-roots.json"))
         yield from unknown_roots(mails, links)
         self.tell("figures …")
@@ -172,6 +174,25 @@ class _Examination:
             self.verdict.notes.append(
                 f"{old} parts of them were pruned before prunings were sealed: that retention did"
                 " it is not proved"
+            )
+
+    def _settings(self, config: Config, evidence: DossierEvidence, period: Period) -> Iterator[str]:
+        held = self.archive.read("settings.json")
+        if self.verdict.same_tools and held != json_bytes(settings(config)):
+            yield "settings.json: is not written as this program writes it"
+        log = SettingsLog.of(evidence.database_events)
+        for wrong in log.differences(config):
+            yield (
+                f"settings.json: {wrong.key}: says {wrong.after!r}, but {wrong.before!r} was"
+                f" sealed at {wrong.at:%Y-%m-%d %H:%M} UTC"
+            )
+        if log.since is None:
+            self.verdict.notes.append(
+                "contracts, thresholds, policy and tariff were not sealed: the file's own stand"
+            )
+        elif log.since > period.start:
+            self.verdict.notes.append(
+                f"settings were first sealed at {log.since:%Y-%m-%d %H:%M} UTC, in the period"
             )
 
     def _raw(

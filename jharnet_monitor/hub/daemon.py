@@ -23,6 +23,7 @@ from jharnet_monitor.hub.agent_server import AgentServer
 from jharnet_monitor.hub.drills import DrillManager
 from jharnet_monitor.hub.drills.sheets import write_sheets
 from jharnet_monitor.hub.health import Health
+from jharnet_monitor.hub.journal import Journal
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.recorder import Recorder
@@ -54,6 +55,7 @@ class Hub:
         self.clock = clock
         self.live = Live(current)
         self.store = Store(config.hub.database, clock)
+        self.journal = Journal(self.store, clock, self.live.hub)
         self.recorder = Recorder(current, self.store, self.live, clock)
         self.runner = Runner(
             current, clock, self._agent_of, self.recorder.spent_today, self.recorder.record
@@ -100,6 +102,7 @@ class Hub:
         log.info("starting with %s: %d offices", self.config_path, len(self.config.offices))
         await asyncio.to_thread(self.store.migrate)
         await self._restore()
+        await self.journal.record_settings(self.config, always=True)
         self._listener = await listen(make_app(self), self.config, self.config_path)
         self.schedule.also("seal", {"minute": 7}, self._seal)
         self.schedule.also("prune", {"hour": 3, "minute": 37}, self._prune)
@@ -191,6 +194,7 @@ class Hub:
             log.error("counters start at 0 next time, as they could not be stored: %s", error)
 
     async def _seal(self) -> None:
+        await self.journal.record_settings(self.config)  # again, where it failed before
         await asyncio.to_thread(self.store.chain.seal)
 
     async def _prune(self) -> None:
@@ -278,6 +282,7 @@ class Hub:
             raise
         zone_changed = config.district.timezone != self.config.district.timezone
         self.current.replace(config)
+        await self.journal.record_settings(config)
         if zone_changed:
             await asyncio.to_thread(self.recorder.restore_spent)
         self.live.hub.reload_success = True

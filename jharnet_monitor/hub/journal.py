@@ -10,12 +10,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jharnet_monitor.clock import Clock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.sealed_settings import settings_record
 from jharnet_monitor.hub.health import database_write
 from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
 from jharnet_monitor.hub.state_tracker import StateChange
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.model import OfficeState, format_utc, parse_utc
 from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,22 @@ class Journal:
                         {"until": format_utc(now)},
                     )
         await self.add_event(ALL_OFFICES, "hub_started", {}, now)
+
+    async def record_settings(self, config: Config, *, always: bool = False) -> None:
+        """Add the settings in force where they are not those of the last such event.
+
+        With `always`, as at the start, an event with their hash alone says that nothing changed.
+        """
+        await self._write(self._record_settings, config, always)
+
+    def _record_settings(self, config: Config, always: bool) -> None:
+        record = settings_record(config)
+        last = self._store.event_log.last_event(OF_THE_DATABASE, SETTINGS)
+        known = last is not None and last.data.get("sha256") == record["sha256"]
+        if known and not always:
+            return
+        data = {"sha256": record["sha256"]} if known else record
+        self._store.event_log.add_event(OF_THE_DATABASE, SETTINGS, self._clock.now(), data)
 
     async def last_agent_event(self, office: str) -> str | None:
         """The kind of the last event of an office's agent: `joined`, `left` or `goodbye`."""
