@@ -15,7 +15,9 @@ from typing import Any
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
-from jharnet_monitor.dossier import form, raw, sealed
+from jharnet_monitor.config.sealed_settings import settings_record
+from jharnet_monitor.dossier import form, raw
+from jharnet_monitor.dossier import sealed as chain_file
 from jharnet_monitor.dossier.archive import json_bytes
 from jharnet_monitor.dossier.build import build, sums
 from jharnet_monitor.dossier.claims import Claims
@@ -23,6 +25,7 @@ from jharnet_monitor.judge.calendar.period import Period, date_range
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import GENESIS, SealedPart, chunk_text, link
+from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
 from tests import made_up
 from tests.bench.report import fill
 from tests.made_up_week import WEEK, ZONE
@@ -50,9 +53,11 @@ def filed(
     days: int,
     seats: int = 20,
     more: Iterable[Measurement] = (),
+    *,
+    sealed: bool = True,
 ) -> Filed:
     """The last `days` before the made-up week's end, sealed hour by hour as a hub does; `more`
-    was measured beside.
+    was measured beside. With `sealed`, the hub sealed its settings when it started an hour before.
     """
     database = directory / f"{offices}-{days}.db"
     fill(database, offices, days, random.Random(1))
@@ -64,10 +69,15 @@ def filed(
     then = Store(f"sqlite:///{database}", ManualClock(drill.started_at + timedelta(minutes=6)))
     then.event_log.add_drill(drill)
     then.close()
-    store = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
     config = made_up.config(offices, database=f"sqlite:///{database}")
     policy = config.capacity.model_copy(update={"seats": seats})
     config = config.model_copy(update={"capacity": policy})
+    if sealed:
+        start = WEEK.end - timedelta(days=days, hours=1)
+        then = Store(f"sqlite:///{database}", ManualClock(start))
+        then.event_log.add_event(OF_THE_DATABASE, SETTINGS, start, settings_record(config))
+        then.close()
+    store = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
     first = (WEEK.end - timedelta(days=days)).date()
     last = (WEEK.end - timedelta(days=1)).date()
     store.chain.seal()
@@ -136,7 +146,7 @@ class Forger:
 
     def rechain(self, *changed: str) -> str:
         """Let Parquet files and the whole chain fit the changed CSV files; gives the last root."""
-        links = sealed.from_jsonl(self.files["chain/links.jsonl"])
+        links = chain_file.from_jsonl(self.files["chain/links.jsonl"])
         parts = [dict(one.parts) for one in links]
         for entry in self.json("manifest.json")["data"]:
             if entry["path"] in changed:
@@ -180,7 +190,7 @@ class Forger:
         }
 
     def _reseal(
-        self, entry: Any, links: list[sealed.Sealed], parts: list[dict[str, SealedPart]]
+        self, entry: Any, links: list[chain_file.Sealed], parts: list[dict[str, SealedPart]]
     ) -> None:
         path, kind = entry["path"], entry["kind"]
         table = form.read(self.files[path], kind)

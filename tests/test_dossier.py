@@ -106,8 +106,8 @@ def test_the_form_of_the_claims_stays(true: Forger) -> None:
     way = {"down", "up"}
     for office in claims["offices"].values():
         assert office.keys() == {
-            "measurements", "conference", "latency", "availability", "days", "delivered", "loss",
-            "down", "other", "need", "verdict", "verdicts", "doubts", "slab",
+            "measurements", "conference", "latency", "availability", "retests", "days",
+            "delivered", "loss", "down", "other", "need", "verdict", "verdicts", "doubts", "slab",
         }  # fmt: skip
         assert office["conference"].keys() == {
             "grade", "tests", "missed", "outside_hours", "limited_by", "cause", "able",
@@ -118,6 +118,7 @@ def test_the_form_of_the_claims_stays(true: Forger) -> None:
         }  # fmt: skip
         assert office["down"].keys() == {"link_down", "power_down", "lan_down", "unreachable"}
         assert office["delivered"].keys() == office["other"].keys() == office["need"].keys() == way
+        assert office["retests"].keys() == {"repeated", "first", "counted"}
         delivered, need = office["delivered"]["down"], office["need"]["down"]
         assert delivered.keys() == interval | {"basis", "contracted", "p5"}
         assert need.keys() == {"value", "low", "high", "measured", "at_least"}
@@ -301,6 +302,14 @@ def test_what_does_not_belong_is_rejected(true: Forger, tmp_path: Path) -> None:
     out = true.copy()
     out.files["../evil"] = b""
     assert "not a valid name of a file" in check(out, tmp_path).problems[0]
+    data = true.copy()
+    data.files["data/whatever.csv"] = b"a,b\n"
+    data.rehash()
+    assert check(data, tmp_path).problems == ["data/whatever.csv: does not belong in a dossier"]
+    less = true.copy()
+    del less.files["working-copy/letter.hi.docx"]
+    less.rehash()
+    assert check(less, tmp_path).problems == ["working-copy/letter.hi.docx: is missing"]
     (tmp_path / "no.zip").write_bytes(b"PK nothing")
     [problem] = verify(tmp_path / "no.zip", None, lambda _: None).problems
     assert problem == "no.zip: is not a ZIP archive, so not a dossier"

@@ -15,9 +15,11 @@ import yaml
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config.load import load_config
+from jharnet_monitor.config.sealed_settings import settings_hash
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.hub.uplink import UplinkLimiter
+from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
 
 
 class RunningHub:
@@ -163,3 +165,32 @@ async def test_the_uplink_limit_may_change_while_it_is_held() -> None:
         await asyncio.sleep(0.02)
         assert not beside.done()
     await asyncio.wait_for(beside, 5)
+
+
+async def test_the_settings_are_sealed_at_the_start_and_when_they_change(
+    running: RunningHub,
+) -> None:
+    """In full when they are new, else their hash; what needs no seal changes nothing."""
+    hub, data = running.hub, running.data
+    log = hub.store.event_log
+
+    def records() -> list[Any]:
+        return [event.data for event in log.events(OF_THE_DATABASE) if event.kind == SETTINGS]
+
+    [first] = records()
+    assert first["settings"]["offices"][0]["link"]["contracted"] == "4Mbit/s"
+    assert first["sha256"] == settings_hash(first["settings"])
+    await hub.reload()
+    data["report"] = {"to": ["dio@example.in"]}
+    running.write()
+    await hub.reload()
+    assert records() == [first]
+    data["offices"][0]["link"]["contracted"] = "10 Mbit/s"
+    data["capacity"] = {"tariff": ["4 Mbit/s", "10 Mbit/s"]}
+    running.write()
+    await hub.reload()
+    _, second = records()
+    assert second["settings"]["offices"][0]["link"]["contracted"] == "10Mbit/s"
+    assert second["settings"]["capacity"]["tariff"] == ["4Mbit/s", "10Mbit/s"]
+    await hub.journal.record_settings(hub.config, always=True)
+    assert records()[2:] == [{"sha256": second["sha256"]}]

@@ -19,7 +19,7 @@ from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.latency import percentile
 from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.model import OfficeState
-from jharnet_monitor.probes import KEPT
+from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.report.data.findings import FindingKind, findings
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.state_spans import spans
@@ -286,7 +286,7 @@ def test_pruned_weeks_are_reported_from_daily_summaries(tmp_path: Path) -> None:
     assert isinstance(clock, ManualClock)
     clock.step(2 * 86400)
     week.store.chain.seal()
-    assert week.store.retention.prune(MADE_AT + timedelta(days=1), ZONE, KEPT) > 0
+    assert week.store.retention.prune(MADE_AT + timedelta(days=1), ZONE, PRUNABLE) > 0
     after = summarise(week.store, week.config, WEEK, MADE_AT)
     was, found = before.offices[0], after.offices[0]
     assert found.down == was.down and found.conference == was.conference

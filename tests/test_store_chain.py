@@ -19,15 +19,18 @@ from jharnet_monitor.cli import main
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.judge.conference.drill import Drill, DrillState
 from jharnet_monitor.model import OfficeState, Outcome
-from jharnet_monitor.probes import KEPT
+from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.chain import GENESIS, link
+from jharnet_monitor.store.pruning import PRUNED, SETTINGS, PruningRule, pruning_data
+from jharnet_monitor.store.tables import to_ms
 from tests.conftest import find_program
 from tests.store_support import BOTH, START, Bench, Postgres, bench_of, one
 
 HOUR = timedelta(hours=1)
 INDIA = ZoneInfo("Asia/Kolkata")
+RULE = PruningRule(PRUNABLE, timedelta(days=92))
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +100,12 @@ def test_the_root_follows_from_the_records_alone(bench: Bench) -> None:
     ]  # fmt: skip
 
 
+def _call_pruned(kind: str, number: int, at: datetime = START) -> str:
+    """The statement that marks a kind of a link's records as pruned, as retention once did."""
+    pruned = json.dumps({kind: to_ms(at)})
+    return f"UPDATE chunks SET pruned = '{pruned}' WHERE number = {number}"  # noqa: S608 - our own
+
+
 CHANGES = [
     ("UPDATE measurements SET \"values\" = '[59.0,0.040,60.0]' WHERE id = '1-2'", "latency"),
     ("UPDATE measurements SET office = 'boram' WHERE id = '1-2'", "latency"),
@@ -108,9 +117,24 @@ CHANGES = [
     ("DELETE FROM events WHERE number = 2", "events"),
     ('UPDATE windows SET "end" = "end" + 1 WHERE number = 2', "windows"),
     ("UPDATE drills SET body = '{}' WHERE number = 2", "drills"),
-    ("UPDATE chunks SET body = replace(body, 'latency', 'Latency') WHERE number = 2", "Latency"),
+    ("UPDATE chunks SET body = replace(body, 'latency', 'Latency') WHERE number = 2", "chunk"),
     ("UPDATE chunks SET root = '00' || substr(root, 3) WHERE number = 2", "breaks here"),
     ("DELETE FROM chunks WHERE number = 2", "breaks here"),
+    ("UPDATE chunks SET begin = begin + 3600000 WHERE number = 2", "as another hour"),
+    ("UPDATE texts SET number = number + 100", "latency"),
+    ("UPDATE measurements SET \"values\" = x'00' WHERE id = '1-2'", "latency"),
+    *(
+        (delete + "; " + _call_pruned(kind, 2), kind)
+        for kind, delete in {
+            "bandwidth": "DELETE FROM measurements WHERE id = 'b1'",
+            "latency": "DELETE FROM measurements WHERE id LIKE '1-_'",
+            "transitions": "DELETE FROM transitions WHERE number = 2",
+            "events": "DELETE FROM events WHERE number = 2",
+            "windows": "DELETE FROM windows WHERE number = 2",
+            "drills": "DELETE FROM drills WHERE number = 2",
+            "ntp": "DELETE FROM windows WHERE number > 9",
+        }.items()
+    ),
 ]
 
 
@@ -125,13 +149,14 @@ def test_every_change_of_what_is_sealed_is_found_and_named(bench: Bench) -> None
             for leftover in ("-wal", "-shm"):
                 file.with_name(file.name + leftover).unlink(missing_ok=True)
             file.write_bytes(whole)
-        bench.sql(statement)
+        for part in statement.split("; "):
+            bench.sql(part)
         fresh = Store(bench.url, bench.clock)
-        problems = fresh.chain.verify()
+        problems = fresh.chain.verify(RULE)
         fresh.close()
         assert problems, statement
         assert named in " ".join(problems), (statement, problems)
-        assert "the hour from 2026-11-23 0" in problems[0]
+        assert "the hour from 2026-11-23 " in problems[0]
 
 
 def _whole(bench: Bench, file: Path) -> bytes:
@@ -205,12 +230,14 @@ def test_pruning_leaves_the_chain_whole_and_days_behind(bench: Bench) -> None:
     bench.store.add([one("bad", 1, outcome=Outcome.FAILED, cause="no_reply", values={"sent": 60})])
     bench.clock.step(7200)
     bench.store.chain.seal()
+    bench.clock.step(93 * 86400)
     totals, root = bench.store.tallies.all(), bench.store.chain.root()
-    assert bench.store.retention.prune(START, INDIA, KEPT) == 0
-    assert bench.store.retention.prune(START + timedelta(days=1), INDIA, KEPT) == 21
-    assert bench.store.retention.prune(START + timedelta(days=1), INDIA, KEPT) == 0
+    assert bench.store.retention.prune(START, INDIA, PRUNABLE) == 0
+    assert bench.store.retention.prune(START + timedelta(days=1), INDIA, PRUNABLE) == 21
+    assert bench.store.retention.prune(START + timedelta(days=1), INDIA, PRUNABLE) == 0
     assert {m.probe for m in bench.store.measurements()} == {"bandwidth"}
-    assert bench.store.chain.verify() == []
+    assert bench.store.chain.verify(RULE) == []
+    assert "retention never prunes them" in bench.store.chain.verify()[0]
     assert (bench.store.tallies.all(), bench.store.chain.root()) == (totals, root)
     [day] = bench.store.retention.days(date(2026, 11, 23), date(2026, 11, 24))
     assert day.outcomes == {"ok": 20, "failed": 1}
@@ -220,7 +247,74 @@ def test_pruning_leaves_the_chain_whole_and_days_behind(bench: Bench) -> None:
     bench.sql("INSERT INTO measurements SELECT 2, 'x', office, 'latency', path, started_at, "
               "recorded_at, duration, outcome, cause, bytes_spent, conditions, names, \"values\" "
               "FROM measurements WHERE id = 'b0'")  # fmt: skip
-    assert "exist, though all were pruned" in bench.store.chain.verify()[0]
+    assert "exist, though all were pruned" in bench.store.chain.verify(RULE)[0]
+
+
+def test_each_pruning_is_an_event_that_the_chain_seals(bench: Bench) -> None:
+    """The event counts what went; without it, nothing explains why the records are missing."""
+    fill(bench)
+    bench.clock.step(93 * 86400)
+    bench.store.event_log.add_event("", SETTINGS, bench.clock.now(), {})
+    assert bench.store.retention.prune(START + timedelta(days=1), INDIA, PRUNABLE) == 20
+    events = [e for e in bench.store.event_log.events("") if e.kind == PRUNED]
+    links = bench.store.chain.links()
+    assert [e.data["root"] for e in events] == [one.root for one in links]
+    assert all(e.data["records"] == {"latency": 5} for e in events)
+    bench.clock.step(7200)
+    assert bench.store.chain.seal() == 1
+    assert bench.store.chain.links()[-1].parts["events"].records == 5
+    assert [one.unsealed for one in bench.store.chain.check(RULE)] == [frozenset()] * 5
+    bench.sql("UPDATE events SET data = replace(data, ':5', ':4') WHERE kind = 'pruned'")
+    problems = bench.store.chain.verify(RULE)
+    assert "had 5 records of `latency`, but pruned were 4" in problems[0]
+    bench.sql("DELETE FROM events WHERE kind = 'pruned'")
+    assert "had 5 records of `events`, now has 1" in bench.store.chain.verify(RULE)[-1]
+
+
+def test_what_retention_still_keeps_cannot_be_called_pruned(bench: Bench) -> None:
+    """An event made up for an hour that is 91 days old explains nothing."""
+    fill(bench)
+    bench.clock.step(91 * 86400)
+    first = bench.store.chain.links()[0]
+    data = pruning_data(first.root, first.begin, {"latency": 5})
+    bench.store.event_log.add_event("", PRUNED, bench.clock.now(), data)
+    bench.sql("DELETE FROM measurements WHERE number IN (1, 2, 3, 4, 5)")
+    bench.sql(_call_pruned("latency", 1))
+    [problem] = bench.store.chain.verify(RULE)
+    assert "were removed when they were 91 days old" in problem
+
+
+def test_what_was_pruned_before_there_were_events_is_told(bench: Bench) -> None:
+    """A database of an older program verifies; what is pruned once there are events needs one."""
+    fill(bench)
+    bench.clock.step(93 * 86400)
+    bench.sql("DELETE FROM measurements WHERE number IN (1, 2, 3, 4, 5)")
+    bench.sql(_call_pruned("latency", 1, bench.clock.now()))
+    assert bench.store.chain.verify(RULE) == []
+    assert [bool(one.unsealed) for one in bench.store.chain.check(RULE)] == [True] + 3 * [False]
+    bench.sql("UPDATE events SET kind = 'settings' WHERE number = 1")
+    assert "were removed without an event" in " ".join(bench.store.chain.verify(RULE))
+
+
+def test_a_changed_hour_is_not_pruned(bench: Bench) -> None:
+    """Else the change could not be found any more."""
+    fill(bench)
+    bench.clock.step(93 * 86400)
+    bench.sql("DELETE FROM measurements WHERE id = '1-2'")
+    assert bench.store.retention.prune(START + timedelta(days=1), INDIA, PRUNABLE) == 15
+    [problem] = bench.store.chain.verify(RULE)
+    assert "had 5 records of `latency`, now has 4" in problem
+
+
+def test_what_lies_outside_of_the_links_is_found(bench: Bench) -> None:
+    """A row before the first, and a mailed root that the chain does not lead to."""
+    fill(bench)
+    assert list(bench.store.chain.strays()) == []
+    bench.sql("UPDATE windows SET number = -1 WHERE number = 1")
+    bench.store.mails.prepare("root-2026-W48", "<m>", ["dio@example.in"], "0" * 64)
+    strays = " ".join(bench.store.chain.strays())
+    assert "`windows` has 1 rows before the first" in strays
+    assert "mailed with root-2026-W48 is not in the chain" in strays
 
 
 def test_a_copy_made_while_others_write_is_whole(tmp_path: Path) -> None:
@@ -294,7 +388,7 @@ def test_the_commands_tell_whole_from_changed(
     fill(bench)
     code, told = db("verify", "--json", "--root", bench.store.chain.links()[1].root)
     assert json.loads(told) == {"ok": True, "hours": 4, "records": 40, "problems": [],
-                                "root": bench.store.chain.root()}  # fmt: skip
+                                "pruned": {}, "root": bench.store.chain.root()}  # fmt: skip
     assert db("verify", "--root", "0" * 64)[0] == 1
     code, told = db("verify", "--root", "abc")
     assert (code, "must be the 64 hexadecimal digits" in told) == (2, True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -14,11 +17,13 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config.load import load_config
+from jharnet_monitor.config.schema import LEAST_RETENTION
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
-from jharnet_monitor.probes import KEPT
+from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store import Store
-from jharnet_monitor.store.chain import GENESIS, ChainLink
+from jharnet_monitor.store.chain import GENESIS, ChainLink, CheckedLink
+from jharnet_monitor.store.pruning import PruningRule
 from jharnet_monitor.store.retention import cutoff
 
 app = typer.Typer(
@@ -48,35 +53,69 @@ def verify(
     if root is not None and (len(root) != len(GENESIS) or not set(root) <= set("0123456789abcdef")):
         raise UserError(f"--root {root}: must be the 64 hexadecimal digits of a root")
     with open_store(load_config(config, files=False)) as store:
-        links, problems = _recompute(store)
-    matching = [link for link in links if link.root == root]
+        checked = _recompute(store)
+        problems = [problem for one in checked for problem in one.problems]
+        problems += store.chain.strays()
+    links = [one.link for one in checked]
+    matching = [one for one in links if one.root == root]
     if root is not None and not matching:
         problems.append(f"the root {root} is not in the chain")
-    records = sum(part.records for link in links for part in link.parts.values())
+    pruned, records = _pruned(checked), _sealed(checked)
     if as_json:
         result = {
-            "ok": not problems, "hours": len(links), "records": records,
-            "root": links[-1].root if links else None, "problems": problems,
+            "ok": not problems, "hours": len(links), "records": records - pruned.total(),
+            "pruned": dict(pruned), "root": links[-1].root if links else None,
+            "problems": problems,
         }  # fmt: skip
         console.print_json(data=result)
     else:
         for problem in problems:
             console.print(problem, soft_wrap=True, markup=False)
-        console.print(_summary(links, records, matching, problems), soft_wrap=True)
+        for note in _notes(checked, pruned):
+            console.print(note, soft_wrap=True, markup=False)
+        kept = records - pruned.total()
+        console.print(_summary(links, kept, matching, problems), soft_wrap=True)
     if problems:
         raise typer.Exit(1)
 
 
-def _recompute(store: Store) -> tuple[list[ChainLink], list[str]]:
-    links: list[ChainLink] = []
-    problems: list[str] = []
+def _recompute(store: Store) -> list[CheckedLink]:
+    rule = PruningRule(PRUNABLE, timedelta(seconds=LEAST_RETENTION))
     total = len(store.chain.links())
-    for link, found in track(
-        store.chain.check(), "recomputing", total, console=progress, transient=True
-    ):
-        links.append(link)
-        problems += found
-    return links, problems
+    return list(
+        track(store.chain.check(rule), "recomputing", total, console=progress, transient=True)
+    )
+
+
+def _sealed(checked: list[CheckedLink]) -> int:
+    """How many records were sealed, without those of a link that cannot be read."""
+    return sum(part.records for one in checked for part in one.parts.values())
+
+
+def _pruned(checked: list[CheckedLink]) -> Counter[str]:
+    """How many records of each kind were pruned."""
+    found: Counter[str] = Counter()
+    for one in checked:
+        found.update(one.pruned)
+    return found
+
+
+def _notes(checked: list[CheckedLink], pruned: Counter[str]) -> Iterator[str]:
+    """What was pruned, and what of it no event confirms."""
+    if not pruned:
+        return
+    hours = [one for one in checked if one.pruned]
+    kinds = ", ".join(f"{formats.number(count)} of {kind}" for kind, count in pruned.items())
+    yield (
+        f"pruned: {kinds}, in {formats.number(len(hours))} hours"
+        f" up to {hours[-1].link.begin:%Y-%m-%d %H:%M} UTC"
+    )
+    old = sum(bool(one.unsealed) for one in hours)
+    if old:
+        yield (
+            f"{formats.number(old)} of these hours were pruned before prunings were sealed: that"
+            " retention did it is not proved"
+        )
 
 
 def _summary(
@@ -87,10 +126,7 @@ def _summary(
     hours = formats.number(len(links))
     if problems:
         return f"[red]changed:[/] {formats.number(len(problems))} problems in {hours} hours"
-    pruned = sum(bool(link.pruned) for link in links)
     parts = [f"{formats.number(records)} records in {hours} hours are unchanged"]
-    if pruned:
-        parts.append(f"{formats.number(pruned)} hours were partly pruned")
     if matching:
         parts.append(
             f"the given root is that of the hour from {matching[0].begin:%Y-%m-%d %H:%M} UTC"
@@ -116,7 +152,7 @@ def prune(config: ConfigFile = DEFAULT_CONFIG) -> None:
     zone = ZoneInfo(settings.district.timezone)
     before = cutoff(SystemClock().now(), settings.retention.raw, zone)
     with open_store(settings) as store:
-        removed = store.retention.prune(before, zone, KEPT)
+        removed = store.retention.prune(before, zone, PRUNABLE)
     count = formats.number(removed)
     console.print(
         f"deleted {count} records from before {before:%Y-%m-%d}; their daily summaries remain"

@@ -83,7 +83,7 @@ def verify(
         result = {
             "ok": not verdict.problems, "problems": verdict.problems, "hours": verdict.links,
             "records": verdict.records, "figures": verdict.figures, "papers": verdict.papers,
-            "root": verdict.root, "exact": verdict.same_tools,
+            "root": verdict.root, "exact": verdict.same_tools, "notes": verdict.notes,
         }  # fmt: skip
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -91,6 +91,8 @@ def verify(
             console.print(problem, soft_wrap=True, markup=False)
         if not verdict.problems:
             _print_success(verdict.links, verdict.records, verdict.figures, verdict.papers)
+            for note in verdict.notes:
+                console.print(note, soft_wrap=True, markup=False)
             _print_limits(root, verdict.same_tools)
     if verdict.problems:
         raise typer.Exit(1)

@@ -45,6 +45,9 @@ from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Ratio, Size
 from jharnet_monitor.model import Direction
 
+LEAST_RETENTION = 92 * 86400.0
+"""Seconds for which measurements are kept whatever the configuration says: a quarter's dossier."""
+
 
 class Tls(Section):
     """Certificate and key of the hub; `jharnet-monitor tls init` makes both."""
@@ -313,8 +316,8 @@ class RetentionSettings(Section):
     """How long measurements are kept. Bandwidth, conference, outages and drills are kept for
     ever."""
 
-    raw: Annotated[Duration, AfterValidator(at_least(92 * 86400, "92d"))] = 400 * 86400.0
-    """Age up to which minute measurements are kept; older days have only a daily summary."""
+    raw: Annotated[Duration, AfterValidator(at_least(LEAST_RETENTION, "92d"))] = 400 * 86400.0
+    """Minute measurements; for each older day a daily summary remains."""
 
 
 class Config(Section):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,11 @@ LARGEST = 512 * 1024 * 1024
 MOST_FILES = 10_000
 MOST_BYTES = 64 * 1024**3
 """Largest unpacked size of all files in bytes; 264 offices over a year take a third of it."""
+
+_LOCAL_HEADER = 30
+"""Bytes before an entry's name; the last four are the lengths of the name and the extra field."""
+_SIZE_BEHIND = 8
+"""The flag of an entry whose size stands behind its content, as a stream needs it."""
 
 
 class ArchiveError(Exception):
@@ -99,6 +105,8 @@ class Reader:
         self.names = [entry.filename for entry in entries]
         if len(set(self.names)) < len(self.names):
             raise ArchiveError(f"{path.name}: contains two files of the same name")
+        if not _is_filled(self._zip, path):
+            raise ArchiveError(f"{path.name}: holds more than the files that it lists")
         self.manifest = self.json(MANIFEST)
         if not isinstance(self.manifest, dict) or not isinstance(self.manifest.get("files"), dict):
             raise ArchiveError(f"{MANIFEST}: lists no files")
@@ -125,11 +133,16 @@ class Reader:
             raise ArchiveError(f"{name}: is damaged: {error}") from error
 
     def json(self, name: str) -> Any:
-        """The content of one JSON file."""
+        """The content of one JSON file, which must be written as `json_bytes` writes it."""
+        content = self.read(name)
         try:
-            return json.loads(self.read(name))
+            data = strict_json(content)
+            written = json_bytes(data)
         except (ValueError, RecursionError) as error:
             raise ArchiveError(f"{name}: is not valid JSON: {error}") from error
+        if written != content:
+            raise ArchiveError(f"{name}: is not written as this program writes it")
+        return data
 
     def differences(self) -> Iterator[str]:
         """A message for every file that differs from the manifest, in the manifest's order."""
@@ -142,12 +155,57 @@ class Reader:
             except ArchiveError as error:
                 yield str(error)
                 continue
+            size = self._zip.getinfo(name).file_size
             listed = files[name].get("sha256") if isinstance(files[name], dict) else None
             if found != listed:
                 yield f"{name}: its SHA-256 is {found}, but the manifest says {listed}"
+            elif files[name] != {"sha256": found, "bytes": size}:
+                yield f"{name}: has {size} bytes, but the manifest says otherwise"
         for name in self.names:
             if name not in files and name != MANIFEST:
                 yield f"{name}: is not in the manifest"
+
+
+def strict_json(text: str | bytes) -> Any:
+    """Parse JSON in which no key occurs twice and every number is finite; raises `ValueError`.
+
+    >>> strict_json('{"a": 1, "a": 2}')
+    Traceback (most recent call last):
+        ...
+    ValueError: the key 'a' occurs twice
+    """
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} occurs twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _is_filled(archive: zipfile.ZipFile, path: Path) -> bool:
+    """Whether the ZIP file consists of its entries alone: nothing before, between or behind them,
+    where another program might find a second file of the same name.
+    """
+    end = 0
+    with path.open("rb") as file:
+        for entry in sorted(archive.infolist(), key=lambda one: one.header_offset):
+            file.seek(entry.header_offset)
+            header = file.read(_LOCAL_HEADER)
+            if entry.header_offset != end or len(header) < _LOCAL_HEADER:
+                return False
+            names = sum(struct.unpack("<HH", header[-4:]))
+            end = entry.header_offset + _LOCAL_HEADER + names + entry.compress_size
+            if entry.flag_bits & _SIZE_BEHIND:
+                return False
+    return end == archive.start_dir and not archive.comment
 
 
 def _check(entry: zipfile.ZipInfo) -> None:

@@ -18,6 +18,7 @@ from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.mailed import mailed_roots
 from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.settings import read_settings, settings
+from jharnet_monitor.dossier.settings_log import SettingsLog
 from jharnet_monitor.dossier.word import working_copies
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.period import Period
@@ -27,7 +28,8 @@ from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import ChainLink
 
 Told = Callable[[str], None]
-FORMAT = 1
+FORMAT = 2
+MANIFEST_KEYS = ("format", "program", "tools", "made_at", "from", "to", "data", "files")
 RECORDS = ("chain/links.jsonl", "chain/mailed-roots.json", "settings.json", "claims.json")
 """Records besides the raw data; all other files are derived from them."""
 
@@ -49,6 +51,8 @@ def build(
         raise UserError(
             f"{period.name}: nothing of this period is sealed; an hour is sealed once it is over"
         )
+    for gone in sealed.pruned_inside(links, span):
+        raise UserError(f"{period.name}: {gone}; a dossier covers only what is still there")
     with replacing(out) as scratch:
         return _write(store, config, period, scratch, now, tell, links, span)
 
@@ -93,6 +97,12 @@ def _write(
             writer.add(f"{file.stem}.parquet", raw.parquet(table))
             evidence.add(file.kind, table)
             data.append(file.entry)
+        for wrong in SettingsLog.of(evidence.database_events).differences(reread):
+            raise UserError(
+                f"{wrong.key}: is {_shown(wrong.after)} in the configuration, but the hub sealed"
+                f" {_shown(wrong.before)} at {wrong.at:%Y-%m-%d %H:%M} UTC; reload the hub, and"
+                " build the dossier when that hour is sealed"
+            )
         tell("deriving the figures …")
         chain = sealed.from_jsonl(sealed.to_jsonl(links))
         until = sealed.sealed_until(now, period.end)
@@ -119,6 +129,10 @@ def _write(
     finally:
         writer.abandon()
     return claims
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def sums(files: dict[str, dict[str, Any]]) -> str:

@@ -11,6 +11,7 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.dossier.claims import Claims, OfficeClaims
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.sealed import Sealed, needed_links
+from jharnet_monitor.dossier.settings_log import SettingsLog
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.calendar.period import Period
 
@@ -35,8 +36,13 @@ class Case:
         return ZoneInfo(self.config.district.timezone)
 
     @property
+    def settings(self) -> SettingsLog:
+        """The settings as they were sealed."""
+        return SettingsLog.of(self.evidence.database_events)
+
+    @property
     def root(self) -> str:
-        """The chain's root after the last enclosed record."""
+        """The chain's root after the last record on which a figure rests."""
         begins = [one.begin for one in self.chain]
         return self.chain[needed_links(begins, self.period.start, self.period.end)[-1]].root
 

@@ -20,7 +20,7 @@ from jharnet_monitor.dossier.assessment_json import (
 from jharnet_monitor.judge.line.assess import Assessment
 from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.statistics.intervals import Interval
-from jharnet_monitor.model import OfficeState, format_utc, parse_utc
+from jharnet_monitor.model import Direction, OfficeState, format_utc, parse_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,37 @@ class LatencyClaims:
 
 
 @dataclass(frozen=True, slots=True)
+class RetestClaims:
+    """Speed tests outside office hours before and after repetition.
+
+    A test below the mark is repeated, and only the repetition counts; `first` are the medians if no
+    test had been repeated, `counted` those of the tests that count, both in bit/s.
+    """
+
+    repeated: int
+    """Tests at any time that were to be repeated."""
+    first: Mapping[Direction, Interval | None]
+    counted: Mapping[Direction, Interval | None]
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `claims.json`."""
+        return {
+            "repeated": self.repeated,
+            "first": {way.value: interval_to_json(one) for way, one in self.first.items()},
+            "counted": {way.value: interval_to_json(one) for way, one in self.counted.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RetestClaims:
+        """Read what `to_json` has written."""
+        ways = {
+            name: {Direction(way): interval_from_json(figure) for way, figure in data[name].items()}
+            for name in ("first", "counted")
+        }
+        return cls(**{**data, **ways})
+
+
+@dataclass(frozen=True, slots=True)
 class AvailabilityClaims:
     """An office's time by state; ratios are None where nothing is known."""
 
@@ -120,6 +151,7 @@ class OfficeClaims:
     conference: ConferenceClaims
     latency: LatencyClaims
     availability: AvailabilityClaims
+    retests: RetestClaims
     assessment: Assessment
 
     def to_json(self) -> dict[str, Any]:
@@ -129,6 +161,7 @@ class OfficeClaims:
             "conference": self.conference.to_json(),
             "latency": self.latency.to_json(),
             "availability": self.availability.to_json(),
+            "retests": self.retests.to_json(),
             **assessment_to_json(self.assessment),
         }
 
@@ -140,6 +173,7 @@ class OfficeClaims:
             conference=ConferenceClaims.from_json(data["conference"]),
             latency=LatencyClaims.from_json(data["latency"]),
             availability=AvailabilityClaims.from_json(data["availability"]),
+            retests=RetestClaims.from_json(data["retests"]),
             assessment=assessment_from_json(data),
         )
 

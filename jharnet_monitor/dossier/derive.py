@@ -19,15 +19,18 @@ from jharnet_monitor.dossier.claims import (
     DrillClaims,
     LatencyClaims,
     OfficeClaims,
+    RetestClaims,
 )
 from jharnet_monitor.dossier.evidence import DossierEvidence
+from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.judge.conference.drill import Drill, passed, required_grade
 from jharnet_monitor.judge.line.assess import LineEvidence, assess
 from jharnet_monitor.judge.line.traffic import other_traffic
 from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.outages.availability import StateTimes, state_times
 from jharnet_monitor.judge.statistics import intervals
-from jharnet_monitor.model import OfficeState
+from jharnet_monitor.judge.statistics.intervals import Interval
+from jharnet_monitor.model import Direction, Measurement, OfficeState, Route
 from jharnet_monitor.report.data.aggregate import OUT, clipped, conference, outages
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.report.data.summary import Conference, Outage
@@ -89,6 +92,7 @@ def _office(evidence: DossierEvidence, office: Office, until: datetime) -> Offic
         conference=_conference(evidence, calls),
         latency=_latency(evidence, office.id),
         availability=_availability(available, down),
+        retests=_retests(evidence, office.id),
         assessment=assess(evidence.config, office, line),
     )
 
@@ -118,6 +122,29 @@ def _latency(evidence: DossierEvidence, office: str) -> LatencyClaims:
         p95=intervals.quantile(p50, 0.95),
         jitter=intervals.median(jitter),
     )
+
+
+def _retests(evidence: DossierEvidence, office: str) -> RetestClaims:
+    """The medians outside office hours with every first test, and with the tests that count."""
+    district = evidence.config.district
+    tests = [one for one in evidence.tests(office) if one.route is Route.JHARNET]
+    quiet = [one for one in tests if not in_office_hours(district, one.started_at)]
+    first = [one for one in quiet if "retest_of" not in one.conditions]
+    counted = [one for one in quiet if one.is_conclusive]
+    return RetestClaims(
+        repeated=sum(not one.is_conclusive for one in tests),
+        first={way: _median(evidence, first, way) for way in Direction},
+        counted={way: _median(evidence, counted, way) for way in Direction},
+    )
+
+
+def _median(
+    evidence: DossierEvidence, tests: Sequence[Measurement], direction: Direction
+) -> Interval | None:
+    name = f"{direction.transfer}_bits_per_second"
+    held = [one for one in tests if name in one.values]
+    days = [evidence.day(one.started_at) for one in held]
+    return intervals.median(intervals.group_by_day(days, [one.values[name] for one in held]))
 
 
 def _lists(columns: tuple[Any, Any]) -> tuple[list[int], list[float]]:

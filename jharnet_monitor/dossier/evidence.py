@@ -26,6 +26,7 @@ from jharnet_monitor.model import Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.report.data.collect import DOWN, LINE, UP
 from jharnet_monitor.store import Transition
+from jharnet_monitor.store.pruning import PRUNED, SETTINGS
 from jharnet_monitor.store.tables import from_ms, to_ms
 
 Numbers = NDArray[np.float64]
@@ -74,6 +75,8 @@ class DossierEvidence:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.transitions: dict[str, list[Transition]] = defaultdict(list)
         self.drills: dict[str, Drill] = {}
+        self.database_events: list[tuple[str, datetime, str]] = []
+        """Kind, when it was recorded, and data of events on the records themselves."""
         self.days: dict[str, set[int]] = defaultdict(set)
         self.first: datetime | None = None
         self.last: datetime | None = None
@@ -89,7 +92,9 @@ class DossierEvidence:
                 self._add_transitions(table)
             elif kind == "drills":
                 self._add_drills(table)
-            elif kind not in ("events", "windows"):
+            elif kind == "events":
+                self._add_events(table)
+            elif kind != "windows":
                 self._add_measurements(kind, table)
         except (
             ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
@@ -161,6 +166,13 @@ class DossierEvidence:
                     supersedes=row["supersedes"],
                 )
             )
+
+    def _add_events(self, table: pa.Table) -> None:
+        """Keep the events on the records themselves: settings in force, and prunings."""
+        for row in table.to_pylist():
+            if row["kind"] in (PRUNED, SETTINGS):
+                event = row["kind"], from_ms(row["recorded_at"]), row["data"]
+                self.database_events.append(event)
 
     def _add_drills(self, table: pa.Table) -> None:
         """Add drills; the newest record of a drill is valid."""

@@ -12,6 +12,7 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.config.case import LetterTexts
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import OfficeClaims
+from jharnet_monitor.dossier.setting_changes import setting_changes
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import Assessment, Basis, DeliveredRate
@@ -165,6 +166,9 @@ def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[
 def _ending(case: Case, words: Words) -> Iterator[str]:
     yield words("dossier.letter.basis")
     yield need_text(case.config, case.claims.assessments, words)
+    changes = setting_changes(case, words)
+    if changes:
+        yield words("dossier.settings.changed", changes="; ".join(changes))
     yield words("dossier.letter.evidence", root=case.root)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,12 +48,11 @@ def export(store: Store, links: Sequence[ChainLink], span: range) -> Iterator[Fi
     """All raw data: the event log from the beginning, measurements of the links in `span`."""
     if not span:
         return
-    upto = range(span[-1] + 1)
     for table in EVENT_TABLES:
-        held = [links[n] for n in upto]
+        held = [links[n] for n in wanted_links(table.name, span, len(links))]
         if any(table.name in one.parts for one in held):
             rows = store.export.event_log(table, held)
-            yield File(table.name, 0, span[-1], 1, _csv(table.name, rows, ()))
+            yield File(table.name, 0, len(held) - 1, 1, _csv(table.name, rows, ()))
     inside = [links[n] for n in span]
     probes = sorted({kind for one in inside for kind in one.parts} - set(form.EVENT_KINDS))
     for probe in probes:
@@ -63,12 +63,23 @@ def export(store: Store, links: Sequence[ChainLink], span: range) -> Iterator[Fi
             yield File(probe, first, last, number, _csv(probe, rows, quantities))
 
 
+def wanted_links(kind: str, span: range, links: int) -> range:
+    """The links whose records of a kind must be enclosed: of the `links` of the chain, where `span`
+    are those of the period.
+
+    Events are enclosed to the last: changed settings and prunings are told however late they came.
+    """
+    if kind == "events":
+        return range(links)
+    return range(span[-1] + 1) if kind in form.EVENT_KINDS else span
+
+
 def _portions(links: Sequence[ChainLink], span: range, kind: str) -> Iterator[tuple[int, int]]:
     """The first and last link of each file of a kind."""
     first, count = span[0], 0
     for number in span:
         part = links[number].parts.get(kind)
-        count += part.records if part and kind not in links[number].pruned else 0
+        count += part.records if part else 0
         if count >= RECORDS_A_FILE or number == span[-1]:
             yield first, number
             first, count = number + 1, 0
@@ -112,27 +123,35 @@ def parquet_differs(content: bytes, table: pa.Table) -> str | None:
     return None
 
 
-def data_entries(manifest: Mapping[str, Any], links: Sequence[Sealed]) -> list[dict[str, Any]]:
-    """The validated list of raw data in the manifest; raises `ArchiveError`."""
+def data_entries(
+    manifest: Mapping[str, Any], links: Sequence[Sealed], span: range
+) -> list[dict[str, Any]]:
+    """The validated list of raw data in the manifest; raises `ArchiveError`.
+
+    Each kind's files cover the links of `wanted_links` once, in order and without a gap; a kind
+    without records may be left out.
+    """
     found = manifest.get("data")
     if not isinstance(found, list):
         raise ArchiveError("manifest.json: lists no raw data")
+    nexts: dict[str, tuple[int, int]] = {}
     for entry in found:
         try:
-            path, kind, (first, last) = entry["path"], entry["kind"], entry["links"]
+            kind, (first, last) = entry["kind"], entry["links"]
+            wanted = wanted_links(kind, span, len(links))
+            number, begin = nexts.get(kind, (1, wanted[0]))
             fits = (
-                isinstance(path, str)
-                and isinstance(kind, str)
-                and path.startswith("data/")
-                and path.endswith(".csv")
-                and isinstance(first, int)
-                and isinstance(last, int)
-                and 0 <= first <= last < len(links)
-            )
+                entry == {"path": f"data/{kind}-{number:02}.csv", "kind": kind,
+                          "links": [begin, last]}
+                and re.fullmatch(r"[a-z0-9_-]{1,40}", kind) is not None
+                and type(first) is type(last) is int
+                and begin <= last <= wanted[-1]
+            )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
             raise ArchiveError(f"manifest.json: {entry!r} is not a file of raw data") from error
         if not fits:
-            raise ArchiveError(f"manifest.json: {entry!r} is not a file of raw data")
+            raise ArchiveError(f"manifest.json: {entry!r} is not the next file of raw data")
+        nexts[kind] = number + 1, last + 1
     return found
 
 

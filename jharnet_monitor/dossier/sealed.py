@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -16,15 +17,27 @@ from typing import Any
 
 import pyarrow as pa
 
-from jharnet_monitor.dossier.archive import ArchiveError
-from jharnet_monitor.dossier.form import lines
+from jharnet_monitor.config.schema import LEAST_RETENTION
+from jharnet_monitor.dossier.archive import ArchiveError, strict_json
+from jharnet_monitor.dossier.form import EVENT_KINDS, lines
 from jharnet_monitor.model import format_utc, parse_utc
-from jharnet_monitor.store.chain import GENESIS, SETTLE_MS, ChainLink, SealedPart, link
+from jharnet_monitor.probes import PRUNABLE
+from jharnet_monitor.store.chain import (
+    GENESIS,
+    SETTLE_MS,
+    ChainLink,
+    SealedPart,
+    chunk_problem,
+    link,
+)
+from jharnet_monitor.store.pruning import PruningLog, PruningRule
 
 HINDSIGHT = timedelta(days=7)
 """Measurements that agents deliver later than this after the period are not used for it."""
 HOUR = timedelta(hours=1)
 SETTLED = timedelta(milliseconds=SETTLE_MS)
+RULE = PruningRule(PRUNABLE, timedelta(seconds=LEAST_RETENTION))
+"""What retention may have pruned outside of the period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +55,22 @@ class Sealed:
         return {kind: SealedPart(**part) for kind, part in json.loads(self.chunk)["parts"].items()}
 
     def held(self, kind: str) -> SealedPart:
-        """The part of a kind that must be enclosed; empty if it was pruned."""
-        return SealedPart(0, "") if kind in self.pruned else self.parts.get(kind, SealedPart(0, ""))
+        """The part of a kind; empty if the hour had no such records."""
+        return self.parts.get(kind, SealedPart(0, ""))
 
 
 def to_jsonl(links: Sequence[ChainLink]) -> bytes:
     """The chain as a file: one line of JSON per link."""
+    return to_jsonl_lines(
+        [Sealed(one.begin, one.chunk, one.root, tuple(sorted(one.pruned))) for one in links]
+    )
+
+
+def to_jsonl_lines(links: Sequence[Sealed]) -> bytes:
+    """The links as they are written in the file."""
     rows = (
         {"begin": format_utc(one.begin), "chunk": one.chunk, "root": one.root,
-         "pruned": sorted(one.pruned)}
+         "pruned": sorted(set(one.pruned))}
         for one in links
     )  # fmt: skip
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
@@ -59,33 +79,64 @@ def to_jsonl(links: Sequence[ChainLink]) -> bytes:
 def from_jsonl(content: bytes) -> list[Sealed]:
     """Parse the chain from a file; raises `ArchiveError`."""
     found = []
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
+        where = f"chain/links.jsonl: line {number}"
         try:
-            row = json.loads(line)
-            one = Sealed(
-                parse_utc(row["begin"]), str(row["chunk"]), str(row["root"]), tuple(row["pruned"])
-            )
-            bytes.fromhex(one.root)
-            one.held("")
+            one = _from_json(strict_json(line))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            message = f"chain/links.jsonl: line {number} is not a link: {error!r}"
-            raise ArchiveError(message) from error
+            raise ArchiveError(f"{where} is not a link: {error!r}") from error
+        malformed = chunk_problem(one.chunk, one.begin)
+        if malformed:
+            raise ArchiveError(f"{where}: the hour from {one.begin:%Y-%m-%d %H:%M} UTC {malformed}")
         found.append(one)
+    if to_jsonl_lines(found) != content:
+        raise ArchiveError("chain/links.jsonl: is not written as this program writes it")
     return found
+
+
+def _from_json(row: Mapping[str, Any]) -> Sealed:
+    begin, chunk, root, pruned = (row[name] for name in ("begin", "chunk", "root", "pruned"))
+    if not (re.fullmatch("[0-9a-f]{64}", root) and all(isinstance(kind, str) for kind in pruned)):
+        raise ValueError("it has no root, or kinds of records that are no texts")
+    return Sealed(parse_utc(begin), str(chunk), root, tuple(pruned))
 
 
 def chain_breaks(links: Sequence[Sealed]) -> Iterator[str]:
     """A message for every link that does not follow from the one before it."""
     root = GENESIS
     for number, one in enumerate(links):
-        if json.loads(one.chunk).get("begin") != format_utc(one.begin):
-            yield f"chain/links.jsonl: link {number} has a different hour than was sealed"
         if link(root, one.chunk) != one.root:
             yield (
                 f"chain/links.jsonl: the chain breaks at link {number}"
                 f" (hour from {one.begin:%Y-%m-%d %H:%M} UTC)"
             )
         root = one.root
+
+
+def pruned_inside(links: Sequence[Sealed | ChainLink], span: range) -> Iterator[str]:
+    """A message for every part that the period needs and that is called pruned."""
+    for number, one in enumerate(links):
+        needed = [kind for kind in one.pruned if number in span or kind in EVENT_KINDS]
+        if needed:
+            yield (
+                f"{', '.join(sorted(needed))} of the hour from {one.begin:%Y-%m-%d %H:%M} UTC"
+                " was pruned, and the period needs it"
+            )
+
+
+def pruned_outside(
+    links: Sequence[Sealed], span: range, log: PruningLog, made_at: datetime
+) -> Iterator[str]:
+    """A message for every part outside of the period's hours that retention did not prune."""
+    for number, one in enumerate(links):
+        for kind in one.pruned:
+            records = one.held(kind).records
+            if number in span or kind in EVENT_KINDS:
+                continue
+            wrong = log.problem(RULE, one.root, one.begin, kind, records, made_at)
+            if wrong or not records:
+                told = wrong or f"`{kind}` is called pruned, though none was sealed"
+                yield f"the hour from {one.begin:%Y-%m-%d %H:%M} UTC: {told}"
 
 
 def needed_links(begins: Sequence[datetime], start: datetime, end: datetime) -> range:

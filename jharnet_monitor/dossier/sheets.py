@@ -7,7 +7,12 @@ from typing import Any
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.claims import AvailabilityClaims, ConferenceClaims, OfficeClaims
+from jharnet_monitor.dossier.claims import (
+    AvailabilityClaims,
+    ConferenceClaims,
+    OfficeClaims,
+    RetestClaims,
+)
 from jharnet_monitor.dossier.statements import head
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
@@ -44,7 +49,10 @@ def _sheet(case: Case, office: Office, words: Words) -> dict[str, Any]:
         "also": [words("dossier.sheet.also"), formats.list_of(others, words)] if others else None,
         "reason": reason(found, case.config, office, words),
         "parts": [
-            {"title": words("dossier.sheet.speed"), "rows": list(_speed(found, words))},
+            {
+                "title": words("dossier.sheet.speed"),
+                "rows": [*_speed(found, words), *_retests(claims.retests, words)],
+            },
             {
                 "title": words("dossier.sheet.conference"),
                 "rows": list(_calls(claims.conference, words)),
@@ -84,6 +92,22 @@ def _speed(found: Assessment, words: Words) -> Iterator[Row]:
     bases = dict.fromkeys(side.delivered.basis for side in found.directions)
     named = [words(f"dossier.basis.{basis}") for basis in bases if basis]
     yield [words("dossier.sheet.basis"), "; ".join(named) or words("dossier.none"), ""]
+
+
+def _retests(found: RetestClaims, words: Words) -> Iterator[Row]:
+    """How many tests were repeated, and the medians with the first tests and with those counted."""
+    told = words("dossier.sheet.retests_value", n=found.repeated)
+    yield [words("dossier.sheet.retests"), told, ""]
+    if not found.repeated:
+        return
+    for direction in Direction:
+        for kind, one in (("first", found.first), ("counted", found.counted)):
+            median = one[direction]
+            yield [
+                words(f"dossier.sheet.{kind}_{direction}"),
+                interval(median, formats.rate, words),
+                rests(median, words),
+            ]
 
 
 def _calls(calls: ConferenceClaims, words: Words) -> Iterator[Row]:

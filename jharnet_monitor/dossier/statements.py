@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.setting_changes import setting_changes, settings_since
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.model import parse_utc
@@ -24,6 +25,7 @@ def method(case: Case, words: Words) -> dict[str, Any]:
         "said": said,
         "method": [
             words("dossier.method.delivered"),
+            words("dossier.method.retests"),
             words("dossier.method.other"),
             words("dossier.method.judgement"),
             *(
@@ -36,12 +38,17 @@ def method(case: Case, words: Words) -> dict[str, Any]:
             need_text(case.config, case.claims.assessments, words),
             thresholds_text(case.config.thresholds, words),
         ],
-        "integrity": words(
-            "dossier.method.integrity_text",
-            n=len(case.chain),
-            until=formats.moment(case.until, case.zone, words),
-            root=case.chain[-1].root,
-        ),
+        "integrity": [
+            words(
+                "dossier.method.integrity_text",
+                n=len(case.chain),
+                until=formats.moment(case.until, case.zone, words),
+                root=case.chain[-1].root,
+            ),
+            words("dossier.method.limits"),
+            settings_since(case, words),
+            *setting_changes(case, words),
+        ],
         "mailed": {
             "none": words("dossier.method.mailed_none"),
             "head": [words(f"dossier.method.mailed_head.{name}") for name in _MAILED],

@@ -9,7 +9,7 @@ recipient protects against a chain that was rebuilt as a whole.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,25 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier import raw, sealed
-from jharnet_monitor.dossier.archive import MANIFEST, WORKING, ArchiveError, Reader
-from jharnet_monitor.dossier.build import FORMAT, Told, sums
+from jharnet_monitor.dossier.archive import MANIFEST, WORKING, ArchiveError, Reader, json_bytes
+from jharnet_monitor.dossier.build import FORMAT, MANIFEST_KEYS, RECORDS, Told, sums
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import Claims
-from jharnet_monitor.dossier.compare import differences, paper_differs
+from jharnet_monitor.dossier.compare import claims_differ, differences, paper_differs
 from jharnet_monitor.dossier.derive import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.form import EVENT_KINDS, FormError
 from jharnet_monitor.dossier.mailed import unknown_roots, validated
 from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.sealed import Sealed
-from jharnet_monitor.dossier.settings import read_settings
+from jharnet_monitor.dossier.settings import read_settings, settings
+from jharnet_monitor.dossier.settings_log import SettingsLog
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n.words import LANGUAGES
 from jharnet_monitor.judge.calendar.period import Period, date_range
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.report.output.files import TypesettingError
+from jharnet_monitor.store.pruning import PruningLog
 
 
 @dataclass(slots=True)
@@ -47,6 +50,8 @@ class VerifyResult:
     root: str | None = None
     same_tools: bool = True
     """Whether documents were compared byte for byte; otherwise their texts were."""
+    notes: list[str] = field(default_factory=list)
+    """What is no problem, but the reader should know."""
 
 
 def verify(path: Path, root: str | None, tell: Told, *, every: bool = False) -> VerifyResult:
@@ -78,12 +83,19 @@ class _Examination:
         self.root = root
         self.verdict = verdict
         self.tell = tell
+        self.expected: set[str] = set()
 
     def problems(self) -> Iterator[str]:
         """A message for everything that is not as claimed, the most fundamental first."""
         manifest = self.archive.manifest
         if manifest.get("format") != FORMAT:
-            raise ArchiveError(f"{MANIFEST}: has a format that this program does not know")
+            raise ArchiveError(
+                f"{MANIFEST}: has format {manifest.get('format')!r}, and this program verifies"
+                f" {FORMAT}; verify it with {manifest.get('program')!r}, which made it"
+            )
+        if set(manifest) != set(MANIFEST_KEYS):
+            raise ArchiveError(f"{MANIFEST}: has other keys than this program writes")
+        self.verdict.same_tools = manifest.get("tools") == tools()
         self.tell("hashes …")
         yield from self.archive.differences()
         self.tell("chain …")
@@ -100,7 +112,13 @@ class _Examination:
         span = sealed.needed_links([one.begin for one in links], period.start, period.end)
         if not span:
             raise ArchiveError("chain/links.jsonl: does not cover the period")
-        yield from self._raw(links, span, evidence)
+        for gone in sealed.pruned_inside(links, span):
+            yield f"chain/links.jsonl: {gone}"
+        listed = raw.data_entries(manifest, links, span)
+        yield from self._strangers(listed, evidence)
+        yield from self._raw(links, span, listed, evidence)
+        yield from self._pruned(links, span, evidence, made_at)
+        yield from self._settings(config, evidence, period)
         mails = validated(self.archive.json("chain/mailed-roots.json"))
         yield from unknown_roots(mails, links)
         self.tell("figures …")
@@ -115,6 +133,11 @@ class _Examination:
         for difference in differences(claims, found):
             wrong = True
             yield f"claims.json: {difference}"
+        other = claims_differ(
+            self.archive.read("claims.json"), json_bytes(found), exact=self.verdict.same_tools
+        )
+        if other and not wrong:
+            yield f"claims.json: {other}"
         # where nothing differs, papers state the last digits of the machine that built them
         stated = Claims.from_json(found if wrong else claims)
         held = {name: told for name, told in manifest["files"].items() if isinstance(told, dict)}
@@ -125,8 +148,57 @@ class _Examination:
         if self.root is not None and all(one.root != self.root for one in links):
             yield f"--root: {self.root} is not in the chain: it was rebuilt, or is a different one"
 
-    def _raw(self, links: list[Sealed], span: range, evidence: DossierEvidence) -> Iterator[str]:
-        listed = raw.data_entries(self.archive.manifest, links)
+    def _strangers(self, listed: list[dict[str, Any]], evidence: DossierEvidence) -> Iterator[str]:
+        """A message for every file that no dossier has; papers are counted when they are set."""
+        expected = {MANIFEST, *RECORDS}
+        for entry in listed:
+            expected |= {entry["path"], entry["path"].removesuffix(".csv") + ".parquet"}
+        expected |= {f"{WORKING}letter.{language}.docx" for language in LANGUAGES}
+        self.expected = expected
+        for name in self.archive.names:
+            known = name in expected or not name.startswith(("data/", WORKING))
+            if not known:
+                yield f"{name}: does not belong in a dossier"
+
+    def _pruned(
+        self, links: list[Sealed], span: range, evidence: DossierEvidence, made_at: datetime
+    ) -> Iterator[str]:
+        log = PruningLog.of(evidence.database_events)
+        for wrong in sealed.pruned_outside(links, span, log, made_at):
+            yield f"chain/links.jsonl: {wrong}"
+        pruned = [one for one in links if one.pruned]
+        old = sum(not log.has(one.root, kind) for one in pruned for kind in one.pruned)
+        if pruned:
+            self.verdict.notes.append(f"{len(pruned)} hours outside of the period were pruned")
+        if old:
+            self.verdict.notes.append(
+                f"{old} parts of them were pruned before prunings were sealed: that retention did"
+                " it is not proved"
+            )
+
+    def _settings(self, config: Config, evidence: DossierEvidence, period: Period) -> Iterator[str]:
+        held = self.archive.read("settings.json")
+        if self.verdict.same_tools and held != json_bytes(settings(config)):
+            yield "settings.json: is not written as this program writes it"
+        log = SettingsLog.of(evidence.database_events)
+        for wrong in log.differences(config):
+            yield (
+                f"settings.json: {wrong.key}: says {wrong.after!r}, but {wrong.before!r} was"
+                f" sealed at {wrong.at:%Y-%m-%d %H:%M} UTC"
+            )
+        if log.since is None:
+            self.verdict.notes.append(
+                "contracts, thresholds, policy and tariff were not sealed: the file's own stand"
+            )
+        elif log.since > period.start:
+            self.verdict.notes.append(
+                f"settings were first sealed at {log.since:%Y-%m-%d %H:%M} UTC, in the period"
+            )
+
+    def _raw(
+        self, links: list[Sealed], span: range, listed: list[dict[str, Any]],
+        evidence: DossierEvidence,
+    ) -> Iterator[str]:  # fmt: skip
         for entry in listed:
             self.tell(f"{entry['path']} …")
             texts, table = raw.load(self.archive, entry)
@@ -142,19 +214,15 @@ class _Examination:
                 evidence.add(entry["kind"], table)
             except FormError as error:
                 raise ArchiveError(f"{entry['path']}: {error}") from error
-        yield from _overlaps(listed)
         probes = {kind for n in span for kind in links[n].parts} - set(EVENT_KINDS)
-        wanted = dict.fromkeys(sorted(probes), span)
-        wanted |= {kind: range(span[-1] + 1) for kind in EVENT_KINDS}
+        kinds = (*sorted(probes), *EVENT_KINDS)
+        wanted = {kind: raw.wanted_links(kind, span, len(links)) for kind in kinds}
         yield from sealed.missing_records(listed, links, wanted)
 
     def _papers(self, case: Case) -> Iterator[str]:
-        self.verdict.same_tools = self.archive.manifest.get("tools") == tools()
-        expected = {MANIFEST, "settings.json", "claims.json"}
-        expected |= {"chain/links.jsonl", "chain/mailed-roots.json"}
         for name, content in _set_again(case):
             self.tell(f"{name} …")
-            expected.add(name)
+            self.expected.add(name)
             self.verdict.papers += 1
             wrong = paper_differs(
                 name, self.archive.read(name), content, exact=self.verdict.same_tools
@@ -162,8 +230,10 @@ class _Examination:
             if wrong:
                 yield f"{name}: {wrong}"
         for name in self.archive.names:
-            if name not in expected and not name.startswith(("data/", WORKING)):
+            if name not in self.expected:
                 yield f"{name}: does not belong in a dossier"
+        for name in sorted(self.expected - set(self.archive.names)):
+            yield f"{name}: is missing"
 
 
 def _set_again(case: Case) -> Iterator[tuple[str, bytes]]:
@@ -171,15 +241,6 @@ def _set_again(case: Case) -> Iterator[tuple[str, bytes]]:
         yield from papers(case)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArchiveError(f"data: the documents cannot be made from it: {error!r}") from error
-
-
-def _overlaps(listed: list[dict[str, Any]]) -> Iterator[str]:
-    """A message for every file with links of another file, whose records would count twice."""
-    seen: dict[str, int] = {}
-    for entry in sorted(listed, key=lambda e: (e["kind"], e["links"][0])):
-        if entry["links"][0] <= seen.get(entry["kind"], -1):
-            yield f"{entry['path']}: repeats records of another file"
-        seen[entry["kind"]] = entry["links"][1]
 
 
 def _period(manifest: dict[str, Any], config: Config) -> Period:

@@ -24,6 +24,7 @@ from jharnet_monitor.hub.agent_server import AgentServer
 from jharnet_monitor.hub.drills import DrillManager
 from jharnet_monitor.hub.drills.sheets import write_sheets
 from jharnet_monitor.hub.health import Health
+from jharnet_monitor.hub.journal import Journal
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.recorder import Recorder
@@ -35,7 +36,7 @@ from jharnet_monitor.live import Live
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement, Route, format_utc
-from jharnet_monitor.probes import KEPT, PROBES
+from jharnet_monitor.probes import PROBES, PRUNABLE
 from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.rtc.call import warm_up
 from jharnet_monitor.security import tokens
@@ -62,6 +63,7 @@ class Hub:
         self.live = Live(current)
         self.store = Store(config.hub.database, clock)
         self.writer = StoreWriter(self.store, queue_file(config), self.live.hub, clock)
+        self.journal = Journal(self.writer, clock)
         self.recorder = Recorder(current, self.writer, self.live, clock)
         self.runner = Runner(
             current, clock, self._agent_of, self.recorder.spent_today, self.recorder.record
@@ -118,6 +120,7 @@ class Hub:
         await asyncio.to_thread(self.store.migrate)
         await self.writer.open()
         await self._restore()
+        await self.journal.record_settings(self.config, always=True)
         self._listener = await listen(make_app(self), self.config, self.config_path, self._sockets)
         self.schedule.add_job("seal", {"minute": 7}, self._seal)
         self.schedule.add_job("prune", {"hour": 3, "minute": 37}, self._prune)
@@ -216,12 +219,13 @@ class Hub:
             log.error("counters start at 0 next time, as they could not be stored: %s", error)
 
     async def _seal(self) -> None:
+        await self.journal.record_settings(self.config)  # again, where it failed before
         await asyncio.to_thread(self.store.chain.seal)
 
     async def _prune(self) -> None:
         zone = ZoneInfo(self.config.district.timezone)
         before = cutoff(self.clock.now(), self.config.retention.raw, zone)
-        removed = await asyncio.to_thread(self.store.retention.prune, before, zone, KEPT)
+        removed = await asyncio.to_thread(self.store.retention.prune, before, zone, PRUNABLE)
         if removed:
             log.info("pruned %d measurements from before %s", removed, before.date())
 
@@ -303,6 +307,7 @@ class Hub:
             raise
         zone_changed = config.district.timezone != self.config.district.timezone
         self.current.replace(config)
+        await self.journal.record_settings(config)
         if zone_changed:
             await asyncio.to_thread(self.recorder.restore_spent)
         self.live.hub.reload_success = True

@@ -9,10 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jharnet_monitor.clock import Clock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.sealed_settings import settings_record
+from jharnet_monitor.errors import StoreError
 from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
 from jharnet_monitor.hub.state_tracker import StateChange
 from jharnet_monitor.hub.store_writer import EventRecord, StateRecord, StoreWriter, ValueRecord
 from jharnet_monitor.model import OfficeState, format_utc, parse_utc
+from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
 
 HEARTBEAT_SECONDS = 10.0
 _HEARTBEAT_KEY = "beat"
@@ -65,6 +69,25 @@ class Journal:
                         StateRecord(office, OfficeState.MONITOR_DOWN, stopped, evidence)
                     )
         await self.add_event(ALL_OFFICES, "hub_started", {}, now)
+
+    async def record_settings(self, config: Config, *, always: bool = False) -> None:
+        """Add the settings in force where they are not those of the last such event.
+
+        With `always`, as at the start, an event with their hash alone says that nothing changed.
+        """
+        record = settings_record(config)
+        try:
+            last = await asyncio.to_thread(
+                self._store.event_log.last_event, OF_THE_DATABASE, SETTINGS
+            )
+        except StoreError:
+            last = None  # the record is whole then, and waits with the others
+        known = last is not None and last.data.get("sha256") == record["sha256"]
+        if known and not always:
+            return
+        data = {"sha256": record["sha256"]} if known else record
+        event = EventRecord(OF_THE_DATABASE, SETTINGS, self._clock.now(), data)
+        await self._writer.write(event)
 
     async def last_agent_event(self, office: str) -> str | None:
         """The kind of the last event of an office's agent: `joined`, `left` or `goodbye`."""

@@ -31,8 +31,8 @@ from jharnet_monitor.probes.utilisation.probe import UTILISATION
 
 __all__ = [
     "AGENT_TASKS",
-    "KEPT",
     "PROBES",
+    "PRUNABLE",
     "AgentLink",
     "AgentTask",
     "Channel",
@@ -59,8 +59,8 @@ PROBES: dict[str, Probe] = {
 }
 """The probes by name, which the scheduler, the API and `jharnet-monitor probe` can run."""
 
-KEPT = frozenset(name for name, probe in PROBES.items() if probe.kept)
-"""Probes whose measurements are never pruned."""
+PRUNABLE = frozenset(name for name, probe in PROBES.items() if not probe.kept)
+"""Probes whose measurements retention prunes."""
 
 AGENT_TASKS: dict[str, AgentTask] = {
     name: task for probe in PROBES.values() for name, task in probe.agent_tasks.items()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
@@ -25,10 +26,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, func, insert, select
 
 from jharnet_monitor.clock import Clock
+from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading, writing
 from jharnet_monitor.store.interned_json import InternedJson
+from jharnet_monitor.store.pruning import PRUNED, SETTINGS, PruningLog, PruningRule
 from jharnet_monitor.store.records import SEALED, lines
 from jharnet_monitor.store.rows import canonical
 
@@ -36,6 +39,9 @@ HOUR_MS = 3_600_000
 GENESIS = "0" * 64
 SETTLE_MS = 60_000
 """An hour is sealed this long after its end, when no transaction of it can still be open."""
+
+NOTHING = PruningRule()
+"""The rule of a database of which nothing may be pruned."""
 
 LastRows = Mapping[str, int]
 """The number of the last sealed row of each table."""
@@ -69,6 +75,21 @@ class ChainLink:
     def parts(self) -> dict[str, SealedPart]:
         """The parts by kind of record."""
         return {kind: SealedPart(**part) for kind, part in json.loads(self.chunk)["parts"].items()}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedLink:
+    """A link whose hour was recomputed: what differs from what was sealed, and what was pruned.
+
+    `parts` are those that were sealed, none where the chunk cannot be read. `unsealed` are pruned
+    kinds without an event `pruned`, from before there were such events.
+    """
+
+    link: ChainLink
+    problems: list[str]
+    parts: Mapping[str, SealedPart]
+    pruned: Mapping[str, int]
+    unsealed: frozenset[str]
 
 
 class Chain:
@@ -149,22 +170,53 @@ class Chain:
         with reading(self._engine) as connection:
             yield from _lines(connection, self._interned, of.previous_rows, of.last_rows)
 
-    def check(self) -> Iterator[tuple[ChainLink, list[str]]]:
-        """Recompute every link in order; yields each with what differs from what was sealed."""
+    def check(self, rule: PruningRule = NOTHING) -> Iterator[CheckedLink]:
+        """Recompute every link in order; only what the rule allows may have been pruned."""
         root = GENESIS
         with reading(self._engine) as connection:
+            log = _pruning_log(connection)
             for one in _links(connection):
                 hour = f"the hour from {one.begin:%Y-%m-%d %H:%M} UTC"
-                found = self._parts(connection, one.previous_rows, one.last_rows)
-                problems = [f"{hour}: {problem}" for problem in _differences(one, found)]
+                malformed = chunk_problem(one.chunk, one.begin)
+                if malformed:
+                    problems, parts = [malformed], {}
+                else:
+                    parts = one.parts
+                    problems = list(_differences(one, self.parts_now(connection, one)))
+                pruned = {kind: parts[kind].records for kind in one.pruned if kind in parts}
+                for kind, records in sorted(pruned.items()):
+                    now = min(one.pruned[kind], self._clock.now())
+                    wrong = log.problem(rule, one.root, one.begin, kind, records, now)
+                    problems += [wrong] if wrong else []
                 if link(root, one.chunk) != one.root:
-                    problems.append(f"{hour}: the chain breaks here")
+                    problems.append("the chain breaks here")
                 root = one.root
-                yield one, problems
+                unsealed = frozenset(kind for kind in pruned if not log.has(one.root, kind))
+                told = [f"{hour}: {problem}" for problem in problems]
+                yield CheckedLink(one, told, parts, pruned, unsealed)
 
-    def verify(self) -> list[str]:
+    def strays(self) -> Iterator[str]:
+        """A message for everything outside of the links that contradicts them."""
+        with reading(self._engine) as connection:
+            for table in SEALED:
+                query = select(func.count()).where(table.c.number <= 0).select_from(table)
+                count = connection.execute(query).scalar_one()
+                if count:
+                    yield f"`{table.name}` has {count} rows before the first that was sealed"
+            roots = set(connection.execute(select(t.chunks.c.root)).scalars())
+            mailed = select(t.mails.c.name, t.mails.c.root).distinct()
+            for name, root in connection.execute(mailed.where(t.mails.c.root.is_not(None))):
+                if root not in roots:
+                    yield f"the root {root} that was mailed with {name} is not in the chain"
+
+    def verify(self, rule: PruningRule = NOTHING) -> list[str]:
         """What differs from what was sealed, oldest first; empty if nothing does."""
-        return [problem for _, problems in self.check() for problem in problems]
+        problems = [problem for one in self.check(rule) for problem in one.problems]
+        return [*problems, *self.strays()]
+
+    def parts_now(self, connection: Connection, of: ChainLink) -> dict[str, SealedPart]:
+        """The parts of a sealed hour as its records are now."""
+        return self._parts(connection, of.previous_rows, of.last_rows)
 
     def _parts(
         self, connection: Connection, previous: LastRows, last: LastRows
@@ -185,6 +237,29 @@ def chunk_text(begin: datetime, parts: Mapping[str, SealedPart]) -> str:
     return canonical({"begin": format_utc(begin), "parts": content})
 
 
+def chunk_problem(chunk: str, begin: datetime) -> str | None:
+    """Why a text is not the chunk of the hour from `begin`; None if it is.
+
+    It must be the one text of its content: a key that occurs twice, a count that is no whole number
+    or a space would let two readers read two things.
+    """
+    try:
+        content = json.loads(chunk)
+        parts = content["parts"]
+        held = {kind: SealedPart(part["records"], part["sha256"]) for kind, part in parts.items()}
+        counted = all(type(part.records) is int and part.records > 0 for part in held.values())
+        hashed = all(re.fullmatch("[0-9a-f]{64}", part.sha256) for part in held.values())
+        if not (counted and hashed and held):
+            return "its chunk has a part without records or without a hash"
+        if content["begin"] != format_utc(begin):
+            return "was sealed as another hour"
+        if chunk_text(begin, held) != chunk:
+            return "its chunk is not written as this program writes it"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "its chunk cannot be read"
+    return None
+
+
 def link(root: str, chunk: str) -> str:
     """The next hash of the chain; both hashes are hexadecimal.
 
@@ -197,15 +272,25 @@ def link(root: str, chunk: str) -> str:
 def _differences(one: ChainLink, found: Mapping[str, SealedPart]) -> Iterator[str]:
     """How the records of a sealed hour differ from what was sealed."""
     sealed = one.parts
-    for kind in sorted({*sealed, *found}):
+    for kind in sorted({*sealed, *found, *one.pruned}):
         was, now = sealed.get(kind, SealedPart(0, "")), found.get(kind, SealedPart(0, ""))
         if kind in one.pruned:
             if now.records:
                 yield f"{now.records} records of `{kind}` exist, though all were pruned"
+            elif not was.records:
+                yield f"`{kind}` is called pruned, though none was sealed"
         elif was.records != now.records:
             yield f"had {was.records} records of `{kind}`, now has {now.records}"
         elif was != now:
             yield f"the {was.records} records of `{kind}` differ from those that were sealed"
+
+
+def _pruning_log(connection: Connection) -> PruningLog:
+    """The events on the records themselves, whether they are sealed yet or not."""
+    e = t.events
+    query = select(e.c.kind, e.c.recorded_at, e.c.data).where(e.c.kind.in_((PRUNED, SETTINGS)))
+    rows = connection.execute(query.order_by(e.c.number))
+    return PruningLog.of((row.kind, t.from_ms(row.recorded_at), row.data) for row in rows)
 
 
 def _lines(
@@ -225,9 +310,15 @@ def _links(connection: Connection) -> Iterator[ChainLink]:
 
 
 def _link(row: Row[Any], previous: LastRows) -> ChainLink:
-    pruned = {kind: t.from_ms(at) for kind, at in json.loads(row.pruned).items()}
-    last = json.loads(row.upto)
-    return ChainLink(row.number, t.from_ms(row.begin), row.body, row.root, previous, last, pruned)
+    try:
+        pruned = {kind: t.from_ms(at) for kind, at in json.loads(row.pruned).items()}
+        last = {table: int(number) for table, number in json.loads(row.upto).items()}
+        begin = t.from_ms(row.begin)
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise StoreError(
+            f"link {row.number} of the chain cannot be read: it was not written by this program"
+        ) from error
+    return ChainLink(row.number, begin, row.body, row.root, previous, last, pruned)
 
 
 def _head(connection: Connection) -> tuple[LastRows, str]:

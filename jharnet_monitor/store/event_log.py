@@ -175,10 +175,7 @@ class EventLog:
         if until is not None:
             query = query.where(table.c.at < t.to_ms(until))
         with reading(self._engine) as connection:
-            return [
-                LoggedEvent(r.office, r.kind, t.from_ms(r.at), json.loads(r.data))
-                for r in connection.execute(query)
-            ]
+            return [_event(row) for row in connection.execute(query)]
 
     def events_before(self, office: str, before: datetime, count: int) -> list[LoggedEvent]:
         """The last `count` events of an office before a moment, in order."""
@@ -191,9 +188,15 @@ class EventLog:
         )
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
-        return [
-            LoggedEvent(r.office, r.kind, t.from_ms(r.at), json.loads(r.data)) for r in rows[::-1]
-        ]
+        return [_event(row) for row in rows[::-1]]
+
+    def last_event(self, office: str, kind: str) -> LoggedEvent | None:
+        """The last event of a kind that was stored."""
+        table = t.events
+        query = select(table).where(table.c.office == office, table.c.kind == kind)
+        with reading(self._engine) as connection:
+            row = connection.execute(query.order_by(table.c.number.desc()).limit(1)).first()
+        return None if row is None else _event(row)
 
     def add_window(self, window: Window) -> None:
         """Store a planned window."""
@@ -261,6 +264,10 @@ class EventLog:
         with reading(self._engine) as connection:
             body = connection.execute(query.order_by(table.c.number.desc()).limit(1)).scalar()
         return None if body is None else _drill(body)
+
+
+def _event(row: Row[Any]) -> LoggedEvent:
+    return LoggedEvent(row.office, row.kind, t.from_ms(row.at), json.loads(row.data))
 
 
 def _drill(body: str) -> Drill:

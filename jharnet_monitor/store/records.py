@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 
 from sqlalchemy import Connection, Table, literal, select
+from sqlalchemy.exc import NoResultFound
 
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.interned_json import InternedJson
@@ -57,7 +58,11 @@ def lines(
         .order_by(table.c.number)
     )
     for *values, of in connection.execute(query):
-        parts = [_encode(values[: len(plain)])[1:-1]]
-        for name, value in zip(json_fields, values[len(plain) :], strict=True):
-            parts.append(interned.text(connection, value) if name in _SHARED else value)
-        yield of, f"[{','.join(parts)}]\n".encode()
+        try:
+            parts = [_encode(values[: len(plain)])[1:-1]]
+            for name, value in zip(json_fields, values[len(plain) :], strict=True):
+                parts.append(interned.text(connection, value) if name in _SHARED else value)
+            line = ",".join(parts)
+        except (NoResultFound, TypeError, ValueError):  # not written by this program
+            line = repr(values)
+        yield of, f"[{line}]\n".encode()

@@ -3,11 +3,13 @@
 Bandwidth tests, conference calls, states, events and drills are few and are kept for ever. What is
 measured every minute is pruned; for each day the number of runs and the spread of their values
 remain.
+Every hour's pruning is an event of its own, which the chain seals (`pruning`).
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,11 +25,12 @@ from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.bulk_reader import Block, BulkReader
 from jharnet_monitor.store.chain import Chain, ChainLink
 from jharnet_monitor.store.engine import reading, writing
-from jharnet_monitor.store.records import EVENT_TABLES
+from jharnet_monitor.store.pruning import OF_THE_DATABASE, PRUNED, pruning_data
 from jharnet_monitor.store.rows import canonical
 
+log = logging.getLogger(__name__)
+
 QUARTER_MS = 900_000
-_EVENT_KINDS = frozenset(table.name for table in EVENT_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +57,15 @@ class Retention:
         self._chain = chain
         self._reader = reader
 
-    def prune(self, before: datetime, zone: tzinfo, kept: Collection[str]) -> int:
+    def prune(self, before: datetime, zone: tzinfo, prunable: Collection[str]) -> int:
         """Remove the records of hours that ended by `before`; returns the number of records.
 
-        The days that remain as summaries are those of the time zone. Measurements of the probes
-        in `kept` stay.
+        The days that remain as summaries are those of the time zone. Only measurements of the
+        probes in `prunable` are removed.
         """
         removed = 0
         for link in self._chain.links(until=before - timedelta(hours=1, milliseconds=-1)):
-            kinds = set(link.parts) - set(kept) - _EVENT_KINDS - set(link.pruned)
+            kinds = (set(link.parts) & set(prunable)) - set(link.pruned)
             if kinds:
                 removed += self._prune_hour(link, kinds, zone)
         return removed
@@ -82,23 +85,51 @@ class Retention:
 
     def _prune_hour(self, link: ChainLink, kinds: set[str], zone: tzinfo) -> int:
         m = t.measurements
-        here = (
-            m.c.number > link.previous_rows.get(m.name, 0),
-            m.c.number <= link.last_rows[m.name],
-            m.c.probe.in_(kinds),
-        )
         with writing(self._engine) as connection:
+            kinds = self._unchanged(connection, link, kinds)
+            here = (
+                m.c.number > link.previous_rows.get(m.name, 0),
+                m.c.number <= link.last_rows[m.name],
+                m.c.probe.in_(kinds),
+            )
             for key in _days_of(connection, here, zone):
                 self._keep_day(connection, key, zone)
             removed = connection.execute(delete(m).where(*here)).rowcount
-            pruned = {kind: t.to_ms(at) for kind, at in link.pruned.items()}
-            pruned |= dict.fromkeys(kinds, t.to_ms(self._clock.now()))
-            connection.execute(
-                update(t.chunks)
-                .where(t.chunks.c.number == link.number)
-                .values(pruned=canonical(pruned))
-            )
+            if removed:
+                self._note(connection, link, kinds)
         return removed
+
+    def _unchanged(self, connection: Connection, link: ChainLink, kinds: set[str]) -> set[str]:
+        """Those kinds whose records are as they were sealed: pruning must not hide a change."""
+        sealed, found = link.parts, self._chain.parts_now(connection, link)
+        changed = sorted(kind for kind in kinds if found.get(kind) != sealed[kind])
+        if changed:
+            log.error(
+                "%s of the hour from %s UTC differ from what was sealed and are not pruned;"
+                " `jharnet-monitor db verify` names them",
+                ", ".join(changed), f"{link.begin:%Y-%m-%d %H:%M}",
+            )  # fmt: skip
+        return kinds - set(changed)
+
+    def _note(self, connection: Connection, link: ChainLink, kinds: set[str]) -> None:
+        """Mark the kinds of the hour as pruned, and add the event that the chain seals."""
+        now = t.to_ms(self._clock.now())
+        pruned = {kind: t.to_ms(at) for kind, at in link.pruned.items()}
+        connection.execute(
+            update(t.chunks)
+            .where(t.chunks.c.number == link.number)
+            .values(pruned=canonical(pruned | dict.fromkeys(kinds, now)))
+        )
+        records = {kind: link.parts[kind].records for kind in kinds}
+        connection.execute(
+            insert(t.events).values(
+                office=OF_THE_DATABASE,
+                kind=PRUNED,
+                at=now,
+                data=canonical(pruning_data(link.root, link.begin, records)),
+                recorded_at=now,
+            )
+        )
 
     def _keep_day(self, connection: Connection, key: _Key, zone: tzinfo) -> None:
         """Store the summary of a day before the first of its records is removed."""

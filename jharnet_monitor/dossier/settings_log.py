@@ -1,0 +1,99 @@
+"""The settings as the chain sealed them: what was in force when, and what was changed.
+
+The hub adds an event `settings` when it starts and when they change. A dossier must be made with
+those that were sealed last, so no contract or threshold can be changed for it without a trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.sealed_settings import flattened, sealed_settings, settings_hash
+from jharnet_monitor.dossier.archive import ArchiveError, strict_json
+from jharnet_monitor.dossier.settings import read_settings
+from jharnet_monitor.store.pruning import SETTINGS
+
+_WHERE = "data/events-01.csv: an event `settings`"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChange:
+    """A setting that was changed: its key in the configuration, and both values."""
+
+    at: datetime
+    key: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsLog:
+    """The sealed settings by their keys, each from a moment on, oldest first."""
+
+    versions: tuple[tuple[datetime, Mapping[str, Any]], ...]
+
+    @classmethod
+    def of(cls, events: Iterable[tuple[str, datetime, str]]) -> SettingsLog:
+        """Read events, each its kind, when it was recorded, and its data as JSON.
+
+        Settings that an event lacks have their defaults: the program did not know them then. Raises
+        `ArchiveError`.
+        """
+        versions: list[tuple[datetime, Mapping[str, Any]]] = []
+        digest: str | None = None
+        for kind, at, data in events:
+            if kind != SETTINGS:
+                continue
+            try:
+                record = strict_json(data)
+                held, told = record["sha256"], record.get("settings")
+                if told is None and held != digest:
+                    raise ValueError("it refers to settings that no event before it holds")
+                if told is not None and settings_hash(told) != held:
+                    raise ValueError("its hash is not that of its settings")
+                if told is not None:
+                    versions.append((at, _complete(told)))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise ArchiveError(f"{_WHERE} cannot be read: {error!r}") from error
+            digest = held
+        return cls(tuple(versions))
+
+    @property
+    def since(self) -> datetime | None:
+        """When settings were first sealed."""
+        return self.versions[0][0] if self.versions else None
+
+    def differences(self, config: Config) -> list[SettingChange]:
+        """What differs between the settings that were sealed last and the configuration."""
+        if not self.versions:
+            return []
+        at, sealed = self.versions[-1]
+        return _changes(at, sealed, flattened(sealed_settings(config)))
+
+    def changes(self, since: datetime) -> list[SettingChange]:
+        """What was changed from a moment on, oldest first."""
+        found: list[SettingChange] = []
+        for (_, before), (at, after) in zip(self.versions, self.versions[1:], strict=False):
+            if at >= since:
+                found += _changes(at, before, after)
+        return found
+
+
+def _complete(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Sealed settings by their keys, with the defaults of those that were not known then."""
+    config = read_settings({**settings, "hub": {"tls": "off", **settings["hub"]}}, _WHERE)
+    return flattened(sealed_settings(config))
+
+
+def _changes(
+    at: datetime, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[SettingChange]:
+    return [
+        SettingChange(at, key, before.get(key), after.get(key))
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key)
+    ]

@@ -1,0 +1,108 @@
+"""Which records of a sealed hour may be missing: those that retention pruned, and nothing else.
+
+Retention removes all records of a kind of one sealed hour. In the same transaction it adds the
+event `pruned`, which names the hour by its root and counts what was removed; the next hour's link
+seals it. The kinds in `chunks.pruned` are no evidence by themselves: they lie outside the hash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from jharnet_monitor.model import format_utc
+
+OF_THE_DATABASE = ""
+"""In place of an office's id: events that concern the records themselves."""
+PRUNED = "pruned"
+"""The kind of event that retention adds."""
+SETTINGS = "settings"
+"""The kind of event that holds the settings in force, at the hub's start and after a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class PruningRule:
+    """What retention may prune: kinds of records, and the least age of an hour.
+
+    Without arguments it may prune nothing.
+    """
+
+    kinds: frozenset[str] = frozenset()
+    least_age: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """One event `pruned`: when, and how many records of each kind of the hour were removed."""
+
+    at: datetime
+    records: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PruningLog:
+    """The events `pruned` by the root of their hour.
+
+    `since` is when the program first sealed such events or settings; hours pruned before that have
+    none. It is None in a database that no such program has written yet.
+    """
+
+    prunings: Mapping[str, tuple[Pruning, ...]]
+    since: datetime | None
+
+    @classmethod
+    def of(cls, events: Iterable[tuple[str, datetime, str]]) -> PruningLog:
+        """Read events, each its kind, when it was recorded, and its data as JSON.
+
+        One that does not have the form of `pruning_data` allows nothing.
+        """
+        found: dict[str, tuple[Pruning, ...]] = {}
+        since: datetime | None = None
+        for kind, at, data in events:
+            if kind in (PRUNED, SETTINGS):
+                since = at if since is None else min(since, at)
+            if kind == PRUNED and (told := _read(at, data)) is not None:
+                root, pruning = told
+                found[root] = (*found.get(root, ()), pruning)
+        return cls(found, since)
+
+    def has(self, root: str, kind: str) -> bool:
+        """Whether an event says that this kind of records of the hour was pruned."""
+        return any(kind in one.records for one in self.prunings.get(root, ()))
+
+    def problem(
+        self, rule: PruningRule, root: str, begin: datetime, kind: str, records: int, now: datetime
+    ) -> str | None:
+        """Why the records of a kind of an hour must not be missing; None if they may be.
+
+        `records` is how many were sealed. Without an event, `now` at the latest is when they were
+        pruned.
+        """
+        if kind not in rule.kinds:
+            return f"the {records} records of `{kind}` are missing, and retention never prunes them"
+        events = [one for one in self.prunings.get(root, ()) if kind in one.records]
+        if any(one.records[kind] != records for one in events):
+            return f"had {records} records of `{kind}`, but pruned were {events[0].records[kind]}"
+        at = min((one.at for one in events), default=self.since or now)
+        if at < begin + rule.least_age:
+            told = f"when they were {(at - begin).days} days old" if events else "without an event"
+            days = rule.least_age.days
+            return f"the {records} records of `{kind}` were removed {told}; kept are {days} days"
+        return None
+
+
+def pruning_data(root: str, begin: datetime, records: Mapping[str, int]) -> dict[str, Any]:
+    """The data of an event `pruned`: the hour by its link's root and begin, and the counts."""
+    return {"root": root, "begin": format_utc(begin), "records": dict(records)}
+
+
+def _read(at: datetime, data: str) -> tuple[str, Pruning] | None:
+    try:
+        content = json.loads(data)
+        records = {str(kind): int(count) for kind, count in content["records"].items()}
+        return str(content["root"]), Pruning(at, records)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

@@ -1,0 +1,253 @@
+"""What the verifier of a dossier accepts as proof: files, settings, retests, nothing pruned."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.sealed_settings import settings_record
+from jharnet_monitor.dossier.verify import VerifyResult, verify
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n.words import LANGUAGES
+from jharnet_monitor.judge.calendar.period import date_range
+from jharnet_monitor.model import RETEST, Direction, Measurement
+from jharnet_monitor.probes import PRUNABLE
+from jharnet_monitor.store.pruning import SETTINGS
+from tests import made_up
+from tests.dossier_support import Filed, Forger, filed
+from tests.made_up_week import WEEK, ZONE
+from tests.pdf_text import plain, text_of
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filed]:
+    """Two offices over three weeks."""
+    made = filed(tmp_path_factory.mktemp("filed"), 2, 22)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture(scope="module")
+def dossier(place: Filed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its dossier."""
+    out = tmp_path_factory.mktemp("dossier") / "dossier.zip"
+    place.build(out)
+    return out
+
+
+@pytest.fixture
+def true(dossier: Path) -> Forger:
+    """The dossier, ready to be forged."""
+    return Forger.of(dossier)
+
+
+def check(forger: Forger, directory: Path, root: str | None = None) -> VerifyResult:
+    """The verifier's result for a forged dossier."""
+    return verify(forger.write(directory / "forged.zip"), root, lambda _: None)
+
+
+def test_a_zip_file_holds_nothing_but_its_entries(true: Forger, tmp_path: Path) -> None:
+    """Two files of one name, a comment, and bytes before, between and behind the entries."""
+    file = true.write(tmp_path / "true.zip")
+    whole = file.read_bytes()
+    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("claims.json", b"{}")
+    [problem] = verify(file, None, lambda _: None).problems
+    assert problem == "true.zip: contains two files of the same name"
+    file.write_bytes(b"something else" + whole)
+    [problem] = verify(file, None, lambda _: None).problems
+    assert problem == "true.zip: holds more than the files that it lists"
+    with zipfile.ZipFile(true.write(file), "a") as archive:
+        archive.comment = b"?"
+    assert verify(file, None, lambda _: None).problems == [problem]
+    with zipfile.ZipFile(true.write(file), "a") as archive:
+        archive.writestr("hidden", b"?")
+        archive.filelist.pop()
+        archive.__dict__["_didModify"] = True
+    assert verify(file, None, lambda _: None).problems == [problem]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "settings.json", "claims.json"])
+def test_a_key_that_occurs_twice_is_rejected(true: Forger, tmp_path: Path, name: str) -> None:
+    """The first reader would take one value, the second the other. Other spaces are rejected, too,
+    and the last digit of a figure is compared.
+    """
+    twice = true.copy()
+    key = next(iter(true.json(name)))
+    twice.files[name] = true.files[name].replace(b"{", f'{{"{key}": 1,'.encode(), 1)
+    assert "occurs twice" in _first_beyond_hashes(twice, name, tmp_path)
+    spaced = true.copy()
+    spaced.files[name] += b" "
+    assert "not written as this program" in _first_beyond_hashes(spaced, name, tmp_path)
+
+
+def _first_beyond_hashes(forger: Forger, name: str, directory: Path) -> str:
+    if name != "manifest.json":
+        forger.rehash()
+    return check(forger, directory).problems[0]
+
+
+def test_claims_are_compared_to_the_last_digit(true: Forger, tmp_path: Path) -> None:
+    """The papers would still say the same."""
+    claims = true.json("claims.json")
+    office = next(iter(claims["offices"]))
+    claims["offices"][office]["delivered"]["down"]["value"] += 0.01
+    true.set_json("claims.json", claims)
+    true.rehash()
+    assert "is not the file that follows" in check(true, tmp_path).problems[0]
+
+
+@pytest.mark.parametrize("kind", ["conference", "latency", "transitions"])
+def test_nothing_of_the_period_can_be_called_pruned(
+    true: Forger, tmp_path: Path, kind: str
+) -> None:
+    """The flag lies outside of the hash, so the chain still leads to every root."""
+    rows = [json.loads(line) for line in true.files["chain/links.jsonl"].splitlines()]
+    number = next(n for n, row in enumerate(rows) if n > 3 and f'"{kind}"' in row["chunk"])
+    rows[number]["pruned"] = [kind]
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    true.files["chain/links.jsonl"] = "".join(lines).encode()
+    true.rehash()
+    [problem] = check(true, tmp_path, root=rows[-1]["root"]).problems
+    assert "was pruned, and the period needs it" in problem
+
+
+def test_a_pruned_period_makes_no_dossier(tmp_path: Path) -> None:
+    """The message names the first hour that is gone; an hour before the period does not matter."""
+    place = filed(tmp_path, 2, 22)
+    first, last = place.store.chain.links()[1], place.store.chain.links()[-1]
+    clock = place.store.chain._clock
+    assert isinstance(clock, ManualClock)
+    clock.step(93 * 86400)
+    assert place.store.retention.prune(first.begin + timedelta(hours=1), ZONE, PRUNABLE) > 0
+    clock.step(7200)
+    place.store.chain.seal()
+    with pytest.raises(UserError, match=r"latency of the hour from .* was pruned"):
+        place.build(tmp_path / "none.zip")
+    week = date_range(str((last.begin - timedelta(days=6)).date()), str(last.begin.date()), ZONE)
+    Filed(place.store, place.config, week).build(tmp_path / "week.zip")
+    found = verify(tmp_path / "week.zip", None, lambda _: None)
+    assert found.problems == []
+    assert found.notes == ["1 hours outside of the period were pruned"]
+    forger = Forger.of(tmp_path / "week.zip")
+    links = forger.files["chain/links.jsonl"].split(b"\n")
+    links[2] = links[2].replace(b'"pruned": []', b'"pruned": ["bandwidth"]')
+    forger.files["chain/links.jsonl"] = b"\n".join(links)
+    forger.rehash()
+    assert "retention never prunes" in check(forger, tmp_path).problems[0]
+    place.store.close()
+
+
+def with_contract(config: Config, rate: float) -> Config:
+    """The same with another contract of the first office."""
+    first, *others = config.offices
+    assert first.link is not None
+    link = first.link.model_copy(update={"contracted": rate})
+    offices = (first.model_copy(update={"link": link}), *others)
+    return config.model_copy(update={"offices": offices})
+
+
+def test_a_contract_that_was_not_sealed_makes_no_dossier(place: Filed, tmp_path: Path) -> None:
+    """Nor does a dossier verify in which it was changed, with all hashes fitting."""
+    other = replace(place, config=with_contract(place.config, 10e6))
+    with pytest.raises(UserError, match=r"link\.contracted: is 10Mbit/s .* sealed 4Mbit/s"):
+        other.build(tmp_path / "none.zip")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("thresholds", "delivered", "90%"),
+        ("capacity", "seats", 60),
+        ("capacity", "tariff", ["2Mbit/s", "10Mbit/s"]),
+        ("district", "timezone", "Asia/Kathmandu"),
+    ],
+)
+def test_settings_other_than_sealed_are_named(
+    true: Forger, tmp_path: Path, section: str, key: str, value: Any
+) -> None:
+    """Contracts, thresholds, policy and tariff are those that the hub sealed last."""
+    settings = true.json("settings.json")
+    settings[section][key] = value
+    true.set_json("settings.json", settings)
+    true.rehash()
+    [problem] = check(true, tmp_path).problems
+    assert problem.startswith(f"settings.json: {section}.{key}: says") and "was sealed" in problem
+
+
+def test_a_changed_setting_is_listed_in_letter_and_method(tmp_path: Path) -> None:
+    """With its moment and both values; a dossier is made with the newest."""
+    place = filed(tmp_path, 2, 22)
+    clock = place.store.chain._clock
+    assert isinstance(clock, ManualClock)
+    config = with_contract(place.config, 10e6)
+    place.store.event_log.add_event("", SETTINGS, clock.now(), settings_record(config))
+    clock.step(7200)
+    place.store.chain.seal()
+    with pytest.raises(UserError, match=r"is 4Mbit/s .* sealed 10Mbit/s"):
+        place.build(tmp_path / "none.zip")
+    replace(place, config=config).build(tmp_path / "d.zip")
+    found = verify(tmp_path / "d.zip", None, lambda _: None)
+    assert (found.problems, found.notes) == ([], [])
+    files = Forger.of(tmp_path / "d.zip").files
+    for language in LANGUAGES:
+        for paper in ("letter", "method"):
+            text = text_of(files[f"{paper}.{language}.pdf"])
+            assert plain("4 Mbit/s") in text and plain("10 Mbit/s") in text
+    letter = text_of(files["letter.en.pdf"])
+    assert plain("contracted speed of") in letter
+    assert plain("4 Mbit/s, since then 10 Mbit/s") in letter
+    place.store.close()
+
+
+def test_a_database_of_an_older_program_is_told(tmp_path: Path) -> None:
+    """Its dossier verifies, and says that the settings were not sealed."""
+    place = filed(tmp_path, 2, 22, sealed=False)
+    place.build(tmp_path / "d.zip")
+    found = verify(tmp_path / "d.zip", None, lambda _: None)
+    assert found.problems == []
+    assert found.notes == [
+        "contracts, thresholds, policy and tariff were not sealed: the file's own stand"
+    ]
+    method = text_of(Forger.of(tmp_path / "d.zip").files["method.en.pdf"])
+    assert plain("were not yet sealed in the chain") in method
+    place.store.close()
+
+
+def test_the_retest_is_disclosed(tmp_path: Path) -> None:
+    """The sheet states the medians with the first tests and with their repetitions."""
+    place = filed(tmp_path, 2, 22, more=_retested())
+    claims = place.build(tmp_path / "d.zip")
+    office = place.config.offices[0]
+    found = claims.offices[office.id].retests
+    assert found.repeated == 300
+    first, counted = (one[Direction.DOWN] for one in (found.first, found.counted))
+    assert first is not None and counted is not None
+    assert first.value == 2e6 and counted.value > 3.6e6
+    text = text_of(Forger.of(tmp_path / "d.zip").files["sheets.en.pdf"])
+    assert plain("Median of all first tests") in text
+    assert verify(tmp_path / "d.zip", None, lambda _: None).problems == []
+    place.store.close()
+
+
+def _retested() -> Iterator[Measurement]:
+    """Many slow tests at night, each repeated with a good result."""
+    office = made_up.config(2).offices[0].id
+    for number in range(300):
+        night, minute = divmod(number, 15)
+        at = WEEK.end - timedelta(days=night + 1, hours=2) - timedelta(minutes=4 * minute)
+        test = made_up.bandwidth(office, at, 2e6, 2e6)
+        due = {**test.conditions, RETEST: "due"}
+        yield replace(test, id=f"due-{number}", conditions=due)
+        again = made_up.bandwidth(office, at + timedelta(minutes=1), 3.9e6, 3.9e6)
+        done = {**again.conditions, RETEST: "done", "retest_of": f"due-{number}"}
+        yield replace(again, id=f"done-{number}", conditions=done)
