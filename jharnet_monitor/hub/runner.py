@@ -233,7 +233,7 @@ def _conditions(probe: Probe, context: ProbeContext) -> dict[str, Any]:
     """What holds for a run whatever becomes of it."""
     conditions = {
         name: context.options[name]
-        for name in ("path", "drill", "retest_of")
+        for name in ("path", "service", "drill", "retest_of")
         if name in context.options
     }
     if "path" in probe.options.model_fields:  # its runs say which way they took even by default

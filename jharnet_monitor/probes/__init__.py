@@ -84,9 +84,7 @@ def series() -> dict[str, Series]:
 
 def is_fresh(config: Config, measurement: Measurement, now: datetime) -> bool:
     """Whether a run still speaks for now; one from the far future (a clock was set) does not."""
-    age = (now - measurement.started_at).total_seconds() - measurement.duration
-    one = PROBES[measurement.probe].series_of(measurement.route)
-    return abs(age) <= one.fresh_for(config, measurement.office)
+    return PROBES[measurement.probe].series_of(measurement.route).is_fresh(config, measurement, now)
 
 
 def current(

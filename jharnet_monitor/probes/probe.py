@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from importlib import import_module
 from typing import Any
@@ -22,6 +23,8 @@ from jharnet_monitor.probes.base import AgentTask, ProbeContext, Reading
 from jharnet_monitor.probes.families import Family, OfficeFamily
 
 Run = Callable[[ProbeContext], Awaitable[Reading]]
+CurrentRuns = Mapping[str, Measurement]
+"""The runs of an office, or of headquarters, that speak for now, by series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class DisturbedBy(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """The runs of a probe over one route: the newest of them speaks for now.
+    """The runs of a probe over one route: the newest of them, of each service, speaks for now.
 
     `fresh_for(config, office)` gives the seconds for which it does: until its successor is clearly
     missed. `disturbed_by` says which tests mark a run `under_load`, and `window(measurement)` the
@@ -82,6 +85,11 @@ class Series:
     """Of a small budget, bytes are kept back for these runs in the busy hour and outside of it."""
     disturbed_by: DisturbedBy = DisturbedBy.NOTHING
     window: Callable[[Measurement], float | None] = lambda measurement: 0.0
+
+    def is_fresh(self, config: Config, measurement: Measurement, now: datetime) -> bool:
+        """Whether a run speaks for now; one from the far future (a clock was set) does not."""
+        age = (now - measurement.started_at).total_seconds() - measurement.duration
+        return abs(age) <= self.fresh_for(config, measurement.office)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +151,13 @@ class Probe:
     district_metrics: tuple[Family, ...] = ()
     headline: tuple[str, ...] = ()
     """The quantities that one line on the office's page shows of a run."""
+    remark: Callable[[Config, Measurement, CurrentRuns, CurrentRuns], str | None] = (
+        lambda config, run, office, headquarters: None
+    )
+    """What the page says of a run beside its figures: the key of a phrase, or None.
+
+    By what else is known now of the office, and of headquarters.
+    """
 
     def series_of(self, route: Route) -> Series:
         """The series of a route; raises `KeyError`."""
