@@ -112,6 +112,12 @@ class Cause(StrEnum):
     THROTTLED = "throttled"
     SERVER_ERROR = "server_error"
     TLS_ERROR = "tls_error"
+    CONNECTION_FAILED = "connection_failed"
+    PROXY_FAILED = "proxy_failed"
+    CERTIFICATE_INVALID = "certificate_invalid"
+    HTTP_ERROR = "http_error"
+    REDIRECTED = "redirected"
+    WRONG_PAGE = "wrong_page"
 
 
 class Route(StrEnum):

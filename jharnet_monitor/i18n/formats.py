@@ -214,8 +214,8 @@ def value(value: float | None, unit: str, words: Words) -> str:
     """
     if value is None:
         return UNKNOWN
-    if unit == "seconds" and value >= 60:
-        return duration(value, words)
+    if unit == "seconds" and abs(value) >= 60:  # negative: of what is past
+        return ("−" if value < 0 else "") + duration(abs(value), words)
     if unit == "grade":
         return words(f"grade.{value:.0f}")
     form = _BY_UNIT.get(unit)
@@ -235,6 +235,7 @@ _BY_UNIT: dict[str, Callable[[float], str]] = {
     "frames_per_second": lambda frames: f"{_three(frames)} fps",
     "mos": mos,
     "pixels": lambda height: f"{height:.0f}p",
+    "status": lambda code: f"{code:.0f}",
 }
 
 

@@ -26,6 +26,7 @@ from jharnet_monitor.probes.base import (
 from jharnet_monitor.probes.conference.probe import CONFERENCE
 from jharnet_monitor.probes.latency.probe import LATENCY
 from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Job, Probe, Series
+from jharnet_monitor.probes.service.probe import SERVICE
 from jharnet_monitor.probes.utilisation.probe import UTILISATION
 
 __all__ = [
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 PROBES: dict[str, Probe] = {
-    probe.name: probe for probe in (LATENCY, BANDWIDTH, CONFERENCE, UTILISATION)
+    probe.name: probe for probe in (LATENCY, BANDWIDTH, CONFERENCE, SERVICE, UTILISATION)
 }
 """What `jharnet-monitor probe NAME OFFICE`, the scheduler and the API can run."""
 
