@@ -67,6 +67,7 @@ class PageServer:
         while True:
             connection, _ = await loop.sock_accept(listener)
             self.mark("accepted")
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.tasks.append(asyncio.create_task(self._serve(connection)))
 
     async def _serve(self, connection: socket.socket) -> None:
@@ -74,13 +75,13 @@ class PageServer:
         loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
         try:
             await asyncio.sleep(self.tls)
+            self.mark("encrypting")
             transport, protocol = await loop.connect_accepted_socket(
                 lambda: asyncio.StreamReaderProtocol(reader), connection, ssl=self.context
             )
         except (OSError, asyncio.CancelledError):
             connection.close()
             return
-        self.mark("encrypted")
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         with contextlib.suppress(OSError, EOFError):
             await self._answer(reader, writer)
@@ -117,16 +118,19 @@ class SlowResolver(AbstractResolver):
     def __init__(self, seconds: float = 0.0, address: str | None = "127.0.0.1") -> None:
         self._seconds = seconds
         self._address = address
+        self.asked: float | None = None
+        """When it was first asked, in monotonic seconds."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The one address."""
+        self.asked = self.asked or time.monotonic()
         await asyncio.sleep(self._seconds)
         if self._address is None:
             raise OSError(None, "no such name")
         return [ResolveResult(hostname=host, host=self._address, port=port, family=socket.AF_INET,
-                              proto=0, flags=0)]  # fmt: skip
+                              proto=socket.IPPROTO_TCP, flags=0)]  # fmt: skip
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -18,9 +18,7 @@ from jharnet_monitor.judge.services import (
 
 SLOW = 5.0
 G, B, U = Evidence.GOOD, Evidence.BAD, Evidence.UNKNOWN
-NET, ANS, CERT, PROXY = (
-    VisitFailure.NETWORK, VisitFailure.ANSWER, VisitFailure.CERTIFICATE, VisitFailure.PROXY,
-)  # fmt: skip
+NET, WAIT, ANS, CERT, PROXY = VisitFailure
 
 
 def page(
@@ -104,7 +102,6 @@ CASES: dict[str, Case] = {
     "slow transfer, lan not known": (TRICKLES, FAST, around(B), LINE),
     "slow handshakes over a bad line": (FAR, FAST, around(B), LINE),
     "slow handshakes, bad line, alone": (FAR, None, around(B), LINE),
-    "slow names over a bad line": (NAMES, FAST, around(B), LINE),
     "the line is just so narrow": (TRICKLES, FAST, around(G, rate=40e3), LINE),
     "so narrow, alone": (TRICKLES, None, around(G, rate=40e3), LINE),
     "no connection over a bad line": (failed(), FAST, around(B), LINE),
@@ -157,11 +154,27 @@ CASES: dict[str, Case] = {
     "slow transfer, nothing else known": (TRICKLES, FAST, around(), UNKNOWN),
     "slow transfer, bad line, alone": (TRICKLES, None, around(B), UNKNOWN),
     "slow handshakes, good line": (FAR, FAST, around(G, G), UNKNOWN),
+    "far more of the way, and a wait too long by itself": (page(wait=6.0, transfer=30.0), FAST,
+                                                            around(B), UNKNOWN),
     "some of each": (MIXED, FAST, around(G), UNKNOWN),
     "some of each, bad line": (MIXED, FAST, around(B), UNKNOWN),
     "its proxy, all is good": (failed(PROXY), FAST, around(G, G), UNKNOWN),
     "proxies at both": (failed(PROXY), failed(PROXY), around(G), UNKNOWN),
     "slow names, line not known": (NAMES, FAST, around(), UNKNOWN),
+    "slow names over a bad line": (NAMES, FAST, around(B), UNKNOWN),
+    "no answer in time, bad line": (failed(WAIT), FAST, around(B), UNKNOWN),
+    "no answer in time, good line": (failed(WAIT), FAST, around(G), UNKNOWN),
+    "no answer in time, alone": (failed(WAIT), None, around(B), UNKNOWN),
+    "broke off, and slow at headquarters": (failed(), WAITS, around(G), UNKNOWN),
+    "so, with a proxy": (failed(PROXY), WAITS, around(B), UNKNOWN),
+    # failed here, and slow there
+    "no answer in time, slow there": (failed(WAIT), WAITS, around(G), SERVER),
+    "no answer in time, slow there, bad line": (failed(WAIT), WAITS, around(B), TWO),
+    "broke off over a bad line, slow there": (failed(), TRICKLES, around(B), TWO),
+    "certificate here, slow there": (failed(CERT), WAITS, around(G), OFFICE),
+    "no answer from any, bad line": (failed(WAIT), FAST, around(B, office=(0, 2)), LINE),
+    "no answer at both": (failed(WAIT), failed(WAIT), around(G), DOWN),
+    "no answer at both, bad line": (failed(WAIT), failed(WAIT), around(B), TWO),
 }  # fmt: skip
 
 
@@ -195,7 +208,9 @@ def test_a_slow_server_is_never_the_lines_fault(wait: float) -> None:
             assert fault_of(office, other, known, SLOW) not in {LINE, OFFICE, TWO}
 
 
-@pytest.mark.parametrize("office", [page(transfer=7.0), TRICKLES, FAR, NAMES, failed()])
+@pytest.mark.parametrize(
+    "office", [page(transfer=7.0), TRICKLES, FAR, NAMES, failed(), failed(WAIT)]
+)
 def test_a_bad_line_is_never_the_services_fault(office: PageVisit) -> None:
     """As long as headquarters gets the page."""
     for known in AROUND:

@@ -54,12 +54,17 @@ class VisitFailure(StrEnum):
 
     NETWORK = "network"
     """No name, no connection, or it broke off."""
+    WAITING = "waiting"
+    """Connected, and no answer in time: a server that hangs, or requests that the line lost."""
     ANSWER = "answer"
     """The server answered, and not with the page."""
     CERTIFICATE = "certificate"
     """A certificate that is not valid: the service's, or a wrong clock, or one put in between."""
     PROXY = "proxy"
     """The proxy of where the visit was made."""
+
+
+_BROKEN_OFF = (VisitFailure.NETWORK, VisitFailure.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,7 @@ def fault_of(
     if headquarters is not None and headquarters.under_load and not _good(headquarters, slow):
         headquarters = None  # our own test at headquarters tells nothing of the service
     if office.failure is not None:
-        return _of_failure(office.failure, headquarters, around)
+        return _of_failure(office.failure, headquarters, around, slow)
     if office.total is None:
         return FaultPlace.UNKNOWN
     return _of_slowness(office, headquarters, around, slow)
@@ -155,17 +160,18 @@ def _known(visit: PageVisit) -> float:
 
 
 def _of_failure(
-    failure: VisitFailure, headquarters: PageVisit | None, around: Surroundings
+    failure: VisitFailure, headquarters: PageVisit | None, around: Surroundings, slow: float
 ) -> FaultPlace:
     if headquarters is None:
         return _of_failure_alone(failure, around)
     if headquarters.failure is None:
-        return _of_failure_at_office(failure, around)
+        other = _of_failure_at_office if _quick(headquarters, slow) else _of_failure_of_slow_service
+        return other(failure, around)
     if _all_fail(around.others_at_headquarters) and headquarters.failure is not VisitFailure.ANSWER:
         return FaultPlace.HEADQUARTERS
     if VisitFailure.PROXY in (failure, headquarters.failure):
         return FaultPlace.UNKNOWN
-    if failure is VisitFailure.NETWORK and around.line is Evidence.BAD:
+    if failure in _BROKEN_OFF and around.line is Evidence.BAD:
         return FaultPlace.SERVICE_AND_LINE
     return FaultPlace.SERVICE_DOWN
 
@@ -174,8 +180,19 @@ def _of_failure_alone(failure: VisitFailure, around: Surroundings) -> FaultPlace
     """Headquarters has not seen the service: only what surrounds the office tells."""
     if failure is VisitFailure.PROXY:
         return _near_office(around)
-    if failure is VisitFailure.NETWORK and _all_fail(around.others_at_office):
+    if failure in _BROKEN_OFF and _all_fail(around.others_at_office):
         return _near_office(around)
+    return FaultPlace.UNKNOWN
+
+
+def _of_failure_of_slow_service(failure: VisitFailure, around: Surroundings) -> FaultPlace:
+    """Headquarters got the page, and had to wait for it."""
+    if failure is VisitFailure.CERTIFICATE:
+        return FaultPlace.OFFICE_NETWORK
+    if failure in _BROKEN_OFF and around.line is Evidence.BAD:
+        return FaultPlace.SERVICE_AND_LINE
+    if failure is VisitFailure.WAITING and around.line is Evidence.GOOD:
+        return FaultPlace.SERVICE_SLOW
     return FaultPlace.UNKNOWN
 
 
@@ -185,6 +202,8 @@ def _of_failure_at_office(failure: VisitFailure, around: Surroundings) -> FaultP
         return FaultPlace.OFFICE_NETWORK
     if failure is VisitFailure.ANSWER:
         return FaultPlace.UNKNOWN  # a filter on the way, or a fault that is over
+    if failure is VisitFailure.WAITING and not _all_fail(around.others_at_office):
+        return FaultPlace.UNKNOWN
     near = _near_office(around)
     if near is not FaultPlace.UNKNOWN or failure is VisitFailure.PROXY:
         return near
@@ -229,9 +248,9 @@ def _of_slowness(
         # a request that the line lost is sent again, and looks like a slow server
         good = around.line is Evidence.GOOD and around.office_network is not Evidence.BAD
         return FaultPlace.SERVICE_SLOW if good else FaultPlace.UNKNOWN
-    if excess.is_mostly(excess.way):
+    if excess.is_mostly(excess.way) and excess.server <= slow:
         return _slow_way(office, compared, around)
-    return FaultPlace.UNKNOWN
+    return FaultPlace.UNKNOWN  # some of each, or a wait that was too long by itself
 
 
 def _slow_at_both(
@@ -269,13 +288,13 @@ def _slow_way(
         return near
     if transfer_leads and headquarters is None and not _rate_explains(office, around):
         return FaultPlace.UNKNOWN  # the server may have sent slowly
-    if near is FaultPlace.LINE:
-        return near
-    if transfer_leads:
-        return FaultPlace.LINE if _rate_explains(office, around) else FaultPlace.UNKNOWN
-    if around.line is Evidence.GOOD and (office.dns or 0.0) >= DECISIVE_SHARE * office.way:
-        return FaultPlace.OFFICE_NETWORK  # its name server
-    return FaultPlace.UNKNOWN
+    if (office.dns or 0.0) >= DECISIVE_SHARE * office.way:
+        # its name server; over a bad line the question, or the answer, may have been lost
+        is_own = around.line is Evidence.GOOD
+        return FaultPlace.OFFICE_NETWORK if is_own else FaultPlace.UNKNOWN
+    if transfer_leads and near is FaultPlace.UNKNOWN and _rate_explains(office, around):
+        return FaultPlace.LINE
+    return near
 
 
 def _rate_explains(office: PageVisit, around: Surroundings) -> bool:

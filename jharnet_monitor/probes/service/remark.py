@@ -58,6 +58,8 @@ def _visit(run: Measurement | None) -> PageVisit | None:
     failure = None
     if run.outcome is Outcome.FAILED:
         failure = _FAILURES.get(run.cause or "", VisitFailure.NETWORK)
+        if run.cause == Cause.TIMEOUT and run.conditions.get("phase") == "first_byte":
+            failure = VisitFailure.WAITING
     value = run.values.get
     return PageVisit(
         failure=failure,

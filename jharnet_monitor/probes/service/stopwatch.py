@@ -26,7 +26,9 @@ class Stopwatch:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._since = now()
+        self._since = self._began = now()
+        self.total = 0.0
+        """From `start` to the last `stop`."""
         self.phase: Phase | None = None
         """The one under way."""
         self.seconds: dict[Phase, float] = {}
@@ -41,10 +43,15 @@ class Stopwatch:
             self.seconds[self.phase] = spent + moment - self._since
         self.phase, self._since = phase, moment
 
-    @property
-    def total(self) -> float:
-        """Seconds of all phases that have ended."""
-        return sum(self.seconds.values())
+    def start(self) -> None:
+        """The visit begins."""
+        self.enter(Phase.CONNECT)
+        self._began = self._since
+
+    def stop(self) -> None:
+        """A page is read, or the visit broke off: end the phase under way."""
+        self.enter(None)
+        self.total = self._since - self._began
 
     def trace(self) -> TraceConfig:
         """What makes an aiohttp session tell when a phase begins."""

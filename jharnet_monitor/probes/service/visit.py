@@ -22,7 +22,7 @@ from yarl import URL
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.service.order import MOST_REDIRECTS, VisitOrder
 from jharnet_monitor.probes.service.result import VisitResult
-from jharnet_monitor.probes.service.stopwatch import Stopwatch
+from jharnet_monitor.probes.service.stopwatch import Phase, Stopwatch
 
 HEADERS = {"User-Agent": "jharnet-monitor", "Accept": "text/html,*/*", "Accept-Encoding": "gzip"}
 CHUNK_BYTES = 16_384
@@ -63,6 +63,7 @@ async def visit(
             asyncio.timeout(order.seconds),
             one.session(context) as http,
         ):
+            one.watch.start()
             await one.run(http)
     except TimeoutError:
         result.cause = Cause.TIMEOUT
@@ -70,8 +71,9 @@ async def visit(
         result.cause, result.detail = error.cause, error.detail
     except (aiohttp.ClientError, OSError, ValueError) as error:
         result.cause, result.detail = _cause_of(error)
-    result.phase = one.watch.phase if result.cause is not None else None
-    one.watch.enter(None)
+    if one.watch.phase is not None:
+        result.phase = one.watch.phase
+        one.watch.stop()
     if late[0] > max(LATE_SECONDS, LATE_SHARE * one.watch.total):
         result.cause, result.detail = Cause.HOST_OVERLOADED, f"overslept {late[0]:.2f} s"
     result.take(one.watch)
@@ -120,6 +122,7 @@ class _Visit:
             if there is None:
                 return
             self.page = there
+            self.watch.enter(Phase.CONNECT)
         raise VisitFailed(Cause.REDIRECTED, f"sent on more than {MOST_REDIRECTS} times")
 
     async def _fetch(self, http: aiohttp.ClientSession) -> URL | None:
@@ -130,7 +133,7 @@ class _Visit:
         async with http.get(self.page, proxy=proxy, allow_redirects=False) as response:
             result.status = response.status
             text = await self._read(response)
-            self.watch.enter(None)
+            self.watch.stop()
         if 300 <= response.status < 400 and "Location" in response.headers:
             there = self._order.next_page(self.page, response.headers["Location"])
             if there is None:
