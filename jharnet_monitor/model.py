@@ -120,6 +120,12 @@ class Cause(StrEnum):
     THROTTLED = "throttled"
     SERVER_ERROR = "server_error"
     TLS_ERROR = "tls_error"
+    CONNECTION_FAILED = "connection_failed"
+    PROXY_FAILED = "proxy_failed"
+    CERTIFICATE_INVALID = "certificate_invalid"
+    HTTP_ERROR = "http_error"
+    REDIRECTED = "redirected"
+    WRONG_PAGE = "wrong_page"
 
 
 class Route(StrEnum):
@@ -228,9 +234,14 @@ class Measurement:
         return Route(self.conditions.get("path", Route.JHARNET))
 
     @property
+    def subject(self) -> str:
+        """What of its probe's work it tells of: the service that was asked, else the route."""
+        return str(self.conditions.get("service", self.conditions.get("path", Route.JHARNET)))
+
+    @property
     def series(self) -> str:
-        """The key of its series: the probe, and the route unless that is `JHARNET`."""
-        return series_key(self.probe, self.conditions.get("path", Route.JHARNET))
+        """The key of its series: the probe, and the subject where that is not JharNet's line."""
+        return series_key(self.probe, self.subject)
 
     @property
     def bytes_spent(self) -> int:
@@ -279,13 +290,15 @@ def _text(data: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def series_key(probe: str, route: str = Route.JHARNET) -> str:
-    """The key under which the newest run of a probe over a route is kept.
+def series_key(probe: str, subject: str = Route.JHARNET) -> str:
+    """The key under which the newest run of a probe over a route, or of a service, is kept.
 
     >>> series_key("bandwidth"), series_key("bandwidth", Route.INTERNET)
     ('bandwidth', 'bandwidth/internet')
+    >>> series_key("service", "e-office")
+    'service/e-office'
     """
-    return probe if route == Route.JHARNET else f"{probe}/{route}"
+    return probe if subject == Route.JHARNET else f"{probe}/{subject}"
 
 
 def format_utc(moment: datetime) -> str:

@@ -62,6 +62,7 @@ BY_NAME = {"tzdata", "fontpkg-noto-sans-devanagari", "psycopg"}
 """Dependencies that no `import` need show: data, and what SQLAlchemy loads by an address."""
 COMES_WITH = {
     "aioice": "aiortc", "av": "aiortc", "multidict": "aiohttp", "pydantic-core": "pydantic",
+    "yarl": "aiohttp",
 }  # fmt: skip
 """Libraries in whose terms another one's interface speaks: it chooses their version."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -161,11 +162,58 @@ class BandwidthProbe(Section):
     """Address of your own speed-test server; null for a nearby public one."""
 
 
+def _page_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable():
+        raise ValueError(f"must be an address such as https://eoffice.example.in/, not `{value}`")
+    if "@" in parts.netloc:
+        raise ValueError("must hold no user and no password: a visit signs in nowhere")
+    return value
+
+
 class UtilisationProbe(Section):
     """Traffic counters of the routers of every office (and the uplink) with `snmp:`."""
 
     every: Annotated[Duration, AfterValidator(at_least(60, "60s"))] = 300.0
     """Interval at which the counters are read; a rate is the mean between two readings."""
+
+
+class Service(Section):
+    """One web service that offices use."""
+
+    name: Identifier = Field(examples=["e-office"])
+    """Small letters, digits and hyphens. Stands in metrics; measurements go by it."""
+    url: Annotated[str, AfterValidator(_page_address)] = Field(
+        examples=["https://eoffice.example.in/"]
+    )
+    """Address of the page, `http://` or `https://`."""
+    expect: Text | None = None
+    """Text that the page must contain, so that an error page does not pass for the service."""
+
+
+class ServiceProbe(Section):
+    """Web services, each visited from every office with an agent and from headquarters."""
+
+    every: Annotated[Duration, AfterValidator(at_least(60, "60s"))] = 900.0
+    """How often each service is visited."""
+    timeout: Annotated[Duration, AfterValidator(at_least(1, "1s")), Field(le=120)] = 30.0
+    """Longest time that a visit may take."""
+    slow: Annotated[Duration, AfterValidator(at_least(0.1, "100ms"))] = 5.0
+    """Time above which a page counts as slow."""
+    most: Annotated[Size, Field(ge=10_000, le=5_000_000)] = 500_000
+    """Bytes of a page that are read at most; they count in the budget."""
+    services: Annotated[tuple[Service, ...], Field(max_length=20)] = ()
+    """Such as e-Office, JharSewa, CSC, the district's site; by default none."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> ServiceProbe:
+        names = [service.name for service in self.services]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"every service needs a name of its own, and {twice[0]} is there twice"
+            )
+        return self
 
 
 class Probes(Section):
@@ -175,6 +223,7 @@ class Probes(Section):
     bandwidth: BandwidthProbe = BandwidthProbe()
     conference: ConferenceProbe = ConferenceProbe()
     drill: PlannedDrill = PlannedDrill()
+    service: ServiceProbe = ServiceProbe()
     utilisation: UtilisationProbe = UtilisationProbe()
 
 

@@ -237,7 +237,7 @@ def _conditions(probe: Probe, context: ProbeContext) -> dict[str, Any]:
     """The conditions of a run, whatever its outcome."""
     conditions = {
         name: context.options[name]
-        for name in ("path", "drill", "retest_of")
+        for name in ("path", "service", "drill", "retest_of")
         if name in context.options
     }
     if "path" in probe.options.model_fields:  # its measurements always name their route

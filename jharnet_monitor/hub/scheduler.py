@@ -154,9 +154,7 @@ class Scheduler:
             self._add(name, CronTrigger(timezone=self._zone, **cron), run)
 
     def _plan_job(self, probe: Probe, office: str, job: Job, part: float) -> None:
-        name = f"{probe.name} {office}"
-        if "path" in job.options:
-            name += f" {job.options['path']}"
+        name = " ".join([probe.name, office, *map(str, job.options.values())])
         if job.at is not None:
             name += f" at {job.at}"
         args = (office, probe.name, dict(job.options))

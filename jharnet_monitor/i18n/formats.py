@@ -243,6 +243,7 @@ _BY_UNIT: dict[str, Callable[[float], str]] = {
     "frames_per_second": lambda frames: f"{_three(frames)} fps",
     "mos": mos,
     "pixels": lambda height: f"{height:.0f}p",
+    "status": lambda code: f"{code:.0f}",
 }
 
 

@@ -27,6 +27,7 @@ from jharnet_monitor.probes.base import (
 from jharnet_monitor.probes.conference.probe import CONFERENCE
 from jharnet_monitor.probes.latency.probe import LATENCY
 from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Job, Probe, Series
+from jharnet_monitor.probes.service.probe import SERVICE
 from jharnet_monitor.probes.utilisation.probe import UTILISATION
 
 __all__ = [
@@ -55,7 +56,7 @@ __all__ = [
 ]
 
 PROBES: dict[str, Probe] = {
-    probe.name: probe for probe in (LATENCY, BANDWIDTH, CONFERENCE, UTILISATION)
+    probe.name: probe for probe in (LATENCY, BANDWIDTH, CONFERENCE, SERVICE, UTILISATION)
 }
 """The probes by name, which the scheduler, the API and `jharnet-monitor probe` can run."""
 
@@ -85,9 +86,7 @@ def series() -> dict[str, Series]:
 
 def is_fresh(config: Config, measurement: Measurement, now: datetime) -> bool:
     """Whether a run still describes the present; one dated in the future (clock set) does not."""
-    age = (now - measurement.started_at).total_seconds() - measurement.duration
-    one = PROBES[measurement.probe].series_of(measurement.route)
-    return abs(age) <= one.fresh_for(config, measurement.office)
+    return PROBES[measurement.probe].series_of(measurement.route).is_fresh(config, measurement, now)
 
 
 def current(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from importlib import import_module
 from typing import Any
@@ -22,6 +23,8 @@ from jharnet_monitor.probes.base import AgentTask, ProbeContext, Reading
 from jharnet_monitor.probes.families import Family, OfficeFamily
 
 Run = Callable[[ProbeContext], Awaitable[Reading]]
+CurrentRuns = Mapping[str, Measurement]
+"""The runs of an office, or of headquarters, that speak for now, by series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,11 @@ class Series:
     """A small budget reserves bytes for these runs, in and outside the busy hour."""
     disturbed_by: DisturbedBy = DisturbedBy.NOTHING
     lookback: Callable[[Measurement], float | None] = lambda measurement: 0.0
+
+    def is_fresh(self, config: Config, measurement: Measurement, now: datetime) -> bool:
+        """Whether a run speaks for now; one from the far future (a clock was set) does not."""
+        age = (now - measurement.started_at).total_seconds() - measurement.duration
+        return abs(age) <= self.fresh_for(config, measurement.office)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +155,13 @@ class Probe:
     district_metrics: tuple[Family, ...] = ()
     headline: tuple[str, ...] = ()
     """The quantities that the office's page shows of each run of a `listed` series."""
+    remark: Callable[[Config, Measurement, CurrentRuns, CurrentRuns], str | None] = (
+        lambda config, run, office, headquarters: None
+    )
+    """What the page says of a run beside its figures: the key of a phrase, or None.
+
+    By what else is known now of the office, and of headquarters.
+    """
 
     def planned(self, config: Config, office: Office) -> Iterable[Job]:
         """The jobs on an office, or on headquarters where the probe measures that, too."""

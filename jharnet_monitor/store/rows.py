@@ -25,9 +25,9 @@ def canonical(data: Any) -> str:
 
 
 def path_of(measurement: Measurement) -> str:
-    """The path that was measured; headquarters to office unless the conditions say otherwise."""
-    path = measurement.conditions.get("path", "jharnet")
-    return path if isinstance(path, str) and path.isprintable() and len(path) <= 40 else "other"
+    """The path, or the service, that was measured: the newest of each is found after a restart."""
+    path = measurement.subject
+    return path if path.isprintable() and len(path) <= 40 else "other"
 
 
 def bytes_of(measurement: Measurement) -> int:

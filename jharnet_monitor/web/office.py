@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,8 +19,9 @@ from jharnet_monitor.model import (
     Quantity,
     Route,
     quantity,
+    series_key,
 )
-from jharnet_monitor.probes import PROBES, series
+from jharnet_monitor.probes import PROBES, current, is_fresh, series
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.event_log import Transition
@@ -65,7 +66,7 @@ def history(store: Store, office: str, now: datetime) -> History:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The newest run of a probe: its values by label, or the reason why there are none."""
+    """The newest run of one series: its figures by their labels, why there are none, a remark."""
 
     title: str
     outcome: Outcome
@@ -138,9 +139,7 @@ def office_page(
         if office.link and office.link.sla
         else "",
         charts=_charts(live.config, history.latency, formats),
-        newest=tuple(
-            _newest(state.latest[key], formats) for key in series() if key in state.latest
-        ),
+        newest=tuple(_sheets(live, office, formats)),
         changes=tuple(_changes(history.transitions, formats)),
         tests=tuple(_test_line(measurement, formats) for measurement in history.tests),
         budget=t(
@@ -192,7 +191,7 @@ def _charts(config: Config, latency: Sequence[Measurement], formats: Formats) ->
 
 def _test_name(measurement: Measurement, formats: Formats) -> str:
     name = formats.words.get(f"probe.{measurement.probe}", measurement.probe)
-    path = measurement.conditions.get("path")
+    path = measurement.conditions.get("service", measurement.conditions.get("path"))
     if path is None:
         return name
     return f"{name} ({formats.words.get(f'web.office.path.{path}', str(path))})"
@@ -206,7 +205,21 @@ def _outcome(measurement: Measurement, formats: Formats) -> str:
     return f"{word}: {t.get(f'cause.{measurement.cause}', measurement.cause)}"
 
 
-def _newest(measurement: Measurement, formats: Formats) -> Newest:
+def _sheets(live: Live, office: Office, formats: Formats) -> Iterator[Newest]:
+    """The newest runs in the order of the probes; a service is left out once nobody asks for it."""
+    config, state, now = live.config, live.offices[office.id], formats.now
+    known = current(config, state.last_conclusive, now)
+    at_headquarters = current(config, live.headquarters.last_conclusive, now)
+    runs = sorted(state.latest.values(), key=lambda run: run.subject)
+    for key in series():
+        for run in runs:
+            is_held = run.subject == run.route or is_fresh(config, run, now)
+            if series_key(run.probe, run.route) == key and is_held:
+                remark = PROBES[run.probe].remark(config, run, known, at_headquarters)
+                yield _newest(run, formats, "" if remark is None else formats.words(remark))
+
+
+def _newest(measurement: Measurement, formats: Formats, remark: str) -> Newest:
     title = formats.words(
         "web.office.latest_of",
         probe=_test_name(measurement, formats),
@@ -218,8 +231,8 @@ def _newest(measurement: Measurement, formats: Formats) -> Newest:
         if q.probe == measurement.probe and q.name in measurement.values
     )
     ok = measurement.outcome is Outcome.OK
-    why = "" if ok else _outcome(measurement, formats)
-    return Newest(title, measurement.outcome, why, figures)
+    why = ("" if ok else _outcome(measurement, formats), remark)
+    return Newest(title, measurement.outcome, " · ".join(filter(None, why)), figures)
 
 
 def _changes(transitions: Sequence[Transition], formats: Formats) -> list[ChangeLine]:

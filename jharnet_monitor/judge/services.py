@@ -1,0 +1,304 @@
+"""Where the fault lies when a web service is slow, or fails, at an office.
+
+The office's visit is held against headquarters' of the same service, and against what is known of
+the line between them and of the office's own network. Where these do not tell, nothing is blamed:
+a lost packet and a slow server look alike in one visit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+DECISIVE_SHARE = 2 / 3
+"""So much of the time too long must be in one part for that part to be blamed."""
+RATE_SLACK = 1.5
+"""A transfer up to so many times longer than the line's rate explains is the line's."""
+FEWEST_ELSEWHERE = 1
+"""Services that must answer before the failure of one is its own."""
+
+
+class FaultPlace(StrEnum):
+    """What an office's visit is explained by."""
+
+    NONE = "none"
+    """The visit was good."""
+    LINE = "line"
+    """Between office and headquarters."""
+    SERVICE_DOWN = "service_down"
+    """It fails everywhere."""
+    SERVICE_SLOW = "service_slow"
+    SERVICE_AND_LINE = "service_and_line"
+    """Either would have made it slow."""
+    OFFICE_NETWORK = "office_network"
+    """The office's own network, its name server, proxy or clock."""
+    HEADQUARTERS = "headquarters"
+    """The way that all offices share, from headquarters on."""
+    OWN_TEST = "own_test"
+    """A test of this monitor filled the line meanwhile."""
+    UNKNOWN = "unknown"
+
+
+class Evidence(StrEnum):
+    """What other measurements say of a part of the way."""
+
+    GOOD = "good"
+    BAD = "bad"
+    UNKNOWN = "unknown"
+    """Not measured, or near a threshold."""
+
+
+class VisitFailure(StrEnum):
+    """How a visit failed, as far as it tells where."""
+
+    NETWORK = "network"
+    """No name, no connection, or it broke off."""
+    WAITING = "waiting"
+    """Connected, and no answer in time: a server that hangs, or requests that the line lost."""
+    ANSWER = "answer"
+    """The server answered, and not with the page."""
+    CERTIFICATE = "certificate"
+    """A certificate that is not valid: the service's, or a wrong clock, or one put in between."""
+    PROXY = "proxy"
+    """The proxy of where the visit was made."""
+
+
+_BROKEN_OFF = (VisitFailure.NETWORK, VisitFailure.WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class PageVisit:
+    """One visit, in seconds; None for what was not measured. `failure` is None for a page.
+
+    `first_byte` is counted from the connection on, `total` holds all.
+    """
+
+    failure: VisitFailure | None = None
+    total: float | None = None
+    dns: float | None = None
+    connect: float | None = None
+    tls: float | None = None
+    first_byte: float | None = None
+    bytes: float = 0.0
+    under_load: bool = False
+
+    @property
+    def server(self) -> float:
+        """What the server took: the wait for the first byte without a round trip, as connecting is
+        one; over redirects each page has a connection of its own."""
+        return max(0.0, (self.first_byte or 0.0) - (self.connect or 0.0))
+
+    @property
+    def transfer(self) -> float:
+        """From the first byte to the last."""
+        known = (self.dns, self.connect, self.tls, self.first_byte)
+        return max(0.0, (self.total or 0.0) - sum(filter(None, known)))
+
+    @property
+    def way(self) -> float:
+        """What is not the server's wait: names, handshakes and transfer."""
+        return max(0.0, (self.total or 0.0) - self.server)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What else is known at the time of the visits.
+
+    `rate` is what the line carries in bit/s. `others_at_office` and `others_at_headquarters` count
+    the other services that were seen there: how many gave their page, how many did not.
+    """
+
+    line: Evidence = Evidence.UNKNOWN
+    office_network: Evidence = Evidence.UNKNOWN
+    rate: float | None = None
+    others_at_office: Others = (0, 0)
+    others_at_headquarters: Others = (0, 0)
+
+
+Others = tuple[int, int]
+
+
+def fault_of(
+    office: PageVisit | None, headquarters: PageVisit | None, around: Surroundings, slow: float
+) -> FaultPlace:
+    """Where the fault of the office's visit lies; a page over `slow` seconds is too slow.
+
+    >>> fast = PageVisit(total=0.4, connect=0.02, first_byte=0.2)
+    >>> fault_of(PageVisit(total=9.0, connect=0.05, first_byte=8.5), fast,
+    ...          Surroundings(line=Evidence.GOOD), slow=5.0).value
+    'service_slow'
+    """
+    if office is None:
+        return FaultPlace.UNKNOWN
+    if office.failure is None and _quick(office, slow):
+        return FaultPlace.NONE
+    if office.under_load:
+        return FaultPlace.OWN_TEST
+    if headquarters is not None and headquarters.under_load and not _good(headquarters, slow):
+        headquarters = None  # our own test at headquarters tells nothing of the service
+    if office.failure is not None:
+        return _of_failure(office.failure, headquarters, around, slow)
+    if office.total is None:
+        return FaultPlace.UNKNOWN
+    return _of_slowness(office, headquarters, around, slow)
+
+
+def _quick(visit: PageVisit, slow: float) -> bool:
+    """A page that was not read to its end counts by the parts that are known."""
+    return _known(visit) <= slow
+
+
+def _good(visit: PageVisit, slow: float) -> bool:
+    return visit.failure is None and _quick(visit, slow)
+
+
+def _known(visit: PageVisit) -> float:
+    if visit.total is not None:
+        return visit.total
+    return sum(filter(None, (visit.dns, visit.connect, visit.tls, visit.first_byte)))
+
+
+def _of_failure(
+    failure: VisitFailure, headquarters: PageVisit | None, around: Surroundings, slow: float
+) -> FaultPlace:
+    if headquarters is None:
+        return _of_failure_alone(failure, around)
+    if headquarters.failure is None:
+        other = _of_failure_at_office if _quick(headquarters, slow) else _of_failure_of_slow_service
+        return other(failure, around)
+    if _all_fail(around.others_at_headquarters) and headquarters.failure is not VisitFailure.ANSWER:
+        return FaultPlace.HEADQUARTERS
+    if VisitFailure.PROXY in (failure, headquarters.failure):
+        return FaultPlace.UNKNOWN
+    if failure in _BROKEN_OFF and around.line is Evidence.BAD:
+        return FaultPlace.SERVICE_AND_LINE
+    return FaultPlace.SERVICE_DOWN
+
+
+def _of_failure_alone(failure: VisitFailure, around: Surroundings) -> FaultPlace:
+    """Headquarters has not seen the service: only what surrounds the office tells."""
+    if failure is VisitFailure.PROXY:
+        return _near_office(around)
+    if failure in _BROKEN_OFF and _all_fail(around.others_at_office):
+        return _near_office(around)
+    return FaultPlace.UNKNOWN
+
+
+def _of_failure_of_slow_service(failure: VisitFailure, around: Surroundings) -> FaultPlace:
+    """Headquarters got the page, and had to wait for it."""
+    if failure is VisitFailure.CERTIFICATE:
+        return FaultPlace.OFFICE_NETWORK
+    if failure in _BROKEN_OFF and around.line is Evidence.BAD:
+        return FaultPlace.SERVICE_AND_LINE
+    if failure is VisitFailure.WAITING and around.line is Evidence.GOOD:
+        return FaultPlace.SERVICE_SLOW
+    return FaultPlace.UNKNOWN
+
+
+def _of_failure_at_office(failure: VisitFailure, around: Surroundings) -> FaultPlace:
+    """It works at headquarters: the service is not down."""
+    if failure is VisitFailure.CERTIFICATE:
+        return FaultPlace.OFFICE_NETWORK
+    if failure is VisitFailure.ANSWER:
+        return FaultPlace.UNKNOWN  # a filter on the way, or a fault that is over
+    if failure is VisitFailure.WAITING and not _all_fail(around.others_at_office):
+        return FaultPlace.UNKNOWN
+    near = _near_office(around)
+    if near is not FaultPlace.UNKNOWN or failure is VisitFailure.PROXY:
+        return near
+    if around.line is Evidence.GOOD and _all_fail(around.others_at_office):
+        return FaultPlace.OFFICE_NETWORK
+    return FaultPlace.UNKNOWN
+
+
+def _near_office(around: Surroundings) -> FaultPlace:
+    """What is known to be bad between the office's PC and headquarters, the nearest first."""
+    if around.office_network is Evidence.BAD:
+        return FaultPlace.OFFICE_NETWORK
+    if around.line is Evidence.BAD:
+        return FaultPlace.LINE
+    return FaultPlace.UNKNOWN
+
+
+def _all_fail(others: Others) -> bool:
+    good, bad = others
+    return good == 0 and bad >= FEWEST_ELSEWHERE
+
+
+class _Excess(NamedTuple):
+    """What the office's visit took longer than headquarters', or at all where there is none."""
+
+    server: float
+    way: float
+
+    def is_mostly(self, part: float) -> bool:
+        return part >= DECISIVE_SHARE * (self.server + self.way)
+
+
+def _of_slowness(
+    office: PageVisit, headquarters: PageVisit | None, around: Surroundings, slow: float
+) -> FaultPlace:
+    compared = headquarters if headquarters is not None and headquarters.failure is None else None
+    if compared is not None and not _quick(compared, slow):
+        return _slow_at_both(office, compared, around, slow)
+    server, way = (0.0, 0.0) if compared is None else (compared.server, compared.way)
+    excess = _Excess(max(0.0, office.server - server), max(0.0, office.way - way))
+    if excess.is_mostly(excess.server):
+        # a request that the line lost is sent again, and looks like a slow server
+        good = around.line is Evidence.GOOD and around.office_network is not Evidence.BAD
+        return FaultPlace.SERVICE_SLOW if good else FaultPlace.UNKNOWN
+    if excess.is_mostly(excess.way) and excess.server <= slow:
+        return _slow_way(office, compared, around)
+    return FaultPlace.UNKNOWN  # some of each, or a wait that was too long by itself
+
+
+def _slow_at_both(
+    office: PageVisit, headquarters: PageVisit, around: Surroundings, slow: float
+) -> FaultPlace:
+    """Headquarters waits, too: what the visits share is the service's, the rest the office's."""
+    if headquarters.server + headquarters.transfer < DECISIVE_SHARE * _known(headquarters):
+        # names and handshakes took the time there
+        same = office.server < DECISIVE_SHARE * _known(office)
+        return FaultPlace.HEADQUARTERS if same else FaultPlace.UNKNOWN
+    if _all_fail(around.others_at_headquarters):
+        return FaultPlace.HEADQUARTERS
+    shared = min(office.server, headquarters.server) + min(office.transfer, headquarters.transfer)
+    rest = _Excess(
+        max(0.0, office.server - headquarters.server),
+        max(0.0, _known(office) - shared - max(0.0, office.server - headquarters.server)),
+    )
+    if shared >= DECISIVE_SHARE * _known(office):
+        return FaultPlace.SERVICE_SLOW
+    if rest.way <= slow or not rest.is_mostly(rest.way):
+        return FaultPlace.SERVICE_SLOW if shared > slow else FaultPlace.UNKNOWN
+    own = _slow_way(office, headquarters, around)
+    if shared <= slow:
+        return own  # the service was slow at another time
+    return FaultPlace.SERVICE_AND_LINE if own is FaultPlace.LINE else FaultPlace.SERVICE_SLOW
+
+
+def _slow_way(
+    office: PageVisit, headquarters: PageVisit | None, around: Surroundings
+) -> FaultPlace:
+    """Names, handshakes or transfer took the time at the office."""
+    near = _near_office(around)
+    transfer_leads = office.transfer >= DECISIVE_SHARE * office.way
+    if near is FaultPlace.OFFICE_NETWORK:
+        return near
+    if transfer_leads and headquarters is None and not _rate_explains(office, around):
+        return FaultPlace.UNKNOWN  # the server may have sent slowly
+    if (office.dns or 0.0) >= DECISIVE_SHARE * office.way:
+        # its name server; over a bad line the question, or the answer, may have been lost
+        is_own = around.line is Evidence.GOOD
+        return FaultPlace.OFFICE_NETWORK if is_own else FaultPlace.UNKNOWN
+    if transfer_leads and near is FaultPlace.UNKNOWN and _rate_explains(office, around):
+        return FaultPlace.LINE
+    return near
+
+
+def _rate_explains(office: PageVisit, around: Surroundings) -> bool:
+    """Whether the line cannot carry the page any faster."""
+    if not around.rate:
+        return False
+    return office.transfer <= RATE_SLACK * office.bytes * 8 / around.rate

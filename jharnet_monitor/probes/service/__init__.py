@@ -1,0 +1,1 @@
+"""The service probe: how long a web service takes from the office, and from headquarters."""

@@ -1,0 +1,46 @@
+"""The service probe: web services such as e-Office, as the offices and headquarters see them.
+
+Each visit is one page without what it loads in turn, over a new connection. It is light: it takes
+no turn and no share of the uplink, since a page of at most `probes.service.most` bytes is what any
+desk loads at any time, and a service must be seen just when the line is busy. Its bytes count in
+the budget all the same, and what `check-config` says of the budget holds its visits.
+
+In the conditions: `service`, `end` (`office` or `headquarters`), `requests` (pages with redirects),
+`phase` in which a failed visit broke off, `proxied`, and `truncated` where the page is larger than
+was read: then it has no `total_seconds`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from jharnet_monitor.config.fields import Identifier
+from jharnet_monitor.probes.probe import Deferred, Probe, ProbeOptions
+from jharnet_monitor.probes.service import plan
+from jharnet_monitor.probes.service.metrics import FAMILIES
+from jharnet_monitor.probes.service.remark import remark
+
+
+class ServiceOptions(ProbeOptions):
+    """Which of the configured services."""
+
+    service: Annotated[Identifier, Field(max_length=40)]
+
+
+SERVICE = Probe(
+    name="service",
+    run=Deferred("jharnet_monitor.probes.service.run:run"),
+    time_limit=plan.time_limit,
+    options=ServiceOptions,
+    series=(plan.SERIES,),
+    jobs=plan.jobs,
+    at_headquarters=True,
+    agent_tasks={"service": Deferred("jharnet_monitor.probes.service.agent:agent_task")},
+    needs_agent=lambda context: not context.at_headquarters,
+    cost=plan.cost,
+    measures_line=False,
+    district_metrics=FAMILIES,
+    remark=remark,
+)

@@ -1,0 +1,115 @@
+"""What the office's page says of a visit: where its fault lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.judge.services import (
+    Evidence,
+    FaultPlace,
+    Others,
+    PageVisit,
+    Surroundings,
+    VisitFailure,
+    fault_of,
+)
+from jharnet_monitor.model import Cause, Direction, Measurement, Outcome, Route, series_key
+from jharnet_monitor.probes.probe import CurrentRuns
+
+_NAME = "service"
+_FAILURES: Mapping[str, VisitFailure] = {
+    Cause.HTTP_ERROR: VisitFailure.ANSWER,
+    Cause.REDIRECTED: VisitFailure.ANSWER,
+    Cause.WRONG_PAGE: VisitFailure.ANSWER,
+    Cause.CERTIFICATE_INVALID: VisitFailure.CERTIFICATE,
+    Cause.PROXY_FAILED: VisitFailure.PROXY,
+}
+"""Every other cause is of the network."""
+CLEARLY_GOOD = 0.5
+"""Up to such a share of a threshold a line is good; from there on it is not known."""
+
+
+def remark(
+    config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
+) -> str | None:
+    """The phrase on a visit; None where there is no fault to place."""
+    if run.outcome is Outcome.NO_DATA:
+        return None
+    place = fault_place(config, run, office, headquarters)
+    return None if place is FaultPlace.NONE else f"service_fault.{place}"
+
+
+def fault_place(
+    config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
+) -> FaultPlace:
+    """Where the fault of an office's visit lies, by the runs that speak for now."""
+    return fault_of(
+        _visit(run),
+        _visit(headquarters.get(run.series)),
+        _around(config, run, office, headquarters),
+        config.probes.service.slow,
+    )
+
+
+def _visit(run: Measurement | None) -> PageVisit | None:
+    if run is None or run.outcome is Outcome.NO_DATA:
+        return None
+    failure = None
+    if run.outcome is Outcome.FAILED:
+        failure = _FAILURES.get(run.cause or "", VisitFailure.NETWORK)
+        if run.cause == Cause.TIMEOUT and run.conditions.get("phase") == "first_byte":
+            failure = VisitFailure.WAITING
+    value = run.values.get
+    return PageVisit(
+        failure=failure,
+        total=value("total_seconds"),
+        dns=value("dns_seconds"),
+        connect=value("connect_seconds"),
+        tls=value("tls_seconds"),
+        first_byte=value("first_byte_seconds"),
+        bytes=value("bytes", 0.0),
+        under_load=bool(run.conditions.get("under_load")),
+    )
+
+
+def _around(
+    config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
+) -> Surroundings:
+    link = next((one.link for one in config.offices if one.id == run.office), None)
+    speed = office.get("bandwidth")
+    rate = None if speed is None else speed.values.get("download_bits_per_second")
+    if rate is None and link is not None:
+        rate = link.rate(Direction.DOWN)
+    return Surroundings(
+        line=_evidence(config, office.get("latency")),
+        office_network=_evidence(config, office.get(series_key("latency", Route.AGENT_GATEWAY))),
+        rate=rate,
+        others_at_office=_others(office, run),
+        others_at_headquarters=_others(headquarters, run),
+    )
+
+
+def _evidence(config: Config, latency: Measurement | None) -> Evidence:
+    """What echo requests say of a part of the way; beside a test of our own, nothing."""
+    if latency is None or latency.conditions.get("under_load"):
+        return Evidence.UNKNOWN
+    limits = config.thresholds
+    shares = [
+        latency.values[name] / limit
+        for name, limit in (("loss_ratio", limits.loss), ("rtt_p50_seconds", limits.rtt))
+        if name in latency.values
+    ]
+    if not shares or 1 >= max(shares) > CLEARLY_GOOD:
+        return Evidence.UNKNOWN
+    return Evidence.BAD if max(shares) > 1 else Evidence.GOOD
+
+
+def _others(runs: CurrentRuns, run: Measurement) -> Others:
+    """How many other services gave their page where these runs were made, and how many did not."""
+    outcomes = [one.outcome for one in _of_services(runs) if one.subject != run.subject]
+    return outcomes.count(Outcome.OK), outcomes.count(Outcome.FAILED)
+
+
+def _of_services(runs: CurrentRuns) -> Iterator[Measurement]:
+    return (one for one in runs.values() if one.probe == _NAME)

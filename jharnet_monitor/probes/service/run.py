@@ -1,0 +1,46 @@
+"""A run of the service probe: one service, visited by the office's agent or by the hub itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jharnet_monitor.config.schema import Service, ServiceProbe
+from jharnet_monitor.model import HEADQUARTERS, Cause
+from jharnet_monitor.probes.base import NoData, ProbeContext, Reading
+from jharnet_monitor.probes.service.order import VisitOrder
+from jharnet_monitor.probes.service.plan import OFFICE
+from jharnet_monitor.probes.service.result import reading_of
+from jharnet_monitor.probes.service.visit import visit
+
+
+async def run(context: ProbeContext) -> Reading:
+    """Visit the service that the options name; raises `Failed` and `NoData`."""
+    settings = context.config.probes.service
+    order = VisitOrder.of(settings, _service(settings, context.options.get("service")))
+    began = context.clock.monotonic()
+    if context.at_headquarters:
+        told: Mapping[str, Any] = (await visit(order, context.clock.monotonic)).to_message()
+    else:
+        told = await _visit_by_agent(context, order)
+    end = HEADQUARTERS if context.at_headquarters else OFFICE
+    elapsed = context.clock.monotonic() - began
+    return reading_of(told, order, end, context.clock.now().timestamp(), elapsed)
+
+
+def _service(settings: ServiceProbe, name: object) -> Service:
+    for service in settings.services:
+        if service.name == name:
+            return service
+    known = ", ".join(one.name for one in settings.services) or "no services"
+    raise NoData(Cause.NOT_CONFIGURED, f"`probes.service` has {known}")
+
+
+async def _visit_by_agent(context: ProbeContext, order: VisitOrder) -> Mapping[str, Any]:
+    if context.agent is None:
+        raise NoData(Cause.NO_AGENT)
+    channel = await context.agent.open("service", order.to_params())
+    try:
+        return await channel.receive()
+    finally:
+        await channel.close()
