@@ -32,6 +32,7 @@ from jharnet_monitor.probes.utilisation.probe import UTILISATION
 __all__ = [
     "AGENT_TASKS",
     "KEPT",
+    "LIGHT_TASKS",
     "PROBES",
     "AgentLink",
     "AgentTask",
@@ -66,6 +67,11 @@ AGENT_TASKS: dict[str, AgentTask] = {
     name: task for probe in PROBES.values() for name, task in probe.agent_tasks.items()
 }
 """The agent's halves, by the names that the hub's halves open."""
+
+LIGHT_TASKS = frozenset(
+    name for probe in PROBES.values() if not probe.heavy for name in probe.agent_tasks
+)
+"""Those of them that do not load the office's line."""
 
 
 def load() -> None:
