@@ -23,6 +23,7 @@ from jharnet_monitor.model import Cause
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.base import (
     AgentContext,
+    AgentLink,
     Channel,
     ChannelClosed,
     Failed,
@@ -40,7 +41,8 @@ from jharnet_monitor.probes.service.stopwatch import Phase
 from jharnet_monitor.probes.service.visit import visit
 from tests.call_support import channel_pair
 from tests.service_support import PAGE, PageServer, SlowResolver, server_tls
-from tests.support import make_config
+from tests.support import make_config, running
+from tests.test_session import Endpoint, make_agent
 
 NEAR = 0.15
 """Seconds by which a phase may differ on a busy machine."""
@@ -324,7 +326,7 @@ class ServiceAgent:
         raise NotImplementedError
 
 
-def context_of(url: str, agent: ServiceAgent | None, *, hub: bool = False) -> ProbeContext:
+def context_of(url: str, agent: AgentLink | None, *, hub: bool = False) -> ProbeContext:
     """A run of the service `e-office`."""
     services = [{"name": "e-office", "url": url, "expect": "e-Office"}]
     config = make_config(probes={"service": {"services": services, "timeout": "2s"}})
@@ -343,6 +345,17 @@ async def test_office_and_headquarters_measure_the_same_way() -> None:
     assert set(there.values) == set(here.values) >= {"total_seconds", "status_code", "bytes"}
     assert 9000 <= there.conditions["bytes_spent"] <= 20_000
     assert not any("127.0.0.1" in str(value) for value in there.conditions.values())
+
+
+async def test_an_agent_program_makes_the_visit(tmp_path: Path) -> None:
+    """Over its session with the hub, as every other test."""
+    async with (
+        PageServer().serving() as server,
+        Endpoint().open() as endpoint,
+        running(make_agent(endpoint, tmp_path / "spool")),
+    ):
+        reading = await run(context_of(server.url, await endpoint.session("potka")))
+    assert reading.values["status_code"] == 200
 
 
 async def test_what_is_not_there_is_not_measured() -> None:

@@ -25,7 +25,7 @@ from jharnet_monitor.judge.services import FaultPlace
 from jharnet_monitor.live import HubStatus, Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome
-from jharnet_monitor.probes import PROBES, PRUNABLE, current
+from jharnet_monitor.probes import AGENT_TASKS, LIGHT_TASKS, PROBES, PRUNABLE, current
 from jharnet_monitor.probes.base import ProbeContext, Reading, headquarters_office
 from jharnet_monitor.probes.budget import planned_bytes
 from jharnet_monitor.store import Store
@@ -82,10 +82,10 @@ def metrics(state: Live, name: str) -> dict[tuple[str, str, str], float]:
     }
 
 
-def sheets(state: Live, language: str = "en") -> dict[str, str]:
-    """What the office's page says below each title."""
+def sheets(state: Live, language: str = "en", *past: Measurement) -> dict[str, str]:
+    """What the office's page says below each title; `past` is what latency was before."""
     formats = Formats.of(language, state.config.district.timezone, NOW)
-    page = office_page(state, state.config.offices[0], History((), (), ()), formats)
+    page = office_page(state, state.config.offices[0], History(past, (), ()), formats)
     return {sheet.title.split(",")[0]: sheet.why for sheet in page.newest}
 
 
@@ -183,6 +183,18 @@ def test_the_page_says_where_the_fault_lies(
     assert sheets(state, language)[f"{name} (e-office)"] == sentence
 
 
+def test_the_line_is_judged_by_the_time_of_the_visit() -> None:
+    """What it is now, ten minutes later, tells nothing; without the past nothing is blamed."""
+    runs = [visited("e-office", TRICKLES, ago=600), visited("e-office", FAST, HEADQUARTERS)]
+    then = latency("potka", NOW - timedelta(seconds=630), lost=9)
+    now = latency("potka", NOW - timedelta(seconds=61))
+    said, name = words("en"), "Services (e-office)"
+    assert sheets(live(*runs, now), "en", now, then)[name] == said("service_fault.line")
+    assert sheets(live(*runs, now))[name] == said("service_fault.unknown")
+    waited = [visited("e-office", WAITS, ago=600), visited("e-office", FAST, HEADQUARTERS)]
+    assert sheets(live(*waited, now), "en", then)[name] == said("service_fault.unknown")
+
+
 def test_a_failure_has_its_cause_and_its_place() -> None:
     """One sentence after the other."""
     failed = visited("e-office", {}, cause=Cause.CONNECTION_FAILED)
@@ -199,6 +211,11 @@ def test_every_place_of_a_fault_has_words() -> None:
     for language in LANGUAGES:
         said = set(words(language).group("service_fault"))
         assert said == set(FaultPlace) - {FaultPlace.NONE}
+
+
+def test_a_visit_does_not_mark_what_the_agent_measures_beside_it() -> None:
+    """It is no load; a test that fills the line is."""
+    assert {"service"} <= LIGHT_TASKS < set(AGENT_TASKS)
 
 
 async def test_the_bytes_of_a_visit_count_and_a_refused_one_keeps_its_service(

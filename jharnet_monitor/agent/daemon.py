@@ -26,7 +26,7 @@ from jharnet_monitor.agent.spool import Spool
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.probes import AGENT_TASKS
+from jharnet_monitor.probes import AGENT_TASKS, LIGHT_TASKS
 from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.probes.bandwidth.tcp_connection import tcp_socket
 from jharnet_monitor.probes.base import AgentContext, ChannelClosed
@@ -226,7 +226,10 @@ class Agent:
     ) -> None:
         channels = Channels(socket)
         context = AgentContext(self._settings.office, self._clock, self._settings.base, http)
-        marked = {name: self._self_monitor.marks_load(task) for name, task in AGENT_TASKS.items()}
+        marked = {
+            name: task if name in LIGHT_TASKS else self._self_monitor.marks_load(task)
+            for name, task in AGENT_TASKS.items()
+        }
         tasks = AgentTasks(marked, channels, context)
         acknowledged: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
         await channels.send(self._hello())

@@ -32,6 +32,7 @@ from jharnet_monitor.probes.utilisation.probe import UTILISATION
 
 __all__ = [
     "AGENT_TASKS",
+    "LIGHT_TASKS",
     "PROBES",
     "PRUNABLE",
     "AgentLink",
@@ -67,6 +68,11 @@ AGENT_TASKS: dict[str, AgentTask] = {
     name: task for probe in PROBES.values() for name, task in probe.agent_tasks.items()
 }
 """The agent's half of each probe, by the name under which the hub opens it."""
+
+LIGHT_TASKS = frozenset(
+    name for probe in PROBES.values() if not probe.heavy for name in probe.agent_tasks
+)
+"""Those of them that do not load the office's line."""
 
 
 def load() -> None:

@@ -160,7 +160,8 @@ class Probe:
     )
     """What the page says of a run beside its figures: the key of a phrase, or None.
 
-    By what else is known now of the office, and of headquarters.
+    By what else is known of the office, with the latency at the time of the run, and what is known
+    now of headquarters.
     """
 
     def planned(self, config: Config, office: Office) -> Iterable[Job]:

@@ -139,7 +139,7 @@ def office_page(
         if office.link and office.link.sla
         else "",
         charts=_charts(live.config, history.latency, formats),
-        newest=tuple(_sheets(live, office, formats)),
+        newest=tuple(_sheets(live, office, history.latency, formats)),
         changes=tuple(_changes(history.transitions, formats)),
         tests=tuple(_test_line(measurement, formats) for measurement in history.tests),
         budget=t(
@@ -205,7 +205,9 @@ def _outcome(measurement: Measurement, formats: Formats) -> str:
     return f"{word}: {t.get(f'cause.{measurement.cause}', measurement.cause)}"
 
 
-def _sheets(live: Live, office: Office, formats: Formats) -> Iterator[Newest]:
+def _sheets(
+    live: Live, office: Office, latency: Sequence[Measurement], formats: Formats
+) -> Iterator[Newest]:
     """The newest runs in the order of the probes; a service is left out once nobody asks for it."""
     config, state, now = live.config, live.offices[office.id], formats.now
     known = current(config, state.last_conclusive, now)
@@ -215,8 +217,17 @@ def _sheets(live: Live, office: Office, formats: Formats) -> Iterator[Newest]:
         for run in runs:
             is_held = run.subject == run.route or is_fresh(config, run, now)
             if series_key(run.probe, run.route) == key and is_held:
-                remark = PROBES[run.probe].remark(config, run, known, at_headquarters)
+                then = known | _latency_at(latency, run)
+                remark = PROBES[run.probe].remark(config, run, then, at_headquarters)
                 yield _newest(run, formats, "" if remark is None else formats.words(remark))
+
+
+def _latency_at(latency: Sequence[Measurement], run: Measurement) -> dict[str, Measurement]:
+    """The latency, by its series, that was measured when a run began."""
+    for one in latency:
+        if 0 <= (run.started_at - one.started_at).total_seconds() <= one.duration:
+            return {one.series: one}
+    return {}
 
 
 def _newest(measurement: Measurement, formats: Formats, remark: str) -> Newest:

@@ -202,12 +202,12 @@ class Bench:
         """Every line with every behaviour; the lines at once, the behaviours in turn."""
         config = self.config()
         lines = [line for line in LINES if line != "phases"]
-        latency = dict(zip(lines, await asyncio.gather(
-            *(self._latency(config, line) for line in lines)
-        ), strict=True))  # fmt: skip
         wrong: list[str] = []
         cases = crossed = 0
         for round_ in range(1 if self.quick else 3):
+            latency = dict(zip(lines, await asyncio.gather(
+                *(self._latency(config, line) for line in lines)
+            ), strict=True))  # fmt: skip
             for name, behaviour in behaviours().items():
                 told = await self._told(config, behaviour, lines, latency)
                 for line, place in told.items():

@@ -26,6 +26,8 @@ _FAILURES: Mapping[str, VisitFailure] = {
     Cause.PROXY_FAILED: VisitFailure.PROXY,
 }
 """Every other cause is of the network."""
+NEAR_SECONDS = 90.0
+"""So far from a visit echo requests still tell of its time."""
 CLEARLY_GOOD = 0.5
 """Up to such a share of a threshold a line is good; from there on it is not known."""
 
@@ -82,17 +84,20 @@ def _around(
     if rate is None and link is not None:
         rate = link.rate(Direction.DOWN)
     return Surroundings(
-        line=_evidence(config, office.get("latency")),
-        office_network=_evidence(config, office.get(series_key("latency", Route.AGENT_GATEWAY))),
+        line=_evidence(config, run, office.get("latency")),
+        office_network=_evidence(
+            config, run, office.get(series_key("latency", Route.AGENT_GATEWAY))
+        ),
         rate=rate,
         others_at_office=_others(office, run),
         others_at_headquarters=_others(headquarters, run),
     )
 
 
-def _evidence(config: Config, latency: Measurement | None) -> Evidence:
-    """What echo requests say of a part of the way; beside a test of our own, nothing."""
-    if latency is None or latency.conditions.get("under_load"):
+def _evidence(config: Config, run: Measurement, latency: Measurement | None) -> Evidence:
+    """What echo requests say of a part of the way; beside a test of our own, or at another time
+    than the visit's, nothing."""
+    if latency is None or latency.conditions.get("under_load") or _is_apart(run, latency):
         return Evidence.UNKNOWN
     limits = config.thresholds
     shares = [
@@ -103,6 +108,12 @@ def _evidence(config: Config, latency: Measurement | None) -> Evidence:
     if not shares or 1 >= max(shares) > CLEARLY_GOOD:
         return Evidence.UNKNOWN
     return Evidence.BAD if max(shares) > 1 else Evidence.GOOD
+
+
+def _is_apart(run: Measurement, latency: Measurement) -> bool:
+    before = (latency.started_at - run.started_at).total_seconds() - run.duration
+    after = (run.started_at - latency.started_at).total_seconds() - latency.duration
+    return max(before, after) > NEAR_SECONDS
 
 
 def _others(runs: CurrentRuns, run: Measurement) -> Others:
