@@ -42,6 +42,7 @@ from jharnet_monitor.wire.protocol import (
     Channels,
     ProtocolError,
     decode,
+    receive,
 )
 
 log = logging.getLogger(__name__)
@@ -339,7 +340,7 @@ class AgentServer:
 
 async def _receive_text(socket: web.WebSocketResponse, seconds: float) -> str | None:
     """The next frame's text; None when the agent closed the socket. Raises `TimeoutError`."""
-    message = await socket.receive(timeout=seconds)
+    message = await receive(socket, seconds)
     return str(message.data) if message.type is WSMsgType.TEXT else None
 
 
