@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,19 @@ import pytest
 
 from jharnet_monitor.agent import daemon
 from jharnet_monitor.hub import agent_server
+from jharnet_monitor.hub.drills.results import summed_up
+from jharnet_monitor.judge.conference.drill import (
+    Drill,
+    DrillDirection,
+    DrillOffice,
+    DrillState,
+    UplinkLoad,
+)
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.model import Cause
+from jharnet_monitor.model import Cause, Direction, Outcome, parse_utc
 from jharnet_monitor.probes.base import NoData
 from jharnet_monitor.probes.conference.result import CallSides, reading
-from jharnet_monitor.profiles import rung
+from jharnet_monitor.profiles import Profile, rung
 from jharnet_monitor.rtc.stats import host_load
 from jharnet_monitor.rtc.stats.host_load import HostLoadMonitor
 from tests.support import running
@@ -120,3 +129,75 @@ def test_a_hub_that_was_stopped_takes_no_agent_for_silent() -> None:
         bench.clock._pass(1)
         bench.states.look()
     assert bench.state() == "unreachable"
+
+
+def _drill_of(
+    moments: list[float | None], peak: float, alone: float | None = None
+) -> list[tuple[str | None, str | None]]:
+    """Outcome and limit of each office of a drill in which its call stepped down at such a moment
+    towards it, over headquarters' line of 34 Mbit/s."""
+    calls = []
+    for number, at in enumerate(moments):
+        figures = {"bits_per_second": 1.5e6, "video_loss_ratio": 0.0}
+        if at is not None:
+            figures = {"bits_per_second": 0.55e6, "video_loss_ratio": 0.0,
+                       "capacity_bits_per_second": 0.65e6, "stepped_after_seconds": at}  # fmt: skip
+        calls.append(
+            DrillOffice(
+                f"o{number}",
+                joined=True,
+                outcome=Outcome.OK,
+                grade=4.0 if at is None else 2.0,
+                limited_by="none" if at is None else "rate",
+                worse_way=Direction.DOWN,
+                down=DrillDirection(figures),
+                up=DrillDirection({"bits_per_second": 1.5e6}),
+            )
+        )
+    drill = Drill(
+        "d", DrillState.DONE, Profile.P720, parse_utc("2026-11-25T06:00:00Z"), tuple(calls),
+        minutes=5.0, uplink=UplinkLoad(contracted=34e6),
+    )  # fmt: skip
+    ended = summed_up(drill, lambda _: (alone, alone), dict.fromkeys(Direction, peak))
+    return [
+        (None if one.outcome is None else one.outcome.value, one.limited_by)
+        for one in ended.offices
+    ]
+
+
+def test_calls_that_fall_together_blame_no_office() -> None:
+    """USERS 2: eight offices stepped down in the same second, and each was told that its line is
+    too slow. The three that went on are judged as they are."""
+    at = [22.0, 22.3, 21.9, 22.8, 22.1, 22.5, 23.0, 22.2]
+    for alone in (None, 10e6):
+        told = _drill_of([*at, None, None, None], peak=12e6, alone=alone)
+        assert told == [("no_data", "host")] * 8 + [("ok", "none")] * 3
+
+
+def test_calls_that_fall_apart_are_judged() -> None:
+    """Slow lines show at the beginning, all at the same time, and later each at its own."""
+    begin = [("ok", "rate")] * 8 + [("ok", "none")] * 3
+    assert _drill_of([*[2.0 + n / 10 for n in range(8)], None, None, None], 12e6) == begin
+    assert _drill_of([*[20.0 + 9 * n for n in range(8)], None, None, None], 12e6) == begin
+
+
+def test_seeded_drills_blame_nobody_falsely() -> None:
+    """300 drills at random: whatever part of the offices one pause of headquarters' computer holds
+    back, none of them is blamed; and whose line is slow by itself stays so."""
+    blamed = missed = 0
+    for seed in range(300):
+        chance = random.Random(seed)
+        offices = chance.randint(5, 30)
+        pause = chance.uniform(12, 250)
+        held = chance.randint(max(3, (offices + 1) // 2), offices)
+        slow = chance.randint(0, offices - held)
+        moments: list[float | None] = [
+            pause + chance.uniform(0, 1.6) - number / 10 for number in range(held)
+        ]
+        moments += [chance.uniform(0.5, 4) for _ in range(slow)]
+        moments += [None] * (offices - held - slow)
+        told = _drill_of(moments, peak=offices * 1e6)
+        blamed += sum(limit == "rate" for _, limit in told[:held])
+        missed += sum(limit != "rate" for _, limit in told[held : held + slow])
+    print(f"seeds 0-299: {blamed} lines blamed falsely, {missed} slow lines not told")
+    assert (blamed, missed) == (0, 0)
