@@ -37,6 +37,7 @@ from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement, Route, format_utc
 from jharnet_monitor.probes import KEPT, PROBES
 from jharnet_monitor.probes import load as load_probes
+from jharnet_monitor.report.output.worker import stop_workers
 from jharnet_monitor.rtc.call import warm_up
 from jharnet_monitor.security import tokens
 from jharnet_monitor.store import Store, Window
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 
 OWNERSHIP_SECONDS = 10.0
 """Between two checks that the database is still this hub's."""
+STOP_SECONDS = 4.0
+"""For all that has to end before the counters are stored and the database is closed."""
 
 
 class Hub:
@@ -150,23 +153,32 @@ class Hub:
         await self._stopping.wait()
 
     async def _shutdown(self) -> None:
-        """Stop what starts tests, then who hands in results, then the store."""
+        """Stop, within `STOP_SECONDS`: what starts tests, who hands in results, then the store."""
         log.info("stopping")
         self.schedule.stop()
-        await self.policy.stop()
-        await self.drills.stop()
-        await self.agents.close()
-        if self._listener is not None:
-            await self._listener.cleanup()
+        stop_workers()
+        ending = asyncio.gather(
+            self.policy.stop(), self.drills.stop(), self._close_sessions(), self._parts.stop(),
+            return_exceptions=True,
+        )  # fmt: skip
+        try:
+            await asyncio.wait_for(ending, STOP_SECONDS)
+        except TimeoutError:
+            log.warning("not everything ended within %g s; what was left is given up", STOP_SECONDS)
+        stop_workers()
         for one in self._sockets:
             one.close()
-        await self._parts.stop()
         if self._restored:
             await self._save_counters()
         self.read.close()
         await self.writer.close()
         await asyncio.to_thread(self.store.close)
         log.info("stopped")
+
+    async def _close_sessions(self) -> None:
+        await self.agents.close()
+        if self._listener is not None:
+            await self._listener.cleanup()
 
     @property
     def config(self) -> Config:

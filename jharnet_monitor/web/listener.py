@@ -16,7 +16,7 @@ from jharnet_monitor.security import tls
 
 log = logging.getLogger(__name__)
 
-SHUTDOWN_SECONDS = 5.0
+SHUTDOWN_SECONDS = 1.5
 """How long a request that is still being answered may take once the hub stops."""
 IDLE_SECONDS = 75.0
 """A connection without a whole request for so long is closed."""
