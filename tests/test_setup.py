@@ -208,6 +208,25 @@ def test_the_authority_can_sign_for_nobody_else(
         _handshake(files, [*names, *map(str, addresses)][0], files.authority)
 
 
+def test_a_renewed_certificate_is_served_without_a_restart(files: tls.Files) -> None:
+    """The metric showed the file's end, and the old certificate was served on. Files
+    that do not belong together are refused, and the old pair is served on."""
+    served = tls.ServedCertificate(files)
+    first = served.expires
+    assert not served.refresh()
+    tls.make_certificate(files, ["hub.example"], [], NOW + timedelta(days=30))
+    assert served.expires == first, "what is served, not what the file holds"
+    assert served.refresh()
+    assert served.expires == first + timedelta(days=30)
+    other = tls.Files(files.directory / "other")
+    tls.make_authority(other, "other", NOW, ["hub.example"])
+    tls.make_certificate(other, ["hub.example"], [], NOW)
+    files.key.write_bytes(other.key.read_bytes())
+    with pytest.raises(UserError, match="is not the key of"):
+        served.refresh()
+    assert served.expires == first + timedelta(days=30)
+
+
 def test_keys_are_private_and_expiry_is_known(files: tls.Files) -> None:
     """Keys have mode 600; a clock that is some hours behind accepts the certificate."""
     for key in (files.key, files.authority_key):

@@ -47,6 +47,7 @@ from jharnet_monitor.wire.protocol import (
     Channels,
     ProtocolError,
     decode,
+    receive,
 )
 
 log = logging.getLogger(__name__)
@@ -267,7 +268,7 @@ class Agent:
     ) -> None:
         """Handle every frame from the hub until the session ends."""
         while True:
-            message = await socket.receive(timeout=SILENCE_SECONDS)
+            message = await receive(socket, SILENCE_SECONDS)
             if message.type is not aiohttp.WSMsgType.TEXT:
                 if not self._stopping.is_set():
                     reason = message.extra or socket.close_code

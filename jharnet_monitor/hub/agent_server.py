@@ -42,6 +42,7 @@ from jharnet_monitor.wire.protocol import (
     Channels,
     ProtocolError,
     decode,
+    receive,
 )
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ MOST_REPLACEMENTS = 3
 each other more often than this within `RIVALRY_SECONDS`, two agents share a token."""
 FIRST_STORE_RETRY_SECONDS = 1.0
 LAST_STORE_RETRY_SECONDS = 15.0
+CLOSE_SECONDS = 1.0
 MOST_BATCHES = 4
 """Batches of one session that wait for the store."""
 
@@ -331,15 +333,18 @@ class AgentServer:
             await connection.channels.send({"type": "ack", "ids": ids, "refused": batch.refused})
 
     async def close(self) -> None:
-        """End every session."""
+        """End every session, within `CLOSE_SECONDS` whatever the agents do."""
+        closing = []
         for connection in list(self._connections.values()):
             connection.channels.end("the hub is stopping")
-            await connection.socket.close(code=1001, message=b"the hub is stopping")
+            closing.append(connection.socket.close(code=1001, message=b"the hub is stopping"))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), CLOSE_SECONDS)
 
 
 async def _receive_text(socket: web.WebSocketResponse, seconds: float) -> str | None:
     """The next frame's text; None when the agent closed the socket. Raises `TimeoutError`."""
-    message = await socket.receive(timeout=seconds)
+    message = await receive(socket, seconds)
     return str(message.data) if message.type is WSMsgType.TEXT else None
 
 

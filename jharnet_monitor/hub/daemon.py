@@ -38,8 +38,10 @@ from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement, Route, format_utc
 from jharnet_monitor.probes import PROBES, PRUNABLE
 from jharnet_monitor.probes import load as load_probes
+from jharnet_monitor.report.output.worker import stop_workers
 from jharnet_monitor.rtc.call import warm_up
 from jharnet_monitor.security import tokens
+from jharnet_monitor.security.tls import ServedCertificate
 from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.retention import cutoff
 from jharnet_monitor.supervisor import Supervisor
@@ -51,6 +53,9 @@ log = logging.getLogger(__name__)
 
 OWNERSHIP_SECONDS = 10.0
 """Between two checks that the database is still this hub's."""
+CERTIFICATE_SECONDS = 60.0
+STOP_SECONDS = 4.0
+"""For all that has to end before the counters are stored and the database is closed."""
 
 
 class Hub:
@@ -90,6 +95,7 @@ class Hub:
         self._sockets: list[socket.socket] = []
         self.read = Readers()
         self._listener: web.AppRunner | None = None
+        self._certificate: ServedCertificate | None = None
         self._parts = Supervisor(clock, self.live.hub.parts)
         self._restored = False
         self._stopping = asyncio.Event()
@@ -121,7 +127,12 @@ class Hub:
         await self.writer.open()
         await self._restore()
         await self.journal.record_settings(self.config, always=True)
-        self._listener = await listen(make_app(self), self.config, self.config_path, self._sockets)
+        tls = self.config.hub.tls
+        self._certificate = await asyncio.to_thread(ServedCertificate, tls) if tls else None
+        context = None if self._certificate is None else self._certificate.context
+        self._listener = await listen(
+            make_app(self), self.config, self.config_path, self._sockets, context
+        )
         self.schedule.add_job("seal", {"minute": 7}, self._seal)
         self.schedule.add_job("prune", {"hour": 3, "minute": 37}, self._prune)
         self.schedule.start()
@@ -135,7 +146,23 @@ class Hub:
         self._parts.start("health", lambda: self.health.run(self.schedule.watch))
         self._parts.start("reports", self.report_scheduler.run)
         self._parts.start_every("ownership", OWNERSHIP_SECONDS, self._stay_owner)
+        self._renew_certificate()
+        self._parts.start_every("certificate", CERTIFICATE_SECONDS, self._look_at_certificate)
         self._warm_up()
+
+    async def _look_at_certificate(self) -> None:
+        self._renew_certificate()
+
+    def _renew_certificate(self) -> None:
+        """Serve a certificate that was renewed; one that cannot be used is logged."""
+        if self._certificate is None:
+            return
+        try:
+            if self._certificate.refresh():
+                log.info("the renewed certificate is served")
+        except (UserError, OSError) as error:
+            log.error("the old certificate is served on: %s", error)
+        self.live.hub.certificate_expires = self._certificate.expires
 
     async def _stay_owner(self) -> None:
         """End the hub if another one has become the database's owner, as after a lost session."""
@@ -153,23 +180,32 @@ class Hub:
         await self._stopping.wait()
 
     async def _shutdown(self) -> None:
-        """Stop what starts tests, then who hands in results, then the store."""
+        """Stop, within `STOP_SECONDS`: what starts tests, who hands in results, then the store."""
         log.info("stopping")
         self.schedule.stop()
-        await self.policy.stop()
-        await self.drills.stop()
-        await self.agents.close()
-        if self._listener is not None:
-            await self._listener.cleanup()
+        stop_workers()
+        ending = asyncio.gather(
+            self.policy.stop(), self.drills.stop(), self._close_sessions(), self._parts.stop(),
+            return_exceptions=True,
+        )  # fmt: skip
+        try:
+            await asyncio.wait_for(ending, STOP_SECONDS)
+        except TimeoutError:
+            log.warning("not everything ended within %g s; what was left is given up", STOP_SECONDS)
+        stop_workers()
         for one in self._sockets:
             one.close()
-        await self._parts.stop()
         if self._restored:
             await self._save_counters()
         self.read.close()
         await self.writer.close()
         await asyncio.to_thread(self.store.close)
         log.info("stopped")
+
+    async def _close_sessions(self) -> None:
+        await self.agents.close()
+        if self._listener is not None:
+            await self._listener.cleanup()
 
     @property
     def config(self) -> Config:

@@ -1,4 +1,4 @@
-"""The hub's own health: event loop, clock, certificate, disk, and whether rows can be written."""
+"""The hub's own health: event loop, clock, disk, and whether rows can be written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.live import HubStatus
-from jharnet_monitor.security.tls import certificate_expires
 from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
@@ -74,12 +73,10 @@ class Health:
         status.clock_synchronized = clock_is_synchronized()
         try:
             status.database_bytes = await asyncio.to_thread(self._store.size)
-            if config.hub.tls:
-                status.certificate_expires = certificate_expires(config.hub.tls.certificate)
             status.url = hub_url(config.hub)
         except (StoreError, UserError) as error:
             status.database_bytes = None
-            log.error("size of the database or end of the certificate unknown: %s", error)
+            log.error("size of the database or address of the hub unknown: %s", error)
         status.disk_free_bytes = shutil.disk_usage(self._directory()).free
 
     def _directory(self) -> Path:

@@ -243,6 +243,7 @@ class OfficeMonitor(AgentEvents):
         """Bring the live state up to date at once: nothing may come between a change and its
         becoming live. Gives what is to be journalled."""
         now = self._clock.now()
+        self._tracker.look()
         self._tracker.uplink_answers = self._latency_monitor.uplink_is_up()
         self._live.uplink_up = self._tracker.uplink()
         uplink = None

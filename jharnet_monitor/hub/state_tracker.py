@@ -22,6 +22,11 @@ SETTLE_SECONDS = 8.0
 AGENT_GRACE_SECONDS = 40.0
 """After the hub's start, agents have this long to come back before they count as absent."""
 
+STOPPED_SECONDS = 2.5
+"""Between two looks that should be a second apart: this program did not run meanwhile."""
+CATCH_UP_SECONDS = 3.0
+"""Until all that waited is read again, and the next heartbeats are there."""
+
 
 @dataclass(slots=True)
 class OfficeEvidence:
@@ -68,9 +73,12 @@ class StateTracker:
     offices: dict[str, OfficeEvidence] = field(default_factory=dict)
     _states: dict[str, OfficeState] = field(default_factory=dict)
     _started: float = 0.0
+    _looked_at: float = 0.0
+    _stopped: float = 0.0
+    _stopped_until: float = 0.0
 
     def __post_init__(self) -> None:
-        self._started = self.clock.monotonic()
+        self._started = self._looked_at = self.clock.monotonic()
         for office in self.current.config.offices:
             self.offices.setdefault(office.id, OfficeEvidence())
 
@@ -83,13 +91,26 @@ class StateTracker:
         """Whether an office's agent is connected and its heartbeats arrive."""
         if seen.heard_at is None:
             return False
-        return self.clock.monotonic() - seen.heard_at < FRESH_SECONDS
+        return self.clock.monotonic() - seen.heard_at - self._stopped < FRESH_SECONDS
 
     def uplink(self) -> bool | None:
         """Whether headquarters' uplink carries packets; None where that is not known."""
         if self.uplink_answers is None and any(self.is_alive(e) for e in self.offices.values()):
             return True
         return self.uplink_answers
+
+    def look(self) -> None:
+        """To be called about every second: notes for how long this program was stopped.
+
+        What agents said meanwhile is not read yet; until it is, their silence is ours.
+        """
+        now = self.clock.monotonic()
+        pause = now - self._looked_at
+        self._looked_at = now
+        if pause > STOPPED_SECONDS:
+            self._stopped, self._stopped_until = pause, now + CATCH_UP_SECONDS
+        elif now > self._stopped_until:
+            self._stopped = 0.0
 
     def changes(self) -> Iterable[StateChange]:
         """Derive every office's state again; yields those that changed."""

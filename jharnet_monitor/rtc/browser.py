@@ -114,6 +114,8 @@ def send_stats_from_arrivals(
         loop_stalled_ratio=stats.host_limited,
         socket_drops=None,
         cpu_ratio=None,
+        disturbed_seconds=None,
+        stepped_after=None,
     )
 
 

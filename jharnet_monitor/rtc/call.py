@@ -315,6 +315,8 @@ class Call:
             loop_stalled_ratio=load.stalled,
             socket_drops=self._connection.socket_drops,
             cpu_ratio=load.cpu,
+            disturbed_seconds=load.disturbed,
+            stepped_after=sender.stepped_after,
         )
 
     async def browser_send_stats(self, stats: BrowserSendStats) -> SendStats:

@@ -263,6 +263,39 @@ def server_context(pair: Pair) -> ssl.SSLContext:
     return context
 
 
+class ServedCertificate:
+    """The certificate that a server serves: a renewed one is taken up while it runs."""
+
+    def __init__(self, pair: Pair) -> None:
+        """Raises `UserError` when the pair cannot be used."""
+        self._pair = pair
+        self._stamps = self._files()
+        self.context = server_context(pair)
+        self.expires = certificate_expires(pair.certificate)
+        """When the one that is served expires, in UTC."""
+
+    def _files(self) -> tuple[int, int]:
+        try:
+            return self._pair.certificate.stat().st_mtime_ns, self._pair.key.stat().st_mtime_ns
+        except OSError:
+            return 0, 0
+
+    def refresh(self) -> bool:
+        """Serve the pair that the files hold now; True if it is another one.
+
+        Raises `UserError` for files that cannot be used: then the old pair is served on.
+        """
+        stamps = self._files()
+        if stamps == self._stamps:
+            return False
+        check_pair(self._pair.certificate, self._pair.key)
+        server_context(self._pair)  # or the context would be left with half a pair
+        expires = certificate_expires(self._pair.certificate)
+        self.context.load_cert_chain(self._pair.certificate, self._pair.key)
+        self._stamps, self.expires = stamps, expires
+        return True
+
+
 def _load_key(path: Path) -> PrivateKeyTypes:
     raw = _read(path, private=True)
     try:

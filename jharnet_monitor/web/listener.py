@@ -12,17 +12,15 @@ from aiohttp import web
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import TemporaryError
-from jharnet_monitor.security import tls
 
 log = logging.getLogger(__name__)
 
-SHUTDOWN_SECONDS = 5.0
+SHUTDOWN_SECONDS = 1.5
 """How long running requests may take once the hub stops."""
 IDLE_SECONDS = 75.0
 """A connection without a complete request for this time is closed."""
-"""A connection without a whole request for so long is closed."""
 WRITE_SECONDS = 30.0
-"""A connection that takes nothing of an answer for so long is closed."""
+"""A connection that accepts nothing of an answer for this time is closed."""
 
 
 def bind(config: Config, config_path: Path) -> list[socket.socket]:
@@ -64,14 +62,18 @@ def _limit_writes(listening: socket.socket) -> None:
 
 
 async def listen(
-    app: web.Application, config: Config, config_path: Path, sockets: Sequence[socket.socket]
+    app: web.Application,
+    config: Config,
+    config_path: Path,
+    sockets: Sequence[socket.socket],
+    context: ssl.SSLContext | None = None,
 ) -> web.AppRunner:
-    """Serve on sockets from `bind` until the runner's `cleanup`; raises `TemporaryError`."""
+    """Serve on sockets from `bind` until the runner's `cleanup`, with TLS by a context.
+
+    Raises `TemporaryError`.
+    """
     hub = config.hub
-    context: ssl.SSLContext | None = None
-    if hub.tls:
-        context = tls.server_context(hub.tls)
-    else:
+    if context is None:
         log.warning("hub.tls is off: tokens and results cross the network unencrypted")
     runner = web.AppRunner(
         app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=IDLE_SECONDS

@@ -21,8 +21,12 @@ import asyncio
 import itertools
 import json
 import logging
+import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
+
+from aiohttp import ClientWebSocketResponse, WSMessage
+from aiohttp.web import WebSocketResponse
 
 from jharnet_monitor.probes import series
 from jharnet_monitor.probes.base import AgentContext, AgentTask, ChannelClosed
@@ -47,6 +51,9 @@ FRESH_SECONDS = 5.5
 SILENCE_SECONDS = 12.0
 """Without a frame for this long a session is dead, whatever TCP says."""
 
+STOPPED_SECONDS = 1.0
+"""A time-out that is noticed so late says that this program was stopped."""
+
 SUBPROTOCOL = "jharnet"
 BEARER_PREFIX = "bearer."
 CLOSE_WRONG_TOKEN = 4401
@@ -65,6 +72,21 @@ class FrameSocket(Protocol):
 
     async def send_str(self, data: str) -> None:
         """Send a text frame."""
+
+
+async def receive(socket: WebSocketResponse | ClientWebSocketResponse, seconds: float) -> WSMessage:
+    """The next message; raises `TimeoutError` when the other end was silent for so long.
+
+    Where this program itself was stopped for a while, what came meanwhile is waiting to be read:
+    the other end gets another moment.
+    """
+    began = time.monotonic()
+    try:
+        return await socket.receive(timeout=seconds)
+    except TimeoutError:
+        if time.monotonic() - began < seconds + STOPPED_SECONDS:
+            raise
+        return await socket.receive(timeout=HEARTBEAT_SECONDS)
 
 
 def encode(frame: Mapping[str, Any]) -> str:

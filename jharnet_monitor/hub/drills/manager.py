@@ -23,6 +23,7 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.drills.peak_rate import PeakRate
 from jharnet_monitor.hub.drills.results import (
+    STAGGER_SECONDS,
     SpeedAlone,
     gallery_result,
     summed_up,
@@ -50,8 +51,6 @@ log = logging.getLogger(__name__)
 
 KEPT = 50
 """Drills of this hub's life that are held in memory."""
-STAGGER_SECONDS = 0.1
-"""Between two calls' beginnings: their handshakes must not be what is measured."""
 CONFERENCE_ROUTE, GALLERY_ROUTE = Route.DRILL, Route.GALLERY
 """The routes of a drill's calls: what all offices had at once is no office's own grade."""
 

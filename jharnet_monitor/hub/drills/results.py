@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from jharnet_monitor.judge.conference.common_cause import fell_together
 from jharnet_monitor.judge.conference.drill import (
     Drill,
     DrillDirection,
@@ -14,11 +15,14 @@ from jharnet_monitor.judge.conference.drill import (
     UplinkDirection,
     limit_on_shared_line,
 )
-from jharnet_monitor.judge.conference.shared_line import Share, shared_line
-from jharnet_monitor.model import Direction, Measurement, Outcome
+from jharnet_monitor.judge.conference.grade import GradeLimit
+from jharnet_monitor.judge.conference.shared_line import FULL_SHARE, Share, shared_line
+from jharnet_monitor.model import Cause, Direction, Measurement, Outcome
 from jharnet_monitor.probes.conference.gallery import TILE_RATE
 from jharnet_monitor.profiles import AUDIO_LINE_RATE
 
+STAGGER_SECONDS = 0.1
+"""Between two calls' beginnings: their handshakes must not be what is measured."""
 SpeedAlone = Callable[[str], tuple[float | None, float | None]]
 """What an office's line carried when it was last tested by itself: bit/s towards it, from it."""
 
@@ -53,9 +57,9 @@ def _direction(measurement: Measurement, direction: Direction) -> DrillDirection
         for name, value in measurement.values.items()
         if name.startswith(f"{direction}_")
     }
-    capacity = measurement.conditions.get(f"{direction}_capacity_bits_per_second")
-    if capacity is not None:
-        values["capacity_bits_per_second"] = capacity
+    for name in ("capacity_bits_per_second", "stepped_after_seconds"):
+        if (value := measurement.conditions.get(f"{direction}_{name}")) is not None:
+            values[name] = value
     return DrillDirection(values)
 
 
@@ -85,13 +89,57 @@ def summed_up(drill: Drill, alone: SpeedAlone, peaks: Mapping[Direction, float |
         for direction in Direction
     }
     wanted = drill.profile.rung.line_rate
+    together = {
+        direction: _held_back_by_us(drill, direction, found[direction].peak_rate)
+        for direction in Direction
+    }
+    for direction, offices in together.items():
+        if offices:  # headquarters' line was not tried either
+            found[direction] = replace(
+                found[direction], full=None, supported_calls=None, held_back=None
+            )
+    ours = frozenset().union(*together.values())
     return replace(
         drill,
-        offices=tuple(_with_limit(office, found, speeds) for office in drill.offices),
+        offices=tuple(
+            _without_verdict(office)
+            if office.office in ours
+            else _with_limit(office, found, speeds)
+            for office in drill.offices
+        ),
         uplink=replace(
             drill.uplink, wanted=wanted, down=found[Direction.DOWN], up=found[Direction.UP]
         ),
         absent=tuple(office.office for office in drill.offices if not office.joined),
+    )
+
+
+def _held_back_by_us(drill: Drill, direction: Direction, peak: float | None) -> frozenset[str]:
+    """Offices whose calls stepped down in the same moment, though headquarters' line had room."""
+    contracted = drill.uplink.contracted
+    if contracted is not None and peak is not None and peak >= FULL_SHARE * contracted:
+        return frozenset()
+    held = [
+        (number * STAGGER_SECONDS, office)
+        for number, office in enumerate(drill.offices)
+        if office.outcome is Outcome.OK
+    ]
+    moments = {
+        office.office: began + at
+        for began, office in held
+        if (at := office.direction(direction).stepped_after_seconds) is not None
+    }
+    return fell_together(moments, len(held))
+
+
+def _without_verdict(office: DrillOffice) -> DrillOffice:
+    """Its call says nothing of its line: what it met was headquarters' own doing."""
+    return replace(
+        office,
+        outcome=Outcome.NO_DATA,
+        cause=Cause.HOST_OVERLOADED.value,
+        limited_by=GradeLimit.HOST.value,
+        grade=None,
     )
 
 

@@ -68,6 +68,11 @@ class DrillDirection:
         return self.values.get("capacity_bits_per_second")
 
     @property
+    def stepped_after_seconds(self) -> float | None:
+        """When in the call it had to step down for the last time; None if it never had to."""
+        return self.values.get("stepped_after_seconds")
+
+    @property
     def video_loss_ratio(self) -> float | None:
         """Lost video packets / sent ones."""
         return self.values.get("video_loss_ratio")

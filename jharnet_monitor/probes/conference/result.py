@@ -27,6 +27,7 @@ from jharnet_monitor.profiles import (
     FRAMES_PER_SECOND,
     HD_HEIGHT,
     Rung,
+    best_grade,
 )
 from jharnet_monitor.rtc.codecs import DEFAULT_CODEC, Codec
 from jharnet_monitor.rtc.stats.call_stats import INTERRUPTION, ReceiveStats, SendStats
@@ -93,6 +94,7 @@ def reading(
             f"{name}_loop_lag_seconds": _rounded(load.loop_lag_seconds),
             f"{name}_socket_drops": load.socket_drops,
             f"{name}_cpu_ratio": _rounded(load.cpu_ratio),
+            f"{name}_disturbed_seconds": load.disturbed_seconds,
         }
     values: dict[str, float] = {"grade": float(result.grade)}
     _put(values, "setup_seconds", theirs.setup_seconds)
@@ -106,6 +108,9 @@ def reading(
         values |= _values_of(direction, sent, received, qualities[direction])
         _put(values, f"{direction}_video_mos", _video_mos(codec, sent, received))
     overloaded = _overloaded(ours, up) or _overloaded(theirs, down)
+    spoiled = ours.stepped_down or theirs.stepped_down or result.grade < best_grade(top.height)
+    if spoiled and not overloaded:
+        overloaded = _disturbed("the hub", ours) or _disturbed("the agent", theirs)
     if overloaded:
         conditions["limited_by"] = GradeLimit.HOST.value
         del values["grade"]
@@ -184,6 +189,7 @@ def _conditions_of(
         f"{direction}_rung": sent.rung,
         f"{direction}_seconds": _rounded(sent.seconds),
         f"{direction}_stepped_down": sent.stepped_down,
+        f"{direction}_stepped_after_seconds": _rounded(sent.stepped_after),
         f"{direction}_capacity_bits_per_second": sent.capacity,
         f"{direction}_residual_loss_ratio": _rounded(
             _share(received.video_missing, received.video_sent)
@@ -226,6 +232,16 @@ def _overloaded(host: SendStats, received: ReceiveStats) -> str | None:
     if (host.socket_drops or 0) > MAX_SOCKET_DROPS * max(1, received.datagrams_received or 0):
         return f"the host dropped {host.socket_drops} datagrams at the socket"
     return None
+
+
+def _disturbed(name: str, host: SendStats) -> str | None:
+    """Why a call that was not at its best cannot be held against the line; None if it can.
+
+    A call that was at its best all the same proves the line, whatever the hosts did.
+    """
+    if not host.disturbed_seconds:
+        return None
+    return f"{name} got too little of its CPU for {host.disturbed_seconds} s of the call"
 
 
 def _share(part: int | None, whole: int) -> float | None:

@@ -24,6 +24,8 @@ from jharnet_monitor.report.output.files import TypesettingError
 
 LONGEST_SECONDS = 900.0
 
+_running: set[subprocess.Popen[bytes]] = set()
+
 
 class WorkerError(Exception):
     """The process ended, or was ended, before it had a result."""
@@ -37,18 +39,29 @@ def in_own_process(module: str, function: str, *arguments: Any) -> Any:
     """
     argv = [sys.executable, "-P", "-m", __name__]
     order = pickle.dumps((module, function, arguments))
-    try:
-        done = subprocess.run(  # noqa: S603 - our own module
-            argv, input=order, stdout=subprocess.PIPE, timeout=LONGEST_SECONDS, check=True
-        )
-    except subprocess.TimeoutExpired:
-        raise WorkerError(f"it took longer than {LONGEST_SECONDS:g} s") from None
-    except subprocess.CalledProcessError as error:
-        raise WorkerError(f"its process ended with exit code {error.returncode}") from None
-    good, result = pickle.loads(done.stdout)  # noqa: S301 - what our own module wrote
+    with subprocess.Popen(  # noqa: S603 - our own module
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        _running.add(process)
+        try:
+            answer, _ = process.communicate(order, LONGEST_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise WorkerError(f"it took longer than {LONGEST_SECONDS:g} s") from None
+        finally:
+            process.kill()
+            _running.discard(process)
+    if process.returncode:
+        raise WorkerError(f"its process ended with exit code {process.returncode}")
+    good, result = pickle.loads(answer)  # noqa: S301 - what our own module wrote
     if not good:
         raise result
     return result
+
+
+def stop_workers() -> None:
+    """End every such process, as this program is stopping: papers can be made again."""
+    for process in list(_running):
+        process.kill()
 
 
 def main() -> None:

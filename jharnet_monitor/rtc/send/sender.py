@@ -306,6 +306,13 @@ class Sender:
         return Segment(rung, keyframe, len(self.video), len(self.audio), now, skipped)
 
     @property
+    def stepped_after(self) -> float | None:
+        """Seconds from the first report to the last change of rung; None if there was none."""
+        if len(self.segments) == 1:
+            return None
+        return max(0.0, self.segments[-1].started_at - self.segments[0].started_at)
+
+    @property
     def skipped_frames(self) -> int:
         """Video frames of the current rung that this host was too slow to send."""
         return round(self.video_track.skipped_frames - self.segments[-1].skipped_frames)

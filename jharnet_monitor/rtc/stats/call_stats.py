@@ -137,6 +137,10 @@ class SendStats(StatsMessage):
     """Datagrams dropped at the socket because they were not read in time."""
     cpu_ratio: float | None
     """CPU time of the process per second of the call."""
+    disturbed_seconds: int | None
+    """Seconds of the call in which the process got too little of the CPU."""
+    stepped_after: float | None
+    """Seconds from the first report to the last step down; None if there was none."""
 
 
 @dataclass(frozen=True, slots=True)

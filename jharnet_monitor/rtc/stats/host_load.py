@@ -1,14 +1,28 @@
-"""Whether this host kept up during a call: an overloaded host measures itself, not the network."""
+"""Whether this host kept up during a call: an overloaded host measures itself, not the network.
+
+Three things show it. The event loop wakes late. The kernel lets this program wait for a CPU while
+others compute (`/proc/self/schedstat`). The hypervisor gives the CPU to another machine (steal, in
+`/proc/stat`). The last two delay packets without any lag that the loop could see as a stall.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 _SAMPLE_INTERVAL = 0.05
 _STALL = 0.1
 """Seconds of event-loop lag from which a user may notice it."""
+_WAITED_SHARE = 0.5
+"""Share of a second waiting for a CPU: with a third of it calls were still judged rightly, with six
+tenths packets came late."""
+_STOLEN_SHARE = 0.1
+_STALLED_SHARE = 0.25
+_SCHEDSTAT, _STAT = Path("/proc/self/schedstat"), Path("/proc/stat")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,28 +35,61 @@ class HostLoad:
     """Share of the call during which the event loop was more than 100 ms late."""
     cpu: float
     """CPU time of this process, all its calls included, per second of the call."""
+    disturbed: int = 0
+    """Seconds of the call in which this program got too little of the CPU."""
 
 
 class HostLoadMonitor:
-    """Samples the lag of the event loop while `run` runs."""
+    """Samples the lag of the event loop, and what it waited for a CPU, while `run` runs."""
 
     def __init__(self) -> None:
         self._started_at = time.monotonic()
         self._cpu_at_start = time.process_time()
         self._max_lag = self._stalled_seconds = 0.0
+        self._disturbed = 0
 
     async def run(self) -> None:
         """Sample until cancelled."""
         while True:
-            due = time.monotonic() + _SAMPLE_INTERVAL
-            await asyncio.sleep(_SAMPLE_INTERVAL)
-            lag = time.monotonic() - due
-            self._max_lag = max(self._max_lag, lag)
-            if lag > _STALL:
-                self._stalled_seconds += lag
+            began, waited, stolen = time.monotonic(), _waited(), _stolen()
+            stalled = self._stalled_seconds
+            while time.monotonic() - began < 1.0:
+                await self._sample()
+            seconds = time.monotonic() - began
+            self._disturbed += (
+                _waited() - waited > _WAITED_SHARE * seconds
+                or _stolen() - stolen > _STOLEN_SHARE * seconds
+                or self._stalled_seconds - stalled > _STALLED_SHARE
+            ) * max(1, round(seconds))
+
+    async def _sample(self) -> None:
+        due = time.monotonic() + _SAMPLE_INTERVAL
+        await asyncio.sleep(_SAMPLE_INTERVAL)
+        lag = time.monotonic() - due
+        self._max_lag = max(self._max_lag, lag)
+        if lag > _STALL:
+            self._stalled_seconds += lag
 
     def load(self) -> HostLoad:
         """The load so far."""
         elapsed = max(time.monotonic() - self._started_at, 1e-6)
         cpu = (time.process_time() - self._cpu_at_start) / elapsed
-        return HostLoad(self._max_lag, min(1.0, self._stalled_seconds / elapsed), max(0.0, cpu))
+        stalled = min(1.0, self._stalled_seconds / elapsed)
+        return HostLoad(self._max_lag, stalled, max(0.0, cpu), self._disturbed)
+
+
+def _waited() -> float:
+    """Seconds that this program's main thread was ready to run and had no CPU; 0 if not known."""
+    try:
+        return int(_SCHEDSTAT.read_text("ascii").split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def _stolen() -> float:
+    """Seconds that the hypervisor took from each CPU, on average; 0 if not known."""
+    try:
+        first = _STAT.read_text("ascii").partition("\n")[0].split()
+        return int(first[8]) / _TICKS / (os.cpu_count() or 1)
+    except (OSError, ValueError, IndexError):
+        return 0.0

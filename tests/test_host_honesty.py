@@ -1,0 +1,203 @@
+"""What our own computers do to a measurement is never held against a line."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jharnet_monitor.agent import daemon
+from jharnet_monitor.hub import agent_server
+from jharnet_monitor.hub.drills.results import summed_up
+from jharnet_monitor.judge.conference.drill import (
+    Drill,
+    DrillDirection,
+    DrillOffice,
+    DrillState,
+    UplinkLoad,
+)
+from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.model import Cause, Direction, Outcome, parse_utc
+from jharnet_monitor.probes.base import NoData
+from jharnet_monitor.probes.conference.result import CallSides, reading
+from jharnet_monitor.profiles import Profile, rung
+from jharnet_monitor.rtc.stats import host_load
+from jharnet_monitor.rtc.stats.host_load import HostLoadMonitor
+from tests.support import running
+from tests.test_receive import received, send_stats
+from tests.test_session import Endpoint, make_agent
+from tests.test_states import Bench
+
+
+def judged(**ours: Any) -> Any:
+    """The reading of a call whose hub sent so, or why there is none."""
+    sent = send_stats(**ours)
+    theirs = send_stats()
+    sides = CallSides(sent, theirs, received(sent), received(theirs))
+    try:
+        return reading(rung("720p"), sides, Criteria(), {})
+    except NoData as error:
+        return error
+
+
+SLOW = {"stepped_down": True, "capacity": 500_000.0, "stepped_after": 3.0}
+
+
+def test_a_busy_host_blames_no_line() -> None:
+    """Three busy loops of 8 s beside the hub once blamed eight lines for their speed,
+    on a page to be signed. Without the disturbance the same call is the line's."""
+    assert judged(**SLOW).values["grade"] < 4
+    spoiled = judged(**SLOW, disturbed_seconds=8)
+    assert isinstance(spoiled, NoData)
+    assert spoiled.cause is Cause.HOST_OVERLOADED
+    assert spoiled.values == {}
+    assert "the hub got too little of its CPU for 8 s" in spoiled.detail
+    assert spoiled.conditions["limited_by"] == "host"
+
+
+def test_an_old_agent_that_does_not_tell_is_judged_as_before() -> None:
+    """The fields are new: an agent of an older version does not send them."""
+    assert judged(**{**SLOW, "stepped_after": None}).values["grade"] < 4
+
+
+@pytest.mark.parametrize(
+    ("waited", "stolen", "disturbed"),
+    [(0.0, 0.0, False), (0.3, 0.0, False), (0.7, 0.0, True), (0.0, 0.2, True)],
+)
+async def test_waiting_for_the_cpu_is_seen(
+    monkeypatch: pytest.MonkeyPatch, waited: float, stolen: float, disturbed: bool
+) -> None:
+    """CPU taken by other programs, or by other virtual machines, delays packets without a stall of
+    the event loop."""
+    began = time.monotonic()
+    monkeypatch.setattr(host_load, "_waited", lambda: waited * (time.monotonic() - began))
+    monkeypatch.setattr(host_load, "_stolen", lambda: stolen * (time.monotonic() - began))
+    monitor = HostLoadMonitor()
+    task = asyncio.create_task(monitor.run())
+    await asyncio.sleep(1.3)
+    task.cancel()
+    assert bool(monitor.load().disturbed) is disturbed
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.0, 3.0])
+async def test_a_blocked_loop_is_seen(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """By its stall within the second, however long the call is."""
+    monkeypatch.setattr(host_load, "_waited", lambda: 0.0)
+    monitor = HostLoadMonitor()
+    task = asyncio.create_task(monitor.run())
+    await asyncio.sleep(0.1)
+    time.sleep(seconds)  # noqa: ASYNC251 - it blocks the loop on purpose
+    await asyncio.sleep(1.2)
+    task.cancel()
+    assert monitor.load().disturbed >= max(1, int(seconds))
+
+
+async def test_a_hub_that_was_stopped_ends_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a pause of the hub its agents' frames are still to be read: they had not left."""
+    monkeypatch.setattr(agent_server, "SILENCE_SECONDS", 0.6)
+    monkeypatch.setattr(daemon, "SILENCE_SECONDS", 0.6)
+    monkeypatch.setattr(daemon, "HEARTBEAT_SECONDS", 0.1)
+    async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path)):
+        session = await endpoint.session("potka")
+        for _ in range(3):
+            await asyncio.sleep(0.3)
+            time.sleep(2.0)  # noqa: ASYNC251 - it blocks the loop on purpose
+        await asyncio.sleep(0.5)
+        assert endpoint.agents.get("potka") is session
+        assert not endpoint.events.leaves
+
+
+def test_a_hub_that_was_stopped_takes_no_agent_for_silent() -> None:
+    """An agent that alone proves its line was `unreachable` after a pause of 8 s."""
+    bench = Bench()
+    bench.seen.seen_before = True
+    bench.seen.heard_at = bench.clock.monotonic()
+    bench.router(False)
+    bench.seen.pc = False
+    bench.states.look()
+    assert bench.state(1) == "up"
+    bench.clock._pass(8)
+    bench.states.look()
+    assert bench.state() == "up"
+    for _ in range(4):  # and nothing is heard of it in the seconds after it either
+        bench.clock._pass(1)
+        bench.states.look()
+    assert bench.state() == "unreachable"
+
+
+def _drill_of(
+    moments: list[float | None], peak: float, alone: float | None = None
+) -> list[tuple[str | None, str | None]]:
+    """Outcome and limit of each office of a drill in which its call stepped down at such a moment
+    towards it, over headquarters' line of 34 Mbit/s."""
+    calls = []
+    for number, at in enumerate(moments):
+        figures = {"bits_per_second": 1.5e6, "video_loss_ratio": 0.0}
+        if at is not None:
+            figures = {"bits_per_second": 0.55e6, "video_loss_ratio": 0.0,
+                       "capacity_bits_per_second": 0.65e6, "stepped_after_seconds": at}  # fmt: skip
+        calls.append(
+            DrillOffice(
+                f"o{number}",
+                joined=True,
+                outcome=Outcome.OK,
+                grade=4.0 if at is None else 2.0,
+                limited_by="none" if at is None else "rate",
+                worse_way=Direction.DOWN,
+                down=DrillDirection(figures),
+                up=DrillDirection({"bits_per_second": 1.5e6}),
+            )
+        )
+    drill = Drill(
+        "d", DrillState.DONE, Profile.P720, parse_utc("2026-11-25T06:00:00Z"), tuple(calls),
+        minutes=5.0, uplink=UplinkLoad(contracted=34e6),
+    )  # fmt: skip
+    ended = summed_up(drill, lambda _: (alone, alone), dict.fromkeys(Direction, peak))
+    return [
+        (None if one.outcome is None else one.outcome.value, one.limited_by)
+        for one in ended.offices
+    ]
+
+
+def test_calls_that_fall_together_blame_no_office() -> None:
+    """Eight offices stepped down in the same second, and each was told that its line is
+    too slow. The three that went on are judged as they are."""
+    at = [22.0, 22.3, 21.9, 22.8, 22.1, 22.5, 23.0, 22.2]
+    for alone in (None, 10e6):
+        told = _drill_of([*at, None, None, None], peak=12e6, alone=alone)
+        assert told == [("no_data", "host")] * 8 + [("ok", "none")] * 3
+
+
+def test_calls_that_fall_apart_are_judged() -> None:
+    """Slow lines show at the beginning, all at the same time, and later each at its own."""
+    begin = [("ok", "rate")] * 8 + [("ok", "none")] * 3
+    assert _drill_of([*[2.0 + n / 10 for n in range(8)], None, None, None], 12e6) == begin
+    assert _drill_of([*[20.0 + 9 * n for n in range(8)], None, None, None], 12e6) == begin
+
+
+def test_seeded_drills_blame_nobody_falsely() -> None:
+    """300 drills at random: whatever part of the offices one pause of headquarters' computer holds
+    back, none of them is blamed; and whose line is slow by itself stays so."""
+    blamed = missed = 0
+    for seed in range(300):
+        chance = random.Random(seed)
+        offices = chance.randint(5, 30)
+        pause = chance.uniform(12, 250)
+        held = chance.randint(max(3, (offices + 1) // 2), offices)
+        slow = chance.randint(0, offices - held)
+        moments: list[float | None] = [
+            pause + chance.uniform(0, 1.6) - number / 10 for number in range(held)
+        ]
+        moments += [chance.uniform(0.5, 4) for _ in range(slow)]
+        moments += [None] * (offices - held - slow)
+        told = _drill_of(moments, peak=offices * 1e6)
+        blamed += sum(limit == "rate" for _, limit in told[:held])
+        missed += sum(limit != "rate" for _, limit in told[held : held + slow])
+    print(f"seeds 0-299: {blamed} lines blamed falsely, {missed} slow lines not told")
+    assert (blamed, missed) == (0, 0)

@@ -1,0 +1,90 @@
+"""A stop takes seconds, whatever clients, agents and papers do; a bad reload changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.report.output import worker
+from tests.test_reload import RunningHub
+
+
+async def test_a_stop_takes_at_most_five_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With agents that never answer the closing handshake, a request that hangs, and a report that
+    is being made."""
+    one = RunningHub(tmp_path)
+    task = asyncio.create_task(one.hub.run())
+    async with asyncio.timeout(20):
+        while one.hub.live.hub.started_at is None:
+            await asyncio.sleep(0.02)
+    monkeypatch.setattr(one.hub.agents, "authenticate", lambda *_: True)
+    base = one.hub.address
+    port = int(base.rpartition(":")[2])
+    hello = b'{"type":"hello","protocol":1,"boot_id":"b","uptime_seconds":1,"spooled":0}'
+    sockets = []
+    for _ in range(2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET /agent?office=potka HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer t\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(bytes([0x81, 0x80 | len(hello), 0, 0, 0, 0]) + hello)
+        sockets.append((reader, writer))
+    await asyncio.sleep(0.3)
+    assert one.hub.agents.get("potka") is not None
+    slow, slow_writer = await asyncio.open_connection("127.0.0.1", port)
+    slow_writer.write(b"POST /signin HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\ntoken=")
+    papers = asyncio.create_task(asyncio.to_thread(worker.in_own_process, "time", "sleep", 60))
+    await asyncio.sleep(1.0)
+    began = time.monotonic()
+    one.hub.stop()
+    await asyncio.wait_for(task, 20)
+    assert time.monotonic() - began < 5
+    with pytest.raises(worker.WorkerError):
+        await asyncio.wait_for(papers, 5)
+    for _, writer in [*sockets, (slow, slow_writer)]:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda data: data.update(budget="much"), "budget"),
+        (lambda data: data["offices"][0].pop("pc"), "offices"),
+        (lambda data: data.clear(), "jharnet.yaml"),
+    ],
+)
+async def test_a_bad_reload_keeps_the_old_configuration_and_says_why(
+    tmp_path: Path, harm: Any, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By command and by signal; the metric says that the last reload failed."""
+    one = RunningHub(tmp_path)
+    task = asyncio.create_task(one.hub.run())
+    async with asyncio.timeout(20):
+        while one.hub.live.hub.started_at is None:
+            await asyncio.sleep(0.02)
+    before = one.hub.config
+    harm(one.data)
+    one.write()
+    with pytest.raises(UserError, match=told):
+        await one.hub.reload()
+    one.hub.reload_from_signal()
+    async with asyncio.timeout(5):
+        while "configuration not reloaded" not in caplog.text:
+            await asyncio.sleep(0.02)
+    assert one.hub.config is before
+    assert one.metric("config_last_reload_successful") == 0
+    async with aiohttp.ClientSession() as http, http.get(f"{one.hub.address}/-/healthy") as answer:
+        assert answer.status == 200
+    one.hub.stop()
+    await asyncio.wait_for(task, 20)
