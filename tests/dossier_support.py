@@ -7,11 +7,13 @@ import json
 import random
 import sqlite3
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
@@ -20,9 +22,14 @@ from jharnet_monitor.dossier import form, raw
 from jharnet_monitor.dossier import sealed as chain_file
 from jharnet_monitor.dossier.archive import json_bytes
 from jharnet_monitor.dossier.build import build, sums
+from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import Claims
+from jharnet_monitor.dossier.derive import derive
+from jharnet_monitor.dossier.evidence import DossierEvidence
+from jharnet_monitor.dossier.papers import papers
+from jharnet_monitor.dossier.settings import read_settings
 from jharnet_monitor.judge.calendar.period import Period, date_range
-from jharnet_monitor.model import Measurement
+from jharnet_monitor.model import Measurement, parse_utc
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import GENESIS, SealedPart, chunk_text, link
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
@@ -117,6 +124,8 @@ class Forger:
     """Someone who owns the file, changes it, and makes all hashes fit again."""
 
     files: dict[str, bytes] = field(default_factory=dict)
+    more: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Records added to a kind of a link, negative for removed ones; `rechain` seals them."""
 
     @classmethod
     def of(cls, path: Path) -> Forger:
@@ -126,7 +135,7 @@ class Forger:
 
     def copy(self) -> Forger:
         """Another one with the same files."""
-        return Forger(dict(self.files))
+        return Forger(dict(self.files), self.more.copy())
 
     def json(self, name: str) -> Any:
         """A file of JSON."""
@@ -146,11 +155,12 @@ class Forger:
 
     def rechain(self, *changed: str) -> str:
         """Let Parquet files and the whole chain fit the changed CSV files; gives the last root."""
-        links = chain_file.from_jsonl(self.files["chain/links.jsonl"])
+        links = self.links()
         parts = [dict(one.parts) for one in links]
         for entry in self.json("manifest.json")["data"]:
             if entry["path"] in changed:
                 self._reseal(entry, links, parts)
+        self._drop_empty(links, parts)
         root, rows = GENESIS, []
         for one, held in zip(links, parts, strict=True):
             chunk = chunk_text(one.begin, held)
@@ -182,6 +192,78 @@ class Forger:
         self.files[name] = ("\n".join([head, *rows]) + "\n").encode()
         return changed
 
+    def links(self) -> list[chain_file.Sealed]:
+        """The chain."""
+        return chain_file.from_jsonl(self.files["chain/links.jsonl"])
+
+    def set_links(self, links: Iterable[chain_file.Sealed]) -> None:
+        """Replace the chain."""
+        self.files["chain/links.jsonl"] = chain_file.to_jsonl_lines(list(links))
+
+    def rows(self, name: str) -> list[str]:
+        """The lines of a CSV file without its head; no cell of ours has a line end in it."""
+        return self.files[name].decode().splitlines()[1:]
+
+    def set_rows(self, name: str, rows: Iterable[str]) -> None:
+        """Replace them, and let the Parquet file fit."""
+        head = self.files[name].decode().splitlines()[0]
+        self.files[name] = ("\n".join([head, *rows]) + "\n").encode()
+        kind = name.removeprefix("data/").rpartition("-")[0]
+        table = form.typed(form.read(self.files[name], kind))
+        self.files[name.replace(".csv", ".parquet")] = raw.parquet(table)
+
+    def numbers(self, name: str) -> list[int]:
+        """The link of each row of a CSV file."""
+        [entry] = [e for e in self.json("manifest.json")["data"] if e["path"] == name]
+        links = self.links()
+        return [
+            number
+            for number in range(entry["links"][0], entry["links"][1] + 1)
+            for _ in range(links[number].held(entry["kind"]).records)
+        ]
+
+    def remove(self, name: str, chosen: Callable[[str], bool]) -> set[int]:
+        """Remove rows of a CSV file; gives their links."""
+        kind, kept = name.removeprefix("data/").rpartition("-")[0], []
+        found = set()
+        for row, number in zip(self.rows(name), self.numbers(name), strict=True):
+            if chosen(row):
+                self.more[kind, number] -= 1
+                found.add(number)
+            else:
+                kept.append(row)
+        self.set_rows(name, kept)
+        return found
+
+    def case(self) -> Case:
+        """What the papers are set from, with the claims as they stand in the file."""
+        manifest = self.json("manifest.json")
+        config = read_settings(self.json("settings.json"))
+        period = date_range(manifest["from"], manifest["to"], ZoneInfo(config.district.timezone))
+        evidence = DossierEvidence(config, period)
+        for entry in manifest["data"]:
+            table = form.read(self.files[entry["path"]], entry["kind"])
+            evidence.add(entry["kind"], form.typed(table))
+        made_at = parse_utc(manifest["made_at"])
+        until = chain_file.sealed_until(made_at, period.end)
+        claims = Claims.from_json(self.json("claims.json"))
+        mails = self.json("chain/mailed-roots.json")
+        told = self.files["SHA256SUMS"].decode()
+        return Case(config, period, until, made_at, claims, evidence, self.links(), mails, told)
+
+    def restate(self) -> None:
+        """Derive the claims from the files as they are now, and set all papers anew."""
+        case = self.case()
+        claims = derive(case.evidence, case.until)
+        self.set_json("claims.json", claims.to_json())
+        self.rehash()
+        stated = replace(case, claims=Claims.from_json(self.json("claims.json")),
+                         sums=self.files["SHA256SUMS"].decode())  # fmt: skip
+        for name in [name for name in self.files if name.startswith("drills/")]:
+            del self.files[name]
+        self.files |= dict(papers(stated))
+        self.rehash()
+
     def _told(self) -> dict[str, Any]:
         return {
             name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
@@ -198,11 +280,26 @@ class Forger:
         lines = [line.encode() for line in form.lines(table, kind).to_pylist()]
         row = 0
         for number in range(entry["links"][0], entry["links"][1] + 1):
-            part = links[number].held(kind)
-            if part.records:
-                held = b"".join(lines[row : row + part.records])
-                parts[number][kind] = SealedPart(part.records, hashlib.sha256(held).hexdigest())
-                row += part.records
+            count = links[number].held(kind).records + self.more[kind, number]
+            held = b"".join(lines[row : row + count])
+            parts[number].pop(kind, None)
+            if count:
+                parts[number][kind] = SealedPart(count, hashlib.sha256(held).hexdigest())
+            row += count
+
+    def _drop_empty(
+        self, links: list[chain_file.Sealed], parts: list[dict[str, SealedPart]]
+    ) -> None:
+        """An hour of which nothing is left has no link."""
+        empty = [number for number, held in enumerate(parts) if not held]
+        manifest = self.json("manifest.json")
+        for entry in manifest["data"]:
+            first, last = entry["links"]
+            before, within = sum(n < first for n in empty), sum(n <= last for n in empty)
+            entry["links"] = [first - before, last - within]
+        for number in reversed(empty):
+            del links[number], parts[number]
+        self.set_json("manifest.json", manifest)
 
     def _remail(self, before: list[str], after: list[str]) -> None:
         mails = self.json("chain/mailed-roots.json")

@@ -10,7 +10,7 @@ from typing import Any
 from jharnet_monitor import __version__
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier import form, raw, sealed
-from jharnet_monitor.dossier.archive import WORKING, Writer, json_bytes
+from jharnet_monitor.dossier.archive import WORKING, ArchiveError, Writer, json_bytes
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.derive import derive
@@ -54,7 +54,12 @@ def build(
     for gone in sealed.pruned_inside(links, span):
         raise UserError(f"{period.name}: {gone}; a dossier covers only what is still there")
     with replacing(out) as scratch:
-        return _write(store, config, period, scratch, now, tell, links, span)
+        try:
+            return _write(store, config, period, scratch, now, tell, links, span)
+        except ArchiveError as error:
+            raise UserError(
+                f"the database was not written by this program alone, see `db verify`: {error}"
+            ) from error
 
 
 def _require_over(period: Period, now: datetime) -> None:
