@@ -7,18 +7,23 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
+from jharnet_monitor.judge.line.loss import LossRates
 from jharnet_monitor.judge.line.need import NeedPolicy
 from jharnet_monitor.judge.line.verdict import Line, LineThresholds, LineVerdict
+from jharnet_monitor.judge.outages.downtime import Downtime, Outages
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 
 THRESHOLDS = LineThresholds(delivered=0.8, loss=0.02, available=0.99, days=20)
 CONTRACT = 4e6
+MARK = THRESHOLDS.mark(1.0)
+"""The contract's own mark, as a share of the contract."""
 TARIFF = (2e6, 4e6, 8e6, 10e6, 16e6, 34e6)
 TRUTHS = (
-    LineVerdict.UPGRADE, LineVerdict.REPAIR, LineVerdict.LINE_QUALITY, LineVerdict.POWER,
-    LineVerdict.LAN, LineVerdict.NOTHING, LineVerdict.NOT_ENOUGH_EVIDENCE,
+    LineVerdict.UPGRADE, LineVerdict.REPAIR, LineVerdict.LINE_QUALITY, LineVerdict.NEED_NOT_MET,
+    LineVerdict.POWER, LineVerdict.LAN, LineVerdict.NOTHING, LineVerdict.NOT_ENOUGH_EVIDENCE,
 )  # fmt: skip
 _MOMENTS = NormalDist()
 
@@ -108,11 +113,12 @@ def measured(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterato
         line = Line(
             delivered=(intervals.median(ways[0].days), intervals.median(ways[1].days)),
             contracted=(CONTRACT, CONTRACT),
-            loss=_loss(rng, days, rng.uniform(0, 0.016)),
+            loss=of_all_hours(_loss(rng, days, rng.uniform(0, 0.016))),
+            outages=outages(),
             days=days,
             other=(other, other),
         )
-        yield History(line, _policy(0.5), truth)
+        yield History(line, policy_of(0.5), truth)
 
 
 def _history(rng: np.random.Generator, truth: LineVerdict, margin: float) -> History:
@@ -121,17 +127,17 @@ def _history(rng: np.random.Generator, truth: LineVerdict, margin: float) -> His
     loss = rng.uniform(0, 0.02 * (1 - 2 * margin) if margin else 0.019)
     link = power = lan = 0.0
     if truth is LineVerdict.UPGRADE:
-        need = rng.uniform(1.0 * (1 + margin), 3)
+        need = rng.uniform(1.05 * (1 + margin), 3)
     elif truth is LineVerdict.REPAIR:
         need = rng.uniform(0.4, 3)
         kind = rng.random()
         if kind < 0.3:
             link = rng.uniform(0.011, 0.2)
-        elif kind < 0.6:  # the contract is kept and covers the need, but the need is not delivered
-            delivered = rng.uniform(0.8 * (1 + margin / 2), 0.9)
-            need = rng.uniform(delivered * (1 + margin), 1.0)
         else:
-            delivered = rng.uniform(0.2, 0.8 * (1 - margin))
+            delivered = rng.uniform(0.2, MARK * (1 - margin))
+    elif truth is LineVerdict.NEED_NOT_MET:
+        delivered = rng.uniform(MARK * (1 + margin), 0.9)
+        need = rng.uniform(delivered * (1 + margin), 1.0)
     elif truth is LineVerdict.LINE_QUALITY:
         loss, need = rng.uniform(0.02 * (1 + 4 * margin), 0.1), rng.uniform(0.4, 3)
     elif truth is LineVerdict.POWER:
@@ -144,21 +150,62 @@ def _history(rng: np.random.Generator, truth: LineVerdict, margin: float) -> His
     line = Line(
         delivered=(intervals.median(ways[0].days), intervals.median(ways[1].days)),
         contracted=(CONTRACT, CONTRACT),
-        loss=_loss(rng, days, loss),
-        link_down=link,
-        power_down=power,
-        lan_down=lan,
+        loss=of_all_hours(_loss(rng, days, loss)),
+        outages=outages(link=link, power=power, lan=lan),
         days=days,
     )
-    return History(line, _policy(need * CONTRACT), truth)
+    return History(line, policy_of(need * CONTRACT), truth)
+
+
+def of_all_hours(loss: Interval | None) -> LossRates:
+    """The same loss in office hours and outside them."""
+    return LossRates(office=loss, night=loss)
+
+
+def outages(
+    link: float = 0.0, power: float = 0.0, lan: float = 0.0, unexplained: float = 0.0
+) -> Outages:
+    """Downtime as shares of the time, in office hours as outside them; everything is known."""
+    time = Downtime(known=1.0, link=link, power=power, lan=lan, unexplained=unexplained)
+    return Outages(total=time, office=time)
 
 
 def _loss(rng: np.random.Generator, days: int, ratio: float) -> Interval | None:
     """Packet loss from one packet per second; each day's loss varies around `ratio`."""
     sent = np.full(days, 86400.0)
     daily = ratio * rng.gamma(8, 1 / 8, days)
-    return intervals.ratio(rng.binomial(86400, np.minimum(daily, 1.0)).astype(float), sent, n=days)
+    lost = rng.binomial(86400, np.minimum(daily, 1.0)).astype(float)
+    return intervals.proportion(lost, sent, n=days)
 
 
-def _policy(need: float) -> NeedPolicy:
+def policy_of(need: float) -> NeedPolicy:
+    """A policy whose need is this many bit/s."""
     return NeedPolicy(1, 0.0, 0.0, 0.0, need * 0.7, 0, 0.0, 0.0, 0.7)
+
+
+DEPENDENCES = ("independent", "rho .3", "rho .6", "rho .8", "weeks .5")
+"""How days hold together: by the correlation of neighbours, or by half of the variance a week."""
+
+
+def day_effects(rng: np.random.Generator, days: int, dependence: str) -> NDArray[np.float64]:
+    """Standard normal effects of days that depend on each other."""
+    kind, _, size = dependence.partition(" ")
+    if kind == "weeks":
+        weeks = rng.normal(size=-(-days // 7)).repeat(7)[:days]
+        share = float(size)
+        return np.asarray(share**0.5 * weeks + (1 - share) ** 0.5 * rng.normal(size=days))
+    rho = float(size or 0)
+    found, shocks = np.empty(days), rng.normal(size=days)
+    found[0] = shocks[0]
+    for day in range(1, days):
+        found[day] = rho * found[day - 1] + (1 - rho**2) ** 0.5 * shocks[day]
+    return found
+
+
+def dependent(
+    rng: np.random.Generator, days: int, each: int, dependence: str, shared: float
+) -> NDArray[np.float64]:
+    """Standard normal samples, `each` a day; the share `shared` of the variance is the day's."""
+    effects = day_effects(rng, days, dependence)[:, None]
+    noise = rng.normal(size=(days, each))
+    return np.asarray(shared**0.5 * effects + (1 - shared) ** 0.5 * noise)

@@ -11,15 +11,15 @@ from jharnet_monitor.dossier.derive import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.line.need import NeedPolicy
-from jharnet_monitor.judge.line.verdict import Doubt, Line, LineVerdict, judge_line
+from jharnet_monitor.judge.line.verdict import Doubt, Line, LineVerdict, Note, judge_line
 from jharnet_monitor.judge.statistics.intervals import Interval
 from tests import made_up
-from tests.histories import TARIFF, THRESHOLDS, histories
+from tests.histories import TARIFF, THRESHOLDS, histories, of_all_hours, outages
 from tests.made_up_week import WEEK
 
 GOOD = Interval(3.9e6, 3.85e6, 3.95e6, 300, 30)
 CLEAN = Interval(0.001, 0.0008, 0.0013, 40_000, 30)
-LINE = Line((GOOD, GOOD), (4e6, 4e6), CLEAN, days=30)
+LINE = Line((GOOD, GOOD), (4e6, 4e6), of_all_hours(CLEAN), outages(), days=30)
 ENOUGH = NeedPolicy(1, 1.5e6, 80e3, 0.15, 500e3, 10, 25e3, 100e3, 0.7)
 MORE = replace(ENOUGH, seats=40)
 
@@ -37,26 +37,26 @@ def test_the_need_is_the_policys_formula() -> None:
         (replace(LINE, delivered=(Interval(2e6, 1.9e6, 2.1e6, 300, 30), GOOD)), MORE,
          LineVerdict.REPAIR, None),
         (replace(LINE, delivered=(Interval(3.25e6, 3.24e6, 3.26e6, 300, 30), GOOD)), ENOUGH,
-         LineVerdict.REPAIR, None),
-        (replace(LINE, delivered=(Interval(3.25e6, 3.1e6, 3.4e6, 300, 30), GOOD)), ENOUGH,
-         LineVerdict.REPAIR, None),
+         LineVerdict.NEED_NOT_MET, None),
+        (replace(LINE, delivered=(Interval(3.15e6, 3.0e6, 3.3e6, 300, 30), GOOD)), ENOUGH,
+         LineVerdict.NOT_ENOUGH_EVIDENCE, Doubt.CONTRACT_UNDECIDED),
         (replace(LINE, delivered=(Interval(3.8e6, 3.7e6, 3.9e6, 300, 30), GOOD)), ENOUGH,
          LineVerdict.NOT_ENOUGH_EVIDENCE, Doubt.NEED_UNDECIDED),
         (replace(LINE, delivered=(Interval(3.7e6, 3.6e6, 3.8e6, 300, 30), GOOD),
                  contracted=(3.5e6, 4e6)), ENOUGH, LineVerdict.UPGRADE, None),
-        (replace(LINE, link_down=0.03), MORE, LineVerdict.REPAIR, None),
-        (replace(LINE, loss=Interval(0.05, 0.04, 0.06, 40_000, 30)), MORE,
+        (replace(LINE, outages=outages(link=0.03)), MORE, LineVerdict.REPAIR, None),
+        (replace(LINE, loss=of_all_hours(Interval(0.05, 0.04, 0.06, 40_000, 30))), MORE,
          LineVerdict.LINE_QUALITY, None),
-        (replace(LINE, power_down=0.03), ENOUGH, LineVerdict.POWER, None),
-        (replace(LINE, lan_down=0.03), ENOUGH, LineVerdict.LAN, None),
+        (replace(LINE, outages=outages(power=0.03)), ENOUGH, LineVerdict.POWER, None),
+        (replace(LINE, outages=outages(lan=0.03)), ENOUGH, LineVerdict.LAN, None),
         (replace(LINE, days=19), MORE, LineVerdict.NOT_ENOUGH_EVIDENCE, Doubt.FEW_DAYS),
         (replace(LINE, contracted=(None, None)), MORE, LineVerdict.NOT_ENOUGH_EVIDENCE,
          Doubt.NO_CONTRACT),
         (replace(LINE, delivered=(None, GOOD)), MORE, LineVerdict.NOT_ENOUGH_EVIDENCE,
          Doubt.NO_RATE),
         (replace(LINE, delivered=(Interval(3.3e6, 3.1e6, 3.5e6, 9, 6), GOOD)), MORE,
-         LineVerdict.NOT_ENOUGH_EVIDENCE, Doubt.CONTRACT_UNDECIDED),
-        (replace(LINE, loss=Interval(0.02, 0.01, 0.03, 40_000, 30)), MORE,
+         LineVerdict.NOT_ENOUGH_EVIDENCE, Doubt.FEW_RATE_DAYS),
+        (replace(LINE, loss=of_all_hours(Interval(0.02, 0.01, 0.03, 40_000, 30))), MORE,
          LineVerdict.NOT_ENOUGH_EVIDENCE, Doubt.LOSS_UNDECIDED),
     ],
 )  # fmt: skip
@@ -72,9 +72,9 @@ def test_each_verdict_from_its_evidence(
 
 def test_power_is_named_beside_an_upgrade() -> None:
     """An office with power failures and too slow a line needs both."""
-    found = judge_line(replace(LINE, power_down=0.2), MORE, THRESHOLDS, TARIFF)
+    found = judge_line(replace(LINE, outages=outages(power=0.2)), MORE, THRESHOLDS, TARIFF)
     assert found.verdicts == (LineVerdict.UPGRADE, LineVerdict.POWER)
-    assert found.slab == 8e6
+    assert found.slab == 8e6 and found.notes == (Note.POWER_FIRST,)
 
 
 def test_a_need_beyond_the_tariff_has_no_slab() -> None:
@@ -91,23 +91,25 @@ def test_measured_traffic_replaces_the_assumption() -> None:
     idle = judge_line(replace(LINE, other=(_other(0.1e6), _other(0.1e6))), MORE, THRESHOLDS, TARIFF)
     assert idle.needs[0].measured
     assert idle.needs[0].value == MORE.need(0.1e6) < MORE.need()
-    busy = judge_line(replace(LINE, other=(_other(1.5e6), None)), ENOUGH, THRESHOLDS, TARIFF)
+    busy = judge_line(replace(LINE, other=(_other(1.9e6), None)), ENOUGH, THRESHOLDS, TARIFF)
     assert busy.main is LineVerdict.UPGRADE and busy.slab == 8e6
     assert (busy.needs[0].measured, busy.needs[1].measured) == (True, False)
-    near = Interval(0.6e6, 0.3e6, 0.9e6, 900, 10)
+    near = Interval(0.9e6, 0.6e6, 1.2e6, 900, 10)
     undecided = judge_line(replace(LINE, other=(near, near)), ENOUGH, THRESHOLDS, TARIFF)
     assert undecided.doubts == (Doubt.NEED_UNDECIDED,)
     few = judge_line(replace(LINE, other=(_other(1.5e6, days=9), None)), ENOUGH, THRESHOLDS, TARIFF)
     assert not few.needs[0].measured and few.main is LineVerdict.NOTHING
 
 
-def test_demand_that_fills_the_line_is_a_lower_bound() -> None:
-    """On a full line the measured demand is censored: the need is at least that, and never met."""
-    full = judge_line(replace(LINE, other=(_other(3.8e6), _other(1e5))), ENOUGH, THRESHOLDS, TARIFF)
-    assert [need.at_least for need in full.needs] == [True, False]
-    assert full.main is LineVerdict.UPGRADE
-    roomy = replace(LINE, contracted=(20e6, 20e6), other=(_other(3.8e6), None))
-    assert Doubt.NEED_UNDECIDED in judge_line(roomy, ENOUGH, THRESHOLDS, TARIFF).doubts
+def test_traffic_that_fills_the_line_is_no_need() -> None:
+    """Readings with the line full are left out; where they are many the need is a lower bound."""
+    often, never = Interval(0.2, 0.15, 0.25, 900, 20), Interval(0.0, 0.0, 0.01, 900, 20)
+    free = replace(LINE, other=(_other(0.5e6), _other(1e5)), full=(often, never))
+    found = judge_line(free, ENOUGH, THRESHOLDS, TARIFF)
+    assert [need.at_least for need in found.needs] == [True, False]
+    assert found.main is LineVerdict.NOT_ENOUGH_EVIDENCE and found.doubts == (Doubt.LINE_FULL,)
+    busy = replace(free, other=(_other(2.8e6), _other(1e5)))
+    assert judge_line(busy, ENOUGH, THRESHOLDS, TARIFF).main is LineVerdict.UPGRADE
 
 
 def test_simulated_histories_get_the_right_verdict() -> None:
@@ -129,8 +131,12 @@ def test_every_verdict_and_doubt_has_words(language: str) -> None:
         assert said.phrases[f"capacity.verdict.{verdict}"]
         assert said.phrases[f"capacity.reason.{verdict}"]
         assert said.phrases[f"dossier.letter.{verdict}"]
+    for note in set(Note) - {Note.SHARED}:
+        assert said.phrases[f"capacity.note.{note}"]
     for doubt in Doubt:
         assert said.phrases[f"capacity.doubt.{doubt}"]
+        if doubt is not Doubt.OUTAGES_UNEXPLAINED:
+            assert said.phrases[f"capacity.doubt_short.{doubt}"]
 
 
 def test_without_any_measurement_nothing_is_claimed() -> None:
@@ -138,6 +144,6 @@ def test_without_any_measurement_nothing_is_claimed() -> None:
     found = derive(DossierEvidence(made_up.config(3), WEEK), WEEK.end)
     assert found.district.verdicts[LineVerdict.NOT_ENOUGH_EVIDENCE] == tuple(found.offices)
     for office in found.offices.values():
-        assert office.assessment.loss is None and office.availability.ratio is None
+        assert office.assessment.loss.night is None and office.availability.ratio is None
         assert office.conference.grade is None
         assert office.assessment.down.delivered.median is None

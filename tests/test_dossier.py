@@ -33,6 +33,7 @@ from jharnet_monitor.dossier.verify import VerifyResult, verify
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.judge.calendar.period import date_range
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.store.export import ExportRow
@@ -107,7 +108,8 @@ def test_the_form_of_the_claims_stays(true: Forger) -> None:
     for office in claims["offices"].values():
         assert office.keys() == {
             "measurements", "conference", "latency", "availability", "retests", "days",
-            "delivered", "loss", "down", "other", "need", "verdict", "verdicts", "doubts", "slab",
+            "delivered", "loss", "outages", "by_day", "other", "need", "verdict", "verdicts",
+            "doubts", "notes", "grounds", "slab", "holds",
         }  # fmt: skip
         assert office["conference"].keys() == {
             "grade", "tests", "missed", "outside_hours", "limited_by", "cause", "able",
@@ -116,13 +118,21 @@ def test_the_form_of_the_claims_stays(true: Forger) -> None:
         assert office["availability"].keys() == {
             "ratio", "without_power", "coverage", "worst", "best", "seconds", "outages",
         }  # fmt: skip
-        assert office["down"].keys() == {"link_down", "power_down", "lan_down", "unreachable"}
+        assert office["outages"].keys() == {
+            "total", "office", "incident", "nights", "off_seconds", "shared", "shared_seconds",
+        }  # fmt: skip
+        for time in ("total", "office"):
+            assert office["outages"][time].keys() == {
+                "known", "link", "power", "lan", "unexplained",
+            }  # fmt: skip
+        assert office["loss"].keys() == {"office", "night", "idle", "busy", "calls", "worst_day"}
+        assert office["by_day"].keys() == {"full", "left", "carried", "capacity"}
         assert office["delivered"].keys() == office["other"].keys() == office["need"].keys() == way
         assert office["retests"].keys() == {"repeated", "first", "counted"}
         delivered, need = office["delivered"]["down"], office["need"]["down"]
         assert delivered.keys() == interval | {"basis", "contracted", "p5"}
         assert need.keys() == {"value", "low", "high", "measured", "at_least"}
-        for figure in (office["loss"], office["latency"]["p50"], delivered["p5"]):
+        for figure in (office["loss"]["night"], office["latency"]["p50"], delivered["p5"]):
             assert figure.keys() == interval
     assert claims["district"].keys() == {
         "offices", "tested", "able", "measurements", "first", "last", "until", "verdicts",
@@ -157,11 +167,17 @@ def test_the_figures_are_those_of_the_measurements(place: Filed, true: Forger) -
     office = place.config.offices[0].id
     calls = place.store.measurements(office=office, probe="conference")
     assert claims["offices"][office]["measurements"] == 22 * 1440 + 22 * 12 + len(calls)
-    sent = received = 0.0
+    sent, received = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}
     for one in place.store.measurements(office=office, probe="latency"):
-        sent += one.values["sent"]
-        received += one.values["received"]
-    assert claims["offices"][office]["loss"]["value"] == pytest.approx(1 - received / sent)
+        minute = one.started_at.astimezone(ZONE)
+        if minute.hour == 12 and minute.minute < 20:
+            continue  # the outage of every day: what was lost then belongs to it
+        inside = in_office_hours(place.config.district, one.started_at)
+        sent[inside] += one.values["sent"]
+        received[inside] += one.values["received"]
+    for name, inside in (("office", True), ("night", False)):
+        lost = 1 - received[inside] / sent[inside]
+        assert claims["offices"][office]["loss"][name]["value"] == pytest.approx(lost)
     seconds = claims["offices"][office]["availability"]["seconds"]
     assert seconds["unreachable"] == 22 * 1200
     assert sum(seconds.values()) == pytest.approx(22 * 86400)
@@ -387,7 +403,7 @@ def test_a_full_disk_leaves_no_partial_dossier(place: Filed, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("limit", "paragraph"),
-    [("loss", "short"), ("host", "short"), ("rate", "unproven"), (None, "unproven")],
+    [("delay", "short"), ("host", "short"), ("loss", "unproven"), (None, "unproven")],
 )
 def test_the_letter_if_only_the_conference_falls_short(
     place: Filed, true: Forger, limit: str | None, paragraph: str
@@ -417,33 +433,36 @@ def test_the_letter_if_only_the_conference_falls_short(
         assert said("dossier.letter.nothing", names=of[names[1]]) in body
 
 
-def test_the_letter_asks_for_repair_if_the_contract_covers_the_need(
-    place: Filed, true: Forger
-) -> None:
-    """One office delivers less than needed but keeps the contract; the other does not keep it."""
+def test_the_letter_blames_by_reason_and_time(place: Filed, true: Forger) -> None:
+    """Speed, the operator's core, loss by day and a contract that is kept have each their own
+    paragraph, and only a broken contract is called one.
+    """
     config = read_settings(true.json("settings.json"))
-    claims = true.json("claims.json")
-    names = list(claims["offices"])
-    claims["district"]["verdicts"] = {
-        verdict: names if verdict == "repair" else [] for verdict in claims["district"]["verdicts"]
-    }
-    for name, rate in zip(names, (3.4e6, 2e6), strict=True):
-        office = claims["offices"][name]
-        office |= {"verdict": "repair", "verdicts": ["repair"], "slab": None}
-        for way in ("down", "up"):
-            office["delivered"][way] |= {"value": rate, "low": 0.99 * rate, "high": 1.01 * rate}
-            office["need"][way] |= {"value": 3.8e6, "low": 3.8e6, "high": 3.8e6}
-    evidence = DossierEvidence(config, place.period)
-    links = from_jsonl(true.files["chain/links.jsonl"])
-    case = Case(
-        config, place.period, MADE_AT, MADE_AT, Claims.from_json(claims), evidence, links, [], ""
+    told = (
+        ("repair", "speed", "always", "repair"),
+        ("repair", "core", "office_hours", "repair_core"),
+        ("line_quality", "loss", "office_hours", "line_quality_office_hours"),
+        ("need_not_met", "speed", "always", "need_not_met"),
     )
-    for language in LANGUAGES:
-        said = words(language)
-        body = letter(case, said)["body"]
-        withheld, slow = (formats.office_name(office, said) for office in config.offices)
-        assert said("dossier.letter.repair_need", names=withheld) in body
-        assert said("dossier.letter.repair", names=slow) in body
+    for verdict, reason, condition, paragraph in told:
+        claims = true.json("claims.json")
+        names = list(claims["offices"])
+        claims["district"]["verdicts"] = {
+            name: names if name == verdict else [] for name in claims["district"]["verdicts"]
+        }
+        for office in claims["offices"].values():
+            ground = {"verdict": verdict, "reason": reason, "condition": condition}
+            office |= {"verdict": verdict, "verdicts": [verdict], "grounds": [ground]}
+        evidence = DossierEvidence(config, place.period)
+        links = from_jsonl(true.files["chain/links.jsonl"])
+        case = Case(
+            config, place.period, MADE_AT, MADE_AT, Claims.from_json(claims), evidence, links, [],
+            "",
+        )  # fmt: skip
+        for language in LANGUAGES:
+            said = words(language)
+            every = formats.list_of((formats.office_name(o, said) for o in config.offices), said)
+            assert said(f"dossier.letter.{paragraph}", names=every) in letter(case, said)["body"]
 
 
 def test_the_command_line_builds_and_verifies(place: Filed, tmp_path: Path, dossier: Path) -> None:

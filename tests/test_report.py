@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -135,23 +136,30 @@ def test_few_days_support_no_claim(made: MadeWeek) -> None:
         assert told == wanted
 
 
-def test_only_significant_changes_are_called_changes(summary: Summary) -> None:
-    """A grade that changed on one day of six is not significant; on all six it is."""
+def test_only_certain_and_large_changes_are_called_changes(summary: Summary) -> None:
+    """A week is held against what earlier weeks differ by among themselves, and needs enough."""
     office = summary.offices[0]
     now = office.conference
-    assert now.grade == 4
+    assert now.grade == 4 and len(now.grades) > 5
     before = office.before
     assert before is not None
 
-    def against(grades: tuple[int, ...]) -> str:
-        held = tuple((at, grades[n % len(grades)]) for n, (at, _) in enumerate(now.grades))
-        point = replace(before, conference=replace(now, grade=min(grades), grades=held))
-        changed = replace(office, history=(point,))
+    def against(weeks: Sequence[tuple[int, ...]]) -> str:
+        points = []
+        for grades in weeks:
+            held = tuple((at, grades[n % len(grades)]) for n, (at, _) in enumerate(now.grades))
+            point = replace(now, grade=min(grades), grades=held)
+            points.append(replace(before, conference=point))
+        changed = replace(office, history=tuple(points))
         row = content(replace(summary, offices=(changed,)), words("en"))["front"]["rows"][0]
         return str(row["change"])
 
-    assert against((1,)) == words("en")("report.change.better")
-    assert against((4, 4, 4, 3, 4, 4)) == words("en")("report.change.none")
+    said = words("en")
+    assert against([(1,)] * 8) == said("report.change.better")
+    assert against([(1,)] * 4) == said("report.change.few")
+    assert against([(4, 4, 4, 3, 4, 4)] * 8) == said("report.change.none")  # too small to matter
+    restless = [(1,), (4,), (2,), (4,), (1,), (3,), (4,), (1,)]
+    assert against(restless) == said("report.change.none")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

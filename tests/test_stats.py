@@ -7,21 +7,24 @@ import pytest
 from scipy.stats import binom, norm
 
 from jharnet_monitor.judge.statistics import bootstrap, intervals
+from jharnet_monitor.judge.statistics.changes import Comparison, Course, courses
+from jharnet_monitor.judge.statistics.dependence import dependence
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 from tests.bench.judge import coverage
 from tests.histories import samples
 
 
 def test_intervals_cover_what_they_promise() -> None:
-    """Over 300 simulated histories each interval contains the true value as often as stated."""
-    rows = list(coverage(np.random.default_rng(11), 300))
+    """Over some simulated histories each interval contains the true value as often as stated."""
+    rows = list(coverage(np.random.default_rng(11), 60))
     assert [row for row in rows if row.ok is False] == []
 
 
 def test_a_quantile_of_independent_days_is_bounded_by_the_binomial_ranks() -> None:
     """With one sample per day the bounds are the textbook's order statistics."""
-    n = 200
-    found = intervals.quantile(intervals.group_by_day(range(n), [float(i) for i in range(n)]), 0.5)
+    n = 199
+    values = [float(i * 63 % n) for i in range(n)]
+    found = intervals.quantile(intervals.group_by_day(range(n), values), 0.5)
     assert found is not None and found.low is not None and found.high is not None
     low = binom.ppf(0.025, n, 0.5) - 1  # from 0
     assert found.low == pytest.approx(low, abs=1)
@@ -79,14 +82,33 @@ def test_a_share_of_equal_samples_is_not_certain() -> None:
     assert found.low == 0.0 and 0.05 < found.high < 0.2
 
 
-def test_a_change_is_significant_only_if_there_is_one() -> None:
-    """10 % less speed over three weeks is significant; the same speed is not."""
-    rng = np.random.default_rng(6)
-    before = samples(rng, 18, spread=0.05).days
-    slower = DailySamples(tuple(0.9 * day for day in samples(rng, 18, spread=0.05).days.by_day))
-    found, none = intervals.change(before, slower), intervals.change(before, before)
-    assert found is not None and found.below(0)
-    assert none is not None and not none.below(0) and not none.above(0)
+def test_days_that_hold_together_count_for_less() -> None:
+    """A bad week is one event: intervals widen with the blocks, and constants have a width."""
+    rng = np.random.default_rng(8)
+    alone = rng.normal(size=56)
+    weeks = np.repeat(rng.normal(size=8), 7) + 0.1 * rng.normal(size=56)
+    widths = []
+    for values in (alone / alone.std(), weeks / weeks.std()):
+        found = intervals.mean(DailySamples(tuple(np.array([value]) for value in values)))
+        assert found and found.low is not None and found.high is not None
+        widths.append(found.high - found.low)
+    assert widths[1] > 2 * widths[0]
+    assert dependence(alone).block < 2 and dependence(weeks).block > 5
+    constant = intervals.mean(DailySamples((np.full(2, 4.0),) * 30), limits=(0.0, 4.0))
+    assert constant and constant.low is not None and constant.low < 3.7 and constant.high == 4.0
+
+
+def test_a_change_must_be_certain_and_relevant_among_all() -> None:
+    """Better or worse needs more than what earlier periods differ by; noise of many is no news."""
+    steady = [3.9e6, 3.92e6, 3.88e6, 3.9e6, 3.91e6, 3.89e6, 3.9e6, 3.9e6]
+    slower, same, slightly = (Comparison(steady, now, 2e5) for now in (2.5e6, 3.91e6, 3.75e6))
+    few, new = Comparison(steady[:4], 2.5e6, 2e5), Comparison([None], 2.5e6, 2e5)
+    found = courses([slower, same, slightly, few, new])
+    assert found == [Course.WORSE, Course.NONE, Course.NONE, Course.FEW, Course.NEW]
+    rng = np.random.default_rng(9)
+    noise = [Comparison(list(rng.normal(4e6, 3e5, 11)), rng.normal(4e6, 3e5), 2e5)
+             for _ in range(500)]  # fmt: skip
+    assert set(courses(noise)) == {Course.NONE}
 
 
 def test_the_same_samples_give_the_same_digits() -> None:

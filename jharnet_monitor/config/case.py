@@ -41,10 +41,11 @@ class CapacitySettings(Section):
     seats: Annotated[Count, Field(ge=0, le=10_000)] = 10
     """Desks of a block office that use e-Office."""
     per_seat: Rate = 25_000.0
-    """e-Office traffic of a desk, each direction; where other traffic is measured, only what will
-    be added to it."""
+    """e-Office traffic of a desk, each direction. Measured traffic holds it already, so it is not
+    added to that."""
     services: Rate = 100_000.0
-    """Traffic of other services (JharSewa, Pragya Kendra) at a block, each direction."""
+    """Traffic of other services (JharSewa, Pragya Kendra) at a block, each direction; not added to
+    measured traffic either."""
     utilisation: Annotated[Ratio, AfterValidator(_some)] = 0.7
     """Highest utilisation for which a line is planned."""
     tariff: Annotated[tuple[ContractedRate, ...], Field(min_length=1), AfterValidator(_rising)] = (
@@ -52,7 +53,12 @@ class CapacitySettings(Section):
     )  # fmt: skip
     """Speeds that can be ordered, in rising order."""
     days: Annotated[Count, Field(ge=5, le=366)] = 20
-    """Days with measurements that are needed for a conclusion."""
+    """Days that a conclusion needs with measurements of the very quantity it rests on."""
+    coverage: Ratio = 0.5
+    """Share of the time that must be known before the availability is judged."""
+    margin: Ratio = 0.05
+    """How much larger than the contracted rate the need must be for an upgrade: a policy's figures
+    are no more exact."""
 
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]

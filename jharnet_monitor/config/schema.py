@@ -227,6 +227,15 @@ class Probes(Section):
     utilisation: UtilisationProbe = UtilisationProbe()
 
 
+class ChangeCriteria(Section):
+    """Smaller changes are not worth a word, however certain they are."""
+
+    speed: Ratio = 0.05
+    """Of the delivered speed, as a share of the contracted rate."""
+    grade: Annotated[Number, Field(gt=0, le=4)] = 0.5
+    """Of the mean conference grade."""
+
+
 class Thresholds(Section):
     """The limits of a good line. Metrics export them, and alert rules compare with them."""
 
@@ -238,6 +247,9 @@ class Thresholds(Section):
     """Interarrival jitter (RFC 3550)."""
     delivered: Ratio = 0.8
     """Share of the contracted rate that must be delivered."""
+    framing: Annotated[Ratio, Field(le=0.3)] = 0.03
+    """Share of the contracted rate that framing and tunnels take: 2.5 % on Ethernet, 6.5 % with
+    IPsec or GRE. That much less may arrive before the contract counts as not kept."""
     grade: Annotated[Count, Field(ge=0, le=4)] = 3
     """Conference grade that every office should reach: 4 HD, 3 SD, 2 low-quality video, 1 audio."""
     loaded_rtt: Duration = 1.0
@@ -246,6 +258,8 @@ class Thresholds(Section):
     """What a conference call needs for each grade."""
     availability: Ratio = 0.99
     """Availability that every office should reach, unless its contract promises another."""
+    change: ChangeCriteria = ChangeCriteria()
+    """Smallest changes that a report calls better or worse."""
 
 
 class Link(Section):

@@ -11,11 +11,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from jharnet_monitor.judge.line.assess import Assessment, Basis, DeliveredRate, LineDirection
+from jharnet_monitor.judge.line.grounds import (
+    Condition,
+    Doubt,
+    Ground,
+    LineVerdict,
+    NeedRange,
+    Note,
+    VerdictReason,
+)
+from jharnet_monitor.judge.line.loss import LossRates
 from jharnet_monitor.judge.line.need import Need
-from jharnet_monitor.judge.line.verdict import Doubt, LineVerdict
+from jharnet_monitor.judge.outages.downtime import Downtime, Outages
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.judge.statistics.rounding import to_digits
 from jharnet_monitor.model import Direction
+
+_LOSS = ("office", "night", "idle", "busy", "calls")
+_BY_DAY = ("full", "left", "carried", "capacity")
+_DOWNTIME = ("known", "link", "power", "lan", "unexplained")
 
 
 def assessment_to_json(found: Assessment) -> dict[str, Any]:
@@ -24,19 +38,33 @@ def assessment_to_json(found: Assessment) -> dict[str, Any]:
     return {
         "days": found.days,
         "delivered": {direction: _delivered_to_json(side) for direction, side in sides.items()},
-        "loss": interval_to_json(found.loss),
-        "down": {
-            "link_down": rounded(found.link_down),
-            "power_down": rounded(found.power_down),
-            "lan_down": rounded(found.lan_down),
-            "unreachable": rounded(found.unreachable),
+        "loss": {
+            "worst_day": rounded(found.loss.worst_day),
+            **{name: interval_to_json(getattr(found.loss, name)) for name in _LOSS},
+        },
+        "outages": _outages_to_json(found.outages),
+        "by_day": {
+            name: {way: interval_to_json(getattr(side, name)) for way, side in sides.items()}
+            for name in _BY_DAY
         },
         "other": {direction: interval_to_json(side.other) for direction, side in sides.items()},
         "need": {direction: _need_to_json(side.need) for direction, side in sides.items()},
         "verdict": found.verdict.value,
         "verdicts": [verdict.value for verdict in found.verdicts],
         "doubts": [doubt.value for doubt in found.doubts],
+        "notes": [note.value for note in found.notes],
+        "grounds": [
+            {
+                "verdict": ground.verdict.value,
+                "reason": None if ground.reason is None else ground.reason.value,
+                "condition": ground.condition.value,
+            }
+            for ground in found.grounds
+        ],
         "slab": found.slab,
+        "holds": None
+        if found.holds is None
+        else {"low": rounded(found.holds.low), "high": rounded(found.holds.high)},
     }
 
 
@@ -48,6 +76,7 @@ def assessment_from_json(data: Mapping[str, Any]) -> Assessment:
             delivered=_delivered_from_json(data["delivered"][direction]),
             need=_need_from_json(data["need"][direction]),
             other=interval_from_json(data["other"][direction]),
+            **{name: interval_from_json(data["by_day"][name][direction]) for name in _BY_DAY},
         )
         for direction in Direction
     )
@@ -55,12 +84,40 @@ def assessment_from_json(data: Mapping[str, Any]) -> Assessment:
         days=data["days"],
         down=down,
         up=up,
-        loss=interval_from_json(data["loss"]),
-        **data["down"],
+        loss=LossRates(
+            worst_day=data["loss"]["worst_day"],
+            **{name: interval_from_json(data["loss"][name]) for name in _LOSS},
+        ),
+        outages=_outages_from_json(data["outages"]),
         verdicts=tuple(LineVerdict(name) for name in data["verdicts"]),
         doubts=tuple(Doubt(name) for name in data["doubts"]),
+        notes=tuple(Note(name) for name in data["notes"]),
+        grounds=tuple(_ground_from_json(ground) for ground in data["grounds"]),
         slab=data["slab"],
+        holds=None if data["holds"] is None else NeedRange(**data["holds"]),
     )
+
+
+def _ground_from_json(data: Mapping[str, Any]) -> Ground:
+    reason = None if data["reason"] is None else VerdictReason(data["reason"])
+    return Ground(LineVerdict(data["verdict"]), reason, Condition(data["condition"]))
+
+
+def _outages_to_json(found: Outages) -> dict[str, Any]:
+    return {
+        "total": {name: rounded(getattr(found.total, name)) for name in _DOWNTIME},
+        "office": {name: rounded(getattr(found.office, name)) for name in _DOWNTIME},
+        "incident": rounded(found.incident),
+        "nights": found.nights,
+        "off_seconds": rounded(found.off_seconds),
+        "shared": found.shared,
+        "shared_seconds": rounded(found.shared_seconds),
+    }
+
+
+def _outages_from_json(data: Mapping[str, Any]) -> Outages:
+    total, office = (Downtime(**data[name]) for name in ("total", "office"))
+    return Outages(**{**data, "total": total, "office": office})
 
 
 def _delivered_to_json(side: LineDirection) -> dict[str, Any]:

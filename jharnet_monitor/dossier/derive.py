@@ -23,11 +23,12 @@ from jharnet_monitor.dossier.claims import (
 )
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.judge.calendar.hours import in_office_hours
+from jharnet_monitor.judge.calendar.windows import office_windows
 from jharnet_monitor.judge.conference.drill import Drill, passed, required_grade
 from jharnet_monitor.judge.line.assess import LineEvidence, assess
-from jharnet_monitor.judge.line.traffic import other_traffic
 from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.outages.availability import StateTimes, state_times
+from jharnet_monitor.judge.outages.shared import JudgedSpans, judged_spans
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Route
@@ -39,7 +40,10 @@ from jharnet_monitor.report.data.summary import Conference, Outage
 def derive(evidence: DossierEvidence, until: datetime) -> Claims:
     """All claims of a period that is sealed up to `until`."""
     config = evidence.config
-    offices = {office.id: _office(evidence, office, until) for office in config.offices}
+    states = judged_states(evidence, until)
+    offices = {
+        office.id: _office(evidence, office, states[office.id], until) for office in config.offices
+    }
     return Claims(
         offices=offices,
         district=_district(evidence, offices, until),
@@ -72,21 +76,24 @@ def _district(
     )
 
 
-def _office(evidence: DossierEvidence, office: Office, until: datetime) -> OfficeClaims:
+def _office(
+    evidence: DossierEvidence, office: Office, states: JudgedSpans, until: datetime
+) -> OfficeClaims:
     calls = conference(evidence.calls(office.id), evidence.config.district)
-    available, down = _states(evidence, office.id, until)
-    lost, sent, minutes = evidence.minutes[office.id].packets(len(evidence.period.days))
+    start, end = _extent(evidence, until)
     line = LineEvidence(
-        state_times=available,
+        start=start,
+        end=end,
+        stretch=evidence.period.days,
+        states=states,
         tests=evidence.tests(office.id),
-        lost=lost.tolist(),
-        sent=sent.tolist(),
-        minutes=minutes,
+        calls=evidence.calls(office.id),
+        packets=evidence.minutes[office.id].packets(),
+        traffic=evidence.traffic[office.id],
         days=len(evidence.days[office.id]),
-        other=other_traffic(
-            evidence.traffic[office.id], evidence.config.district, evidence.period.days
-        ),
     )
+    available = state_times(states.spans, start, end)
+    down = tuple(outages(office.id, states.spans, until))
     return OfficeClaims(
         measurements=sum(n for (name, _), n in evidence.counts.items() if name == office.id),
         conference=_conference(evidence, calls),
@@ -151,13 +158,17 @@ def _lists(columns: tuple[Any, Any]) -> tuple[list[int], list[float]]:
     return columns[0].tolist(), columns[1].tolist()
 
 
-def _states(
-    evidence: DossierEvidence, office: str, until: datetime
-) -> tuple[StateTimes, tuple[Outage, ...]]:
-    """Time by state, and the outages, up to `until`."""
-    start = evidence.period.start
-    held = clipped(spans(_known(evidence, office), known_until(evidence, until)), start, until)
-    return state_times(held, start, max(start, until)), tuple(outages(office, held, until))
+def judged_states(evidence: DossierEvidence, until: datetime) -> dict[str, JudgedSpans]:
+    """The states of each office as they are judged, up to `until`."""
+    start, known = evidence.period.start, known_until(evidence, until)
+    ids = [office.id for office in evidence.config.offices]
+    held = [clipped(spans(_known(evidence, office), known), start, until) for office in ids]
+    windows = office_windows(evidence.config.district, evidence.period.days)
+    return dict(zip(ids, judged_spans(held, windows), strict=True))
+
+
+def _extent(evidence: DossierEvidence, until: datetime) -> tuple[datetime, datetime]:
+    return evidence.period.start, max(evidence.period.start, until)
 
 
 def _known(evidence: DossierEvidence, office: str) -> list[Any]:
@@ -173,9 +184,9 @@ def known_until(evidence: DossierEvidence, until: datetime) -> datetime:
 
 
 def every_outage(evidence: DossierEvidence, until: datetime) -> Iterator[Outage]:
-    """The outages of all offices, in the order of the configuration."""
-    for office in evidence.config.offices:
-        yield from _states(evidence, office.id, until)[1]
+    """The outages that are charged to offices, in the order of the configuration."""
+    for office, states in judged_states(evidence, until).items():
+        yield from outages(office, states.spans, until)
 
 
 def _availability(available: StateTimes, down: Sequence[Outage]) -> AvailabilityClaims:

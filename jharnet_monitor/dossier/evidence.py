@@ -21,6 +21,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.judge.line.loss import PacketCounts
 from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.model import Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.probes import PROBES
@@ -37,8 +38,11 @@ _COLUMNS = ("sent", "received", "rtt_p50_seconds", "jitter_seconds")
 
 @dataclass(slots=True)
 class Minutes:
-    """Latency minutes of one office: the index of the day, and a column per quantity."""
+    """Latency minutes of one office: start (ms since 1970), index of the day, and a column per
+    quantity.
+    """
 
+    at: list[NDArray[np.int64]] = field(default_factory=list)
     day: list[NDArray[np.int64]] = field(default_factory=list)
     columns: dict[str, list[Numbers]] = field(default_factory=lambda: defaultdict(list))
 
@@ -50,17 +54,14 @@ class Minutes:
         known = ~np.isnan(values)
         return days[known], values[known]
 
-    def packets(self, days: int) -> tuple[Numbers, Numbers, int]:
-        """Packets lost and sent per day, and the number of minutes, of minutes with a reply."""
-        if not self.day:
-            return np.empty(0), np.empty(0), 0
-        day = np.concatenate(self.day)
-        sent, received = (np.concatenate(self.columns[name]) for name in ("sent", "received"))
-        answered = (received > 0) & ~np.isnan(sent)
-        day, sent, received = day[answered], sent[answered], received[answered]
-        whole: Numbers = np.bincount(day, sent, days).astype(np.float64)
-        lost: Numbers = np.bincount(day, sent - received, days).astype(np.float64)
-        return lost[whole > 0], whole[whole > 0], int(answered.sum())
+    def packets(self) -> PacketCounts:
+        """The packets of the minutes with a reply."""
+        found = PacketCounts()
+        for number, at in enumerate(self.at):
+            sent, received = (self.columns[name][number] for name in ("sent", "received"))
+            answered = (received > 0) & ~np.isnan(sent)
+            found.add(at[answered], sent[answered], received[answered])
+        return found
 
 
 class DossierEvidence:
@@ -128,6 +129,7 @@ class DossierEvidence:
         """
         kept = _of_the_line(table)
         held = self.minutes[office]
+        held.at.append(table["started_at"].to_numpy()[kept])
         held.day.append(day[kept])
         for name in _COLUMNS:
             if name in table.column_names:

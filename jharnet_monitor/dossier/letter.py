@@ -35,11 +35,12 @@ _HEADS = (
     "number", "block", "contracted", "delivered", "need", "conference", "availability", "verdict",
 )  # fmt: skip
 _ORDER = (
-    LineVerdict.UPGRADE, LineVerdict.REPAIR, LineVerdict.LINE_QUALITY, LineVerdict.POWER,
-    LineVerdict.LAN, LineVerdict.NOT_ENOUGH_EVIDENCE, LineVerdict.NOTHING,
+    LineVerdict.UPGRADE, LineVerdict.REPAIR, LineVerdict.LINE_QUALITY, LineVerdict.NEED_NOT_MET,
+    LineVerdict.OUTAGES, LineVerdict.POWER, LineVerdict.LAN, LineVerdict.NOT_ENOUGH_EVIDENCE,
+    LineVerdict.NOTHING,
 )  # fmt: skip
-_NOT_SPEED = frozenset({"loss", "delay", "host"})
-"""Limits of a call that are not the speed."""
+_NOT_SPEED = frozenset({"delay", "host"})
+"""Limits of a call that are not the speed; packets are lost on a full line, too."""
 
 
 def letter(case: Case, words: Words) -> dict[str, Any]:
@@ -146,7 +147,7 @@ def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[
     """The offices of a verdict, grouped by the paragraph that describes them.
 
     A line's speed may be sufficient although conferences fell short, for a known or unknown cause;
-    or it delivers less than needed although the contract covers the need.
+    and loss or a low rate may be there in office hours only.
     """
     kinds: dict[str, list[Office]] = {}
     for office in offices:
@@ -157,8 +158,10 @@ def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[
             elsewhere = calls.cause or calls.limited_by in _NOT_SPEED
             paragraph = f"{verdict}_short" if elsewhere else f"{verdict}_unproven"
         elif verdict is LineVerdict.REPAIR:
-            kind = kind_of_reason(claims.assessment, case.config)
-            paragraph = kind if kind == "repair_need" else paragraph
+            kind = kind_of_reason(claims.assessment)
+            paragraph = kind if kind == "repair_core" else paragraph
+        elif verdict in (LineVerdict.LINE_QUALITY, LineVerdict.NEED_NOT_MET):
+            paragraph = kind_of_reason(claims.assessment)
         kinds.setdefault(paragraph, []).append(office)
     return dict(sorted(kinds.items()))
 

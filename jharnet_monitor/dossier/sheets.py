@@ -17,6 +17,7 @@ from jharnet_monitor.dossier.statements import head
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import Assessment
+from jharnet_monitor.judge.outages.downtime import Outages
 from jharnet_monitor.judge.statistics.intervals import MIN_P5_DAYS, MIN_P5_SAMPLES
 from jharnet_monitor.model import Direction
 from jharnet_monitor.report.sections.front_page import grade_text
@@ -60,7 +61,10 @@ def _sheet(case: Case, office: Office, words: Words) -> dict[str, Any]:
             {"title": words("dossier.sheet.network"), "rows": list(_network(claims, words))},
             {
                 "title": words("dossier.sheet.availability"),
-                "rows": list(_states(claims.availability, words)),
+                "rows": [
+                    *_states(claims.availability, words),
+                    *_down(found.outages, words),
+                ],
             },
             {"title": words("dossier.sheet.measurements"), "rows": [_count(claims, words)]},
         ],
@@ -83,6 +87,12 @@ def _speed(found: Assessment, words: Words) -> Iterator[Row]:
             interval(one, formats.rate, words),
             rests(one, words),
         ]
+    for direction, side in sides.items():
+        for name in ("left", "carried", "capacity"):
+            one = getattr(side, name)
+            if one is not None:
+                told = interval(one, formats.rate, words)
+                yield [words(f"dossier.sheet.{name}_{direction}"), told, rests(one, words)]
     for direction, side in sides.items():
         one = side.delivered.p5
         value = words("dossier.sheet.p5_none", samples=MIN_P5_SAMPLES, days=MIN_P5_DAYS)
@@ -135,11 +145,15 @@ def _network(claims: OfficeClaims, words: Words) -> Iterator[Row]:
             rests(one, words, "rests_minutes"),
         ]
     loss = claims.assessment.loss
-    yield [
-        words("dossier.sheet.loss"),
-        interval(loss, formats.share, words),
-        rests(loss, words, "rests_minutes"),
-    ]
+    for name in ("office", "night", "idle", "busy", "calls"):
+        one = getattr(loss, name)
+        if one is None and name in ("idle", "busy", "calls"):
+            continue
+        yield [
+            words(f"dossier.sheet.loss_{name}"),
+            interval(one, formats.share, words),
+            rests(one, words, "rests" if name == "calls" else "rests_blocks"),
+        ]
 
 
 def _states(one: AvailabilityClaims, words: Words) -> Iterator[Row]:
@@ -162,6 +176,23 @@ def _states(one: AvailabilityClaims, words: Words) -> Iterator[Row]:
                 words("dossier.sheet.outages_value", n=times, length=spent),
                 "",
             ]
+
+
+def _down(found: Outages, words: Words) -> Iterator[Row]:
+    """The downtime by cause, over all hours and in office hours, and what is not charged."""
+    for name in ("link", "power", "lan", "unexplained"):
+        both = [getattr(time, name) for time in (found.total, found.office)]
+        if any(both):
+            told = " / ".join(formats.share(share) for share in both)
+            yield [words(f"dossier.sheet.down_{name}"), told, ""]
+    if found.nights:
+        length = formats.duration(found.off_seconds, words)
+        told = words("dossier.sheet.outages_value", n=found.nights, length=length)
+        yield [words("dossier.sheet.habit"), told, ""]
+    if found.shared:
+        length = formats.duration(found.shared_seconds, words)
+        told = words("dossier.sheet.outages_value", n=found.shared, length=length)
+        yield [words("dossier.sheet.shared"), told, ""]
 
 
 def _count(claims: OfficeClaims, words: Words) -> Row:

@@ -28,6 +28,9 @@ from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading
 from jharnet_monitor.store.interned_json import InternedJson
 
+BLOCK_MS = 300_000
+"""Length of the blocks in which packets are added up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -55,19 +58,18 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Packets:
-    """Echo requests of an office over one period, by path and conditions.
+    """Echo requests of an office in blocks of `BLOCK_MS`, by path and conditions.
 
-    `minutes`, `sent` and `received` cover only the minutes that had a reply; `count` is the number
-    of all minutes.
+    `at` holds the start of each block in ms since 1970; `sent` and `received` cover only the
+    minutes that had a reply.
     """
 
     office: str
     path: str
     conditions: Mapping[str, Any]
-    count: int
-    minutes: int
-    sent: float
-    received: float
+    at: Sequence[int]
+    sent: Sequence[float]
+    received: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +135,12 @@ class BulkReader:
         m = t.measurements
         with reading(self._engine) as connection:
             sent, received = self._packet_columns(connection)
-            alike = (m.c.office, m.c.path, m.c.conditions)
-            answered = received > 0
+            block = (m.c.started_at // BLOCK_MS).label("block")
+            alike = (m.c.office, m.c.path, m.c.conditions, block)
             query = (
                 select(
                     *alike,
-                    func.count().label("rows"),
-                    func.sum(case((answered, 1), else_=0)).label("minutes"),
-                    func.sum(case((answered, sent), else_=0)).label("sent"),
+                    func.sum(case((received > 0, sent), else_=0)).label("sent"),
                     func.sum(received).label("received"),
                 )
                 .where(m.c.probe == "latency")
@@ -148,11 +148,18 @@ class BulkReader:
             )
             for since, until in pairwise(bounds):
                 within = (m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
-                rows = connection.execute(query.where(*within)).all()
+                found: dict[tuple[str, str, int], list[tuple[int, float, float]]] = {}
+                for office, path, conditions, one, out, back in connection.execute(
+                    query.where(*within)
+                ):
+                    key = (office, path, conditions)
+                    found.setdefault(key, []).append((one * BLOCK_MS, float(out), float(back)))
                 yield [
-                    Packets(row.office, row.path, self._interned.value(connection, row.conditions),
-                            row.rows, row.minutes, float(row.sent), float(row.received))
-                    for row in rows
+                    Packets(
+                        office, path, self._interned.value(connection, conditions),
+                        *zip(*blocks, strict=True),
+                    )
+                    for (office, path, conditions), blocks in found.items()
                 ]  # fmt: skip
 
     def extents(

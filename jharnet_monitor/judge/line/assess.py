@@ -6,66 +6,61 @@ measurements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from enum import StrEnum
-from math import inf
-from zoneinfo import ZoneInfo
+from typing import Any
 
-from jharnet_monitor.config.district import District
 from jharnet_monitor.config.schema import Config, Office
 from jharnet_monitor.judge.calendar.hours import in_office_hours
+from jharnet_monitor.judge.calendar.windows import office_windows
 from jharnet_monitor.judge.line.contract import contracted_rates, promised_availability
+from jharnet_monitor.judge.line.delivered import (
+    Basis,
+    DeliveredRate,
+    capacity_by_trains,
+    carried_by_day,
+    delivered_rate,
+    enough_by_tests,
+    left_by_day,
+)
+from jharnet_monitor.judge.line.grounds import Doubt, Ground, LineVerdict, NeedRange, Note
+from jharnet_monitor.judge.line.loss import LossRates, PacketCounts, loss_rates, utilisation
 from jharnet_monitor.judge.line.need import Need, NeedPolicy
-from jharnet_monitor.judge.line.traffic import IntervalPair, is_sufficient
-from jharnet_monitor.judge.line.verdict import Doubt, Line, LineThresholds, LineVerdict, judge_line
-from jharnet_monitor.judge.outages.availability import StateTimes
-from jharnet_monitor.judge.statistics import intervals
-from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
+from jharnet_monitor.judge.line.traffic import TrafficReadings, is_sufficient, other_traffic
+from jharnet_monitor.judge.line.verdict import Line, LineThresholds, judge_line
+from jharnet_monitor.judge.outages.downtime import Downtime, Outages, outages_of
+from jharnet_monitor.judge.outages.shared import JudgedSpans
+from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.judge.statistics.rounding import to_digits
-from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
+from jharnet_monitor.model import Direction, Measurement
 
+__all__ = [
+    "Assessment", "Basis", "DeliveredRate", "LineDirection", "LineEvidence", "assess",
+    "need_policy", "thresholds_for", "trains_needed",
+]  # fmt: skip
 
-class Basis(StrEnum):
-    """Which tests give the rate of the line itself.
-
-    A test beside the office's own traffic measures only what that leaves.
-    """
-
-    OFF_HOURS = "off_hours"
-    """Speed tests outside office hours, when the office has no traffic of its own."""
-    TRAINS = "trains"
-    """Packet trains, if there are too few such tests."""
+FEWEST_CALLS = 10
+"""With fewer conference tests it is not said that they sufficed."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineEvidence:
-    """What was measured at one office over the period of the assessment."""
+    """What was measured at one office from `start` to `end`, on the days `stretch`."""
 
-    state_times: StateTimes
+    start: datetime
+    end: datetime
+    stretch: Sequence[date]
+    states: JudgedSpans
+    """The states, without habitual nights and shared faults."""
     tests: Sequence[Measurement] = ()
     """Speed tests of the JharNet line that gave a result, ordered by start."""
-    lost: Sequence[float] = ()
-    """Packets lost per day, in minutes with at least one reply."""
-    sent: Sequence[float] = ()
-    """Packets sent per day, in the same minutes."""
-    minutes: int = 0
-    """Number of those minutes."""
+    calls: Sequence[Measurement] = ()
+    """Conference tests over the line."""
+    packets: PacketCounts = field(default_factory=PacketCounts)
+    traffic: TrafficReadings = field(default_factory=TrafficReadings)
     days: int = 0
     """Days with any measurement."""
-    other: IntervalPair = (None, None)
-    """95th percentile of all other traffic in bit/s (`traffic.other_traffic`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveredRate:
-    """The rate of the line itself in one direction, in bit/s; None without tests."""
-
-    median: Interval | None = None
-    p5: Interval | None = None
-    """The rate that 19 of 20 tests reached."""
-    basis: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +73,14 @@ class LineDirection:
     need: Need
     other: Interval | None
     """95th percentile of all other traffic, where enough was measured to plan by it."""
-
-    def falls_short(self, share: float) -> bool:
-        """Whether it certainly delivers less than this share of the contract."""
-        median = self.delivered.median
-        if median is None or self.contracted is None:
-            return False
-        return median.below(share * self.contracted)
-
-    @property
-    def withheld(self) -> bool:
-        """Whether the contract covers the need, but certainly less is delivered."""
-        median = self.delivered.median
-        if median is None or self.contracted is None:
-            return False
-        return median.below(self.need.low) and self.contracted >= self.need.high
-
-    def not_delivered(self, share: float) -> bool:
-        """Whether it certainly delivers too little, by `falls_short` or `withheld`."""
-        return self.falls_short(share) or self.withheld
+    full: Interval | None = None
+    """Share of office hours in which the line was full."""
+    left: Interval | None = None
+    """Median rate that speed tests got in office hours."""
+    carried: Interval | None = None
+    """That rate together with the traffic that the router counted beside it."""
+    capacity: Interval | None = None
+    """Median capacity by packet trains, where speed tests fall short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +88,8 @@ class Assessment:
     """The judgement on an office's line and the figures behind it, as report and dossier state
     them: to nine digits, so that they are the same on every machine.
 
-    Downtimes are shares of the time that is known; `loss` is the share of packets lost while the
-    office answered. `slab` is the speed to order in an upgrade, where the tariff has one.
+    `slab` is the speed to order in an upgrade, where the tariff has one; `holds` are the needs for
+    which the main verdict stays the same.
     """
 
     days: int
@@ -114,22 +98,28 @@ class Assessment:
     """Towards the office."""
     up: LineDirection
     """From the office."""
-    loss: Interval | None
-    link_down: float
-    power_down: float
-    lan_down: float
-    unreachable: float
-    """Out of reach, and whether line or power failed is not known."""
+    loss: LossRates
+    outages: Outages
     verdicts: tuple[LineVerdict, ...]
     """The main one first."""
     doubts: tuple[Doubt, ...] = ()
     """Why the evidence does not suffice, where it does not."""
+    notes: tuple[Note, ...] = ()
+    """What is told beside the verdicts and asks for nothing."""
+    grounds: tuple[Ground, ...] = ()
+    """What each verdict rests on."""
     slab: float | None = None
+    holds: NeedRange | None = None
 
     @property
     def verdict(self) -> LineVerdict:
         """The verdict that the letter acts on."""
         return self.verdicts[0]
+
+    @property
+    def ground(self) -> Ground:
+        """What the main verdict rests on."""
+        return self.grounds[0] if self.grounds else Ground(self.verdict)
 
     @property
     def directions(self) -> tuple[LineDirection, LineDirection]:
@@ -140,62 +130,34 @@ class Assessment:
 def assess(config: Config, office: Office, evidence: LineEvidence) -> Assessment:
     """Assess one office's line."""
     tests = [test for test in evidence.tests if test.is_conclusive]
-    delivered = [_delivered(config, tests, direction) for direction in Direction]
-    line = _line(office, evidence, (delivered[0].median, delivered[1].median))
+    delivered = [delivered_rate(config, tests, direction) for direction in Direction]
+    line, sides = _line(config, office, evidence, tests, delivered)
     policy = need_policy(config, office)
     found = judge_line(line, policy, thresholds_for(config, office), config.capacity.tariff)
-    down, up = map(_direction, line.contracted, delivered, found.needs, line.other)
+    down, up = (
+        replace(side, need=_stated_need(need))
+        for side, need in zip(sides, found.needs, strict=True)
+    )
     return Assessment(
         days=line.days,
         down=down,
         up=up,
-        loss=_rounded(line.loss),
-        link_down=to_digits(line.link_down),
-        power_down=to_digits(line.power_down),
-        lan_down=to_digits(line.lan_down),
-        unreachable=to_digits(line.unexplained),
+        loss=_stated(line.loss),
+        outages=_stated(line.outages),
         verdicts=found.verdicts,
         doubts=found.doubts,
+        notes=found.notes,
+        grounds=found.grounds,
         slab=found.slab,
+        holds=None if found.holds is None else _stated(found.holds),
     )
 
 
-def _direction(
-    contracted: float | None, delivered: DeliveredRate, need: Need, other: Interval | None
-) -> LineDirection:
-    """One direction as it is stated."""
-    value, low, high = (to_digits(figure) for figure in (need.value, need.low, need.high))
-    median, p5 = _rounded(delivered.median), _rounded(delivered.p5)
-    return LineDirection(
-        contracted=contracted,
-        delivered=DeliveredRate(median, p5, delivered.basis),
-        need=replace(need, value=value, low=low, high=high),
-        other=_rounded(other) if is_sufficient(other) else None,
-    )
-
-
-def _rounded(found: Interval | None) -> Interval | None:
-    """An interval as it is stated."""
-    if found is None:
-        return None
-    low, high = (None if end is None else to_digits(end) for end in (found.low, found.high))
-    return Interval(to_digits(found.value), low, high, found.n, found.days)
-
-
-def enough_off_hours(config: Config, tests: Sequence[Measurement]) -> bool:
-    """Whether each direction has tests outside office hours on as many days as a verdict requires.
-
-    Packet trains are then not needed.
-    """
-    district = config.district
-    days: dict[Direction, set[date]] = {direction: set() for direction in Direction}
-    for test in tests:
-        good = test.outcome is Outcome.OK and test.is_conclusive
-        if good and not in_office_hours(district, test.started_at):
-            for direction in Direction:
-                if f"{direction.transfer}_bits_per_second" in test.values:
-                    days[direction].add(_day(test.started_at, district))
-    return all(len(held) >= config.capacity.days for held in days.values())
+def trains_needed(config: Config, office: Office, tests: Sequence[Measurement]) -> bool:
+    """Whether the assessment may need packet trains beside these speed tests."""
+    limits = thresholds_for(config, office)
+    marks = [limits.mark(rate or 0.0) for rate in contracted_rates(office)]
+    return not enough_by_tests(config, tests, marks)
 
 
 def need_policy(config: Config, office: Office) -> NeedPolicy:
@@ -221,90 +183,87 @@ def thresholds_for(config: Config, office: Office) -> LineThresholds:
         loss=config.thresholds.loss,
         available=promised_availability(config, office),
         days=config.capacity.days,
+        framing=config.thresholds.framing,
+        required=config.thresholds.availability,
+        coverage=config.capacity.coverage,
+        margin=config.capacity.margin,
     )
 
 
 def _line(
-    office: Office, evidence: LineEvidence, delivered: tuple[Interval | None, Interval | None]
-) -> Line:
-    times = evidence.state_times
-    known = times.up + times.down
-
-    def share(state: OfficeState) -> float:
-        return times.of(state) / known if known else 0.0
-
-    return Line(
-        delivered=delivered,
-        contracted=contracted_rates(office),
-        loss=intervals.proportion(evidence.lost, evidence.sent, n=evidence.minutes),
-        link_down=share(OfficeState.LINK_DOWN),
-        power_down=share(OfficeState.POWER_DOWN),
-        lan_down=share(OfficeState.LAN_DOWN),
-        unexplained=share(OfficeState.UNREACHABLE),
+    config: Config,
+    office: Office,
+    evidence: LineEvidence,
+    tests: Sequence[Measurement],
+    delivered: Sequence[DeliveredRate],
+) -> tuple[Line, list[LineDirection]]:
+    """What is known about the line, and its directions as they are stated (still without need)."""
+    district, contracted = config.district, contracted_rates(office)
+    rates = [
+        contract if rate.median is None else rate.median.value
+        for rate, contract in zip(delivered, contracted, strict=True)
+    ]
+    pair = (rates[0], rates[1])
+    other = other_traffic(evidence.traffic, district, evidence.stretch, pair)
+    limits = thresholds_for(config, office)
+    sides = []
+    for number, direction in enumerate(Direction):
+        median, contract = delivered[number].median, contracted[number]
+        short = median is not None and median.value <= limits.mark(contract or 0.0)
+        planned = other.p95[number]
+        sides.append(
+            LineDirection(
+                contracted=contract,
+                delivered=_stated(delivered[number]),
+                need=Need(0.0, 0.0, 0.0),
+                other=_stated(planned) if is_sufficient(planned) else None,
+                full=_stated(other.full[number]),
+                left=_stated(left_by_day(config, tests, direction)),
+                carried=_stated(carried_by_day(config, tests, direction, evidence.traffic)),
+                capacity=_stated(capacity_by_trains(config, tests, direction)) if short else None,
+            )
+        )
+    down, up = sides
+    line = Line(
+        delivered=(delivered[0].median, delivered[1].median),
+        contracted=contracted,
+        loss=loss_rates(
+            evidence.packets, evidence.states.spans, district, evidence.stretch,
+            utilisation(evidence.traffic, pair), evidence.calls,
+        ),
+        outages=outages_of(
+            evidence.states, office_windows(district, evidence.stretch),
+            evidence.start, evidence.end,
+        ),
         days=evidence.days,
-        other=evidence.other,
+        other=other.p95,
+        full=other.full,
+        left=(down.left, up.left),
+        carried=(down.carried, up.carried),
+        capacity=(down.capacity, up.capacity),
+        calls_suffice=_calls_suffice(config, evidence.calls),
+    )  # fmt: skip
+    return line, sides
+
+
+def _calls_suffice(config: Config, calls: Sequence[Measurement]) -> bool:
+    """Whether every conference test of office hours reached the grade that is required."""
+    inside = [call for call in calls if in_office_hours(config.district, call.started_at)]
+    grades = [call.values["grade"] for call in inside if "grade" in call.values]
+    return len(grades) >= FEWEST_CALLS and min(grades) >= config.thresholds.grade
+
+
+def _stated_need(need: Need) -> Need:
+    return replace(
+        need, value=to_digits(need.value), low=to_digits(need.low), high=to_digits(need.high)
     )
 
 
-def _delivered(config: Config, tests: Sequence[Measurement], direction: Direction) -> DeliveredRate:
-    district, name = config.district, direction.transfer
-    quiet = [test for test in tests if not in_office_hours(district, test.started_at)]
-    found = {
-        Basis.OFF_HOURS: _RateBounds.of(
-            quiet, f"{name}_bits_per_second", f"{name}_at_least", district
-        ),
-        Basis.TRAINS: _RateBounds.of(
-            tests, f"{name}_capacity_bits_per_second", f"{name}_capacity_at_least", district
-        ),
-    }
-    required = config.capacity.days
-    basis = max(
-        found, key=lambda b: (min(len(found[b].lower.by_day), required), b is Basis.OFF_HOURS)
-    )
-    if not found[basis].lower.n:
-        return DeliveredRate()
-    rates = found[basis]
-    return DeliveredRate(
-        rates.bounded(intervals.median), rates.bounded(intervals.fifth_percentile), basis
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _RateBounds:
-    """Rates by day: as measured (`lower`), and as large as they may be in truth (`upper`).
-
-    A test that was limited by its own pace gives only a lower bound; its upper bound is infinite.
-    """
-
-    lower: DailySamples
-    upper: DailySamples
-
-    @classmethod
-    def of(
-        cls, tests: Sequence[Measurement], quantity: str, at_least: str, district: District
-    ) -> _RateBounds:
-        """The rates of the tests that have `quantity`; `at_least` is the condition that marks a
-        lower bound.
-        """
-        with_rate = [test for test in tests if quantity in test.values]
-        days = [_day(test.started_at, district) for test in with_rate]
-        rates = [test.values[quantity] for test in with_rate]
-        unbounded = [bool(test.conditions.get(at_least)) for test in with_rate]
-        lower = intervals.group_by_day(days, rates)
-        if not any(unbounded):
-            return cls(lower, lower)
-        upper = [inf if open_ else rate for rate, open_ in zip(rates, unbounded, strict=True)]
-        return cls(lower, intervals.group_by_day(days, upper))
-
-    def bounded(self, figure: Callable[[DailySamples], Interval | None]) -> Interval | None:
-        """A figure of the lower rates, with the upper end of its interval from the upper rates."""
-        found = figure(self.lower)
-        if self.upper is self.lower or found is None or found.low is None:
-            return found
-        of_upper = figure(self.upper)
-        high = None if of_upper is None else of_upper.high
-        return Interval(found.value, found.low, high, found.n, found.days)
-
-
-def _day(moment: datetime, district: District) -> date:
-    return moment.astimezone(ZoneInfo(district.timezone)).date()
+def _stated(found: Any) -> Any:
+    """Figures as they are stated: every number of a dataclass to nine digits."""
+    if isinstance(found, float):
+        return to_digits(found)
+    if isinstance(found, Interval | DeliveredRate | LossRates | Downtime | Outages | NeedRange):
+        names = found.__dataclass_fields__
+        return replace(found, **{name: _stated(getattr(found, name)) for name in names})
+    return found

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from jharnet_monitor.judge.line.traffic import IntervalPair, is_sufficient
 from jharnet_monitor.judge.statistics.intervals import Interval
 
-CENSORED = 0.95
-"""Traffic of at least this share of what the line delivers was limited by the line: the need is
-then a lower bound ("at least")."""
+FULL_SHARE = 0.05
+"""If the line was full in more than this share of office hours, the need is a lower bound ("at
+least")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,19 @@ class NeedPolicy:
     def need(self, other: float | None = None) -> float:
         """The rate that the line must have: all traffic, divided by the planned utilisation.
 
-        `other` is the measured other traffic in bit/s; None for the assumption.
+        `other` is the measured other traffic in bit/s, which holds e-Office and other services
+        already; None for the assumption, to which they are added.
 
-        >>> round(NeedPolicy(1, 1.5e6, 80e3, 0.15, 500e3, 10, 50e3, 100e3, 0.7).need())
-        4167143
+        >>> policy = NeedPolicy(1, 1.5e6, 80e3, 0.15, 500e3, 10, 50e3, 100e3, 0.7)
+        >>> round(policy.need()), round(policy.need(500e3))
+        (4167143, 3310000)
         """
-        beside = self.other if other is None else other
-        load = self.media + beside + self.seats * self.per_seat + self.services
-        return load / self.utilisation
+        return (self.media + (self.assumed if other is None else other)) / self.utilisation
+
+    @property
+    def assumed(self) -> float:
+        """The assumed traffic beside conferences."""
+        return self.other + self.seats * self.per_seat + self.services
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +72,29 @@ class Need:
     """The traffic filled the line and was limited by it: the need may be larger."""
 
 
-def needs_of(other: IntervalPair, delivered: IntervalPair, policy: NeedPolicy) -> tuple[Need, Need]:
+def needs_of(other: IntervalPair, full: IntervalPair, policy: NeedPolicy) -> tuple[Need, Need]:
     """The need towards the office and from it.
 
     It follows from the measured `other` traffic if that is sufficient, else from the policy's
-    assumption. `delivered` are the rates that the line delivers.
+    assumption. `full` is the share of office hours in which the line was full: traffic that takes
+    what it gets (updates, backups) fills any line, so that those readings are no need, and what
+    people would have used beyond them is not known.
     """
-    down, up = (
-        _need(traffic, rate, policy) for traffic, rate in zip(other, delivered, strict=True)
-    )
+    down, up = (_need(traffic, share, policy) for traffic, share in zip(other, full, strict=True))
     return down, up
 
 
-def _need(other: Interval | None, delivered: Interval | None, policy: NeedPolicy) -> Need:
+def _need(other: Interval | None, full: Interval | None, policy: NeedPolicy) -> Need:
     if other is None or other.low is None or other.high is None or not is_sufficient(other):
         assumed = policy.need()
         return Need(assumed, assumed, assumed)
-    censored = delivered is not None and other.value >= CENSORED * delivered.value
+    at_least = full is not None and full.value > FULL_SHARE
     return Need(
         value=policy.need(other.value),
         low=policy.need(other.low),
-        high=math.inf if censored else policy.need(other.high),
+        high=math.inf if at_least else policy.need(other.high),
         measured=True,
-        at_least=censored,
+        at_least=at_least,
     )
 
 

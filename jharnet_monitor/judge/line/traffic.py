@@ -25,6 +25,8 @@ from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 
 FloatArray = NDArray[np.float64]
 QUANTILE = 0.95
+FULL = 0.95
+"""A reading of at least this share of what the line delivers was limited by the line."""
 MAX_READING_SECONDS = 600.0
 """Readings over a longer time are left out: their mean hides the peaks."""
 MIN_WORKING_DAYS = 10
@@ -61,16 +63,31 @@ IntervalPair = tuple[Interval | None, Interval | None]
 """Towards the office and from it; None if nothing was measured."""
 
 
+@dataclass(frozen=True, slots=True)
+class OtherTraffic:
+    """Traffic in office hours other than the district's planned conferences, towards the office and
+    from it.
+    """
+
+    p95: IntervalPair = (None, None)
+    """95th percentile in bit/s of the readings with room left on the line."""
+    full: IntervalPair = (None, None)
+    """Share of the readings in which the line was full."""
+
+
 def other_traffic(
-    traffic: TrafficReadings, district: District, days: Iterable[date]
-) -> IntervalPair:
-    """The 95th percentile in bit/s of all other traffic in office hours, in each direction.
+    traffic: TrafficReadings,
+    district: District,
+    days: Iterable[date],
+    rates: tuple[float | None, float | None] = (None, None),
+) -> OtherTraffic:
+    """The other traffic of an office on these days; `rates` are what the line delivers.
 
     Readings during the district's planned conferences are left out, since conferences are counted
     separately.
     """
     if not traffic.at:
-        return None, None
+        return OtherTraffic()
     end = np.concatenate(traffic.at)
     seconds, down, up = (
         np.concatenate(column) for column in (traffic.seconds, traffic.down, traffic.up)
@@ -83,10 +100,20 @@ def other_traffic(
     for planned in district.conferences:
         times = conference_windows(planned, district.office_hours, zone, all_days)
         kept &= (window_indices(end, times) < 0) & (window_indices(begin, times) < 0)
-    first, second = (
-        intervals.quantile(_by_day(day[kept], way[kept]), QUANTILE) for way in (down, up)
-    )
-    return first, second
+    ways = [
+        _one_way(day[kept], way[kept], rate) for way, rate in zip((down, up), rates, strict=True)
+    ]
+    return OtherTraffic((ways[0][0], ways[1][0]), (ways[0][1], ways[1][1]))
+
+
+def _one_way(
+    day: NDArray[np.int64], way: FloatArray, rate: float | None
+) -> tuple[Interval | None, Interval | None]:
+    """The 95th percentile of the readings with room left, and the share of the full ones."""
+    full = np.zeros(len(way), dtype=bool) if not rate else way >= FULL * rate
+    free = intervals.quantile(_by_day(day[~full], way[~full]), QUANTILE)
+    share = intervals.mean(_by_day(day, full.astype(np.float64)), limits=(0.0, 1.0))
+    return free, None if not rate else share
 
 
 def is_sufficient(found: Interval | None) -> bool:

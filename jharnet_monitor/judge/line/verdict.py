@@ -1,57 +1,45 @@
 """The verdict on a line: what would help, from what it needs, what was contracted and what it
 delivers. Pure.
 
-The first question is whether the contracted speed is delivered at all. A line that does not deliver
-it is a case for repair or the service level; a line that delivers it but not what is needed is a
-case for an upgrade. Packet loss, power failures and faults of the office's own network are neither.
-A verdict is given only if the whole 95 % interval supports it; otherwise it is
-`not_enough_evidence`.
+The first question is whether the contract is kept: a line below the contract's own mark is a case
+for repair or the service level. A line that keeps it and delivers less than needed is a case for an
+upgrade, if the contract is too small, and else for neither. Packet loss, power failures and faults
+of the office's own network are not cured by speed; loss from the office's own full line is. A
+verdict is given only if the whole 95 % interval supports it; otherwise it is `not_enough_evidence`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
 
+from jharnet_monitor.judge.line.grounds import (
+    Condition,
+    Doubt,
+    Ground,
+    LineVerdict,
+    NeedRange,
+    Note,
+    VerdictReason,
+)
+from jharnet_monitor.judge.line.loss import LossRates
 from jharnet_monitor.judge.line.need import Need, NeedPolicy, needs_of, next_slab
-from jharnet_monitor.judge.line.traffic import IntervalPair
+from jharnet_monitor.judge.line.traffic import MIN_WORKING_DAYS, IntervalPair
+from jharnet_monitor.judge.outages.downtime import Downtime, Outages
 from jharnet_monitor.judge.statistics.intervals import Interval
 
+__all__ = [
+    "Condition", "Doubt", "Ground", "Judgement", "Line", "LineThresholds", "LineVerdict",
+    "NeedRange", "Note", "VerdictReason", "judge_line",
+]  # fmt: skip
 
-class LineVerdict(StrEnum):
-    """What would help an office; the texts for people are under `capacity`."""
-
-    REPAIR = "repair"
-    """Contracted but not delivered (below the contract's threshold, or below a need that the
-    contract covers), or the line was down for longer than promised."""
-    LINE_QUALITY = "line_quality"
-    """It loses more packets than allowed."""
-    UPGRADE = "upgrade"
-    """It delivers what was contracted, and that is less than needed."""
-    POWER = "power"
-    LAN = "lan"
-    NOT_ENOUGH_EVIDENCE = "not_enough_evidence"
-    NOTHING = "nothing"
-    """It delivers more than is needed."""
-
-
-class Doubt(StrEnum):
-    """Why there is not enough evidence."""
-
-    FEW_DAYS = "few_days"
-    NO_CONTRACT = "no_contract"
-    NO_RATE = "no_rate"
-    """No test measured the line itself (see `assess.Basis`)."""
-    CONTRACT_UNDECIDED = "contract_undecided"
-    """The interval contains the threshold below which the contract is not kept."""
-    NEED_UNDECIDED = "need_undecided"
-    """The interval contains the need."""
-    LOSS_UNDECIDED = "loss_undecided"
-    OUTAGES_UNEXPLAINED = "outages_unexplained"
-    """It was unreachable for longer than promised, and it is not known whether line or power
-    failed.
-    """
+MUCH_SLOWER = 0.25
+"""Below this share of the contract one way, with the other way in order, a duplex fault is likely
+enough to be named."""
+MUCH_POWER = 0.1
+"""Without power for this share of office hours, power comes before speed."""
+ONE_INCIDENT = 0.5
+_QUALITY = LineVerdict.LINE_QUALITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +52,18 @@ class LineThresholds:
     available: float
     """The availability that the contract promises, or else the district's own requirement."""
     days: int
+    framing: float = 0.03
+    """Share of the contracted rate that framing and tunnels may take."""
+    required: float | None = None
+    """The availability in office hours that the district requires; default `available`."""
+    coverage: float = 0.5
+    """Share of the time that must be known to judge the availability."""
+    margin: float = 0.05
+    """How much larger than the contract a need must be for an upgrade."""
+
+    def mark(self, contracted: float) -> float:
+        """The rate in bit/s below which the contract is not kept."""
+        return self.delivered * (1 - self.framing) * contracted
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +71,46 @@ class Line:
     """What is known about one office's line.
 
     Pairs are towards the office and from it. `delivered` are the median rates in bit/s that the
-    line itself delivers. Downtimes are shares of the known time (up and down); `loss` is the share
-    of packets lost while the office answered.
+    line itself delivers.
     """
 
     delivered: IntervalPair
     contracted: tuple[float | None, float | None]
-    loss: Interval | None = None
-    link_down: float = 0.0
-    power_down: float = 0.0
-    lan_down: float = 0.0
-    unexplained: float = 0.0
-    """Unreachable, and it is not known whether line or power failed."""
+    loss: LossRates = field(default_factory=LossRates)
+    outages: Outages = field(default_factory=Outages)
     days: int = 0
     """Days with any measurement."""
     other: IntervalPair = (None, None)
     """95th percentile of all other traffic in bit/s."""
+    full: IntervalPair = (None, None)
+    """Share of office hours in which the line was full."""
+    left: IntervalPair = (None, None)
+    """Median rate of the speed tests in office hours."""
+    carried: IntervalPair = (None, None)
+    """That rate and the router's count of other traffic together."""
+    capacity: IntervalPair = (None, None)
+    """Median capacity by packet trains, where speed tests fall short."""
+    calls_suffice: bool = False
+    """All conference tests of office hours reached the required grade."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What would help, the main verdict first; `doubts` if the evidence is not sufficient.
 
-    `needs` are towards the office and from it. `slab` is the speed to order in an upgrade; None for
-    any other verdict, and if the tariff has none that is large enough.
+    `needs` are towards the office and from it. `grounds` are the verdicts except
+    `not_enough_evidence`, with what they rest on. `slab` is the speed to order in an upgrade; None
+    for any other verdict, and if the tariff has none that is large enough. `holds` are the needs
+    for which the main verdict stays the same; None if it does not depend on the need.
     """
 
     verdicts: tuple[LineVerdict, ...]
     needs: tuple[Need, Need]
     doubts: tuple[Doubt, ...] = ()
+    notes: tuple[Note, ...] = ()
+    grounds: tuple[Ground, ...] = ()
     slab: float | None = None
+    holds: NeedRange | None = None
 
     @property
     def main(self) -> LineVerdict:
@@ -114,88 +124,376 @@ def judge_line(
     """What would help this office; `tariff` are the speeds on offer in bit/s.
 
     Faults come before capacity: more speed does not help on a line that breaks the contract or
-    loses packets. Power, LAN and unexplained outages are named in addition to an upgrade, since
-    they do not make the line slow.
+    loses packets. Power, LAN and outages are named in addition to an upgrade, since they do not
+    make the line slow.
     """
-    needs = needs_of(line.other, line.delivered, policy)
+    needs = needs_of(line.other, line.full, policy)
     if line.days < thresholds.days:
         return Judgement((LineVerdict.NOT_ENOUGH_EVIDENCE,), needs, (Doubt.FEW_DAYS,))
-    doubts = tuple(dict.fromkeys(_doubts(line, needs, thresholds)))
-    faults = list(dict.fromkeys(_faults(line, needs, thresholds)))
-    downtime = {LineVerdict.POWER: line.power_down, LineVerdict.LAN: line.lan_down}
-    others = [verdict for verdict, down in downtime.items() if down > 1 - thresholds.available]
-    unexplained = line.unexplained > 1 - thresholds.available
-    outages = (Doubt.OUTAGES_UNEXPLAINED,) if unexplained else ()
-    if not faults and not doubts and any(_short(*each) for each in _directions(line, needs)):
-        slab = next_slab(max(need.value for need in needs), tariff)
-        return Judgement((LineVerdict.UPGRADE, *others), needs, outages, slab)
-    doubts = (*doubts, *outages)
-    found = (*faults, *others)
-    if doubts:
-        return Judgement((*found, LineVerdict.NOT_ENOUGH_EVIDENCE), needs, doubts)
-    return Judgement(found or (LineVerdict.NOTHING,), needs)
-
-
-def _faults(
-    line: Line, needs: tuple[Need, Need], thresholds: LineThresholds
-) -> Iterator[LineVerdict]:
-    """Faults of the line, which more speed would not cure."""
-    for delivered, contracted, need in _directions(line, needs):
-        if delivered and contracted and delivered.below(thresholds.delivered * contracted):
-            yield LineVerdict.REPAIR
-        if _withheld(delivered, contracted, need):
-            yield LineVerdict.REPAIR
-    if line.link_down > 1 - thresholds.available:
-        yield LineVerdict.REPAIR
-    if line.loss is not None and line.loss.above(thresholds.loss):
-        yield LineVerdict.LINE_QUALITY
-
-
-def _directions(
-    line: Line, needs: tuple[Need, Need]
-) -> Iterator[tuple[Interval | None, float | None, Need]]:
-    """What is delivered, contracted and needed in each direction."""
-    return zip(line.delivered, line.contracted, needs, strict=True)
-
-
-def _short(delivered: Interval | None, contracted: float | None, need: Need) -> bool:
-    """Whether a direction is contracted for less than the need and does not deliver it either."""
-    return (
-        delivered is not None
-        and contracted is not None
-        and contracted < need.low
-        and delivered.below(need.low)
+    judge = _Judge(line, needs, policy, thresholds)
+    faults = [*judge.loss_faults(), *judge.speed_faults()]
+    outages = list(judge.outage_grounds())
+    blocking = tuple(dict.fromkeys(judge.doubts()))
+    beside = tuple(dict.fromkeys([*judge.loss_doubts(), *judge.outage_doubts()]))
+    breaks = [*faults, *(one for one in outages if one.verdict is LineVerdict.REPAIR)]
+    capacity: list[Ground] = []
+    if not breaks and not blocking and judge.too_small:
+        capacity = [Ground(LineVerdict.UPGRADE, VerdictReason.SPEED)]
+    elif not faults and not blocking and judge.need_not_met:
+        capacity = [Ground(LineVerdict.NEED_NOT_MET, VerdictReason.SPEED)]
+    upgrade = bool(capacity) and capacity[0].verdict is LineVerdict.UPGRADE
+    held = [*capacity, *outages] if upgrade else _by_weight([*faults, *outages, *capacity])
+    doubts = (*blocking, *beside)
+    verdicts = [one.verdict for one in held]
+    if doubts and not upgrade:
+        verdicts.append(LineVerdict.NOT_ENOUGH_EVIDENCE)
+    verdicts = list(dict.fromkeys(verdicts)) or [LineVerdict.NOTHING]
+    return Judgement(
+        verdicts=tuple(verdicts),
+        needs=needs,
+        doubts=doubts,
+        notes=tuple(judge.notes(held)),
+        grounds=tuple(held),
+        slab=next_slab(max(need.value for need in needs), tariff) if upgrade else None,
+        holds=judge.holds(verdicts[0], held, doubts),
     )
 
 
-def _withheld(delivered: Interval | None, contracted: float | None, need: Need) -> bool:
-    """Whether a direction is contracted for the need but certainly does not deliver it."""
-    return (
-        delivered is not None
-        and contracted is not None
-        and contracted >= need.high
-        and delivered.below(need.low)
-    )
+_WEIGHT = (
+    LineVerdict.LINE_QUALITY, LineVerdict.REPAIR, LineVerdict.NEED_NOT_MET, LineVerdict.OUTAGES,
+    LineVerdict.POWER, LineVerdict.LAN,
+)  # fmt: skip
 
 
-def _doubts(line: Line, needs: tuple[Need, Need], thresholds: LineThresholds) -> Iterator[Doubt]:
-    """The questions that the measurements do not decide."""
-    for delivered, contracted, need in _directions(line, needs):
-        if contracted is None:
-            yield Doubt.NO_CONTRACT
-        elif delivered is None or delivered.low is None:
-            yield Doubt.NO_RATE
-        else:
-            if _withheld(delivered, contracted, need):
-                continue  # a repair, on whichever side of the contract's threshold it is
-            threshold = thresholds.delivered * contracted
-            if not delivered.above(threshold) and not delivered.below(threshold):
-                yield Doubt.CONTRACT_UNDECIDED
-            if not delivered.above(need.high) and not _short(delivered, contracted, need):
-                yield Doubt.NEED_UNDECIDED
-    if line.loss is None or line.loss.low is None or not _decided(line.loss, thresholds.loss):
-        yield Doubt.LOSS_UNDECIDED
+def _by_weight(grounds: Sequence[Ground]) -> list[Ground]:
+    return sorted(grounds, key=lambda one: _WEIGHT.index(one.verdict))
 
 
-def _decided(loss: Interval, threshold: float) -> bool:
-    return loss.above(threshold) or loss.below(threshold)
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One direction: what is delivered, contracted and needed."""
+
+    delivered: Interval | None
+    contracted: float | None
+    need: Need
+    thresholds: LineThresholds
+    left: Interval | None
+    carried: Interval | None
+    capacity: Interval | None
+
+    @property
+    def rate(self) -> Interval | None:
+        """The delivered rate, if measured on enough days."""
+        found = self.delivered
+        enough = found is not None and found.low is not None and found.days >= self.thresholds.days
+        return found if enough else None
+
+    @property
+    def mark(self) -> float:
+        return self.thresholds.mark(self.contracted or 0.0)
+
+    @property
+    def below_mark(self) -> bool:
+        return self.rate is not None and self.rate.below(self.mark)
+
+    @property
+    def kept(self) -> bool:
+        return self.rate is not None and self.rate.above(self.mark) and bool(self.contracted)
+
+    @property
+    def below_need(self) -> bool:
+        return self.rate is not None and self.rate.below(self.need.low)
+
+    @property
+    def ceiling(self) -> float:
+        """The need above which the contract is too small beyond doubt."""
+        return (self.contracted or 0.0) * (1 + self.thresholds.margin)
+
+    @property
+    def too_small(self) -> bool:
+        """Whether the contract is kept and certainly smaller than the need."""
+        return self.kept and self.below_need and self.need.low > self.ceiling
+
+
+class _Judge:
+    """The single questions that a judgement consists of."""
+
+    def __init__(
+        self,
+        line: Line,
+        needs: tuple[Need, Need],
+        policy: NeedPolicy,
+        thresholds: LineThresholds,
+    ) -> None:
+        self._line = line
+        self._policy = policy
+        self._limits = thresholds
+        self._sides = [
+            _Side(delivered, contracted, need, thresholds, left, carried, capacity)
+            for delivered, contracted, need, left, carried, capacity in zip(
+                line.delivered, line.contracted, needs, line.left, line.carried, line.capacity,
+                strict=True,
+            )
+        ]  # fmt: skip
+        self.too_small = any(side.too_small for side in self._sides)
+        self.need_not_met = any(side.kept and side.below_need for side in self._sides)
+
+    # Loss
+
+    @property
+    def _denied(self) -> bool:
+        """Whether calls lost less than the mark while echo requests lost more."""
+        calls = self._line.loss.calls
+        return calls is not None and calls.below(self._limits.loss)
+
+    @property
+    def _own_load(self) -> bool:
+        """Whether the loss of office hours comes from the office's own full line."""
+        loss, mark = self._line.loss, self._limits.loss
+        return (
+            loss.busy is not None
+            and loss.idle is not None
+            and loss.idle.below(mark)
+            and loss.busy.above(mark)
+        )
+
+    def loss_faults(self) -> Iterator[Ground]:
+        """Loss that is the operator's."""
+        loss, mark = self._line.loss, self._limits.loss
+        night = loss.night is not None and loss.night.above(mark) and self._enough_loss_days
+        office = loss.office is not None and loss.office.above(mark)
+        if night and office and not self._denied:
+            yield Ground(_QUALITY, VerdictReason.LOSS, Condition.ALWAYS)
+        elif night and not office:
+            yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFF_HOURS)
+        elif office and not night and not self._denied and not self._own_load:
+            if loss.idle is not None:
+                if loss.idle.above(mark):
+                    yield Ground(
+                        LineVerdict.LINE_QUALITY, VerdictReason.CORE, Condition.OFFICE_HOURS
+                    )
+            elif not self.too_small:
+                yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFFICE_HOURS)
+
+    def loss_doubts(self) -> Iterator[Doubt]:
+        """What the loss leaves open without touching the speed."""
+        loss, mark = self._line.loss, self._limits.loss
+        office = loss.office is not None and loss.office.above(mark)
+        night = loss.night is not None and loss.night.above(mark)
+        if office and self._denied:
+            yield Doubt.PING_ONLY
+        elif office and not night and loss.idle is None and not self.too_small:
+            yield Doubt.LOAD_UNKNOWN
+
+    def _loss_open(self) -> Iterator[Doubt]:
+        """What the loss leaves open, so that nothing can be said of the line."""
+        loss, mark = self._line.loss, self._limits.loss
+        if loss.night is None or not _decided(loss.night, mark):
+            yield Doubt.LOSS_UNDECIDED
+        elif not self._enough_loss_days:
+            yield Doubt.FEW_LOSS_DAYS
+        elif loss.office is not None and loss.office.low is not None and self._office_open(mark):
+            yield Doubt.LOSS_UNDECIDED
+
+    def _office_open(self, mark: float) -> bool:
+        """Whether the loss of office hours is neither decided nor a matter of speed."""
+        loss = self._line.loss
+        seen = loss.office if loss.idle is None or self._own_load else loss.idle
+        if _decided(seen, mark):
+            return False
+        return not self.too_small or (loss.office is not None and loss.office.above(mark))
+
+    @property
+    def _enough_loss_days(self) -> bool:
+        night = self._line.loss.night
+        return night is not None and night.days >= self._limits.days
+
+    # Speed
+
+    def speed_faults(self) -> Iterator[Ground]:
+        """Speed that the contract promises and nobody delivers."""
+        lossy = any(one.verdict is LineVerdict.LINE_QUALITY for one in self.loss_faults())
+        for side in self._sides:
+            if side.contracted is None:
+                continue
+            carries = side.capacity is not None and side.capacity.above(side.mark)
+            if side.below_mark and not (lossy and carries):
+                yield Ground(LineVerdict.REPAIR, VerdictReason.SPEED, Condition.ALWAYS)
+                return
+        if any(self._core(side) for side in self._sides):
+            yield Ground(LineVerdict.REPAIR, VerdictReason.CORE, Condition.OFFICE_HOURS)
+
+    @staticmethod
+    def _core(side: _Side) -> bool:
+        """Whether the line carries too little in office hours, own traffic included."""
+        enough = side.carried is not None and side.carried.days >= MIN_WORKING_DAYS
+        return enough and side.carried is not None and side.kept and side.carried.below(side.mark)
+
+    def doubts(self) -> Iterator[Doubt]:
+        """What must be decided before speed can be judged."""
+        for side in self._sides:
+            if side.contracted is None:
+                yield Doubt.NO_CONTRACT
+            elif side.delivered is None:
+                yield Doubt.NO_RATE
+            elif side.delivered.days < self._limits.days:
+                yield Doubt.FEW_RATE_DAYS
+            elif side.delivered.low is None:
+                yield Doubt.NO_RATE
+            elif side.below_mark:
+                if self._one_way(side):
+                    yield Doubt.ONE_WAY
+            else:
+                yield from self._undecided(side)
+        yield from self._loss_open()
+
+    def _undecided(self, side: _Side) -> Iterator[Doubt]:
+        rate = side.rate
+        if rate is None:
+            return
+        if not rate.above(side.mark):
+            yield Doubt.CONTRACT_UNDECIDED
+        open_need = not rate.above(side.need.high) and not side.below_need
+        if open_need and not self.too_small:  # the other way is too small for certain
+            yield Doubt.LINE_FULL if side.need.at_least else Doubt.NEED_UNDECIDED
+        if side.carried is None and not side.below_need and self._unexplained_by_day(side):
+            yield Doubt.LOAD_UNKNOWN
+
+    def _unexplained_by_day(self, side: _Side) -> bool:
+        """Whether tests in office hours get less than the assumed traffic leaves of the mark."""
+        left = side.left
+        if left is None or left.days < MIN_WORKING_DAYS:
+            return False
+        return left.below(side.mark - self._policy.assumed)
+
+    def _one_way(self, side: _Side) -> bool:
+        down, up = self._line.contracted
+        rate, fine = side.rate, any(one.kept for one in self._sides)
+        much = rate is not None and rate.below(MUCH_SLOWER * (side.contracted or 0.0))
+        return down == up and fine and much
+
+    # Outages
+
+    @property
+    def _allowed(self) -> tuple[float, float]:
+        """The downtime that the contract, and that the district allows (in office hours)."""
+        limits = self._limits
+        required = limits.available if limits.required is None else limits.required
+        return 1 - limits.available, 1 - required
+
+    def outage_grounds(self) -> Iterator[Ground]:
+        """Causes of downtime that exceed what is allowed, or all of them together."""
+        total, office = self._line.outages.total, self._line.outages.office
+        allowed, required = self._allowed
+        alone = []
+        if total.link > allowed:
+            alone.append(Ground(LineVerdict.REPAIR, VerdictReason.DOWN, Condition.ALWAYS))
+        elif office.link > required:
+            alone.append(
+                Ground(LineVerdict.NEED_NOT_MET, VerdictReason.DOWN, Condition.OFFICE_HOURS)
+            )
+        if office.power > required:
+            alone.append(Ground(LineVerdict.POWER, VerdictReason.DOWN, Condition.OFFICE_HOURS))
+        yield from alone
+        if not alone and self._together and not self._unexplained_alone:
+            yield Ground(LineVerdict.OUTAGES, VerdictReason.DOWN)
+        if office.lan > required:
+            yield Ground(LineVerdict.LAN, VerdictReason.DOWN, Condition.OFFICE_HOURS)
+
+    @property
+    def _together(self) -> bool:
+        total, office = self._line.outages.total, self._line.outages.office
+        allowed, required = self._allowed
+        by_day = office.link + office.power + office.unexplained
+        return total.link + total.unexplained > allowed or by_day > required
+
+    @property
+    def _unexplained_alone(self) -> bool:
+        total, office = self._line.outages.total, self._line.outages.office
+        allowed, required = self._allowed
+        return total.unexplained > allowed or office.unexplained > required
+
+    def outage_doubts(self) -> Iterator[Doubt]:
+        """What the outages leave open."""
+        total, office = self._line.outages.total, self._line.outages.office
+        allowed, required = self._allowed
+        open_ = self._together and total.unexplained > 0 and total.link <= allowed
+        if self._unexplained_alone or open_:
+            yield Doubt.OUTAGES_UNEXPLAINED
+        unsure = (
+            _unsure(total, allowed, total.link),
+            _unsure(office, required, office.power),
+            _unsure(office, required, office.lan),
+        )
+        if total.known < self._limits.coverage or any(unsure):
+            yield Doubt.AVAILABILITY_UNDECIDED
+
+    # Beside
+
+    def notes(self, grounds: Sequence[Ground]) -> Iterator[Note]:
+        """What is told beside the verdicts."""
+        verdicts = {one.verdict for one in grounds}
+        outages, upgrade = self._line.outages, LineVerdict.UPGRADE in verdicts
+        if outages.nights:
+            yield Note.HABIT
+        if outages.shared:
+            yield Note.SHARED
+        if self._incident(grounds):
+            yield Note.INCIDENT
+        if self._own_load and (self._line.loss.office is None or not self._denied):
+            yield Note.OWN_LOAD
+        if upgrade and outages.office.power > MUCH_POWER:
+            yield Note.POWER_FIRST
+        if upgrade and self._line.calls_suffice:
+            yield Note.CALLS_SUFFICE
+        allowed, _ = self._allowed
+        for name, verdict in (("power", LineVerdict.POWER), ("lan", LineVerdict.LAN)):
+            if getattr(outages.total, name) > allowed and verdict not in verdicts:
+                yield Note.OFF_HOURS_ONLY
+                return
+
+    def _incident(self, grounds: Sequence[Ground]) -> bool:
+        down = any(
+            one.verdict is LineVerdict.REPAIR and one.reason is VerdictReason.DOWN
+            for one in grounds
+        )
+        loss = self._line.loss
+        lossy = any(
+            one is not None and not one.below(self._limits.loss) and one.low is not None
+            for one in (loss.office, loss.night)
+        )
+        return (down and self._line.outages.incident > ONE_INCIDENT) or (
+            lossy and loss.worst_day > ONE_INCIDENT
+        )
+
+    def holds(
+        self, main: LineVerdict, grounds: Sequence[Ground], doubts: Sequence[Doubt]
+    ) -> NeedRange | None:
+        """The needs for which the main verdict is what it is."""
+        rates = [side.rate for side in self._sides]
+        ends = [(one.low, one.high) for one in rates if one is not None]
+        lows = [low for low, _ in ends if low is not None]
+        highs = [high for _, high in ends if high is not None]
+        if len(lows) < len(rates) or len(highs) < len(rates):
+            return None
+        ceilings = [side.ceiling for side in self._sides]
+        found = None
+        if main is LineVerdict.NOTHING:
+            found = NeedRange(0.0, min(lows))
+        elif main is LineVerdict.UPGRADE:
+            needed = [max(high, top) for high, top in zip(highs, ceilings, strict=True)]
+            found = NeedRange(min(needed), None)
+        elif main is LineVerdict.NEED_NOT_MET and grounds[0].reason is VerdictReason.SPEED:
+            found = NeedRange(min(highs), max(min(ceilings), min(highs)))
+        elif doubts and doubts[0] is Doubt.NEED_UNDECIDED:
+            found = NeedRange(min(lows), min(highs))
+        return found
+
+
+def _decided(loss: Interval | None, threshold: float) -> bool:
+    return loss is not None and (loss.above(threshold) or loss.below(threshold))
+
+
+def _unsure(time: Downtime, allowed: float, share: float) -> bool:
+    """Whether a share exceeds what is allowed of the known time, but not of all time."""
+    return time.of_known(share) > allowed >= share

@@ -10,10 +10,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from jharnet_monitor.judge.statistics.dependence import CONFIDENCE
 from jharnet_monitor.judge.statistics.incomplete_beta import student_t_quantile
 
-CONFIDENCE = 0.95
-"""Confidence level of all intervals."""
 RESAMPLES = 2000
 
 Vector = NDArray[np.float64]

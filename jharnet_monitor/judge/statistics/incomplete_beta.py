@@ -36,6 +36,19 @@ def betainc(a: float, b: float, x: float) -> float:
     return 1 - front * _fraction(b, a, 1 - x) / b
 
 
+def beta_quantile(a: float, b: float, p: float) -> float:
+    """The x with I_x(a, b) = p, for a, b > 0.
+
+    >>> round(beta_quantile(1, 28, 0.975), 4), round(beta_quantile(2, 3, 0.5248), 4)
+    (0.1234, 0.4)
+    """
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if betainc(a, b, middle) < p else (low, middle)
+    return (low + high) / 2
+
+
 def _fraction(a: float, b: float, x: float) -> float:
     """The continued fraction; converges fast for x < (a + 1)/(a + b + 2)."""
     c, d = 1.0, _nonzero(1 - (a + b) * x / (a + 1))
@@ -56,6 +69,15 @@ def _fraction(a: float, b: float, x: float) -> float:
 def _nonzero(value: float) -> float:
     """The value, or a tiny one in place of 0 (Lentz's method divides by it)."""
     return value if abs(value) > _SMALL else _SMALL
+
+
+def two_sided_p(t: float, df: float) -> float:
+    """P(|T| > |t|) for Student's t with `df` degrees of freedom.
+
+    >>> round(two_sided_p(2.4469, 6), 4), two_sided_p(float("inf"), 3)
+    (0.05, 0.0)
+    """
+    return 2 * _upper_tail(df, abs(t))
 
 
 @lru_cache(maxsize=1024)

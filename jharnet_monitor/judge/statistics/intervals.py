@@ -1,12 +1,13 @@
 """95 % confidence intervals for samples that are clustered by day. Pure and reproducible.
 
 Tests of one day share that day's weather, load and faults, so twelve of them are not twelve
-independent samples. Intervals of means and shares therefore resample whole days (day-block
-bootstrap, bias-corrected and accelerated: Efron 1987; plain percentile intervals covered too
-little). A quantile is bounded by order statistics whose ranks follow from the binomial
-distribution, with the number of samples reduced to the effective sample size (Kish's design effect;
-Korn and Graubard 1998). Wilson's interval is used only within one drill, where every office is
-tested once.
+independent samples, and neighbouring days and whole weeks hold together as well (`dependence`).
+Intervals of means resample whole days (bootstrap, bias-corrected and accelerated: Efron 1987) and
+are widened by the length of the blocks in which the days hold together. Shares are bounded by the
+beta distribution (Clopper and Pearson 1934) and quantiles by order statistics, whose ranks
+follow from the binomial distribution; in both the number of samples is reduced to the effective one
+(Kish's design effect; Korn and Graubard 1998), again with those blocks. Wilson's interval is used
+only within one drill, where every office is tested once.
 
 The random numbers come from a generator whose stream never changes, so that a figure derived again
 on another machine, years later, has the same digits.
@@ -15,15 +16,18 @@ on another machine, years later, has the same digits.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jharnet_monitor.judge.statistics import order_statistics
-from jharnet_monitor.judge.statistics.bootstrap import CONFIDENCE, bca_interval, resample_weights
+from jharnet_monitor.judge.statistics.bootstrap import bca_interval, resample_weights
+from jharnet_monitor.judge.statistics.dependence import CONFIDENCE, dependence
+from jharnet_monitor.judge.statistics.incomplete_beta import beta_quantile
 
 SEED = 20240701
 MIN_DAYS = 5
@@ -33,6 +37,8 @@ MIN_P5_SAMPLES, MIN_P5_DAYS = 72, 20
 that it does not describe a few days only."""
 
 Vector = NDArray[np.float64]
+Day = date | int | str
+"""A day, as long as all of one call are of the same kind."""
 _NORMAL = NormalDist()
 
 
@@ -77,61 +83,68 @@ class DailySamples:
         return sum(len(day) for day in self.by_day)
 
 
-def group_by_day(days: Sequence[Hashable], values: Sequence[float]) -> DailySamples:
-    """Group samples by day; `days` holds the day of each value.
+def group_by_day(days: Sequence[Day], values: Sequence[float]) -> DailySamples:
+    """Group samples by day, in the order of the days; `days` holds the day of each value.
 
     >>> [day.tolist() for day in group_by_day(["mon", "tue", "mon"], [1.0, 2.0, 3.0]).by_day]
     [[1.0, 3.0], [2.0]]
     """
-    found: dict[Hashable, list[float]] = {}
+    found: dict[Day, list[float]] = {}
     for day, value in zip(days, values, strict=True):
         found.setdefault(day, []).append(value)
-    return DailySamples(tuple(np.asarray(samples, dtype=np.float64) for samples in found.values()))
+    return DailySamples(
+        tuple(np.asarray(samples, dtype=np.float64) for _, samples in sorted(found.items()))
+    )
 
 
-def mean(samples: DailySamples) -> Interval | None:
-    """The mean of all samples, with a day-block bootstrap interval; None without samples.
+def mean(samples: DailySamples, limits: tuple[float, float] | None = None) -> Interval | None:
+    """The mean of all samples with its interval; None without samples.
+
+    `limits` are the smallest and largest value that a sample can have, as of a grade. The interval
+    then is that of a share, which has a width also if nearly all samples are alike.
 
     >>> mean(DailySamples(())) is None
     True
     >>> found = mean(group_by_day([n // 2 for n in range(40)], [float(n % 4) for n in range(40)]))
     >>> found.value, found.low < 1.5 < found.high
     (1.5, True)
+    >>> found = mean(group_by_day(range(30), [4.0] * 30), limits=(0.0, 4.0))
+    >>> found.value, round(found.low, 2), found.high
+    (4.0, 3.62, 4.0)
     """
     totals = np.array([day.sum() for day in samples.by_day])
     counts = np.array([float(len(day)) for day in samples.by_day])
-    return ratio(totals, counts, n=samples.n)
+    if limits is None:
+        return ratio(totals, counts, n=samples.n)
+    base, reach = limits[0], limits[1] - limits[0]
+    found = _beta((totals - base * counts) / reach, counts, samples.n)
+    if found is None:
+        return None
+    low, high = (None if end is None else base + reach * end for end in (found.low, found.high))
+    return Interval(base + reach * found.value, low, high, found.n, found.days)
 
 
-def share(days: Sequence[Hashable], hits: Sequence[bool]) -> Interval | None:
-    """The share of samples that are hits, 0 to 1, with a day-block bootstrap interval.
+def share(days: Sequence[Day], hits: Sequence[bool]) -> Interval | None:
+    """The share of samples that are hits, 0 to 1, with its interval.
 
-    If all samples are alike, resampling shows no spread; the bound away from the value is then that
-    of as many independent days (Clopper and Pearson 1934).
+    If all samples are alike, the bound away from the value is that of as many independent days.
 
     >>> share(["mon"] * 3, [True, True, False]).low is None
     True
     >>> found = share(range(30), [True] * 30)
     >>> found.value, round(found.low, 2), found.high
-    (1.0, 0.88, 1.0)
+    (1.0, 0.9, 1.0)
     """
     samples = group_by_day(days, [float(hit) for hit in hits])
-    found = mean(samples)
-    if found is None or found.low is None or found.high is None:
-        return found
-    if found.value in (0.0, 1.0):
-        edge = 1 - ((1 - CONFIDENCE) / 2) ** (1 / found.days)
-        low, high = (0.0, edge) if found.value == 0.0 else (1 - edge, 1.0)
-        return Interval(found.value, low, high, found.n, found.days)
-    return Interval(found.value, max(0.0, found.low), min(1.0, found.high), found.n, found.days)
+    return mean(samples, limits=(0.0, 1.0))
 
 
 def ratio(
     parts: Sequence[float] | Vector, wholes: Sequence[float] | Vector, n: int
 ) -> Interval | None:
-    """Sum of `parts` over sum of `wholes`, both by day, with a day-block bootstrap interval.
+    """Sum of `parts` over sum of `wholes`, both by day, with a bootstrap interval over days.
 
-    An example is packets lost over packets sent. None if the wholes sum to 0.
+    None if the wholes sum to 0.
     """
     part, whole = (np.asarray(side, dtype=np.float64) for side in (parts, wholes))
     if whole.sum() <= 0:
@@ -144,44 +157,53 @@ def ratio(
     drawn = (times @ part) / np.maximum(times @ whole, np.finfo(float).tiny)
     left_out = (part.sum() - part) / np.maximum(whole.sum() - whole, np.finfo(float).tiny)
     low, high = bca_interval(drawn, value, (left_out,))
-    return Interval(value, low, high, n, days)
+    wider = dependence(part - value * whole).widening
+    return Interval(value, value - (value - low) * wider, value + (high - value) * wider, n, days)
 
 
 def proportion(
     parts: Sequence[float] | Vector, wholes: Sequence[float] | Vector, n: int
 ) -> Interval | None:
-    """Like `ratio`, if the parts are counts out of the wholes, as packets lost of packets sent.
+    """Sum of `parts` over sum of `wholes` by day, if the parts are counts out of the wholes.
 
-    If the parts sum to 0, resampling shows no spread; the upper bound is then that of as many
-    independent trials (Clopper and Pearson 1934).
+    An example is packets lost of packets sent. If the parts sum to 0, the upper bound is that of as
+    many independent trials. None if the wholes sum to 0.
 
     >>> found = proportion([0.0] * 30, [1000.0] * 30, n=30)
     >>> found.value, found.low, round(found.high, 6)
     (0.0, 0.0, 0.000123)
     """
-    found = ratio(parts, wholes, n)
+    part, whole = (np.asarray(side, dtype=np.float64) for side in (parts, wholes))
+    found = _beta(part, whole, n)
     if found is None or found.low is None or found.value > 0:
         return found
-    edge = 1 - ((1 - CONFIDENCE) / 2) ** (1 / float(np.sum(np.asarray(wholes))))
+    edge = 1 - ((1 - CONFIDENCE) / 2) ** (1 / float(whole.sum()))
     return Interval(0.0, 0.0, edge, found.n, found.days)
 
 
-def change(before: DailySamples, after: DailySamples) -> Interval | None:
-    """Mean of `after` minus mean of `before`, both resampled by day; None if either is empty.
-
-    The change is significant if its interval does not contain 0 (`above(0)` or `below(0)`).
+def _beta(part: Vector, whole: Vector, n: int) -> Interval | None:
+    """Sum of `part` over sum of `whole`, between 0 and 1, with an interval by the beta
+    distribution over the effective number of samples.
     """
-    then, now = mean(before), mean(after)
-    if then is None or now is None:
+    days, total = len(whole), float(whole.sum())
+    if total <= 0:
         return None
-    value, n, days = now.value - then.value, then.n + now.n, then.days + now.days
-    if then.low is None or now.low is None:
+    value = min(max(float(part.sum()) / total, 0.0), 1.0)
+    if days < MIN_DAYS:
         return Interval(value, None, None, n, days)
-    drawn_then, without_then = _resampled(before, SEED)
-    drawn_now, without_now = _resampled(after, SEED + 1)
-    low, high = bca_interval(
-        drawn_now - drawn_then, value, (now.value - without_then, without_now - then.value)
-    )
+    residuals = part - value * whole
+    variance = days / (days - 1) * float((residuals**2).sum()) / total**2
+    alpha, held = (1 - CONFIDENCE) / 2, dependence(residuals)
+    if not 0 < value < 1 or variance <= 0:
+        edge = 1 - (2 * alpha) ** (1 / days)
+        low, high = max(0.0, value - edge), min(1.0, value + edge)
+        return Interval(value, low, high, n, days)
+    effective = value * (1 - value) / (variance * held.inflation)
+    effective *= (_NORMAL.inv_cdf(1 - alpha) / held.t) ** 2
+    hits, misses = effective * value, effective * (1 - value)
+
+    low = beta_quantile(hits, misses + 1, alpha)
+    high = beta_quantile(hits + 1, misses, 1 - alpha)
     return Interval(value, low, high, n, days)
 
 
@@ -192,7 +214,7 @@ def quantile(samples: DailySamples, q: float) -> Interval | None:
     ranks follow from the binomial distribution with the effective number of samples. If either
     bound does not exist, both are None.
 
-    >>> found = quantile(group_by_day(range(99), [float(n) for n in range(99)]), 0.5)
+    >>> found = quantile(group_by_day(range(99), [float(n * 28 % 99) for n in range(99)]), 0.5)
     >>> found.value, round(found.low, 1), round(found.high, 1)
     (49.0, 39.1, 58.9)
     >>> quantile(group_by_day([0, 0, 1], [1.0, 2.0, 3.0]), 0.5).low is None
@@ -240,13 +262,3 @@ def wilson_interval(hits: int, n: int) -> Interval | None:
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return Interval(p, max(0.0, middle - half), min(1.0, middle + half), n, 1)
-
-
-def _resampled(samples: DailySamples, seed: int) -> tuple[Vector, Vector]:
-    """Means of the resamples, and means with one day left out each (jackknife)."""
-    totals = np.array([day.sum() for day in samples.by_day])
-    counts = np.array([float(len(day)) for day in samples.by_day])
-    times = resample_weights(len(counts), seed)
-    drawn: Vector = (times @ totals) / (times @ counts)
-    without: Vector = (totals.sum() - totals) / (counts.sum() - counts)
-    return drawn, without

@@ -9,11 +9,12 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from jharnet_monitor.judge.statistics.bootstrap import CONFIDENCE
-from jharnet_monitor.judge.statistics.incomplete_beta import betainc, student_t_quantile
+from jharnet_monitor.judge.statistics.dependence import CONFIDENCE, Dependence, dependence
+from jharnet_monitor.judge.statistics.incomplete_beta import betainc
 
 Vector = NDArray[np.float64]
 _NORMAL = NormalDist()
+MEDIAN = 0.5
 _EXACT, _TINY = 1e-10, 1e-12
 
 
@@ -24,17 +25,16 @@ def quantile_bounds(
 
     `ordered` holds the samples of all days, ascending, `value` is the estimate of the quantile.
     """
-    n, days = len(ordered), len(by_day)
-    effect = _design_effect(by_day, value)
+    n = len(ordered)
     alpha = (1 - CONFIDENCE) / 2
+    effect, held = _design_effect(by_day, value)
     effective = n / effect
-    if effect > 1:  # the design effect is itself an estimate from `days` days (Korn and Graubard)
-        z, t = _NORMAL.inv_cdf(1 - alpha), student_t_quantile(days - 1, 1 - alpha)
-        effective *= (z / t) ** 2
+    if effect > 1:  # the design effect is itself an estimate from few days (Korn and Graubard)
+        effective *= (_NORMAL.inv_cdf(1 - alpha) / held.t) ** 2
     low = _rank(effective, q, alpha)
     high = _rank(effective, 1 - q, alpha)
     if low is None or high is None:
-        return None, None
+        return _by_slope(ordered, effect, held) if q == MEDIAN else (None, None)
     places = np.arange(n, dtype=np.float64)
     scale = n / effective
     # Interpolation next to an infinite sample gives NaN.
@@ -42,18 +42,37 @@ def quantile_bounds(
     return float(first), math.inf if np.isnan(last) else float(last)
 
 
-def _design_effect(by_day: Sequence[Vector], at: float) -> float:
-    """Kish's design effect, at least 1: by how much clustering by day increases the variance of the
-    share of samples up to `at`, relative to independent samples.
+def _by_slope(
+    ordered: Vector, effect: float, held: Dependence
+) -> tuple[float | None, float | None]:
+    """Bounds of the median where too few independent days are left for ranks.
+
+    The standard error of the share below the median, times the slope of the quantiles between 10
+    and 90 %; no bound is closer than the outermost sample.
+    """
+    low, middle, high = np.quantile(ordered, (0.1, MEDIAN, 0.9))
+    if not np.isfinite(high):
+        return None, None
+    reach = held.t * math.sqrt(effect / len(ordered)) / 2 * float(high - low) / 0.8
+    first, last = float(ordered[0]), float(ordered[-1])
+    return min(first, float(middle) - reach), max(last, float(middle) + reach)
+
+
+def _design_effect(by_day: Sequence[Vector], at: float) -> tuple[float, Dependence]:
+    """By how much days increase the variance of the share of samples up to `at`, at least 1.
+
+    Kish's design effect for clustering within days, times the dependence between days.
     """
     below = np.array([float((day <= at).sum()) for day in by_day])
     counts = np.array([float(len(day)) for day in by_day])
     n, days = counts.sum(), len(counts)
     p = below.sum() / n
+    residuals = below - p * counts
+    held = dependence(residuals)
     if days < 2 or not 0 < p < 1:
-        return 1.0
-    by_days = days / (days - 1) * float(((below - p * counts) ** 2).sum()) / n**2
-    return max(1.0, float(by_days / (p * (1 - p) / n)))
+        return 1.0, held
+    by_days = days / (days - 1) * float((residuals**2).sum()) / n**2
+    return max(1.0, float(by_days / (p * (1 - p) / n)) * held.inflation), held
 
 
 def _rank(n: float, q: float, alpha: float) -> float | None:

@@ -1,19 +1,41 @@
-"""Significant changes since the period before."""
+"""Changes since the period before that are certain and large enough to matter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-from zoneinfo import ZoneInfo
-
-import numpy as np
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.statistics import intervals
-from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
-from jharnet_monitor.report.data.aggregate import by_day
-from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Summary
+from jharnet_monitor.judge.statistics.changes import Comparison, Course, courses
+from jharnet_monitor.model import Direction
+from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed, Summary
+
+
+@dataclass(frozen=True, slots=True)
+class OfficeChanges:
+    """What became of an office's conference grade and speed, with the changes themselves."""
+
+    grade: Course
+    speed: Course
+    grade_by: float | None
+    speed_by: float | None
+    """bit/s."""
+
+
+def office_changes(summary: Summary) -> Mapping[str, OfficeChanges]:
+    """The changes of every office, by its id; all comparisons of the report are judged together."""
+    limits = summary.config.thresholds.change
+    grades = [_grades(office, limits.grade) for office in summary.offices]
+    speeds = [_speeds(office, limits.speed) for office in summary.offices]
+    found = courses([*grades, *speeds])
+    return {
+        office.office.id: OfficeChanges(
+            found[n], found[n + len(grades)], grades[n].change, speeds[n].change
+        )
+        for n, office in enumerate(summary.offices)
+    }
 
 
 def changes(summary: Summary, words: Words) -> dict[str, Any] | None:
@@ -22,89 +44,75 @@ def changes(summary: Summary, words: Words) -> dict[str, Any] | None:
         return None
     before = words(f"period.before_{summary.period.kind}")
     heads = ("block", "conference", "conference_change", "speed", "speed_change")
+    limits, found = summary.config.thresholds.change, office_changes(summary)
     return {
         "title": words("report.changes.title", before=before),
-        "note": words("report.changes.note"),
+        "note": words(
+            "report.changes.note",
+            grade=formats.mean_grade(limits.grade),
+            speed=formats.share_whole(limits.speed),
+        ),
         "head": [words(f"report.changes.head.{name}") for name in heads],
-        "rows": [_row(office, summary.zone, words) for office in summary.offices],
+        "rows": [_row(office, found[office.office.id], words) for office in summary.offices],
     }
 
 
-def _row(office: OfficeSummary, zone: ZoneInfo, words: Words) -> list[str]:
-    grade, speed = grade_change(office, zone), speed_change(office)
+def _row(office: OfficeSummary, found: OfficeChanges, words: Words) -> list[str]:
+    before = office.before
+    grades = (before.conference if before else None, office.conference)
+    speeds = (before.down if before else None, office.down)
     return [
         formats.office_name(office.office, words),
-        _from_to(*_grade_means(office), formats.mean_grade, words),
-        said(grade, formats.grade_changes, words),
-        _from_to(*_speed_means(office), formats.rate, words),
-        said(speed, formats.rate_changes, words),
+        _from_to([_mean_grade(one) for one in grades], formats.mean_grade, words),
+        said(found.grade, found.grade_by, formats.grade_changes, words),
+        _from_to([_mean_speed(one) for one in speeds], formats.rate, words),
+        said(found.speed, found.speed_by, formats.rate_changes, words),
     ]
 
 
-def grade_change(office: OfficeSummary, zone: ZoneInfo) -> Interval | None:
-    """Change of the mean grade of the conference tests; None without tests."""
-    if office.before is None:
-        return None
-    then, now = (_grades(one, zone) for one in (office.before.conference, office.conference))
-    return intervals.change(then, now)
+def said(course: Course, change: float | None, form: formats.ChangeFormat, words: Words) -> str:
+    """A change in words, with its size where one is claimed: `better: +0.5`."""
+    word = words(f"report.changes.{course}")
+    if change is None or course not in (Course.BETTER, Course.WORSE):
+        return word
+    (value,), unit = form((change,))
+    return words("report.changes.said", word=word, value=value, unit=unit)
 
 
-def speed_change(office: OfficeSummary) -> Interval | None:
-    """Change of the mean rate towards the office, in bit/s; None without comparable tests."""
-    if office.before is None or office.before.down.quiet is not office.down.quiet:
-        return None  # a rate of the line cannot be compared with one beside the office's traffic
-    return intervals.change(_days(office.before.down.days), _days(office.down.days))
+def _grades(office: OfficeSummary, smallest: float) -> Comparison:
+    earlier = [_mean_grade(point.conference) for point in office.history]
+    return Comparison(earlier, _mean_grade(office.conference), smallest)
 
 
-def verdict(change: Interval | None) -> str:
-    """The verdict on a change: `better`, `worse`, `none`, `few` or `new`.
+def _speeds(office: OfficeSummary, smallest: float) -> Comparison:
+    """Speeds towards the office; only those of the same kind as now are comparable.
 
-    `none` means no significant change, `few` too few days, `new` nothing to compare with.
+    A rate of the line cannot be compared with one beside the office's traffic.
     """
-    if change is None:
-        return "new"
-    if change.low is None:
-        return "few"
-    if change.above(0):
-        return "better"
-    return "worse" if change.below(0) else "none"
+    earlier = [
+        _mean_speed(point.down) if point.down.quiet is office.down.quiet else None
+        for point in office.history
+    ]
+    now = _mean_speed(office.down)
+    link = office.office.link
+    scale = now or 0.0 if link is None else link.rate(Direction.DOWN)
+    return Comparison(earlier, now, smallest * scale)
 
 
-def said(change: Interval | None, form: formats.ChangeFormat, words: Words) -> str:
-    """The change in words, with its interval: `better: +0.5 (+0.2 to +0.8)`."""
-    word = words(f"report.changes.{verdict(change)}")
-    if change is None or change.low is None or change.high is None or change.low == change.high:
-        return word  # if all tests are alike, resampling shows no spread
-    (value, low, high), unit = form((change.value, change.low, change.high))
-    return words("report.changes.said", word=word, value=value, low=low, high=high, unit=unit)
+def _mean_grade(conference: Conference | None) -> float | None:
+    return None if conference is None else _mean([grade for _, grade in conference.grades])
 
 
-def _grades(conference: Conference, zone: ZoneInfo) -> DailySamples:
-    return _days(by_day(conference.grades, zone))
-
-
-def _days(days: Iterable[Sequence[float]]) -> DailySamples:
-    return DailySamples(tuple(np.asarray(day, dtype=np.float64) for day in days if day))
-
-
-def _grade_means(office: OfficeSummary) -> tuple[float | None, float | None]:
-    before = office.before.conference.grades if office.before else ()
-    return _mean([g for _, g in before]), _mean([g for _, g in office.conference.grades])
-
-
-def _speed_means(office: OfficeSummary) -> tuple[float | None, float | None]:
-    before = office.before.down.days if office.before else ()
-    then, now = ([rate for day in days for rate in day] for days in (before, office.down.days))
-    return _mean(then), _mean(now)
+def _mean_speed(speed: Speed | None) -> float | None:
+    return None if speed is None else _mean([rate for day in speed.days for rate in day])
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _from_to(
-    then: float | None, now: float | None, form: formats.FigureFormat, words: Words
-) -> str:
+def _from_to(figures: Sequence[float | None], form: formats.FigureFormat, words: Words) -> str:
+    then, now = figures
     if then is None and now is None:
         return words("not_measured")
     return formats.from_to(then, now, form)

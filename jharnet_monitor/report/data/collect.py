@@ -15,9 +15,10 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.line.assess import Assessment, LineEvidence, assess
 from jharnet_monitor.judge.line.contract import contracted_rates
-from jharnet_monitor.judge.line.traffic import TrafficReadings, other_traffic
+from jharnet_monitor.judge.line.loss import PacketCounts
+from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.judge.outages.availability import state_times
-from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.judge.outages.shared import JudgedSpans
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import DailySamples
 from jharnet_monitor.model import Direction, Measurement, Outcome, Route
@@ -101,9 +102,21 @@ class Collector:
         self._kept: dict[date, Mapping[str, Mapping[str, float]]] = {}
         self._days: set[date] = set()
         self._calls: list[Measurement] = []
+        self._packets = PacketCounts()
         self._tests: list[Measurement] = []
         self._internet: list[SpeedTest] = []
         self._traffic = TrafficReadings()
+
+    @property
+    def judged_since(self) -> datetime:
+        """The start of the assessment."""
+        return datetime.combine(self.judged_from, time(), self._zone)
+
+    @property
+    def stretch(self) -> list[date]:
+        """The days over which the line is assessed."""
+        days = (self.period.days[-1] - self.judged_from).days + 1
+        return [self.judged_from + timedelta(days=n) for n in range(days)]
 
     def count(self, extent: Extent | None) -> None:
         """Count runs of the period that are not read individually."""
@@ -114,15 +127,14 @@ class Collector:
         self.last = extent.last if self.last is None else max(self.last, extent.last)
 
     def add_call(self, measurement: Measurement) -> None:
-        """Add a conference test: its grade if it is in the period, else only its day.
+        """Add a conference test; its grade counts in the report if it is in the period.
 
         The gallery of a drill is left out: its office sends a small picture only.
         """
         if measurement.route is not Route.JHARNET:
             return
         self._days.add(measurement.started_at.astimezone(self._zone).date())
-        if measurement.started_at >= self.period.start:
-            self._calls.append(measurement)
+        self._calls.append(measurement)
 
     def add_test(self, measurement: Measurement) -> None:
         """Add a speed test of any path."""
@@ -145,13 +157,10 @@ class Collector:
             self._latency.setdefault(day, LatencyTally()).add(block.values)
 
     def add_packets(self, day: date, packets: Packets) -> None:
-        """Add the packets of a day before the period, for the line's loss."""
+        """Add the packets of a day, for the line's loss."""
         self._days.add(day)
         if packets.path == Route.JHARNET and not packets.conditions.get("under_load"):
-            tally = self._latency.setdefault(day, LatencyTally())
-            tally.sent += int(packets.sent)
-            tally.received += int(packets.received)
-            tally.answered += packets.minutes
+            self._packets.add(packets.at, packets.sent, packets.received)
 
     def add_traffic(self, block: Block) -> None:
         """Add readings of the router's interface, except those during our own tests."""
@@ -164,16 +173,19 @@ class Collector:
         if kept.path == Route.JHARNET:
             self._kept[kept.day] = kept.values
 
-    def summary(self, spans: Sequence[Span], history: Sequence[TrendPoint]) -> OfficeSummary:
-        """The summary of the office; `spans` are its states, `history` earlier periods."""
+    def summary(self, states: JudgedSpans, history: Sequence[TrendPoint]) -> OfficeSummary:
+        """The summary of the office; `states` are those of the assessment, `history` earlier
+        periods.
+        """
         share = self.config.thresholds.delivered
         down, up = contracted_rates(self.office)
         tests = self._speed_tests()
         line, quiet = of_the_line(tests, self.config.district)
-        held = clipped(spans, self.period.start, self.until)
+        held = clipped(states.spans, self.period.start, self.until)
+        calls = [call for call in self._calls if call.started_at >= self.period.start]
         return OfficeSummary(
             office=self.office,
-            conference=conference(self._calls, self.config.district),
+            conference=conference(calls, self.config.district),
             state_times=state_times(held, self.period.start, self.until),
             outages=tuple(outages(self.office.id, held, self.until)),
             down=speed(self._by_day(line, Direction.DOWN), down, share, quiet=quiet),
@@ -185,31 +197,26 @@ class Collector:
             spans=tuple(held),
             speed_tests=tuple(tests),
             history=tuple(history),
-            assessment=self._assessment(spans),
+            assessment=self._assessment(states),
             measurements=self.runs,
             first=self.first,
             last=self.last,
         )
 
-    def _assessment(self, spans: Sequence[Span]) -> Assessment:
+    def _assessment(self, states: JudgedSpans) -> Assessment:
         """The assessment of the line, made as in the dossier."""
-        start = datetime.combine(self.judged_from, time(), self._zone)
-        known = [(day, tally) for day, tally in sorted(self._latency.items()) if tally.sent]
         evidence = LineEvidence(
-            state_times=state_times(clipped(spans, start, self.until), start, self.until),
+            start=self.judged_since,
+            end=self.until,
+            stretch=self.stretch,
+            states=states,
             tests=sorted(self._tests, key=lambda test: test.started_at),
-            lost=[tally.sent - tally.received for _, tally in known],
-            sent=[tally.sent for _, tally in known],
-            minutes=sum(tally.answered for _, tally in known),
+            calls=self._calls,
+            packets=self._packets,
+            traffic=self._traffic,
             days=len(self._days),
-            other=other_traffic(self._traffic, self.config.district, self._stretch()),
         )
         return assess(self.config, self.office, evidence)
-
-    def _stretch(self) -> list[date]:
-        """The days over which the line is assessed."""
-        days = (self.period.days[-1] - self.judged_from).days + 1
-        return [self.judged_from + timedelta(days=n) for n in range(days)]
 
     def _speed_tests(self) -> list[SpeedTest]:
         """The speed tests of the period, ordered by start."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from jharnet_monitor.config.schema import Config, Thresholds
-from jharnet_monitor.judge.line.verdict import Doubt, LineVerdict
+from jharnet_monitor.judge.line.grounds import Doubt, LineVerdict, VerdictReason
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 
 
@@ -22,6 +22,14 @@ class FindingKind(StrEnum):
     """It delivers what was contracted, and that is less than needed."""
     REPAIR = "repair"
     """It delivers less than was contracted."""
+    CORE = "core"
+    """So in office hours only, with an idle line: the operator's network behind it."""
+    NEED = "need"
+    """The contract is kept, and less than is needed arrives."""
+    DOWN_BY_DAY = "down_by_day"
+    """The promised availability is kept, but not in office hours."""
+    MIXED = "mixed"
+    """Down for longer than allowed, by several causes."""
     LINE = "line"
     """The line was down for longer than promised."""
     LOSS = "loss"
@@ -49,9 +57,24 @@ _VERDICTS = {
     LineVerdict.LINE_QUALITY: FindingKind.LOSS,
     LineVerdict.POWER: FindingKind.POWER,
     LineVerdict.LAN: FindingKind.LAN,
+    LineVerdict.OUTAGES: FindingKind.MIXED,
+}
+_BY_REASON = {
+    (LineVerdict.REPAIR, VerdictReason.SPEED): FindingKind.REPAIR,
+    (LineVerdict.REPAIR, VerdictReason.CORE): FindingKind.CORE,
+    (LineVerdict.REPAIR, VerdictReason.DOWN): FindingKind.LINE,
+    (LineVerdict.NEED_NOT_MET, VerdictReason.SPEED): FindingKind.NEED,
+    (LineVerdict.NEED_NOT_MET, VerdictReason.DOWN): FindingKind.DOWN_BY_DAY,
 }
 _OF_THE_LINE = frozenset(
-    {FindingKind.UPGRADE, FindingKind.REPAIR, FindingKind.LINE, FindingKind.LOSS}
+    {
+        FindingKind.UPGRADE,
+        FindingKind.REPAIR,
+        FindingKind.CORE,
+        FindingKind.NEED,
+        FindingKind.LINE,
+        FindingKind.LOSS,
+    }
 )
 """Findings that can explain why a conference fell short."""
 
@@ -66,7 +89,7 @@ class Finding:
 
 def findings(summary: OfficeSummary, config: Config) -> tuple[Finding, ...]:
     """All findings, the main one first; empty if nothing has to be done."""
-    line = list(_judged(summary, config))
+    line = list(_judged(summary))
     claims = [finding for finding in line if finding.kind is not FindingKind.EVIDENCE]
     explained = any(finding.kind in _OF_THE_LINE for finding in claims)
     call = list(_conference(summary, config.thresholds, explained=explained))
@@ -85,19 +108,19 @@ def every_finding(summary: Summary) -> list[tuple[Finding, ...]]:
     return [findings(office, summary.config) for office in summary.offices]
 
 
-def _judged(summary: OfficeSummary, config: Config) -> Iterator[Finding]:
+def _judged(summary: OfficeSummary) -> Iterator[Finding]:
     """The findings of the line's assessment."""
-    found, share = summary.assessment, config.thresholds.delivered
-    for verdict in found.verdicts:
-        if verdict in _VERDICTS:
-            yield Finding(_VERDICTS[verdict])
-        elif verdict is LineVerdict.REPAIR:
-            short = any(side.not_delivered(share) for side in found.directions)
-            yield Finding(FindingKind.REPAIR if short else FindingKind.LINE)
+    found = summary.assessment
+    for ground in found.grounds:
+        if ground.verdict in _VERDICTS:
+            yield Finding(_VERDICTS[ground.verdict])
+        elif ground.reason is not None:
+            yield Finding(_BY_REASON[ground.verdict, ground.reason])
     doubts = list(found.doubts)
     if Doubt.OUTAGES_UNEXPLAINED in doubts:
         doubts.remove(Doubt.OUTAGES_UNEXPLAINED)
-        yield Finding(FindingKind.OUTAGE)
+        if LineVerdict.OUTAGES not in found.verdicts:
+            yield Finding(FindingKind.OUTAGE)
     if doubts:
         yield Finding(FindingKind.EVIDENCE, doubts[0])
 

@@ -10,10 +10,13 @@ from math import ceil
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.line.assess import enough_off_hours
+from jharnet_monitor.judge.calendar.windows import office_windows
+from jharnet_monitor.judge.line.assess import trains_needed
+from jharnet_monitor.judge.outages.shared import JudgedSpans, SharedFault, judged_spans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import Measurement, Route, parse_utc
 from jharnet_monitor.probes import PROBES
+from jharnet_monitor.report.data.aggregate import clipped
 from jharnet_monitor.report.data.collect import Collector
 from jharnet_monitor.report.data.history import earlier_periods, history
 from jharnet_monitor.report.data.state_spans import spans
@@ -41,13 +44,18 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
         Collector(config, office, period, judged_from, until) for office in config.offices
     ]
     midnights = _midnights(judged_from, period)
+    states = _every_state(store, collectors, earlier, known_until)
+    judged = _judged(collectors, states, until)
     offices: list[OfficeSummary] = []
     with ThreadPoolExecutor(1) as aside:  # the database adds up packets meanwhile
         packets = aside.submit(list, store.bulk_reader.packets(midnights))
         _read_minutes(store, _by_office(collectors), period)
         while collectors:
             some, collectors[:AT_ONCE] = collectors[:AT_ONCE], []
-            rest = [_read_office(store, one, earlier, known_until) for one in some]
+            rest = [
+                (judged[one.office.id], _read_office(store, one, earlier, states[one.office.id]))
+                for one in some
+            ]
             if not offices:
                 _add_packets(_by_office([*some, *collectors]), midnights, packets.result())
             offices += [one.summary(*held) for one, held in zip(some, rest, strict=True)]
@@ -59,6 +67,7 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
         made_at=now,
         offices=tuple(offices),
         judged_from=judged_from,
+        shared=_shared(judged, period, until),
         drills=tuple(store.event_log.drills(period.start, period.end)),
         root=links[-1].root if links else None,
     )
@@ -83,7 +92,7 @@ def _add_packets(
     midnights: Sequence[datetime],
     found: Sequence[Sequence[Packets]],
 ) -> None:
-    """Add the packets of each day before the period."""
+    """Add the packets of each day of the assessment."""
     for midnight, every in zip(midnights, found, strict=False):
         for packets in every:
             if packets.office in collectors:
@@ -121,23 +130,51 @@ def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
         collector.add_traffic(block)
 
 
+def _every_state(
+    store: Store, collectors: Sequence[Collector], earlier: list[Period], known_until: datetime
+) -> dict[str, list[Span]]:
+    """The states of every office over the assessment and the earlier periods."""
+    found = {}
+    for one in collectors:
+        begin = one.judged_since if not earlier else min(one.judged_since, earlier[0].start)
+        transitions = store.event_log.transitions(one.office.id, begin, one.period.end)
+        found[one.office.id] = spans(transitions, known_until)
+    return found
+
+
+def _judged(
+    collectors: Sequence[Collector], states: Mapping[str, list[Span]], until: datetime
+) -> dict[str, JudgedSpans]:
+    """The states of every office as they are judged, over the assessment."""
+    if not collectors:
+        return {}
+    first = collectors[0]
+    windows = office_windows(first.config.district, first.stretch)
+    held = [clipped(states[one.office.id], one.judged_since, until) for one in collectors]
+    found = judged_spans(held, windows)
+    return {one.office.id: judged for one, judged in zip(collectors, found, strict=True)}
+
+
+def _shared(
+    judged: Mapping[str, JudgedSpans], period: Period, until: datetime
+) -> tuple[SharedFault, ...]:
+    """The faults of the period that all offices had at once."""
+    faults = next((one.shared for one in judged.values()), ())
+    return tuple(one for one in faults if period.start <= one.start < until)
+
+
 def _read_office(
-    store: Store, collector: Collector, earlier: list[Period], known_until: datetime
-) -> tuple[list[Span], list[TrendPoint]]:
-    """Read one office into its collector; returns its states and its earlier periods."""
-    office, period = collector.office, collector.period
-    begin = datetime.combine(collector.judged_from, time(), period.start.tzinfo)
-    _read_tests(store, collector, begin)
-    if earlier:
-        begin = min(begin, earlier[0].start)
-    states = spans(store.event_log.transitions(office.id, begin, period.end), known_until)
-    return states, list(history(store, collector.config, office, earlier, states))
+    store: Store, collector: Collector, earlier: list[Period], states: list[Span]
+) -> list[TrendPoint]:
+    """Read one office into its collector; returns its earlier periods."""
+    _read_tests(store, collector, collector.judged_since)
+    return list(history(store, collector.config, collector.office, earlier, states))
 
 
 def _midnights(first: date, period: Period) -> list[datetime]:
-    """The midnights from the first day of the assessment to the start of the period."""
+    """The midnights from the first day of the assessment to the end of the period."""
     zone = period.start.tzinfo
-    days = (period.days[0] - first).days
+    days = (period.days[-1] - first).days + 1
     return [datetime.combine(first + timedelta(days=n), time(), zone) for n in range(days + 1)]
 
 
@@ -156,7 +193,7 @@ def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Meas
     tests = of(Route.JHARNET, since)
     yield from tests
     yield from of(Route.INTERNET, period.start)
-    if not enough_off_hours(collector.config, tests):
+    if trains_needed(collector.config, collector.office, tests):
         yield from of(Route.TRAINS, since)
 
 

@@ -14,6 +14,7 @@ from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.line.assess import Assessment
 from jharnet_monitor.judge.outages.availability import StateTimes
+from jharnet_monitor.judge.outages.shared import SharedFault
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import Direction, OfficeState
@@ -159,7 +160,8 @@ class OfficeSummary:
     days: tuple[tuple[date, Latency], ...] = ()
     """Latency and loss day by day."""
     spans: tuple[Span, ...] = ()
-    """The states within the period, in order."""
+    """The states within the period as they are judged, in order: without nights on which the office
+    is switched off, and with what all offices had at once as `uplink_down`."""
     speed_tests: tuple[SpeedTest, ...] = ()
     history: tuple[TrendPoint, ...] = ()
     """Earlier periods, the oldest first."""
@@ -192,6 +194,8 @@ class Summary:
     offices: tuple[OfficeSummary, ...]
     judged_from: date
     """First day of the assessment of the lines, which ends with the period."""
+    shared: tuple[SharedFault, ...] = ()
+    """Faults that all offices had at once; they are charged to no office."""
     drills: tuple[Drill, ...] = ()
     """The drills of the period, by their beginning."""
     root: str | None = None

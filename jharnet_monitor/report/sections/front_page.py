@@ -6,14 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.report.data.changes import grade_change, speed_change, verdict
+from jharnet_monitor.judge.line.grounds import Doubt
+from jharnet_monitor.judge.statistics.changes import Course
+from jharnet_monitor.report.data.changes import OfficeChanges, office_changes
 from jharnet_monitor.report.data.findings import Finding, FindingKind, every_finding
 from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed, Summary
+from jharnet_monitor.report.sections.phrases import doubt_days
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,20 @@ class RatedOffice:
 
 ACTORS = {
     "department": (FindingKind.UPGRADE,),
-    "operator": (FindingKind.REPAIR, FindingKind.LOSS, FindingKind.LINE, FindingKind.DELAY),
+    "operator": (
+        FindingKind.REPAIR,
+        FindingKind.CORE,
+        FindingKind.LOSS,
+        FindingKind.LINE,
+        FindingKind.DELAY,
+    ),
     "bdo": (FindingKind.POWER, FindingKind.LAN, FindingKind.NOT_TESTED, FindingKind.HOST),
     "engineer": (
         FindingKind.CALL,
         FindingKind.OUTAGE,
+        FindingKind.MIXED,
+        FindingKind.DOWN_BY_DAY,
+        FindingKind.NEED,
         FindingKind.LIMITED,
         FindingKind.UNEXPLAINED,
         FindingKind.EVIDENCE,
@@ -70,6 +81,7 @@ def _severity(judged: RatedOffice) -> tuple[int, int, int]:
 
 def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> dict[str, Any]:
     """The content of the front page, as plain JSON."""
+    changed = office_changes(summary)
     return {
         "tiles": _tiles(judged, words),
         "sentences": [
@@ -86,7 +98,7 @@ def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> d
             words("report.head.change", before=words(f"period.before_{summary.period.kind}")),
             words("report.head.cause"),
         ],
-        "rows": [row(one, summary, words) for one in judged],
+        "rows": [row(one, summary, changed[one.summary.office.id], words) for one in judged],
     }
 
 
@@ -166,7 +178,9 @@ def _asks(found: Mapping[FindingKind, list[str]], total: int, words: Words) -> I
             yield words(f"actor.{who}", acts=formats.list_of(asked, words))
 
 
-def row(judged: RatedOffice, summary: Summary, words: Words) -> dict[str, Any]:
+def row(
+    judged: RatedOffice, summary: Summary, changed: OfficeChanges, words: Words
+) -> dict[str, Any]:
     """One office in the table of the front page."""
     office = judged.summary
     return {
@@ -177,7 +191,7 @@ def row(judged: RatedOffice, summary: Summary, words: Words) -> dict[str, Any]:
         "tests": tests_text(office.conference, words),
         **availability_texts(office, words),
         **speed_texts(office.down, office.up, words),
-        **_change(office, summary.zone, words),
+        **_change(office, changed, words),
         "findings": [
             finding_texts(finding, office, summary.config, words) for finding in _first(judged)
         ],
@@ -254,22 +268,21 @@ def _contract(down: Speed, up: Speed, words: Words) -> str:
     return words("report.of_contract", shares=" / ".join(shares), rate=rates)
 
 
-def _change(office: OfficeSummary, zone: ZoneInfo, words: Words) -> dict[str, str]:
-    """The change since the period before; `better` or `worse` only if it is significant."""
+def _change(office: OfficeSummary, changed: OfficeChanges, words: Words) -> dict[str, str]:
+    """The change since the period before; `better` or `worse` only if it is certain and large."""
     now = office.conference
     before = office.before.conference if office.before else None
     if before is None or now.grade is None or before.grade is None:
         return {"change": words("report.change.new"), "was": "", "faster": ""}
-    word = verdict(grade_change(office, zone))
-    if now.grade == before.grade and word in ("none", "few"):
+    if now.grade == before.grade and changed.grade in (Course.NONE, Course.FEW):
         told = {"change": words("report.change.same"), "was": ""}
     else:
         told = {
-            "change": words(f"report.change.{word}"),
+            "change": words(f"report.change.{changed.grade}"),
             "was": words("report.change.was", grade=grade_text(before.grade, words)),
         }
-    speed = verdict(speed_change(office))
-    faster = words(f"report.change.speed_{speed}") if speed in ("better", "worse") else ""
+    certain = changed.speed in (Course.BETTER, Course.WORSE)
+    faster = words(f"report.change.speed_{changed.speed}") if certain else ""
     return told | {"faster": faster}
 
 
@@ -279,7 +292,8 @@ def finding_texts(
     """A finding and the action it needs, for the table."""
     key, detail = f"finding.{finding.kind}", ""
     if finding.kind is FindingKind.EVIDENCE:
-        days, wanted = office.assessment.days, config.capacity.days
+        days = doubt_days(office.assessment, Doubt(finding.detail or ""))
+        wanted = config.capacity.days
         detail = words(f"capacity.doubt_short.{finding.detail}", days=days, wanted=wanted)
     elif finding.kind is FindingKind.LIMITED:
         detail = words.get(f"limited_by.{finding.detail}", str(finding.detail))

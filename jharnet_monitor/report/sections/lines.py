@@ -34,7 +34,22 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
         ),
         "head": [words(f"report.lines.head.{name}") for name in _HEADS],
         "rows": [_row(office, summary, words) for office in summary.offices],
+        "shared": _shared(summary, words),
     }
+
+
+def _shared(summary: Summary, words: Words) -> str | None:
+    """The faults that all offices had at once; None if there were none."""
+    if not summary.shared:
+        return None
+    length = sum((one.end - one.start).total_seconds() for one in summary.shared)
+    moments = [formats.moment(one.start, summary.zone, words) for one in summary.shared]
+    return words(
+        "report.lines.shared",
+        n=len(moments),
+        length=formats.duration(length, words),
+        moments=formats.list_of(moments, words),
+    )
 
 
 def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any]:

@@ -9,10 +9,17 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.schema import Thresholds
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.line.assess import Assessment, LineDirection
+from jharnet_monitor.judge.line.assess import Assessment, LineDirection, thresholds_for
 from jharnet_monitor.judge.line.contract import promised_availability
+from jharnet_monitor.judge.line.grounds import (
+    Condition,
+    Doubt,
+    LineVerdict,
+    NeedRange,
+    Note,
+    VerdictReason,
+)
 from jharnet_monitor.judge.line.need import Need
-from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.statistics.intervals import Interval
 
 
@@ -101,42 +108,109 @@ def need_text(config: Config, offices: Mapping[str, Assessment], words: Words) -
 
 
 def reason(found: Assessment, config: Config, office: Office, words: Words) -> str:
-    """The reason for the verdict, in one sentence."""
-    side = _deciding(found, config)
-    down = {LineVerdict.POWER: found.power_down, LineVerdict.LAN: found.lan_down}
-    share = config.thresholds.delivered
+    """The reason for the verdict, for which needs it holds, and what is said beside it."""
+    told = [_main_reason(found, config, office, words), holds(found.holds, found.verdict, words)]
+    if found.doubts and found.verdict is not LineVerdict.NOT_ENOUGH_EVIDENCE:
+        told.append(words("capacity.doubted", doubt=doubt(found, config, words)))
+    told += notes(found, words)
+    return " ".join(sentence for sentence in told if sentence)
+
+
+def _main_reason(found: Assessment, config: Config, office: Office, words: Words) -> str:
+    side = _deciding(found, config, office)
+    limits, total, inside = config.thresholds, found.outages.total, found.outages.office
+    down = {LineVerdict.POWER: inside.power, LineVerdict.LAN: inside.lan}
+    by_day = found.verdict is LineVerdict.NEED_NOT_MET
+    link = inside.link if by_day else total.link
     quality = found.verdict is LineVerdict.LINE_QUALITY
+    share = formats.share_whole(limits.delivered)
+    by_night = found.ground.condition is Condition.OFF_HOURS
     return words(
-        f"capacity.reason.{kind_of_reason(found, config)}",
+        f"capacity.reason.{kind_of_reason(found)}",
         contracted=words("not_measured")
         if side.contracted is None
         else formats.rate(side.contracted),
         delivered=interval(side.delivered.median, formats.rate, words),
+        carried=interval(side.carried, formats.rate, words),
         need=_need(side.need, words),
         slab="" if found.slab is None else formats.rate(found.slab),
-        mark=formats.share(config.thresholds.loss) if quality else formats.share_whole(share),
-        share=formats.share(down.get(found.verdict, found.link_down)),
-        promised=formats.share_floor(promised_availability(config, office)),
-        loss=interval(found.loss, formats.share, words),
+        mark=formats.share(limits.loss) if quality else share,
+        framing=formats.share(limits.framing),
+        share=formats.share(down.get(found.verdict, link)),
+        link=formats.share(total.link),
+        power=formats.share(inside.power),
+        unknown=formats.share(total.unexplained),
+        promised=formats.share_floor(
+            limits.availability if by_day else promised_availability(config, office)
+        ),
+        loss=interval(found.loss.night if by_night else found.loss.office, formats.share, words),
+        night=interval(found.loss.night, formats.share, words),
         doubt=doubt(found, config, words),
     )
 
 
-def kind_of_reason(found: Assessment, config: Config) -> str:
+def kind_of_reason(found: Assessment) -> str:
     """The kind of reason for the verdict; its text is under `capacity.reason`."""
-    side = _deciding(found, config)
-    if found.verdict is LineVerdict.UPGRADE and found.slab is None:
+    verdict, ground = found.verdict, found.ground
+    if verdict is LineVerdict.UPGRADE and found.slab is None:
         return "upgrade_beyond"
-    if found.verdict is LineVerdict.REPAIR and not side.falls_short(config.thresholds.delivered):
-        return "repair_need" if side.withheld else "repair_down"
-    return found.verdict.value
+    if verdict is LineVerdict.LINE_QUALITY and ground.reason is VerdictReason.CORE:
+        return f"{verdict}_core"
+    if verdict is LineVerdict.LINE_QUALITY and ground.condition is not Condition.ALWAYS:
+        return f"{verdict}_{ground.condition}"
+    several = verdict in (LineVerdict.REPAIR, LineVerdict.NEED_NOT_MET)
+    if several and ground.reason in (VerdictReason.CORE, VerdictReason.DOWN):
+        return f"{verdict}_{ground.reason}"
+    return verdict.value
+
+
+def holds(found: NeedRange | None, verdict: LineVerdict, words: Words) -> str:
+    """The needs for which a verdict stays the same (its break-even); empty without any."""
+    if found is None:
+        return ""
+    if verdict is LineVerdict.NOT_ENOUGH_EVIDENCE:
+        kind = "open"
+    else:
+        kind = "from" if found.high is None else "between" if found.low else "up_to"
+    low, high = (formats.rate(end or 0.0) for end in (found.low, found.high))
+    return words(f"capacity.holds.{kind}", low=low, high=high)
+
+
+def notes(found: Assessment, words: Words) -> list[str]:
+    """What is told beside the verdicts, one sentence each."""
+    outages = found.outages
+    each = outages.off_seconds / outages.nights if outages.nights else 0.0
+    return [
+        words(
+            f"capacity.note.{note}",
+            nights=outages.nights,
+            length=formats.duration(each, words),
+            faults=outages.shared,
+            shared=formats.duration(outages.shared_seconds, words),
+            power=formats.share(outages.office.power),
+        )
+        for note in found.notes
+        if note is not Note.SHARED  # told once for all offices
+    ]
 
 
 def doubt(found: Assessment, config: Config, words: Words) -> str:
     """The first doubt about the verdict; empty if there is none."""
     if not found.doubts:
         return ""
-    return words(f"capacity.doubt.{found.doubts[0]}", days=found.days, wanted=config.capacity.days)
+    first = found.doubts[0]
+    days = doubt_days(found, first)
+    return words(f"capacity.doubt.{first}", days=days, wanted=config.capacity.days)
+
+
+def doubt_days(found: Assessment, doubt_: Doubt) -> int:
+    """The days on which the quantity that a doubt is about was measured."""
+    if doubt_ is Doubt.FEW_RATE_DAYS:
+        rates = [side.delivered.median for side in found.directions]
+        return min(0 if rate is None else rate.days for rate in rates)
+    if doubt_ is Doubt.FEW_LOSS_DAYS:
+        return 0 if found.loss.night is None else found.loss.night.days
+    return found.days
 
 
 def slabs_text(config: Config, offices: Mapping[str, Assessment], words: Words) -> str:
@@ -167,18 +241,21 @@ def verdict_name(verdict: LineVerdict, words: Words) -> str:
     return words(f"capacity.verdict.{verdict}")
 
 
-def _deciding(found: Assessment, config: Config) -> LineDirection:
+def _deciding(found: Assessment, config: Config, office: Office) -> LineDirection:
     """The direction that decides the verdict; if both do, the one that falls shorter."""
-    verdict, share = found.verdict, config.thresholds.delivered
+    verdict, limits = found.verdict, thresholds_for(config, office)
 
     def shortness(side: LineDirection) -> tuple[bool, float]:
         median, contracted, need = side.delivered.median, side.contracted, side.need
         if median is None or not contracted:
             return False, 0.0 if verdict is LineVerdict.NOT_ENOUGH_EVIDENCE else 2.0
-        if verdict is LineVerdict.UPGRADE:
-            below = median.below(need.low) and contracted < need.low
+        if verdict in (LineVerdict.UPGRADE, LineVerdict.NEED_NOT_MET):
+            larger = contracted * (1 + limits.margin) if verdict is LineVerdict.UPGRADE else 0.0
+            below = median.below(need.low) and larger < need.low
             return not below, median.value / need.value
-        short = verdict is LineVerdict.REPAIR and side.not_delivered(share)
+        if found.ground.reason is VerdictReason.CORE and side.carried is not None:
+            return not side.carried.below(limits.mark(contracted)), side.carried.value / contracted
+        short = verdict is LineVerdict.REPAIR and median.below(limits.mark(contracted))
         return not short, median.value / contracted
 
     return min(found.directions, key=shortness)
@@ -192,5 +269,6 @@ def thresholds_text(thresholds: Thresholds, words: Words) -> str:
         loss=formats.share(thresholds.loss),
         rtt=formats.milliseconds(thresholds.rtt),
         delivered=formats.share_whole(thresholds.delivered),
+        framing=formats.share(thresholds.framing),
         availability=formats.share_floor(thresholds.availability),
     )

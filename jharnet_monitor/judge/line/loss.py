@@ -1,0 +1,197 @@
+"""Packet loss of a line by condition: in office hours, outside them, while the line was idle. Pure.
+
+Echo requests are counted in blocks of five minutes (ITU-T Y.1540 judges availability in blocks of
+that length). A block that an outage touches counts for the outage, not for loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jharnet_monitor.config.district import District
+from jharnet_monitor.judge.calendar.hours import in_office_hours
+from jharnet_monitor.judge.calendar.windows import office_windows, window_indices
+from jharnet_monitor.judge.line.traffic import MAX_READING_SECONDS, TrafficReadings
+from jharnet_monitor.judge.outages.availability import DOWN
+from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.judge.statistics import intervals
+from jharnet_monitor.judge.statistics.intervals import Interval
+from jharnet_monitor.model import Direction, Measurement, OfficeState
+
+BLOCK_MS = 300_000
+IDLE, BUSY = 0.5, 0.8
+"""Below this utilisation a line is idle, above that one busy; what lies between tells nothing."""
+
+Times = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+_NO_LINE = DOWN | {OfficeState.UPLINK_DOWN}
+
+
+@dataclass(slots=True)
+class PacketCounts:
+    """Echo requests of minutes or blocks: start (ms since 1970), sent, and received.
+
+    Without minutes that had no reply, and without those beside a test of our own.
+    """
+
+    at: list[Times] = field(default_factory=list)
+    sent: list[Numbers] = field(default_factory=list)
+    received: list[Numbers] = field(default_factory=list)
+
+    def add(
+        self,
+        at: Sequence[int] | Times,
+        sent: Sequence[float] | Numbers,
+        received: Sequence[float] | Numbers,
+    ) -> None:
+        """Add counts, in any order."""
+        self.at.append(np.asarray(at, dtype=np.int64))
+        self.sent.append(np.asarray(sent, dtype=np.float64))
+        self.received.append(np.asarray(received, dtype=np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class LossRates:
+    """Shares of packets lost while the line was up; None where nothing was measured.
+
+    `n` of these intervals counts five-minute blocks.
+    """
+
+    office: Interval | None = None
+    night: Interval | None = None
+    """Outside office hours."""
+    idle: Interval | None = None
+    """In office hours while the router counted little traffic."""
+    busy: Interval | None = None
+    """In office hours while the router counted a nearly full line."""
+    calls: Interval | None = None
+    """Of the conference tests in office hours, both ways together as of a round trip."""
+    worst_day: float = 0.0
+    """Of all packets lost, the share of the worst day."""
+
+
+def loss_rates(
+    packets: PacketCounts,
+    spans: Iterable[Span],
+    district: District,
+    days: Sequence[date],
+    used: tuple[Times, Numbers] | None = None,
+    calls: Iterable[Measurement] = (),
+) -> LossRates:
+    """The loss on these days; `used` are ends and shares of utilisation (`utilisation`)."""
+    heard = _call_loss(calls, district)
+    if not packets.at or not days:
+        return LossRates(calls=heard)
+    sent, received = (np.concatenate(column) for column in (packets.sent, packets.received))
+    block = np.concatenate(packets.at) // BLOCK_MS * BLOCK_MS
+    kept = ~_touched(block, spans) & (sent > 0)
+    block, sent, received = block[kept], sent[kept], received[kept]
+    day = np.searchsorted(_midnights(district, days), block, side="right") - 1
+    windows = office_windows(district, days)
+    inside = (window_indices(block, windows) >= 0) & (
+        window_indices(block + BLOCK_MS - 1, windows) >= 0
+    )
+    counts = _Counts(day, block, sent, sent - received)
+    share = None if used is None else _utilisation_at(block, *used)
+    return LossRates(
+        office=counts.loss(inside),
+        night=counts.loss(~inside),
+        idle=None if share is None else counts.loss(inside & (share < IDLE)),
+        busy=None if share is None else counts.loss(inside & (share >= BUSY)),
+        calls=heard,
+        worst_day=counts.worst_day(),
+    )
+
+
+def utilisation(
+    traffic: TrafficReadings, rates: tuple[float | None, float | None]
+) -> tuple[Times, Numbers] | None:
+    """Start (ms) of each reading and its utilisation, the higher of both ways; None without
+    readings or without the `rates` that the line delivers.
+    """
+    down, up = rates
+    if not traffic.at or not down or not up:
+        return None
+    end, seconds = np.concatenate(traffic.at), np.concatenate(traffic.seconds)
+    share = np.maximum(np.concatenate(traffic.down) / down, np.concatenate(traffic.up) / up)
+    begin = end - (seconds * 1000).astype(np.int64)
+    kept = seconds <= MAX_READING_SECONDS
+    begin, share = begin[kept], share[kept]
+    order = np.lexsort((share, begin))
+    return begin[order], share[order]
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    day: NDArray[np.int64]
+    block: Times
+    sent: Numbers
+    lost: Numbers
+
+    def loss(self, chosen: NDArray[np.bool_]) -> Interval | None:
+        """The share lost in the chosen blocks."""
+        if not chosen.any():
+            return None
+        day = self.day[chosen]
+        sent = np.bincount(day, self.sent[chosen]).astype(np.float64)
+        lost = np.bincount(day, self.lost[chosen]).astype(np.float64)
+        blocks = len(np.unique(self.block[chosen]))
+        return intervals.proportion(lost[sent > 0], sent[sent > 0], n=blocks)
+
+    def worst_day(self) -> float:
+        lost = np.bincount(self.day, self.lost)
+        total = float(lost.sum())
+        return float(lost.max()) / total if total else 0.0
+
+
+def _touched(block: Times, spans: Iterable[Span]) -> NDArray[np.bool_]:
+    """Which blocks an outage touches."""
+    down = [span for span in spans if span.state in _NO_LINE]
+    first = np.array([_ms(span.start) // BLOCK_MS * BLOCK_MS for span in down], dtype=np.int64)
+    last = np.array([_ms(span.end) for span in down], dtype=np.int64)
+    place = np.searchsorted(first, block, side="right") - 1
+    reached = np.maximum.accumulate(last) if len(last) else last
+    touched = np.zeros(len(block), dtype=bool)
+    after = place >= 0
+    touched[after] = block[after] < reached[place[after]]
+    return touched
+
+
+def _utilisation_at(block: Times, begins: Times, share: Numbers) -> Numbers:
+    """The utilisation of the reading in which each block's middle lies; NaN without one."""
+    middle = block + BLOCK_MS // 2
+    place = np.searchsorted(begins, middle, side="right") - 1
+    found = np.full(len(block), np.nan)
+    known = place >= 0
+    known[known] = middle[known] - begins[place[known]] < 2 * BLOCK_MS
+    found[known] = share[place[known]]
+    return found
+
+
+def _call_loss(calls: Iterable[Measurement], district: District) -> Interval | None:
+    """The mean loss of the audio of calls in office hours, both ways together."""
+    zone, days, lost = ZoneInfo(district.timezone), [], []
+    for call in calls:
+        ways = [call.values.get(f"{way}_audio_loss_ratio") for way in Direction]
+        if None in ways or not in_office_hours(district, call.started_at):
+            continue
+        down, up = (float(way or 0.0) for way in ways)
+        days.append(call.started_at.astimezone(zone).date())
+        lost.append(1 - (1 - down) * (1 - up))
+    return intervals.mean(intervals.group_by_day(days, lost), limits=(0.0, 1.0)) if lost else None
+
+
+def _midnights(district: District, days: Sequence[date]) -> Times:
+    zone = ZoneInfo(district.timezone)
+    every = [*days, days[-1] + timedelta(days=1)]
+    return np.array([_ms(datetime.combine(day, time(), zone)) for day in every], dtype=np.int64)
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

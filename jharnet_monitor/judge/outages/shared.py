@@ -1,0 +1,159 @@
+"""Outages that all offices have at once, and nights on which an office is switched off. Pure.
+
+Neither is the office's line: a fault that begins everywhere in the same minute lies at headquarters
+or in the operator's core, and a router that is switched off with the lights shows nothing of its
+line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from jharnet_monitor.judge.outages.availability import DOWN
+from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.model import OfficeState
+
+FEWEST_OFFICES = 3
+"""With fewer offices, all dark at once may be chance."""
+TOGETHER = timedelta(seconds=60)
+"""Offices that fall silent within this time do so at once."""
+RETURN = timedelta(seconds=120)
+"""How much later than the first office another may return from the same fault."""
+FEWEST_NIGHTS = 5
+HABIT_SHARE = 0.4
+"""Switched off on so many nights (share of the working days) is a habit."""
+SHORTEST_NIGHT = timedelta(hours=4)
+EARLY = timedelta(hours=1)
+"""How long before closing and after opening a night may begin and end."""
+
+Windows = Sequence[tuple[datetime, datetime]]
+_DARK = DOWN | {OfficeState.UPLINK_DOWN}
+_BLIND = frozenset({OfficeState.UNKNOWN, OfficeState.MONITOR_DOWN, OfficeState.PLANNED})
+_MAY_BE_OFF = frozenset({OfficeState.UNREACHABLE, OfficeState.POWER_DOWN, OfficeState.LAN_DOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFault:
+    """All offices that were watched were out of reach from `start` to `end`."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSpans:
+    """The states of an office as they are judged.
+
+    Nights switched off by habit became `unknown` (`nights` tells how many there were and `off` how
+    long), and what was shared by all offices became `uplink_down`.
+    """
+
+    spans: tuple[Span, ...]
+    nights: int = 0
+    off: timedelta = timedelta(0)
+    shared: tuple[SharedFault, ...] = ()
+
+
+def judged_spans(offices: Sequence[Sequence[Span]], windows: Windows) -> list[JudgedSpans]:
+    """The states of each office as they are judged; `windows` are the office hours, in order."""
+    awake = [_without_habit(spans, windows) for spans in offices]
+    faults = shared_faults([one.spans for one in awake])
+    return [_without_shared(one, faults) for one in awake]
+
+
+def shared_faults(offices: Sequence[Sequence[Span]]) -> list[SharedFault]:
+    """The times in which every office that is watched is dark, if most became so at once.
+
+    Where most are known to be without power, each is charged with that.
+    """
+    edges = sorted({edge for spans in offices for span in spans for edge in (span.start, span.end)})
+    places = [0] * len(offices)
+    found: list[SharedFault] = []
+    for start, end in pairwise(edges):
+        held = list(_at(offices, places, start))
+        watched = [span for span in held if span.state not in _BLIND]
+        dark = [span for span in watched if span.state in _DARK]
+        if len(watched) < FEWEST_OFFICES or len(dark) < len(watched):
+            continue
+        if found and found[-1].end == start:
+            found[-1] = replace(found[-1], end=end)
+        elif _at_once(dark, start):
+            found.append(SharedFault(start, end))
+    return found
+
+
+def _at(offices: Sequence[Sequence[Span]], places: list[int], moment: datetime) -> Iterator[Span]:
+    """The span of each office at a moment; moments must be asked for in order."""
+    for number, spans in enumerate(offices):
+        while places[number] < len(spans) and spans[places[number]].end <= moment:
+            places[number] += 1
+        if places[number] < len(spans) and spans[places[number]].start <= moment:
+            yield spans[places[number]]
+
+
+def _at_once(dark: Sequence[Span], start: datetime) -> bool:
+    together = sum(start - span.start <= TOGETHER for span in dark)
+    powerless = sum(span.state is OfficeState.POWER_DOWN for span in dark)
+    enough = max(FEWEST_OFFICES, len(dark) / 2)
+    return together >= enough and 2 * powerless < len(dark)
+
+
+def _without_shared(one: JudgedSpans, faults: Sequence[SharedFault]) -> JudgedSpans:
+    spans = list(one.spans)
+    for fault in faults:
+        spans = [piece for span in spans for piece in _charged(span, fault)]
+    return replace(one, spans=tuple(spans), shared=tuple(faults))
+
+
+def _charged(span: Span, fault: SharedFault) -> Iterator[Span]:
+    """The span without its part in a shared fault that it belongs to."""
+    begins = fault.start - TOGETHER <= span.start <= fault.start + TOGETHER
+    if span.state not in DOWN or not begins:
+        yield span
+        return
+    end = span.end if span.end <= fault.end + RETURN else fault.end
+    if end > span.start:
+        yield replace(span, state=OfficeState.UPLINK_DOWN, end=end, reason=None)
+    if end < span.end:
+        yield replace(span, start=max(end, span.start))
+
+
+def _without_habit(spans: Sequence[Span], windows: Windows) -> JudgedSpans:
+    """The states with habitual nights as `unknown`."""
+    nights = [run for run in _dark_runs(spans) if _is_night(run, windows)]
+    if len(nights) < max(FEWEST_NIGHTS, HABIT_SHARE * len(windows)):
+        return JudgedSpans(tuple(spans))
+    off = {id(span) for run in nights for span in run}
+    return JudgedSpans(
+        spans=tuple(
+            replace(span, state=OfficeState.UNKNOWN, reason=None) if id(span) in off else span
+            for span in spans
+        ),
+        nights=len(nights),
+        off=sum((run[-1].end - run[0].start for run in nights), timedelta(0)),
+    )
+
+
+def _dark_runs(spans: Sequence[Span]) -> Iterator[list[Span]]:
+    """Stretches in which an office may be switched off."""
+    run: list[Span] = []
+    for span in spans:
+        if span.state in _MAY_BE_OFF:
+            run.append(span)
+            continue
+        if run:
+            yield run
+        run = []
+    if run:
+        yield run
+
+
+def _is_night(run: Sequence[Span], windows: Windows) -> bool:
+    """Whether a stretch lies outside office hours, up to `EARLY` at either end."""
+    start, end = run[0].start, run[-1].end
+    if end - start < SHORTEST_NIGHT:
+        return False
+    return not any(opens + EARLY < end and start < closes - EARLY for opens, closes in windows)
