@@ -383,7 +383,7 @@ def test_the_commands_tell_whole_from_changed(
 
     code, told = db("verify")
     assert (code, "no database yet" in told) == (2, True)
-    assert db("migrate") == (0, "schema 0002\n")
+    assert db("migrate") == (0, "schema 0001\n")
     bench = Bench(f"sqlite:///{tmp_path / 'monitor.db'}")
     fill(bench)
     code, told = db("verify", "--json", "--root", bench.store.chain.links()[1].root)

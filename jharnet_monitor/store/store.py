@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, literal_column, select
+from sqlalchemy import Connection, delete, func, insert, literal_column, select, union_all
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import Measurement
@@ -28,6 +28,8 @@ from jharnet_monitor.store.rows import canonical, from_rows, to_rows
 from jharnet_monitor.store.schema import migrate, require
 
 _BATCH = 500
+_MOST_PARTS = 400
+"""SQLite joins at most 500 queries."""
 
 
 class Store:
@@ -104,18 +106,32 @@ class Store:
     ) -> list[Measurement]:
         """Measurements that began within [since, until), in order of their start."""
         m = t.measurements
-        query = select(m)
-        for column, wanted in ((m.c.office, office), (m.c.probe, probe), (m.c.path, path)):
-            if wanted is not None:
-                query = query.where(column == wanted)
+        wanted = [
+            m.c[name] == value
+            for name, value in (("office", office), ("probe", probe), ("path", path))
+            if value is not None
+        ]
         if since is not None:
-            query = query.where(m.c.started_at >= t.to_ms(since))
+            wanted.append(m.c.started_at >= t.to_ms(since))
         if until is not None:
-            query = query.where(m.c.started_at < t.to_ms(until))
-        order = (m.c.started_at.desc(), m.c.number.desc()) if newest_first else (
-            m.c.started_at, m.c.number)  # fmt: skip
+            wanted.append(m.c.started_at < t.to_ms(until))
+
+        def ordered(query: Any, columns: Any) -> Any:
+            keys = (columns.started_at, columns.number)
+            return query.order_by(*(k.desc() if newest_first else k for k in keys)).limit(limit)
+
+        query = ordered(select(m).where(*wanted), m.c)
         with reading(self._engine) as connection:
-            rows = connection.execute(query.order_by(*order).limit(limit)).all()
+            if limit is not None and (office is None) != (probe is None):
+                # Each office's probe has its index; of one of them alone all rows would be sorted.
+                parts = [
+                    select(ordered(select(m).where(*wanted, *part), m.c).subquery())
+                    for part in _parts(connection, office, probe)
+                ]
+                if 1 < len(parts) <= _MOST_PARTS:
+                    every = union_all(*parts).subquery()
+                    query = ordered(select(every), every.c)
+            rows = connection.execute(query).all()
             return list(from_rows(connection, self._interned, rows))
 
     def latest(self) -> list[Measurement]:
@@ -169,6 +185,18 @@ class Store:
         """Close all connections, and let another hub own the database."""
         self.ownership.release()
         self._engine.dispose()
+
+
+def _parts(connection: Connection, office: str | None, probe: str | None) -> list[list[Any]]:
+    """Conditions that divide an office's measurements by probe, or a probe's by office."""
+    table, m = t.tallies, t.measurements
+    known, given, value = (
+        ("probe", "office", office) if probe is None else ("office", "probe", probe)
+    )
+    query = select(table.c[known]).where(table.c[given] == value).distinct()
+    return [
+        [m.c[known] == name] for name in connection.execute(query.limit(_MOST_PARTS + 1)).scalars()
+    ]
 
 
 def _held(connection: Connection, ids: Sequence[str]) -> set[str]:

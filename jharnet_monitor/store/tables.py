@@ -57,8 +57,6 @@ measurements = Table(
     Column("values", Text, nullable=False),
     Index("measurements_by_office", "office", "probe", "started_at"),
     Index("measurements_by_start", "started_at"),
-    Index("measurements_by_office_start", "office", "started_at"),
-    Index("measurements_by_probe_start", "probe", "started_at"),
     sqlite_autoincrement=True,
 )
 Index(
