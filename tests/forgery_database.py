@@ -106,10 +106,12 @@ class Forging:
         rows = self.sql(query)
         return int(str(self.dice.choice(rows[first:-1])[0]))
 
-    def link(self, newer: bool = True) -> int:
-        """The number of a random link, neither the first nor the last."""
-        rows = [int(str(row[0])) for row in self.sql("select number from chunks order by number")]
-        return self.dice.choice(rows[OLD_HOURS + 1 : -1] if newer else rows[1:OLD_HOURS])
+    def link(self, kind: str = "", *, newer: bool = True) -> int:
+        """The number of a random link with records of a kind, neither the first nor the last."""
+        query = "select number, body from chunks order by number"
+        rows = [(int(str(number)), str(body)) for number, body in self.sql(query)]
+        rows = rows[OLD_HOURS + 1 : -1] if newer else rows[1:OLD_HOURS]
+        return self.dice.choice([number for number, body in rows if kind in body])
 
     def rows_of(self, link: int, table: str) -> tuple[int, int]:
         """The first and last number of a table's rows in a link."""
@@ -167,7 +169,7 @@ def _one_of(probe: str) -> Callable[[Forging], None]:
 
 def _hour_of(probe: str) -> Callable[[Forging], None]:
     def forge(at: Forging) -> None:
-        link = at.link()
+        link = at.link(probe)
         at.sql("delete from measurements where probe = ? and number between ? and ?", probe,
                *at.rows_of(link, "measurements"))  # fmt: skip
         at.call_pruned(link, probe)
@@ -177,7 +179,7 @@ def _hour_of(probe: str) -> Callable[[Forging], None]:
 
 def _hours_of_log(table: str) -> Callable[[Forging], None]:
     def forge(at: Forging) -> None:
-        link = at.link()
+        link = at.link(table)
         first, last = at.rows_of(link, table)
         at.sql(f"delete from {table} where number between ? and ?", first, last)  # noqa: S608
         at.call_pruned(link, table)
@@ -210,14 +212,14 @@ def _office(at: Forging) -> None:
 def _old_hour(at: Forging) -> None:
     """An hour that retention left, marked as pruned long ago; no event says so."""
     at.sql("delete from measurements where probe = 'latency' and number between ? and ?",
-           *at.rows_of(at_link := at.link(), "measurements"))  # fmt: skip
+           *at.rows_of(at_link := at.link("latency"), "measurements"))  # fmt: skip
     at.call_pruned(at_link, "latency")
     at.sql("update chunks set pruned = '{\"latency\":1}' where number = ?", at_link)
 
 
 def _made_up_event(at: Forging) -> None:
     """Younger than what retention keeps, with an event of its pruning that is not sealed yet."""
-    link = at.link()
+    link = at.link("latency")
     at.sql("delete from measurements where probe = 'latency' and number between ? and ?",
            *at.rows_of(link, "measurements"))  # fmt: skip
     at.call_pruned(link, "latency")
