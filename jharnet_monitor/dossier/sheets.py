@@ -152,7 +152,7 @@ def _network(claims: OfficeClaims, words: Words) -> Iterator[Row]:
         yield [
             words(f"dossier.sheet.loss_{name}"),
             interval(one, formats.share, words),
-            rests(one, words, "rests" if name == "calls" else "rests_blocks"),
+            rests(one, words, "rests_packets" if name == "calls" else "rests_blocks"),
         ]
 
 

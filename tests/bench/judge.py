@@ -239,7 +239,7 @@ def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
 
 def written_down() -> Iterator[Row]:
     """The cases of `tests/cases/`."""
-    for file in ("method", "further"):
+    for file in ("held", "method", "further"):
         found = cases(file)
         problems = [f"{case}: {said}" for case in found if (said := wrong(case, judged(case)))]
         Console(width=120).print("\n".join(problems)) if problems else None

@@ -28,6 +28,9 @@ BLOCK_MS = 300_000
 IDLE, BUSY = 0.5, 0.8
 """Below this utilisation a line is idle, above that one busy; what lies between tells nothing."""
 
+AUDIO_RATE = 50
+"""Audio packets of a call per second."""
+
 Times = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 _NO_LINE = DOWN | {OfficeState.UPLINK_DOWN}
@@ -60,7 +63,7 @@ class PacketCounts:
 class LossRates:
     """Shares of packets lost while the line was up; None where nothing was measured.
 
-    `n` of these intervals counts five-minute blocks.
+    `n` of these intervals counts five-minute blocks, of calls their audio packets.
     """
 
     office: Interval | None = None
@@ -176,15 +179,19 @@ def _utilisation_at(block: Times, begins: Times, share: Numbers) -> Numbers:
 
 def _call_loss(calls: Iterable[Measurement], district: District) -> Interval | None:
     """The mean loss of the audio of calls in office hours, both ways together."""
-    zone, days, lost = ZoneInfo(district.timezone), [], []
-    for call in calls:
+    zone = ZoneInfo(district.timezone)
+    sent: dict[date, float] = {}
+    lost: dict[date, float] = {}
+    for call in sorted(calls, key=lambda one: one.started_at):
         ways = [call.values.get(f"{way}_audio_loss_ratio") for way in Direction]
         if None in ways or not in_office_hours(district, call.started_at):
             continue
         down, up = (float(way or 0.0) for way in ways)
-        days.append(call.started_at.astimezone(zone).date())
-        lost.append(1 - (1 - down) * (1 - up))
-    return intervals.mean(intervals.group_by_day(days, lost), limits=(0.0, 1.0)) if lost else None
+        day, packets = call.started_at.astimezone(zone).date(), AUDIO_RATE * call.duration
+        sent[day] = sent.get(day, 0.0) + packets
+        lost[day] = lost.get(day, 0.0) + packets * (1 - (1 - down) * (1 - up))
+    number = round(sum(sent.values()))
+    return intervals.proportion(list(lost.values()), list(sent.values()), n=number)
 
 
 def _midnights(district: District, days: Sequence[date]) -> Times:

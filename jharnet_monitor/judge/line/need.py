@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jharnet_monitor.judge.line.traffic import IntervalPair, is_sufficient
+from jharnet_monitor.judge.line.traffic import MIN_WORKING_DAYS, IntervalPair, is_sufficient
 from jharnet_monitor.judge.statistics.intervals import Interval
 
 FULL_SHARE = 0.05
@@ -85,9 +85,14 @@ def needs_of(other: IntervalPair, full: IntervalPair, policy: NeedPolicy) -> tup
 
 
 def _need(other: Interval | None, full: Interval | None, policy: NeedPolicy) -> Need:
-    if other is None or other.low is None or other.high is None or not is_sufficient(other):
+    if other is None or other.days < MIN_WORKING_DAYS:
         assumed = policy.need()
         return Need(assumed, assumed, assumed)
+    if other.low is None or other.high is None or not is_sufficient(other):
+        # Measured on enough days, which hold together too much for an upper bound.
+        return Need(
+            policy.need(other.value), policy.need(other.low or 0.0), math.inf, measured=True
+        )
     at_least = full is not None and full.value > FULL_SHARE
     return Need(
         value=policy.need(other.value),

@@ -360,11 +360,13 @@ class _Judge:
             yield Doubt.LOAD_UNKNOWN
 
     def _unexplained_by_day(self, side: _Side) -> bool:
-        """Whether tests in office hours get less than the assumed traffic leaves of the mark."""
+        """Whether tests in office hours get less than twice the assumed traffic leaves of the mark;
+        the assumption is no more exact than that.
+        """
         left = side.left
         if left is None or left.days < MIN_WORKING_DAYS:
             return False
-        return left.below(side.mark - self._policy.assumed)
+        return left.below(side.mark - 2 * self._policy.assumed)
 
     def _one_way(self, side: _Side) -> bool:
         down, up = self._line.contracted

@@ -101,7 +101,7 @@ def _neighbours(residuals: Vector, spread: float) -> float:
         return (1 + first) / (1 - first)
     # Few days tell little of how correlations fall; that they fall slowly is the safe side.
     falls = (second + third) / max(first + second, _TINY)
-    return 1 + 2 * first / (1 - min(max(falls, first, _SLOW), _LARGEST))
+    return 1 + 2 * first / (1 - min(max(falls, first, _slow(days)), _LARGEST))
 
 
 def _weeks(residuals: Vector, variance: float) -> float:
@@ -117,3 +117,8 @@ def _weeks(residuals: Vector, variance: float) -> float:
 def _week(days: int) -> int:
     """Days of a week: fewer where only working days are measured, so that there are four weeks."""
     return min(WEEK, days // FEWEST_WEEKS)
+
+
+def _slow(days: int) -> float:
+    """How correlations fall from day to day, at least: the fewer days, the less is known of it."""
+    return min(max(0.88 - days / 365, _SLOW), 0.8)

@@ -36,6 +36,7 @@ MIN_P5_SAMPLES, MIN_P5_DAYS = 72, 20
 """The 5 % quantile has a lower bound at 95 % confidence from 72 samples on; 20 days are required so
 that it does not describe a few days only."""
 
+_COUNT, _MEAN = 1.0, 0.5
 Vector = NDArray[np.float64]
 Day = date | int | str
 """A day, as long as all of one call are of the same kind."""
@@ -117,7 +118,8 @@ def mean(samples: DailySamples, limits: tuple[float, float] | None = None) -> In
     if limits is None:
         return ratio(totals, counts, n=samples.n)
     base, reach = limits[0], limits[1] - limits[0]
-    found = _beta((totals - base * counts) / reach, counts, samples.n)
+    alone = float(samples.sorted_values.var()) / reach**2 if samples.n else 0.0
+    found = _beta((totals - base * counts) / reach, counts, samples.n, _MEAN, alone)
     if found is None:
         return None
     low, high = (None if end is None else base + reach * end for end in (found.low, found.high))
@@ -136,7 +138,8 @@ def share(days: Sequence[Day], hits: Sequence[bool]) -> Interval | None:
     (1.0, 0.9, 1.0)
     """
     samples = group_by_day(days, [float(hit) for hit in hits])
-    return mean(samples, limits=(0.0, 1.0))
+    counts = np.array([float(len(day)) for day in samples.by_day])
+    return _beta(np.array([day.sum() for day in samples.by_day]), counts, samples.n, _COUNT)
 
 
 def ratio(
@@ -174,16 +177,22 @@ def proportion(
     (0.0, 0.0, 0.000123)
     """
     part, whole = (np.asarray(side, dtype=np.float64) for side in (parts, wholes))
-    found = _beta(part, whole, n)
+    found = _beta(part, whole, n, _COUNT)
     if found is None or found.low is None or found.value > 0:
         return found
     edge = 1 - ((1 - CONFIDENCE) / 2) ** (1 / float(whole.sum()))
     return Interval(0.0, 0.0, edge, found.n, found.days)
 
 
-def _beta(part: Vector, whole: Vector, n: int) -> Interval | None:
+def _beta(
+    part: Vector, whole: Vector, n: int, step: float, alone: float | None = None
+) -> Interval | None:
     """Sum of `part` over sum of `whole`, between 0 and 1, with an interval by the beta
     distribution over the effective number of samples.
+
+    `step` is the last hit that the bounds leave open: 1 for counts (Clopper and Pearson), half of
+    one for means of values in between (Jeffreys). `alone` is the variance of single samples,
+    p (1 - p) where they are hits or none: the figure varies at least as if all were independent.
     """
     days, total = len(whole), float(whole.sum())
     if total <= 0:
@@ -194,17 +203,24 @@ def _beta(part: Vector, whole: Vector, n: int) -> Interval | None:
     residuals = part - value * whole
     variance = days / (days - 1) * float((residuals**2).sum()) / total**2
     alpha, held = (1 - CONFIDENCE) / 2, dependence(residuals)
-    if not 0 < value < 1 or variance <= 0:
-        edge = 1 - (2 * alpha) ** (1 / days)
+    if not 0 < value < 1:
+        edge = _edge(days)
         low, high = max(0.0, value - edge), min(1.0, value + edge)
         return Interval(value, low, high, n, days)
-    effective = value * (1 - value) / (variance * held.inflation)
+    spread = value * (1 - value)
+    independent = (spread if alone is None else alone) / total
+    effective = spread / max(variance * held.inflation, independent)
     effective *= (_NORMAL.inv_cdf(1 - alpha) / held.t) ** 2
     hits, misses = effective * value, effective * (1 - value)
 
-    low = beta_quantile(hits, misses + 1, alpha)
-    high = beta_quantile(hits + 1, misses, 1 - alpha)
+    low = beta_quantile(hits + 1 - step, misses + step, alpha)
+    high = beta_quantile(hits + step, misses + 1 - step, 1 - alpha)
     return Interval(value, low, high, n, days)
+
+
+def _edge(days: int) -> float:
+    """The share that as many independent days without a hit exclude (95 %, one-sided)."""
+    return float(1 - (1 - CONFIDENCE) ** (1 / days))
 
 
 def quantile(samples: DailySamples, q: float) -> Interval | None:

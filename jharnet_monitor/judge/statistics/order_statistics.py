@@ -23,6 +23,8 @@ def quantile_bounds(
 ) -> tuple[float | None, float | None]:
     """The order statistics that bound the `q` quantile; (None, None) with too few samples.
 
+    A quantile above the median may have a lower bound only; its upper one is then infinite.
+
     `ordered` holds the samples of all days, ascending, `value` is the estimate of the quantile.
     """
     n = len(ordered)
@@ -33,11 +35,15 @@ def quantile_bounds(
         effective *= (_NORMAL.inv_cdf(1 - alpha) / held.t) ** 2
     low = _rank(effective, q, alpha)
     high = _rank(effective, 1 - q, alpha)
-    if low is None or high is None:
-        return _by_slope(ordered, effect, held) if q == MEDIAN else (None, None)
+    if q == MEDIAN and (low is None or high is None):
+        return _by_slope(ordered, effect, held)
+    if low is None or (high is None and q < MEDIAN):
+        return None, None
     places = np.arange(n, dtype=np.float64)
     scale = n / effective
     # Interpolation next to an infinite sample gives NaN.
+    if high is None:  # too few samples beyond a high quantile: there is a lower bound only
+        return float(np.interp(low * scale, places, ordered)), math.inf
     first, last = np.interp([low * scale, n - 1 - high * scale], places, ordered)
     return float(first), math.inf if np.isnan(last) else float(last)
 
