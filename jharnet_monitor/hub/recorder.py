@@ -27,7 +27,7 @@ class Recorder:
         self._spent: dict[str, int] = {}
 
     async def record(self, measurement: Measurement) -> None:
-        """Record a measurement made by the hub. It waits on disk while the database is unavailable."""
+        """Record a measurement made by the hub; it waits on disk until the database takes it."""
         self._update(measurement)
         await self._writer.write(MeasurementRecord(measurement))
 
