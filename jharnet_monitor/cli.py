@@ -21,6 +21,7 @@ class Commands(LazyGroup):
         "agent": "agent:agent",
         "check-config": "setup:check_config",
         "token": "setup:token",
+        "account": "account:app",
         "reload": "operate:reload",
         "probe": "operate:probe",
         "drill": "drill:drill",

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import TemporaryError
+from jharnet_monitor.web.access_log import AccessLog, logger_class
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +68,11 @@ async def listen(
     config_path: Path,
     sockets: Sequence[socket.socket],
     context: ssl.SSLContext | None = None,
+    access_log: AccessLog | None = None,
 ) -> web.AppRunner:
     """Serve on sockets from `bind` until the runner's `cleanup`, with TLS by a context.
+
+    Requests go into the access log.
 
     Raises `TemporaryError`.
     """
@@ -76,7 +80,11 @@ async def listen(
     if context is None:
         log.warning("hub.tls is off: tokens and results cross the network unencrypted")
     runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=IDLE_SECONDS
+        app,
+        access_log=log,
+        access_log_class=logger_class(access_log),
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        keepalive_timeout=IDLE_SECONDS,
     )
     await runner.setup()
     try:
