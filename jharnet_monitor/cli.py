@@ -21,6 +21,7 @@ class Commands(LazyGroup):
         "agent": "agent:agent",
         "check-config": "setup:check_config",
         "token": "setup:token",
+        "enrol": "enrol:enrol",
         "account": "account:app",
         "reload": "operate:reload",
         "probe": "operate:probe",

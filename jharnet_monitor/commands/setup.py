@@ -96,7 +96,7 @@ def token(
     if api:
         _make_api_token(settings, config, force=force)
         return
-    base = _hub_address(settings, hub)
+    base = hub_address(settings, hub)
     chosen = list(_chosen(settings, config, office, force=force))
     if not chosen:
         print("every office with an agent already has a token; --force replaces them")
@@ -136,7 +136,7 @@ def _make_api_token(settings: Config, path: Path, *, force: bool) -> None:
     print(f"API token written to {file}; a running hub uses it at once")
 
 
-def _hub_address(settings: Config, given: str | None) -> str:
+def hub_address(settings: Config, given: str | None) -> str:
     """The address for the join link: as given, or as the hub is known."""
     if given is not None:
         if not given.startswith(("https://", "http://")):

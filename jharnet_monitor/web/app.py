@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 from jharnet_monitor.web.account import AccountPages
 from jharnet_monitor.web.api import Api
 from jharnet_monitor.web.auth import Access
+from jharnet_monitor.web.enrolment import EnrolmentApi
 from jharnet_monitor.web.errors import Refusal, error_middleware
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.join import JOIN_ASSETS
@@ -52,6 +53,7 @@ def make_app(hub: HubApi) -> web.Application:
     )
     api = Api(hub, access)
     app.add_routes(api.routes())
+    app.add_routes(EnrolmentApi(hub).routes())
     app.add_routes(pages.routes())
     app.add_routes(AccountPages(hub, access, pages).routes())
     app.router.add_get("/static/{name}", _asset)

@@ -44,7 +44,7 @@ _LONGEST_USER = 64
 
 _OPEN = frozenset({
     "/signin", "/signout", "/static/{name}", "/join/{office}", "/agent", "/agent/transfer/{key}",
-    "/-/healthy", "/-/ready",
+    "/-/healthy", "/-/ready", "/api/v1/ca.pem", "/api/v1/enrolments",
 })  # fmt: skip
 """What is open even where reading needs an account: it has its own proof, or says nothing."""
 
