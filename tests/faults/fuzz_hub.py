@@ -105,7 +105,7 @@ async def hub(directory: Path) -> AsyncIterator[RunningHub]:
     write_accounts(directory / "secrets/accounts", {"ravi": account})
     running = RunningHub(directory, port, _start(directory))
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(300):
             while not await _answers(port):
                 await asyncio.sleep(0.2)
         yield running
