@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import TemporaryError
@@ -22,6 +23,20 @@ IDLE_SECONDS = 75.0
 """A connection without a complete request for this time is closed."""
 WRITE_SECONDS = 30.0
 """A connection that accepts nothing of an answer for this time is closed."""
+
+
+def _is_our_error(record: logging.LogRecord) -> bool:
+    """Whether a record of the server is none about a request that is no HTTP.
+
+    That is its sender's error, and the access log has it. The record would have a traceback and
+    what was sent, which may be a token.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
+_server_log = logging.getLogger(f"{__name__}.server")
+_server_log.addFilter(_is_our_error)
 
 
 def bind(config: Config, config_path: Path) -> list[socket.socket]:
@@ -82,6 +97,7 @@ async def listen(
     runner = web.AppRunner(
         app,
         access_log=log,
+        logger=_server_log,
         access_log_class=logger_class(access_log),
         shutdown_timeout=SHUTDOWN_SECONDS,
         keepalive_timeout=IDLE_SECONDS,
