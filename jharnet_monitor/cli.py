@@ -34,6 +34,7 @@ class Commands(LazyGroup):
         "report": "report:app",
         "dossier": "dossier:app",
         "db": "db:app",
+        "bundle": "bundle:bundle",
     }
 
 

@@ -87,6 +87,16 @@ def read_secret(path: Path) -> str:
     return text
 
 
+def read_bytes_private(path: Path) -> bytes:
+    """A small secret file of any form; raises `UserError` like `read_secret`."""
+    try:
+        with path.open("rb") as file:
+            check_private(path, os.fstat(file.fileno()))
+            return file.read(MAX_SECRET_BYTES)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def check_private(path: Path, status: os.stat_result) -> None:
     """Raise `UserError` if anyone but its owner can read or write the file."""
     if not stat.S_ISREG(status.st_mode):
