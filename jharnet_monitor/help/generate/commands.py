@@ -16,6 +16,8 @@ PROGRAM = "jharnet-monitor"
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        "account add": ("deepak.kumar --role operate", "dio --role administer --generate"),
+        "account end": ("deepak.kumar", "deepak.kumar --sessions"),
         "run": ("--config config/jharnet.yaml",),
         "agent": (
             "--hub wss://10.8.0.2:9797/agent --office potka --token-file token --ca ca.pem",
