@@ -201,6 +201,8 @@ async def test_who_did_what_is_recorded(
     await sign_in(client, "a.operate")
     await post(client, "/api/v1/offices/potka/probes/latency")
     await post(client, "/api/v1/drills", json={"minutes": 1})
+    window = {"from": "2027-01-01T00:00Z", "to": "2027-01-01T01:00Z", "reason": "new switch"}
+    await post(client, "/api/v1/maintenance", json=window)
     assert "Who did what" not in await page(client, "/account")
     user = {"Jharnet-User": "deepak"}
     await client.post("/-/reload", headers=BEARER | user)
@@ -209,6 +211,7 @@ async def test_who_did_what_is_recorded(
         ("signed in", "account a.operate"),
         ("probe", "account a.operate"),
         ("drill", "account a.operate"),
+        ("maintenance", "account a.operate"),
         ("reload", "API token (user deepak)"),
     ]
     assert hub.acts[1].about == {"office": "potka", "probe": "latency"}
@@ -216,7 +219,10 @@ async def test_who_did_what_is_recorded(
     await sign_in(client, "a.administer")
     text = await page(client, "/account")
     assert "API token (user deepak)" in text
-    assert "office potka, probe latency" in text
+    assert "Potka · Latency" in text
+    assert "720p · 1 min" in text
+    assert "all offices · " in text
+    assert " · new switch" in text
     assert hub.store.event_log.events("potka") == [], "they are no evidence on the line"
 
 

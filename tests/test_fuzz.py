@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from gufo.snmp.aio import SnmpSession
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config.routers import Snmp
+from jharnet_monitor.dossier.archive import ArchiveError, Reader
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData
 from jharnet_monitor.probes.utilisation.snmp import router_session
 from jharnet_monitor.rtc.rtp import header_extension
 from jharnet_monitor.web import listener
 from tests.faults.fuzz import PARTS, Tally
+from tests.made_up_hub import MadeUpHub
 from tests.test_reload import hub_at_work
+from tests.web_support import BEARER, Client
 
 
 @pytest.mark.parametrize(
@@ -72,3 +76,24 @@ async def test_what_is_no_http_is_not_logged(
     assert "secret" not in caplog.text
     assert "Traceback" not in caplog.text
     assert listener._is_our_error(logging.makeLogRecord({"msg": "x"}))
+
+
+def test_an_archive_with_a_negative_offset_is_no_dossier(tmp_path: Path) -> None:
+    """An archive whose directory lies about its own size ended `verify` with a traceback."""
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", "{}")
+    raw = bytearray(path.read_bytes())
+    at = raw.rindex(b"PK\x05\x06") + 16  # where the directory begins, as the end record says
+    raw[at : at + 4] = (int.from_bytes(raw[at : at + 4], "little") + 40).to_bytes(4, "little")
+    path.write_bytes(raw)
+    with pytest.raises(ArchiveError, match="more than the files that it lists"):
+        Reader(path)
+
+
+async def test_a_page_starts_no_probe_that_needs_options(client: Client, hub: MadeUpHub) -> None:
+    """It said that the probe was started, and the log had a traceback."""
+    hub.probe_names = (*hub.probe_names, "service")  # type: ignore[assignment]
+    answer = await client.post("/office/potka/probes/service", headers=BEARER)
+    assert answer.status == 400
+    assert (hub.asked, hub.acts) == ([], [])

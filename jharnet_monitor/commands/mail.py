@@ -107,7 +107,7 @@ def _send(settings: Config, store: Store, period: Period) -> None:
         asyncio.run(report_scheduler.outbox.send(ignore_backoff=True))
     mails = [*store.mails.of(period.stem), *store.mails.of(f"root-{period.name}")]
     recipients = sorted({mail.recipient for mail in mails})
-    record_act(settings, "report sent", {"week": period.name, "to": recipients})
+    record_act(settings, "report sent", {"week": period.name, "recipients": recipients})
     console.print(_table(mails, ZoneInfo(settings.district.timezone)))
     if any(mail.state is not MailState.ACCEPTED for mail in mails):
         raise typer.Exit(1)

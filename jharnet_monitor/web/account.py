@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
 
 from jharnet_monitor.i18n.formats import Formats
+from jharnet_monitor.model import parse_utc
 from jharnet_monitor.security.accounts import Role
 from jharnet_monitor.store.acts import OF_PEOPLE, Act
 from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access, Actor
@@ -128,7 +130,7 @@ class AccountPages:
                 for one in self._access.sessions.all()
                 if all_ or one.account == actor.account
             ],
-            acts=[_act_row(one, formats) for one in acts] if all_ else None,
+            acts=[self._act_row(one, formats) for one in acts] if all_ else None,
         )
 
     def _acts(self) -> list[Act]:
@@ -136,6 +138,28 @@ class AccountPages:
         soon = self._hub.clock.now() + timedelta(seconds=1)
         events = self._hub.store.event_log.events_before(OF_PEOPLE, soon, ACTS_SHOWN)
         return [Act.of(event) for event in reversed(events)]
+
+    def _act_row(self, act: Act, formats: Formats) -> ActRow:
+        """An act in the reader's words."""
+        kind, _, name = act.by.partition(" ")
+        by = name if kind == "account" else act.by
+        at = "" if act.at is None else formats.date_and_time(act.at)
+        what = formats.words.get(f"web.act.{act.what}", act.what)
+        about = " · ".join(self._told(key, value, formats) for key, value in act.about.items())
+        return ActRow(at, by, what, about, act.from_)
+
+    def _told(self, key: str, value: Any, formats: Formats) -> str:
+        """What an act was about: names of offices and probes, moments, and other values."""
+        if key == "office":
+            names = {o.id: o.name_in(formats.words.language) for o in self._hub.config.offices}
+            return names.get(value, formats.words("web.account.all_offices"))
+        if key == "probe":
+            return formats.words.get(f"probe.{value}", str(value))
+        if key in ("from", "to"):
+            return formats.date_and_time(parse_utc(value))
+        if key == "minutes":
+            return formats.duration(60 * value)
+        return ", ".join(value) if isinstance(value, list) else str(value)
 
     async def end_session(self, request: web.Request) -> web.Response:
         """End a session: one's own, or as administrator anybody's."""
@@ -160,12 +184,6 @@ def _session_row(session: Session, actor: Actor, formats: Formats) -> SessionRow
         formats.date_and_time(session.seen),
         session is actor.session,
     )
-
-
-def _act_row(act: Act, formats: Formats) -> ActRow:
-    about = ", ".join(f"{key} {value}" for key, value in act.about.items() if value)
-    at = "" if act.at is None else formats.date_and_time(act.at)
-    return ActRow(at, act.by, formats.words.get(f"web.act.{act.what}", act.what), about, act.from_)
 
 
 def _who(account: str | None, formats: Formats) -> str:

@@ -88,6 +88,7 @@ class Pages:
         office, probe = self._office(request).id, request.match_info["probe"]
         if probe not in self._hub.probe_names:
             raise Refusal(404, f"there are the probes {', '.join(self._hub.probe_names)}")
+        PROBES[probe].parse_options({})  # one that needs options is started by the API alone
         word = "already"
         if (office, probe) not in self._running:
             await self._access.act(request, actor, "probe", {"office": office, "probe": probe})

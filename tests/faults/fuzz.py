@@ -233,16 +233,17 @@ def _changed_archive(right: bytes, dice: random.Random) -> bytes:
         return out.read()
 
 
-def _files(raw: bytes) -> dict[str, bytes]:
+def _files(raw: bytes, without: str | None = None) -> dict[str, bytes]:
     with tempfile.TemporaryFile() as file:
         file.write(raw)
         with zipfile.ZipFile(file) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
+            names = [n for n in archive.namelist() if without is None or not n.startswith(without)]
+            return {name: archive.read(name) for name in names}
 
 
 def _content(raw: bytes) -> dict[str, bytes]:
     """The files but for the copy of the letter, which is there to be edited."""
-    return {name: body for name, body in _files(raw).items() if not name.startswith(WORKING)}
+    return _files(raw, WORKING)
 
 
 _DOSSIERS: list[bytes] = []
@@ -360,7 +361,7 @@ class Part:
 
 
 PARTS = {
-    "http": Part(http, 60_000, 500, 5_000),
+    "http": Part(http, 40_000, 500, 4_000),
     "agents": Part(agents, 4_000, 40, 500),
     "frames": Part(session_frames, 250_000, 1_000, 5_000),
     "sdp": Part(descriptions, 100_000, 500, 5_000),
