@@ -221,8 +221,7 @@ async def test_who_did_what_is_recorded(
     assert "API token (user deepak)" in text
     assert "Potka · Latency" in text
     assert "720p · 1 min" in text
-    assert "all offices · " in text
-    assert " · new switch" in text
+    assert "all offices · 1 January 2027, 05:30 · 1 January 2027, 06:30 · new switch" in text
     assert hub.store.event_log.events("potka") == [], "they are no evidence on the line"
 
 

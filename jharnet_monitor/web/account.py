@@ -21,6 +21,8 @@ from jharnet_monitor.web.query import in_time
 from jharnet_monitor.web.sessions import Session
 
 ACTS_SHOWN = 100
+_ORDER = ("account", "office", "probe", "profile", "minutes", "from", "to")
+"""In which order a row tells what an act was about; the rest follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,8 @@ class AccountPages:
         by = name if kind == "account" else act.by
         at = "" if act.at is None else formats.date_and_time(act.at)
         what = formats.words.get(f"web.act.{act.what}", act.what)
-        about = " · ".join(self._told(key, value, formats) for key, value in act.about.items())
+        keys = sorted(act.about, key=lambda key: (*_ORDER, key).index(key))
+        about = " · ".join(self._told(key, act.about[key], formats) for key in keys)
         return ActRow(at, by, what, about, act.from_)
 
     def _told(self, key: str, value: Any, formats: Formats) -> str:
