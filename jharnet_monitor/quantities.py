@@ -71,6 +71,7 @@ class Quantity:
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "packets": (0.0, 1e6),
+    "hops": (0.0, 255.0),
     "ratio": (0.0, 1.0),
     "seconds": (0.0, 600.0),
     "bits_per_second": (0.0, 1e12),
@@ -197,6 +198,14 @@ QUANTITIES: tuple[Quantity, ...] = (
              "Time until the service's certificate expires; negative once it has",
              Label("Certificate valid for", "प्रमाणपत्र की शेष वैधता"),
              (-_CENTURY_SECONDS, _CENTURY_SECONDS)),
+    Quantity("path", "hops", "hops", "Routers on the way to the office, with the target itself",
+             Label("Hops to office", "कार्यालय तक के पड़ाव")),
+    Quantity("path", "loss_ratio", "ratio", "Share of the trace's packets that the office's end "
+             "did not answer", Label("Packet loss on the way", "मार्ग पर पैकेट हानि")),
+    Quantity("path", "rtt_p50_seconds", "seconds", "Median round-trip time of the trace's packets",
+             Label("Latency of the way, median", "मार्ग की विलंबता, माध्यिका")),
+    Quantity("path", "mtu_bytes", "bytes", "Largest IP packet that passes the way in one piece",
+             Label("Largest packet", "सबसे बड़ा पैकेट"), (68.0, 65_535.0)),
     Quantity("utilisation", "download_bits_per_second", "bits_per_second",
              "Mean IP rate of all traffic on the router's interface, towards the office",
              Label("Traffic towards office", "कार्यालय की ओर ट्रैफिक")),

@@ -22,6 +22,7 @@ from jharnet_monitor.model import (
     series_key,
 )
 from jharnet_monitor.probes import PROBES, current, is_fresh, series
+from jharnet_monitor.probes.probe import Remark
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.event_log import Transition
@@ -66,11 +67,11 @@ def history(store: Store, office: str, now: datetime) -> History:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The newest run of one series: its figures by their labels, why there are none, a remark."""
+    """The newest run of one series: its figures by their labels, why there are none, remarks."""
 
     title: str
     outcome: Outcome
-    why: str
+    why: tuple[str, ...]
     figures: tuple[tuple[str, str], ...]
 
 
@@ -218,8 +219,8 @@ def _sheets(
             is_held = run.subject == run.route or is_fresh(config, run, now)
             if series_key(run.probe, run.route) == key and is_held:
                 then = known | _latency_at(latency, run)
-                remark = PROBES[run.probe].remark(config, run, then, at_headquarters)
-                yield _newest(run, formats, "" if remark is None else formats.words(remark))
+                remarks = PROBES[run.probe].remarks(config, run, then, at_headquarters)
+                yield _newest(run, formats, [_phrase(remark, formats) for remark in remarks])
 
 
 def _latency_at(latency: Sequence[Measurement], run: Measurement) -> dict[str, Measurement]:
@@ -230,7 +231,19 @@ def _latency_at(latency: Sequence[Measurement], run: Measurement) -> dict[str, M
     return {}
 
 
-def _newest(measurement: Measurement, formats: Formats, remark: str) -> Newest:
+def _phrase(remark: Remark, formats: Formats) -> str:
+    def written(value: object) -> object:
+        match value:
+            case Remark():
+                return _phrase(value, formats)
+            case (float(number), str(unit)):
+                return formats.value(number, unit)
+        return value
+
+    return formats.words(remark.phrase, **{k: written(v) for k, v in remark.values.items()})
+
+
+def _newest(measurement: Measurement, formats: Formats, remarks: Sequence[str]) -> Newest:
     title = formats.words(
         "web.office.latest_of",
         probe=_test_name(measurement, formats),
@@ -242,8 +255,8 @@ def _newest(measurement: Measurement, formats: Formats, remark: str) -> Newest:
         if q.probe == measurement.probe and q.name in measurement.values
     )
     ok = measurement.outcome is Outcome.OK
-    why = ("" if ok else _outcome(measurement, formats), remark)
-    return Newest(title, measurement.outcome, " · ".join(filter(None, why)), figures)
+    why = () if ok else (_outcome(measurement, formats),)
+    return Newest(title, measurement.outcome, (*why, *remarks), figures)
 
 
 def _changes(transitions: Sequence[Transition], formats: Formats) -> list[ChangeLine]:

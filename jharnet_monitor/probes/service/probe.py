@@ -20,7 +20,7 @@ from jharnet_monitor.config.fields import Identifier
 from jharnet_monitor.probes.probe import Deferred, Probe, ProbeOptions
 from jharnet_monitor.probes.service import plan
 from jharnet_monitor.probes.service.metrics import FAMILIES
-from jharnet_monitor.probes.service.remark import remark
+from jharnet_monitor.probes.service.remarks import remarks
 
 
 class ServiceOptions(ProbeOptions):
@@ -42,5 +42,5 @@ SERVICE = Probe(
     cost=plan.cost,
     measures_line=False,
     district_metrics=FAMILIES,
-    remark=remark,
+    remarks=remarks,
 )

@@ -15,7 +15,7 @@ from jharnet_monitor.judge.services import (
     fault_of,
 )
 from jharnet_monitor.model import Cause, Direction, Measurement, Outcome, Route, series_key
-from jharnet_monitor.probes.probe import CurrentRuns
+from jharnet_monitor.probes.probe import CurrentRuns, Remark
 
 _NAME = "service"
 _FAILURES: Mapping[str, VisitFailure] = {
@@ -32,14 +32,15 @@ CLEARLY_GOOD = 0.5
 """Up to such a share of a threshold a line is good; from there on it is not known."""
 
 
-def remark(
+def remarks(
     config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
-) -> str | None:
-    """The phrase on a visit; None where there is no fault to place."""
+) -> Iterator[Remark]:
+    """The phrase on a visit; none where there is no fault to place."""
     if run.outcome is Outcome.NO_DATA:
-        return None
+        return
     place = fault_place(config, run, office, headquarters)
-    return None if place is FaultPlace.NONE else f"service_fault.{place}"
+    if place is not FaultPlace.NONE:
+        yield Remark(f"service_fault.{place}")
 
 
 def fault_place(
