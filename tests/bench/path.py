@@ -17,22 +17,33 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.judge.path import Stretch, delay_stretch, loss_stretch, mark_stretch
+from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.lab.namespaces import inside
 from jharnet_monitor.lab.spec import LinkDirection
+from jharnet_monitor.model import Direction
+from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.path.order import TraceOrder
 from jharnet_monitor.probes.path.result import checked, figures, judged
 from jharnet_monitor.probes.path.trace import trace
+from jharnet_monitor.probes.utilisation.run import run as read_utilisation
 from tests.bench.marks import Row, arguments, at_most, finish, note
+from tests.lab_support import Stream, send_streams, udp_socket
 from tests.path_support import LINKS, OFFICE, ROUTERS, Chain
+from tests.snmp_support import COMMUNITY, Snmpd, snmpd
+from tests.support import make_config
 
 HELD_SEED = 20_261_126
 THRESHOLD = 0.02
@@ -40,6 +51,8 @@ KINDS = ("loss", "delay", "black hole", "bleaching", "limited", "limited and los
 SHARE = 0.95
 EF = 46
 CHAINS = 4
+COUNTERS_SECONDS = 20.0
+"""After which snmpd has looked at its interfaces again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +167,54 @@ def judge(case: Case, told: dict[str, object], order: TraceOrder) -> Verdict:
     return Verdict(case, found, any(others), said, width)
 
 
+def utilisation(seconds: float, seed: int) -> list[Row]:
+    """Bytes by the router's counters, over a real snmpd, against those that the emulator carried.
+
+    snmpd keeps counters for some seconds: nothing is sent for a while before each reading.
+    """
+    link = {"delay": "5ms", "rate": "4 Mbit/s"}
+    spec = {"seed": seed, "offices": {"potka": {"down": link, "up": link}}}
+    with ExitStack() as stack:
+        lab = stack.enter_context(Lab.start(spec, "jhnpu"))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        there = ["ip", "netns", "exec", lab.layout.router_namespace("potka")]
+        router = stack.enter_context(snmpd(directory, simulated=False, prefix=there))
+        (directory / "community").write_text(COMMUNITY)
+        (directory / "community").chmod(0o600)
+        context = _router_context(lab, router, directory / "community")
+        streams = [
+            Stream(udp_socket(lab, source), (lab.addresses(target).pc, 9), rate)
+            for source, target, rate in (
+                (HEADQUARTERS, "potka", 2.4e6), ("potka", HEADQUARTERS, 0.7e6),
+            )
+        ]  # fmt: skip
+        with lab.inside(HEADQUARTERS):
+            asyncio.run(read_utilisation(context))
+            before = lab.status()["links"]["potka"]
+            send_streams(streams, seconds, priority=0)
+            time.sleep(COUNTERS_SECONDS)
+            found = asyncio.run(read_utilisation(context))
+            after = lab.status()["links"]["potka"]
+    rows = []
+    for way in Direction:
+        carried = after[way]["bytes_out"] - before[way]["bytes_out"]
+        rate = found.values[f"{way.transfer}_bits_per_second"]
+        counted = rate * found.values["window_seconds"] / 8
+        error = abs(counted / carried - 1) * 100
+        rows.append(at_most(f"utilisation, {way}: error of {carried:,} bytes", error, 1.0, "%"))
+    return rows
+
+
+def _router_context(lab: Lab, router: Snmpd, community: Path) -> ProbeContext:
+    snmp = {"interface": "wan0", "port": router.port, "community_file": community}
+    config = make_config(("potka",))
+    address = lab.addresses("potka").router
+    office = config.offices[0].model_copy(
+        update={"router": address, "snmp": Snmp.model_validate(snmp)}
+    )
+    return ProbeContext(config, office, SystemClock(), None)
+
+
 async def _run(order: TraceOrder) -> dict[str, object]:
     result = await trace(OFFICE, order, 40_000, SystemClock())
     return result.to_message()
@@ -217,7 +278,7 @@ def main() -> int:
             thread.start()
         for thread in threads:
             thread.join()
-    rows = []
+    rows = utilisation(10.0 if options.quick else 60.0, options.seed)
     for held, title in ((True, "held"), (False, "open")):
         rows += rows_of([v for v in verdicts if v.case.held is held], title)
     missing = len(cases) - len(verdicts)

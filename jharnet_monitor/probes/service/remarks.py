@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from jharnet_monitor.config import Config
+from jharnet_monitor.judge.line.interface_faults import LanReadings
 from jharnet_monitor.judge.services import (
     Evidence,
     FaultPlace,
@@ -86,13 +87,24 @@ def _around(
         rate = link.rate(Direction.DOWN)
     return Surroundings(
         line=_evidence(config, run, office.get("latency")),
-        office_network=_evidence(
-            config, run, office.get(series_key("latency", Route.AGENT_GATEWAY))
+        office_network=_of_lan(
+            office.get("utilisation"),
+            _evidence(config, run, office.get(series_key("latency", Route.AGENT_GATEWAY))),
         ),
         rate=rate,
         others_at_office=_others(office, run),
         others_at_headquarters=_others(headquarters, run),
     )
+
+
+def _of_lan(reading: Measurement | None, pings: Evidence) -> Evidence:
+    """The router's own word on the office's network comes before echo requests."""
+    if reading is not None:
+        lan = LanReadings()
+        lan.add(reading.conditions)
+        if lan.faulty:
+            return Evidence.BAD
+    return pings
 
 
 def _evidence(config: Config, run: Measurement, latency: Measurement | None) -> Evidence:

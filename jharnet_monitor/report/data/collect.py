@@ -15,6 +15,7 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.line.assess import Assessment, LineEvidence, assess
 from jharnet_monitor.judge.line.contract import contracted_rates
+from jharnet_monitor.judge.line.interface_faults import LanReadings
 from jharnet_monitor.judge.line.loss import PacketCounts
 from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.judge.outages.availability import state_times
@@ -106,6 +107,7 @@ class Collector:
         self._tests: list[Measurement] = []
         self._internet: list[SpeedTest] = []
         self._traffic = TrafficReadings()
+        self._lan = LanReadings()
 
     @property
     def judged_since(self) -> datetime:
@@ -164,6 +166,7 @@ class Collector:
 
     def add_traffic(self, block: Block) -> None:
         """Add readings of the router's interface, except those during our own tests."""
+        self._lan.add(block.conditions, block.count)
         if "window_seconds" in block.values and not block.conditions.get("under_load"):
             seconds, down, up = (block.values[name] for name in ("window_seconds", DOWN, UP))
             self._traffic.add(block.starts, seconds, down, up)
@@ -214,6 +217,7 @@ class Collector:
             calls=self._calls,
             packets=self._packets,
             traffic=self._traffic,
+            lan=self._lan,
             days=len(self._days),
         )
         return assess(self.config, self.office, evidence)
