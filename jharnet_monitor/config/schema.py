@@ -202,6 +202,11 @@ class Service(Section):
     """Address of the page, `http://` or `https://`."""
     expect: Text | None = None
     """Text that the page must contain, so that an error page does not pass for the service."""
+    hosts: Annotated[tuple[Address, ...], Field(max_length=20)] = ()
+    """Other hosts that the page may send on to, such as that of a sign-in. A visit follows a
+    redirect to its own host and to these, never from https to http."""
+    ca: FilePath | None = None
+    """PEM certificate of the authority that signed the service's, if that is not a public one."""
 
 
 class ServiceProbe(Section):
@@ -213,6 +218,9 @@ class ServiceProbe(Section):
     """Longest time that a visit may take."""
     slow: Annotated[Duration, AfterValidator(at_least(0.1, "100ms"))] = 5.0
     """Time above which a page counts as slow."""
+    ready: Annotated[Ratio, Field(gt=0)] = 0.95
+    """An office is ready for a service if at least this share of its visits in office hours got the
+    page within `slow`."""
     most: Annotated[Size, Field(ge=10_000, le=5_000_000)] = 500_000
     """Bytes of a page that are read at most; they count in the budget."""
     services: Annotated[tuple[Service, ...], Field(max_length=20)] = ()
@@ -316,6 +324,8 @@ class Link(Section):
     """Such as leased-line, fibre, radio or vsat."""
     sla: Ratio | None = None
     """Availability that the operator promises."""
+    failover: Annotated[bool, Field(strict=True)] | None = None
+    """Whether there is a second line to take over; the state's assessment for e-Office asks."""
 
     def rate(self, direction: Direction) -> float:
         """The contracted rate in that direction, in bit/s."""

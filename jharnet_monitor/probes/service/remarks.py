@@ -44,6 +44,14 @@ def remarks(
         yield Remark(f"service_fault.{place}")
 
 
+def is_in_time(run: Measurement, slow: float) -> bool:
+    """Whether a visit brought its page within the time that counts as slow; a page of which only a
+    part was read counts by the phases before its transfer."""
+    names = ("dns_seconds", "connect_seconds", "tls_seconds", "first_byte_seconds")
+    known = sum(run.values.get(name, 0.0) for name in names)
+    return run.outcome is Outcome.OK and run.values.get("total_seconds", known) <= slow
+
+
 def fault_place(
     config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
 ) -> FaultPlace:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jharnet_monitor.config.schema import Service, ServiceProbe
+from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import HEADQUARTERS, Cause
 from jharnet_monitor.probes.base import NoData, ProbeContext, Reading
 from jharnet_monitor.probes.service.order import VisitOrder
@@ -17,7 +18,10 @@ from jharnet_monitor.probes.service.visit import visit
 async def run(context: ProbeContext) -> Reading:
     """Visit the service that the options name; raises `Failed` and `NoData`."""
     settings = context.config.probes.service
-    order = VisitOrder.of(settings, _service(settings, context.options.get("service")))
+    try:
+        order = VisitOrder.of(settings, _service(settings, context.options.get("service")))
+    except UserError as error:
+        raise NoData(Cause.NOT_CONFIGURED, str(error)) from error
     began = context.clock.monotonic()
     if context.at_headquarters:
         told: Mapping[str, Any] = (await visit(order, context.clock.monotonic)).to_message()
