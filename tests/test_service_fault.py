@@ -215,3 +215,13 @@ def test_a_bad_line_is_never_the_services_fault(office: PageVisit) -> None:
     """As long as headquarters gets the page."""
     for known in AROUND:
         assert fault_of(office, FAST, known, SLOW) not in {DOWN, SERVER, TWO}
+
+
+def test_a_lost_first_packet_does_not_hide_a_slow_server() -> None:
+    """Connecting that took 3 s is no round trip, so that the server may have waited as long."""
+    fast = PageVisit(total=0.1, connect=0.01, first_byte=0.05)
+    office = PageVisit(total=12.0, connect=3.0, first_byte=3.1, bytes=18_000)
+    bad = Surroundings(line=Evidence.BAD, rate=1e6)
+    assert fault_of(office, fast, bad, 1.0) is FaultPlace.UNKNOWN
+    quick = PageVisit(total=9.0, connect=3.0, first_byte=0.4, bytes=18_000)
+    assert fault_of(quick, fast, bad, 1.0) is FaultPlace.LINE

@@ -15,6 +15,8 @@ DECISIVE_SHARE = 2 / 3
 """So much of the time too long must be in one part for that part to be blamed."""
 RATE_SLACK = 1.5
 """A transfer up to so many times longer than the line's rate explains is the line's."""
+SYN_RETRY_SECONDS = 1.0
+"""After that a connection's first packet is sent again (RFC 6298)."""
 FEWEST_ELSEWHERE = 1
 """Services that must answer before the failure of one is its own."""
 
@@ -88,6 +90,13 @@ class PageVisit:
         """What the server took: the wait for the first byte without a round trip, as connecting is
         one; over redirects each page has a connection of its own."""
         return max(0.0, (self.first_byte or 0.0) - (self.connect or 0.0))
+
+    @property
+    def longest_wait(self) -> float:
+        """What the server may have taken at most: connecting that needed a second attempt was no
+        round trip, and must not be taken off."""
+        connect = self.connect or 0.0
+        return self.server if connect < SYN_RETRY_SECONDS else self.first_byte or 0.0
 
     @property
     def transfer(self) -> float:
@@ -248,7 +257,8 @@ def _of_slowness(
         # a request that the line lost is sent again, and looks like a slow server
         good = around.line is Evidence.GOOD and around.office_network is not Evidence.BAD
         return FaultPlace.SERVICE_SLOW if good else FaultPlace.UNKNOWN
-    if excess.is_mostly(excess.way) and excess.server <= slow:
+    wait = max(excess.server, office.longest_wait - server)
+    if excess.is_mostly(excess.way) and wait <= slow:
         return _slow_way(office, compared, around)
     return FaultPlace.UNKNOWN  # some of each, or a wait that was too long by itself
 
