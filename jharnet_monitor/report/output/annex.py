@@ -15,7 +15,7 @@ from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import Direction, OfficeState
 from jharnet_monitor.report.data.findings import every_finding
 from jharnet_monitor.report.data.summary import OfficeSummary, Speed, Summary
-from jharnet_monitor.report.output.draft import Cell
+from jharnet_monitor.report.output.draft import FORM, Cell
 from jharnet_monitor.report.sections.speed_by_time import delivered
 
 
@@ -155,7 +155,7 @@ def _form(summary: Summary) -> Table:
     """
     columns = ("location", "location_hi", "connectivity", "bandwidth", "use_lowest", "use_highest",
                "use_mean", "use_p95", "busy_hour", "failover", "readings")  # fmt: skip
-    return Table("nic-eof-af-6.0", columns, tuple(_form_row(one) for one in summary.offices))
+    return Table(FORM, columns, tuple(_form_row(one) for one in summary.offices))
 
 
 def _form_row(one: OfficeSummary) -> tuple[Cell, ...]:

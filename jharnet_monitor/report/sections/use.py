@@ -23,7 +23,7 @@ def use(summary: Summary, words: Words) -> dict[str, Any] | None:
         "note": words(
             "report.use.note",
             share=formats.share_whole(settings.ready),
-            slow=formats.value(settings.slow, "seconds", words),
+            slow=formats.duration(settings.slow, words),
         ),
         "head": [words(f"report.use.head.{name}") for name in ("block", "ready", "services")],
         "rows": [
@@ -82,10 +82,10 @@ def _bar(
             "length": length, "low": length, "high": length,
             "beyond": ratio > charts.FULL_SPEED,
         }  # fmt: skip
-    text = words("report.use.p95", rate=formats.rate(used.p95), mean=formats.rate(used.mean))
+    text = words("report.use.p95_short", rate=formats.rate(used.p95))
     if used.busy_hour is not None and used.busy_mean is not None:
         text += "; " + words(
-            "report.use.busy", begin=f"{used.busy_hour:02}", end=f"{used.busy_hour + 1:02}",
+            "report.use.busy_short", begin=used.busy_hour, end=used.busy_hour + 1,
             rate=formats.rate(used.busy_mean),
         )  # fmt: skip
     return {"bar": bar, "text": text}
