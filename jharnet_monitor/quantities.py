@@ -71,7 +71,7 @@ class Quantity:
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "packets": (0.0, 1e6),
-    "hops": (0.0, 255.0),
+    "count": (0.0, 1e6),
     "ratio": (0.0, 1.0),
     "seconds": (0.0, 600.0),
     "bits_per_second": (0.0, 1e12),
@@ -198,7 +198,7 @@ QUANTITIES: tuple[Quantity, ...] = (
              "Time until the service's certificate expires; negative once it has",
              Label("Certificate valid for", "प्रमाणपत्र की शेष वैधता"),
              (-_CENTURY_SECONDS, _CENTURY_SECONDS)),
-    Quantity("path", "hops", "hops", "Routers on the way to the office, with the target itself",
+    Quantity("path", "hops", "count", "Routers on the way to the office, with the target itself",
              Label("Hops to office", "कार्यालय तक के पड़ाव")),
     Quantity("path", "loss_ratio", "ratio", "Share of the trace's packets that the office's end "
              "did not answer", Label("Packet loss on the way", "मार्ग पर पैकेट हानि")),

@@ -139,6 +139,10 @@ class Probe:
     """
 
     name: str
+    how: str = ""
+    """How it measures, in a line of the README's table."""
+    safeguards: str = ""
+    """What keeps its figures honest, in the same line."""
     run: Run
     time_limit: Callable[[ProbeContext], float]
     options: type[ProbeOptions] = ProbeOptions

@@ -28,6 +28,8 @@ def _events(run: Measurement) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 PATH = Probe(
     name="path",
+    how="Paris traceroute to each office and back, by ICMP and UDP; packet size and marks",
+    safeguards="a hop is blamed only if all hops behind it show the same",
     run=Deferred("jharnet_monitor.probes.path.run:run"),
     time_limit=plan.time_limit,
     series=(plan.SERIES,),

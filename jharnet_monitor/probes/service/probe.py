@@ -31,6 +31,8 @@ class ServiceOptions(ProbeOptions):
 
 SERVICE = Probe(
     name="service",
+    how=("one page of e-Office, JharSewa, any address, from each office and from headquarters"),
+    safeguards="a slow server is never charged to the line; without evidence nothing is blamed",
     run=Deferred("jharnet_monitor.probes.service.run:run"),
     time_limit=plan.time_limit,
     options=ServiceOptions,

@@ -49,6 +49,8 @@ def _remarks(
 
 UTILISATION = Probe(
     name="utilisation",
+    how="the routers' interface counters, by SNMP",
+    safeguards="no rate over a restart, a cleared or a wrapped counter",
     run=Deferred("jharnet_monitor.probes.utilisation.run:run"),
     time_limit=lambda context: RESOLVE_SECONDS + MAX_REQUESTS * TRIES * ANSWER_SECONDS,
     series=(
