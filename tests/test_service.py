@@ -19,7 +19,7 @@ import pytest
 from yarl import URL
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.config.schema import Service, ServiceProbe
+from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.base import (
@@ -40,6 +40,7 @@ from jharnet_monitor.probes.service.result import VisitResult, reading_of
 from jharnet_monitor.probes.service.run import run
 from jharnet_monitor.probes.service.stopwatch import Phase
 from jharnet_monitor.probes.service.visit import visit
+from jharnet_monitor.security.tls import read_authority
 from tests.call_support import channel_pair
 from tests.service_support import PAGE, PageServer, SlowResolver, server_tls
 from tests.support import make_config, running
@@ -130,8 +131,9 @@ async def test_an_expired_certificate_fails_the_visit_and_tells_when(
 async def test_a_services_own_authority_is_trusted(tmp_path: Path) -> None:
     """By the order alone, as an agent's computer does not know it."""
     context, ca = server_tls(tmp_path), (tmp_path / "ca.pem").read_text()
-    service = Service(name="e-office", url="https://localhost/", ca=tmp_path / "ca.pem")
-    assert VisitOrder.of(ServiceProbe(), service).ca == ca
+    assert read_authority(tmp_path / "ca.pem") == ca
+    with pytest.raises(UserError, match="no certificate in PEM form"):
+        read_authority(tmp_path / "hub.key")
     for trusted, cause in ((ca, None), (None, Cause.CERTIFICATE_INVALID)):
         server = PageServer(context=context)
         async with server.serving():

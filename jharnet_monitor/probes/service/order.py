@@ -9,7 +9,6 @@ from typing import Any
 from yarl import URL
 
 from jharnet_monitor.config.schema import Service, ServiceProbe
-from jharnet_monitor.security.tls import read_authority
 
 MOST_REDIRECTS = 5
 LONGEST_SECONDS = 120.0
@@ -32,9 +31,8 @@ class VisitOrder:
     ca: str | None = None
 
     @classmethod
-    def of(cls, settings: ServiceProbe, service: Service) -> VisitOrder:
-        """By the configuration; raises `UserError` for an authority that cannot be read."""
-        ca = None if service.ca is None else read_authority(service.ca)
+    def of(cls, settings: ServiceProbe, service: Service, ca: str | None = None) -> VisitOrder:
+        """By the configuration; `ca` holds the certificates of the service's own authority."""
         return cls(service.url, service.hosts, settings.timeout, settings.most, service.expect, ca)
 
     def to_params(self) -> dict[str, Any]:

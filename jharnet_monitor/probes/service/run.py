@@ -13,15 +13,18 @@ from jharnet_monitor.probes.service.order import VisitOrder
 from jharnet_monitor.probes.service.plan import OFFICE
 from jharnet_monitor.probes.service.result import reading_of
 from jharnet_monitor.probes.service.visit import visit
+from jharnet_monitor.security.tls import read_authority
 
 
 async def run(context: ProbeContext) -> Reading:
     """Visit the service that the options name; raises `Failed` and `NoData`."""
     settings = context.config.probes.service
+    service = _service(settings, context.options.get("service"))
     try:
-        order = VisitOrder.of(settings, _service(settings, context.options.get("service")))
+        ca = None if service.ca is None else read_authority(service.ca)
     except UserError as error:
         raise NoData(Cause.NOT_CONFIGURED, str(error)) from error
+    order = VisitOrder.of(settings, service, ca)
     began = context.clock.monotonic()
     if context.at_headquarters:
         told: Mapping[str, Any] = (await visit(order, context.clock.monotonic)).to_message()
