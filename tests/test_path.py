@@ -37,7 +37,7 @@ from jharnet_monitor.probes.base import (
 from jharnet_monitor.probes.path import exchange
 from jharnet_monitor.probes.path.agent import agent_task
 from jharnet_monitor.probes.path.order import TraceOrder
-from jharnet_monitor.probes.path.result import BadTrace, checked
+from jharnet_monitor.probes.path.result import BadTrace, checked, judged, values
 from jharnet_monitor.probes.path.run import run
 from jharnet_monitor.web.office import _phrase
 from tests.lab_support import needs_lab
@@ -50,7 +50,7 @@ LINK = LinkDirection.model_validate({"delay": "3ms"})
 
 def config(**path: Any) -> Config:
     """One office behind the chain, and a trace of two seconds."""
-    settings = {"rounds": 12, "spacing": "40ms", "timeout": "300ms", "marks": ["EF"], **path}
+    settings = {"rounds": 12, "spacing": "40ms", "timeout": "200ms", "marks": ["EF"], **path}
     made = make_config(("potka",), probes={"path": settings}, hub={"listen": "0.0.0.0:1"})
     office = made.offices[0].model_copy(update={"router": OFFICE, "pc": None})
     return made.model_copy(update={"offices": (office,)})
@@ -63,32 +63,11 @@ def chain() -> Iterator[Chain]:
         yield chain
 
 
-def traced(chain: Chain, made: Config, memory: dict[str, Any] | None = None) -> Reading:
+def traced(chain: Chain, made: Config) -> Reading:
     """A run at headquarters, without an agent."""
-    context = ProbeContext(made, made.offices[0], SystemClock(), None, memory=memory or {})
+    context = ProbeContext(made, made.offices[0], SystemClock(), None)
     with inside(chain.namespace("hq")):
         return asyncio.run(run(context))
-
-
-@needs_lab
-def test_the_way_over_three_routers(chain: Chain) -> None:
-    """Hops in their order, packet size and marks; a black hole and a router that clears marks are
-    found at their hop."""
-    chain.rules(1, "forward", "oif link1 ip dscp set 0")
-    chain.rules(2, "forward", "oif link2 ip length > 1300 drop")
-    try:
-        found = traced(chain, config())
-    finally:
-        chain.clear(1)
-        chain.clear(2)
-    hops = [hop["address"] for hop in found.conditions["hops"]]
-    assert hops == ["10.77.0.2", "10.77.1.2", "10.77.2.2", OFFICE]
-    assert found.values["hops"] == 4 and found.values["loss_ratio"] == 0
-    assert found.values["rtt_p50_seconds"] == pytest.approx(0.024, abs=0.004)
-    assert found.values["mtu_bytes"] == 1300
-    assert found.conditions["mtu_black_hole"] == [2, 3]
-    assert found.conditions["mark_cleared_between"] == {"EF": [1, 2]}
-    assert "loss_between" not in found.conditions
 
 
 @needs_lab
@@ -168,16 +147,26 @@ class ChainAgent:
 
 
 @needs_lab
-def test_both_ways_and_marks_with_an_agent(chain: Chain) -> None:
-    """The agent traces the way back; marks are counted at the receiver, in each direction."""
+def test_both_ways_over_three_routers(chain: Chain) -> None:
+    """Hops in their order, packet size and marks, from the hub and from the agent. A black hole and
+    a router that clears marks are found at their hop; marks are counted at the receiver."""
+    chain.rules(1, "forward", "oif link1 ip length > 1300 drop")
     chain.rules(2, "forward", "oif link1 ip dscp set 0")
-    made = config(rounds=5)
+    made = config(rounds=8)
     context = ProbeContext(made, made.offices[0], SystemClock(), ChainAgent(chain))
     try:
         with inside(chain.namespace("hq")):
             found = asyncio.run(run(context))
     finally:
+        chain.clear(1)
         chain.clear(2)
+    hops = [hop["address"] for hop in found.conditions["hops"]]
+    assert hops == ["10.77.0.2", "10.77.1.2", "10.77.2.2", OFFICE]
+    assert found.values["hops"] == 4 and found.values["loss_ratio"] == 0
+    assert found.values["rtt_p50_seconds"] == pytest.approx(0.024, abs=0.004)
+    assert found.values["mtu_bytes"] == 1300
+    assert found.conditions["mtu_black_hole"] == [1, 2]
+    assert "loss_between" not in found.conditions
     back = found.conditions["back"]
     assert [hop["address"] for hop in back["hops"]][-1] == HEADQUARTERS
     assert back["mark_cleared_between"] == {"EF": [2, 3]}
@@ -305,3 +294,13 @@ def replace_router(made: Config, address: str) -> Config:
     """The configuration with another router."""
     office = made.offices[0].model_copy(update={"router": address})
     return made.model_copy(update={"offices": (office,)})
+
+
+def test_a_target_that_answers_udp_alone_tells_no_loss() -> None:
+    """It limits its errors as any router does: missing answers are not lost packets."""
+    hop = [1, "10.8.0.1", 180, 90, 0.02]
+    order = TraceOrder(60, 0.1, 1.0, 0.02, ())
+    by_udp = checked(told(protocol="udp", hops=[hop]), order)
+    assert "loss_between" not in judged(by_udp, 0.02) and "loss_ratio" not in values(by_udp, None)
+    by_icmp = checked(told(hops=[hop]), order)
+    assert judged(by_icmp, 0.02)["loss_between"] == [0, 1] and values(by_icmp, None)["loss_ratio"]

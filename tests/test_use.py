@@ -12,7 +12,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.applications import Readiness, ServiceUse, Visit, overall, service_use
+from jharnet_monitor.judge.applications import AppReadiness, ServiceUse, Visit, overall, service_use
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome
 from jharnet_monitor.report.data.load import summarise
@@ -57,9 +57,9 @@ def visits(office: str, seconds: float) -> Iterator[Measurement]:
 
 
 def traffic(office: str, share: float) -> Iterator[Measurement]:
-    """Readings every five minutes: most between 14 and 15 h, little at night."""
-    for step in range(7 * 288):
-        at = WEEK.start + timedelta(minutes=5 * step)
+    """A reading every ten minutes: most between 14 and 15 h, little at night."""
+    for step in range(7 * 144):
+        at = WEEK.start + timedelta(minutes=10 * step)
         hour = at.astimezone(ZONE).hour
         rate = 4e6 * share * (1.0 if hour == 14 else 0.5 if 10 <= hour < 18 else 0.01)
         yield made_up.utilisation(office, at, rate, rate / 4)
@@ -88,12 +88,12 @@ def test_an_office_is_ready_by_a_stated_rule(summary: Summary) -> None:
     assert by_name["csc"].share == 1 and by_name["csc"].left_out == 15  # a day's office hours
     assert by_name["e-office"].counted == 6 * 15
     found = [overall(one.services, 0.95) for one in (good, slow, absent)]
-    assert found == [Readiness.READY, Readiness.NOT_READY, Readiness.UNKNOWN]
+    assert found == [AppReadiness.READY, AppReadiness.NOT_READY, AppReadiness.UNKNOWN]
 
 
 def test_too_few_visits_tell_nothing() -> None:
     """Neither ready nor not; a visit beside a test of ours counts nowhere."""
-    assert ServiceUse("csc", 19, 0, 0).readiness(0.95) is Readiness.UNKNOWN
+    assert ServiceUse("csc", 19, 0, 0).readiness(0.95) is AppReadiness.UNKNOWN
     at = WEEK.start + timedelta(hours=12)
     loaded = [Visit(at, False, under_load=True)]
     found = service_use("csc", loaded, [], config().district, timedelta(minutes=30))

@@ -21,7 +21,7 @@ FEWEST_VISITS = 20
 """Fewer visits tell nothing of an office."""
 
 
-class Readiness(StrEnum):
+class AppReadiness(StrEnum):
     """Whether the pages of a service come in time."""
 
     READY = "ready"
@@ -52,15 +52,15 @@ class ServiceUse:
         """Of the counted visits; None without any."""
         return self.in_time / self.counted if self.counted else None
 
-    def readiness(self, wanted: float) -> Readiness:
+    def readiness(self, wanted: float) -> AppReadiness:
         """Ready if at least the share `wanted` of enough visits was in time.
 
         >>> ServiceUse("e-office", 40, 39, 0).readiness(0.95).value
         'ready'
         """
         if self.share is None or self.counted < FEWEST_VISITS:
-            return Readiness.UNKNOWN
-        return Readiness.READY if self.share >= wanted else Readiness.NOT_READY
+            return AppReadiness.UNKNOWN
+        return AppReadiness.READY if self.share >= wanted else AppReadiness.NOT_READY
 
 
 def service_use(
@@ -93,9 +93,9 @@ def _is_bad(
     return bool(close) and not min(close, key=lambda one: abs(one.at - at)).in_time
 
 
-def overall(uses: Iterable[ServiceUse], wanted: float) -> Readiness:
+def overall(uses: Iterable[ServiceUse], wanted: float) -> AppReadiness:
     """An office is ready if it is for each service of which enough is known."""
     found = {use.readiness(wanted) for use in uses}
-    if Readiness.NOT_READY in found:
-        return Readiness.NOT_READY
-    return Readiness.READY if Readiness.READY in found else Readiness.UNKNOWN
+    if AppReadiness.NOT_READY in found:
+        return AppReadiness.NOT_READY
+    return AppReadiness.READY if AppReadiness.READY in found else AppReadiness.UNKNOWN

@@ -45,7 +45,7 @@ from tests.path_support import LINKS, OFFICE, ROUTERS, Chain
 from tests.snmp_support import COMMUNITY, Snmpd, snmpd
 from tests.support import make_config
 
-HELD_SEED = 20_261_127
+HELD_SEED = 20_261_128
 THRESHOLD = 0.02
 KINDS = ("loss", "delay", "black hole", "bleaching", "limited", "limited and loss")
 SHARE = 0.95

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config.district import District
 from jharnet_monitor.judge.calendar.hours import in_office_hours
+from jharnet_monitor.model import Direction
 
 LONGEST_READING = 600.0
 QUANTILE = 0.95
@@ -66,7 +67,7 @@ def line_use(readings: Iterable[TrafficReading], district: District) -> tuple[Li
             kept.append((middle.astimezone(zone).hour, one))
     if not kept:
         return (None, None)
-    return tuple(_use([(hour, getattr(one, way)) for hour, one in kept]) for way in ("down", "up"))
+    return tuple(_use([(hour, getattr(one, way)) for hour, one in kept]) for way in Direction)
 
 
 def _use(rates: Sequence[tuple[int, float]]) -> LineUse:

@@ -23,7 +23,10 @@ def _faults(view: OfficeView) -> Iterator[Point]:
     """The hop behind which something is wrong, with its owner."""
     names = HopNames(view.config.probes.path.hops)
     for direction, trace in _traces(view):
-        found = {"loss": trace.get("loss_between"), "mtu": trace.get("mtu_black_hole")}
+        hole = trace.get("mtu_black_hole")
+        # the target itself may refuse large pings
+        at_end = hole is not None and hole[1] == len(trace["hops"])
+        found = {"loss": trace.get("loss_between"), "mtu_or_target" if at_end else "mtu": hole}
         found |= {"mark": next(iter(trace.get("mark_cleared_between", {}).values()), None)}
         for fault, between in found.items():
             if between:
@@ -46,7 +49,8 @@ FAMILIES = (
     of_quantity("path", "mtu_bytes"),
     OfficeFamily("path_fault_after_hop", "gauge",
                  "Number of the last hop before a fault: packets are lost (`loss`), large ones "
-                 "vanish (`mtu`), marks are cleared (`mark`); 0 is the start, absent without one. "
+                 "vanish (`mtu`, or `mtu_or_target` where the target itself may refuse large "
+                 "pings), marks are cleared (`mark`); 0 is the start, absent without one. "
                  "`up` is the agent's way to the hub", _faults,
                  ("direction", "fault", "hop", "owner")),
     OfficeFamily("path_marking", "gauge",

@@ -55,7 +55,11 @@ def _faults(
         })  # fmt: skip
     if between := trace.get("mtu_black_hole"):
         where = _behind(names, trace, Stretch(*between))
-        yield Remark("path.black_hole", {"most": trace["mtu_bytes"], "way": way, "where": where})
+        at_end = between[1] == len(hops)
+        yield Remark(
+            "path.black_hole_end" if at_end else "path.black_hole",
+            {"most": trace["mtu_bytes"], "way": way, "where": where},
+        )
     for mark, between in trace.get("mark_cleared_between", {}).items():
         where = _behind(names, trace, Stretch(*between))
         yield Remark("path.cleared", {"mark": mark, "way": way, "where": where})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Any
@@ -124,22 +123,26 @@ def figures(conditions: Mapping[str, Any]) -> list[HopFigures]:
 def values(conditions: Mapping[str, Any], back: Mapping[str, Any] | None) -> dict[str, float]:
     """The quantities of a trace that reached its target; the packet size holds for both ways."""
     end = figures(conditions)[-1]
-    found = {
-        "hops": float(len(conditions["hops"])),
-        "loss_ratio": math.nan if not end.sent else 1 - end.received / end.sent,
-    }
+    found = {"hops": float(len(conditions["hops"]))}
+    if end.sent and _tells_loss(conditions):
+        found["loss_ratio"] = 1 - end.received / end.sent
     if end.rtt is not None:
         found["rtt_p50_seconds"] = end.rtt
     sizes = [one["mtu_bytes"] for one in (conditions, back or {}) if "mtu_bytes" in one]
     if sizes:
         found["mtu_bytes"] = float(min(sizes))
-    return {name: value for name, value in found.items() if not math.isnan(value)}
+    return found
+
+
+def _tells_loss(conditions: Mapping[str, Any]) -> bool:
+    """Whether the target answers all that it gets: echo requests, not packets to a closed port."""
+    return bool(conditions.get("protocol") == Protocol.ICMP and conditions.get("reached"))
 
 
 def judged(conditions: Mapping[str, Any], loss: float) -> dict[str, Any]:
     """Where the loss begins, and where marks are lost, as `[after, before]` by hop."""
     found: dict[str, Any] = {}
-    if conditions.get("reached") and (stretch := loss_stretch(figures(conditions), loss)):
+    if _tells_loss(conditions) and (stretch := loss_stretch(figures(conditions), loss)):
         found["loss_between"] = list(stretch)
     cleared = {}
     for name, seen in conditions.get("marks", {}).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -109,8 +110,10 @@ async def trace(target: str, order: TraceOrder, flow: int, clock: Clock) -> Trac
             for ttl in range(1, way.last + 1)
         ]
         await _ask_hops(result, prober, best, order)
-        if result.reached:
-            result.mtu = await path_mtu(prober, len(result.hops))
+        if result.reached and result.protocol is Protocol.ICMP:
+            # a target that answers UDP limits its errors: most sizes would seem to vanish
+            with contextlib.suppress(OSError):
+                result.mtu = await path_mtu(prober, len(result.hops))
         udp = next((p for p in probers if p.socket.protocol is Protocol.UDP), None)
         if udp is not None:
             result.marks = await _ask_marks(udp, len(result.hops), order.marks)
