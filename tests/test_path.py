@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.judge.path import (
     HopFigures,
@@ -24,6 +28,7 @@ from jharnet_monitor.judge.path import (
 )
 from jharnet_monitor.lab.namespaces import inside
 from jharnet_monitor.lab.spec import LinkDirection
+from jharnet_monitor.live import Live
 from jharnet_monitor.model import Cause, Measurement, Outcome
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.base import (
@@ -39,6 +44,7 @@ from jharnet_monitor.probes.path.agent import agent_task
 from jharnet_monitor.probes.path.order import TraceOrder
 from jharnet_monitor.probes.path.result import BadTrace, checked, judged, values
 from jharnet_monitor.probes.path.run import run
+from jharnet_monitor.store import Store
 from jharnet_monitor.web.office import _phrase
 from tests.lab_support import needs_lab
 from tests.made_up import NOW
@@ -304,3 +310,16 @@ def test_a_target_that_answers_udp_alone_tells_no_loss() -> None:
     assert "loss_between" not in judged(by_udp, 0.02) and "loss_ratio" not in values(by_udp, None)
     by_icmp = checked(told(hops=[hop]), order)
     assert judged(by_icmp, 0.02)["loss_between"] == [0, 1] and values(by_icmp, None)["loss_ratio"]
+
+
+async def test_the_event_log_holds_a_change(tmp_path: Path) -> None:
+    """Beside the measurement itself."""
+    current, clock = CurrentConfig(config()), ManualClock(NOW)
+    live = Live(current)
+    store = Store(f"sqlite:///{tmp_path / 'monitor.db'}", clock)
+    store.migrate()
+    writer = StoreWriter(store, tmp_path / "waiting.db", live.hub, clock)
+    await Recorder(current, writer, live, clock).record(ran(route_before=["10.9.9.9"]))
+    event = store.event_log.last_event("potka", "route_changed")
+    assert event is not None and event.data["before"] == ["10.9.9.9"]
+    assert len(store.measurements(office="potka", probe="path")) == 1
