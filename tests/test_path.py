@@ -49,7 +49,8 @@ from jharnet_monitor.web.office import _phrase
 from tests.lab_support import needs_lab
 from tests.made_up import NOW
 from tests.path_support import HEADQUARTERS, LINKS, OFFICE, Chain
-from tests.support import make_config
+from tests.support import make_config, running
+from tests.test_session import Endpoint, make_agent
 
 LINK = LinkDirection.model_validate({"delay": "3ms"})
 
@@ -60,6 +61,13 @@ def config(**path: Any) -> Config:
     made = make_config(("potka",), probes={"path": settings}, hub={"listen": "0.0.0.0:1"})
     office = made.offices[0].model_copy(update={"router": OFFICE, "pc": None})
     return made.model_copy(update={"offices": (office,)})
+
+
+@pytest.fixture(autouse=True)
+def quick_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marked packets close together, as nothing here has a queue."""
+    monkeypatch.setattr(exchange, "SPACING_SECONDS", 0.004)
+    monkeypatch.setattr(exchange, "LAST_SECONDS", 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -323,3 +331,15 @@ async def test_the_event_log_holds_a_change(tmp_path: Path) -> None:
     event = store.event_log.last_event("potka", "route_changed")
     assert event is not None and event.data["before"] == ["10.9.9.9"]
     assert len(store.measurements(office="potka", probe="path")) == 1
+
+
+async def test_an_agent_takes_part_over_a_real_session(tmp_path: Path) -> None:
+    """On loopback both ways are one hop, and marks arrive as they were sent."""
+    made = config(rounds=5, spacing="20ms")
+    office = made.offices[0].model_copy(update={"router": "127.0.0.1"})
+    async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path / "spool")):
+        agent = await endpoint.session("potka")
+        found = await run(ProbeContext(made, office, SystemClock(), agent))
+    assert found.values["hops"] == 1
+    assert [hop["address"] for hop in found.conditions["back"]["hops"]] == ["127.0.0.1"]
+    assert found.conditions["marking"] == {"EF": {"down": "keeps", "up": "keeps"}}
