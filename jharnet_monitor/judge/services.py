@@ -147,7 +147,10 @@ def fault_of(
     if headquarters is not None and headquarters.under_load and not _good(headquarters, slow):
         headquarters = None  # our own test at headquarters tells nothing of the service
     if office.failure is not None:
-        return _of_failure(office.failure, headquarters, around, slow)
+        place = _of_failure(office.failure, headquarters, around, slow)
+        # what broke off after a wait that was too long by itself is not the line's alone
+        waited = office.longest_wait > slow
+        return FaultPlace.UNKNOWN if waited and place is FaultPlace.LINE else place
     if office.total is None:
         return FaultPlace.UNKNOWN
     return _of_slowness(office, headquarters, around, slow)
