@@ -226,7 +226,7 @@ QUANTITIES: tuple[Quantity, ...] = (
              Label("Discarded packets, from office", "छोड़े गए पैकेट, कार्यालय से")),
     Quantity("utilisation", "lan_error_ratio", "ratio",
              "Share of packets that were damaged in the office's own network, the worse direction",
-             Label("Damaged packets in office's network",
+             Label("Damaged packets in office network",
                    "कार्यालय के आंतरिक नेटवर्क में क्षतिग्रस्त पैकेट")),
     Quantity("utilisation", "window_seconds", "seconds",
              "Time up to the reading over which the rates are the mean",
