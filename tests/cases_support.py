@@ -182,7 +182,7 @@ class _Maker:
 
     def _slow(self) -> bool:
         told = self._data.get("slow")
-        return bool(told) and self._rng.random() < told["share"]
+        return told is not None and self._rng.random() < told["share"]
 
     def _lasting(self, at: datetime, noise: float) -> dict[str, float]:
         """What lasts after the bucket of a policer is spent, where a long test was made."""

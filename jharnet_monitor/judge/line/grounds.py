@@ -64,7 +64,13 @@ class Doubt(StrEnum):
     """
     LOSS_UNDECIDED = "loss_undecided"
     PING_ONLY = "ping_only"
-    """Echo requests were lost, calls at the same time were not: the router may answer lazily."""
+    """Echo requests were lost, calls or packet trains were not: the router may answer lazily."""
+    CALLS_ONLY = "calls_only"
+    """Calls lost packets, echo requests of the same hours did not."""
+    TCP_LOSS = "tcp_loss"
+    """Speed tests were held back by lost packets; packet trains carried the contracted rate."""
+    OFTEN_SHORT = "often_short"
+    """The median keeps the contract, and many of the tests do not."""
     LOAD_UNKNOWN = "load_unknown"
     """Trouble in office hours only, and the office's own traffic was not read."""
     ONE_WAY = "one_way"
@@ -80,6 +86,8 @@ class Doubt(StrEnum):
 class Note(StrEnum):
     """What is told beside a verdict and asks for nothing."""
 
+    CHANGED = "changed"
+    """The line's speed changed within the period; what is told is that since."""
     HABIT = "habit"
     """The office is switched off at night."""
     SHARED = "shared"
