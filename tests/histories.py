@@ -105,13 +105,14 @@ def histories(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterat
         yield _history(rng, TRUTHS[number % len(TRUTHS)], 0.0 if marginal else 0.08)
 
 
-def traffic(rng: np.random.Generator, days: int) -> tuple[DailySamples, float]:
+def traffic(
+    rng: np.random.Generator, days: int, dependence: str = "independent"
+) -> tuple[DailySamples, float]:
     """Readings of a router in office hours, 54 per day, and the true 95th percentile; up to half of
     the variance is shared by a day.
     """
     shared, sigma = float(rng.uniform(0, 0.5)), float(rng.uniform(0.2, 1.0))
-    day = rng.normal(size=(days, 1)) * shared**0.5
-    noise = day + rng.normal(size=(days, 54)) * (1 - shared) ** 0.5
+    noise = dependent(rng, days, 54, dependence, shared)
     truth = float(np.exp(sigma * _MOMENTS.inv_cdf(0.95)))
     return DailySamples(tuple(np.exp(sigma * noise))), truth
 
