@@ -29,7 +29,7 @@ from tests.made_up_week import WEEK, ZONE
 
 RULE = PruningRule(PRUNABLE, timedelta(days=92))
 START = WEEK.start
-OLD_HOURS, HOURS = 8, 24
+OLD_HOURS, HOURS = 8, 12
 KEPT = timedelta(days=95)
 """By the sealed settings; no configuration may keep measurements for less than 92 days."""
 YOUNG = timedelta(days=93)
