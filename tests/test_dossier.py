@@ -105,7 +105,7 @@ def test_the_form_of_the_claims_stays(true: Forger) -> None:
         assert office["retests"].keys() == {"repeated", "first", "counted"}
         delivered, need = office["delivered"]["down"], office["need"]["down"]
         assert delivered.keys() == interval | {
-            "basis", "contracted", "p5", "since", "short", "by_loss",
+            "basis", "contracted", "p5", "since", "short", "policed", "by_loss",
         }  # fmt: skip
         assert need.keys() == {"value", "low", "high", "measured", "at_least"}
         for figure in (office["loss"]["night"], office["latency"]["p50"], delivered["p5"]):

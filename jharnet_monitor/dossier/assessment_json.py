@@ -134,6 +134,7 @@ def _delivered_to_json(side: LineDirection) -> dict[str, Any]:
         "p5": interval_to_json(delivered.p5),
         "short": interval_to_json(delivered.short),
         "since": None if delivered.since is None else delivered.since.isoformat(),
+        "policed": delivered.policed,
         "by_loss": delivered.by_loss,
     }
 
@@ -145,6 +146,7 @@ def _delivered_from_json(data: Mapping[str, Any]) -> DeliveredRate:
         basis=None if data["basis"] is None else Basis(data["basis"]),
         since=None if data["since"] is None else date.fromisoformat(data["since"]),
         short=interval_from_json(data["short"]),
+        policed=data["policed"],
         by_loss=data["by_loss"],
     )
 

@@ -54,12 +54,17 @@ def lasting_tests(tests: Sequence[Measurement], direction: Direction) -> Sequenc
     Any other one may have read the token bucket.
     """
     sustained = f"{direction.transfer}_sustained_bits_per_second"
-    if not any(_is_policed(test, direction) for test in tests):
+    if not is_policed(tests, direction):
         return tests
     return [test for test in tests if sustained in test.values]
 
 
-def _is_policed(test: Measurement, direction: Direction) -> bool:
+def is_policed(tests: Sequence[Measurement], direction: Direction) -> bool:
+    """Whether any of the tests met a policer."""
+    return any(_met_policer(test, direction) for test in tests)
+
+
+def _met_policer(test: Measurement, direction: Direction) -> bool:
     name = direction.transfer
     short, lasting = (
         test.values.get(f"{name}_{kind}bits_per_second") for kind in ("", "sustained_")

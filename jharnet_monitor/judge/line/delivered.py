@@ -18,7 +18,12 @@ import numpy as np
 from jharnet_monitor.config.district import District
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.judge.calendar.hours import in_office_hours
-from jharnet_monitor.judge.line.contract import lasting_rate, lasting_tests, rate_is_open
+from jharnet_monitor.judge.line.contract import (
+    is_policed,
+    lasting_rate,
+    lasting_tests,
+    rate_is_open,
+)
 from jharnet_monitor.judge.line.traffic import MAX_READING_SECONDS, TrafficReadings
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
@@ -55,6 +60,8 @@ class DeliveredRate:
     """The day on which the line changed for good; the figures are those from then on."""
     short: Interval | None = None
     """Share of the speed tests that fell below the contract's mark."""
+    policed: bool = False
+    """Short tests met a policer; the rate is the one that lasts after its bucket is spent."""
     by_loss: bool = False
     """Most tests were held back by lost packets, not by the line's rate."""
 
@@ -73,8 +80,7 @@ def delivered_rate(
     """
     district = config.district
     quiet = [test for test in tests if not in_office_hours(district, test.started_at)]
-    lasting = lasting_tests(quiet, direction)
-    policed = len(lasting) < len(quiet)
+    lasting, policed = lasting_tests(quiet, direction), is_policed(quiet, direction)
     found = {
         Basis.OFF_HOURS: RateBounds.of_tests(quiet, direction, district),
         Basis.TRAINS: RateBounds.of_trains(tests, direction, district),
@@ -95,6 +101,7 @@ def delivered_rate(
         p5=rates.bounded(intervals.fifth_percentile),
         basis=basis,
         since=since,
+        policed=policed,
         short=rates.share_below(mark) if basis is Basis.OFF_HOURS else None,
         by_loss=basis is Basis.OFF_HOURS and 2 * limits.count("loss") > len(limits),
     )

@@ -88,6 +88,8 @@ class Note(StrEnum):
 
     CHANGED = "changed"
     """The line's speed changed within the period; what is told is that since."""
+    POLICED = "policed"
+    """Short tests get more than lasts; what is told is the rate that lasts."""
     HABIT = "habit"
     """The office is switched off at night."""
     SHARED = "shared"

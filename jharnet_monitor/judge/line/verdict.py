@@ -430,6 +430,8 @@ class _Judge:
         outages, upgrade = self._line.outages, LineVerdict.UPGRADE in verdicts
         if any(side.at.delivered.since is not None for side in self._sides):
             yield Note.CHANGED
+        if any(side.at.delivered.policed for side in self._sides):
+            yield Note.POLICED
         if outages.nights:
             yield Note.HABIT
         if outages.shared:
