@@ -29,7 +29,7 @@ def quantile_bounds(
     """
     n = len(ordered)
     alpha = (1 - CONFIDENCE) / 2
-    effect, held = _design_effect(by_day, value)
+    effect, held = _design_effect(by_day, value, by_ranks=q == MEDIAN)
     effective = n / effect
     if effect > 1:  # the design effect is itself an estimate from few days (Korn and Graubard)
         effective *= (_NORMAL.inv_cdf(1 - alpha) / held.t) ** 2
@@ -65,11 +65,14 @@ def _by_slope(
     return min(first, middle - reach * (middle - low)), max(last, middle + reach * (high - middle))
 
 
-def _design_effect(by_day: Sequence[Vector], at: float) -> tuple[float, Dependence]:
+def _design_effect(
+    by_day: Sequence[Vector], at: float, *, by_ranks: bool
+) -> tuple[float, Dependence]:
     """By how much days increase the variance of the share of samples up to `at`, at least 1.
 
-    Kish's design effect for clustering within days, times the dependence between days, as their
-    mean ranks show it. Samples equal to `at` count by half: many may lie at the line's rate, which
+    Kish's design effect for clustering within days, times the dependence between days: in the
+    middle as their mean ranks show it, far out as the share itself, since there days hold together
+    less. Samples equal to `at` count by half: many may lie at the line's rate, which
     nothing exceeds.
     """
     every = np.concatenate(by_day)
@@ -77,12 +80,13 @@ def _design_effect(by_day: Sequence[Vector], at: float) -> tuple[float, Dependen
     n, days = len(every), len(counts)
     begins = np.concatenate(([0], np.cumsum(counts)[:-1])).astype(np.int64)
     below = ((every < at).astype(np.float64) + (every <= at)) / 2
+    residuals = np.add.reduceat(below, begins) - below.mean() * counts
     order = ranks(every)
-    held = dependence(np.add.reduceat(order, begins) - order.mean() * counts)
+    sums = np.add.reduceat(order, begins) - order.mean() * counts
+    held = dependence(sums if by_ranks else residuals)
     alone = float(below.var())
     if days < 2 or alone <= 0:
         return 1.0, held
-    residuals = np.add.reduceat(below, begins) - below.mean() * counts
     by_days = days / (days - 1) * float((residuals**2).sum()) / n**2
     return max(1.0, float(by_days / (alone / n)) * held.inflation), held
 
