@@ -122,7 +122,7 @@ class Forging:
         """The number of a random link with records of a kind, neither the first nor the last."""
         query = "select number, body from chunks order by number"
         rows = [(int(str(number)), str(body)) for number, body in self.sql(query)]
-        rows = rows[OLD_HOURS + 2 : -1] if newer else rows[1:OLD_HOURS]
+        rows = rows[OLD_HOURS + 3 : -1] if newer else rows[1:OLD_HOURS]
         return self.dice.choice([number for number, body in rows if kind in body])
 
     def rows_of(self, link: int, table: str) -> tuple[int, int]:
@@ -236,7 +236,7 @@ def _made_up_event(at: Forging) -> None:
 
 def _kept_by_settings(at: Forging) -> None:
     """Older than the 92 days of every configuration, younger than the sealed settings keep."""
-    _pruned_by_hand(at, OLD_HOURS + 1)
+    _pruned_by_hand(at, OLD_HOURS + 2)
 
 
 def _pruned_by_hand(at: Forging, link: int) -> None:
