@@ -17,6 +17,7 @@ from jharnet_monitor.errors import StoreError
 from jharnet_monitor.hub.agent_connection import AgentConnection, Transfers
 from jharnet_monitor.hub.row_quota import RowQuota
 from jharnet_monitor.model import Measurement
+from jharnet_monitor.probes.bandwidth.tcp_connection import retry_steadily
 from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.rtc.codecs import DEFAULT_CODEC
 from jharnet_monitor.web.auth import is_own_origin
@@ -157,6 +158,8 @@ class AgentServer:
             max_msg_size=MAX_FRAME_BYTES, timeout=5, protocols=(SUBPROTOCOL,)
         )
         await socket.prepare(request)
+        if request.transport is not None:
+            retry_steadily(request.transport.get_extra_info("socket"))
         try:
             if offered:
                 token = self._require_page_token(request, office, offered)

@@ -27,8 +27,9 @@ from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 
 POLL_SECONDS = 0.004
 """Interval at which the kernel's counters are read; the application sees only whole TLS records."""
-REQUEST_SECONDS = 8.0
-"""How long an agent may take to send the requests of a transfer."""
+REQUEST_SECONDS = 15.0
+"""How long an agent may take to send the requests of a transfer; on a lossy line the first packets
+of a connection are sent again only after 1, 2 and 4 s."""
 BURST_BYTES = 1 << 18
 """How far an upload may be ahead of its agreed rate before the hub reads more slowly."""
 RESET_BYTES = 40

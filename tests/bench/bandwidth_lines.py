@@ -1,6 +1,6 @@
 """The bandwidth probe beside iperf3 and plain speedtest-cli, over links of known rate.
 
-    python -m tests.bench.bandwidth [--quick] [--json FILE] [--seed N]
+    python -m tests.bench.bandwidth_lines [--quick] [--json FILE] [--seed N]
                                     [--case TEXT ...] [--keep FILE] [--minutes N]
 
 Needs root and iperf3; run nothing else meanwhile. It takes 25 minutes and can be run in slices:
