@@ -122,7 +122,7 @@ def draw(seed: int, number: int) -> Link:
         contracts = (down.lasting * times, up.lasting * times)
     others = chance.choice(OTHERS) if kind == "shared" else None
     share = chance.uniform(0.1, 0.6)
-    congestion = chance.choice(("bbr", "cubic", "reno"))
+    congestion = chance.choice(("bbr", "reno"))
     name = f"{seed}/{number} {kind}"
     return Link(name, kind, rtt, down, up, *contracts, others, share * rate, congestion)
 

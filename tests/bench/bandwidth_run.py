@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -25,7 +24,6 @@ WAYS = ("download", "upload")
 DRAIN_SECONDS = 0.3
 SETTLE_SECONDS = 2.0
 """What was on the link before has left it, and other traffic has its share."""
-NICE = -5
 
 
 class Place:
@@ -61,11 +59,12 @@ class Place:
             answer = self._ask(link)
             time.sleep(DRAIN_SECONDS)
             flows, status = self._lab.flows(), self._lab.status()
-        found: dict[str, Any] = {"answer": answer, "truth": {}, "left": {}}
+        found: dict[str, Any] = {"answer": answer, "truth": {}, "left": {}, "short_bytes": {}}
         for way in WAYS:
             ours = _largest(flows, way)
             found["truth"][way] = _carried(link, way, ours)
             found["left"][way] = _left(link, way, ours, flows)
+            found["short_bytes"][way] = _stream_bytes(flows, way)
         tests = [flow for flow in flows if flow["protocol"] != "icmp" and not _is_other(flow)]
         found["bytes"] = sum(flow["bytes_in"] for flow in tests)
         found["late_ms"] = status["lateness_ms"]["p99"]
@@ -102,8 +101,6 @@ def _start(
     lab: Lab, stack: contextlib.ExitStack, where: str, *program: str, **options: Any
 ) -> subprocess.Popen[Any]:
     process = lab.popen(where, [sys.executable, "-m", SUBJECT, *program], **options)
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
     stack.callback(process.wait)
     stack.callback(process.kill)
     return process
@@ -113,6 +110,12 @@ def _largest(flows: list[dict[str, Any]], way: str) -> dict[str, Any] | None:
     """The flow of a direction that carried the most bytes of the test."""
     sent = [f for f in flows if _goes(f, way) and f["protocol"] != "icmp" and not _is_other(f)]
     return max(sent, key=lambda flow: int(flow["bytes_in"]), default=None)
+
+
+def _stream_bytes(flows: list[dict[str, Any]], way: str) -> int:
+    """Bytes of the TCP stream of a direction, or of the largest of several."""
+    tcp = [f for f in flows if _goes(f, way) and f["protocol"] == "tcp" and not _is_other(f)]
+    return max((int(flow["bytes_in"]) for flow in tcp), default=0)
 
 
 def _goes(flow: Mapping[str, Any], way: str) -> bool:

@@ -23,10 +23,18 @@ from aiohttp import web
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer, listen
+from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.bandwidth.tcp_connection import SO_MAX_PACING_RATE
-from jharnet_monitor.probes.base import ProbeContext
-from tests.bandwidth_support import agent_connection, agent_server, measure, running_agent, settings
+from jharnet_monitor.probes.base import ChannelClosed, NoData, ProbeContext
+from tests.bandwidth_support import (
+    Result,
+    agent_connection,
+    agent_server,
+    measure,
+    running_agent,
+    settings,
+)
 
 PORT, SPEEDTEST_PORT, CROSS_PORT = 9797, 8080, 5300
 CROSS_RATE, CROSS_BYTES = 1e6, 1400
@@ -45,7 +53,10 @@ async def hub(down: str, up: str) -> None:
             if contracts:
                 config = settings(*(f"{rate} Mbit/s" for rate in contracts))
                 agent = await agent_connection(agents)  # a bad line may have ended its session
-            result = await measure(config, agent, path=path)
+            try:
+                result = await measure(config, agent, path=path)
+            except ChannelClosed as closed:  # the hub records it as `agent_lost`
+                result = Result({}, {}, NoData(Cause.AGENT_LOST, str(closed)))
             error = str(result.error) if result.error else None
             asked = ProbeContext(config, config.offices[0], SystemClock(), agent, {"path": path})
             answer = {

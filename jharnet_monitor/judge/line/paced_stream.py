@@ -18,10 +18,13 @@ from jharnet_monitor.judge.line.throughput import Sample, fit
 
 MIN_ROWS = 4
 """Fewest points of a part from which anything is read."""
-FULL_SHARE = 0.95
-"""A stream of which more arrives (less the line's own loss) has not filled the line."""
-GROWTH_SECONDS, GROWTH_PACKETS = 0.006, 2.0
-"""A queue stands if the delay grew by this time, and by that many packets' time on the line."""
+FULL_SHARE = 0.8
+"""Without a queue, only a stream of which less than this arrives (besides the line's own loss) has
+filled the line: a policer drops the rest."""
+GROWTH_SECONDS, GROWTH_PACKETS, GROWTH_JITTER = 0.006, 2.0, 2.2
+"""A queue stands if the delay grew by this time, by that many packets' time on the line, and by that
+many standard deviations of the delay: packets that do not overtake each other wait for the late
+ones, and the denser they are, the longer."""
 RULE_OF_THREE = 3.0
 """No loss among n packets: with 95 % confidence the loss is below 3/n."""
 TAIL_SHARE = 0.3
@@ -58,7 +61,8 @@ class PacedRate:
     """What a stream shows; rates in bit/s, `error` (95 %) and `loss` are shares.
 
     `filled` says whether the stream was faster than the line; if not, `rate` is a lower bound.
-    `loss_high` is the upper end of the loss of the line itself.
+    `loss_high` is the upper end of the loss of the line itself, `swing` how far the share that was
+    lost while the line was full may be from the mean.
     """
 
     rate: float
@@ -68,16 +72,7 @@ class PacedRate:
     filled: bool
     queue_seconds: float
     jitter: float
-
-    @property
-    def low(self) -> float:
-        """Lower end of the interval of the rate."""
-        return self.rate * max(0.0, 1 - self.error)
-
-    @property
-    def high(self) -> float:
-        """Upper end of what the line carries, lost packets included."""
-        return self.rate * (1 + self.error) / (1 - min(0.9, self.loss_high))
+    swing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +107,19 @@ def paced_rate(
     if slope <= 0:
         return None
     loss, loss_high = _loss(light)
+    swing = (loss_high - loss) / (1 if loss else 2)
     if most_loss is not None:
         loss_high = max(loss, min(loss_high, most_loss))
+        swing = swing if loss else min(swing, most_loss)
     calm = median(row.delay for row in light) if light else min(row.delay for row in full)
     late = median(row.delay for row in full[len(full) // 2 :])
     jitter = pstdev([row.delay for row in light]) if len(light) >= MIN_ROWS else 0.0
     growth = late - calm
-    noise = 3 * jitter / sqrt(max(1, min(len(light), len(full) // 2)))
-    stands = growth > max(GROWTH_SECONDS, GROWTH_PACKETS * 8 * ip_bytes / slope, noise)
-    filled = stands or slope < FULL_SHARE * _sent_rate(full, ip_bytes) * (1 - loss_high)
-    return PacedRate(slope, error, loss, loss_high, filled, growth if stands else 0.0, jitter)
+    packets = GROWTH_PACKETS * 8 * ip_bytes / slope
+    stands = growth > max(GROWTH_SECONDS, packets, GROWTH_JITTER * jitter)
+    arriving = 1 - loss_high - swing
+    filled = stands or slope < FULL_SHARE * _sent_rate(full, ip_bytes) * arriving
+    return PacedRate(slope, error, loss, loss_high, filled, growth if stands else 0.0, jitter, swing)
 
 
 def bucket(rows: Sequence[StreamRow], ip_bytes: int, light_seconds: float) -> Bucket | None:

@@ -31,6 +31,7 @@ UNEXPLAINED_LOSS, MAX_LOSS = 0.004, 0.04
 """Retransmitted share that leaves a doubt: without a full queue, and in any case."""
 MAX_LOSS_ERROR = 0.02
 """It cannot be told how much of a loss was the queue's: a quarter is allowed for, at most this."""
+MAX_LOSS_HIGH = 0.9
 MIN_SEGMENTS = 30
 """Of fewer segments nothing is known of the loss."""
 LONG_SECONDS, JITTER_SECONDS = 0.3, 0.006
@@ -153,7 +154,7 @@ def reading(
         return RateReading(tcp.rate, tcp.rate * max(0.0, 1 - tcp.error), high, Limit.SHARED)
     if not paced.filled:
         return _unfilled(tcp, paced)
-    found = RateReading(paced.rate, *_interval(paced), _limit(paced))
+    found = RateReading(paced.rate, *_interval(paced), _limit(tcp, paced))
     if _is_policed(paced, capacity):
         return replace(found, limited_by=Limit.POLICER)
     return found
@@ -162,13 +163,12 @@ def reading(
 def _interval(paced: PacedRate) -> tuple[float, float]:
     """From what arrived to what the line carried, with the packets that it lost."""
     error = max(paced.error, LEAST_ERROR)
-    sampling = (paced.loss_high - paced.loss) / 2 if paced.loss else 0.0
-    low = paced.rate * max(0.0, 1 - error - sampling)
-    return low, paced.rate * (1 + error) / (1 - min(0.9, paced.loss_high))
+    low = paced.rate * max(0.0, 1 - error - paced.swing)
+    return low, paced.rate * (1 + error) / (1 - min(MAX_LOSS_HIGH, paced.loss_high))
 
 
-def _limit(paced: PacedRate) -> Limit | None:
-    if paced.loss > TOLD_LOSS:
+def _limit(tcp: TcpStream | None, paced: PacedRate) -> Limit | None:
+    if paced.loss > TOLD_LOSS or (tcp is not None and tcp.unexplained_loss > TOLD_LOSS):
         return Limit.LOSS
     if paced.error > PROMISED:
         return Limit.JITTER if paced.jitter > JITTER_SECONDS else Limit.TIME

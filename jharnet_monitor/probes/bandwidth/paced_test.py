@@ -7,18 +7,15 @@ from jharnet_monitor.judge.line.reading import JITTER_SECONDS, UNEXPLAINED_LOSS,
 from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.bandwidth.plan import Limits
 from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel
-from jharnet_monitor.probes.bandwidth.udp_socket import FULL_IP_BYTES
-from jharnet_monitor.probes.bandwidth.udp_stream import Phase, StreamPlan
+from jharnet_monitor.probes.bandwidth.udp_stream import Phase, StreamPlan, datagram_bytes
 from jharnet_monitor.probes.base import NoData
 
 PATIENCE_SECONDS, PATIENCE_ROUND_TRIPS = 12.0, 10.0
 """For what is queued on the line, and for a report that may have to be sent again."""
 LIGHT, FULL = 0.7, 1.4
 """Rates of the two phases, as multiples of the rate that is expected."""
-STEP, MAX_ROUNDS = 3.0, 3
+STEP, MAX_ROUNDS = 4.0, 4
 """A stream that did not fill the line is repeated, faster by this factor."""
-MIN_IP_BYTES, LOSSY_IP_BYTES, PACKETS_A_SECOND = 576, 256, 60
-"""On a slow line datagrams are smaller, so that there are enough of them."""
 FULL_SECONDS, MAX_FULL_SECONDS, FULL_PACKETS = 1.0, 2.5, 80
 LIGHT_SECONDS, LIGHT_PACKETS = 0.5, 25
 LOSSY_SECONDS = 1.0
@@ -62,8 +59,7 @@ class PacedTest:
         return found
 
     def _plan(self, light: float, full: float, *, lossy: bool) -> StreamPlan:
-        least = LOSSY_IP_BYTES if lossy else MIN_IP_BYTES
-        size = int(min(FULL_IP_BYTES, max(least, full / FULL / 8 / PACKETS_A_SECOND)))
+        size = datagram_bytes(full / FULL)
         packet = 8 * size * FULL / full
         more = LOSSY_SECONDS if lossy else 0.0
         longer = JITTER_EXTRA_SECONDS if self._jitter > JITTER_SECONDS else 0.0

@@ -26,13 +26,15 @@ from jharnet_monitor.probes.bandwidth.plan import (
     Plan,
 )
 from jharnet_monitor.probes.bandwidth.udp_hub import Streamed, UdpChannel
-from jharnet_monitor.probes.bandwidth.udp_stream import Phase, StreamPlan
+from jharnet_monitor.probes.bandwidth.udp_stream import Phase, StreamPlan, datagram_bytes
 from jharnet_monitor.probes.base import ProbeContext
 
 LIGHT_SECONDS, LIGHT_SHARE = 0.5, 0.5
 """The begin of the stream, which leaves bucket and queue as they are."""
 ABOVE = 1.35
 """A line whose rate is known is filled at this multiple of it."""
+FASTER = 1.03
+"""More than the contract by this factor may be a burst."""
 BUCKET_SECONDS = 2.0
 """The largest bucket, in seconds of its rate, that the test is to see."""
 WEEK_SECONDS, DAY_SECONDS = 7 * 86400.0, 86400.0
@@ -59,7 +61,7 @@ class SustainedTest:
         """Measure each direction that is due, as far as the bytes of the day allow it."""
         for direction in Direction:
             limits = plan.limits(direction)
-            if self._is_due(direction):
+            if self._is_due(direction, limits):
                 if self._udp.bytes_down + self._udp.bytes_up + limits.sustained_bytes > (
                     self._context.bytes_left - plan.cost
                 ):
@@ -71,15 +73,18 @@ class SustainedTest:
             else:
                 self._remember_limit(direction)
 
-    def _is_due(self, direction: Direction) -> bool:
+    def _is_due(self, direction: Direction, limits: Limits) -> bool:
         """Whether it is asked for, a week has passed, or the short test saw too little."""
         wanted = self._context.options.get("sustained")
         last, _ = self._memory.get(direction, (-inf, None))
         age = self._context.clock.monotonic() - last
         name = direction.transfer
-        open_ended = self._conditions.get(f"{name}_at_least") or self._conditions.get(
-            f"{name}_limited_by"
-        ) in (Limit.POLICER, Limit.SHAPER)
+        faster = self._values[f"{name}_bits_per_second"] > FASTER * limits.rate / HEADROOM
+        open_ended = (
+            faster
+            or self._conditions.get(f"{name}_at_least")
+            or self._conditions.get(f"{name}_limited_by") == Limit.POLICER
+        )
         if wanted in ("always", "never"):
             return bool(wanted == "always")
         if wanted == "due" and age >= WEEK_SECONDS:
@@ -102,7 +107,8 @@ class SustainedTest:
         at_least = self._conditions.get(f"{direction.transfer}_at_least")
         full = limits.rate if at_least else min(limits.rate, ABOVE * rate)
         light = LIGHT_SHARE * min(rate, limits.rate / HEADROOM)
-        plan = StreamPlan((Phase(light, LIGHT_SECONDS), Phase(full, SUSTAINED_SECONDS)))
+        phases = Phase(light, LIGHT_SECONDS), Phase(full, SUSTAINED_SECONDS)
+        plan = StreamPlan(phases, datagram_bytes(full))
         patience = PATIENCE_SECONDS + PATIENCE_ROUND_TRIPS * self._values["idle_rtt_seconds"]
         try:
             streamed = await self._udp.stream(direction, plan, patience)
@@ -113,6 +119,14 @@ class SustainedTest:
             return
         self._set_values(direction, plan, streamed)
 
+    def _interval(self, direction: Direction, rate: float, error: float) -> tuple[float, float]:
+        """By the error of the rate, and by the short test's doubt about the line's loss."""
+        name = f"{direction.transfer}_bits_per_second"
+        short = self._values[name]
+        low = min(1 - error, self._values[f"{name}_low"] / short)
+        high = max(1 + error, self._values.get(f"{name}_high", short) / short)
+        return rate * max(0.0, low), rate * high
+
     def _set_values(self, direction: Direction, plan: StreamPlan, streamed: Streamed) -> None:
         name, quantity = direction.transfer, f"{direction.transfer}_sustained_bits_per_second"
         rows, full = streamed.rows, plan.phases[1].rate
@@ -122,7 +136,7 @@ class SustainedTest:
             self._conditions[f"{name}_sustained_skipped"] = "no_stream"
             return
         error = max(error, LEAST_ERROR)
-        low, high = rate * max(0.0, 1 - error), rate * (1 + error)
+        low, high = self._interval(direction, rate, error)
         settled = tail_is_settled([r for r in rows if r.sent >= LIGHT_SECONDS], plan.ip_bytes)
         self._values |= {quantity: rate, f"{quantity}_low": low}
         if rate >= PACE_REACHED * full or not settled:
@@ -131,6 +145,8 @@ class SustainedTest:
             self._conditions[f"{name}_sustained_at_least"] = True
         else:
             self._values[f"{quantity}_high"] = high
+        short = f"{name}_bits_per_second_low"  # what a burst gave is not there in the long run
+        self._values[short] = min(self._values[short], self._values[f"{quantity}_low"])
         limit = None
         if found is not None:
             limit = Limit.SHAPER.value if found.shaped else Limit.POLICER.value

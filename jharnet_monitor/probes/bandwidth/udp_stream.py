@@ -33,6 +33,15 @@ MAX_STREAM_SECONDS, MAX_STREAM_BYTES = 20.0, 400_000_000
 """What an agent sends at most, whatever the hub asks for."""
 
 
+MIN_IP_BYTES, PACKETS_A_SECOND = 256, 60
+"""On a slow line datagrams are smaller: there are enough of them, and a short queue takes them."""
+
+
+def datagram_bytes(rate: float) -> int:
+    """IP bytes of each datagram on a line of about `rate` bit/s."""
+    return int(min(FULL_IP_BYTES, max(MIN_IP_BYTES, rate / 8 / PACKETS_A_SECOND)))
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
     """A part of a stream: bit/s (IP), and seconds."""
