@@ -38,7 +38,6 @@ from jharnet_monitor.wire.protocol import (
     FRESH_SECONDS,
     MAX_FRAME_BYTES,
     PROTOCOL,
-    SILENCE_SECONDS,
     SUBPROTOCOL,
     Channels,
     ProtocolError,
@@ -280,7 +279,9 @@ class AgentServer:
         """Handle every frame until the agent leaves; raises `TimeoutError` when it is silent."""
         frames, minute = 0, self._clock.monotonic()
         connection.checked_at = minute
-        while (text := await _receive_text(connection.socket, SILENCE_SECONDS)) is not None:
+        while (text := await _receive_text(
+            connection.socket, connection.channels.silence_seconds
+        )) is not None:
             frame = decode(text)
             frames += 1
             connection.heard_at = self._clock.monotonic()

@@ -22,6 +22,8 @@ OFFICE, PREFIX = "potka", "jhbw"
 SUBJECT = "tests.bench.bandwidth_subject"
 WAYS = ("download", "upload")
 DRAIN_SECONDS = 0.3
+START_SECONDS, MIN_OTHER = 90.0, 5000
+"""For programs to start on a busy computer; bytes by which their traffic is known to run."""
 SETTLE_SECONDS = 2.0
 """What was on the link before has left it, and other traffic has its share."""
 
@@ -86,6 +88,15 @@ class Place:
         for where, target in ((HEADQUARTERS, there), (OFFICE, here)):
             rate = f"{link.others_rate:.0f}"
             _start(self._lab, stack, where, "other", str(link.others), target, rate)
+        end = time.monotonic() + START_SECONDS
+        while not all(self._others_run(way) for way in WAYS):
+            if time.monotonic() > end:
+                raise RuntimeError("the other traffic does not start")
+            time.sleep(SETTLE_SECONDS)
+
+    def _others_run(self, way: str) -> bool:
+        flows = self._lab.flows()
+        return any(_goes(f, way) and _is_other(f) and f["bytes_out"] > MIN_OTHER for f in flows)
 
     def _ask(self, link: Link) -> dict[str, Any]:
         if self._hub.stdin is None or self._hub.stdout is None:

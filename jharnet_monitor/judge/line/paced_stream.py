@@ -31,6 +31,11 @@ TAIL_SHARE = 0.3
 """The end of a long stream, in which the bucket must be spent."""
 BEND = 1.06
 """Before the bend datagrams arrive faster than after it by at least this factor."""
+LOSSY, LOSSY_BEND = 0.005, 1.25
+"""On a line that loses packets anyway the bend must be larger: losses come in bursts."""
+DROPPED = 0.5
+"""A policer drops at least this part of what is missing after the bend."""
+TAIL_PARTS = 8
 SETTLED = 0.03
 """Both halves of the end agree within this share, or the bucket was not spent before it."""
 SHAPED_SECONDS = 0.015
@@ -119,7 +124,9 @@ def paced_rate(
     stands = growth > max(GROWTH_SECONDS, packets, GROWTH_JITTER * jitter)
     arriving = 1 - loss_high - swing
     filled = stands or slope < FULL_SHARE * _sent_rate(full, ip_bytes) * arriving
-    return PacedRate(slope, error, loss, loss_high, filled, growth if stands else 0.0, jitter, swing)
+    return PacedRate(
+        slope, error, loss, loss_high, filled, growth if stands else 0.0, jitter, swing
+    )
 
 
 def bucket(rows: Sequence[StreamRow], ip_bytes: int, light_seconds: float) -> Bucket | None:
@@ -132,7 +139,7 @@ def bucket(rows: Sequence[StreamRow], ip_bytes: int, light_seconds: float) -> Bu
         return None
     begin, end = full[0], full[-1]
     tail = [row for row in full if row.seconds >= end.seconds - TAIL_SHARE * _span(full)]
-    rate, error = _rate(tail, ip_bytes)
+    rate, error = tail_rate(rows, ip_bytes, light_seconds)
     if rate <= 0 or not tail_is_settled(full, ip_bytes):
         return None
     middle = tail[len(tail) // 2]
@@ -141,10 +148,14 @@ def bucket(rows: Sequence[StreamRow], ip_bytes: int, light_seconds: float) -> Bu
     head_seconds = 8 * size / max(1.0, _sent_rate(full, ip_bytes) - rate)
     head = [row for row in full if row.seconds <= begin.seconds + 0.8 * head_seconds]
     first, _ = _rate(head, ip_bytes)
-    if len(head) < MIN_ROWS or first < BEND * rate:
+    bend = BEND if _lost(rows, begin) < LOSSY else LOSSY_BEND
+    if len(head) < MIN_ROWS or first < bend * rate:
         return None
     calm = median(row.delay for row in rows if row.sent <= begin.sent + 0.5 * head_seconds)
     waits = median(row.delay for row in tail) - calm
+    dropped = 1 - (tail[-1].received - tail[0].received) / (tail[-1].highest - tail[0].highest)
+    if waits <= SHAPED_SECONDS and dropped < DROPPED * (1 - rate / first):
+        return None  # less was sent
     return Bucket(rate, error, size, waits > SHAPED_SECONDS)
 
 
@@ -167,7 +178,19 @@ def tail_rate(
     if len(full) < MIN_ROWS:
         return 0.0, inf
     begin = full[-1].seconds - TAIL_SHARE * _span(full)
-    return _rate([row for row in full if row.seconds >= begin], ip_bytes)
+    tail = [row for row in full if row.seconds >= begin]
+    rate, error = _rate(tail, ip_bytes)
+    size = len(tail) // TAIL_PARTS
+    if size < MIN_ROWS:
+        return rate, error
+    parts = [_rate(tail[n * size : (n + 1) * size + 1], ip_bytes)[0] for n in range(TAIL_PARTS)]
+    middle = median(parts)  # a sender that stalled lowers few of them
+    return middle, max(error, abs(middle - rate) / middle if middle else inf)
+
+
+def _lost(rows: Sequence[StreamRow], begin: StreamRow) -> float:
+    """The share that was lost before the full part began."""
+    return 1 - begin.received / (begin.highest + 1)
 
 
 def _span(rows: Sequence[StreamRow]) -> float:

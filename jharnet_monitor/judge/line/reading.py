@@ -21,6 +21,10 @@ MAX_WINDOW_SHARE = 0.3
 """A stream that the receiver's window limited for more of its time has not filled the line."""
 TOLD_LOSS = 0.012
 """Loss from which on a reading is marked: it differs by that from the rate of the line."""
+DOUBTED_LOSS = 0.04
+"""Where the loss may be larger than this, what TCP had to send again decides."""
+POLICED = 1.12
+"""The line itself is faster than what a policer lets through by at least this factor."""
 PROMISED = 0.04
 """A rate that is known less well than this (95 %, a share) is marked."""
 SURE = 0.015
@@ -155,6 +159,10 @@ def reading(
     if not paced.filled:
         return _unfilled(tcp, paced)
     found = RateReading(paced.rate, *_interval(paced), _limit(tcp, paced))
+    if tcp is not None and tcp.stable and tcp.error <= SURE and tcp.rate > paced.rate:
+        # the line has carried that: a stalled sender leaves gaps in the paced stream
+        high = max(found.high or 0.0, tcp.rate * (1 + tcp.error))
+        found = replace(found, rate=tcp.rate, high=high)
     if _is_policed(paced, capacity):
         return replace(found, limited_by=Limit.POLICER)
     return found
@@ -168,7 +176,8 @@ def _interval(paced: PacedRate) -> tuple[float, float]:
 
 
 def _limit(tcp: TcpStream | None, paced: PacedRate) -> Limit | None:
-    if paced.loss > TOLD_LOSS or (tcp is not None and tcp.unexplained_loss > TOLD_LOSS):
+    doubted = paced.loss_high > DOUBTED_LOSS and tcp is not None
+    if paced.loss > TOLD_LOSS or (doubted and tcp and tcp.unexplained_loss > TOLD_LOSS):
         return Limit.LOSS
     if paced.error > PROMISED:
         return Limit.JITTER if paced.jitter > JITTER_SECONDS else Limit.TIME
@@ -197,7 +206,7 @@ def _is_policed(paced: PacedRate, capacity: float | None) -> bool:
     """Whether packets of a fast stream were dropped, and not because a queue was full."""
     return (
         capacity is not None
-        and capacity > 1.3 * paced.rate
+        and capacity > POLICED * paced.rate
         and not paced.queue_seconds
         and paced.loss <= TOLD_LOSS
     )

@@ -135,5 +135,10 @@ BANDWIDTH = Probe(
     kept=True,
     metrics=FAMILIES,
     district_metrics=DISTRICT_FAMILIES,
-    headline=("download_bits_per_second", "upload_bits_per_second"),
+    headline=(
+        "download_bits_per_second",
+        "upload_bits_per_second",
+        "download_sustained_bits_per_second",
+        "upload_sustained_bits_per_second",
+    ),
 )

@@ -13,11 +13,7 @@ from typing import Any
 from jharnet_monitor.judge.line.paced_stream import bucket, tail_is_settled, tail_rate
 from jharnet_monitor.judge.line.reading import LEAST_ERROR, PACE_REACHED, Limit
 from jharnet_monitor.model import Direction
-from jharnet_monitor.probes.bandwidth.paced_test import (
-    MAX_LATE_SHARE,
-    PATIENCE_ROUND_TRIPS,
-    PATIENCE_SECONDS,
-)
+from jharnet_monitor.probes.bandwidth.paced_test import PATIENCE_ROUND_TRIPS, PATIENCE_SECONDS
 from jharnet_monitor.probes.bandwidth.plan import (
     HEADROOM,
     SUSTAINED_SECONDS,
@@ -31,6 +27,8 @@ from jharnet_monitor.probes.base import ProbeContext
 
 LIGHT_SECONDS, LIGHT_SHARE = 0.5, 0.5
 """The begin of the stream, which leaves bucket and queue as they are."""
+MAX_LATE_SHARE = 0.3
+"""A sender that did not keep up for more of the time has spent no bucket."""
 ABOVE = 1.35
 """A line whose rate is known is filled at this multiple of it."""
 FASTER = 1.03
