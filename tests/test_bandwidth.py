@@ -162,6 +162,8 @@ def test_a_series_survives_json() -> None:
 async def test_an_agent_that_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a transfer gives no rate, but its bytes are charged."""
 
+    monkeypatch.setattr(udp_hub, "bind_socket", lambda *_: None)
+
     async def half(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         monkeypatch.setattr(http_agent, "MAX_SECONDS", 0.4)
         await bandwidth_agent.agent_task(channel, params, context)
@@ -257,7 +259,7 @@ class _NoUdp:
     def open(self, message: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": "no UDP here"}
 
-    listen = arrivals = train = open
+    listen = arrivals = train = expect_stream = stream_received = open
 
 
 _NO_UDP: Any = _NoUdp()

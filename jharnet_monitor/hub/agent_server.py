@@ -279,9 +279,9 @@ class AgentServer:
         """Handle every frame until the agent leaves; raises `TimeoutError` when it is silent."""
         frames, minute = 0, self._clock.monotonic()
         connection.checked_at = minute
-        while (text := await _receive_text(
-            connection.socket, connection.channels.silence_seconds
-        )) is not None:
+        while (
+            text := await _receive_text(connection.socket, connection.channels.silence_seconds)
+        ) is not None:
             frame = decode(text)
             frames += 1
             connection.heard_at = self._clock.monotonic()

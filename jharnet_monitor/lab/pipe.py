@@ -60,7 +60,7 @@ class TokenBucket:
 
 
 class Pipe:
-    """A token bucket, a queue, a line with rate and loss, and a delay; counts what happens to the packets."""
+    """A token bucket, a queue, a line with rate and loss, and a delay; counts its packets."""
 
     __slots__ = (
         "_bucket",

@@ -123,10 +123,11 @@ class Bucket(_LabModel):
 class LinkDirection(_LabModel):
     """One direction of a link. A packet waits in the queue, is sent at `rate`, then delayed.
 
-    A token `bucket`, if there is one, stands before the queue. Without `rate` any number of packets is sent at once. `queue` is the longest time that a packet
-    may wait; beyond it, packets are dropped at the tail. The delay is drawn uniformly from `delay`
-    ± `jitter`. Packets never overtake each other: one that would arrive before its predecessor
-    arrives together with it. Lost packets also use the line.
+    A token `bucket`, if there is one, stands before the queue. Without `rate` any number of packets
+    is sent at once. `queue` is the longest time that a packet may wait; beyond it, packets are
+    dropped at the tail. The delay is drawn uniformly from `delay` ± `jitter`. Packets never
+    overtake each other: one that would arrive before its predecessor arrives together with it. Lost
+    packets also use the line.
     """
 
     delay: _Duration = 0.0

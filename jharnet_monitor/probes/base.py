@@ -151,8 +151,8 @@ class ProbeContext:
     `office` is an office, or `headquarters_office`. `agent` is None when no agent of the office is
     connected. `granted` is the rate in bit/s that the run may use of the uplink. `others` names
     the probes that were already running on the office. `memory` is what the probe keeps about this
-    office from one run to the next, as long as the hub runs. `bytes_left` of the office's budget are
-    left for today.
+    office from one run to the next, as long as the hub runs. Of the office's budget, `bytes_left`
+    are left for today.
     """
 
     config: Config

@@ -1,13 +1,13 @@
 """Links for the bandwidth benchmark, drawn by a random law, and those of which it once was wrong.
 
-The law, for each link and from one seed: rate log-uniform from 80 kbit/s to 100 Mbit/s; half of the
-links are asymmetric, with an upload of a quarter of the rate up to the whole; RTT log-uniform from
-5 to 600 ms; queue log-uniform from 20 ms to 1.5 s. The kinds come in the shares of `KINDS`: *clean*
-has nothing else; *jitter* is uniform up to 40 ms (at most half of the RTT); *loss* up to 15 %, in half
-of the links in bursts of 2 to 8 packets, in a third with jitter; *policed* and *shaped* have a
-token bucket of 10 kB to 2 s of its rate, which is 0.4 to 0.9 of the line's; *shared* has
-other traffic of 10 to 60 % of the rate: constant, on and off, or elastic. The contract is 0.8 to
-1.25 times the (sustained) rate on two links of three, else 4 Mbit/s.
+The law, for each link and from one seed: rate log-uniform from 80 kbit/s to 100 Mbit/s; half of
+the links are asymmetric, with an upload of a quarter of the rate up to the whole; RTT log-uniform
+from 5 to 600 ms; queue log-uniform from 20 ms to 1.5 s. The kinds come in the shares of `KINDS`:
+*clean* has nothing else; *jitter* is uniform up to 40 ms (at most half of the RTT); *loss* up to
+15 %, in half of the links in bursts of 2 to 8 packets, in a third with jitter; *policed* and
+*shaped* have a token bucket of 10 kB to 2 s of its rate, which is 0.4 to 0.9 of the line's;
+*shared* has other traffic of 10 to 60 % of the rate: constant, on and off, or elastic. The contract
+is 0.8 to 1.25 times the (sustained) rate on two links of three, else 4 Mbit/s.
 """
 
 from __future__ import annotations

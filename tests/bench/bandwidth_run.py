@@ -108,6 +108,12 @@ class Place:
         return answer
 
 
+def unmeasured(why: str) -> dict[str, Any]:
+    """The result of a link that could not be measured."""
+    answer = {"values": {}, "conditions": {}, "error": why}
+    return {"answer": answer, "truth": {}, "left": {}, "short_bytes": {}, "bytes": 0}
+
+
 def _start(
     lab: Lab, stack: contextlib.ExitStack, where: str, *program: str, **options: Any
 ) -> subprocess.Popen[Any]:
@@ -143,8 +149,8 @@ def _carried(link: Link, way: str, flow: Mapping[str, Any] | None) -> float:
     rate = link.way(way).lasting
     if flow is None:
         return rate
-    taken = flow["packets_in"] - flow["dropped_queue"]
-    return rate * (1 - flow["dropped_loss"] / taken) if taken else rate
+    taken = float(flow["packets_in"] - flow["dropped_queue"])
+    return rate * (1 - float(flow["dropped_loss"]) / taken) if taken else rate
 
 
 def _left(

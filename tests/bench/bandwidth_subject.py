@@ -54,7 +54,7 @@ async def hub(down: str, up: str) -> None:
                 config = settings(*(f"{rate} Mbit/s" for rate in contracts))
                 agent = await agent_connection(agents)  # a bad line may have ended its session
             try:
-                result = await measure(config, agent, path=path)
+                result = await measure(config, agent, path=path, sustained=None)
             except ChannelClosed as closed:  # the hub records it as `agent_lost`
                 result = Result({}, {}, NoData(Cause.AGENT_LOST, str(closed)))
             error = str(result.error) if result.error else None
@@ -119,6 +119,7 @@ def other(kind: str, target: str, rate: str) -> None:
     """Other traffic: `constant` or `on/off` (a second each) UDP at `rate` bit/s, `elastic` TCP."""
     if kind == "elastic":
         with socket.socket() as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sender.bind(("", CROSS_PORT))
             sender.connect((target, CROSS_PORT + 1))
             sender.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, max(1, int(float(rate) / 8)))
@@ -129,15 +130,15 @@ def other(kind: str, target: str, rate: str) -> None:
     sender.bind(("", CROSS_PORT))
     following = time.monotonic()
     while True:
-        sender.sendto(bytes(CROSS_BYTES - 28), (target, CROSS_PORT))
+        sender.sendto(bytes(CROSS_BYTES - 28), (target, CROSS_PORT + 1))
         following += spacing
         if kind == "on/off" and following % 2 < 1:
             following += 1
         time.sleep(max(0.0, following - time.monotonic()))
 
 
-def sink(kind: str = "constant") -> None:
-    """Receive the packets of the other side."""
+def sink(kind: str | None = None) -> None:
+    """Receive the packets of the other side; those of `other` on the next port."""
     if kind == "elastic":
         with socket.create_server(("", CROSS_PORT + 1)) as server:
             taken, _ = server.accept()
@@ -145,7 +146,7 @@ def sink(kind: str = "constant") -> None:
                 pass
         return
     taker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    taker.bind(("", CROSS_PORT))
+    taker.bind(("", CROSS_PORT if kind is None else CROSS_PORT + 1))
     while True:
         taker.recv(CROSS_BYTES)
 

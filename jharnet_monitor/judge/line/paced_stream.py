@@ -1,10 +1,10 @@
 """What a paced stream of datagrams shows of a line. Pure.
 
-A stream has two parts. The *light* part is slower than the line: what it loses, the line loses, and
-its delays are those of an empty queue. The *full* part is faster than the line and keeps it busy
-whatever its loss, round trip and jitter: the rate at which datagrams arrive is what the line carries
-(RFC 9097 measures a capacity in the same way). A token bucket shows as a bend: until it is spent,
-datagrams arrive at the rate at which they are sent, afterwards at the rate of the bucket.
+A stream has two parts. The *light* part is slower than the line: what it loses, the line loses,
+and its delays are those of an empty queue. The *full* part is faster than the line and keeps it
+busy whatever its loss, round trip and jitter: the rate at which datagrams arrive is what the line
+carries (RFC 9097 measures a capacity in the same way). A token bucket shows as a bend: until it is
+spent, datagrams arrive at the rate at which they are sent, afterwards at the rate of the bucket.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ FULL_SHARE = 0.8
 """Without a queue, only a stream of which less than this arrives (besides the line's own loss) has
 filled the line: a policer drops the rest."""
 GROWTH_SECONDS, GROWTH_PACKETS, GROWTH_JITTER = 0.006, 2.0, 2.2
-"""A queue stands if the delay grew by this time, by that many packets' time on the line, and by that
-many standard deviations of the delay: packets that do not overtake each other wait for the late
-ones, and the denser they are, the longer."""
+"""A queue stands if the delay grew by this time, by that many packets' time on the line, and by
+that many standard deviations of the delay: packets that do not overtake each other wait for the
+late ones, and the denser they are, the longer."""
 RULE_OF_THREE = 3.0
 """No loss among n packets: with 95 % confidence the loss is below 3/n."""
 TAIL_SHARE = 0.3
@@ -81,7 +81,7 @@ class PacedRate:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class SpentBucket:
     """A token bucket: its rate in bit/s with its error (95 %, a share), its size in bytes.
 
     `shaped` is True where packets without tokens wait instead of being dropped.
@@ -129,7 +129,7 @@ def paced_rate(
     )
 
 
-def bucket(rows: Sequence[StreamRow], ip_bytes: int, light_seconds: float) -> Bucket | None:
+def bucket(rows: Sequence[StreamRow], ip_bytes: int, light_seconds: float) -> SpentBucket | None:
     """The token bucket that a long stream has spent; None if it shows no bend, or no end of it.
 
     The rate after the bend, extended back to the begin of the full part, leaves the size.
@@ -156,7 +156,7 @@ def bucket(rows: Sequence[StreamRow], ip_bytes: int, light_seconds: float) -> Bu
     dropped = 1 - (tail[-1].received - tail[0].received) / (tail[-1].highest - tail[0].highest)
     if waits <= SHAPED_SECONDS and dropped < DROPPED * (1 - rate / first):
         return None  # less was sent
-    return Bucket(rate, error, size, waits > SHAPED_SECONDS)
+    return SpentBucket(rate, error, size, waits > SHAPED_SECONDS)
 
 
 def tail_is_settled(full: Sequence[StreamRow], ip_bytes: int) -> bool:

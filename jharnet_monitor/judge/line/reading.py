@@ -1,8 +1,8 @@
 """One direction of a bandwidth test: the rate, its interval, and what limited it. Pure.
 
-Two witnesses are heard. A TCP stream shows what a newcomer gets of the line, but may be held back by
-loss, by a window or by the length of the line. A paced stream of datagrams (`paced_stream`) keeps
-the line busy whatever TCP would do; it is sent where the TCP stream leaves a doubt.
+Two witnesses are heard. A TCP stream shows what a newcomer gets of the line, but may be held back
+by loss, by a window or by the length of the line. A paced stream of datagrams (`paced_stream`)
+keeps the line busy whatever TCP would do; it is sent where the TCP stream leaves a doubt.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ PROMISED = 0.04
 """A rate that is known less well than this (95 %, a share) is marked."""
 SURE = 0.015
 """A TCP stream whose rate is known as well as this leaves no doubt by itself."""
-LEAST_ERROR = 0.008
-"""No rate is known better: pings, headers and the session's own messages are in it."""
+LEAST_ERROR, SESSION_RATE = 0.008, 4e3
+"""No rate is known better than by this share, and by the bit/s of the session beside the test."""
 UNEXPLAINED_LOSS, MAX_LOSS = 0.004, 0.04
 """Retransmitted share that leaves a doubt: without a full queue, and in any case."""
 MAX_LOSS_ERROR = 0.02
@@ -78,7 +78,7 @@ class TcpStream:
     @classmethod
     def of(cls, found: Estimate, *, loss: float, **more: Any) -> TcpStream:
         """From the estimate of its rate, and the other fields."""
-        error = max(found.uncertainty, LEAST_ERROR) + min(MAX_LOSS_ERROR, loss / 4)
+        error = max(found.uncertainty, least_error(found.rate)) + min(MAX_LOSS_ERROR, loss / 4)
         return cls(found.rate, error, found.stable, loss, **more)
 
     @property
@@ -113,6 +113,11 @@ class RateReading:
     at_least: bool = False
 
 
+def least_error(rate: float) -> float:
+    """The error (a share) that a rate in bit/s has at least."""
+    return LEAST_ERROR + SESSION_RATE / max(rate, SESSION_RATE)
+
+
 def leaves_doubt(tcp: TcpStream | None, idle_rtt: float, jitter: float) -> bool:
     """Whether a paced stream should be heard, too."""
     if tcp is None:
@@ -121,7 +126,7 @@ def leaves_doubt(tcp: TcpStream | None, idle_rtt: float, jitter: float) -> bool:
         return tcp.unexplained_loss > TOLD_LOSS
     return (
         not tcp.stable
-        or tcp.error > SURE
+        or tcp.error > SURE + least_error(tcp.rate)
         or tcp.unexplained_loss > UNEXPLAINED_LOSS
         or tcp.loss > MAX_LOSS
         or tcp.window > MAX_WINDOW_SHARE
@@ -159,7 +164,7 @@ def reading(
     if not paced.filled:
         return _unfilled(tcp, paced)
     found = RateReading(paced.rate, *_interval(paced), _limit(tcp, paced))
-    if tcp is not None and tcp.stable and tcp.error <= SURE and tcp.rate > paced.rate:
+    if tcp is not None and tcp.stable and tcp.error <= 2 * SURE and tcp.rate > paced.rate:
         # the line has carried that: a stalled sender leaves gaps in the paced stream
         high = max(found.high or 0.0, tcp.rate * (1 + tcp.error))
         found = replace(found, rate=tcp.rate, high=high)
@@ -170,7 +175,7 @@ def reading(
 
 def _interval(paced: PacedRate) -> tuple[float, float]:
     """From what arrived to what the line carried, with the packets that it lost."""
-    error = max(paced.error, LEAST_ERROR)
+    error = max(paced.error, least_error(paced.rate))
     low = paced.rate * max(0.0, 1 - error - paced.swing)
     return low, paced.rate * (1 + error) / (1 - min(MAX_LOSS_HIGH, paced.loss_high))
 
@@ -187,7 +192,7 @@ def _limit(tcp: TcpStream | None, paced: PacedRate) -> Limit | None:
 def _unfilled(tcp: TcpStream | None, paced: PacedRate) -> RateReading:
     """Not even the paced stream was as fast as the line."""
     rate = max(paced.rate, tcp.rate if tcp else 0.0)
-    low = min(rate, paced.rate) * max(0.0, 1 - max(paced.error, LEAST_ERROR))
+    low = min(rate, paced.rate) * max(0.0, 1 - max(paced.error, least_error(paced.rate)))
     limit = Limit.LOSS if paced.loss > TOLD_LOSS else None
     return RateReading(rate, low, None, limit, at_least=True)
 

@@ -7,7 +7,7 @@ from jharnet_monitor.judge.line.reading import JITTER_SECONDS, UNEXPLAINED_LOSS,
 from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.bandwidth.plan import Limits
 from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel
-from jharnet_monitor.probes.bandwidth.udp_stream import Phase, StreamPlan, datagram_bytes
+from jharnet_monitor.probes.bandwidth.udp_stream import StreamPhase, StreamPlan, datagram_bytes
 from jharnet_monitor.probes.base import NoData
 
 PATIENCE_SECONDS, PATIENCE_ROUND_TRIPS = 12.0, 10.0
@@ -66,7 +66,9 @@ class PacedTest:
         light_seconds = max(LIGHT_SECONDS + more, min(2.0, LIGHT_PACKETS * packet / LIGHT))
         full_seconds = FULL_SECONDS + more + longer
         full_seconds = max(full_seconds, min(MAX_FULL_SECONDS, FULL_PACKETS * packet))
-        return StreamPlan((Phase(light, light_seconds), Phase(full, full_seconds)), size)
+        return StreamPlan(
+            (StreamPhase(light, light_seconds), StreamPhase(full, full_seconds)), size
+        )
 
     async def _stream(
         self, direction: Direction, plan: StreamPlan, most_loss: float | None

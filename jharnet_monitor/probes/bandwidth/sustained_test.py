@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 from jharnet_monitor.judge.line.paced_stream import bucket, tail_is_settled, tail_rate
-from jharnet_monitor.judge.line.reading import LEAST_ERROR, PACE_REACHED, Limit
+from jharnet_monitor.judge.line.reading import PACE_REACHED, Limit, least_error
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.paced_test import PATIENCE_ROUND_TRIPS, PATIENCE_SECONDS
 from jharnet_monitor.probes.bandwidth.plan import (
@@ -22,7 +22,7 @@ from jharnet_monitor.probes.bandwidth.plan import (
     Plan,
 )
 from jharnet_monitor.probes.bandwidth.udp_hub import Streamed, UdpChannel
-from jharnet_monitor.probes.bandwidth.udp_stream import Phase, StreamPlan, datagram_bytes
+from jharnet_monitor.probes.bandwidth.udp_stream import StreamPhase, StreamPlan, datagram_bytes
 from jharnet_monitor.probes.base import ProbeContext
 
 LIGHT_SECONDS, LIGHT_SHARE = 0.5, 0.5
@@ -105,7 +105,7 @@ class SustainedTest:
         at_least = self._conditions.get(f"{direction.transfer}_at_least")
         full = limits.rate if at_least else min(limits.rate, ABOVE * rate)
         light = LIGHT_SHARE * min(rate, limits.rate / HEADROOM)
-        phases = Phase(light, LIGHT_SECONDS), Phase(full, SUSTAINED_SECONDS)
+        phases = StreamPhase(light, LIGHT_SECONDS), StreamPhase(full, SUSTAINED_SECONDS)
         plan = StreamPlan(phases, datagram_bytes(full))
         patience = PATIENCE_SECONDS + PATIENCE_ROUND_TRIPS * self._values["idle_rtt_seconds"]
         try:
@@ -133,7 +133,7 @@ class SustainedTest:
         if rate <= 0:
             self._conditions[f"{name}_sustained_skipped"] = "no_stream"
             return
-        error = max(error, LEAST_ERROR)
+        error = max(error, least_error(rate))
         low, high = self._interval(direction, rate, error)
         settled = tail_is_settled([r for r in rows if r.sent >= LIGHT_SECONDS], plan.ip_bytes)
         self._values |= {quantity: rate, f"{quantity}_low": low}

@@ -36,7 +36,7 @@ def limit_segment_size(sock: socket.socket) -> None:
 
 
 def retry_steadily(sock: Any) -> None:
-    """Send small messages again at a steady pace instead of ever more rarely (tcp(7), thin streams).
+    """Send small messages again at a steady pace instead of ever more rarely (thin streams).
 
     A session beside a test must not fall silent on a line that loses packets.
     """

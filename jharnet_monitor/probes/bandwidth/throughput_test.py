@@ -74,7 +74,7 @@ QUEUE_FACTOR, QUEUE_SECONDS = 1.25, 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Streamed:
+class TcpTransfer:
     """What one direction's TCP stream left behind: the hub's result, the agent's report, pings."""
 
     result: TransferResult
@@ -184,14 +184,16 @@ class ThroughputTest(BandwidthTest):
     def _full_queue_rtt(self) -> float:
         return QUEUE_FACTOR * self._values["idle_rtt_seconds"] + QUEUE_SECONDS + self._jitter / 2
 
-    async def _transfer_with_pings(self, direction: Direction, transfer: HubTransfer) -> Streamed:
+    async def _transfer_with_pings(
+        self, direction: Direction, transfer: HubTransfer
+    ) -> TcpTransfer:
         """The results of the transfer at the hub and the agent, and of concurrent UDP pings."""
         if self._udp is None:
-            return Streamed(*await self._transfer(direction, transfer), [])
+            return TcpTransfer(*await self._transfer(direction, transfer), [])
         spacing = ping_spacing(self._plan.limits(direction).rate)
         async with self._udp.pinging(spacing) as rtts:
             result, report = await self._transfer(direction, transfer)
-        return Streamed(result, report, rtts)
+        return TcpTransfer(result, report, rtts)
 
     async def _transfer(
         self, direction: Direction, transfer: HubTransfer
@@ -280,7 +282,7 @@ def _refuse_impossible(series: CounterSeries, result: TransferResult) -> None:
 
 
 def _of_both(reported: Estimate | None, at_hub: Estimate) -> Estimate:
-    """The agent's estimate if the hub's agrees with it, else the hub's with both in its interval."""
+    """The agent's estimate if the hub's agrees, else the hub's with both in its interval."""
     if reported is None:
         return at_hub
     difference = abs(reported.rate - at_hub.rate) / at_hub.rate
@@ -307,7 +309,7 @@ def _check_end(direction: Direction, result: TransferResult, report: Mapping[str
         raise NoData(Cause.AGENT_LOST, f"the agent ended the {name} early")
 
 
-def _loaded_rtt(direction: Direction, streamed: Streamed, rate: float) -> float | None:
+def _loaded_rtt(direction: Direction, streamed: TcpTransfer, rate: float) -> float | None:
     """Mean RTT in seconds under load: of the pings, or else of the stream itself."""
     result = streamed.result
     if len(streamed.rtts) >= MIN_RTTS:

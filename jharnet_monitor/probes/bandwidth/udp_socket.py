@@ -49,8 +49,8 @@ class DatagramKind(IntEnum):
 class Datagram:
     """An authenticated datagram. `received` is its arrival in the kernel, in monotonic seconds.
 
-    `delay` is, in a pong, the time in microseconds from the arrival of the ping to its answer, and in
-    a stream the time in microseconds from its start to the sending.
+    `delay` is, in a pong, the time in microseconds from the arrival of the ping to its answer, and
+    in a stream the time in microseconds from its start to the sending.
     """
 
     kind: DatagramKind

@@ -43,7 +43,7 @@ def datagram_bytes(rate: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class StreamPhase:
     """A part of a stream: bit/s (IP), and seconds."""
 
     rate: float
@@ -54,7 +54,7 @@ class Phase:
 class StreamPlan:
     """The phases of a stream, and the IP bytes of each datagram."""
 
-    phases: tuple[Phase, ...]
+    phases: tuple[StreamPhase, ...]
     ip_bytes: int = FULL_IP_BYTES
 
     @property
@@ -70,7 +70,7 @@ class StreamPlan:
     def within(self, max_bytes: int) -> StreamPlan:
         """The same with shorter phases where it would send more than that."""
         share = min(1.0, max(0.05, max_bytes / self.bytes))
-        phases = tuple(Phase(phase.rate, phase.seconds * share) for phase in self.phases)
+        phases = tuple(StreamPhase(phase.rate, phase.seconds * share) for phase in self.phases)
         return StreamPlan(phases, self.ip_bytes)
 
     @property
@@ -97,13 +97,13 @@ class StreamPlan:
         return plan
 
 
-def _phase(row: Any) -> Phase:
+def _phase(row: Any) -> StreamPhase:
     if not isinstance(row, list) or len(row) != 2:
         raise ValueError("a phase needs a rate and a duration")
     for value in row:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e11:
             raise ValueError("a phase needs a rate and a duration")
-    return Phase(float(row[0]), float(row[1]))
+    return StreamPhase(float(row[0]), float(row[1]))
 
 
 @dataclass(slots=True)
