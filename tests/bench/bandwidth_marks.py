@@ -48,6 +48,15 @@ class Told:
         return self.rate / self.truth - 1
 
     @property
+    def wrong(self) -> bool:
+        """Whether the reading is off by more than 5 % from both what the line delivers, and what it
+        carries with the packets that it loses.
+        """
+        carried = self.truth if self.link.others else self.link.way(self.way).lasting
+        low, high = sorted((self.truth, carried))
+        return not low * (1 - WRONG) <= self.rate <= high * (1 + WRONG)
+
+    @property
     def marked(self) -> bool:
         """Whether the reading is marked."""
         return bool(self.condition("at_least") or self.condition("limited_by"))
@@ -71,7 +80,7 @@ def told(links: Sequence[Link], results: Mapping[str, Any]) -> Iterator[Told]:
         if found is None:
             continue
         for way in WAYS:
-            if f"{way}_bits_per_second" in found["answer"]["values"]:
+            if f"{way}_bits_per_second" in found["answer"]["values"] and way in found["truth"]:
                 truth = found["left"][way] or found["truth"][way]
                 yield Told(link, way, found["answer"], truth)
 
@@ -108,7 +117,7 @@ def _all_rows(every: Sequence[Told]) -> Iterator[Row]:
     if alone:
         found = sum(one.covers(one.link.way(one.way).lasting) for one in alone)
         yield note("– or, lost packets included, what it carries", 100 * found / len(alone), "%")
-    wrong = [one for one in every if not one.marked and abs(one.error) > WRONG]
+    wrong = [one for one in every if not one.marked and one.wrong]
     yield at_most("unmarked and off by more than 5 %", 100 * len(wrong) / len(every), 1, "%",
                   _ways(wrong))  # fmt: skip
     yield note("readings", len(every), "ways", _kinds(every))

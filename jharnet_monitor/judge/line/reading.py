@@ -40,6 +40,8 @@ MIN_SEGMENTS = 30
 """Of fewer segments nothing is known of the loss."""
 LONG_SECONDS, JITTER_SECONDS = 0.3, 0.006
 """On longer lines slow start, and beyond this spread of round trips jitter, can look steady."""
+DISAGREE = 0.03
+"""Two streams that differ by more did not find the same line: a burst was spent, others came."""
 SHARED = 0.06
 """A TCP stream that filled the queue and got less than the paced stream by this share left the rest
 to other traffic."""
@@ -78,8 +80,14 @@ class TcpStream:
     @classmethod
     def of(cls, found: Estimate, *, loss: float, **more: Any) -> TcpStream:
         """From the estimate of its rate, and the other fields."""
-        error = max(found.uncertainty, least_error(found.rate)) + min(MAX_LOSS_ERROR, loss / 4)
+        error = max(found.uncertainty, LEAST_ERROR) + min(MAX_LOSS_ERROR, loss / 4)
         return cls(found.rate, error, found.stable, loss, **more)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The interval of its rate."""
+        error = self.error + least_error(self.rate) - LEAST_ERROR
+        return self.rate * max(0.0, 1 - error), self.rate * (1 + error)
 
     @property
     def most_loss(self) -> float | None:
@@ -126,7 +134,7 @@ def leaves_doubt(tcp: TcpStream | None, idle_rtt: float, jitter: float) -> bool:
         return tcp.unexplained_loss > TOLD_LOSS
     return (
         not tcp.stable
-        or tcp.error > SURE + least_error(tcp.rate)
+        or tcp.error > SURE
         or tcp.unexplained_loss > UNEXPLAINED_LOSS
         or tcp.loss > MAX_LOSS
         or tcp.window > MAX_WINDOW_SHARE
@@ -137,7 +145,7 @@ def leaves_doubt(tcp: TcpStream | None, idle_rtt: float, jitter: float) -> bool:
 
 def by_tcp(tcp: TcpStream) -> RateReading:
     """The reading of a TCP stream alone."""
-    low, high = tcp.rate * max(0.0, 1 - tcp.error), tcp.rate * (1 + tcp.error)
+    low, high = tcp.ends
     if tcp.reached_pace:
         return RateReading(tcp.rate, low, None, at_least=True)
     if tcp.window > MAX_WINDOW_SHARE:
@@ -158,16 +166,18 @@ def reading(
     """
     if paced is None:
         return None if tcp is None else by_tcp(tcp)
-    if tcp is not None and _is_shared(tcp, paced):
-        high = tcp.rate * (1 + tcp.error)
-        return RateReading(tcp.rate, tcp.rate * max(0.0, 1 - tcp.error), high, Limit.SHARED)
+    if tcp is not None and _is_shared(tcp, paced, capacity):
+        return _shared(tcp, paced, capacity)
     if not paced.filled:
         return _unfilled(tcp, paced)
     found = RateReading(paced.rate, *_interval(paced), _limit(tcp, paced))
     if tcp is not None and tcp.stable and tcp.error <= 2 * SURE and tcp.rate > paced.rate:
         # the line has carried that: a stalled sender leaves gaps in the paced stream
-        high = max(found.high or 0.0, tcp.rate * (1 + tcp.error))
-        found = replace(found, rate=tcp.rate, high=high)
+        high = max(found.high or 0.0, tcp.ends[1])
+        limit = found.limited_by
+        if limit is None and tcp.rate > (1 + DISAGREE) * paced.rate:
+            limit = Limit.TIME
+        found = replace(found, rate=tcp.rate, high=high, limited_by=limit)
     if _is_policed(paced, capacity):
         return replace(found, limited_by=Limit.POLICER)
     return found
@@ -197,14 +207,25 @@ def _unfilled(tcp: TcpStream | None, paced: PacedRate) -> RateReading:
     return RateReading(rate, low, None, limit, at_least=True)
 
 
-def _is_shared(tcp: TcpStream, paced: PacedRate) -> bool:
-    """Whether TCP filled the queue, and yet got clearly less than the paced stream."""
-    return (
-        bool(tcp.queue)
-        and tcp.stable
-        and paced.loss <= TOLD_LOSS
-        and tcp.rate * (1 + tcp.error) < paced.rate * (1 - SHARED)
-    )
+def _is_shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> bool:
+    """Whether TCP filled the queue, and yet got clearly less than the paced stream, or both filled
+    it, disagree, and got clearly less than a packet train.
+    """
+    if not tcp.queue or paced.loss > TOLD_LOSS:
+        return False
+    if tcp.stable and tcp.ends[1] < paced.rate * (1 - SHARED):
+        return True
+    apart = abs(tcp.rate - paced.rate) > DISAGREE * paced.rate
+    best = max(tcp.rate, paced.rate)
+    return apart and paced.queue_seconds > 0 and (capacity or 0.0) > (1 + SHARED) * best
+
+
+def _shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> RateReading:
+    """What was left, with what others may take: from nothing to twice what they took."""
+    line = max(capacity or 0.0, paced.rate, tcp.rate)
+    rate = min(tcp.rate, paced.rate)
+    low, high = tcp.ends
+    return RateReading(rate, max(0.0, min(low, 2 * rate - line)), max(high, line), Limit.SHARED)
 
 
 def _is_policed(paced: PacedRate, capacity: float | None) -> bool:

@@ -81,7 +81,7 @@ class SustainedTest:
         open_ended = (
             faster
             or self._conditions.get(f"{name}_at_least")
-            or self._conditions.get(f"{name}_limited_by") == Limit.POLICER
+            or self._conditions.get(f"{name}_limited_by") in (Limit.POLICER, Limit.TIME)
         )
         if wanted in ("always", "never"):
             return bool(wanted == "always")
@@ -113,7 +113,8 @@ class SustainedTest:
         except (TimeoutError, ValueError):
             streamed = None
         if streamed is None or streamed.late > MAX_LATE_SHARE:
-            self._conditions[f"{direction.transfer}_sustained_skipped"] = "no_stream"
+            why = "no_answer" if streamed is None else "host_overloaded"
+            self._conditions[f"{direction.transfer}_sustained_skipped"] = why
             return
         self._set_values(direction, plan, streamed)
 
@@ -131,7 +132,7 @@ class SustainedTest:
         found = bucket(rows, plan.ip_bytes, LIGHT_SECONDS)
         rate, error = tail_rate(rows, plan.ip_bytes, LIGHT_SECONDS)
         if rate <= 0:
-            self._conditions[f"{name}_sustained_skipped"] = "no_stream"
+            self._conditions[f"{name}_sustained_skipped"] = "no_answer"
             return
         error = max(error, least_error(rate))
         low, high = self._interval(direction, rate, error)
