@@ -162,5 +162,5 @@ def _left(
     others = [f for f in flows if _goes(f, way) and _is_other(f) and f["packets_out"]]
     if not others or ours is None:
         return _carried(link, way, ours)
-    got = sum(8 * f["bytes_out"] / max(1.0, f["last_out"] - f["first_out"]) for f in others)
+    got: float = sum(8 * f["bytes_out"] / max(1.0, f["last_out"] - f["first_out"]) for f in others)
     return max(0.0, _carried(link, way, ours) - got)

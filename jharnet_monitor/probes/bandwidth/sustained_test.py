@@ -134,7 +134,7 @@ class SustainedTest:
         if rate <= 0:
             self._conditions[f"{name}_sustained_skipped"] = "no_answer"
             return
-        error = max(error, least_error(rate))
+        error = max(error, least_error(rate)) + streamed.late  # what was not sent was not carried
         low, high = self._interval(direction, rate, error)
         settled = tail_is_settled([r for r in rows if r.sent >= LIGHT_SECONDS], plan.ip_bytes)
         self._values |= {quantity: rate, f"{quantity}_low": low}
