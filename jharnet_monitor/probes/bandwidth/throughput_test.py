@@ -267,8 +267,9 @@ def _refuse_impossible(series: CounterSeries, result: TransferResult) -> None:
     """
     if not result.infos:
         return
-    last = series.points[-1] if series.points else None
-    segments, payload = (last.segments, last.payload) if last else (0, 0)
+    if not series.points:
+        raise NoData(Cause.AGENT_LOST, "the agent counted nothing of the download")
+    segments, payload = series.points[-1].segments, series.points[-1].payload
     sent = sum(info.segments_out for info in result.infos)
     acknowledged = sum(info.bytes_acked for info in result.infos)
     if segments > sent * (1 + COUNT_TOLERANCE) + COUNT_SEGMENTS:
