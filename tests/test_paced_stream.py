@@ -157,7 +157,7 @@ def test_which_streams_leave_a_doubt() -> None:
         {"loss": 0.02, "queue": False},
         {"window": 0.5},
     ):
-        assert leaves_doubt(replace(good, **trouble), 0.03, 0.001)  # type: ignore[arg-type]
+        assert leaves_doubt(replace(good, **trouble), 0.03, 0.001)
 
 
 def test_a_reading_by_tcp_alone() -> None:
