@@ -58,7 +58,7 @@ def test_an_asymmetric_line(congestion: str) -> None:
     assert result.values["upload_loaded_rtt_seconds"] == pytest.approx(up, rel=0.15)
     assert "limited_by" not in result.conditions
     truth = link["down"]["bytes_in"] + link["up"]["bytes_in"]
-    assert result.values["bytes_spent"] == pytest.approx(truth, rel=0.015)
+    assert result.values["bytes_spent"] == pytest.approx(truth, rel=0.03)
 
 
 def test_loss_that_limits_tcp() -> None:
