@@ -63,7 +63,8 @@ def settings(down: str, up: str | None = None, **bandwidth: Any) -> Config:
 
 
 async def measure(config: Config, agent: Any, **options: Any) -> Result:
-    """Run one test as the hub does, on the running event loop."""
+    """Run one test as the hub does, on the running event loop; without a long one by default."""
+    options.setdefault("sustained", "never")
     context = ProbeContext(config, config.offices[0], SystemClock(), agent, options)
     try:
         reading = await run(context)

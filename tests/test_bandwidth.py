@@ -71,7 +71,7 @@ async def test_both_directions_on_loopback() -> None:
     assert 0 < result.values["idle_rtt_seconds"] < 0.1
     assert result.values["download_loaded_rtt_seconds"] > 0
     cost = BANDWIDTH.cost(_context(config))
-    assert 0.2 * cost < result.values["bytes_spent"] <= cost
+    assert 0.1 * cost < result.values["bytes_spent"] <= cost
 
 
 def _context(config: Any, granted: float = inf, **options: Any) -> ProbeContext:
@@ -161,6 +161,8 @@ def test_a_series_survives_json() -> None:
 
 async def test_an_agent_that_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a transfer gives no rate, but its bytes are charged."""
+
+    monkeypatch.setattr(udp_hub, "bind_socket", lambda *_: None)
 
     async def half(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         monkeypatch.setattr(http_agent, "MAX_SECONDS", 0.4)
@@ -257,7 +259,7 @@ class _NoUdp:
     def open(self, message: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": "no UDP here"}
 
-    listen = arrivals = train = open
+    listen = arrivals = train = expect_stream = stream_received = open
 
 
 _NO_UDP: Any = _NoUdp()

@@ -58,16 +58,19 @@ def test_an_asymmetric_line(congestion: str) -> None:
     assert result.values["upload_loaded_rtt_seconds"] == pytest.approx(up, rel=0.15)
     assert "limited_by" not in result.conditions
     truth = link["down"]["bytes_in"] + link["up"]["bytes_in"]
-    assert result.values["bytes_spent"] == pytest.approx(truth, rel=0.015)
+    assert result.values["bytes_spent"] == pytest.approx(truth, rel=0.03)
 
 
 def test_loss_that_limits_tcp() -> None:
-    """Where loss limits reno, the test reports it, and trains show what the line carries."""
+    """Loss is reported; the rate is what the line delivers, whatever TCP makes of it."""
     lossy = line("10 Mbit/s", loss="3%")
     with Lab.start(district(lossy, line("10 Mbit/s"), "reno"), PREFIX) as lab:
         [result] = over_lab(lab, settings("10 Mbit/s"))
     assert result.error is None
-    assert result.down < 8
+    assert result.down == pytest.approx(9.7, rel=0.03)
+    low, high = (result.values[f"download_bits_per_second_{end}"] for end in ("low", "high"))
+    assert low < 9.7e6
+    assert 10e6 < high < 11e6
     assert result.up == pytest.approx(10, rel=0.03)
     assert result.conditions["limited_by"] == "loss"
     assert result.conditions["download_limited_by"] == "loss"

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
-from collections.abc import AsyncIterator, Mapping
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.config.checks import contradictions
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer
 from jharnet_monitor.model import HEADQUARTERS, Cause, Direction
 from jharnet_monitor.probes.base import (
@@ -302,3 +308,106 @@ async def test_a_worker_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(internet, "WORKER_SECONDS", 0.05)
     result = await internet.run_worker(internet.make_request("http://127.0.0.1:9", (4e6, 4e6)))
     assert result["error"]["cause"] == Cause.TIMEOUT.value
+
+
+# -- servers that are not ours --
+
+
+def _answered(method: str, server: str) -> Mapping[str, float]:
+    """The values of a test of the uplink by that method."""
+
+    async def run() -> Mapping[str, float]:
+        bandwidth = {"internet_server": server, "internet_method": method}
+        config = settings("40 Mbit/s", **bandwidth)
+        context = ProbeContext(config, headquarters_office(config), SystemClock(), None)
+        request = internet.make_request(server, (20e6, 20e6), method)
+        for _ in range(5):
+            try:
+                return (await reading(request, await internet.run_worker(request))).values
+            except NoData as error:  # this machine is too busy
+                if error.cause is not Cause.HOST_OVERLOADED:
+                    raise
+        return (await internet.run(context)).values
+
+    return asyncio.run(run())
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _program(*argv: str, port: int, cwd: Path | None = None) -> Iterator[None]:
+    """A server program, once it listens."""
+    with subprocess.Popen(
+        argv, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as it:
+        try:
+            for _ in range(400):
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                time.sleep(0.05)
+            yield
+        finally:
+            it.terminate()
+
+
+def test_a_file_of_a_plain_web_server(tmp_path: Path) -> None:
+    """Python's own server: the download has a rate and an interval, and there is no upload."""
+    with (tmp_path / "large.bin").open("wb") as file:
+        file.truncate(50_000_000)
+    port = _free_port()
+    server = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1")
+    with _program(*server, port=port, cwd=tmp_path):
+        values = _answered("http", f"http://127.0.0.1:{port}/large.bin")
+    assert values["download_bits_per_second"] == pytest.approx(25e6, rel=0.15)
+    assert values["download_bits_per_second_low"] <= values["download_bits_per_second"]
+    assert "upload_bits_per_second" not in values
+
+
+@pytest.mark.skipif(shutil.which("iperf3") is None, reason="needs iperf3")
+def test_an_iperf3_server() -> None:
+    """Both directions by iperf3, at the pace that the contract allows."""
+    port = _free_port()
+    with _program("iperf3", "-s", "-p", str(port), port=port):
+        values = _answered("iperf3", f"127.0.0.1:{port}")
+    for way in ("download", "upload"):
+        assert values[f"{way}_bits_per_second"] == pytest.approx(25e6, rel=0.2)
+        assert f"{way}_bits_per_second_low" in values
+
+
+async def test_a_librespeed_server() -> None:
+    """LibreSpeed's two scripts, as its documentation describes them."""
+
+    async def garbage(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(int(request.query["ckSize"]) * 16):
+                await response.write(bytes(1 << 16))
+        return response
+
+    async def empty(request: web.Request) -> web.Response:
+        with contextlib.suppress(ConnectionError):
+            async for _ in request.content.iter_any():
+                pass
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/backend/garbage.php", garbage)
+    app.router.add_post("/backend/empty.php", empty)
+    async with serving(app) as url:
+        values = await asyncio.to_thread(_answered, "librespeed", f"{url}/backend")
+    assert values["download_bits_per_second"] == pytest.approx(25e6, rel=0.15)
+    assert values["upload_bits_per_second"] == pytest.approx(25e6, rel=0.15)
+
+
+def test_a_server_must_be_named() -> None:
+    """Every method but Ookla's needs an address of the right kind."""
+    for server in (None, "speed.example.in"):
+        problems = [where for where, _ in contradictions(
+            settings("4 Mbit/s", internet_server=server, internet_method="http"))]  # fmt: skip
+        assert ("probes", "bandwidth", "internet_server") in problems

@@ -92,10 +92,10 @@ async def test_every_configured_test_is_planned(clock: SteppedClock) -> None:
         scheduler.stop()
     for office in OFFICES:
         names = {name for name in jobs if office in name}
-        wanted = {f"bandwidth {office}", f"bandwidth {office} internet",
+        wanted = {f"bandwidth {office} due", f"bandwidth {office} internet",
                   f"conference {office} at 11:00", f"conference {office} at 15:00"}  # fmt: skip
         assert wanted <= names
-    starts = [jobs[f"bandwidth {office}"] for office in OFFICES]
+    starts = [jobs[f"bandwidth {office} due"] for office in OFFICES]
     assert len(set(starts)) == len(OFFICES)
     assert jobs["conference potka at 11:00"].strftime("%H:%M %z") == "11:00 +0530"
 

@@ -46,7 +46,6 @@ from jharnet_monitor.wire.protocol import (
     MAX_BATCH,
     MAX_FRAME_BYTES,
     PROTOCOL,
-    SILENCE_SECONDS,
     AgentTasks,
     Channels,
     ProtocolError,
@@ -282,7 +281,7 @@ class Agent:
     ) -> None:
         """Handle every frame from the hub until the session ends."""
         while True:
-            message = await receive(socket, SILENCE_SECONDS)
+            message = await receive(socket, channels.silence_seconds)
             if message.type is not aiohttp.WSMsgType.TEXT:
                 if not self._stopping.is_set():
                     reason = message.extra or socket.close_code

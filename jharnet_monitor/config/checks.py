@@ -30,6 +30,19 @@ def contradictions(config: Config) -> Iterator[Problem]:
     yield from _times(config)
     yield from _thresholds(config)
     yield from _report(config)
+    yield from _internet(config)
+
+
+def _internet(config: Config) -> Iterator[Problem]:
+    settings = config.probes.bandwidth
+    where = ("probes", "bandwidth", "internet_server")
+    method, server = settings.internet_method, settings.internet_server
+    if method == "ookla":
+        return
+    if server is None:
+        yield where, f"must name the server for `internet_method: {method}`"
+    elif method != "iperf3" and not server.startswith(("http://", "https://")):
+        yield where, f"must be an address such as https://speed.example.in/, not `{server}`"
 
 
 def _office_twice(config: Config) -> Iterator[Problem]:

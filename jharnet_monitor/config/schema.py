@@ -174,6 +174,10 @@ class BandwidthProbe(Section):
     few seconds; null for never."""
     internet_server: Text | None = None
     """Address of your own speed-test server; null for a nearby public one."""
+    internet_method: Literal["ookla", "http", "librespeed", "iperf3"] = "ookla"
+    """How that server measures: `ookla` (speedtest.net's protocol), `http` (the address of a large
+    file; download only), `librespeed` (the address of its `backend` folder), or `iperf3`
+    (`host:port`; the program iperf3 must be installed at the office)."""
 
 
 def _page_address(value: str) -> str:

@@ -17,6 +17,7 @@ from jharnet_monitor.errors import StoreError
 from jharnet_monitor.hub.agent_connection import AgentConnection, Transfers
 from jharnet_monitor.hub.row_quota import RowQuota
 from jharnet_monitor.model import Measurement
+from jharnet_monitor.probes.bandwidth.tcp_connection import retry_steadily
 from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.rtc.codecs import DEFAULT_CODEC
 from jharnet_monitor.web.auth import is_own_origin
@@ -37,7 +38,6 @@ from jharnet_monitor.wire.protocol import (
     FRESH_SECONDS,
     MAX_FRAME_BYTES,
     PROTOCOL,
-    SILENCE_SECONDS,
     SUBPROTOCOL,
     Channels,
     ProtocolError,
@@ -157,6 +157,8 @@ class AgentServer:
             max_msg_size=MAX_FRAME_BYTES, timeout=5, protocols=(SUBPROTOCOL,)
         )
         await socket.prepare(request)
+        if request.transport is not None:
+            retry_steadily(request.transport.get_extra_info("socket"))
         try:
             if offered:
                 token = self._require_page_token(request, office, offered)
@@ -277,7 +279,9 @@ class AgentServer:
         """Handle every frame until the agent leaves; raises `TimeoutError` when it is silent."""
         frames, minute = 0, self._clock.monotonic()
         connection.checked_at = minute
-        while (text := await _receive_text(connection.socket, SILENCE_SECONDS)) is not None:
+        while (
+            text := await _receive_text(connection.socket, connection.channels.silence_seconds)
+        ) is not None:
             frame = decode(text)
             frames += 1
             connection.heard_at = self._clock.monotonic()

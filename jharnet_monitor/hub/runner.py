@@ -175,6 +175,9 @@ class Runner:
         )
 
     async def _measure(self, probe: Probe, context: ProbeContext) -> Measurement:
+        if probe.heavy:
+            left = self.config.budget - self._spent_today(context.office.id)
+            context = replace(context, bytes_left=float(left))
         fills_line = probe.heavy and probe.series_of(context.route).fills_line
         test = ActiveTest(context.office.id, probe.name, probe.heavy, fills_line, probe.exclusive)
         with self.active_tests.track(test):

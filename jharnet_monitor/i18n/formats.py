@@ -80,6 +80,23 @@ def rate_beside(bits_per_second: float, whole: float) -> str:
     return _three(bits_per_second / _unit(whole, _RATES)[0], most=2)
 
 
+def rate_with_interval(value: float, low: float | None, high: float | None) -> str:
+    """A rate with its interval; without an upper end it is a lower bound.
+
+    >>> rate_with_interval(3.92e6, 3.88e6, 3.96e6), rate_with_interval(5e6, 4.96e6, None)
+    ('3.92 (3.88–3.96) Mbit/s', '≥ 4.96 Mbit/s')
+    >>> rate_with_interval(640e3, None, None)
+    '640 kbit/s'
+    """
+    if low is None:
+        return rate(value)
+    if high is None:
+        return f"≥ {rate(low)}"
+    size, unit = _unit(value, _RATES)
+    ends = "–".join(_three(end / size, most=2) for end in (low, high))
+    return f"{_three(value / size, most=2)} ({ends}) {unit}"
+
+
 def both_rates(down: float | None, up: float | None) -> str:
     """Two rates, with their unit once where it is the same.
 

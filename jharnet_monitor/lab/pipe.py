@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from jharnet_monitor.lab.spec import LinkDirection, Loss
+from jharnet_monitor.lab.spec import Bucket, LinkDirection, Loss
 
 LOST, QUEUE_FULL, CUT = -1.0, -2.0, -3.0
 """Why a packet was dropped: lost on the line, queue full, line cut or in a blackout."""
@@ -34,10 +34,37 @@ def loss_model(loss: Loss, random: Random) -> Callable[[], bool] | None:
     return lose
 
 
+class TokenBucket:
+    """A policer or, with a queue, a shaper. A new bucket is full."""
+
+    __slots__ = ("_at", "_bytes_per_second", "_queue", "_size", "_tokens")
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bytes_per_second = bucket.rate / 8
+        self._size = self._tokens = bucket.bytes
+        self._queue = bucket.queue
+        self._at = 0.0
+
+    def wait(self, now: float, size: int) -> float:
+        """Take the tokens of a packet of `size` bytes at the time `now`.
+
+        Returns the seconds for which it has to wait for them, or `QUEUE_FULL`; then none are taken.
+        """
+        tokens = min(self._size, self._tokens + (now - self._at) * self._bytes_per_second)
+        self._at, self._tokens = now, tokens
+        wait = max(0.0, (size - tokens) / self._bytes_per_second)
+        if wait > self._queue:
+            return QUEUE_FULL
+        self._tokens = tokens - size
+        return wait
+
+
 class Pipe:
-    """A queue, a line with rate and loss, and a delay; counts what happens to the packets."""
+    """A token bucket, a queue, a line with rate and loss, and a delay; counts its packets."""
 
     __slots__ = (
+        "_bucket",
+        "_bucket_settings",
         "_delay_range",
         "_draw",
         "_free_at",
@@ -68,6 +95,8 @@ class Pipe:
         self._draw = self._random.random
         self.blocked = 0
         self._free_at = self._last_due = 0.0
+        self._bucket: TokenBucket | None = None
+        self._bucket_settings: Bucket | None = None
         self.reset()
         self.configure(settings)
 
@@ -85,6 +114,9 @@ class Pipe:
         self.min_delay = settings.delay - settings.jitter
         self._delay_range = 2 * settings.jitter
         self._lose = loss_model(settings.loss, self._random)
+        if settings.bucket != self._bucket_settings:  # another setting does not fill the bucket
+            self._bucket_settings = settings.bucket
+            self._bucket = TokenBucket(settings.bucket) if settings.bucket else None
 
     def admit(self, now: float, size: int) -> float:
         """Admit a packet of `size` bytes at the time `now`.
@@ -96,6 +128,12 @@ class Pipe:
         if self.blocked:
             self.dropped_cut += 1
             return CUT
+        if self._bucket is not None:
+            wait = self._bucket.wait(now, size)
+            if wait < 0:
+                self.dropped_queue += 1
+                return QUEUE_FULL
+            now += wait
         wait = self._free_at - now
         if wait > 0:
             if wait > self._queue:

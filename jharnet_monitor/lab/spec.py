@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from jharnet_monitor.config.fields import Identifier
-from jharnet_monitor.config.units import Duration, Rate, Ratio
+from jharnet_monitor.config.units import Duration, Rate, Ratio, parse_duration, parse_size
 from jharnet_monitor.errors import UserError
 
 MAX_OFFICES = 254
@@ -57,6 +57,18 @@ def _expand_loss(value: object) -> object:
     return {"mean": value} if isinstance(value, str | int | float) else value
 
 
+def _bucket_size(value: object) -> object:
+    """Validate the size of a bucket: `190 kB`, or `1.5s` of its rate; kept as it is written."""
+    try:
+        parse_size(value)
+    except ValueError:
+        try:
+            parse_duration(value)
+        except ValueError:
+            raise ValueError(f"must be like `190 kB` or `1.5s`, not `{value}`") from None
+    return value
+
+
 _Duration = Annotated[Duration, PlainSerializer(_milliseconds)]
 _Ratio = Annotated[Ratio, PlainSerializer(_percent)]
 _Rate = Annotated[Rate, AfterValidator(_positive), PlainSerializer(_megabits)]
@@ -86,13 +98,36 @@ class Loss(_LabModel):
         return self
 
 
+class Bucket(_LabModel):
+    """A token bucket before the line: `rate` in the long run, `size` at once.
+
+    `size` is in bytes, or in seconds of the rate. Without a `queue` it is a policer, which drops a
+    packet for which there are no tokens; with one it is a shaper, in which such a packet waits for
+    at most that time. With a line that is faster than the bucket's rate this is also what operators
+    sell as a burst: the line's rate until the bucket is spent, then the bucket's.
+    """
+
+    rate: _Rate
+    size: Annotated[str, BeforeValidator(_bucket_size)]
+    queue: _Duration = 0.0
+
+    @property
+    def bytes(self) -> float:
+        """The size in bytes."""
+        try:
+            return float(parse_size(self.size))
+        except ValueError:
+            return parse_duration(self.size) * self.rate / 8
+
+
 class LinkDirection(_LabModel):
     """One direction of a link. A packet waits in the queue, is sent at `rate`, then delayed.
 
-    Without `rate` any number of packets is sent at once. `queue` is the longest time that a packet
-    may wait; beyond it, packets are dropped at the tail. The delay is drawn uniformly from `delay`
-    ± `jitter`. Packets never overtake each other: one that would arrive before its predecessor
-    arrives together with it. Lost packets also use the line.
+    A token `bucket`, if there is one, stands before the queue. Without `rate` any number of packets
+    is sent at once. `queue` is the longest time that a packet may wait; beyond it, packets are
+    dropped at the tail. The delay is drawn uniformly from `delay` ± `jitter`. Packets never
+    overtake each other: one that would arrive before its predecessor arrives together with it. Lost
+    packets also use the line.
     """
 
     delay: _Duration = 0.0
@@ -100,6 +135,7 @@ class LinkDirection(_LabModel):
     loss: Annotated[Loss, BeforeValidator(_expand_loss)] = Loss()
     rate: _Rate | None = None
     queue: _Duration = 0.2
+    bucket: Bucket | None = None
 
     @model_validator(mode="after")
     def _jitter_within_delay(self) -> LinkDirection:

@@ -151,7 +151,8 @@ class ProbeContext:
     `office` is an office, or `headquarters_office`. `agent` is None when no agent of the office is
     connected. `granted` is the rate in bit/s that the run may use of the uplink. `others` names
     the probes that were already running on the office. `memory` is what the probe keeps about this
-    office from one run to the next, as long as the hub runs.
+    office from one run to the next, as long as the hub runs. Of the office's budget, `bytes_left`
+    are left for today.
     """
 
     config: Config
@@ -162,6 +163,7 @@ class ProbeContext:
     granted: float = inf
     others: tuple[str, ...] = ()
     memory: dict[str, Any] = field(default_factory=dict)
+    bytes_left: float = inf
 
     @property
     def at_headquarters(self) -> bool:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.i18n.formats import Formats, milliseconds, rate, share, share_floor, size
+from jharnet_monitor.i18n.formats import (
+    Formats,
+    milliseconds,
+    rate,
+    rate_with_interval,
+    share,
+    share_floor,
+    size,
+)
 from jharnet_monitor.judge.line.use import TrafficReading, line_use
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.live import Live
@@ -349,7 +357,7 @@ def _test_line(measurement: Measurement, formats: Formats) -> TestLine:
     result: tuple[str, ...] = ()
     if measurement.outcome is not Outcome.NO_DATA:
         result = tuple(
-            _with_arrow(quantity(measurement.probe, name), measurement.values[name], formats)
+            _with_arrow(quantity(measurement.probe, name), measurement, formats)
             for name in shown
             if name in measurement.values
         )
@@ -364,6 +372,10 @@ def _test_line(measurement: Measurement, formats: Formats) -> TestLine:
 _ARROWS = {"down": "↓ ", "up": "↑ ", None: ""}
 
 
-def _with_arrow(one: Quantity, value: float, formats: Formats) -> str:
-    """A value with the arrow of its direction."""
-    return _ARROWS[one.direction] + formats.value(value, one.unit)
+def _with_arrow(one: Quantity, measurement: Measurement, formats: Formats) -> str:
+    """A value with the arrow of its direction, and with its interval if it has one."""
+    values = measurement.values
+    low, high = (values.get(f"{one.name}_{end}") for end in ("low", "high"))
+    if one.unit == "bits_per_second" and low is not None:
+        return _ARROWS[one.direction] + rate_with_interval(values[one.name], low, high)
+    return _ARROWS[one.direction] + formats.value(values[one.name], one.unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -199,6 +200,7 @@ class _OfficeFigures:
         if measurement is None or name not in measurement.values:
             return Figure(UNKNOWN, why)
         t, value, link = self.formats.words, measurement.values[name], self.office.link
+        why = "; ".join([why, *self._doubt(measurement, direction)])
         if link is None:
             return Figure(rate(value), f"{why}; {t('web.no_contract')}")
         contracted = link.rate(direction)
@@ -211,6 +213,18 @@ class _OfficeFigures:
             t("web.of_contract", rate=rate(contracted)),
             min(1.0, value / contracted),
         )
+
+    def _doubt(self, measurement: Measurement, direction: Direction) -> Iterator[str]:
+        """The interval of a rate, and what limited it."""
+        t, name = self.formats.words, f"{direction.transfer}_bits_per_second"
+        low, high = (measurement.values.get(f"{name}_{end}") for end in ("low", "high"))
+        if low is not None and high is not None:
+            yield t("web.rate_between", low=rate(low, [high]), high=rate(high, [low]))
+        elif low is not None:
+            yield t("web.rate_at_least", low=rate(low))
+        limit = measurement.conditions.get(f"{direction.transfer}_limited_by")
+        if limit is not None:
+            yield t("web.rate_limited", what=t.get(f"limited_by.{limit}", str(limit)))
 
     def grade(self) -> Grade:
         """The conference grade of the newest test, with its age."""

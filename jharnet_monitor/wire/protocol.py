@@ -50,6 +50,8 @@ FRESH_SECONDS = 5.5
 """An agent that was heard within this long is alive; after it, its silence is evidence."""
 SILENCE_SECONDS = 12.0
 """Without a frame for this long a session is dead, whatever TCP says."""
+BUSY_SILENCE_SECONDS = 36.0
+"""The same while a probe runs, whose own data may fill a line that loses packets, too."""
 
 STOPPED_SECONDS = 1.0
 """A time-out that is noticed so late says that this program was stopped."""
@@ -170,6 +172,11 @@ class Channels:
         self._numbers = itertools.count(1)
         self._ended: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def silence_seconds(self) -> float:
+        """How long the other end may be silent now."""
+        return BUSY_SILENCE_SECONDS if self._open else SILENCE_SECONDS
 
     async def send(self, frame: Mapping[str, Any]) -> None:
         """Send a frame; raises `ChannelClosed` when the session is gone."""

@@ -5,7 +5,8 @@ python -m tests.bench.bandwidth_subject agent HUB        a real agent
 python -m tests.bench.bandwidth_subject server           a speed-test server on port 8080
 python -m tests.bench.bandwidth_subject peer HUB DIR     plain speedtest-cli, `download` or `upload`
 python -m tests.bench.bandwidth_subject cross TARGET     1 Mbit/s of UDP, until killed
-python -m tests.bench.bandwidth_subject sink             receives it, so that no ICMP error is sent
+python -m tests.bench.bandwidth_subject sink [KIND]      receives it, so that no ICMP error is sent
+python -m tests.bench.bandwidth_subject other KIND TARGET RATE    traffic of a kind, until killed
 """
 
 from __future__ import annotations
@@ -22,21 +23,40 @@ from aiohttp import web
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer, listen
+from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
-from jharnet_monitor.probes.base import ProbeContext
-from tests.bandwidth_support import agent_connection, agent_server, measure, running_agent, settings
+from jharnet_monitor.probes.bandwidth.tcp_connection import SO_MAX_PACING_RATE
+from jharnet_monitor.probes.base import ChannelClosed, NoData, ProbeContext
+from tests.bandwidth_support import (
+    Result,
+    agent_connection,
+    agent_server,
+    measure,
+    running_agent,
+    settings,
+)
 
 PORT, SPEEDTEST_PORT, CROSS_PORT = 9797, 8080, 5300
 CROSS_RATE, CROSS_BYTES = 1e6, 1400
 
 
 async def hub(down: str, up: str) -> None:
-    """Run a test for each line of stdin, the name of a path; print the result as a line of JSON."""
+    """Run a test for each line of stdin: a path, and contracts in Mbit/s if these change.
+
+    The result is printed as a line of JSON.
+    """
     config = settings(f"{down} Mbit/s", f"{up} Mbit/s")
     async with agent_server("0.0.0.0", PORT) as (agents, _):  # noqa: S104 - a namespace
         agent = await agent_connection(agents)
-        while path := (await asyncio.to_thread(sys.stdin.readline)).strip():
-            result = await measure(config, agent, path=path)
+        while words := (await asyncio.to_thread(sys.stdin.readline)).split():
+            path, *contracts = words
+            if contracts:
+                config = settings(*(f"{rate} Mbit/s" for rate in contracts))
+                agent = await agent_connection(agents)  # a bad line may have ended its session
+            try:
+                result = await measure(config, agent, path=path, sustained=None)
+            except ChannelClosed as closed:  # the hub records it as `agent_lost`
+                result = Result({}, {}, NoData(Cause.AGENT_LOST, str(closed)))
             error = str(result.error) if result.error else None
             asked = ProbeContext(config, config.offices[0], SystemClock(), agent, {"path": path})
             answer = {
@@ -95,10 +115,38 @@ def cross(target: str) -> None:
         time.sleep(max(0.0, following - time.monotonic()))
 
 
-def sink() -> None:
-    """Receive the packets of the other side."""
+def other(kind: str, target: str, rate: str) -> None:
+    """Other traffic: `constant` or `on/off` (a second each) UDP at `rate` bit/s, `elastic` TCP."""
+    if kind == "elastic":
+        with socket.socket() as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sender.bind(("", CROSS_PORT))
+            sender.connect((target, CROSS_PORT + 1))
+            sender.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, max(1, int(float(rate) / 8)))
+            while True:
+                sender.sendall(bytes(1 << 14))
+    spacing = CROSS_BYTES * 8 / float(rate)
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender.bind(("", CROSS_PORT))
+    following = time.monotonic()
+    while True:
+        sender.sendto(bytes(CROSS_BYTES - 28), (target, CROSS_PORT + 1))
+        following += spacing
+        if kind == "on/off" and following % 2 < 1:
+            following += 1
+        time.sleep(max(0.0, following - time.monotonic()))
+
+
+def sink(kind: str | None = None) -> None:
+    """Receive the packets of the other side; those of `other` on the next port."""
+    if kind == "elastic":
+        with socket.create_server(("", CROSS_PORT + 1)) as server:
+            taken, _ = server.accept()
+            while taken.recv(1 << 16):
+                pass
+        return
     taker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    taker.bind(("", CROSS_PORT))
+    taker.bind(("", CROSS_PORT if kind is None else CROSS_PORT + 1))
     while True:
         taker.recv(CROSS_BYTES)
 
@@ -118,7 +166,9 @@ def main() -> None:
     elif role == "cross":
         cross(*arguments)
     elif role == "sink":
-        sink()
+        sink(*arguments)
+    elif role == "other":
+        other(*arguments)
 
 
 if __name__ == "__main__":

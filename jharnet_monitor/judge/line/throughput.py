@@ -25,9 +25,10 @@ MAX_UNCERTAINTY = 0.1
 MIN_COUNTED_SHARE = 0.8
 """Share of the bytes of a window that a second counter must have counted."""
 SUBWINDOWS = 20
-"""Number of equal parts of a window from which the uncertainty is estimated."""
-T95 = 2.26
-"""Student's t, two-sided 95 %, for 9 degrees of freedom: half of the parts are always kept."""
+"""Number of equal parts of a window in which the end of slow start is looked for."""
+
+MAX_CORRELATION = 0.97
+"""Larger lag-1 correlations cannot be told from a bend by so few samples."""
 
 MSS, MTU = 1448, 1500
 """Bytes of TCP payload in a full packet with timestamps, and bytes of that packet at the IP
@@ -74,6 +75,29 @@ def slope(samples: Sequence[Sample]) -> float:
         return 0.0
     common = sum((s.seconds - mean_t) * (s.ip_bytes - mean_b) for s in samples)
     return 8 * common / spread
+
+
+def fit(samples: Sequence[Sample]) -> tuple[float, float]:
+    """Slope in bit/s, and its error (95 %) as a share of it.
+
+    The error is that of least squares, enlarged for residuals that hold together (lag-1
+    autocorrelation): packets that arrive evenly give a small one, bursts and bends a large one.
+    """
+    rate, n = slope(samples), len(samples)
+    if rate <= 0 or n < 4:
+        return rate, inf
+    mean_t = fmean(s.seconds for s in samples)
+    mean_b = fmean(s.ip_bytes for s in samples)
+    rest = [s.ip_bytes - mean_b - rate / 8 * (s.seconds - mean_t) for s in samples]
+    spread = sum((s.seconds - mean_t) ** 2 for s in samples)
+    squares = sum(r * r for r in rest)
+    if squares <= 0:
+        return rate, 0.0
+    together = sum(a * b for a, b in pairwise(rest)) / squares
+    together = max(0.0, min(MAX_CORRELATION, together))
+    effective = max(2.0, n * (1 - together) / (1 + together))
+    error = sqrt(squares / n / (spread * effective / n))
+    return rate, (1.96 + 4 / effective) * 8 * error / rate
 
 
 def samples_between(samples: Sequence[Sample], start: float, end: float) -> list[Sample]:
@@ -129,9 +153,8 @@ def _steady_rate(samples: Sequence[Sample], start: float, end: float) -> Estimat
     parts = _subwindow_rates(chosen)
     first = _ramp_length(parts)
     start += first * (end - start) / SUBWINDOWS
-    rate = slope(samples_between(samples, start, end))
-    spread = T95 * _standard_error(parts[first:])
-    return Estimate(rate, spread / rate if rate > 0 else inf, True, start, end)
+    rate, error = fit(samples_between(samples, start, end))
+    return Estimate(rate, error, True, start, end)
 
 
 def estimate_over_same_bytes(
@@ -150,11 +173,10 @@ def estimate_over_same_bytes(
     last = first + counted
     start, end = _time_of(reported, first), _time_of(reported, last)
     chosen = samples_between(reported, start, end)
-    rate = slope(chosen)
+    rate, error = fit(chosen)
     if rate <= 0:
         return None
-    spread = T95 * _standard_error(_subwindow_rates(chosen))
-    return Estimate(rate, spread / rate, found.stable, start, end)
+    return Estimate(rate, error, found.stable, start, end)
 
 
 def _time_of(samples: Sequence[Sample], ip_bytes: float) -> float:

@@ -15,13 +15,15 @@ async def agent_task(channel: Channel, params: Mapping[str, Any], context: Agent
     """Answer one request at a time until the hub closes the channel.
 
     The key `do` of a message names the request: `ping`, `download`, `upload`, `udp`, `listen`,
-    `arrivals` or `train`.
+    `arrivals`, `train`, `expect_stream`, `stream_received` or `stream`. An answer repeats the
+    request's number, `re`.
     """
     udp = AgentUdpChannel(context.hub)
     try:
         while True:
             message = await channel.receive()
-            await channel.send(await answer(message, udp, context))
+            number = {"re": message["re"]} if "re" in message else {}
+            await channel.send({**await answer(message, udp, context), **number})
     finally:
         udp.close()
 
@@ -36,10 +38,14 @@ async def answer(
     for direction in Direction:
         if request == direction.transfer:
             return await transfer(direction, message, context)
+    if request == "stream":
+        return await udp.stream(message)
     udp_request = {
         "udp": udp.open,
         "listen": udp.listen,
         "arrivals": udp.arrivals,
         "train": udp.train,
+        "expect_stream": udp.expect_stream,
+        "stream_received": udp.stream_received,
     }.get(str(request))
     return {"error": "unknown request"} if udp_request is None else udp_request(message)

@@ -14,7 +14,7 @@ from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel
 from jharnet_monitor.probes.base import Channel, Failed, NoData, ProbeContext, ProbeError, Reading
 
 PINGS, PING_SPACING_SECONDS = 7, 0.03
-PING_SECONDS = 5.0
+PING_SECONDS = 12.0
 MIN_RTTS = 3
 MAX_UNCERTAINTY = 0.2
 """A train whose relative uncertainty is larger gives no capacity: jitter outlasted the train."""

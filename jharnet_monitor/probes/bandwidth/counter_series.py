@@ -19,6 +19,8 @@ from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 MIN_SPACING_SECONDS = 0.008
 """Samples closer together than this would add size but no information."""
 MAX_POINTS = 1000
+REPORT_POINTS = 250
+"""Points of a report: about 6 kB, which a slow line carries in time."""
 MIN_SEGMENTS = 10
 MIN_FILL = 0.97
 """If segments are filled less than this on average, bytes are used instead of segments."""
@@ -101,12 +103,12 @@ class CounterSeries:
     def to_json(self) -> dict[str, Any]:
         """Milliseconds since the first point, segments and payload bytes of each point."""
         start = self.points[0].seconds if self.points else 0.0
+        step = max(1, len(self.points) // REPORT_POINTS)
+        kept = [*self.points[:-1:step], *self.points[-1:]]
         return {
             "mss": self.mss,
             "header": self.header,
-            "points": [
-                [round((p.seconds - start) * 1000, 2), p.segments, p.payload] for p in self.points
-            ],
+            "points": [[round((p.seconds - start) * 1000, 2), p.segments, p.payload] for p in kept],
         }
 
     @classmethod

@@ -20,7 +20,7 @@ from aiohttp.payload import Payload
 
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
-from jharnet_monitor.probes.bandwidth.http_hub import POLL_SECONDS
+from jharnet_monitor.probes.bandwidth.http_hub import LATE_SECONDS, POLL_SECONDS
 from jharnet_monitor.probes.bandwidth.tcp_connection import TcpConnections, write_forever
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 from jharnet_monitor.probes.base import AgentContext
@@ -64,6 +64,7 @@ class AgentTransfer(ABC):
         self._context = context
         self._connections = TcpConnections()
         self._error: str | None = None
+        self._late_seconds = self._seconds = 0.0
 
     async def run(self, urls: list[str]) -> None:
         """Transfer until every connection has ended, or until cancelled."""
@@ -81,9 +82,13 @@ class AgentTransfer(ABC):
                 self._error = f"the hub answered {status}"
 
     async def _poll(self) -> None:
+        started = now = self._context.clock.monotonic()
         while True:
             self._count(self._connections.infos())
             await asyncio.sleep(POLL_SECONDS)
+            before, now = now, self._context.clock.monotonic()
+            self._late_seconds += max(0.0, now - before - POLL_SECONDS - LATE_SECONDS)
+            self._seconds = now - started
 
     @abstractmethod
     async def _request(self, url: str) -> int:
@@ -94,8 +99,11 @@ class AgentTransfer(ABC):
         """Record the kernel's counters."""
 
     def report(self) -> dict[str, Any]:
-        """The report to the hub."""
-        return {} if self._error is None else {"error": self._error}
+        """The report to the hub: `late` is the share of the time in which this end did not keep up,
+        `error` why there was no transfer.
+        """
+        late = round(self._late_seconds / self._seconds, 3) if self._seconds else 0.0
+        return {"late": late} if self._error is None else {"error": self._error}
 
 
 class AgentDownload(AgentTransfer):

@@ -27,8 +27,9 @@ from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 
 POLL_SECONDS = 0.004
 """Interval at which the kernel's counters are read; the application sees only whole TLS records."""
-REQUEST_SECONDS = 8.0
-"""How long an agent may take to send the requests of a transfer."""
+REQUEST_SECONDS = 15.0
+"""How long an agent may take to send the requests of a transfer; on a lossy line the first packets
+of a connection are sent again only after 1, 2 and 4 s."""
 BURST_BYTES = 1 << 18
 """How far an upload may be ahead of its agreed rate before the hub reads more slowly."""
 RESET_BYTES = 40
@@ -135,6 +136,8 @@ class HubTransfer(ABC):
 
     def stop(self) -> None:
         """Reset every connection and accept no more. Idempotent."""
+        if not self._stopped.is_set() and self.result.infos:
+            self.result.infos = self._connections.infos()  # sent since the last reading
         self._stopped.set()
         self._connections.reset()
 
@@ -171,7 +174,7 @@ class HubTransfer(ABC):
             result.ended = EndReason.BYTES
         elif changed and is_stable(result.series.samples(), limits.window):
             result.ended = EndReason.STABLE
-        elif now - result.started >= limits.seconds - POLL_SECONDS:  # the next poll is too late
+        elif now - result.started >= limits.seconds - 2 * POLL_SECONDS:  # the next poll is too late
             result.ended = EndReason.TIME
         elif now - (points[-1].seconds if points else result.started) >= limits.silence:
             result.ended = EndReason.SILENCE

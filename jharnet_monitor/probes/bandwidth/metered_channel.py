@@ -14,22 +14,36 @@ other direction, and a share for retransmissions when a queue is full; measured 
 
 
 class MeteredChannel:
-    """Forwards to another channel; `bytes` counts the IP bytes of both directions."""
+    """Forwards to another channel; `bytes` counts the IP bytes of both directions.
+
+    Each request has a number, `re`, which the agent repeats in its answer, so that an answer that
+    comes after it was given up is not taken for the next one.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._number = self._given_up = 0
         self.bytes = 0
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send one message; raises `ChannelClosed`."""
+        self._number += 1
+        message = {**message, "re": self._number}
         self.bytes += _ip_bytes(message)
         await self._channel.send(message)
 
     async def receive(self) -> dict[str, Any]:
-        """The next message; raises `ChannelClosed`."""
-        message = await self._channel.receive()
-        self.bytes += _ip_bytes(message)
-        return message
+        """The next answer that was not given up; raises `ChannelClosed`."""
+        while True:
+            message = await self._channel.receive()
+            self.bytes += _ip_bytes(message)
+            number = message.get("re")  # agents before version 2 repeat none
+            if type(number) is not int or number > self._given_up:
+                return message
+
+    def give_up(self) -> None:
+        """Wait no more for the answers to what was sent until now."""
+        self._given_up = self._number
 
     async def close(self) -> None:
         """End the agent's half; idempotent."""

@@ -45,6 +45,19 @@ def _contracted_up(view: OfficeView) -> Iterable[Point]:
 FAMILIES = (
     by_direction("bandwidth", "bits_per_second",
                  "IP rate delivered; down is towards the office, up from it", _ROUTES),
+    *(
+        by_direction("bandwidth", f"bits_per_second_{end}",
+                     f"{word} end of the 95 % interval of the rate delivered", _ROUTES)
+        for end, word in (("low", "Lower"), ("high", "Upper"))
+    ),
+    by_direction("bandwidth", "sustained_bits_per_second",
+                 "IP rate that the line carries in the long run, once a burst is spent; only while "
+                 "the newest test was a long one", ()),
+    *(
+        by_direction("bandwidth", f"sustained_bits_per_second_{end}",
+                     f"{word} end of the 95 % interval of the sustained rate", ())
+        for end, word in (("low", "Lower"), ("high", "Upper"))
+    ),
     OfficeFamily(quantity("bandwidth", "download_capacity_bits_per_second").metric, "gauge",
                  "Capacity of the line, estimated by packet trains, whether or not it is in use",
                  _capacity, ("direction",)),

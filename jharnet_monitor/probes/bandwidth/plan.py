@@ -12,8 +12,6 @@ TRAIN_PACKETS = 32
 """Packets of 1500 bytes in the longest train."""
 HEADROOM = 1.25
 """The stream is paced at this multiple of the contracted rate, so that a faster line shows."""
-PACE_REACHED = 0.97
-"""A stream at this share of its pace was limited by the pace: the line carries at least that."""
 SETUP_SECONDS = 20.0
 """For each direction: until the agent has sent its requests, and for its report."""
 OVERHEAD_BYTES = 60_000
@@ -21,9 +19,15 @@ OVERHEAD_BYTES = 60_000
 TRAIN_BYTES = TRAIN_PACKETS * 1500
 WINDOW_BYTES, MAX_CONNECTIONS = 750_000, 8
 """TCP window that one connection reaches during a test; more data in flight needs more of them."""
-SILENT_ROUND_TRIPS = 3
+SILENT_ROUND_TRIPS = 4
 EXTRA_SECONDS, EXTRA_ROUND_TRIPS = 1.5, 2.5
 """A test is charged for this much more time of the line: data in flight, and slow start."""
+PACED_SECONDS = 3.5
+"""The paced streams of a direction cost at most this time of the pace."""
+SUSTAINED_SECONDS = 10.5
+"""Duration of the long test of a direction, without its light begin."""
+SUSTAINING = "sustaining"
+"""Key of a probe's memory while a long test runs: its bytes are charged if the run ends badly."""
 ROUND_TRIPS = 8
 """Slow start takes this many round trips on a long line before the rate can be measured."""
 
@@ -41,7 +45,17 @@ class Limits:
     max_bytes: int
     connections: int = 1
     window: float = WINDOW_SECONDS
-    silence: float = 1.0
+    silence: float = 1.5
+
+    @property
+    def paced_bytes(self) -> int:
+        """IP bytes of the paced streams, at most."""
+        return int(self.rate * PACED_SECONDS / 8)
+
+    @property
+    def sustained_bytes(self) -> int:
+        """IP bytes of the long test, at most."""
+        return int(self.rate * (SUSTAINED_SECONDS + 0.5) / 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +107,19 @@ class Plan:
     def cost(self) -> int:
         """The largest number of IP bytes that the test puts on the line, in both directions."""
         both = self.download.max_bytes + self.upload.max_bytes
-        return both + OVERHEAD_BYTES + 2 * TRAIN_BYTES
+        paced = self.download.paced_bytes + self.upload.paced_bytes
+        return both + paced + OVERHEAD_BYTES + 2 * TRAIN_BYTES
+
+    @property
+    def sustained_cost(self) -> int:
+        """The same of the long tests of both directions."""
+        return self.download.sustained_bytes + self.upload.sustained_bytes
 
     @property
     def time_limit(self) -> float:
         """Seconds after which the test must be over on any line."""
-        return 2 * (self.download.seconds + SETUP_SECONDS) + SETUP_SECONDS
+        each = self.download.seconds + 4 * PACED_SECONDS + SUSTAINED_SECONDS + 3 * SETUP_SECONDS
+        return 2 * each + SETUP_SECONDS
 
 
 def _limits(rate: float, seconds: float) -> Limits:

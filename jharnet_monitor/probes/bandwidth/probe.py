@@ -15,7 +15,7 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.line.contract import falls_short
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome, Route
 from jharnet_monitor.probes.bandwidth.metrics import DISTRICT_FAMILIES, FAMILIES
-from jharnet_monitor.probes.bandwidth.plan import TRAINS_COST, TRAINS_RESERVE, Plan
+from jharnet_monitor.probes.bandwidth.plan import SUSTAINING, TRAINS_COST, TRAINS_RESERVE, Plan
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.internet import plan as internet_plan
 from jharnet_monitor.probes.probe import Deferred, Job, Probe, ProbeOptions, Series
@@ -28,9 +28,14 @@ HALF_WAY = 0.5
 
 
 class BandwidthOptions(ProbeOptions):
-    """The route: hub to office, its capacity alone, or office to Internet."""
+    """The route: hub to office, its capacity alone, or office to Internet.
+
+    `sustained`: whether the long test follows always, never, or also when a week has passed
+    (`due`); by default only where the short one says "at least".
+    """
 
     path: Literal["jharnet", "trains", "internet"] | None = None
+    sustained: Literal["always", "due", "never"] | None = None
 
 
 def _time_limit(context: ProbeContext) -> float:
@@ -50,7 +55,9 @@ def _cost(context: ProbeContext) -> int:
         case Route.TRAINS:
             return TRAINS_COST
         case _:
-            return Plan.of(context).cost
+            plan = Plan.of(context)
+            long = context.options.get("sustained") == "always" or context.memory.get(SUSTAINING)
+            return plan.cost + (plan.sustained_cost if long else 0)
 
 
 def _reserve(context: ProbeContext) -> float:
@@ -69,7 +76,7 @@ def _jobs(config: Config, office: Office) -> Iterator[Job]:
         if settings.headquarters_every is not None:
             yield Job(options=internet, every=settings.headquarters_every, by_timetable=True)
         return
-    yield Job(every=settings.every, by_timetable=True)
+    yield Job(options={"sustained": "due"}, every=settings.every, by_timetable=True)
     for options, every in (
         ({"path": Route.TRAINS.value}, settings.trains_every),
         (internet, settings.internet_every),
@@ -136,5 +143,10 @@ BANDWIDTH = Probe(
     kept=True,
     metrics=FAMILIES,
     district_metrics=DISTRICT_FAMILIES,
-    headline=("download_bits_per_second", "upload_bits_per_second"),
+    headline=(
+        "download_bits_per_second",
+        "upload_bits_per_second",
+        "download_sustained_bits_per_second",
+        "upload_sustained_bits_per_second",
+    ),
 )

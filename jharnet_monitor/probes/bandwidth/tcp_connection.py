@@ -15,9 +15,13 @@ from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo, tcp_info
 
 SO_MAX_PACING_RATE = 47
 _TCP_NOTSENT_LOWAT = 25
+_TCP_CONGESTION, _TCP_THIN_LINEAR_TIMEOUTS = 13, 16
 BLOCK_BYTES = 1 << 16
 MAX_SEGMENT_BYTES = 1460
 """TCP payload of an Ethernet packet; on loopback and with jumbo frames segments would be larger."""
+CONGESTION_CONTROL = b"bbr"
+"""It keeps its rate on a line that loses packets, and does not fill long queues; where the system
+has it and allows it."""
 MAX_UNSENT_BYTES = 1 << 17
 """Unsent bytes that the kernel may queue: few, as they are discarded when the test stops."""
 
@@ -31,11 +35,21 @@ def limit_segment_size(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, MAX_SEGMENT_BYTES)
 
 
+def retry_steadily(sock: Any) -> None:
+    """Send small messages again at a steady pace instead of ever more rarely (thin streams).
+
+    A session beside a test must not fall silent on a line that loses packets.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_THIN_LINEAR_TIMEOUTS, 1)
+
+
 def tcp_socket(address: tuple[int, int, int, str, Any]) -> socket.socket:
     """A TCP socket for an entry of `getaddrinfo`: a `socket_factory` for `aiohttp.TCPConnector`."""
     family, kind, protocol, *_ = address
     sock = socket.socket(family, kind, protocol)
     limit_segment_size(sock)
+    retry_steadily(sock)
     return sock
 
 
@@ -70,6 +84,7 @@ class TcpConnection:
 
     def pace(self, rate: float) -> None:
         """Send at most `rate` bit/s, keep the send queue short, and send only full segments."""
+        self._set(socket.IPPROTO_TCP, _TCP_CONGESTION, CONGESTION_CONTROL)
         self._set(socket.SOL_SOCKET, SO_MAX_PACING_RATE, min(int(rate / 8), 0x7FFFFFFF))
         self._set(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
         self._set(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)

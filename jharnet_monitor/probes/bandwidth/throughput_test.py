@@ -1,4 +1,4 @@
-"""The full bandwidth test: RTT, download, upload, and packet trains where they are needed.
+"""The full bandwidth test: RTT, download, upload, each by a TCP stream and what clears its doubts.
 
 Download is towards the office. Rates are IP rates, comparable with the contract: TCP goodput with
 the headers of its segments, whose size the kernel tells. The stream is paced a little above the
@@ -10,10 +10,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import inf
 from statistics import fmean
 from typing import Any
 
+from jharnet_monitor.judge.line.reading import (
+    Limit,
+    RateReading,
+    TcpStream,
+    leaves_doubt,
+    reading,
+)
 from jharnet_monitor.judge.line.throughput import (
+    MSS,
     Estimate,
     RttSample,
     estimate,
@@ -30,7 +40,9 @@ from jharnet_monitor.probes.bandwidth.http_hub import (
     HubUpload,
     TransferResult,
 )
-from jharnet_monitor.probes.bandwidth.plan import PACE_REACHED, Plan
+from jharnet_monitor.probes.bandwidth.paced_test import PacedTest
+from jharnet_monitor.probes.bandwidth.plan import Plan
+from jharnet_monitor.probes.bandwidth.sustained_test import SustainedTest
 from jharnet_monitor.probes.bandwidth.udp_hub import ping_spacing
 from jharnet_monitor.probes.bandwidth.udp_socket import SMALL_IP_BYTES
 from jharnet_monitor.probes.base import (
@@ -39,27 +51,40 @@ from jharnet_monitor.probes.base import (
     Failed,
     NoData,
     ProbeContext,
+    ProbeError,
 )
 
-REPORT_SECONDS, SILENCE_REPORT_SECONDS = 10.0, 1.0
-"""Time limit of the agent's report; the shorter one after silence, to tell line from agent."""
+REPORT_SECONDS, REPORT_ROUND_TRIPS = 15.0, 10.0
+"""Time limit of the agent's report, which may have to be sent again and again."""
+SILENCE_REPORT_SECONDS, SILENCE_ROUND_TRIPS = 2.5, 6.0
+"""The shorter one after silence, to tell line from agent."""
 MAX_LATE_SHARE = 0.1
 """If a host did not keep up for more of the test than this, it may have limited the rate."""
 REPORT_TOLERANCE, MAX_UNCERTAINTY = 0.05, 0.2
 """Allowed relative difference between an agent's rate and what its kernel acknowledged to the hub,
-and how much of the uncertainty of the latter is allowed in addition."""
+and how much of the uncertainty of the latter is allowed in addition; beyond it the hub's counts."""
+COUNT_TOLERANCE, COUNT_SEGMENTS = 0.1, 64
+"""No honest agent counts more segments than were sent, within this share and number: a busy hub
+reads its own counters some milliseconds before it resets the connection."""
+LEAST_COUNTED = 0.6
+"""Nor less than this share of the bytes that its own kernel acknowledged."""
 MIN_LOSS = 0.002
 """Retransmitted share from which on loss may limit TCP."""
 QUEUE_FACTOR, QUEUE_SECONDS = 1.25, 0.005
 """A queue is full if the RTT exceeds the idle RTT by this factor plus this time."""
-MAX_WINDOW_SHARE = 0.3
-"""A stream that the receiver's window limited for more of its time has not filled the line."""
-LINE_FILLED = 0.9
-"""A stream below this share of the capacity was not limited by the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpTransfer:
+    """What one direction's TCP stream left behind: the hub's result, the agent's report, pings."""
+
+    result: TransferResult
+    report: Mapping[str, Any]
+    rtts: list[RttSample]
 
 
 class ThroughputTest(BandwidthTest):
-    """Measures each direction in turn over HTTP."""
+    """Measures each direction in turn over HTTP, and where that leaves a doubt, over UDP."""
 
     def __init__(self, context: ProbeContext, agent: AgentLink, channel: Channel) -> None:
         super().__init__(context, channel)
@@ -73,57 +98,110 @@ class ThroughputTest(BandwidthTest):
         self._plan = self._plan.for_rtt(self._values["idle_rtt_seconds"])
         for direction in Direction:
             await self._measure_direction(direction)
+        if self._udp is not None:
+            sustained = SustainedTest(self._context, self._udp, self._values, self._conditions)
+            await sustained.run(self._plan)
 
     async def _measure_direction(self, direction: Direction) -> None:
         """Measure one direction and set its values; raises `Failed` or `NoData`."""
+        limits, idle_rtt = self._plan.limits(direction), self._values["idle_rtt_seconds"]
+        tcp, problem = None, None
+        try:
+            tcp = await self._tcp_stream(direction)
+        except ProbeError as error:
+            if self._udp is None or error.cause not in (Cause.AGENT_LOST, Cause.INTERRUPTED):
+                raise
+            problem = error
+        paced = capacity = None
+        if self._udp is not None and leaves_doubt(tcp, idle_rtt, self._jitter):
+            capacity = await self._measure_capacity(direction, tcp.rate if tcp else limits.rate)
+            test = PacedTest(self._udp, idle_rtt, self._jitter)
+            paced = await test.run(direction, limits, tcp, capacity)
+        found = reading(tcp, paced, capacity)
+        if found is None:
+            raise problem or NoData(
+                Cause.AGENT_LOST, f"nothing of the {direction.transfer} arrived"
+            )
+        if tcp is not None and paced is not None:
+            self._conditions[f"{direction.transfer}_tcp_bits_per_second"] = round(tcp.rate)
+        self._set_reading(direction, found)
+
+    def _set_reading(self, direction: Direction, found: RateReading) -> None:
+        name = f"{direction.transfer}_bits_per_second"
+        self._values |= {name: found.rate, f"{name}_low": found.low}
+        half = (found.rate - found.low) / found.rate
+        if found.high is not None:
+            self._values[f"{name}_high"] = found.high
+            half = (found.high - found.low) / 2 / found.rate
+        self._conditions[f"{direction.transfer}_uncertainty"] = round(half, 4)
+        if found.at_least:
+            self._conditions[f"{direction.transfer}_at_least"] = True
+        if found.limited_by is not None:
+            self._set_limited_by(direction, found.limited_by)
+
+    def _set_limited_by(self, direction: Direction, limit: Limit) -> None:
+        name = direction.transfer
+        self._conditions["limited_by"] = self._conditions[f"{name}_limited_by"] = limit.value
+
+    async def _tcp_stream(self, direction: Direction) -> TcpStream:
+        """What a TCP stream shows of one direction; raises `Failed` or `NoData`."""
         name = direction.transfer
         limits = self._plan.limits(direction)
         transfer = (HubDownload if direction is Direction.DOWN else HubUpload)(
             self._context.clock, limits
         )
-        result, report, rtts = await self._transfer_with_pings(direction, transfer)
+        streamed = await self._transfer_with_pings(direction, transfer)
+        result, report, rtts = streamed.result, streamed.report, streamed.rtts
         reported = min(_count(report.get("sent")), limits.max_bytes)
         self._transfer_bytes += result.bytes_down + max(result.bytes_up, reported)
-        _check_end(direction, result)
+        _check_end(direction, result, report)
         measured = self._estimate(direction, result, report)
         seconds = result.stopped - result.started
         pings = sum(result.started <= sample.sent <= result.stopped for sample in rtts)
-        rate = measured.rate + pings * SMALL_IP_BYTES * 8 / seconds
-        self._values[f"{name}_bits_per_second"] = rate
-        self._conditions[f"{name}_uncertainty"] = round(measured.uncertainty, 4)
+        measured = replace(measured, rate=measured.rate + pings * SMALL_IP_BYTES * 8 / seconds)
         self._conditions[f"{name}_ended"] = result.ended.value
         if limits.connections > 1:
             self._conditions[f"{name}_connections"] = limits.connections
         self._conditions[f"{name}_seconds"] = round(seconds, 3)
-        loaded = _loaded_rtt(direction, result, report, rtts, rate)
+        loaded = _loaded_rtt(direction, streamed, measured.rate)
         if loaded is not None:
             self._values[f"{name}_loaded_rtt_seconds"] = loaded
+        loss = _loss(direction, result, report)
+        if loss >= MIN_LOSS:
+            self._conditions[f"{name}_retransmitted"] = round(loss, 4)
         late_rtt = loaded if len(rtts) < MIN_RTTS else _late_rtt(rtts, result)
-        if _window_share(direction, result, report) > MAX_WINDOW_SHARE:
-            self._set_limited_by(direction, "host")
-        await self._find_limit(direction, rate, _loss(direction, result, report), late_rtt)
+        window = _window_share(direction, result, report)
+        queue = None if late_rtt is None else late_rtt > self._full_queue_rtt
+        return TcpStream.of(
+            measured,
+            loss=loss,
+            window=window,
+            queue=queue,
+            pace=limits.rate,
+            segments=_segments(direction, result, report),
+        )
 
-    def _set_limited_by(self, direction: Direction, limit: str) -> None:
-        name = direction.transfer
-        self._conditions["limited_by"] = self._conditions[f"{name}_limited_by"] = limit
+    @property
+    def _full_queue_rtt(self) -> float:
+        return QUEUE_FACTOR * self._values["idle_rtt_seconds"] + QUEUE_SECONDS + self._jitter / 2
 
     async def _transfer_with_pings(
         self, direction: Direction, transfer: HubTransfer
-    ) -> tuple[TransferResult, Mapping[str, Any], list[RttSample]]:
+    ) -> TcpTransfer:
         """The results of the transfer at the hub and the agent, and of concurrent UDP pings."""
         if self._udp is None:
-            return *await self._transfer(direction, transfer), []
+            return TcpTransfer(*await self._transfer(direction, transfer), [])
         spacing = ping_spacing(self._plan.limits(direction).rate)
         async with self._udp.pinging(spacing) as rtts:
             result, report = await self._transfer(direction, transfer)
-        return result, report, rtts
+        return TcpTransfer(result, report, rtts)
 
     async def _transfer(
         self, direction: Direction, transfer: HubTransfer
     ) -> tuple[TransferResult, Mapping[str, Any]]:
         """The hub's result and the agent's report; raises `Failed` or `NoData`."""
         name = direction.transfer
-        limits = self._plan.limits(direction)
+        limits, idle_rtt = self._plan.limits(direction), self._values["idle_rtt_seconds"]
         connections = range(limits.connections)
         paths = [self._agent.serve_transfer(transfer.handle) for _ in connections]
         seconds = limits.seconds + REPORT_SECONDS
@@ -131,11 +209,13 @@ class ThroughputTest(BandwidthTest):
         try:
             await self._channel.send(request)
             result = await transfer.run()
-            after_silence = max(SILENCE_REPORT_SECONDS, 2 * self._values["idle_rtt_seconds"])
-            timeout = after_silence if result.ended is EndReason.SILENCE else REPORT_SECONDS
+            timeout = REPORT_SECONDS + REPORT_ROUND_TRIPS * idle_rtt
+            if result.ended is EndReason.SILENCE:
+                timeout = max(SILENCE_REPORT_SECONDS, SILENCE_ROUND_TRIPS * idle_rtt)
             async with asyncio.timeout(timeout):
                 report = await self._channel.receive()
         except TimeoutError:
+            self._channel.give_up()
             if transfer.result.ended is EndReason.SILENCE:
                 self._transfer_bytes += transfer.result.bytes_down + transfer.result.bytes_up
                 raise Failed(
@@ -153,61 +233,77 @@ class ThroughputTest(BandwidthTest):
     def _estimate(
         self, direction: Direction, result: TransferResult, report: Mapping[str, Any]
     ) -> Estimate:
-        """The rate at the receiver; that of a download is compared with the hub's own counters.
+        """The rate at the receiver; raises `NoData` where there is none.
 
-        Raises `NoData` (`bad_report`) where they contradict each other.
+        For a download the agent's count is taken where it agrees with the hub's own counters, else
+        theirs, with an uncertainty that covers both. It is refused (`bad_report`) only if no honest
+        agent can have counted that.
         """
         name = direction.transfer
         counted = result.series.samples()
         at_hub = estimate(counted, self._plan.limits(direction).window)
+        if direction is Direction.DOWN:
+            series = _agent_series(report)
+            _refuse_impossible(series, result)
+            if at_hub is not None:
+                return _of_both(estimate_over_same_bytes(series.samples(), counted, at_hub), at_hub)
         if at_hub is None:
             raise NoData(Cause.AGENT_LOST, f"the {name} was too short to measure")
-        if direction is Direction.UP:
-            return at_hub
-        try:
-            received = CounterSeries.from_json(report.get("series")).samples()
-        except CounterSeriesError as error:
-            raise NoData(Cause.BAD_REPORT, str(error)) from error
-        reported = estimate_over_same_bytes(received, counted, at_hub)
-        if reported is None:
-            raise NoData(Cause.BAD_REPORT, "the agent did not count what its kernel acknowledged")
-        tolerance = REPORT_TOLERANCE + min(at_hub.uncertainty, MAX_UNCERTAINTY)
-        if abs(reported.rate - at_hub.rate) > tolerance * at_hub.rate:
-            raise NoData(
-                Cause.BAD_REPORT,
-                f"the agent counted {reported.rate:.0f} bit/s, "
-                f"its kernel acknowledged {at_hub.rate:.0f}",
-            )
+        return at_hub
+
+
+def _agent_series(report: Mapping[str, Any]) -> CounterSeries:
+    """The counts of an agent; raises `NoData` (`bad_report`) if they are no counts."""
+    try:
+        return CounterSeries.from_json(report.get("series"))
+    except CounterSeriesError as error:
+        raise NoData(Cause.BAD_REPORT, str(error)) from error
+
+
+def _refuse_impossible(series: CounterSeries, result: TransferResult) -> None:
+    """Raise `NoData` (`bad_report`) for counts that no honest agent can have.
+
+    More segments than the hub sent, or far fewer bytes than the agent's kernel acknowledged. What
+    lies between is the line's doing: acknowledgements are lost, late, and arrive in bunches.
+    """
+    if not result.infos:
+        return
+    if not series.points:
+        raise NoData(Cause.AGENT_LOST, "the agent counted nothing of the download")
+    segments, payload = series.points[-1].segments, series.points[-1].payload
+    sent = sum(info.segments_out for info in result.infos)
+    acknowledged = sum(info.bytes_acked for info in result.infos)
+    if segments > sent * (1 + COUNT_TOLERANCE) + COUNT_SEGMENTS:
+        raise NoData(Cause.BAD_REPORT, f"the agent counted {segments} segments, {sent} were sent")
+    missing = acknowledged - payload
+    if payload < LEAST_COUNTED * acknowledged and missing > COUNT_SEGMENTS * series.mss:
+        raise NoData(
+            Cause.BAD_REPORT,
+            f"the agent counted {payload} bytes, its kernel acknowledged {acknowledged}",
+        )
+
+
+def _of_both(reported: Estimate | None, at_hub: Estimate) -> Estimate:
+    """The agent's estimate if the hub's agrees, else the hub's with both in its interval."""
+    if reported is None:
+        return at_hub
+    difference = abs(reported.rate - at_hub.rate) / at_hub.rate
+    if difference <= REPORT_TOLERANCE + min(at_hub.uncertainty, MAX_UNCERTAINTY):
         return reported
-
-    async def _find_limit(
-        self, direction: Direction, rate: float, loss: float, late_rtt: float | None
-    ) -> None:
-        """Set `limited_by` where something other than the line limited the stream.
-
-        Loss from a full queue is caused by the rate of the line. Loss without a full queue at the
-        end of the test may have limited TCP: a packet train shows what the line would carry.
-        """
-        name = direction.transfer
-        if rate >= PACE_REACHED * self._plan.limits(direction).rate:
-            self._conditions[f"{name}_at_least"] = True
-        if loss < MIN_LOSS:
-            return
-        self._conditions[f"{name}_retransmitted"] = round(loss, 4)
-        idle_rtt = self._values["idle_rtt_seconds"]
-        if late_rtt is not None and late_rtt > QUEUE_FACTOR * idle_rtt + QUEUE_SECONDS:
-            return
-        capacity = await self._measure_capacity(direction, self._plan.limits(direction).rate)
-        if capacity is None or rate < LINE_FILLED * capacity:
-            self._set_limited_by(direction, "loss")
+    return replace(at_hub, uncertainty=max(at_hub.uncertainty, difference))
 
 
-def _check_end(direction: Direction, result: TransferResult) -> None:
+def _check_end(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> None:
     """Raise `NoData` for a transfer that shows nothing of the line."""
     name = direction.transfer
+    late = report.get("late")
     if result.late > MAX_LATE_SHARE:
         raise NoData(
             Cause.HOST_OVERLOADED, f"the hub did not keep up for {result.late:.0%} of the {name}"
+        )
+    if isinstance(late, int | float) and MAX_LATE_SHARE < late < inf:
+        raise NoData(
+            Cause.HOST_OVERLOADED, f"the agent did not keep up for {late:.0%} of the {name}"
         )
     if result.ended is EndReason.SILENCE:  # the report arrived at once: not the line's fault
         raise NoData(Cause.AGENT_LOST, f"the agent stalled in the {name}")
@@ -215,19 +311,14 @@ def _check_end(direction: Direction, result: TransferResult) -> None:
         raise NoData(Cause.AGENT_LOST, f"the agent ended the {name} early")
 
 
-def _loaded_rtt(
-    direction: Direction,
-    result: TransferResult,
-    report: Mapping[str, Any],
-    rtts: list[RttSample],
-    rate: float,
-) -> float | None:
+def _loaded_rtt(direction: Direction, streamed: TcpTransfer, rate: float) -> float | None:
     """Mean RTT in seconds under load: of the pings, or else of the stream itself."""
-    if len(rtts) >= MIN_RTTS:
-        return loaded_rtt(rtts, result.series.samples(), rate, result.stopped)
+    result = streamed.result
+    if len(streamed.rtts) >= MIN_RTTS:
+        return loaded_rtt(streamed.rtts, result.series.samples(), rate, result.stopped)
     if direction is Direction.DOWN:
         return result.tcp_rtt
-    value = report.get("rtt")
+    value = streamed.report.get("rtt")
     return float(value) if isinstance(value, int | float) and 0 < value < 60 else None
 
 
@@ -247,6 +338,13 @@ def _loss(direction: Direction, result: TransferResult, report: Mapping[str, Any
         retransmitted = _count(report.get("retransmitted"))
         sent = _count(report.get("payload_sent"))
     return min(1.0, retransmitted / sent) if sent else 0.0
+
+
+def _segments(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> int:
+    """About how many data segments were sent."""
+    if direction is Direction.DOWN:
+        return sum(info.bytes_sent // max(1, info.send_mss) for info in result.infos)
+    return _count(report.get("payload_sent")) // MSS
 
 
 def _window_share(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> float:

@@ -1,4 +1,4 @@
-"""The agent's end of the UDP datagrams of a bandwidth test: pongs and packet trains."""
+"""The agent's end of the UDP datagrams of a bandwidth test: pongs, packet trains and streams."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from jharnet_monitor.probes.bandwidth.udp_socket import (
     DatagramKind,
     DatagramSocket,
     connect_socket,
+)
+from jharnet_monitor.probes.bandwidth.udp_stream import (
+    MAX_ROWS,
+    StreamCount,
+    StreamPlan,
+    send_stream,
 )
 
 PUNCHES, PUNCH_SPACING_SECONDS = 20, 0.1
@@ -31,6 +37,7 @@ class AgentUdpChannel:
         self._connected = False
         self._answered = 0
         self._arrivals: list[tuple[int, float]] = []
+        self._stream = StreamCount()
 
     def open(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Start to send punches to the hub's `port`, made with `key`; answers at once."""
@@ -58,6 +65,9 @@ class AgentUdpChannel:
 
     def _take(self, datagram: Datagram) -> None:
         self._connected = True
+        if datagram.kind is DatagramKind.STREAM:  # it is not answered
+            self._stream.add(datagram)
+            return
         self._answered += 1
         if self._socket is None or self._answered > MAX_DATAGRAMS:
             return
@@ -87,6 +97,32 @@ class AgentUdpChannel:
             return {"error": f"no UDP channel, or not 1 to {MAX_TRAIN_PACKETS} packets"}
         seconds = self._socket.send_train(packets)
         return {"sent": packets, "microseconds": round(seconds * 1e6)}
+
+    def expect_stream(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Forget the last stream and count the next, with a row every `spacing` seconds."""
+        spacing = message.get("spacing")
+        if not isinstance(spacing, int | float) or not 0 < spacing < 60:
+            return {"error": "a stream needs the spacing of its rows"}
+        self._stream = StreamCount(float(spacing))
+        return {"ready": True}
+
+    def stream_received(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """What has arrived of the stream, in about as many rows as asked for."""
+        wanted = message.get("rows")
+        rows = self._stream.to_json()
+        step = max(1, len(rows) // wanted) if type(wanted) is int and 0 < wanted <= MAX_ROWS else 1
+        return {"rows": [*rows[:-1:step], *rows[-1:]]}
+
+    async def stream(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a stream to the hub."""
+        try:
+            plan = StreamPlan.from_json(message)
+        except ValueError as error:
+            return {"error": str(error)}
+        if self._socket is None:
+            return {"error": "no UDP channel"}
+        sent = await send_stream(self._socket, plan)
+        return {"sent": sent.datagrams, "late": round(sent.late, 3)}
 
     def close(self) -> None:
         """Close the socket. Idempotent."""

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from jharnet_monitor.clock import Clock
+from jharnet_monitor.judge.line.paced_stream import StreamRow
 from jharnet_monitor.judge.line.packet_trains import PacketArrival, TrainCapacity, train_capacity
 from jharnet_monitor.judge.line.throughput import RttSample
 from jharnet_monitor.model import Direction
+from jharnet_monitor.probes.bandwidth.metered_channel import MeteredChannel
 from jharnet_monitor.probes.bandwidth.plan import TRAIN_PACKETS
 from jharnet_monitor.probes.bandwidth.udp_socket import (
     FULL_IP_BYTES,
@@ -22,10 +24,15 @@ from jharnet_monitor.probes.bandwidth.udp_socket import (
     DatagramSocket,
     bind_socket,
 )
-from jharnet_monitor.probes.base import Channel
+from jharnet_monitor.probes.bandwidth.udp_stream import (
+    StreamCount,
+    StreamPlan,
+    rows_from_json,
+    send_stream,
+)
 
-PUNCH_SECONDS = 2.0
-"""How long to wait for a punch of the agent."""
+ANSWER_SECONDS, PUNCH_SECONDS = 15.0, 2.0
+"""How long to wait for the agent's answer, and then for a punch of it."""
 REPLY_SECONDS, MIN_REPLY_SECONDS = 1.0, 0.3
 """How long to wait for outstanding datagrams when the RTT is not known, and at least."""
 MIN_PING_SPACING_SECONDS = 0.03
@@ -33,10 +40,14 @@ MAX_DELAY_SECONDS = 0.02
 """No agent may claim that it delayed a pong for longer: the rest counts as round-trip time."""
 PING_SHARE = 0.01
 """Share of the line's rate for the pings that measure the round-trip time under load."""
+TRAIN_ANSWER_SECONDS = 12.0
+"""How long to wait for a train and the messages about it, on a line that may lose some."""
 MIN_TRAIN_PACKETS = 8
 """The longest train has `TRAIN_PACKETS` packets, 48 kB."""
 TRAIN_SECONDS = 0.15
 """A train should fit into the queue of a slow line."""
+REPORT_ROWS = 250
+"""Rows of an agent's report of a stream: 6 kB, which a slow line carries in time."""
 UNDISPERSED = 0.7
 """A train that arrives at more than this share of its sending rate passed no slower line."""
 
@@ -57,13 +68,21 @@ class TrainResult:
     at_least: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What arrived of a stream, and the share of the time in which its sender did not keep up."""
+
+    rows: list[StreamRow]
+    late: float
+
+
 class UdpChannel:
     """Exchanges datagrams with an agent whose punch has arrived; made by `opened`.
 
     `bytes_down` and `bytes_up` count the IP bytes of its datagrams.
     """
 
-    def __init__(self, sock: DatagramSocket, channel: Channel, clock: Clock) -> None:
+    def __init__(self, sock: DatagramSocket, channel: MeteredChannel, clock: Clock) -> None:
         self._socket = sock
         self._channel = channel
         self._clock = clock
@@ -72,6 +91,7 @@ class UdpChannel:
         self._sent: dict[int, float] = {}
         self._rtts: list[RttSample] = []
         self._arrivals: list[PacketArrival] = []
+        self._stream = StreamCount()
         self._number = 0
         self.train_counts: tuple[int, int] | None = None
         """Datagrams of the last train that were sent, and that arrived."""
@@ -81,7 +101,7 @@ class UdpChannel:
     @classmethod
     @contextlib.asynccontextmanager
     async def opened(
-        cls, channel: Channel, clock: Clock, host: str, ports: tuple[int, int]
+        cls, channel: MeteredChannel, clock: Clock, host: str, ports: tuple[int, int]
     ) -> AsyncIterator[UdpChannel | None]:
         """A channel while the block runs; None if UDP is blocked on the route."""
         key = secrets.token_bytes(16)
@@ -98,10 +118,15 @@ class UdpChannel:
 
     async def _wait_for_punch(self, key: bytes) -> bool:
         await self._channel.send({"do": "udp", "port": self._socket.port, "key": key.hex()})
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                if "error" in await self._channel.receive():
+                    return False
+        except TimeoutError:
+            self._channel.give_up()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PUNCH_SECONDS):
-                if "error" not in await self._channel.receive():
-                    await self._punched.wait()
+                await self._punched.wait()
         return self._punched.is_set()
 
     def _take(self, datagram: Datagram) -> None:
@@ -114,6 +139,8 @@ class UdpChannel:
                 delay = min(datagram.delay / 1e6, MAX_DELAY_SECONDS)
                 self._rtts.append(RttSample(sent, max(0.0, datagram.received - sent - delay)))
                 self.bytes_up += SMALL_IP_BYTES
+            case DatagramKind.STREAM:
+                self._stream.add(datagram)
             case DatagramKind.TRAIN if len(self._arrivals) < TRAIN_PACKETS:
                 self._arrivals.append(PacketArrival(datagram.number, datagram.received))
                 self.bytes_up += FULL_IP_BYTES
@@ -179,10 +206,11 @@ class UdpChannel:
         self._arrivals.clear()
         self.train_counts = None
         try:
-            async with asyncio.timeout(4 * REPLY_SECONDS):
+            async with asyncio.timeout(TRAIN_ANSWER_SECONDS):
                 run = self._train_up if direction is Direction.UP else self._train_down
                 send_seconds, arrivals = await run(packets)
         except TimeoutError:
+            self._channel.give_up()
             return None
         self.train_counts = packets, len(arrivals)
         found = train_capacity(arrivals, FULL_IP_BYTES)
@@ -214,6 +242,47 @@ class UdpChannel:
             if len(arrivals) == packets:
                 break
         return send_seconds, arrivals
+
+    async def stream(
+        self, direction: Direction, plan: StreamPlan, patience: float
+    ) -> Streamed | None:
+        """Send a stream in one direction; returns what the receiver has of it.
+
+        None where the agent knows no streams. `patience` is the time in seconds for what is queued,
+        and for the report. Raises `TimeoutError` where the agent does not answer in that time,
+        `ValueError` for a report that no receiver can have.
+        """
+        run = self._stream_up if direction is Direction.UP else self._stream_down
+        try:
+            async with asyncio.timeout(plan.seconds + patience):
+                return await run(plan)
+        except TimeoutError:
+            self._channel.give_up()
+            raise
+
+    async def _stream_up(self, plan: StreamPlan) -> Streamed | None:
+        self._stream = StreamCount(plan.spacing)
+        self.bytes_up += plan.bytes  # until the agent has told what it sent
+        await self._channel.send({"do": "stream", **plan.to_json()})
+        report = await self._channel.receive()
+        if "error" in report:
+            return None
+        sent, late = report.get("sent"), report.get("late")
+        if type(sent) is not int or not isinstance(late, int | float):
+            raise ValueError("a stream's report needs `sent` and `late`")
+        sent = max(self._stream.highest + 1, min(sent, plan.bytes // plan.ip_bytes))
+        self.bytes_up += sent * plan.ip_bytes - plan.bytes
+        return Streamed(self._stream.all_rows(), float(late))
+
+    async def _stream_down(self, plan: StreamPlan) -> Streamed | None:
+        await self._channel.send({"do": "expect_stream", "spacing": plan.spacing})
+        if "error" in await self._channel.receive():
+            return None
+        sent = await send_stream(self._socket, plan)
+        self.bytes_down += sent.datagrams * plan.ip_bytes
+        await self._channel.send({"do": "stream_received", "rows": REPORT_ROWS})
+        report = await self._channel.receive()
+        return Streamed(rows_from_json(report.get("rows"), sent.datagrams), sent.late)
 
 
 def lower_bound(arrivals: list[PacketArrival], jitter: float) -> float:

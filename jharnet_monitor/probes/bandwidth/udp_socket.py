@@ -42,13 +42,15 @@ class DatagramKind(IntEnum):
     PING = 2
     PONG = 3
     TRAIN = 4
+    STREAM = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
     """An authenticated datagram. `received` is its arrival in the kernel, in monotonic seconds.
 
-    `delay` is, in a pong, the time in microseconds from the arrival of the ping to its answer.
+    `delay` is, in a pong, the time in microseconds from the arrival of the ping to its answer, and
+    in a stream the time in microseconds from its start to the sending.
     """
 
     kind: DatagramKind

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 
+from jharnet_monitor.judge.line.reading import PACE_REACHED, PROMISED, Limit, least_error
 from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS
 from jharnet_monitor.model import Cause, Direction, Route
 from jharnet_monitor.probes.base import Failed, NoData, ProbeError, Reading
@@ -51,7 +52,7 @@ async def reading(request: Mapping[str, Any], result: Mapping[str, Any]) -> Read
             part = result.get(direction.transfer)
             if isinstance(part, Mapping):
                 _add_direction(direction, part, values, conditions)
-        _raise_error(result)
+        _raise_error(request, result)
         _check_bytes_spent(values, spent)
         await _check_with_server(request, result, conditions)
     except ProbeError as error:
@@ -76,15 +77,26 @@ def _add_direction(
         raise NoData(Cause.BAD_REPORT, f"no rate for the {name}")
     values[f"{name}_bits_per_second"] = rate
     uncertainty = _positive(part.get("uncertainty"), 10)
+    error = max(uncertainty or 0.0, least_error(rate))
+    values[f"{name}_bits_per_second_low"] = rate * max(0.0, 1 - error)
+    pace = _positive(part.get("pace"), MAX_RATE)
+    if pace is not None and rate >= PACE_REACHED * pace:
+        conditions[f"{name}_at_least"] = True
+    elif uncertainty is not None:
+        values[f"{name}_bits_per_second_high"] = rate * (1 + error)
+    else:
+        conditions[f"{name}_limited_by"] = conditions["limited_by"] = Limit.TIME.value
     if uncertainty is not None:
-        conditions[f"{name}_uncertainty"] = round(uncertainty, 4)
+        conditions[f"{name}_uncertainty"] = round(error, 4)
+        if error > PROMISED:
+            conditions[f"{name}_limited_by"] = conditions["limited_by"] = Limit.TIME.value
     loaded_rtt = _positive(part.get("loaded_rtt"), 60)
     if loaded_rtt is not None:
         values[f"{name}_loaded_rtt_seconds"] = loaded_rtt
     conditions[f"{name}_ended"] = str(part.get("ended"))[:20]
 
 
-def _raise_error(result: Mapping[str, Any]) -> None:
+def _raise_error(request: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Raise the error that the worker reported, or `NoData` if a direction is missing."""
     error = result.get("error")
     if isinstance(error, Mapping):
@@ -95,13 +107,15 @@ def _raise_error(result: Mapping[str, Any]) -> None:
         if error.get("cause") == Cause.HOST_OVERLOADED.value:
             raise NoData(Cause.HOST_OVERLOADED, detail)
         raise NoData(Cause.INTERNAL_ERROR, detail)
-    if not all(isinstance(result.get(each.transfer), Mapping) for each in Direction):
+    needed = (Direction.DOWN,) if request.get("method") == "http" else Direction
+    if not all(isinstance(result.get(each.transfer), Mapping) for each in needed):
         raise NoData(Cause.BAD_REPORT, "neither both directions nor an error")
 
 
 def _check_bytes_spent(values: Mapping[str, float], spent: int) -> None:
     """Raise `NoData` if the reported bytes are fewer than measuring these rates takes."""
-    total = sum(rate for name, rate in values.items() if name.endswith("_bits_per_second"))
+    names = (f"{direction.transfer}_bits_per_second" for direction in Direction)
+    total = sum(values.get(name, 0.0) for name in names)
     if spent < MIN_SECONDS * total / 8:
         raise NoData(Cause.BAD_REPORT, f"{spent} bytes are too few for the reported rates")
 
@@ -113,7 +127,7 @@ async def _check_with_server(
 
     The address is the configured one: the hub never connects to an address that an agent reports.
     """
-    if request["server"] is None:
+    if request["server"] is None or request.get("method", "ookla") != "ookla":
         return
     try:
         counts = await _server_counts(request["server"].rpartition("/")[0], request["run"])

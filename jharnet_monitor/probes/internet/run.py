@@ -1,4 +1,7 @@
-"""One run of the Internet test: speedtest-cli at the agent, or at headquarters for its uplink.
+"""One run of the Internet test at the agent, or at headquarters for its uplink.
+
+`probes.bandwidth.internet_method` says how: by speedtest-cli (Ookla), a file over HTTP, LibreSpeed
+or iperf3. A server that is not ours is never held against an agent.
 
 It uses a public server, or the one that `probes.bandwidth.internet_server` names. Where that server
 counts the bytes of each run (`lab.speedtest_server` does), the hub rejects a result that reports
@@ -27,10 +30,13 @@ ONE_THREAD_RATE, MORE_THREADS = 20e6, 4
 """One connection fills a line of up to this many bit/s; more would only fill its queue."""
 
 
-def make_request(server: str | None, planned: tuple[float, float]) -> dict[str, Any]:
+def make_request(
+    server: str | None, planned: tuple[float, float], method: str = "ookla"
+) -> dict[str, Any]:
     """The request to a worker, for the planned download and upload rates in bit/s."""
     return {
-        "server": _address(server),
+        "method": method,
+        "server": _address(server) if method == "ookla" else server,
         "run": secrets.token_urlsafe(12),
         "rate": {"download": planned[0] * HEADROOM, "upload": planned[1] * HEADROOM},
         "threads": 1 if max(planned) <= ONE_THREAD_RATE else MORE_THREADS,
@@ -48,7 +54,8 @@ def _address(server: str | None) -> str | None:
 
 async def run(context: ProbeContext) -> Reading:
     """Measure at the agent, or on this machine at headquarters; raises `Failed` or `NoData`."""
-    request = make_request(context.config.probes.bandwidth.internet_server, rates(context))
+    settings = context.config.probes.bandwidth
+    request = make_request(settings.internet_server, rates(context), settings.internet_method)
     if context.at_headquarters:
         return await reading(request, await run_worker(request))
     if context.agent is None:
@@ -63,7 +70,7 @@ async def run(context: ProbeContext) -> Reading:
 
 async def agent_task(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """The agent's half: run the request in `params` and send the result."""
-    keys = ("server", "run", "rate", "threads", "seconds", "bytes")
+    keys = ("method", "server", "run", "rate", "threads", "seconds", "bytes")
     await channel.send(await run_worker({key: params.get(key) for key in keys}))
 
 

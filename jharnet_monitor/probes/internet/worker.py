@@ -3,9 +3,10 @@
     python -m jharnet_monitor.probes.internet.worker < request.json > result.json
 
 speedtest-cli blocks, starts threads that cannot be stopped, and would share the interpreter with an
-agent that has packets to time; so it runs in a separate process. The request has `server` (address
-or null), `run` (an identifier of this run for a server of ours), `threads`, the limits `rate` in
-bit/s and `bytes` by direction, and `seconds` for each direction.
+agent that has packets to time; so it runs in a separate process. The request has `method` (`ookla`,
+`http`, `librespeed` or `iperf3`), `server` (address or null), `run` (an identifier of this run for
+a server of ours), `threads`, the limits `rate` in bit/s and `bytes` by direction, and `seconds` for
+each direction.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from jharnet_monitor.judge.line.throughput import Estimate, estimate, is_stable
 from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
 from jharnet_monitor.probes.bandwidth.tcp_info import tcp_info
+from jharnet_monitor.probes.internet import iperf3
+from jharnet_monitor.probes.internet.http_clients import HttpFileClient, LibreSpeedClient
 from jharnet_monitor.probes.internet.speedtest_client import (
     TIMEOUT_SECONDS,
     Pacer,
@@ -95,8 +98,10 @@ class InternetTest:
 
     def run(self) -> None:
         """Run the test; raises `SpeedtestFailed`, or an error of speedtest-cli."""
-        server, run = self._request.get("server"), str(self._request.get("run", ""))
-        client = SpeedtestClient(self._counters, self._stop, self._pacer, server, run)
+        if self._request.get("method") == "iperf3":
+            self._run_iperf3(str(self._request["server"]))
+            return
+        client = self._client()
         url = client.choose_server()
         self.result["server"] = url
         rtts = [rtt for _ in range(HANDSHAKES) if (rtt := handshake_rtt(url)) is not None]
@@ -107,7 +112,33 @@ class InternetTest:
             (Direction.DOWN, lambda: client.download(threads=self._threads)),
             (Direction.UP, lambda: client.upload(threads=self._threads, pre_allocate=False)),
         ):
+            if direction is Direction.UP and not getattr(client, "uploads", True):
+                continue
             self.result[direction.transfer] = self.measure(direction, url, transfer)
+
+    def _client(self) -> Any:
+        """The client for the kind of server."""
+        server = self._request.get("server")
+        shared = (self._counters, self._stop, self._pacer)
+        match self._request.get("method"):
+            case "http":
+                return HttpFileClient(*shared, str(server))
+            case "librespeed":
+                return LibreSpeedClient(*shared, str(server))
+        return SpeedtestClient(*shared, server, str(self._request.get("run", "")))
+
+    def _run_iperf3(self, server: str) -> None:
+        """Both directions by the program iperf3, which counts by itself."""
+        self.result["server"] = server
+        for direction in Direction:
+            name = direction.transfer
+            rate = float(self._request["rate"][name])
+            seconds = min(self._request["seconds"], self._request["bytes"][name] * 8 / rate)
+            found = iperf3.run(server, direction, rate, seconds)
+            key = "bytes_down" if direction is Direction.DOWN else "bytes_up"
+            self.result[key] += found["sent"]
+            self.result["idle_rtt"] = found.pop("min_rtt", None)
+            self.result[name] = found
 
     def measure(
         self, direction: Direction, url: str, transfer: Callable[[], Any]
@@ -135,6 +166,7 @@ class InternetTest:
             self.result["bytes_down"] += int(found.rate / 8 * rtt)
         return {
             "rate": found.rate,
+            "pace": float(self._request["rate"][name]),
             "uncertainty": found.uncertainty,
             "ended": ended,
             "loaded_rtt": loaded_rtt,

@@ -23,7 +23,7 @@ from jharnet_monitor.judge.line.use import TrafficReading, line_use
 from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.outages.shared import JudgedSpans
 from jharnet_monitor.judge.statistics import intervals
-from jharnet_monitor.judge.statistics.intervals import DailySamples
+from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 from jharnet_monitor.model import Direction, Measurement, Outcome, Route
 from jharnet_monitor.report.data.aggregate import (
     by_day,
@@ -226,6 +226,8 @@ class Collector:
             days=tuple(sorted(self._daily().items())),
             spans=tuple(held),
             speed_tests=tuple(tests),
+            sustained_down=self._sustained(Direction.DOWN),
+            sustained_up=self._sustained(Direction.UP),
             history=tuple(history),
             assessment=self._assessment(states),
             use=line_use(self._readings, self.config.district),
@@ -259,6 +261,20 @@ class Collector:
             if test.route is Route.JHARNET and test.started_at >= self.period.start
         )
         return sorted(tests, key=lambda test: test.at)
+
+    def _sustained(self, direction: Direction) -> Interval | None:
+        """The sustained rate by the newest long test of the period."""
+        name = f"{direction.transfer}_sustained_bits_per_second"
+        tests = [
+            test
+            for test in self._tests
+            if name in test.values and test.started_at >= self.period.start
+        ]
+        if not tests:
+            return None
+        values = max(tests, key=lambda test: test.started_at).values
+        low, high = (values.get(f"{name}_{end}") for end in ("low", "high"))
+        return Interval(values[name], low, high, 1, 1)
 
     def _whole_latency(self) -> Latency:
         """The latency of the whole period; with an interval only if the median is above the

@@ -165,6 +165,10 @@ class OfficeSummary:
     """The states within the period as they are judged, in order: without nights on which the office
     is switched off, and with what all offices had at once as `uplink_down`."""
     speed_tests: tuple[SpeedTest, ...] = ()
+    sustained_down: Interval | None = None
+    """The sustained rate by the period's newest long test, with that test's interval; `high` is
+    None where nothing bounds it."""
+    sustained_up: Interval | None = None
     history: tuple[TrendPoint, ...] = ()
     """Earlier periods, the oldest first."""
     use: tuple[LineUse | None, ...] = (None, None)

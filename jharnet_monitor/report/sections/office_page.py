@@ -63,10 +63,24 @@ def _figures(office: OfficeSummary, words: Words) -> list[list[str]]:
         [words("report.head.loss"), row[3]],
         [words("report.office.down"), speed_bar(office.down, words)["text"]],
         [words("report.office.up"), speed_bar(office.up, words)["text"]],
+        *_sustained(office, words),
         [words("report.states.availability"), ratio],
         [words("report.states.without"), without],
         [words("report.states.between"), between],
         [words("report.office.before"), was],
+    ]
+
+
+def _sustained(office: OfficeSummary, words: Words) -> list[list[str]]:
+    """The sustained rates, where there was a long test."""
+    found = (("down", office.sustained_down), ("up", office.sustained_up))
+    return [
+        [
+            words(f"report.office.sustained_{way}"),
+            formats.rate_with_interval(one.value, one.low, one.high),
+        ]
+        for way, one in found
+        if one is not None
     ]
 
 

@@ -1,0 +1,238 @@
+"""One direction of a bandwidth test: the rate, its interval, and what limited it. Pure.
+
+Two witnesses are heard. A TCP stream shows what a newcomer gets of the line, but may be held back
+by loss, by a window or by the length of the line. A paced stream of datagrams (`paced_stream`)
+keeps the line busy whatever TCP would do; it is sent where the TCP stream leaves a doubt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from math import sqrt
+from typing import Any
+
+from jharnet_monitor.judge.line.paced_stream import PacedRate
+from jharnet_monitor.judge.line.throughput import Estimate
+
+PACE_REACHED = 0.97
+"""A stream at this share of its pace was limited by the pace: the line carries at least that."""
+MAX_WINDOW_SHARE = 0.3
+"""A stream that the receiver's window limited for more of its time has not filled the line."""
+TOLD_LOSS = 0.012
+"""Loss from which on a reading is marked: it differs by that from the rate of the line."""
+DOUBTED_LOSS = 0.04
+"""Where the loss may be larger than this, what TCP had to send again decides."""
+POLICED = 1.12
+"""The line itself is faster than what a policer lets through by at least this factor."""
+PROMISED = 0.04
+"""A rate that is known less well than this (95 %, a share) is marked."""
+SURE = 0.015
+"""A TCP stream whose rate is known as well as this leaves no doubt by itself."""
+LEAST_ERROR, SESSION_RATE = 0.008, 4e3
+"""No rate is known better than by this share, and by the bit/s of the session beside the test."""
+UNEXPLAINED_LOSS, MAX_LOSS = 0.004, 0.04
+"""Retransmitted share that leaves a doubt: without a full queue, and in any case."""
+MAX_LOSS_ERROR = 0.02
+"""It cannot be told how much of a loss was the queue's: a quarter is allowed for, at most this."""
+MAX_LOSS_HIGH = 0.9
+MIN_SEGMENTS = 30
+"""Of fewer segments nothing is known of the loss."""
+LONG_SECONDS, JITTER_SECONDS = 0.3, 0.006
+"""On longer lines slow start, and beyond this spread of round trips jitter, can look steady."""
+DISAGREE = 0.03
+"""Two streams that differ by more did not find the same line: a burst was spent, others came."""
+SHARED = 0.06
+"""A TCP stream that filled the queue and got less than the paced stream by this share left the rest
+to other traffic."""
+
+
+class Limit(StrEnum):
+    """What kept a reading from the rate of the line, or from being known better."""
+
+    LOSS = "loss"
+    HOST = "host"
+    POLICER = "policer"
+    SHAPER = "shaper"
+    SHARED = "shared"
+    JITTER = "jitter"
+    TIME = "time"
+    """The rate did not settle in the time of the test."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpStream:
+    """What a TCP stream showed: rates in bit/s, times in seconds, `loss` and `window` as shares.
+
+    `rate` is that at the receiver and `error` its error (95 %, a share). `queue` says whether a
+    queue stood at its end; None where that is not known.
+    """
+
+    rate: float
+    error: float
+    stable: bool
+    loss: float
+    window: float
+    queue: bool | None
+    pace: float
+    segments: int = 0
+
+    @classmethod
+    def of(cls, found: Estimate, *, loss: float, **more: Any) -> TcpStream:
+        """From the estimate of its rate, and the other fields."""
+        error = max(found.uncertainty, LEAST_ERROR) + min(MAX_LOSS_ERROR, loss / 4)
+        return cls(found.rate, error, found.stable, loss, **more)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The interval of its rate."""
+        error = self.error + least_error(self.rate) - LEAST_ERROR
+        return self.rate * max(0.0, 1 - error), self.rate * (1 + error)
+
+    @property
+    def most_loss(self) -> float | None:
+        """The share that the line loses at most: what was sent again, by the line or the queue."""
+        if self.segments < MIN_SEGMENTS:
+            return None
+        return self.loss + 3 * sqrt(self.loss / self.segments) + 3 / self.segments
+
+    @property
+    def reached_pace(self) -> bool:
+        """Whether its pace limited it."""
+        return self.rate >= PACE_REACHED * self.pace
+
+    @property
+    def unexplained_loss(self) -> float:
+        """Loss that no full queue explains, as a share."""
+        return 0.0 if self.queue else self.loss
+
+
+@dataclass(frozen=True, slots=True)
+class RateReading:
+    """A rate in bit/s with its interval (95 %); `high` is None where nothing bounds it.
+
+    With `at_least` the rate is a lower bound.
+    """
+
+    rate: float
+    low: float
+    high: float | None
+    limited_by: Limit | None = None
+    at_least: bool = False
+
+
+def least_error(rate: float) -> float:
+    """The error (a share) that a rate in bit/s has at least."""
+    return LEAST_ERROR + SESSION_RATE / max(rate, SESSION_RATE)
+
+
+def leaves_doubt(tcp: TcpStream | None, idle_rtt: float, jitter: float) -> bool:
+    """Whether a paced stream should be heard, too."""
+    if tcp is None:
+        return True
+    if tcp.reached_pace:
+        return tcp.unexplained_loss > TOLD_LOSS
+    return (
+        not tcp.stable
+        or tcp.error > SURE
+        or tcp.unexplained_loss > UNEXPLAINED_LOSS
+        or tcp.loss > MAX_LOSS
+        or tcp.window > MAX_WINDOW_SHARE
+        or idle_rtt > LONG_SECONDS
+        or jitter > JITTER_SECONDS
+    )
+
+
+def by_tcp(tcp: TcpStream) -> RateReading:
+    """The reading of a TCP stream alone."""
+    low, high = tcp.ends
+    if tcp.reached_pace:
+        return RateReading(tcp.rate, low, None, at_least=True)
+    if tcp.window > MAX_WINDOW_SHARE:
+        return RateReading(tcp.rate, low, None, Limit.HOST)
+    if tcp.unexplained_loss > UNEXPLAINED_LOSS:
+        return RateReading(tcp.rate, low, None, Limit.LOSS)
+    if not tcp.stable or tcp.error > PROMISED:
+        return RateReading(tcp.rate, low, high, Limit.TIME)
+    return RateReading(tcp.rate, low, high)
+
+
+def reading(
+    tcp: TcpStream | None, paced: PacedRate | None, capacity: float | None = None
+) -> RateReading | None:
+    """The reading of both witnesses; None where neither saw anything.
+
+    `capacity` is that of a packet train, if there was one, in bit/s.
+    """
+    if paced is None:
+        return None if tcp is None else by_tcp(tcp)
+    if tcp is not None and _is_shared(tcp, paced, capacity):
+        return _shared(tcp, paced, capacity)
+    if not paced.filled:
+        return _unfilled(tcp, paced)
+    found = RateReading(paced.rate, *_interval(paced), _limit(tcp, paced))
+    if tcp is not None and tcp.stable and tcp.error <= 2 * SURE and tcp.rate > paced.rate:
+        # the line has carried that: a stalled sender leaves gaps in the paced stream
+        high = max(found.high or 0.0, tcp.ends[1])
+        limit = found.limited_by
+        if limit is None and tcp.rate > (1 + DISAGREE) * paced.rate:
+            limit = Limit.TIME
+        found = replace(found, rate=tcp.rate, high=high, limited_by=limit)
+    if _is_policed(paced, capacity):
+        return replace(found, limited_by=Limit.POLICER)
+    return found
+
+
+def _interval(paced: PacedRate) -> tuple[float, float]:
+    """From what arrived to what the line carried, with the packets that it lost."""
+    error = max(paced.error, least_error(paced.rate))
+    low = paced.rate * max(0.0, 1 - error - paced.swing)
+    return low, paced.rate * (1 + error) / (1 - min(MAX_LOSS_HIGH, paced.loss_high))
+
+
+def _limit(tcp: TcpStream | None, paced: PacedRate) -> Limit | None:
+    doubted = paced.loss_high > DOUBTED_LOSS and tcp is not None
+    if paced.loss > TOLD_LOSS or (doubted and tcp and tcp.unexplained_loss > TOLD_LOSS):
+        return Limit.LOSS
+    if paced.error > PROMISED:
+        return Limit.JITTER if paced.jitter > JITTER_SECONDS else Limit.TIME
+    return None
+
+
+def _unfilled(tcp: TcpStream | None, paced: PacedRate) -> RateReading:
+    """Not even the paced stream was as fast as the line."""
+    rate = max(paced.rate, tcp.rate if tcp else 0.0)
+    low = min(rate, paced.rate) * max(0.0, 1 - max(paced.error, least_error(paced.rate)))
+    limit = Limit.LOSS if paced.loss > TOLD_LOSS else None
+    return RateReading(rate, low, None, limit, at_least=True)
+
+
+def _is_shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> bool:
+    """Whether TCP filled the queue, and yet got clearly less than the paced stream, or both filled
+    it, disagree, and got clearly less than a packet train.
+    """
+    if not tcp.queue or paced.loss > TOLD_LOSS:
+        return False
+    if tcp.stable and tcp.ends[1] < paced.rate * (1 - SHARED):
+        return True
+    apart = abs(tcp.rate - paced.rate) > DISAGREE * paced.rate
+    best = max(tcp.rate, paced.rate)
+    return apart and paced.queue_seconds > 0 and (capacity or 0.0) > (1 + SHARED) * best
+
+
+def _shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> RateReading:
+    """What was left, with what others may take: from nothing to twice what they took."""
+    line = max(capacity or 0.0, paced.rate, tcp.rate)
+    rate = min(tcp.rate, paced.rate)
+    low, high = tcp.ends
+    return RateReading(rate, max(0.0, min(low, 2 * rate - line)), max(high, line), Limit.SHARED)
+
+
+def _is_policed(paced: PacedRate, capacity: float | None) -> bool:
+    """Whether packets of a fast stream were dropped, and not because a queue was full."""
+    return (
+        capacity is not None
+        and capacity > POLICED * paced.rate
+        and not paced.queue_seconds
+        and paced.loss <= TOLD_LOSS
+    )

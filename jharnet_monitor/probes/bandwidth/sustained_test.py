@@ -1,0 +1,154 @@
+"""The long test: what the line carries in the long run, and the bucket that a short test reads.
+
+Operators sell a rate by policing or shaping a faster line with a token bucket. A test that ends
+before the bucket is spent reads the faster line. This one goes on for long enough to spend a bucket
+of two seconds of the contracted rate.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from jharnet_monitor.judge.line.paced_stream import bucket, tail_is_settled, tail_rate
+from jharnet_monitor.judge.line.reading import PACE_REACHED, Limit, least_error
+from jharnet_monitor.model import Direction
+from jharnet_monitor.probes.bandwidth.paced_test import PATIENCE_ROUND_TRIPS, PATIENCE_SECONDS
+from jharnet_monitor.probes.bandwidth.plan import (
+    HEADROOM,
+    SUSTAINED_SECONDS,
+    SUSTAINING,
+    Limits,
+    Plan,
+)
+from jharnet_monitor.probes.bandwidth.udp_hub import Streamed, UdpChannel
+from jharnet_monitor.probes.bandwidth.udp_stream import StreamPhase, StreamPlan, datagram_bytes
+from jharnet_monitor.probes.base import ProbeContext
+
+LIGHT_SECONDS, LIGHT_SHARE = 0.5, 0.5
+"""The begin of the stream, which leaves bucket and queue as they are."""
+MAX_LATE_SHARE = 0.3
+"""A sender that did not keep up for more of the time has spent no bucket."""
+ABOVE = 1.35
+"""A line whose rate is known is filled at this multiple of it."""
+FASTER = 1.03
+"""More than the contract by this factor may be a burst."""
+BUCKET_SECONDS = 2.0
+"""The largest bucket, in seconds of its rate, that the test is to see."""
+WEEK_SECONDS, DAY_SECONDS = 7 * 86400.0, 86400.0
+MEMORY = "sustained"
+
+
+class SustainedTest:
+    """Runs after the short test, in the directions in which it is due."""
+
+    def __init__(
+        self,
+        context: ProbeContext,
+        udp: UdpChannel,
+        values: dict[str, float],
+        conditions: dict[str, Any],
+    ) -> None:
+        """`values` and `conditions` are those of the short test; results are added to them."""
+        self._context, self._udp = context, udp
+        self._values, self._conditions = values, conditions
+        self._memory: dict[Direction, tuple[float, str | None]]
+        self._memory = context.memory.setdefault(MEMORY, {})
+
+    async def run(self, plan: Plan) -> None:
+        """Measure each direction that is due, as far as the bytes of the day allow it."""
+        for direction in Direction:
+            limits = plan.limits(direction)
+            if self._is_due(direction, limits):
+                if self._udp.bytes_down + self._udp.bytes_up + limits.sustained_bytes > (
+                    self._context.bytes_left - plan.cost
+                ):
+                    self._conditions[f"{direction.transfer}_sustained_skipped"] = "budget"
+                    continue
+                self._context.memory[SUSTAINING] = True
+                await self._measure(direction, limits)
+                self._context.memory.pop(SUSTAINING, None)
+            else:
+                self._remember_limit(direction)
+
+    def _is_due(self, direction: Direction, limits: Limits) -> bool:
+        """Whether it is asked for, a week has passed, or the short test saw too little."""
+        wanted = self._context.options.get("sustained")
+        last, _ = self._memory.get(direction, (-inf, None))
+        age = self._context.clock.monotonic() - last
+        name = direction.transfer
+        faster = self._values[f"{name}_bits_per_second"] > FASTER * limits.rate / HEADROOM
+        open_ended = (
+            faster
+            or self._conditions.get(f"{name}_at_least")
+            or self._conditions.get(f"{name}_limited_by") in (Limit.POLICER, Limit.TIME)
+        )
+        if wanted in ("always", "never"):
+            return bool(wanted == "always")
+        if wanted == "due" and age >= WEEK_SECONDS:
+            return True
+        return bool(open_ended) and age >= DAY_SECONDS
+
+    def _remember_limit(self, direction: Direction) -> None:
+        """Mark a short test of a line that is known to be policed or shaped."""
+        _, limit = self._memory.get(direction, (-inf, None))
+        if limit is not None:
+            self._set_limit(direction, limit)
+
+    def _set_limit(self, direction: Direction, limit: str) -> None:
+        name = f"{direction.transfer}_limited_by"
+        self._conditions["limited_by"] = self._conditions[name] = limit
+
+    async def _measure(self, direction: Direction, limits: Limits) -> None:
+        """Set what a long stream shows; nothing where it cannot be sent or told."""
+        rate = self._values[f"{direction.transfer}_bits_per_second"]
+        at_least = self._conditions.get(f"{direction.transfer}_at_least")
+        full = limits.rate if at_least else min(limits.rate, ABOVE * rate)
+        light = LIGHT_SHARE * min(rate, limits.rate / HEADROOM)
+        phases = StreamPhase(light, LIGHT_SECONDS), StreamPhase(full, SUSTAINED_SECONDS)
+        plan = StreamPlan(phases, datagram_bytes(full))
+        patience = PATIENCE_SECONDS + PATIENCE_ROUND_TRIPS * self._values["idle_rtt_seconds"]
+        try:
+            streamed = await self._udp.stream(direction, plan, patience)
+        except (TimeoutError, ValueError):
+            streamed = None
+        if streamed is None or streamed.late > MAX_LATE_SHARE:
+            why = "no_answer" if streamed is None else "host_overloaded"
+            self._conditions[f"{direction.transfer}_sustained_skipped"] = why
+            return
+        self._set_values(direction, plan, streamed)
+
+    def _interval(self, direction: Direction, rate: float, error: float) -> tuple[float, float]:
+        """By the error of the rate, and by the short test's doubt about the line's loss."""
+        name = f"{direction.transfer}_bits_per_second"
+        short = self._values[name]
+        low = min(1 - error, self._values[f"{name}_low"] / short)
+        high = max(1 + error, self._values.get(f"{name}_high", short) / short)
+        return rate * max(0.0, low), rate * high
+
+    def _set_values(self, direction: Direction, plan: StreamPlan, streamed: Streamed) -> None:
+        name, quantity = direction.transfer, f"{direction.transfer}_sustained_bits_per_second"
+        rows, full = streamed.rows, plan.phases[1].rate
+        found = bucket(rows, plan.ip_bytes, LIGHT_SECONDS)
+        rate, error = tail_rate(rows, plan.ip_bytes, LIGHT_SECONDS)
+        if rate <= 0:
+            self._conditions[f"{name}_sustained_skipped"] = "no_answer"
+            return
+        error = max(error, least_error(rate)) + streamed.late  # what was not sent was not carried
+        low, high = self._interval(direction, rate, error)
+        settled = tail_is_settled([r for r in rows if r.sent >= LIGHT_SECONDS], plan.ip_bytes)
+        self._values |= {quantity: rate, f"{quantity}_low": low}
+        if rate >= PACE_REACHED * full or not settled:
+            hidden = SUSTAINED_SECONDS / (SUSTAINED_SECONDS + BUCKET_SECONDS)
+            self._values[f"{quantity}_low"] = min(low, rate * hidden)
+            self._conditions[f"{name}_sustained_at_least"] = True
+        else:
+            self._values[f"{quantity}_high"] = high
+        short = f"{name}_bits_per_second_low"  # what a burst gave is not there in the long run
+        self._values[short] = min(self._values[short], self._values[f"{quantity}_low"])
+        limit = None
+        if found is not None:
+            limit = Limit.SHAPER.value if found.shaped else Limit.POLICER.value
+            self._set_limit(direction, limit)
+            self._conditions[f"{name}_bucket_bytes"] = round(found.size)
+        self._memory[direction] = (self._context.clock.monotonic(), limit)

@@ -1,0 +1,98 @@
+"""A speed test against an iperf3 server, by the program `iperf3` of this machine.
+
+Its intervals give the rate: those of the receiver, without the first ones, in which TCP starts. An
+upload's receiver is the server; where that does not tell its intervals, its mean over the whole
+test is a lower bound.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from statistics import fmean, stdev
+from typing import Any
+from urllib.parse import urlsplit
+
+from jharnet_monitor.judge.line.throughput import MSS, MTU
+from jharnet_monitor.model import Cause, Direction
+from jharnet_monitor.probes.internet.speedtest_client import SpeedtestFailed
+
+PORT = 5201
+INTERVAL_SECONDS, START_SHARE, T95 = 0.25, 0.3, 2.2
+"""Length of iperf3's intervals, the share of them left out at the begin, and Student's t."""
+EXTRA_SECONDS = 15.0
+LEAST_ERROR = 0.01
+TO_IP = MTU / MSS
+
+
+def address(server: str) -> tuple[str, int]:
+    """Host and port of `iperf3://host:port` or `host:port`.
+
+    >>> address("iperf3://speed.example.in"), address("10.0.0.1:5202")
+    (('speed.example.in', 5201), ('10.0.0.1', 5202))
+    """
+    parts = urlsplit(server if "://" in server else f"iperf3://{server}")
+    return parts.hostname or "", parts.port or PORT
+
+
+def run(server: str, direction: Direction, rate: float, seconds: float) -> dict[str, Any]:
+    """One direction, at most `rate` bit/s for `seconds`; raises `SpeedtestFailed`.
+
+    Returns what the worker tells of a direction, and `min_rtt` in seconds, `sent` in bytes.
+    """
+    program = shutil.which("iperf3")
+    if program is None:
+        raise SpeedtestFailed(Cause.SERVER_ERROR, "the program iperf3 is not installed here")
+    host, port = address(server)
+    length = max(1, round(seconds))
+    argv = [program, "-c", host, "-p", str(port), "-J", "-t", str(length)]
+    argv += ["-i", str(INTERVAL_SECONDS), "-b", str(int(rate)), "--get-server-output"]
+    argv += ["-R"] if direction is Direction.DOWN else []
+    try:
+        done = subprocess.run(  # noqa: S603 - the configured server
+            argv, capture_output=True, text=True, timeout=length + EXTRA_SECONDS, check=False
+        )
+        report = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise SpeedtestFailed(Cause.TIMEOUT, "iperf3 did not end") from None
+    except ValueError:
+        raise SpeedtestFailed(Cause.SERVER_ERROR, "iperf3 gave no report") from None
+    if error := report.get("error"):
+        raise SpeedtestFailed(_cause(str(error)), str(error)[:200])
+    return _found(report, direction)
+
+
+def _cause(error: str) -> Cause:
+    if "busy" in error:
+        return Cause.THROTTLED
+    return Cause.OFFLINE if "connect" in error else Cause.SERVER_ERROR
+
+
+def _found(report: Mapping[str, Any], direction: Direction) -> dict[str, Any]:
+    end = report["end"]
+    at_receiver = report if direction is Direction.DOWN else report.get("server_output_json") or {}
+    rates = [float(each["sum"]["bits_per_second"]) for each in at_receiver.get("intervals", [])]
+    goodput, error = _steady(rates)
+    whole = float(end["sum_received"]["bits_per_second"])
+    sender = (end.get("streams") or [{}])[0].get("sender", {})
+    found: dict[str, Any] = {
+        "rate": (goodput or whole) * TO_IP,
+        "uncertainty": max(error, LEAST_ERROR) if goodput else None,
+        "ended": "time",
+        "payload": int(end["sum_received"]["bytes"]),
+        "sent": int(end["sum_sent"]["bytes"] * TO_IP),
+    }
+    if direction is Direction.UP and sender.get("mean_rtt"):
+        found |= {"loaded_rtt": sender["mean_rtt"] / 1e6, "min_rtt": sender["min_rtt"] / 1e6}
+    return found
+
+
+def _steady(rates: Sequence[float]) -> tuple[float, float]:
+    """The mean rate after the start, and its error (95 %, a share); 0 for too few intervals."""
+    kept = list(rates[max(1, round(START_SHARE * len(rates))) : -1])
+    if len(kept) < 3 or fmean(kept) <= 0:
+        return 0.0, 0.0
+    return fmean(kept), T95 * stdev(kept) / sqrt(len(kept)) / fmean(kept)
