@@ -369,6 +369,15 @@ class ReportSettings(Section):
     """The directive behind the report (what, by whom, when), in English; printed on page one."""
     directive_hi: Text | None = None
     """The directive in Hindi."""
+    prepared_by: Text | None = None
+    """Who prepares the report, in English, as printed on page one; default: the network engineer
+    of the district."""
+    prepared_by_hi: Text | None = None
+    """Who prepares the report, in Hindi."""
+
+    def prepared_by_in(self, language: str) -> str | None:
+        """Who prepares the report, in a language of the reports."""
+        return self.prepared_by_hi if language == "hi" else self.prepared_by
 
     def directive_in(self, language: str) -> str | None:
         """What was ordered, in a language of the reports."""

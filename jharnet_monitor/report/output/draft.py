@@ -14,6 +14,11 @@ from typing import Any
 Cell = str | int | float | bool | None
 
 
+def annex_name(stem: str, language: str) -> str:
+    """The file name of a report's annex."""
+    return f"{stem}-annex.{language}.pdf"
+
+
 @dataclass(frozen=True, slots=True)
 class Annex:
     """A table of a report: `name` is for its file, `title` and `headings` are translated."""
