@@ -19,6 +19,7 @@ from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.output.files import OutputFile
 from jharnet_monitor.report.output.html import render_html
 from jharnet_monitor.report.output.pdf import render_png
+from jharnet_monitor.report.sections.rating import judge
 from jharnet_monitor.store import Store
 
 _RULE = "\n\n" + "-" * 60 + "\n\n"
@@ -104,12 +105,22 @@ def _part(summary: Summary, one: Words) -> dict[str, Any]:
     named = {name: doc[name] for name in ("title", "period", "district")}
     return {
         "doc": doc,
-        "subject": one("mail.subject", **named),
+        "subject": _subject(summary, one, named),
+        "hub": one("mail.hub", url=summary.config.hub.url) if summary.config.hub.url else "",
         "picture": f"charts-{one.language}",
         "alt": one("mail.picture"),
         "enclosed": one("mail.enclosed"),
         "automatic": one("mail.automatic"),
     }
+
+
+def _subject(summary: Summary, one: Words, named: Mapping[str, str]) -> str:
+    """The subject, with the answer where there is one."""
+    judged = judge(summary)
+    if all(each.group == "untested" for each in judged):
+        return one("mail.subject", **named)
+    able = sum(each.group == "able" for each in judged)
+    return one("mail.subject_result", able=able, total=len(judged), **named)
 
 
 def _lines(part: Mapping[str, Any]) -> Iterator[str]:
@@ -123,6 +134,7 @@ def _lines(part: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for row in doc["front"]["rows"]:
         acts = "; ".join(f"{found['cause']} ({found['act']})" for found in row["findings"])
-        yield f"{row['office']}: {row['answer']}; {row['speed']}; {acts or row['nothing']}"
+        yield f"{row['office']}: {row['answer']}; {row['speed']} ({row['contract']}); {acts or row['nothing']}"
     yield ""
+    yield from filter(None, (*doc["front"]["doubts"], part["hub"]))
     yield from (part["enclosed"], doc["integrity"], part["automatic"])
