@@ -26,6 +26,7 @@ NAMES = (
     "accuracy",
     "agreement",
     "limits",
+    "certificate",
     "security",
     "architecture",
 )
