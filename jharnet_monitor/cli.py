@@ -25,6 +25,7 @@ class Commands(LazyGroup):
         "probe": "operate:probe",
         "drill": "drill:drill",
         "maintenance": "operate:maintenance",
+        "fault": "fault:fault",
         "doctor": "doctor:doctor",
         "demo": "demo:demo",
         "tls": "tls:app",

@@ -258,6 +258,9 @@ class Thresholds(Section):
     """What a conference call needs for each grade."""
     availability: Ratio = 0.99
     """Availability that every office should reach, unless its contract promises another."""
+    restore_within: Duration = 4 * 3600.0
+    """Time in which the operator must restore a line, from the report of the fault on, unless the
+    contract promises another. A longer outage of the line is proposed for the fault ledger."""
     change: ChangeCriteria = ChangeCriteria()
     """Smallest changes that a report calls better or worse."""
 
@@ -273,6 +276,9 @@ class Link(Section):
     """Such as leased-line, fibre, radio or vsat."""
     sla: Ratio | None = None
     """Availability that the operator promises."""
+    restore_within: Duration | None = None
+    """Time in which the operator promises to restore the line; default:
+    `thresholds.restore_within`."""
 
     def rate(self, direction: Direction) -> float:
         """The contracted rate in that direction, in bit/s."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
+from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.line.loss import PacketCounts
@@ -77,6 +78,7 @@ class DossierEvidence:
         self.transitions: dict[str, list[Transition]] = defaultdict(list)
         self.drills: dict[str, Drill] = {}
         self.database_events: list[tuple[str, datetime, str]] = []
+        self.fault_entries: list[tuple[str, Mapping[str, Any]]] = []
         """Kind, when it was recorded, and data of events on the records themselves."""
         self.days: dict[str, set[int]] = defaultdict(set)
         self.first: datetime | None = None
@@ -170,11 +172,15 @@ class DossierEvidence:
             )
 
     def _add_events(self, table: pa.Table) -> None:
-        """Keep the events on the records themselves: settings in force, and prunings."""
+        """Keep the events on the records themselves (settings in force, prunings), and the entries
+        of the fault ledger.
+        """
         for row in table.to_pylist():
             if row["kind"] in (PRUNED, SETTINGS):
                 event = row["kind"], from_ms(row["recorded_at"]), row["data"]
                 self.database_events.append(event)
+            elif row["kind"] == FAULT:
+                self.fault_entries.append((row["office"], json.loads(row["data"])))
 
     def _add_drills(self, table: pa.Table) -> None:
         """Add drills; the newest record of a drill is valid."""

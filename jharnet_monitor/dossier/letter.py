@@ -204,9 +204,11 @@ def _rests(delivered: Sequence[DeliveredRate], words: Words) -> Iterator[str]:
 
 
 def _enclosures(case: Case, words: Words) -> list[str]:
-    names = ["sheets", "method", "outages", "drills", "data", "certificate"]
+    names = ["sheets", "method", "outages", "faults", "drills", "data", "certificate"]
     if not case.claims.drills:
         names.remove("drills")
+    if not case.evidence.fault_entries:
+        names.remove("faults")
     return [words(f"dossier.letter.enclosures.{name}") for name in names]
 
 

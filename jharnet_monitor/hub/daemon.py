@@ -32,6 +32,7 @@ from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.scheduler import Scheduler
 from jharnet_monitor.hub.store_writer import DrillRecord, StoreWriter, queue_file
 from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.live import Live
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
@@ -318,6 +319,11 @@ class Hub:
             "to": format_utc(end),
             "reason": reason,
         }
+
+    async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
+        """Store an entry of the fault ledger; it is stored when this returns."""
+        event = self.store.event_log.add_event
+        await asyncio.to_thread(event, office_id, FAULT, self.clock.now(), entry)
 
     def _speed_alone(self, office: str) -> tuple[float | None, float | None]:
         """What the office's line carried in its newest speed test: bit/s towards it, from it."""

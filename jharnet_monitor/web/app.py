@@ -9,6 +9,7 @@ from aiohttp import web
 from jharnet_monitor.web.api import Api
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.errors import Refusal, error_middleware
+from jharnet_monitor.web.faults import FaultLedger
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.join import JOIN_ASSETS
 from jharnet_monitor.web.pages import Pages
@@ -37,11 +38,12 @@ SECURITY_HEADERS = {
 def make_app(hub: HubApi) -> web.Application:
     """Build the application for one hub; it starts nothing."""
     access = Access(hub)
-    pages = Pages(hub, access)
+    faults = FaultLedger(hub)
+    pages = Pages(hub, access, faults)
     app = web.Application(
         client_max_size=LARGEST_REQUEST, middlewares=[error_middleware(pages.error)]
     )
-    api = Api(hub, access)
+    api = Api(hub, access, faults)
     app.add_routes(api.routes())
     app.add_routes(pages.routes())
     app.router.add_get("/static/{name}", _asset)

@@ -98,5 +98,8 @@ class HubApi(Protocol):
     ) -> dict[str, Any]:
         """Announce planned maintenance of one office, or of all (None)."""
 
+    async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
+        """Store an entry of the fault ledger."""
+
     async def reload(self) -> None:
         """Reload the configuration; raises `UserError` and keeps the old one if it is invalid."""

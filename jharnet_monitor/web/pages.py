@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 from urllib.parse import quote
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
 from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.help import PICTURE_HEADERS, contents, help_page
+from jharnet_monitor.web.faults import FaultLedger, entry_of_form, page_content
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.office import history, office_page
@@ -37,9 +39,10 @@ _SELF_EXPLANATORY = (401, 404, 429, 500)
 class Pages:
     """The handlers of the pages for one hub."""
 
-    def __init__(self, hub: HubApi, access: Access) -> None:
+    def __init__(self, hub: HubApi, access: Access, faults: FaultLedger) -> None:
         self._hub = hub
         self._access = access
+        self._faults = faults
         self._renderer = Renderer()
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -50,6 +53,10 @@ class Pages:
             web.get("/office/{office}", self.office),
             web.post("/office/{office}/probes/{probe}", self.measure),
             web.get("/join/{office}", self.join),
+            web.get("/faults", self.faults),
+            web.post("/faults", self.book_fault),
+            web.post("/faults/{office}", self.book_fault),
+            web.post("/faults/{office}/{fault}", self.change_fault),
             web.get("/reports", self.reports),
             web.get("/reports/{name}", self.report),
             web.get("/help", self.redirect_to_help),
@@ -76,11 +83,13 @@ class Pages:
         office, formats = self._office(request), self._formats(request)
         past = await self._hub.read(history, self._hub.store, office.id, formats.now)
         content = office_page(self._hub.live, office, past, formats)
+        view = (await self._faults.view()).of(office.id)
         return await self._page(
             request,
             "office.html",
             formats,
             page=content,
+            faults=page_content(view, self._hub.config, formats.now, formats.words),
             heavy_probes=[name for name, probe in PROBES.items() if probe.heavy],
             started=request.query.get("started", ""),
             already=request.query.get("already", ""),
@@ -127,6 +136,31 @@ class Pages:
         response = await self._page(request, "join.html", formats, page=content)
         response.headers.update(join.HEADERS)
         return response
+
+    async def faults(self, request: web.Request) -> web.Response:
+        """The fault ledger."""
+        formats = self._formats(request)
+        view = await self._faults.view()
+        content = page_content(view, self._hub.config, formats.now, formats.words)
+        return await self._page(request, "faults.html", formats, page=content)
+
+    async def book_fault(self, request: web.Request) -> web.Response:
+        """Book a fault from a form; redirect to the ledger."""
+        await self._access.require(request)
+        form = await in_time(request.post())
+        office = request.match_info.get("office") or str(form.get("office", ""))
+        await self._faults.book(office, entry_of_form(form, self._zone()))
+        return _see_other("/faults")
+
+    async def change_fault(self, request: web.Request) -> web.Response:
+        """Book a further entry on a fault from a form; redirect to the ledger."""
+        await self._access.require(request)
+        form = await in_time(request.post())
+        await self._faults.change(request.match_info["fault"], entry_of_form(form, self._zone()))
+        return _see_other("/faults")
+
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self._hub.config.district.timezone)
 
     async def reports(self, request: web.Request) -> web.Response:
         """The list of reports."""

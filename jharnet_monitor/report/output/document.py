@@ -16,6 +16,7 @@ from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output.draft import annex_name
 from jharnet_monitor.report.sections.details import measured, speed_chart, states, trend
 from jharnet_monitor.report.sections.drills import drills
+from jharnet_monitor.report.sections.faults import faults
 from jharnet_monitor.report.sections.front_page import page_one
 from jharnet_monitor.report.sections.lines import lines
 from jharnet_monitor.report.sections.office_page import office_page
@@ -55,7 +56,7 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         "directive": _directive(summary, judged, words),
         "lines": lines(summary, words),
         "drills": drills(summary, words),
-        "faults": None,
+        "faults": faults(summary, words),
         "trend": trend(summary, words),
         "changes": changes(summary, words),
         "speed": speed_chart(summary, words),

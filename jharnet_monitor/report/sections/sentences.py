@@ -10,6 +10,7 @@ from jharnet_monitor.judge.statistics.changes import Course
 from jharnet_monitor.report.data.changes import OfficeChanges
 from jharnet_monitor.report.data.findings import FindingKind
 from jharnet_monitor.report.data.summary import Summary
+from jharnet_monitor.report.sections.faults import told as fault_sentences
 from jharnet_monitor.report.sections.rating import RatedOffice, by_kind, names_of
 
 ACTORS = {
@@ -52,6 +53,9 @@ def sentences(
     told = [_answer(summary, judged, words), *_why_and_ask(summary, judged, words)]
     if summary.measurements:
         told.append(_changes(summary, judged, changed, words))
+    if summary.faults or summary.unbooked:
+        parts = " ".join(fault_sentences(summary.faults, words))
+        told.append(words("faults.sentence", parts=parts))
     return told
 
 
