@@ -51,7 +51,9 @@ def papers(case: Case) -> Iterator[tuple[str, bytes]]:
         for drill in ordered_drills(case.evidence):
             if not re.fullmatch(r"[\w-]{1,64}", drill.id):
                 raise ValueError(f"drill {drill.id!r}")
-            data = drill_content(drill, case.config, case.made_at, said)
+            data = drill_content(
+                drill, case.config, case.made_at, said, made_up=case.evidence.made_up
+            )
             name = f"drills/drill-{drill.id}.{language}.pdf"
             yield name, render_pdf("drill.typ", data, case.made_at)
 

@@ -10,7 +10,7 @@ from jharnet_monitor.dossier.setting_changes import setting_changes, settings_si
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.model import parse_utc
-from jharnet_monitor.report.sections.phrases import need_text, thresholds_text
+from jharnet_monitor.report.sections.phrases import made_up_texts, need_text, thresholds_text
 
 BLANK = "____________________"
 SHA256 = 1
@@ -120,4 +120,5 @@ def head(case: Case, words: Words, paper: str) -> dict[str, Any]:
         "made": words("report.made", moment=formats.moment(case.made_at, case.zone, words)),
         "running": None,
         "page": words.phrases["dossier.page"],
+        "made_up": made_up_texts(words) if case.evidence.made_up else None,
     }

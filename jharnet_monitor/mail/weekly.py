@@ -117,6 +117,8 @@ def _part(summary: Summary, one: Words) -> dict[str, Any]:
 def _subject(summary: Summary, one: Words, named: Mapping[str, str]) -> str:
     """The subject, with the answer where there is one."""
     judged = judge(summary)
+    if summary.made_up:
+        return f"{one('made_up.mark')}: {one('mail.subject', **named)}"
     if all(each.group == "untested" for each in judged):
         return one("mail.subject", **named)
     able = sum(each.group == "able" for each in judged)
@@ -128,6 +130,8 @@ def _lines(part: Mapping[str, Any]) -> Iterator[str]:
     doc = part["doc"]
     yield f"{doc['title']}: {doc['period']} ({doc['days']})"
     yield doc["district"]
+    if doc["made_up"]:
+        yield ": ".join(doc["made_up"])
     yield ""
     for number, sentence in enumerate(doc["front"]["sentences"], 1):
         yield f"{number}. {sentence}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -142,9 +142,11 @@ class FaultLedger:
             data = {**data, "restored_at": format_utc(await self._measured_end(name))}
         said = parse_entry(data, known, self._hub.clock.now())
         entry = {"fault": name, "set": said}
-        found = ledger([*entries, (office, entry)])
+        if known is None and said.get("withdrawn"):
+            raise Refusal(400, "a new fault cannot be withdrawn at once")
+        found = {one.id: one for one in ledger([*entries, (office, entry)])}
         await self._hub.book_fault(office, entry)
-        return next((one for one in found if one.id == name), known or _withdrawn(name, office))
+        return found[name] if known is None else found.get(name, replace(known, withdrawn=True))
 
     async def _measured_end(self, name: str) -> datetime:
         """When the outage of a fault was over, as it was measured."""
@@ -155,10 +157,6 @@ class FaultLedger:
                 400, f"no measured outage of {name} is over; give `restored_at` as a time"
             )
         return one.over_at
-
-
-def _withdrawn(name: str, office: str) -> Fault:
-    raise Refusal(400, f"a fault of {office} cannot be booked and withdrawn at once: {name}")
 
 
 def _view(store: Store, config: Config, now: datetime) -> LedgerView:

@@ -44,6 +44,7 @@ class Pages:
         self._access = access
         self._faults = faults
         self._renderer = Renderer()
+        self._past_made_up: bool | None = None
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -254,6 +255,15 @@ class Pages:
         language = choose_language(request, self._hub.config.report.languages[0])
         return Formats.of(language, self._hub.config.district.timezone, self._hub.clock.now())
 
+    async def _made_up(self) -> bool:
+        """Whether the hub's past is that of a made-up district, which each page says."""
+        if self._past_made_up is None:
+            try:
+                self._past_made_up = await self._hub.read(self._hub.store.made_up)
+            except StoreError:  # a page does not wait for the database
+                return False
+        return self._past_made_up
+
     async def _page(
         self,
         request: web.Request,
@@ -274,6 +284,7 @@ class Pages:
             path=request.path,
             thresholds=config.thresholds,
             signed_in=await self._access.signed_in(request),
+            made_up=await self._made_up(),
             refresh_seconds=REFRESH_SECONDS,
             **content,
         )

@@ -74,6 +74,7 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
         root=links[-1].root if links else None,
         faults=faults,
         unbooked=missing,
+        made_up=store.made_up(),
     )
 
 

@@ -203,6 +203,8 @@ class Summary:
     """The hash chain's root after the period's last sealed hour."""
     faults: tuple[JudgedFault, ...] = ()
     """The faults that were open in the period or reported in it, by their report."""
+    made_up: bool = False
+    """Nothing of it was measured: the past of a demo."""
     unbooked: tuple[Unbooked, ...] = ()
     """Outages beyond the operator's time of which no fault is booked."""
 

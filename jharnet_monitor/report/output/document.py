@@ -20,7 +20,7 @@ from jharnet_monitor.report.sections.faults import faults
 from jharnet_monitor.report.sections.front_page import page_one
 from jharnet_monitor.report.sections.lines import lines
 from jharnet_monitor.report.sections.office_page import office_page
-from jharnet_monitor.report.sections.phrases import slabs_text, thresholds_text
+from jharnet_monitor.report.sections.phrases import made_up_texts, slabs_text, thresholds_text
 from jharnet_monitor.report.sections.rating import RatedOffice, judge
 from jharnet_monitor.report.sections.speed_by_time import slots
 
@@ -50,6 +50,7 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         if summary.complete
         else words("report.running", moment=formats.moment(summary.until, zone, words)),
         "page": words.phrases["report.page"],
+        "made_up": made_up_texts(words) if summary.made_up else None,
         "stop": words("full_stop"),
         "front": page_one(summary, judged, words),
         "key": {"title": words("report.key"), "text": words("report.key_text")},

@@ -46,6 +46,11 @@ def interval(
     return words("dossier.interval", value=parts[0], low=parts[1], high=parts[2], unit=unit)
 
 
+def made_up_texts(words: Words) -> list[str]:
+    """The mark across each page of a made-up paper, and what it means."""
+    return [words("made_up.mark"), words("made_up.told")]
+
+
 def rests(found: Interval | None, words: Words, key: str = "rests") -> str:
     """The number of tests and days behind a figure; empty without tests."""
     if found is None or not found.n:
