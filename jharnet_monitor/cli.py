@@ -32,6 +32,7 @@ class Commands(LazyGroup):
         "lab": "lab:app",
         "report": "report:app",
         "dossier": "dossier:app",
+        "sign": "sign:app",
         "db": "db:app",
     }
 

@@ -293,7 +293,7 @@ class _Past:
         reported = self._now - timedelta(days=5)
         entry = {"docket": "JH/SLOW/1", "reported_at": format_utc(reported), "reported_to": "NOC",
                  "note": "speed below the contract"}  # fmt: skip
-        self._events.append((reported, self._entry(office, 99, entry)))
+        self._events.append((reported, self._entry(office, 7, entry)))
 
     def _entry(
         self, office: str, number: int, entry: Mapping[str, object]

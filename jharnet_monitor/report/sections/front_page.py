@@ -14,6 +14,7 @@ from jharnet_monitor.judge.statistics.changes import Course
 from jharnet_monitor.report.data.changes import OfficeChanges, office_changes
 from jharnet_monitor.report.data.findings import Finding, FindingKind
 from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed, Summary
+from jharnet_monitor.report.sections.district_map import district_map
 from jharnet_monitor.report.sections.phrases import doubt_days
 from jharnet_monitor.report.sections.rating import GROUPS, RatedOffice, group_of, names_of
 from jharnet_monitor.report.sections.sentences import sentences
@@ -24,8 +25,6 @@ MOST_ROWS = 24
 """Rows of the table on page one; the worst come first, the annex has all."""
 MOST_NAMED_TWICE = 2
 """Offices of which the same doubt is said in each row; for more it is said once below the table."""
-MAPPED = range(3, 31)
-"""How many offices a small map can show."""
 
 
 def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> dict[str, Any]:
@@ -67,37 +66,6 @@ def _prepared(summary: Summary, words: Words) -> dict[str, str]:
         "label": words("report.prepared"),
         "who": who or words("report.prepared_by", district=district),
         "sign": words("report.signature"),
-    }
-
-
-def district_map(judged: Sequence[RatedOffice], words: Words) -> dict[str, Any] | None:
-    """The offices by place, each from 0 to 1 from the west and from the north, and the ratio of
-    width to height; None unless all have coordinates.
-    """
-    offices = [one.summary.office for one in judged]
-    places = [
-        (o.longitude, o.latitude)
-        for o in offices
-        if o.longitude is not None and o.latitude is not None
-    ]
-    if len(places) < len(offices) or len(places) not in MAPPED:
-        return None
-    (west, south), (east, north) = (
-        tuple(edge(place[axis] for place in places) for axis in (0, 1)) for edge in (min, max)
-    )
-    if west == east or south == north:
-        return None
-    return {
-        "title": words("report.map"),
-        "points": [
-            {
-                "x": round((x - west) / (east - west), 4),
-                "y": round((north - y) / (north - south), 4),
-                "grade": one.summary.conference.grade,
-                "name": formats.office_name(one.summary.office, words),
-            }
-            for one, (x, y) in zip(judged, places, strict=True)
-        ],
     }
 
 
