@@ -13,8 +13,6 @@ from typing import Any
 
 import pikepdf
 
-STANDARD_FLAGS = 4
-"""Annotation flag Print."""
 _HEADING = re.compile(r"/H([1-6])$")
 
 
@@ -36,11 +34,16 @@ def _archive(pdf: pikepdf.Pdf) -> Iterator[str]:
     intents = pdf.Root.get("/OutputIntents", [])
     if not any("/DestOutputProfile" in one for one in intents):
         yield "6.2.3: there is no output intent with its profile"
-    for name in ("/JavaScript", "/EmbeddedFiles"):
-        if name == "/JavaScript" and name in pdf.Root.get("/Names", {}):
-            yield "6.5.1: it has JavaScript"
-    if "/AA" in pdf.Root or "/OpenAction" in pdf.Root and "/S" in pdf.Root.OpenAction:
+    if "/JavaScript" in pdf.Root.get("/Names", {}):
+        yield "6.5.1: it has JavaScript"
+    if "/AA" in pdf.Root or ("/OpenAction" in pdf.Root and "/S" in pdf.Root.OpenAction):
         yield "6.5.1: it has actions"
+    yield from _embedded(pdf)
+    yield from _attached(pdf)
+
+
+def _embedded(pdf: pikepdf.Pdf) -> Iterator[str]:
+    """Fonts and images."""
     for font in _of_type(pdf, "/FontDescriptor"):
         if not {"/FontFile", "/FontFile2", "/FontFile3"} & set(font.keys()):
             yield f"6.2.11.4: {font.get('/FontName')} is not embedded"
@@ -50,6 +53,10 @@ def _archive(pdf: pikepdf.Pdf) -> Iterator[str]:
     for image in _of_type(pdf, "/XObject"):
         if image.get("/Subtype") == "/Image" and image.get("/Interpolate"):
             yield "6.2.8: an image is interpolated"
+
+
+def _attached(pdf: pikepdf.Pdf) -> Iterator[str]:
+    """Attachments."""
     specs = _of_type(pdf, "/Filespec")
     associated = {one.objgen for one in pdf.Root.get("/AF", [])}
     for spec in specs:
@@ -79,6 +86,11 @@ def _accessible(pdf: pikepdf.Pdf) -> Iterator[str]:
         if "/StructParents" not in page:
             yield f"7.1: nothing on page {number} is tagged"
         yield from (f"7.1: page {number}: {wrong}" for wrong in _outside(page))
+    yield from _structured(pdf)
+
+
+def _structured(pdf: pikepdf.Pdf) -> Iterator[str]:
+    """The tree of tags."""
     tree = pdf.Root.get("/StructTreeRoot")
     if tree is None or "/ParentTree" not in tree:
         yield "7.1: there is no tree of tags"

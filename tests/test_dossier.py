@@ -214,7 +214,9 @@ def test_the_word_file_is_as_complete_as_the_letter(true: Forger) -> None:
         assert (said("dossier.letter.courtesy") in told) is (language == "en")
         cells = [cell.text for row in document.tables[0].rows[1:] for cell in row.cells]
         paper = text_of(true.files[f"letter.{language}.pdf"])
-        assert [text for cell in cells for text in cell.split("\n") if plain(text) not in paper] == []
+        assert [
+            text for cell in cells for text in cell.split("\n") if plain(text) not in paper
+        ] == []
 
 
 def test_the_raw_data_can_be_read_by_other_programs(true: Forger) -> None:

@@ -56,7 +56,11 @@ def test_a_fault_is_what_its_entries_say_together() -> None:
     [fault] = ledger(entries)
     assert (fault.docket, fault.entries) == ("B", 3)
     assert fault.seconds(hour(99)) == 6 * 3600
-    for wrong in ({"fault": "potka-1"}, {"fault": "x", "set": {"paid": 1}}, {"fault": "x", "set": {}}):
+    for wrong in (
+        {"fault": "potka-1"},
+        {"fault": "x", "set": {"paid": 1}},
+        {"fault": "x", "set": {}},
+    ):
         with pytest.raises(ValueError, match="cannot be read"):
             ledger([(OFFICE, wrong)])
 
@@ -198,4 +202,3 @@ def test_the_report_shows_open_faults_times_and_repeats(tmp_path: Path) -> None:
         assert said_("faults.open", n=1) in document["front"]["sentences"][-1]
         assert [row["docket"] for row in document["faults"]["rows"]] == ["JH/9", "—"]
     made.store.close()
-

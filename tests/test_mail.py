@@ -70,7 +70,9 @@ def test_the_message_is_complete(tmp_path: Path) -> None:
     mailings, files = weekly_mails(made.store, config, WEEK, MADE_AT)
     letter = mailings[0].letter
     assert [one.name for one in files] == [
-        f"weekly-2026-W47{part}.{language}.pdf" for language in ("hi", "en") for part in ("", "-annex")
+        f"weekly-2026-W47{part}.{language}.pdf"
+        for language in ("hi", "en")
+        for part in ("", "-annex")
     ]
     assert "झारनेट साप्ताहिक प्रतिवेदन" in letter.subject
     assert "video conference succeeded at 5 of 11" in letter.subject

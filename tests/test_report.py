@@ -292,7 +292,12 @@ def test_page_one_is_one_page(summary: Summary, papers: dict[str, bytes], langua
 def test_each_actor_is_named_once(summary: Summary) -> None:
     """The third sentence groups the requests by actor, the department first."""
     asked = content(summary, words("en"))["front"]["sentences"][2]
-    for name in ("Department of IT", "JharNet operator", "Block Development Officers", "network engineer"):
+    for name in (
+        "Department of IT",
+        "JharNet operator",
+        "Block Development Officers",
+        "network engineer",
+    ):
         assert asked.count(name) == 1
     assert asked.index("Department") < asked.index("operator") < asked.index("BDO")
     kinds = [kind for kinds in sentences.ACTORS.values() for kind in kinds]

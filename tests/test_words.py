@@ -103,11 +103,12 @@ NASALS = ("सम्पर्क", "आरम्भ", "अन्तराल", "
 """The nasal written as a letter of its own, where the papers write an anusvara."""
 NUKTA = ("फ़", "ज़िल", "फ\u093c")
 TERMS = {
-    "परीक्षण": "जाँच", "माप ": "मापन", "मापों": "मापनों", "डेटाबेस": "डाटाबेस", "संचालक": "सेवा-प्रदाता",
-    "संचालन": "संचालन", "अपलिंक": "मुख्यालय की लाइन", "डाटा-बजट": "दैनिक डाटा-सीमा", "मॉनिटर": "निगरानी प्रणाली",
-    "व्याप्ति": "ज्ञात समय", "प्रति आसन": "प्रति कार्यस्थल", "पूर्व-निर्धारित": "पूर्व-सूचित", "प्रयोक्ता": "उपयोगकर्ता",
-    "प्रमाण-संचिका": "साक्ष्य-संचिका", "JharNet": "झारनेट", "क्र॰": "क्र.सं.", "(से.)": "(सेकंड)", "अभिगम": "एक्सेस",
-    "सूचना-विज्ञान": "सूचना विज्ञान", "निम्न गुणवत्ता": "निम्न-गुणवत्ता",
+    "परीक्षण": "जाँच", "माप ": "मापन", "मापों": "मापनों", "डेटाबेस": "डाटाबेस",
+    "संचालक": "सेवा-प्रदाता", "अपलिंक": "मुख्यालय की लाइन", "डाटा-बजट": "दैनिक डाटा-सीमा",
+    "मॉनिटर": "निगरानी प्रणाली", "व्याप्ति": "ज्ञात समय", "प्रति आसन": "प्रति कार्यस्थल",
+    "पूर्व-निर्धारित": "पूर्व-सूचित", "प्रयोक्ता": "उपयोगकर्ता", "JharNet": "झारनेट",
+    "प्रमाण-संचिका": "साक्ष्य-संचिका", "क्र॰": "क्र.सं.", "(से.)": "(सेकंड)",
+    "अभिगम": "एक्सेस", "सूचना-विज्ञान": "सूचना विज्ञान", "निम्न गुणवत्ता": "निम्न-गुणवत्ता",
 }  # fmt: skip
 """One word for one thing: what is not written, and what is."""
 ENGLISH_TERMS = {
@@ -125,7 +126,9 @@ def test_hindi_keeps_to_the_rules_of_spelling() -> None:
         told = f"{phrase} "
         wrong = [part for part in (*NASALS, *NUKTA, *TERMS) if part in told]
         assert wrong == [], f"{key}: {phrase!r}: {[TERMS.get(part, part) for part in wrong]}"
-        assert not re.search(r"(?<![\u0900-\u097f])अंक(ों)?(?![\u0900-\u097f])", phrase), f"{key}: a figure is आँकड़ा"
+        assert not re.search(r"(?<![\u0900-\u097f])अंक(ों)?(?![\u0900-\u097f])", phrase), (
+            f"{key}: a figure is आँकड़ा"
+        )
 
 
 def test_labels_of_quantities_keep_to_the_same_rules() -> None:
@@ -155,7 +158,7 @@ def test_every_count_reads_right(language: str, count: int) -> None:
     assert len(plurals) > 20
     single = count == 1 or (language == "hi" and count == 0)
     for key in sorted(plurals):
-        names = {name: "…" for name in re.findall(r"\{(\w+)\}", text.phrases[f"{key}.other"])}
+        names = dict.fromkeys(re.findall(r"\{(\w+)\}", text.phrases[f"{key}.other"]), "…")
         told = text(key, **{**names, "n": count})
         wanted = text.phrases[f"{key}.{'one' if single else 'other'}"]
         assert told == wanted.format_map({**names, "n": formats.number(count)}), key

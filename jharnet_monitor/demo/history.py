@@ -196,17 +196,20 @@ class _Past:
     def _call(self, office: str, at: datetime) -> Measurement:
         character = self._character(office, at)
         grade = max(character.grade - int(self._dice.random() < 0.12), 0)
-        values = {"grade": float(grade), "setup_seconds": 0.4, "rtt_p95_seconds": character.rtt * 1.5}
+        values = {
+            "grade": float(grade),
+            "setup_seconds": 0.4,
+            "rtt_p95_seconds": character.rtt * 1.5,
+        }
         for way in ("down", "up"):
             values |= {
-                f"{way}_video_loss_ratio": character.loss, f"{way}_audio_loss_ratio": character.loss,
+                f"{way}_video_loss_ratio": character.loss,
+                f"{way}_audio_loss_ratio": character.loss,
                 f"{way}_bits_per_second": 250_000.0 * (1 + grade),
                 f"{way}_height": float((0, 0, 180, 360, 720)[grade]),
             }  # fmt: skip
         limit = character.limit if grade < 4 else "none"
-        return self._run(
-            office, "conference", at, 33.0, values, profile="720p", limited_by=limit
-        )
+        return self._run(office, "conference", at, 33.0, values, profile="720p", limited_by=limit)
 
     @staticmethod
     def _run(
@@ -281,7 +284,7 @@ class _Past:
                         "reported_at": format_utc(reported), "reported_to": "NOC"}),
             (end, {"restored_at": format_utc(end)}),
         ]  # fmt: skip
-        if number == 2:  # noqa: PLR2004
+        if number == 2:
             stop = {"from": format_utc(reported), "to": format_utc(reported + (end - reported) / 2),
                     "reason": "access"}  # fmt: skip
             said.insert(1, (end, {"stops": [stop]}))
@@ -295,9 +298,7 @@ class _Past:
                  "note": "speed below the contract"}  # fmt: skip
         self._events.append((reported, self._entry(office, 7, entry)))
 
-    def _entry(
-        self, office: str, number: int, entry: Mapping[str, object]
-    ) -> Callable[[], object]:
+    def _entry(self, office: str, number: int, entry: Mapping[str, object]) -> Callable[[], object]:
         log = self._store.event_log
         data = {"fault": f"{office}-{number}", "set": entry}
         return lambda: log.add_event(office, FAULT, self._clock.now(), data)
@@ -316,7 +317,7 @@ class _Past:
             character = self._character(office.id, at)
             side = DrillDirection({"bits_per_second": 250_000.0 * (1 + character.grade),
                                    "video_loss_ratio": character.loss})  # fmt: skip
-            if number == 6:  # noqa: PLR2004
+            if number == 6:
                 offices.append(DrillOffice(office.id, outcome=Outcome.NO_DATA, cause="no_agent"))
                 continue
             offices.append(

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
-from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.judge.line.loss import PacketCounts
 from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.model import MADE_UP, Measurement, OfficeState, Outcome, Route

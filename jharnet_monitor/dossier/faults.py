@@ -28,9 +28,7 @@ def judged(case: Case) -> tuple[Sequence[JudgedFault], Sequence[Unbooked]]:
     `ValueError` for an entry that cannot be read.
     """
     faults = ledger(case.evidence.fault_entries)
-    states = {
-        office: one.spans for office, one in judged_states(case.evidence, case.until).items()
-    }
+    states = {office: one.spans for office, one in judged_states(case.evidence, case.until).items()}
     return within(case.config, faults, states, (case.period.start, case.until))
 
 

@@ -334,9 +334,7 @@ class Hub:
     async def _store_drill(self, drill: Drill) -> None:
         await self.writer.write(DrillRecord(drill))
         made_up = await self.read(self.store.made_up)
-        await asyncio.to_thread(
-            write_sheets, drill, self.config, self.clock.now(), made_up=made_up
-        )
+        await asyncio.to_thread(write_sheets, drill, self.config, self.clock.now(), made_up=made_up)
 
     async def reload(self) -> None:
         """Read the configuration again; a wrong one changes nothing and raises `UserError`.

@@ -138,7 +138,8 @@ def _lines(part: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for row in doc["front"]["rows"]:
         acts = "; ".join(f"{found['cause']} ({found['act']})" for found in row["findings"])
-        yield f"{row['office']}: {row['answer']}; {row['speed']} ({row['contract']}); {acts or row['nothing']}"
+        speed = f"{row['speed']} ({row['contract']})"
+        yield f"{row['office']}: {row['answer']}; {speed}; {acts or row['nothing']}"
     yield ""
     yield from filter(None, (*doc["front"]["doubts"], part["hub"]))
     yield from (part["enclosed"], doc["integrity"], part["automatic"])

@@ -171,9 +171,7 @@ def _view(store: Store, config: Config, now: datetime) -> LedgerView:
     return LedgerView(*within(config, faults, states, (begin, now)))
 
 
-def parse_entry(
-    data: Mapping[str, Any], known: Fault | None, now: datetime
-) -> dict[str, Any]:
+def parse_entry(data: Mapping[str, Any], known: Fault | None, now: datetime) -> dict[str, Any]:
     """What an entry says of a fault that is `known`, or of a new one; raises `Refusal`."""
     refuse_unknown_keys(data, KEYS)
     said: dict[str, Any] = {}
@@ -206,13 +204,9 @@ def parse_entry(
 def _in_order(said: Mapping[str, Any], known: Fault | None) -> None:
     """Raise `Refusal` where a fault would be restored before it was reported."""
     before = {} if known is None else known.to_json()
-    reported, restored = (
-        said.get(key, before.get(key)) for key in ("reported_at", "restored_at")
-    )
+    reported, restored = (said.get(key, before.get(key)) for key in ("reported_at", "restored_at"))
     if restored is not None and reported is not None and restored < reported:
-        raise Refusal(
-            400, f"`restored_at` {restored} must not be before `reported_at` {reported}"
-        )
+        raise Refusal(400, f"`restored_at` {restored} must not be before `reported_at` {reported}")
 
 
 def _text(data: Mapping[str, Any], key: str) -> str:
@@ -254,9 +248,7 @@ def entry_of_form(form: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
     return entry
 
 
-def page_content(
-    view: LedgerView, config: Config, now: datetime, words: Words
-) -> dict[str, Any]:
+def page_content(view: LedgerView, config: Config, now: datetime, words: Words) -> dict[str, Any]:
     """The content of the page `/faults`, or of an office's part of it."""
     zone = ZoneInfo(config.district.timezone)
     names = {office.id: formats.office_name(office, words) for office in config.offices}

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
-from zoneinfo import ZoneInfo
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -20,8 +20,8 @@ from jharnet_monitor.web import join, reports
 from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
 from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
-from jharnet_monitor.web.help import PICTURE_HEADERS, contents, help_page
 from jharnet_monitor.web.faults import FaultLedger, entry_of_form, page_content
+from jharnet_monitor.web.help import PICTURE_HEADERS, contents, help_page
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.office import history, office_page

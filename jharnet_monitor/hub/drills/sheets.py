@@ -14,12 +14,11 @@ from jharnet_monitor.report.output.worker import WorkerError, in_own_process
 log = logging.getLogger(__name__)
 
 
-def write_sheets(
-    drill: Drill, config: Config, made_at: datetime, *, made_up: bool = False
-) -> None:
+def write_sheets(drill: Drill, config: Config, made_at: datetime, *, made_up: bool = False) -> None:
     """Write a drill's sheets, which the hub's page of reports then lists; blocks.
 
-    `made_up` marks those of a made-up district. A sheet that cannot be written is logged and does not affect the drill.
+    `made_up` marks those of a made-up district. A sheet that cannot be written is logged and does
+    not affect the drill.
     """
     module = "jharnet_monitor.report.output.drill_sheet"
     try:

@@ -74,7 +74,9 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         else words("report.integrity.root", root=summary.root),
         "annexes": words.phrases["report.annexes"],
         "annex": {
-            "title": words("report.annex.title", title=words(f"period.title_{summary.period.kind}")),
+            "title": words(
+                "report.annex.title", title=words(f"period.title_{summary.period.kind}")
+            ),
             "told": words(
                 "report.annex.told", name=annex_name(summary.period.stem, words.language)
             ),

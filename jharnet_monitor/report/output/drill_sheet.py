@@ -22,7 +22,6 @@ from jharnet_monitor.judge.conference.drill import (
 from jharnet_monitor.report.output.files import OutputFile, write
 from jharnet_monitor.report.output.html import render_html
 from jharnet_monitor.report.output.pdf import render_pdf
-from jharnet_monitor.report.sections.phrases import made_up_texts
 from jharnet_monitor.report.sections.drills import (
     drill_row,
     name_of,
@@ -30,6 +29,7 @@ from jharnet_monitor.report.sections.drills import (
     supported_calls_texts,
     uplink_rates,
 )
+from jharnet_monitor.report.sections.phrases import made_up_texts
 
 SIGNATORIES = ("engineer", "manager", "dio")
 

@@ -44,7 +44,9 @@ def add_field(paper: bytes) -> bytes:
     """The same paper with an empty signature field; raises `UserError`."""
     _, fields, writer = _library(paper)
     out = io.BytesIO()
-    fields.append_signature_field(writer, fields.SigFieldSpec(FIELD, on_page=-1, box=BOX))
+    taken = len(list(fields.enumerate_sig_fields(writer)))
+    name = f"{FIELD}{taken + 1}" if taken else FIELD
+    fields.append_signature_field(writer, fields.SigFieldSpec(name, on_page=-1, box=BOX))
     writer.write(out)
     return out.getvalue()
 

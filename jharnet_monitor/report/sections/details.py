@@ -114,9 +114,7 @@ def states(summary: Summary, words: Words) -> dict[str, Any]:
         "ticks": ticks(summary.period, words),
         "legend": legend(words),
         **_rows(rows),
-        "more": words("report.more_rows", n=len(rows) - MOST_ROWS)
-        if len(rows) > MOST_ROWS
-        else "",
+        "more": words("report.more_rows", n=len(rows) - MOST_ROWS) if len(rows) > MOST_ROWS else "",
         "table": _outage_table(summary, words),
     }
 
@@ -229,7 +227,8 @@ def trend(summary: Summary, words: Words) -> dict[str, Any] | None:
         ),
         "note": words("report.trend.note"),
         "head": [
-            formats.short_period_name(summary.period.kind, name, start, words) for name, start in columns
+            formats.short_period_name(summary.period.kind, name, start, words)
+            for name, start in columns
         ],
         "mark": summary.config.thresholds.delivered,
         "first": words("report.head.block"),

@@ -30,7 +30,9 @@ def drills(summary: Summary, words: Words) -> dict[str, Any]:
     found = [_drill(drill, summary, words) for drill in summary.drills]
     last = None
     if found:
-        rows = sorted(found[-1]["rows"], key=lambda row: 5 if row["grade"] is None else row["grade"])
+        rows = sorted(
+            found[-1]["rows"], key=lambda row: 5 if row["grade"] is None else row["grade"]
+        )
         kept = found[-1]["rows"] if len(rows) <= MOST_ROWS else rows[:MOST_ROWS]
         last = found[-1] | {"rows": kept}
     return {

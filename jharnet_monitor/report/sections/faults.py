@@ -22,9 +22,9 @@ def faults(summary: Summary, words: Words) -> dict[str, Any] | None:
     """The section of a report; None where nothing was reported and nothing had to be."""
     if not summary.faults and not summary.unbooked:
         return None
-    return fault_table(
-        summary.config, (summary.faults, summary.unbooked), summary.zone, words
-    ) | {"summary": told(summary.faults, words)}
+    return fault_table(summary.config, (summary.faults, summary.unbooked), summary.zone, words) | {
+        "summary": told(summary.faults, words)
+    }
 
 
 def fault_table(

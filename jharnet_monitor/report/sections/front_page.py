@@ -46,9 +46,7 @@ def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> d
         "rows": rows[:MOST_ROWS],
         "every_row": rows if len(rows) > MOST_ROWS else [],
         "every_title": words("report.front_rows"),
-        "more": words("report.more_rows", n=len(rows) - MOST_ROWS)
-        if len(rows) > MOST_ROWS
-        else "",
+        "more": words("report.more_rows", n=len(rows) - MOST_ROWS) if len(rows) > MOST_ROWS else "",
         "doubts": [
             words("report.evidence_note", names=_named(texts, judged, words), cause=cause)
             for cause, texts in common.items()
@@ -135,7 +133,7 @@ def _since(office: OfficeSummary, summary: Summary, words: Words) -> str:
         if conference.grade is None or group_of(conference, wanted) == "able":
             break
         count += 1
-    if count < 2:  # noqa: PLR2004
+    if count < 2:
         return ""
     span = words(f"period.spans.{summary.period.kind}", n=count)
     return words("report.since", span=span)
