@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from jharnet_monitor.report.sections.phrases import (
 
 MOST_ROWS = 13
 """Rows of the table in the report itself; the annex has all."""
+MOST_SAID_TWICE = 2
+"""Lines for which the same reason stands in each row; for more it is stated once below."""
 FEW = "*"
 """Beside a figure without an interval: a footnote says why, once."""
 _ORDER = tuple(LineVerdict)
@@ -33,6 +36,7 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
     if len(offices) > MOST_ROWS:
         offices = sorted(offices, key=lambda one: _ORDER.index(one.assessment.verdict))
     rows = [_row(office, summary, words) for office in offices]
+    common = _common_reasons(rows, words)
     return {
         "title": words("report.lines.title"),
         "note": words(
@@ -49,11 +53,26 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
         "more": words("report.lines.more", n=len(rows) - MOST_ROWS)
         if len(rows) > MOST_ROWS
         else "",
+        "common": common,
         "footnote": words("report.footnote_interval")
         if any(FEW in text for row in rows for text in row["delivered"])
         else "",
         "shared": _shared(summary, words),
     }
+
+
+def _common_reasons(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
+    """The reasons that several lines share, each once with their names; they leave the rows."""
+    counts = Counter(row["reason"] for row in rows)
+    told = []
+    for reason_, count in counts.items():
+        if count > MOST_SAID_TWICE:
+            sharing = [row for row in rows if row["reason"] == reason_]
+            names = formats.list_of([row["office"] for row in sharing], words)
+            told.append(f"{names}: {reason_}")
+            for row in sharing:
+                row["reason"] = ""
+    return told
 
 
 def _shared(summary: Summary, words: Words) -> str | None:
