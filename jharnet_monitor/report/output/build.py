@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from jharnet_monitor.report.output.draft import Draft, annex_name
 from jharnet_monitor.report.output.files import OutputFile
@@ -44,11 +45,17 @@ FORMATS: dict[str, Callable[[Draft], bytes]] = {
 
 
 def make(drafts: Iterable[Draft], formats: Sequence[str]) -> Iterator[OutputFile]:
-    """Render every file of a report, one after the other; raises `TypesettingError`."""
+    """Render every file of a report; raises `TypesettingError`. Typst sets the annex on a second
+    core while it sets the report.
+    """
     for draft in drafts:
         for ending in formats:
             name = f"{draft.stem}.{draft.language}.{ending}"
-            yield OutputFile(name, draft.language, ending, FORMATS[ending](draft))
-            if ending == "pdf":
+            if ending != "pdf":
+                yield OutputFile(name, draft.language, ending, FORMATS[ending](draft))
+                continue
+            with ThreadPoolExecutor(1) as beside:
+                annex = beside.submit(_annex, draft)
+                yield OutputFile(name, draft.language, ending, _pdf(draft))
                 name = annex_name(draft.stem, draft.language)
-                yield OutputFile(name, draft.language, ending, _annex(draft))
+                yield OutputFile(name, draft.language, ending, annex.result())

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+ENDINGS = ("pdf", "html", "xlsx", "csv")
+"""The formats of a report."""
 Cell = str | int | float | bool | None
 
 

@@ -82,7 +82,7 @@ def examine(paper: bytes, trusted: Sequence[Certificate]) -> list[SignatureRepor
     Raises `UserError`.
     """
     _library(paper)
-    from asn1crypto import x509  # noqa: PLC0415
+    from asn1crypto import x509  # type: ignore[import-untyped]  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
     from pyhanko.pdf_utils.reader import PdfFileReader  # noqa: PLC0415
     from pyhanko.sign.validation import validate_pdf_signature  # noqa: PLC0415
