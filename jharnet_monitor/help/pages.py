@@ -15,6 +15,7 @@ NAMES = (
     "quickstart",
     "install",
     "operator",
+    "samples",
     "runbook",
     "causes",
     "configuration",
@@ -32,7 +33,13 @@ NAMES = (
 )
 """Every page, in the order in which they are listed."""
 
-PICTURES = ("architecture.svg",)
+PICTURES = (
+    "architecture.svg",
+    "sample-faults.png",
+    "sample-letter.png",
+    "sample-report.png",
+    "sample-status.png",
+)
 """Files that pages show."""
 
 _FOLDER = files("jharnet_monitor.help")
@@ -77,7 +84,7 @@ def page(name: str, language: str) -> Page:
 
 
 def picture(name: str) -> bytes:
-    """A picture's file (SVG); raises `KeyError` for an unknown name."""
+    """A picture's file (SVG or PNG); raises `KeyError` for an unknown name."""
     if name not in PICTURES:
         raise KeyError(name)
     return _FOLDER.joinpath(name).read_bytes()

@@ -21,7 +21,7 @@ from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
 from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.faults import FaultLedger, entry_of_form, page_content
-from jharnet_monitor.web.help import PICTURE_HEADERS, contents, help_page
+from jharnet_monitor.web.help import contents, help_page, picture_headers
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.office import history, office_page
@@ -185,7 +185,7 @@ class Pages:
         """A page or picture of the help."""
         name = request.match_info.get("page", INDEX)
         if name in PICTURES:
-            return web.Response(body=picture(name), headers=PICTURE_HEADERS)
+            return web.Response(body=picture(name), headers=picture_headers(name))
         formats = self._formats(request)
         language = formats.words.language
         try:
