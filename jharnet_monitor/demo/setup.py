@@ -79,7 +79,7 @@ def install_history(data: Mapping[str, Any], installation: Installation) -> None
     place = LoopbackPlace(data)
     config = _config(place, data, installation)
     config["hub"] |= {"tls": "off", "listen": f"127.0.0.1:{PORT}"}
-    config["probes"]["latency"] = {"every": "10min", "packets": 60}
+    config["probes"]["latency"] = {"every": "60s", "packets": 60}
     config["capacity"] = {"video": "1 Mbit/s", "other": "300 kbit/s", "seats": 8}
     config["letter"] = {"hi": {"town": "जमशेदपुर"}, "en": {"town": "Jamshedpur"}}
     config["report"] |= {

@@ -35,7 +35,7 @@ def document(doc: Mapping[str, Any], case: Case) -> bytes:
     file.core_properties.created = case.made_at.replace(tzinfo=None)
     if doc["made_up"]:
         for section in file.sections:
-            section.header.paragraphs[0].add_run(": ".join(doc["made_up"])).bold = True
+            section.header.paragraphs[0].add_run(doc["made_up"][1]).bold = True
     if doc["courtesy"]:
         _line(file, doc["courtesy"], align=WD_ALIGN_PARAGRAPH.RIGHT)
     for line in doc["office"]:

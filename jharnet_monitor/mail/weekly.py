@@ -131,7 +131,7 @@ def _lines(part: Mapping[str, Any]) -> Iterator[str]:
     yield f"{doc['title']}: {doc['period']} ({doc['days']})"
     yield doc["district"]
     if doc["made_up"]:
-        yield ": ".join(doc["made_up"])
+        yield doc["made_up"][1]
     yield ""
     for number, sentence in enumerate(doc["front"]["sentences"], 1):
         yield f"{number}. {sentence}"
