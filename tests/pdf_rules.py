@@ -31,7 +31,7 @@ def _archive(pdf: pikepdf.Pdf) -> Iterator[str]:
         yield "6.1.3: it is encrypted"
     if "/ID" not in pdf.trailer:
         yield "6.1.3: the trailer has no ID"
-    intents = pdf.Root.get("/OutputIntents", [])
+    intents: Any = pdf.Root.get("/OutputIntents", [])
     if not any("/DestOutputProfile" in one for one in intents):
         yield "6.2.3: there is no output intent with its profile"
     if "/JavaScript" in pdf.Root.get("/Names", {}):
@@ -72,11 +72,11 @@ def _accessible(pdf: pikepdf.Pdf) -> Iterator[str]:
     """PDF/UA-1."""
     if str(pdf.open_metadata().get("pdfuaid:part")) != "1":
         yield "5: the metadata do not say PDF/UA-1"
-    if not pdf.Root.get("/MarkInfo", {}).get("/Marked"):
+    if not _of(pdf, "/MarkInfo").get("/Marked"):
         yield "7.1: it is not tagged"
     if not str(pdf.Root.get("/Lang", "")):
         yield "7.2: it has no language"
-    if not pdf.Root.get("/ViewerPreferences", {}).get("/DisplayDocTitle"):
+    if not _of(pdf, "/ViewerPreferences").get("/DisplayDocTitle"):
         yield "7.1: a reader would show the file's name, not its title"
     if not pdf.open_metadata().get("dc:title"):
         yield "7.1: it has no title"
@@ -136,6 +136,10 @@ def _scoped(element: Any) -> bool:
     found = element.get("/A", [])
     every = found if isinstance(found, pikepdf.Array) else [found]
     return any("/Scope" in one for one in every if isinstance(one, pikepdf.Dictionary))
+
+
+def _of(pdf: pikepdf.Pdf, name: str) -> Any:
+    return pdf.Root.get(name, pikepdf.Dictionary())
 
 
 def _of_type(pdf: pikepdf.Pdf, name: str) -> list[Any]:

@@ -193,7 +193,7 @@ def test_the_report_shows_open_faults_times_and_repeats(tmp_path: Path) -> None:
         made.store.event_log.add_event(line, "fault", at, {"fault": name, "set": said})
     summary = summarise(made.store, config, WEEK, MADE_AT)
     first, second = summary.faults
-    assert (first.seconds, first.within, second.open, second.repeats) == (7200, False, True, 2)
+    assert (first.seconds, first.within, second.is_open, second.repeats) == (7200, False, True, 2)
     assert first.outage is not None and first.outage.state is OfficeState.LINK_DOWN
     assert len(summary.unbooked) == 5  # of the seven outages of two hours two were booked
     for language in LANGUAGES:

@@ -201,7 +201,7 @@ class _Past:
             "setup_seconds": 0.4,
             "rtt_p95_seconds": character.rtt * 1.5,
         }
-        for way in ("down", "up"):
+        for way in Direction:
             values |= {
                 f"{way}_video_loss_ratio": character.loss,
                 f"{way}_audio_loss_ratio": character.loss,
@@ -209,7 +209,9 @@ class _Past:
                 f"{way}_height": float((0, 0, 180, 360, 720)[grade]),
             }  # fmt: skip
         limit = character.limit if grade < 4 else "none"
-        return self._run(office, "conference", at, 33.0, values, profile="720p", limited_by=limit)
+        return self._run(
+            office, "conference", at, 33.0, values, profile=Profile.P720.value, limited_by=limit
+        )
 
     @staticmethod
     def _run(

@@ -70,5 +70,5 @@ def fault_paper(case: Case, words: Words) -> dict[str, Any]:
     return head(case, words, "faults") | {
         "table": fault_table(case.config, (found, missing), case.zone, words),
         "told": told(found, words) if found else [words("dossier.faults.none")],
-        "note": words("dossier.faults.note"),
+        **{name: words(f"dossier.faults.{name}") for name in ("note",)},
     }

@@ -199,7 +199,7 @@ class JudgedFault:
         return self.seconds <= self.limit
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether no restoration is booked."""
         return self.fault.restored_at is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from jharnet_monitor.config import Config
@@ -17,7 +18,6 @@ from jharnet_monitor.judge.faults import (
     unbooked,
 )
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.report.data.aggregate import clipped
 from jharnet_monitor.store import Store
 
 
@@ -50,8 +50,7 @@ def within(
 ) -> tuple[tuple[JudgedFault, ...], tuple[Unbooked, ...]]:
     """The same of a ledger that was read."""
     start, until = bounds
-    held = {office: clipped(spans, datetime.min.replace(tzinfo=start.tzinfo), until)
-            for office, spans in states.items()}  # fmt: skip
+    held = {office: _until(spans, until) for office, spans in states.items()}
     known = [one for one in faults if one.reported_at < until]
     judged = judged_faults(config, known, held, until)
     shown = (
@@ -59,3 +58,8 @@ def within(
     )
     missing = (one for one in unbooked(config, known, held) if one.outage.end > start)
     return tuple(shown), tuple(missing)
+
+
+def _until(spans: Sequence[Span], until: datetime) -> list[Span]:
+    """The spans as far as they were known then."""
+    return [replace(span, end=min(span.end, until)) for span in spans if span.start < until]

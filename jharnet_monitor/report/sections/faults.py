@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config
@@ -12,7 +12,9 @@ from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.faults import JudgedFault, Unbooked
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.report.data.summary import Summary
+
+if TYPE_CHECKING:
+    from jharnet_monitor.report.data.summary import Summary
 
 _HEADS = ("block", "docket", "reported", "restored", "time", "measured")
 MOST_ROWS = 14
@@ -59,8 +61,8 @@ def proposal(one: Unbooked, names: Mapping[str, str], zone: ZoneInfo, words: Wor
 
 def told(judged: Sequence[JudgedFault], words: Words) -> list[str]:
     """Open faults, the mean time to restore against the limit, and repeats, a sentence each."""
-    still = [one for one in judged if one.open]
-    over = [one for one in judged if not one.open]
+    still = [one for one in judged if one.is_open]
+    over = [one for one in judged if not one.is_open]
     sentences = [words("faults.open", n=len(still))] if still else [words("faults.none_open")]
     late = [one.fault.id for one in still if not one.within]
     if late:
@@ -96,11 +98,17 @@ def _row(
         "restored": words("faults.still_open")
         if fault.restored_at is None
         else _moment(fault.restored_at, zone, words),
-        "open": one.open,
+        "open": one.is_open,
         "time": formats.duration(one.seconds, words),
         "limit": words("faults.within" if one.within else "faults.beyond", limit=limit),
         "late": not one.within,
-        "stopped": words("faults.stopped", length=formats.duration(stopped, words))
+        "stopped": words(
+            "faults.stopped",
+            why=formats.list_of(
+                dict.fromkeys(words(f"faults.stop.{stop.reason}") for stop in fault.stops), words
+            ),
+            length=formats.duration(stopped, words),
+        )
         if stopped
         else "",
         "measured": formats.UNKNOWN
@@ -111,10 +119,10 @@ def _row(
             length=_length(one.outage, words),
         ),
         "proposed": ""
-        if one.over_at is None or not one.open
+        if one.over_at is None or not one.is_open
         else words("faults.proposed_end", moment=_moment(one.over_at, zone, words)),
         "proposed_at": ""
-        if one.over_at is None or not one.open
+        if one.over_at is None or not one.is_open
         else f"{one.over_at.astimezone(zone):%Y-%m-%dT%H:%M}",
         "note": fault.note,
     }
