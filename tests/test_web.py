@@ -262,4 +262,4 @@ async def test_the_newest_drill_is_shown_beside_the_table(client: Client, hub: M
     assert f", 720p): {able} of {total} held the conference." in await page(client, "/")
     assert f"{total} में से {able} में कॉन्फ्रेंसिंग सफल" in await page(client, "/", "hi")
     hub.store.event_log.add_drill(running)
-    assert "has been under way since" in await page(client, "/")
+    assert "has been running since" in await page(client, "/")
