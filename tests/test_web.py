@@ -191,7 +191,7 @@ async def test_an_office_has_its_page(client: Client, hub: MadeUpHub) -> None:
     assert "<polyline" in english
     assert "median 40 ms" in english
     assert "↓ 1.12 Mbps" in english
-    assert "not measured: the office&#39;s agent left during the test" in english
+    assert "not measured: contact with the office&#39;s agent was lost during the test" in english
     assert "power cut</span> <small>25 November, 03:00 · 1 h · at first: unreachable" in english
     hindi = await page(client, "/office/potka", "hi")
     assert "<h1>पोटका</h1>" in hindi
