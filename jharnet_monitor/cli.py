@@ -21,6 +21,8 @@ class Commands(LazyGroup):
         "agent": "agent:agent",
         "check-config": "setup:check_config",
         "token": "setup:token",
+        "enrol": "enrol:enrol",
+        "account": "account:app",
         "reload": "operate:reload",
         "probe": "operate:probe",
         "drill": "drill:drill",
@@ -34,6 +36,7 @@ class Commands(LazyGroup):
         "dossier": "dossier:app",
         "sign": "sign:app",
         "db": "db:app",
+        "bundle": "bundle:bundle",
     }
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import mimetypes
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from jharnet_monitor.web.account import AccountPages
 from jharnet_monitor.web.api import Api
 from jharnet_monitor.web.auth import Access
+from jharnet_monitor.web.enrolment import EnrolmentApi
 from jharnet_monitor.web.errors import Refusal, error_middleware
 from jharnet_monitor.web.faults import FaultLedger
 from jharnet_monitor.web.hub_api import HubApi
@@ -40,12 +43,21 @@ def make_app(hub: HubApi) -> web.Application:
     access = Access(hub)
     faults = FaultLedger(hub)
     pages = Pages(hub, access, faults)
+
+    @web.middleware
+    async def refuse_readers(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await access.require_to_read(request)
+        return await handler(request)
+
     app = web.Application(
-        client_max_size=LARGEST_REQUEST, middlewares=[error_middleware(pages.error)]
+        client_max_size=LARGEST_REQUEST,
+        middlewares=[error_middleware(pages.error), refuse_readers],
     )
     api = Api(hub, access, faults)
     app.add_routes(api.routes())
+    app.add_routes(EnrolmentApi(hub).routes())
     app.add_routes(pages.routes())
+    app.add_routes(AccountPages(hub, access, pages).routes())
     app.router.add_get("/static/{name}", _asset)
     app.on_cleanup.append(pages.close)
     app.on_cleanup.append(api.close)
