@@ -188,19 +188,21 @@ class Api:
 
     async def book_fault(self, request: web.Request) -> web.Response:
         """Book a new fault."""
-        await self._access.require(request)
+        actor = await self._access.require(request)
         body = await _json_body(request)
         office = str(body.pop("office", ""))
         fault = await self._faults.book(office, body)
+        await self._access.act(request, actor, "fault", {"fault": fault.id})
         return web.json_response(
             fault.to_json(), status=201, headers={"Location": f"/api/v1/faults/{fault.id}"}
         )
 
     async def change_fault(self, request: web.Request) -> web.Response:
         """Book a further entry on a fault."""
-        await self._access.require(request)
+        actor = await self._access.require(request)
         body = await _json_body(request)
         fault = await self._faults.change(request.match_info["fault"], body)
+        await self._access.act(request, actor, "fault", {"fault": fault.id})
         return web.json_response(fault.to_json())
 
     async def close(self, app: web.Application) -> None:

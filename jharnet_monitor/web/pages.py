@@ -25,6 +25,7 @@ from jharnet_monitor.web.help import contents, help_page, picture_headers
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.office import history, office_page
+from jharnet_monitor.web.query import in_time
 from jharnet_monitor.web.render import Renderer
 from jharnet_monitor.web.status import status
 
@@ -145,18 +146,21 @@ class Pages:
 
     async def book_fault(self, request: web.Request) -> web.Response:
         """Book a fault from a form; redirect to the ledger."""
-        await self._access.require(request)
+        actor = await self._access.require(request)
         form = await in_time(request.post())
         office = request.match_info.get("office") or str(form.get("office", ""))
-        await self._faults.book(office, entry_of_form(form, self._zone()))
-        return _see_other("/faults")
+        fault = await self._faults.book(office, entry_of_form(form, self._zone()))
+        await self._access.act(request, actor, "fault", {"fault": fault.id})
+        return see_other("/faults")
 
     async def change_fault(self, request: web.Request) -> web.Response:
         """Book a further entry on a fault from a form; redirect to the ledger."""
-        await self._access.require(request)
+        actor = await self._access.require(request)
         form = await in_time(request.post())
-        await self._faults.change(request.match_info["fault"], entry_of_form(form, self._zone()))
-        return _see_other("/faults")
+        name = request.match_info["fault"]
+        fault = await self._faults.change(name, entry_of_form(form, self._zone()))
+        await self._access.act(request, actor, "fault", {"fault": fault.id})
+        return see_other("/faults")
 
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self._hub.config.district.timezone)
