@@ -28,6 +28,7 @@ from jharnet_monitor.quantities import (
 __all__ = [
     "HEADQUARTERS",
     "LIVE_STATES",
+    "MADE_UP",
     "QUANTITIES",
     "QUANTITY_NAMES",
     "RETEST",
@@ -176,6 +177,9 @@ def _frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
 
 HEADQUARTERS = "headquarters"
 """Used in place of an office's id for headquarters' measurements of its own line."""
+MADE_UP = "made_up"
+"""The condition of a measurement that nobody made, and the event at the start of such a database:
+`demo --history` writes them, and every page and paper says so."""
 RETEST = "retest"
 """Condition of a speed test below the threshold: `due` on the first test, which does not count,
 `done` on its repetition, which does."""

@@ -99,6 +99,11 @@ class MadeUpHub:
         self.asked.append(("plan", office_id, begin, end, reason))
         return {"office": office_id}
 
+    async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
+        """Store it, as a hub does."""
+        self.asked.append(("book_fault", office_id, entry))
+        self.store.event_log.add_event(office_id, "fault", self.clock.now(), entry)
+
     async def record_act(self, act: Act) -> None:
         """Keep it in the store, as the hub does."""
         self.acts.append(act)

@@ -200,9 +200,9 @@ def test_a_contract_that_is_kept_is_not_repaired(language: str) -> None:
     assert found.holds is not None and found.holds.high == pytest.approx(4.2e6)
     assert found.holds.low < found.line.down.need.low < (found.holds.high or 0)
     text = reason(found, config, office, said)
-    assert "3.81 Mbit/s" in text and "3 %" in text and "80 %" in text
+    assert "3.81 Mbps" in text and "3 %" in text and "80 %" in text
     assert (
-        said("capacity.holds.between", low=formats.rate(found.holds.low), high="4.2 Mbit/s") in text
+        said("capacity.holds.between", low=formats.rate(found.holds.low), high="4.2 Mbps") in text
     )
 
 

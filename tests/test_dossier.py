@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import resource
@@ -18,6 +19,7 @@ import pytest
 from docx import Document
 from typer.testing import CliRunner
 
+import jharnet_monitor
 from jharnet_monitor.commands.dossier import app
 from jharnet_monitor.dossier import form
 from jharnet_monitor.dossier.archive import json_bytes
@@ -41,7 +43,7 @@ from tests import made_up
 from tests.dossier_support import MADE_AT, Filed, Forger, check, filed
 from tests.made_up_week import ZONE
 from tests.made_up_week import drill as made_up_drill
-from tests.pdf_text import plain, text_of
+from tests.pdf_text import pages_of, plain, text_of
 
 
 def test_a_true_dossier_verifies(dossier: Path) -> None:
@@ -172,12 +174,25 @@ def test_letter_and_sheets_name_every_office(place: Filed, true: Forger) -> None
     assert all(plain(office.name) in english for office in place.config.offices)
 
 
-def test_the_letter_is_also_a_word_file(true: Forger) -> None:
-    """The working copy has the same text, for editing."""
-    document = Document(io.BytesIO(true.files["working-copy/letter.hi.docx"]))
-    text = "\n".join(paragraph.text for paragraph in document.paragraphs)
-    assert "महाशय" in text and "विश्वासभाजन" in text
-    assert len(document.tables[0].rows) == 3
+def test_the_word_file_is_as_complete_as_the_letter(true: Forger) -> None:
+    """The working copy has every line of the paper, in its order, signed at both places."""
+    for language in LANGUAGES:
+        document = Document(io.BytesIO(true.files[f"working-copy/letter.{language}.docx"]))
+        told = "\n".join(paragraph.text for paragraph in document.paragraphs)
+        said = words(language)
+        order = [said(f"dossier.letter.{name}") for name in
+                 ("salutation", "basis", "evidence", "enclosures_head", "closing", "memo",
+                  "copies_head")]  # fmt: skip
+        places = [told.index(text) for text in order]
+        assert places == sorted(places)
+        signatory = said("dossier.letter.signatory", place="…").split("|")[0]
+        assert told.count(f"\n{signatory}\n") == 2
+        assert (said("dossier.letter.courtesy") in told) is (language == "en")
+        cells = [cell.text for row in document.tables[0].rows[1:] for cell in row.cells]
+        paper = text_of(true.files[f"letter.{language}.pdf"])
+        assert [
+            text for cell in cells for text in cell.split("\n") if plain(text) not in paper
+        ] == []
 
 
 def test_the_raw_data_can_be_read_by_other_programs(true: Forger) -> None:
@@ -454,3 +469,28 @@ def test_the_command_line_builds_and_verifies(place: Filed, tmp_path: Path, doss
     run = CliRunner().invoke(app, ["verify", str(dossier), "--root", "abc"])
     assert isinstance(run.exception, UserError)
     assert MADE_AT - place.period.end == timedelta(hours=8)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_certificate_has_every_phrase_of_the_schedule(true: Forger, language: str) -> None:
+    """Each phrase, box and line of the form in the help stands in its part of the paper, in the
+    order of the form; the hash value is that of the hash report, by the ticked algorithm.
+    """
+    first, second = pages_of(true.files[f"certificate.{language}.pdf"])
+    form_ = (Path(jharnet_monitor.__file__).parent / "help/certificate.md").read_text("utf-8")
+    rows = [line.strip("| ").split(" | ") for line in form_.splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row[0] in ("A", "B", "A, B")]
+    assert len(rows) == 34
+    value = hashlib.sha256(true.files["SHA256SUMS"]).hexdigest()
+    for part, text in (("A", first), ("B", second)):
+        at = 0
+        for parts, english, hindi in rows:
+            phrase = english if language == "en" else hindi
+            pieces = [plain(piece) for piece in phrase.split("____")]
+            if part not in parts:
+                assert max(pieces, key=len) not in text, (part, phrase)
+                continue
+            for piece in filter(None, pieces):
+                assert piece in text[at:], (part, piece)
+                at = text.index(piece, at) + len(piece)
+        assert value in text and "XSHA256:" in text

@@ -175,10 +175,10 @@ def test_a_changed_setting_is_listed_in_letter_and_method(tmp_path: Path) -> Non
     for language in LANGUAGES:
         for paper in ("letter", "method"):
             text = text_of(files[f"{paper}.{language}.pdf"])
-            assert plain("4 Mbit/s") in text and plain("10 Mbit/s") in text
+            assert plain("4 Mbps") in text and plain("10 Mbps") in text
     letter = text_of(files["letter.en.pdf"])
     assert plain("contracted speed of") in letter
-    assert plain("4 Mbit/s, since then 10 Mbit/s") in letter
+    assert plain("4 Mbps, since then 10 Mbps") in letter
     place.store.close()
 
 

@@ -134,10 +134,10 @@ def _names(language: str) -> str:
 @pytest.mark.parametrize(
     ("calls", "full", "told"),
     [
-        (0, True, "From the offices, headquarters' line does not bear even one such call."),
-        (1, True, "From the offices, headquarters' line bears about 1 such call."),
-        (7, True, "From the offices, headquarters' line bears about 7 such calls at once."),
-        (1, False, "From the offices, headquarters' line bears at least 1 such call."),
+        (0, True, "From the offices, headquarters' line cannot carry even one such call."),
+        (1, True, "From the offices, headquarters' line can carry about 1 such call."),
+        (7, True, "From the offices, headquarters' line can carry about 7 such calls at once."),
+        (1, False, "From the offices, headquarters' line can carry at least 1 such call."),
         (0, False, None),
     ],
 )
@@ -149,16 +149,16 @@ def test_what_the_line_bears_is_said_in_the_worst_case_too(
         down=UplinkDirection(peak_rate=1.95e6, full=False, supported_calls=3),
         up=UplinkDirection(peak_rate=4.5e6, full=full, supported_calls=calls),
     )
-    down = "Towards the offices, headquarters' line bears at least 3 such calls at once."
+    down = "Towards the offices, headquarters' line can carry at least 3 such calls at once."
     assert list(supported_calls_texts(uplink, words("en"))) == [down, *([told] if told else [])]
     assert len(list(supported_calls_texts(uplink, words("hi")))) == (2 if told else 1)
     drill = _ended(_drill(), 4e6, 4e6, 4e6)
     text = _screen(replace(drill, uplink=uplink), make_config())
     if told:
         bears = told.removeprefix("From the offices, headquarters' line ")
-        assert f"from all offices together: 4.5 Mbit/s; it {bears}" in text
+        assert f"from all offices together: 4.5 Mbps; it {bears}" in text
     else:
-        assert "from all offices together: 4.5 Mbit/s." in text
+        assert "from all offices together: 4.5 Mbps." in text
 
 
 def test_a_drill_grades_no_office_in_the_weekly_report(tmp_path: Path) -> None:

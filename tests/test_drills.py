@@ -169,7 +169,7 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
     text = _shown(drill, bench.config)
     assert "2 low video" in text and "2 of 2 pictures" in text
     assert "Did not take part: Patamda" in text and "2 of 3 offices held at least low video" in text
-    assert "it bears at least 2 such calls" in text
+    assert "it can carry at least 2 such calls" in text
     assert bench.runner.uplink.reserved == 0
 
 

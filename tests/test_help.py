@@ -65,7 +65,8 @@ def test_every_page_is_listed() -> None:
     """Each file is a page or its translation; the contents lead to each of them."""
     files = {name.removesuffix(".md").removesuffix(".hi") for name, _ in TEXTS}
     assert files == set(NAMES)
-    assert {file.name for file in FOLDER.glob("*.svg")} == set(PICTURES)
+    pictures = {f.name for ending in ("svg", "png") for f in FOLDER.glob(f"*.{ending}")}
+    assert pictures == set(PICTURES)
     index = text(INDEX)
     assert [name for name in NAMES if name != INDEX and f"]({name}.md)" not in index] == []
 

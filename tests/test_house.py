@@ -61,8 +61,9 @@ IMPURE = {"asyncio", "os", "pathlib", "socket", "subprocess", "time", "logging"}
 BY_NAME = {"tzdata", "fontpkg-noto-sans-devanagari", "psycopg"}
 """Dependencies that no `import` need show: data, and what SQLAlchemy loads by an address."""
 COMES_WITH = {
-    "aioice": "aiortc", "av": "aiortc", "multidict": "aiohttp", "pydantic-core": "pydantic",
-    "yarl": "aiohttp",
+    "aioice": "aiortc", "asn1crypto": "pyhanko", "av": "aiortc",
+    "multidict": "aiohttp", "pydantic-core": "pydantic",
+    "pyhanko-certvalidator": "pyhanko", "yarl": "aiohttp",
 }  # fmt: skip
 """Libraries in whose terms another one's interface speaks: it chooses their version."""
 

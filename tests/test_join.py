@@ -217,7 +217,7 @@ async def test_whoever_joins_last_is_in(door: Door, browser: Browser) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize(
     ("fragment", "words"),
-    [("#t=" + "x" * 43, "This link is not valid"), ("", "The link is not complete")],
+    [("#t=" + "x" * 43, "This link is not valid"), ("", "The link is incomplete")],
 )
 async def test_a_wrong_link_is_told_in_words(
     door: Door, browser: Browser, fragment: str, words: str

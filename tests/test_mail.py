@@ -69,8 +69,13 @@ def test_the_message_is_complete(tmp_path: Path) -> None:
     config = made_up_week.config(made.database, to=(DC,), roots_to=(NIC,))
     mailings, files = weekly_mails(made.store, config, WEEK, MADE_AT)
     letter = mailings[0].letter
-    assert [one.name for one in files] == [f"weekly-2026-W47.{x}.pdf" for x in ("hi", "en")]
+    assert [one.name for one in files] == [
+        f"weekly-2026-W47{part}.{language}.pdf"
+        for language in ("hi", "en")
+        for part in ("", "-annex")
+    ]
     assert "झारनेट साप्ताहिक प्रतिवेदन" in letter.subject
+    assert "video conference succeeded at 5 of 11" in letter.subject
     for office in config.offices:
         for text in (letter.text, letter.html):
             assert office.name in text
@@ -78,7 +83,7 @@ def test_the_message_is_complete(tmp_path: Path) -> None:
     for picture in letter.pictures:
         assert picture.content.startswith(b"\x89PNG")
         assert f"cid:{picture.name}" in letter.html
-    paper = PdfReader(io.BytesIO(letter.enclosures[1].content))
+    paper = PdfReader(io.BytesIO(letter.enclosures[2].content))
     assert "Potka" in paper.pages[0].extract_text()
     made.store.close()
 

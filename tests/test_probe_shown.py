@@ -25,7 +25,7 @@ def shown(measurement: Measurement) -> str:
 def test_figures_come_in_the_units_that_people_use() -> None:
     """ms, %, Mbit/s; no base unit and no power of ten is left."""
     text = shown(latency("potka", NOW)) + shown(bandwidth("potka", NOW, 3.921e6, 0.64e6))
-    assert " ms" in text and " %" in text and "3.92 Mbit/s" in text and "640 kbit/s" in text
+    assert " ms" in text and " %" in text and "3.92 Mbps" in text and "640 kbps" in text
     for base in ("ratio", " seconds", "bits_per_second ", "e-0", "e+0"):
         assert base not in text
 

@@ -28,8 +28,8 @@ from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output.build import FORMATS, make
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.document import content
-from jharnet_monitor.report.sections import front_page
-from jharnet_monitor.report.sections.front_page import judge
+from jharnet_monitor.report.sections import sentences
+from jharnet_monitor.report.sections.rating import judge
 from jharnet_monitor.store import Transition
 from tests import made_up_week
 from tests.made_up_week import MADE_AT, WEEK, ZONE, MadeWeek
@@ -38,15 +38,22 @@ from tests.pdf_text import pages_of, plain, text_of
 
 @pytest.fixture(scope="module")
 def papers(summary: Summary) -> dict[str, bytes]:
-    """The PDF in each language."""
-    return {one.language: one.content for one in make(drafts(summary, LANGUAGES), ["pdf"])}
+    """The report's four pages in each language, and its annex as `annex.hi` and `annex.en`."""
+    return {
+        f"annex.{one.language}" if "-annex." in one.name else one.language: one.content
+        for one in make(drafts(summary, LANGUAGES), ["pdf"])
+    }
 
 
 def test_the_figures_of_the_pdf_are_those_measured(
     made: MadeWeek, papers: dict[str, bytes]
 ) -> None:
-    """Speed, latency and loss of every office, computed in another way, are in both PDFs."""
-    read = {language: text_of(paper) for language, paper in papers.items()}
+    """Speed, latency and loss of every office, computed in another way, are in both reports or in
+    their annexes."""
+    read = {
+        language: text_of(papers[language]) + text_of(papers[f"annex.{language}"])
+        for language in LANGUAGES
+    }
     seen = 0
     for office in made.config.offices:
         down = made.values(office.id, "bandwidth", "download_bits_per_second")
@@ -192,7 +199,7 @@ def test_an_empty_week_says_so(made: MadeWeek) -> None:
     empty = period.week("2026-W40", ZONE)
     summary = summarise(made.store, made.config, empty, MADE_AT)
     for one in make(drafts(summary, LANGUAGES), list(FORMATS)):
-        if one.format == "pdf":
+        if one.format == "pdf" and "-annex." not in one.name:
             text = text_of(one.content)
             assert plain(words(one.language)("report.answer.empty")) in text
             assert plain(words(one.language)("report.method_text.extent_none")) in text
@@ -217,7 +224,7 @@ def test_one_office_only(made: MadeWeek) -> None:
     one = made.config.model_copy(update={"offices": made.config.offices[:1]})
     summary = summarise(made.store, one, WEEK, MADE_AT)
     sentence = content(summary, words("en"))["front"]["sentences"][0]
-    assert sentence == words("en")("report.answer.only")
+    assert sentence.startswith(words("en")("report.answer.only") + ". Basis: ")
     assert next(make(drafts(summary, ["en"]), ["pdf"])).content.startswith(b"%PDF")
 
 
@@ -247,15 +254,20 @@ def test_spans_follow_transitions_and_corrections() -> None:
     assert spans([], WEEK.end) == []
 
 
-def test_page_one_answers_in_three_sentences(summary: Summary) -> None:
-    """The counts of the first sentence are those of the table; the worst office comes first."""
+def test_page_one_answers_in_four_sentences(summary: Summary) -> None:
+    """The counts of the first sentence are those of the table, and it says on how many tests it
+    rests and what a success is; the worst office comes first.
+    """
     data = content(summary, words("en"))
     groups = [one.group for one in judge(summary)]
     assert groups == sorted(groups, key=["unable", "partly", "untested", "able"].index)
     front = data["front"]
-    assert len(front["sentences"]) == 3
+    assert len(front["sentences"]) == 4
     able = sum(row["able"] for row in front["rows"])
-    assert front["sentences"][0].startswith(f"{able} of 11 block offices held")
+    tests = sum(office.conference.tests for office in summary.offices)
+    told = front["sentences"][0]
+    assert told.startswith(f"A video conference succeeded at {able} of 11 block offices")
+    assert f"Basis: {tests} tests, 6 days; “succeeded” means SD video (360p) or better" in told
     assert [tile["value"] for tile in front["tiles"]] == [
         str(groups.count(group)) for group in ("able", "partly", "unable", "untested")
     ]
@@ -274,15 +286,21 @@ def test_page_one_is_one_page(summary: Summary, papers: dict[str, bytes], langua
         wanted.append(formats.office_name(office, words(language)))
     assert [text for text in wanted if plain(text) not in first] == []
     assert second.startswith(plain(data["lines"]["title"]))
+    assert len(pages_of(papers[language])) == 4
 
 
 def test_each_actor_is_named_once(summary: Summary) -> None:
     """The third sentence groups the requests by actor, the department first."""
     asked = content(summary, words("en"))["front"]["sentences"][2]
-    for name in ("Department of IT", "JharNet operator", "BDOs concerned", "network engineer"):
+    for name in (
+        "Department of IT",
+        "JharNet operator",
+        "Block Development Officers",
+        "network engineer",
+    ):
         assert asked.count(name) == 1
-    assert asked.index("Department") < asked.index("operator") < asked.index("BDOs")
-    kinds = [kind for kinds in front_page.ACTORS.values() for kind in kinds]
+    assert asked.index("Department") < asked.index("operator") < asked.index("BDO")
+    kinds = [kind for kinds in sentences.ACTORS.values() for kind in kinds]
     assert sorted(kinds) == sorted(FindingKind)
 
 
@@ -302,5 +320,5 @@ def test_pruned_weeks_are_reported_from_daily_summaries(tmp_path: Path) -> None:
     assert found.latency.p50 == pytest.approx(was.latency.p50, rel=0.2)
     assert [day for day, _ in found.days] == [day for day, _ in was.days]
     text = plain(words("en")("report.method_text.pruned", n=7))
-    assert text in text_of(next(make(drafts(after, ["en"]), ["pdf"])).content)
+    assert text in text_of(list(make(drafts(after, ["en"]), ["pdf"]))[-1].content)
     week.store.close()

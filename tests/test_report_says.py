@@ -56,11 +56,11 @@ def test_the_report_repeats_what_a_drill_measured(summary: Summary, language: st
     paper = drill_content(summary.drills[0], summary.config, MADE_AT, said)
     for row, own in zip(drill["rows"], paper["rows"], strict=True):
         assert (row["down"], row["up"]) == (own["down"], own["up"])
-    assert drill["rows"][0]["up"] == ["1.61 Mbit/s", said("drill.loss", loss="1.23 %")]
+    assert drill["rows"][0]["up"] == ["1.61 Mbps", said("drill.loss", loss="1.23 %")]
     bears = list(supported_calls_texts(summary.drills[0].uplink, said))
     assert paper["sentences"][-2:] == bears and drill["line"].endswith(" ".join(bears))
-    assert "17.1 / 16.2 Mbit/s" in drill["line"]
-    for figure in (*bears, "17.1 / 16.2 Mbit/s", said("drill.loss", loss="1.23 %")):
+    assert "17.1 / 16.2 Mbps" in drill["line"]
+    for figure in (*bears, "17.1 / 16.2 Mbps", said("drill.loss", loss="1.23 %")):
         assert plain(figure) in text
 
 
@@ -68,10 +68,10 @@ def test_figures_in_one_cell_have_the_same_precision() -> None:
     """A value with its interval, or the two ways of a line: as many decimals in each of them."""
     said = words("en")
     for figures, form, told in (
-        ((3.8e6, 3.794e6, 3.81e6), formats.rate, "3.80 (3.79 to 3.81) Mbit/s"),
-        ((3.9e6, 3.9e6, 3.9e6), formats.rate, "3.9 (3.9 to 3.9) Mbit/s"),
-        ((10.04e6, 9.964e6, 10.13e6), formats.rate, "10.0 (10.0 to 10.1) Mbit/s"),
-        ((1.02e6, 0.98e6, 1.1e6), formats.rate, "1.02 Mbit/s (980 kbit/s to 1.10 Mbit/s)"),
+        ((3.8e6, 3.794e6, 3.81e6), formats.rate, "3.80 (3.79 to 3.81) Mbps"),
+        ((3.9e6, 3.9e6, 3.9e6), formats.rate, "3.9 (3.9 to 3.9) Mbps"),
+        ((10.04e6, 9.964e6, 10.13e6), formats.rate, "10.0 (10.0 to 10.1) Mbps"),
+        ((1.02e6, 0.98e6, 1.1e6), formats.rate, "1.02 Mbps (980 kbps to 1.10 Mbps)"),
         ((0.04, 0.0382, 0.0413), formats.milliseconds, "40.0 (38.2 to 41.3) ms"),
         ((0.021, 0.02, 0.0213), formats.share, "2.10 (2.00 to 2.13) %"),
         ((0.99, 0.98765, 1.0), formats.share_floor, "99.00 (98.76 to 100.00) %"),

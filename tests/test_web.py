@@ -32,7 +32,7 @@ async def test_the_status_page_gives_the_answer_first(client: Client) -> None:
         "1 is not tested.</h1>"
     ) in english
     hindi = await page(client, "/", "hi")
-    assert "11 में से 5 प्रखण्ड वीडियो कॉन्फ्रेंसिंग कर सकते हैं; 2 से संपर्क नहीं है" in hindi
+    assert "वीडियो कॉन्फ्रेंसिंग संभव: 11 में से 5 प्रखण्ड; 2 प्रखण्डों से संपर्क नहीं है" in hindi
     for _, name, name_hi in OFFICES:
         assert f">{name}</a>" in english
         assert f">{name_hi}</a>" in hindi
@@ -137,7 +137,7 @@ async def test_states_have_shapes_and_words(client: Client) -> None:
     html = await page(client, "/")
     symbols = set(re.findall(r'<symbol id="state-([a-z_]+)"', html))
     assert symbols == {str(s) for s in OfficeState}
-    for word in ("unreachable", "LAN down", "measuring PC off", "working"):
+    for word in ("unreachable", "LAN down", "measuring PC not connected", "working"):
         assert f'<span class="word">{word}</span>' in html
     assert html.count('scope="col"') == 8
     assert html.count('scope="row"') == 11
@@ -190,8 +190,8 @@ async def test_an_office_has_its_page(client: Client, hub: MadeUpHub) -> None:
             assert f'<th scope="row">{quantity.label.en}</th>' in english
     assert "<polyline" in english
     assert "median 40 ms" in english
-    assert "↓ 1.12 Mbit/s" in english
-    assert "not measured: the office&#39;s agent left during the test" in english
+    assert "↓ 1.12 Mbps" in english
+    assert "not measured: contact with the office&#39;s agent was lost during the test" in english
     assert "power cut</span> <small>25 November, 03:00 · 1 h · at first: unreachable" in english
     hindi = await page(client, "/office/potka", "hi")
     assert "<h1>पोटका</h1>" in hindi
@@ -262,4 +262,4 @@ async def test_the_newest_drill_is_shown_beside_the_table(client: Client, hub: M
     assert f", 720p): {able} of {total} held the conference." in await page(client, "/")
     assert f"{total} में से {able} में कॉन्फ्रेंसिंग सफल" in await page(client, "/", "hi")
     hub.store.event_log.add_drill(running)
-    assert "has been under way since" in await page(client, "/")
+    assert "has been running since" in await page(client, "/")

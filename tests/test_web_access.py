@@ -98,7 +98,7 @@ async def test_a_person_signs_in_measures_and_signs_out(client: Client, hub: Mad
     assert 'action="/office/potka/probes/bandwidth"' in await page(client, "/office/potka")
     english = origin | {"Accept-Language": "en"}
     answer = await client.post("/office/potka/probes/bandwidth", headers=english)
-    assert "Bandwidth was started" in await answer.text()
+    assert "Test started: Bandwidth" in await answer.text()
     assert hub.asked == [("potka", "bandwidth", {})]
     await client.post("/signout", headers=origin)
     assert "Sign in to measure now" in await page(client, "/office/potka")

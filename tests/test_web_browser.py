@@ -93,7 +93,7 @@ async def test_a_person_signs_in_and_measures(
     await page.get_by_role("button", name="Sign in").click()
     await page.get_by_role("button", name="Bandwidth").click()
     await expect(page.get_by_role("status")).to_have_text(
-        "Bandwidth was started; the result appears here."
+        "Test started: Bandwidth. The result will appear here."
     )
     assert hub.asked == [("potka", "bandwidth", {})]
     assert errors == []

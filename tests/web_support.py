@@ -23,6 +23,11 @@ CHANGES = (
     "/api/v1/offices/potka/probes/latency",
     "/api/v1/drills",
     "/api/v1/maintenance",
+    "/api/v1/faults",
+    "/api/v1/faults/potka-1",
+    "/faults",
+    "/faults/potka",
+    "/faults/potka/potka-1",
     "/office/potka/probes/bandwidth",
 )
 """All addresses that make changes."""

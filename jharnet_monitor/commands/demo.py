@@ -19,6 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jharnet_monitor.commands.demo_history import make_history
 from jharnet_monitor.demo.flow import Demo, running, write_result
 from jharnet_monitor.demo.places import LabPlace, LoopbackPlace, Place, district_data
 from jharnet_monitor.demo.truth import ComparisonRow
@@ -42,12 +43,25 @@ def demo(
     out: Annotated[Path, typer.Option(help="Directory of the report, which is kept.")] = Path(
         "demo-report"
     ),
+    past: Annotated[
+        str | None,
+        typer.Option(
+            "--history",
+            help="Instead, fill a database of its own in --out with a made-up past, such as 12w.",
+        ),
+    ] = None,
 ) -> None:
     """Run the hub and eleven agents, measure, report, and compare with the lab's truth.
 
     As root, the offices are network namespaces with emulated links; without root they are loopback
     addresses, and every link is perfect. At the end everything except the report is removed.
+
+    With --history nothing is measured: a made-up district's past shows what report, letter, dossier
+    and pages look like. Every page and paper of it says that it is made up.
     """
+    if past is not None:
+        make_history(past, out.absolute(), json_file, console)
+        return
     signal.signal(signal.SIGTERM, _interrupt)
     end = None if minutes is None else time.monotonic() + minutes * 60
     try:

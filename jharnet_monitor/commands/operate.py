@@ -88,7 +88,7 @@ def maintenance(
     known = [o.id for o in loaded.offices]
     if office not in ("all", *known):
         raise UserError(f"no office `{office}` in {config}; there are {', '.join(known)}, or `all`")
-    start, over = _moment(begin, zone, "--from"), _moment(end, zone, "--to")
+    start, over = local_moment(begin, zone, "--from"), local_moment(end, zone, "--to")
     now = SystemClock().now()
     if start >= over:
         raise UserError(f"--from {begin} must be before --to {end}")
@@ -105,7 +105,8 @@ def maintenance(
     console.print(f"planned: {office} from {begin} to {end}{late}", soft_wrap=True)
 
 
-def _moment(text: str, zone: ZoneInfo, option: str) -> datetime:
+def local_moment(text: str, zone: ZoneInfo, option: str) -> datetime:
+    """A time that was given to an option, in the district's zone unless it names its own."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

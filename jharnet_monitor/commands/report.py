@@ -6,25 +6,25 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
 
-from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.lazy import LazyGroup
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
-from jharnet_monitor.config import Config
-from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.i18n.words import LANGUAGES
-from jharnet_monitor.judge.calendar import period
-from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.report.output.build import FORMATS, make
-from jharnet_monitor.report.output.draft import Draft
+from jharnet_monitor.report.output.draft import ENDINGS
 from jharnet_monitor.report.output.files import OutputFile, TypesettingError, write
-from jharnet_monitor.report.output.worker import WorkerError, in_own_process
+from jharnet_monitor.report.output.worker import Worker, WorkerError
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
+    from jharnet_monitor.judge.calendar.period import Period
+
+READER = "jharnet_monitor.report.output.compose"
+"""The module that reads a report's data, in a process of its own."""
 
 
 class _Commands(LazyGroup):
@@ -53,7 +53,7 @@ def report(
     first: Annotated[str | None, typer.Option("--from", help="First day, 2026-11-01")] = None,
     last: Annotated[str | None, typer.Option("--to", help="Last day, 2026-11-15")] = None,
     lang: Lang = None,
-    format_: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))] = "pdf",
+    format_: Annotated[str, typer.Option("--format", help=", ".join(ENDINGS))] = "pdf",
     out: Out = None,
     open_: Open = False,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -62,30 +62,32 @@ def report(
     """Write the Deputy Commissioner's report: which blocks can hold a conference, and why not."""
     if context.invoked_subcommand is not None:
         return
-    loaded = load_config(config, files=False)
-    chosen = {"week": week, "day": day, "month": month, "quarter": quarter}
-    reported = _period(loaded, chosen, first, last)
-    languages = languages_of(loaded, lang)
-    formats = parts_of("--format", format_, FORMATS)
+    with Worker(READER) as reader:  # it loads its libraries while this process loads its own
+        from jharnet_monitor.clock import SystemClock  # noqa: PLC0415
+        from jharnet_monitor.config.load import load_config  # noqa: PLC0415
+        from jharnet_monitor.report.output.build import make  # noqa: PLC0415
 
-    with progress.status(f"reading {reported.name} …"):
-        drafts = _read_drafts(loaded, reported, languages)
+        loaded = load_config(config, files=False)
+        chosen = {"week": week, "day": day, "month": month, "quarter": quarter}
+        reported = _period(loaded, chosen, first, last)
+        languages = languages_of(loaded, lang)
+        formats = parts_of("--format", format_, ENDINGS)
+        with progress.status(f"reading {reported.name} …"):
+            now = SystemClock().now()
+            try:
+                drafts = reader.call("read_drafts", loaded, reported, languages, now)
+            except WorkerError as error:
+                raise UserError(
+                    f"{reported.name}: the database could not be read: {error}"
+                ) from None
     paths = write_all(make(drafts, formats), out or loaded.report.directory, "typesetting …")
     show({"period": reported.name}, paths, as_json=as_json, open_=open_)
 
 
-def _read_drafts(config: Config, period: Period, languages: list[str]) -> list[Draft]:
-    """Read in another process, so that neither needs the memory of both."""
-    where, now = "jharnet_monitor.report.output.compose", SystemClock().now()
-    try:
-        drafts: list[Draft] = in_own_process(where, "read_drafts", config, period, languages, now)
-    except WorkerError as error:
-        raise UserError(f"{period.name}: the database could not be read: {error}") from None
-    return drafts
-
-
 def languages_of(config: Config, given: str | None) -> list[str]:
     """The languages in `--lang`, else the configuration's; raises `UserError`."""
+    from jharnet_monitor.i18n.words import LANGUAGES  # noqa: PLC0415
+
     if given is None:
         return list(config.report.languages)
     return parts_of("--lang", given, LANGUAGES)
@@ -103,6 +105,9 @@ def parts_of(option: str, given: str, known: Collection[str]) -> list[str]:
 def _period(
     config: Config, chosen: dict[str, str | None], first: str | None, last: str | None
 ) -> Period:
+    from jharnet_monitor.clock import SystemClock  # noqa: PLC0415
+    from jharnet_monitor.judge.calendar import period  # noqa: PLC0415
+
     zone = ZoneInfo(config.district.timezone)
     given = {name: value for name, value in chosen.items() if value is not None}
     if (first is None) != (last is None):

@@ -32,8 +32,9 @@ def drill(
     languages = languages_of(loaded, lang)
     formats = parts_of("--format", format_, ("pdf", "html"))
     with open_store(loaded) as store:
-        found = _found(store, drill_id)
-    files = make_drill_sheets(found, loaded, languages, formats, SystemClock().now())
+        found, made_up = _found(store, drill_id), store.made_up()
+    now = SystemClock().now()
+    files = make_drill_sheets(found, loaded, languages, formats, now, made_up=made_up)
     paths = write_all(files, out or loaded.report.directory, "typesetting …")
     show({"drill": found.id}, paths, as_json=as_json, open_=open_)
 

@@ -69,6 +69,8 @@ class LetterTexts(Section):
 
     office: tuple[Line, ...] = ()
     """Letterhead, line by line; default: the district magistrate's."""
+    town: Line | None = None
+    """Town of the district headquarters, in letterhead, sender and signature."""
     sender: tuple[Line, ...] = ()
     """Sender, line by line: name, designation."""
     to: tuple[Line, ...] = ()

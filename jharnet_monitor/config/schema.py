@@ -325,6 +325,9 @@ class Thresholds(Section):
     """What a conference call needs for each grade."""
     availability: Ratio = 0.99
     """Availability that every office should reach, unless its contract promises another."""
+    restore_within: Duration = 4 * 3600.0
+    """Time in which the operator must restore a line, from the report of the fault on, unless the
+    contract promises another. A longer outage of the line is proposed for the fault ledger."""
     change: ChangeCriteria = ChangeCriteria()
     """Smallest changes that a report calls better or worse."""
 
@@ -342,6 +345,9 @@ class Link(Section):
     """Availability that the operator promises."""
     failover: Annotated[bool, Field(strict=True)] | None = None
     """Whether there is a second line to take over; the state's assessment for e-Office asks."""
+    restore_within: Duration | None = None
+    """Time in which the operator promises to restore the line; default:
+    `thresholds.restore_within`."""
 
     def rate(self, direction: Direction) -> float:
         """The contracted rate in that direction, in bit/s."""
@@ -438,6 +444,15 @@ class ReportSettings(Section):
     """The directive behind the report (what, by whom, when), in English; printed on page one."""
     directive_hi: Text | None = None
     """The directive in Hindi."""
+    prepared_by: Text | None = None
+    """Who prepares the report, in English, as printed on page one; default: the network engineer
+    of the district."""
+    prepared_by_hi: Text | None = None
+    """Who prepares the report, in Hindi."""
+
+    def prepared_by_in(self, language: str) -> str | None:
+        """Who prepares the report, in a language of the reports."""
+        return self.prepared_by_hi if language == "hi" else self.prepared_by
 
     def directive_in(self, language: str) -> str | None:
         """What was ordered, in a language of the reports."""

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from jharnet_monitor.demo.places import Place
+from jharnet_monitor.demo.history import CHARACTERS
+from jharnet_monitor.demo.places import LoopbackPlace, Place
 from jharnet_monitor.security import tls, tokens
 
 PORT = 9797
@@ -73,6 +74,32 @@ def install(
     installation.config.write_text(config, "utf-8")
 
 
+def install_history(data: Mapping[str, Any], installation: Installation) -> None:
+    """Write the configuration of a made-up past: a hub on this machine, without TLS."""
+    place = LoopbackPlace(data)
+    config = _config(place, data, installation)
+    config["hub"] |= {"tls": "off", "listen": f"127.0.0.1:{PORT}"}
+    config["probes"]["latency"] = {"every": "60s", "packets": 60}
+    config["capacity"] = {"video": "1 Mbit/s", "other": "300 kbit/s", "seats": 8}
+    config["letter"] = {"hi": {"town": "जमशेदपुर"}, "en": {"town": "Jamshedpur"}}
+    config["report"] |= {
+        "directive": "Test video conferencing from the district to all block offices and report; "
+        "write to the department to raise the speed of JharNet (July 2024).",
+        "directive_hi": "जिला स्तर से सभी प्रखण्ड कार्यालयों तक वीडियो कॉन्फ्रेंसिंग की जाँच कर प्रतिवेदन "
+        "दिया जाए; झारनेट की गति बढ़ाने हेतु विभाग से पत्राचार किया जाए (जुलाई 2024)।",
+    }
+    for office in config["offices"]:
+        character = CHARACTERS.get(office["id"])
+        if character is not None:
+            office["seats"] = character.seats
+    tokens.write_secret(installation.api_token, tokens.make_token())
+    for office in data["offices"]:
+        token = tokens.hash_token(tokens.make_token())
+        tokens.write_secret(installation.directory / "secrets" / office["id"], token)
+    text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
+    installation.config.write_text(text, "utf-8")
+
+
 def _config(place: Place, data: Mapping[str, Any], installation: Installation) -> dict[str, Any]:
     lab = place.lab is not None
     uplink = {"contracted": data["uplink"]["contracted"]}
@@ -109,7 +136,8 @@ def _config(place: Place, data: Mapping[str, Any], installation: Installation) -
 
 
 def _office(place: Place, office: Mapping[str, Any]) -> dict[str, Any]:
-    names = {key: office[key] for key in ("id", "name", "name_hi", "subdivision")}
+    keys = ("id", "name", "name_hi", "subdivision", "latitude", "longitude")
+    names = {key: office[key] for key in keys}
     return {
         **names,
         "router": place.router(office["id"]),

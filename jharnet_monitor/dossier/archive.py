@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -216,3 +218,12 @@ def _check(entry: zipfile.ZipInfo) -> None:
         raise ArchiveError(f"{entry.filename!r} is not a valid name of a file in a dossier")
     if entry.file_size > LARGEST:
         raise ArchiveError(f"{entry.filename}: unpacks to more than {LARGEST >> 20} MiB")
+
+
+def csv_bytes(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
+    """A table as CSV in UTF-8."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue().encode()

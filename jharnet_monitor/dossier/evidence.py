@@ -21,10 +21,11 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.judge.line.interface_faults import LanReadings
 from jharnet_monitor.judge.line.loss import PacketCounts
 from jharnet_monitor.judge.line.traffic import TrafficReadings
-from jharnet_monitor.model import Measurement, OfficeState, Outcome, Route
+from jharnet_monitor.model import MADE_UP, Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.report.data.collect import DOWN, LINE, UP
 from jharnet_monitor.store import Transition
@@ -79,6 +80,9 @@ class DossierEvidence:
         self.transitions: dict[str, list[Transition]] = defaultdict(list)
         self.drills: dict[str, Drill] = {}
         self.database_events: list[tuple[str, datetime, str]] = []
+        self.made_up = False
+        """Nothing of it was measured: the log says so, or a measurement."""
+        self.fault_entries: list[tuple[str, Mapping[str, Any]]] = []
         """Kind, when it was recorded, and data of events on the records themselves."""
         self.days: dict[str, set[int]] = defaultdict(set)
         self.first: datetime | None = None
@@ -123,7 +127,9 @@ class DossierEvidence:
             elif probe == "utilisation":
                 self._add_traffic(office, table.filter(pa.array(mine)))
             elif PROBES[probe].kept:
-                self.runs[office, probe] += _measurements(table.filter(pa.array(mine)), probe)
+                runs = _measurements(table.filter(pa.array(mine)), probe)
+                self.made_up = self.made_up or any(MADE_UP in run.conditions for run in runs)
+                self.runs[office, probe] += runs
 
     def _add_minutes(self, office: str, table: pa.Table, day: NDArray[np.int64]) -> None:
         """Add minutes of latency, except those during our own tests and those that an agent
@@ -174,11 +180,17 @@ class DossierEvidence:
             )
 
     def _add_events(self, table: pa.Table) -> None:
-        """Keep the events on the records themselves: settings in force, and prunings."""
+        """Keep the events on the records themselves (settings in force, prunings), and the entries
+        of the fault ledger.
+        """
         for row in table.to_pylist():
             if row["kind"] in (PRUNED, SETTINGS):
                 event = row["kind"], from_ms(row["recorded_at"]), row["data"]
                 self.database_events.append(event)
+            elif row["kind"] == MADE_UP:
+                self.made_up = True
+            elif row["kind"] == FAULT:
+                self.fault_entries.append((row["office"], json.loads(row["data"])))
 
     def _add_drills(self, table: pa.Table) -> None:
         """Add drills; the newest record of a drill is valid."""

@@ -22,8 +22,8 @@ from jharnet_monitor.report.sections.phrases import (
     contract,
     interval,
     kind_of_reason,
+    made_up_texts,
     need,
-    need_text,
     other_basis,
     reason,
     slabs_text,
@@ -39,6 +39,7 @@ _ORDER = (
     LineVerdict.OUTAGES, LineVerdict.POWER, LineVerdict.LAN, LineVerdict.NOT_ENOUGH_EVIDENCE,
     LineVerdict.NOTHING,
 )  # fmt: skip
+_ASKING = (LineVerdict.UPGRADE, LineVerdict.REPAIR, LineVerdict.LINE_QUALITY)
 _NOT_SPEED = frozenset({"delay", "host"})
 """Limits of a call that are not the speed; packets are lost on a full line, too."""
 
@@ -48,6 +49,7 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
     own = case.config.letter
     said = own.texts_in(words.language)
     district = case.district(words)
+    place = f"{district}, {said.town}" if said.town else district
     upgrade = bool(case.claims.district.verdicts[LineVerdict.UPGRADE])
     subject = "dossier.letter.subject_upgrade" if upgrade else "dossier.letter.subject"
     return {
@@ -56,12 +58,13 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
         "subtitle": district,
         "author": "jharnet-monitor",
         "page": words.phrases["dossier.page"],
-        "office": said.office or [words("dossier.letter.office", district=district)],
+        "made_up": made_up_texts(words) if case.evidence.made_up else None,
+        "office": said.office or [words("dossier.letter.office", place=place)],
         "number": [words("dossier.letter.number"), own.number or BLANK],
         "memo": [words("dossier.letter.memo"), own.memo or BLANK],
         "date": [words("dossier.letter.date"), own.date or BLANK],
         "from": words("dossier.letter.from"),
-        "sender": said.sender or [words("dossier.letter.sender", district=district)],
+        "sender": said.sender or [words("dossier.letter.sender", place=place)],
         "to_head": words("dossier.letter.to_head"),
         "to": said.to or words("dossier.letter.to").split("|"),
         "subject": [words("dossier.letter.subject_head"), words(subject, district=district)],
@@ -75,11 +78,11 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
             "rows": [_row(case, office, words) for office in case.config.offices],
         },
         "body": [*_verdicts(case, words), *_ending(case, words)],
-        "request": words("dossier.letter.request"),
+        "request": words(f"dossier.letter.{'request' if _asks(case) else 'for_information'}"),
         "enclosures_head": words("dossier.letter.enclosures_head"),
         "enclosures": _enclosures(case, words),
         "closing": words("dossier.letter.closing"),
-        "signatory": _signatory(said, district, words),
+        "signatory": _signatory(said, place, words),
         "copies_head": words("dossier.letter.copies_head"),
         "copies": [words("dossier.letter.copy", who=who) for who in _copies(said, district, words)],
         "courtesy": None if words.language == "hi" else words("dossier.letter.courtesy"),
@@ -88,12 +91,16 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
 
 def _opening(case: Case, words: Words) -> Iterator[str]:
     found = case.claims.district
+    cited = case.config.letter.texts_in(words.language).references
     yield words(
-        "dossier.letter.opening",
+        "dossier.letter.opening_cited" if cited else "dossier.letter.opening",
         days=formats.day_range(case.period, words),
         offices=found.offices,
         n=found.measurements,
     )
+    if not found.tested:
+        yield words("dossier.letter.conference_none")
+        return
     yield words(
         "dossier.letter.conference",
         tested=found.tested,
@@ -166,14 +173,18 @@ def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[
     return dict(sorted(kinds.items()))
 
 
+def _asks(case: Case) -> bool:
+    """Whether the department is asked for anything; otherwise the letter only informs."""
+    return any(case.claims.district.verdicts[verdict] for verdict in _ASKING)
+
+
 def _ending(case: Case, words: Words) -> Iterator[str]:
     yield from _beside(case, words)
     yield words("dossier.letter.basis")
-    yield need_text(case.config, case.claims.assessments, words)
     changes = setting_changes(case, words)
     if changes:
         yield words("dossier.settings.changed", changes="; ".join(changes))
-    yield words("dossier.letter.evidence", root=case.root)
+    yield words("dossier.letter.evidence")
 
 
 def _beside(case: Case, words: Words) -> Iterator[str]:
@@ -218,14 +229,16 @@ def _rests(delivered: Sequence[DeliveredRate], words: Words) -> Iterator[str]:
 
 
 def _enclosures(case: Case, words: Words) -> list[str]:
-    names = ["sheets", "method", "outages", "drills", "data", "certificate"]
+    names = ["sheets", "method", "outages", "faults", "drills", "data", "certificate"]
     if not case.claims.drills:
         names.remove("drills")
+    if not case.evidence.fault_entries:
+        names.remove("faults")
     return [words(f"dossier.letter.enclosures.{name}") for name in names]
 
 
-def _signatory(said: LetterTexts, district: str, words: Words) -> list[str]:
-    default = words("dossier.letter.signatory", district=district).split("|")
+def _signatory(said: LetterTexts, place: str, words: Words) -> list[str]:
+    default = words("dossier.letter.signatory", place=place).split("|")
     return list(said.signatory) or default
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any
 
 from jharnet_monitor import __version__
+from jharnet_monitor.dossier.archive import csv_bytes
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.derive import every_outage, ordered_drills
+from jharnet_monitor.dossier.faults import fault_csv, fault_paper
 from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.sealed import daily_roots
 from jharnet_monitor.dossier.sheets import sheets
@@ -26,6 +25,7 @@ PAPERS = {
     "sheets": ("sheets.typ", sheets),
     "method": ("method.typ", method),
     "certificate": ("certificate.typ", certificate),
+    "faults": ("faults.typ", fault_paper),
 }
 
 
@@ -42,6 +42,7 @@ def papers(case: Case) -> Iterator[tuple[str, bytes]]:
     """Name and content of each document; raises `TypesettingError`."""
     yield "SHA256SUMS", case.sums.encode()
     yield "outages.csv", _outages(case)
+    yield "faults.csv", fault_csv(case)
     yield "chain/daily-roots.csv", _roots(case)
     for language in LANGUAGES:
         said = words(language)
@@ -50,7 +51,9 @@ def papers(case: Case) -> Iterator[tuple[str, bytes]]:
         for drill in ordered_drills(case.evidence):
             if not re.fullmatch(r"[\w-]{1,64}", drill.id):
                 raise ValueError(f"drill {drill.id!r}")
-            data = drill_content(drill, case.config, case.made_at, said)
+            data = drill_content(
+                drill, case.config, case.made_at, said, made_up=case.evidence.made_up
+            )
             name = f"drills/drill-{drill.id}.{language}.pdf"
             yield name, render_pdf("drill.typ", data, case.made_at)
 
@@ -62,17 +65,9 @@ def _outages(case: Case) -> bytes:
          iso_moment(one.end, case.zone), f"{one.seconds:.3f}", "yes" if one.open else "no")
         for one in every_outage(case.evidence, case.until)
     )  # fmt: skip
-    return _csv(head, rows)
+    return csv_bytes(head, rows)
 
 
 def _roots(case: Case) -> bytes:
     found = daily_roots(case.chain, case.period.days, case.zone)
-    return _csv(("day", "root"), ((str(day), root) for day, root in found.items()))
-
-
-def _csv(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    return csv_bytes(("day", "root"), ((str(day), root) for day, root in found.items()))

@@ -10,8 +10,15 @@ from jharnet_monitor.dossier.setting_changes import setting_changes, settings_si
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.model import parse_utc
-from jharnet_monitor.report.sections.phrases import need_text, thresholds_text
+from jharnet_monitor.report.sections.phrases import made_up_texts, need_text, thresholds_text
 
+BLANK = "____________________"
+SHA256 = 1
+"""The place of our algorithm among those of the form."""
+_LINES = (
+    "person", "other", "make", "identity", "relevant", "lawful", "by_me", "hash", "report", "date",
+    "time", "place",
+)  # fmt: skip
 _MAILED = ("name", "moment", "recipient", "root")
 
 
@@ -68,27 +75,36 @@ def method(case: Case, words: Words) -> dict[str, Any]:
 
 
 def certificate(case: Case, words: Words) -> dict[str, Any]:
-    """The certificate form with the hash values filled in, as plain JSON.
-
-    The wording follows the Schedule to the Bharatiya Sakshya Adhiniyam, 2023, section 63(4)(c); the
-    hash values are those of the hash report and of the chain.
+    """The certificate's form, as the Schedule to the Bharatiya Sakshya Adhiniyam, 2023, section
+    63(4)(c), prescribes it, with the hash value filled in, as plain JSON.
     """
-    names = ("source", "devices", "make", "lawful", "hash", "root", "sign", "when", "person")
-    said = {name: words(f"dossier.certificate.{name}") for name in names}
+    note = words("dossier.certificate.note", root=case.root)
     return head(case, words, "certificate") | {
-        "said": said,
-        "parts": [
-            {"title": words("dossier.certificate.part_a"), "source": said["source"], "own": True},
-            {
-                "title": words("dossier.certificate.part_b"),
-                "source": words("dossier.certificate.source_b"),
-                "own": False,
-            },
-        ],
-        "sums": hashlib.sha256(case.sums.encode()).hexdigest(),
-        "root": case.root,
-        "note": words("dossier.certificate.note"),
+        "parts": [_part(case, words, part) for part in ("a", "b")],
+        "algorithm": words("dossier.certificate.algorithms", blank=BLANK).split("|")[SHA256],
+        "note": note,
     }
+
+
+def _part(case: Case, words: Words, part: str) -> dict[str, Any]:
+    """Part A, of the party, or part B, of the expert, who does not speak of lawful control."""
+
+    def said(name: str) -> str:
+        return words(f"dossier.certificate.{name}", blank=BLANK, hash=_sums_hash(case))
+
+    told: dict[str, Any] = {
+        "title": said(f"part_{part}"),
+        "source": said(f"source_{part}"),
+        "sign": said(f"sign_{part}"),
+        **{name: said(name) for name in _LINES},
+        **{name: said(name).split("|") for name in ("devices", "held", "algorithms")},
+    }
+    return told if part == "a" else told | {"lawful": None}
+
+
+def _sums_hash(case: Case) -> str:
+    """The hash value of the hash report itself."""
+    return hashlib.sha256(case.sums.encode()).hexdigest()
 
 
 def head(case: Case, words: Words, paper: str) -> dict[str, Any]:
@@ -104,4 +120,5 @@ def head(case: Case, words: Words, paper: str) -> dict[str, Any]:
         "made": words("report.made", moment=formats.moment(case.made_at, case.zone, words)),
         "running": None,
         "page": words.phrases["dossier.page"],
+        "made_up": made_up_texts(words) if case.evidence.made_up else None,
     }

@@ -33,6 +33,11 @@ def document(doc: Mapping[str, Any], case: Case) -> bytes:
     file.core_properties.title = doc["title"]
     file.core_properties.author = doc["author"]
     file.core_properties.created = case.made_at.replace(tzinfo=None)
+    if doc["made_up"]:
+        for section in file.sections:
+            section.header.paragraphs[0].add_run(doc["made_up"][1]).bold = True
+    if doc["courtesy"]:
+        _line(file, doc["courtesy"], align=WD_ALIGN_PARAGRAPH.RIGHT)
     for line in doc["office"]:
         _line(file, line, bold=True, align=WD_ALIGN_PARAGRAPH.CENTER)
     _number(file, doc["number"], doc["date"])
@@ -42,23 +47,23 @@ def document(doc: Mapping[str, Any], case: Case) -> bytes:
     _lines(file, doc["to"], indent=1)
     _line(file, " ".join(doc["subject"]), bold=True)
     if doc["references"]:
-        _line(file, doc["reference_head"] + " " + "; ".join(doc["references"]))
+        _line(file, doc["reference_head"])
+        for number, text in enumerate(doc["references"], 1):
+            _line(file, f"({number}) {text}", indent=1)
     _line(file, doc["salutation"])
     for text in (*doc["opening"], doc["table"]["text"]):
         _paragraph(file, text)
     _table(file, doc["table"])
     for text in (*doc["body"], doc["request"]):
         _paragraph(file, text)
-    _line(file, doc["closing"], align=WD_ALIGN_PARAGRAPH.RIGHT)
-    _line(file, "")
-    for line in doc["signatory"]:
-        _line(file, line, align=WD_ALIGN_PARAGRAPH.RIGHT)
     _line(file, doc["enclosures_head"])
     for number, text in enumerate(doc["enclosures"], 1):
         _line(file, f"{number}. {text}", indent=1)
+    _signature(file, [doc["closing"], ""], doc["signatory"])
     _number(file, doc["memo"], doc["date"])
     _line(file, doc["copies_head"])
     _lines(file, doc["copies"], indent=1)
+    _signature(file, [""], doc["signatory"])
     out = io.BytesIO()
     file.save(out)
     return out.getvalue()
@@ -92,6 +97,12 @@ def _lines(file: Any, lines: Sequence[str], indent: float) -> None:
         _line(file, line, indent=indent)
 
 
+def _signature(file: Any, above: Sequence[str], signatory: Sequence[str]) -> None:
+    """Room to sign, at the right, with the designation below."""
+    for line in (*above, "", *signatory):
+        _line(file, line, align=WD_ALIGN_PARAGRAPH.RIGHT)
+
+
 def _paragraph(file: Any, text: str) -> None:
     paragraph = file.add_paragraph(text)
     paragraph.paragraph_format.first_line_indent = Cm(1)
@@ -108,11 +119,13 @@ def _table(file: Any, table: Mapping[str, Any]) -> None:
         _cell(cell, head, bold=True)
     for number, row in enumerate(table["rows"], 1):
         texts = (
-            str(number), row["office"], row["contracted"], "\n".join(row["delivered"]),
-            row["need"], row["conference"], row["availability"], row["verdict"],
+            [str(number)], [row["office"]], [row["contracted"]],
+            [*row["delivered"], *row["rests"]], [row["need"], row["other"]],
+            [row["conference"], row["tests"]], [row["availability"], row["covers"]],
+            [row["verdict"]],
         )  # fmt: skip
-        for cell, text in zip(grid.add_row().cells, texts, strict=True):
-            _cell(cell, text)
+        for cell, lines in zip(grid.add_row().cells, texts, strict=True):
+            _cell(cell, "\n".join(line for line in lines if line))
 
 
 def _cell(cell: Any, text: str, *, bold: bool = False) -> None:

@@ -15,6 +15,7 @@ NAMES = (
     "quickstart",
     "install",
     "operator",
+    "samples",
     "runbook",
     "causes",
     "configuration",
@@ -26,12 +27,19 @@ NAMES = (
     "accuracy",
     "agreement",
     "limits",
+    "certificate",
     "security",
     "architecture",
 )
 """Every page, in the order in which they are listed."""
 
-PICTURES = ("architecture.svg",)
+PICTURES = (
+    "architecture.svg",
+    "sample-faults.png",
+    "sample-letter.png",
+    "sample-report.png",
+    "sample-status.png",
+)
 """Files that pages show."""
 
 _FOLDER = files("jharnet_monitor.help")
@@ -86,7 +94,7 @@ def _with_probes(text: str) -> str:
 
 
 def picture(name: str) -> bytes:
-    """A picture's file (SVG); raises `KeyError` for an unknown name."""
+    """A picture's file (SVG or PNG); raises `KeyError` for an unknown name."""
     if name not in PICTURES:
         raise KeyError(name)
     return _FOLDER.joinpath(name).read_bytes()

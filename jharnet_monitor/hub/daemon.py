@@ -32,6 +32,7 @@ from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.scheduler import Scheduler
 from jharnet_monitor.hub.store_writer import DrillRecord, StoreWriter, queue_file
 from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.live import Live
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
@@ -328,6 +329,11 @@ class Hub:
             "reason": reason,
         }
 
+    async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
+        """Store an entry of the fault ledger; it is stored when this returns."""
+        event = self.store.event_log.add_event
+        await asyncio.to_thread(event, office_id, FAULT, self.clock.now(), entry)
+
     async def record_act(self, act: Act) -> None:
         """Record what somebody does now."""
         await self.journal.add_act(act)
@@ -340,7 +346,8 @@ class Hub:
 
     async def _store_drill(self, drill: Drill) -> None:
         await self.writer.write(DrillRecord(drill))
-        await asyncio.to_thread(write_sheets, drill, self.config, self.clock.now())
+        made_up = await self.read(self.store.made_up)
+        await asyncio.to_thread(write_sheets, drill, self.config, self.clock.now(), made_up=made_up)
 
     async def reload(self) -> None:
         """Read the configuration again; a wrong one changes nothing and raises `UserError`.

@@ -32,7 +32,7 @@ from jharnet_monitor.judge.calendar.period import Period
 UNKNOWN = "—"
 NAMES_IN_A_SENTENCE = 11
 MOST_DECIMALS = 4
-_RATES = ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"), (1.0, "bit/s"))
+_RATES = ((1e9, "Gbps"), (1e6, "Mbps"), (1e3, "kbps"), (1.0, "bps"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 _EXACT = Context(prec=MOST_DIGITS)
 _STEPS = tuple(Decimal(1).scaleb(-decimals) for decimals in range(MOST_DECIMALS + 1))
@@ -66,7 +66,7 @@ def rate(bits_per_second: float | None, /, beside: Sequence[float] = ()) -> str:
     """A rate to three digits.
 
     >>> rate(3_921_000), rate(640_300), rate(34e6), rate(4e6), rate(3.8e6, [3.8e6, 3.794e6])
-    ('3.92 Mbit/s', '640 kbit/s', '34 Mbit/s', '4 Mbit/s', '3.80 Mbit/s')
+    ('3.92 Mbps', '640 kbps', '34 Mbps', '4 Mbps', '3.80 Mbps')
     """
     return _scaled(bits_per_second, _RATES, beside)
 
@@ -84,9 +84,9 @@ def rate_with_interval(value: float, low: float | None, high: float | None) -> s
     """A rate with its interval; without an upper end it is a lower bound.
 
     >>> rate_with_interval(3.92e6, 3.88e6, 3.96e6), rate_with_interval(5e6, 4.96e6, None)
-    ('3.92 (3.88–3.96) Mbit/s', '≥ 4.96 Mbit/s')
+    ('3.92 (3.88–3.96) Mbps', '≥ 4.96 Mbps')
     >>> rate_with_interval(640e3, None, None)
-    '640 kbit/s'
+    '640 kbps'
     """
     if low is None:
         return rate(value)
@@ -101,7 +101,7 @@ def both_rates(down: float | None, up: float | None) -> str:
     """Two rates, with their unit once where it is the same.
 
     >>> both_rates(3.9e6, 3.81e6), both_rates(4e6, 0.512e6), both_rates(None, 2e6)
-    ('3.90 / 3.81 Mbit/s', '4 Mbit/s / 512 kbit/s', '— / 2 Mbit/s')
+    ('3.90 / 3.81 Mbps', '4 Mbps / 512 kbps', '— / 2 Mbps')
     """
     return _pair(down, up, " / ", rate)
 
@@ -110,7 +110,7 @@ def from_to(then: float | None, now: float | None, form: FigureFormat) -> str:
     """A figure before and now, with its unit once where it is the same.
 
     >>> from_to(3.9e6, 3.81e6, rate), from_to(None, 3.5, mean_grade)
-    ('3.90 → 3.81 Mbit/s', '— → 3.50')
+    ('3.90 → 3.81 Mbps', '— → 3.50')
     """
     return _pair(then, now, " → ", form)
 
@@ -119,7 +119,7 @@ def rate_changes(changes: Sequence[float]) -> tuple[list[str], str]:
     """Changes of a rate in bit/s with their sign, and the unit of them all.
 
     >>> rate_changes([-20_000, -1.5e6, 0.0])
-    (['−0.02', '−1.50', '±0.00'], ' Mbit/s')
+    (['−0.02', '−1.50', '±0.00'], ' Mbps')
     """
     size, unit = _unit(max(abs(change) for change in changes), _RATES)
     return _signed([change / size for change in changes]), f" {unit}"
@@ -290,13 +290,13 @@ def duration(seconds: float, words: Words) -> str:
 
 
 def day(day: date, words: Words, *, year: bool = True) -> str:
-    """A day by the name of its month.
+    """A day in figures, as offices write it.
 
-    >>> day(date(2026, 11, 16), words("en")), day(date(2026, 11, 16), words("hi"), year=False)
-    ('16 November 2026', '16 नवंबर')
+    >>> day(date(2026, 11, 6), words("en")), day(date(2026, 11, 16), words("hi"), year=False)
+    ('06.11.2026', '16.11.')
     """
-    month = words(f"month.{day.month}")
-    return words("date.day" if year else "date.short", day=day.day, month=month, year=str(day.year))
+    parts = {"day": f"{day:%d}", "month": f"{day:%m}"}
+    return words("date.day" if year else "date.short", year=str(day.year), **parts)
 
 
 def moment(at: datetime, zone: ZoneInfo, words: Words) -> str:
@@ -305,7 +305,7 @@ def moment(at: datetime, zone: ZoneInfo, words: Words) -> str:
     >>> from datetime import UTC
     >>> at = datetime(2026, 11, 16, 9, 5, tzinfo=UTC)
     >>> moment(at, ZoneInfo("Asia/Kolkata"), words("en"))
-    '16 November 2026, 14:35 IST'
+    '16.11.2026, 14:35 IST'
     """
     local = at.astimezone(zone)
     return words(
@@ -350,11 +350,16 @@ def period_name(period: Period, words: Words) -> str:
     return day_range(period, words)
 
 
-def short_period_name(kind: str, name: str, start: datetime) -> str:
-    """A period over a narrow column: W47, Q4, 11/26, 25.11."""
+def short_period_name(kind: str, name: str, start: datetime, words: Words) -> str:
+    """A period over a narrow column.
+
+    >>> [short_period_name(kind, name, datetime(2026, 11, 16), words("hi"))
+    ...  for kind, name in (("week", "2026-W47"), ("quarter", "2026-Q4"), ("month", "2026-11"))]
+    ['सप्ताह 47', 'तिमाही 4', '11.2026']
+    """
     if kind in ("week", "quarter"):
-        return name.rpartition("-")[2]
-    return f"{start:%m/%y}" if kind == "month" else f"{start:%d.%m.}"
+        return words(f"period.short_{kind}", number=str(int(name.rpartition("-")[2][1:])))
+    return f"{start:%m.%Y}" if kind == "month" else f"{start:%d.%m.}"
 
 
 def office_name(office: Office, words: Words) -> str:

@@ -19,6 +19,7 @@ from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.output.files import OutputFile
 from jharnet_monitor.report.output.html import render_html
 from jharnet_monitor.report.output.pdf import render_png
+from jharnet_monitor.report.sections.rating import judge
 from jharnet_monitor.store import Store
 
 _RULE = "\n\n" + "-" * 60 + "\n\n"
@@ -104,7 +105,8 @@ def _part(summary: Summary, one: Words) -> dict[str, Any]:
     named = {name: doc[name] for name in ("title", "period", "district")}
     return {
         "doc": doc,
-        "subject": one("mail.subject", **named),
+        "subject": _subject(summary, one, named),
+        "hub": one("mail.hub", url=summary.config.hub.url) if summary.config.hub.url else "",
         "picture": f"charts-{one.language}",
         "alt": one("mail.picture"),
         "enclosed": one("mail.enclosed"),
@@ -112,17 +114,32 @@ def _part(summary: Summary, one: Words) -> dict[str, Any]:
     }
 
 
+def _subject(summary: Summary, one: Words, named: Mapping[str, str]) -> str:
+    """The subject, with the answer where there is one."""
+    judged = judge(summary)
+    if summary.made_up:
+        return f"{one('made_up.mark')}: {one('mail.subject', **named)}"
+    if all(each.group == "untested" for each in judged):
+        return one("mail.subject", **named)
+    able = sum(each.group == "able" for each in judged)
+    return one("mail.subject_result", able=able, total=len(judged), **named)
+
+
 def _lines(part: Mapping[str, Any]) -> Iterator[str]:
     """The same as plain text, line by line."""
     doc = part["doc"]
     yield f"{doc['title']}: {doc['period']} ({doc['days']})"
     yield doc["district"]
+    if doc["made_up"]:
+        yield doc["made_up"][1]
     yield ""
     for number, sentence in enumerate(doc["front"]["sentences"], 1):
         yield f"{number}. {sentence}"
     yield ""
     for row in doc["front"]["rows"]:
         acts = "; ".join(f"{found['cause']} ({found['act']})" for found in row["findings"])
-        yield f"{row['office']}: {row['answer']}; {row['speed']}; {acts or row['nothing']}"
+        speed = f"{row['speed']} ({row['contract']})"
+        yield f"{row['office']}: {row['answer']}; {speed}; {acts or row['nothing']}"
     yield ""
+    yield from filter(None, (*doc["front"]["doubts"], part["hub"]))
     yield from (part["enclosed"], doc["integrity"], part["automatic"])

@@ -177,6 +177,13 @@ class EventLog:
         with reading(self._engine) as connection:
             return [_event(row) for row in connection.execute(query)]
 
+    def events_of_kind(self, kind: str) -> list[LoggedEvent]:
+        """All events of a kind, in the order in which they were stored."""
+        table = t.events
+        query = select(table).where(table.c.kind == kind).order_by(table.c.number)
+        with reading(self._engine) as connection:
+            return [_event(row) for row in connection.execute(query)]
+
     def events_before(self, office: str, before: datetime, count: int) -> list[LoggedEvent]:
         """The last `count` events of an office before a moment, in order."""
         table = t.events

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, literal_column, select, union_all
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.model import Measurement
+from jharnet_monitor.model import MADE_UP, Measurement
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store import tallies
 from jharnet_monitor.store.backup import backup
@@ -23,6 +23,7 @@ from jharnet_monitor.store.export import Export
 from jharnet_monitor.store.interned_json import InternedJson
 from jharnet_monitor.store.mails import Mails
 from jharnet_monitor.store.ownership import Ownership
+from jharnet_monitor.store.pruning import OF_THE_DATABASE
 from jharnet_monitor.store.retention import Retention
 from jharnet_monitor.store.rows import canonical, from_rows, to_rows
 from jharnet_monitor.store.schema import migrate, require
@@ -166,6 +167,14 @@ class Store:
         with writing(self._engine) as connection:
             connection.execute(delete(t.memory).where(t.memory.c.key == key))
             connection.execute(insert(t.memory).values(key=key, body=canonical(value)))
+
+    def made_up(self) -> bool:
+        """Whether this is the database of a made-up past (`demo --history`): its log says so, or
+        its first measurement.
+        """
+        if self.event_log.last_event(OF_THE_DATABASE, MADE_UP) is not None:
+            return True
+        return any(MADE_UP in first.conditions for first in self.measurements(limit=1))
 
     def size(self) -> int:
         """The size of the database on disk, in bytes."""

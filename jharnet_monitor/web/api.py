@@ -17,6 +17,7 @@ from jharnet_monitor.model import Measurement, format_utc
 from jharnet_monitor.security.accounts import Role
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.errors import Refusal, unknown_office
+from jharnet_monitor.web.faults import FaultLedger, filtered
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.openapi import document
 from jharnet_monitor.web.query import (
@@ -32,9 +33,10 @@ from jharnet_monitor.web.query import (
 class Api:
     """The handlers of the API for one hub."""
 
-    def __init__(self, hub: HubApi, access: Access) -> None:
+    def __init__(self, hub: HubApi, access: Access, faults: FaultLedger) -> None:
         self._hub = hub
         self._access = access
+        self._faults = faults
         self._encoder = ThreadPoolExecutor(1, "metrics")
         self._openapi: str | None = None
 
@@ -52,6 +54,9 @@ class Api:
             web.post("/api/v1/drills", self.start_drill),
             web.get("/api/v1/drills/{drill}", self.drill),
             web.post("/api/v1/maintenance", self.maintenance),
+            web.get("/api/v1/faults", self.faults),
+            web.post("/api/v1/faults", self.book_fault),
+            web.post("/api/v1/faults/{fault}", self.change_fault),
             web.get("/agent", self._hub.agents.handle_socket),
             web.route("*", "/agent/transfer/{key}", self._hub.agents.handle_transfer),
         ]
@@ -175,6 +180,30 @@ class Api:
         await self._access.act(request, actor, "maintenance", about)
         planned = await self._hub.plan(window.office, window.begin, window.end, window.reason)
         return web.json_response(planned, status=201)
+
+    async def faults(self, request: web.Request) -> web.Response:
+        """The fault ledger as it stands, and the entries that are proposed."""
+        office = filtered(request.query, self._office_ids())
+        return web.json_response((await self._faults.view()).of(office).to_json())
+
+    async def book_fault(self, request: web.Request) -> web.Response:
+        """Book a new fault."""
+        actor = await self._access.require(request)
+        body = await _json_body(request)
+        office = str(body.pop("office", ""))
+        fault = await self._faults.book(office, body)
+        await self._access.act(request, actor, "fault", {"fault": fault.id})
+        return web.json_response(
+            fault.to_json(), status=201, headers={"Location": f"/api/v1/faults/{fault.id}"}
+        )
+
+    async def change_fault(self, request: web.Request) -> web.Response:
+        """Book a further entry on a fault."""
+        actor = await self._access.require(request)
+        body = await _json_body(request)
+        fault = await self._faults.change(request.match_info["fault"], body)
+        await self._access.act(request, actor, "fault", {"fault": fault.id})
+        return web.json_response(fault.to_json())
 
     async def close(self, app: web.Application) -> None:
         """End the encoder's thread."""

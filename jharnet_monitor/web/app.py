@@ -12,6 +12,7 @@ from jharnet_monitor.web.api import Api
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.enrolment import EnrolmentApi
 from jharnet_monitor.web.errors import Refusal, error_middleware
+from jharnet_monitor.web.faults import FaultLedger
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.join import JOIN_ASSETS
 from jharnet_monitor.web.pages import Pages
@@ -40,7 +41,8 @@ SECURITY_HEADERS = {
 def make_app(hub: HubApi) -> web.Application:
     """Build the application for one hub; it starts nothing."""
     access = Access(hub)
-    pages = Pages(hub, access)
+    faults = FaultLedger(hub)
+    pages = Pages(hub, access, faults)
 
     @web.middleware
     async def refuse_readers(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -51,7 +53,7 @@ def make_app(hub: HubApi) -> web.Application:
         client_max_size=LARGEST_REQUEST,
         middlewares=[error_middleware(pages.error), refuse_readers],
     )
-    api = Api(hub, access)
+    api = Api(hub, access, faults)
     app.add_routes(api.routes())
     app.add_routes(EnrolmentApi(hub).routes())
     app.add_routes(pages.routes())

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from jharnet_monitor.help.pages import INDEX, NAMES, PICTURES, Page, address, page
@@ -21,13 +20,14 @@ DEEPEST = 3
 _WIDE = re.compile(r"(<table>.*?</table>|<p><img [^>]*></p>)", re.DOTALL)
 """What may be wider than a phone's screen and gets its own scroll bar."""
 
-PICTURE_HEADERS: Mapping[str, str] = MappingProxyType(
-    {
-        "Content-Type": "image/svg+xml",
-        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    }
-)
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """A picture may use its own styles, for light and dark mode, but nothing else."""
+
+
+def picture_headers(name: str) -> Mapping[str, str]:
+    """The headers of a picture, by the ending of its name."""
+    kind = "image/svg+xml" if name.endswith(".svg") else "image/png"
+    return {"Content-Type": kind, "Content-Security-Policy": _POLICY}
 
 
 @dataclass(frozen=True, slots=True)

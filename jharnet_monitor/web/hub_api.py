@@ -99,6 +99,9 @@ class HubApi(Protocol):
     ) -> dict[str, Any]:
         """Announce planned maintenance of one office, or of all (None)."""
 
+    async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
+        """Store an entry of the fault ledger."""
+
     async def record_act(self, act: Act) -> None:
         """Record what somebody does now, in the log and in the event log."""
 

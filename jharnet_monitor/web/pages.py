@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -19,10 +20,12 @@ from jharnet_monitor.web import join, reports
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
-from jharnet_monitor.web.help import PICTURE_HEADERS, contents, help_page
+from jharnet_monitor.web.faults import FaultLedger, entry_of_form, page_content
+from jharnet_monitor.web.help import contents, help_page, picture_headers
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.office import history, office_page
+from jharnet_monitor.web.query import in_time
 from jharnet_monitor.web.render import Renderer
 from jharnet_monitor.web.status import status
 
@@ -36,10 +39,12 @@ _SELF_EXPLANATORY = (401, 404, 429, 500)
 class Pages:
     """The handlers of the pages for one hub."""
 
-    def __init__(self, hub: HubApi, access: Access) -> None:
+    def __init__(self, hub: HubApi, access: Access, faults: FaultLedger) -> None:
         self._hub = hub
         self._access = access
+        self._faults = faults
         self._renderer = Renderer()
+        self._past_made_up: bool | None = None
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -49,6 +54,10 @@ class Pages:
             web.get("/office/{office}", self.office),
             web.post("/office/{office}/probes/{probe}", self.measure),
             web.get("/join/{office}", self.join),
+            web.get("/faults", self.faults),
+            web.post("/faults", self.book_fault),
+            web.post("/faults/{office}", self.book_fault),
+            web.post("/faults/{office}/{fault}", self.change_fault),
             web.get("/reports", self.reports),
             web.get("/reports/{name}", self.report),
             web.get("/help", self.redirect_to_help),
@@ -72,11 +81,13 @@ class Pages:
         office, formats = self._office(request), self.formats(request)
         past = await self._hub.read(history, self._hub.store, office.id, formats.now)
         content = office_page(self._hub.live, office, past, formats)
+        view = (await self._faults.view()).of(office.id)
         return await self.page(
             request,
             "office.html",
             formats,
             page=content,
+            faults=page_content(view, self._hub.config, formats.now, formats.words),
             heavy_probes=[name for name, probe in PROBES.items() if probe.heavy],
             started=request.query.get("started", ""),
             already=request.query.get("already", ""),
@@ -126,6 +137,34 @@ class Pages:
         response.headers.update(join.HEADERS)
         return response
 
+    async def faults(self, request: web.Request) -> web.Response:
+        """The fault ledger."""
+        formats = self.formats(request)
+        view = await self._faults.view()
+        content = page_content(view, self._hub.config, formats.now, formats.words)
+        return await self.page(request, "faults.html", formats, page=content)
+
+    async def book_fault(self, request: web.Request) -> web.Response:
+        """Book a fault from a form; redirect to the ledger."""
+        actor = await self._access.require(request)
+        form = await in_time(request.post())
+        office = request.match_info.get("office") or str(form.get("office", ""))
+        fault = await self._faults.book(office, entry_of_form(form, self._zone()))
+        await self._access.act(request, actor, "fault", {"fault": fault.id})
+        return see_other("/faults")
+
+    async def change_fault(self, request: web.Request) -> web.Response:
+        """Book a further entry on a fault from a form; redirect to the ledger."""
+        actor = await self._access.require(request)
+        form = await in_time(request.post())
+        name = request.match_info["fault"]
+        fault = await self._faults.change(name, entry_of_form(form, self._zone()))
+        await self._access.act(request, actor, "fault", {"fault": fault.id})
+        return see_other("/faults")
+
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self._hub.config.district.timezone)
+
     async def reports(self, request: web.Request) -> web.Response:
         """The list of reports."""
         formats = self.formats(request)
@@ -148,7 +187,7 @@ class Pages:
         """A page or picture of the help."""
         name = request.match_info.get("page", INDEX)
         if name in PICTURES:
-            return web.Response(body=picture(name), headers=PICTURE_HEADERS)
+            return web.Response(body=picture(name), headers=picture_headers(name))
         formats = self.formats(request)
         language = formats.words.language
         try:
@@ -179,6 +218,15 @@ class Pages:
         language = choose_language(request, self._hub.config.report.languages[0])
         return Formats.of(language, self._hub.config.district.timezone, self._hub.clock.now())
 
+    async def _made_up(self) -> bool:
+        """Whether the hub's past is that of a made-up district, which each page says."""
+        if self._past_made_up is None:
+            try:
+                self._past_made_up = await self._hub.read(self._hub.store.made_up)
+            except StoreError:  # a page does not wait for the database
+                return False
+        return self._past_made_up
+
     async def page(
         self,
         request: web.Request,
@@ -202,6 +250,7 @@ class Pages:
             thresholds=config.thresholds,
             actor=actor,
             may_operate=actor is not None and actor.role.allows(Role.OPERATE),
+            made_up=await self._made_up(),
             refresh_seconds=REFRESH_SECONDS,
             **content,
         )

@@ -53,7 +53,7 @@ def parse_measurement_query(
         raise unknown_office(office, list(offices))
     if probe is not None and probe not in probes:
         raise Refusal(400, f"no probe `{probe[:60]}`; there are {', '.join(probes)}")
-    since, until = _moment(query, "since"), _moment(query, "until")
+    since, until = parse_moment(query, "since"), parse_moment(query, "until")
     if since and until:
         _in_order("since", since, "until", until)
     return MeasurementQuery(office, probe, since, until, _limit(query))
@@ -66,7 +66,8 @@ def _in_order(first: str, begin: datetime, second: str, end: datetime) -> None:
         )
 
 
-def _moment(query: Mapping[str, Any], name: str) -> datetime | None:
+def parse_moment(query: Mapping[str, Any], name: str) -> datetime | None:
+    """A time with time zone; None where it is not given; raises `Refusal`."""
     text = query.get(name)
     if text is None:
         return None
@@ -114,7 +115,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return data
 
 
-def _refuse_unknown_keys(data: Mapping[str, Any], known: Sequence[str]) -> None:
+def refuse_unknown_keys(data: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise `Refusal` for a key that means nothing here."""
     for name in data:
         if name not in known:
             raise Refusal(400, f"unknown key `{name[:60]}`; use {', '.join(known)}")
@@ -122,7 +124,7 @@ def _refuse_unknown_keys(data: Mapping[str, Any], known: Sequence[str]) -> None:
 
 def parse_drill(data: Mapping[str, Any], default_profile: Profile) -> tuple[Profile, float]:
     """Parse profile and minutes of a drill to start; raises `Refusal`."""
-    _refuse_unknown_keys(data, ("profile", "minutes"))
+    refuse_unknown_keys(data, ("profile", "minutes"))
     minutes = data.get("minutes", 5)
     try:
         profile = Profile.named(data.get("profile", default_profile))
@@ -141,11 +143,11 @@ def parse_drill(data: Mapping[str, Any], default_profile: Profile) -> tuple[Prof
 
 def parse_window(data: Mapping[str, Any], offices: Sequence[str], now: datetime) -> Window:
     """Parse planned maintenance, which must not be over yet; raises `Refusal`."""
-    _refuse_unknown_keys(data, ("office", "from", "to", "reason"))
+    refuse_unknown_keys(data, ("office", "from", "to", "reason"))
     office, reason = data.get("office"), data.get("reason", "")
     if office is not None and office not in offices:
         raise unknown_office(str(office), list(offices))
-    begin, end = _moment(data, "from"), _moment(data, "to")
+    begin, end = parse_moment(data, "from"), parse_moment(data, "to")
     if begin is None or end is None:
         raise Refusal(
             400, "planned maintenance needs `from` and `to`, such as 2026-11-25T06:00:00Z"

@@ -30,7 +30,16 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "maintenance": (
             "potka --from 2026-11-25T14:00 --to 2026-11-25T16:00 --reason 'new switch'",
         ),
-        "demo": ("--minutes 3",),
+        "fault": (
+            "potka",
+            "potka add --docket JH/4711 --to 'NOC, Ranchi' --reported 2026-11-25T10:15",
+            "potka update 1 --stop power --from 2026-11-25T11:00 --until 2026-11-25T13:00",
+            "potka close 1",
+        ),
+        "demo": ("--minutes 3", "--history 12w --out demo-past"),
+        "sign field": ("letter.hi.pdf --out letter-to-sign.pdf",),
+        "sign with": ("letter.hi.pdf dc.p12 --out letter-signed.pdf --password-file password",),
+        "sign verify": ("letter-signed.pdf --trust cca.pem",),
         "enrol": ("potka --hub https://10.8.0.2:9797", "--all"),
         "bundle": ("--out bundle.zip --ca config/tls/ca.pem",),
         "tls init": ("config/tls --name hub.example.in --ip 10.8.0.2", "config/tls --renew"),

@@ -14,14 +14,16 @@ from jharnet_monitor.report.output.worker import WorkerError, in_own_process
 log = logging.getLogger(__name__)
 
 
-def write_sheets(drill: Drill, config: Config, made_at: datetime) -> None:
+def write_sheets(drill: Drill, config: Config, made_at: datetime, *, made_up: bool = False) -> None:
     """Write a drill's sheets, which the hub's page of reports then lists; blocks.
 
-    A sheet that cannot be written is logged and does not affect the drill.
+    `made_up` marks those of a made-up district. A sheet that cannot be written is logged and does
+    not affect the drill.
     """
     module = "jharnet_monitor.report.output.drill_sheet"
     try:
-        for path in in_own_process(module, "write_drill_sheets", drill.to_json(), config, made_at):
+        order = drill.to_json(), config, made_at, made_up
+        for path in in_own_process(module, "write_drill_sheets", *order):
             log.info("wrote %s", path)
     except (TypesettingError, UserError, WorkerError) as error:
         log.error("the sheet of drill %s could not be written: %s", drill.id, error)

@@ -4,8 +4,8 @@ Reports, dossier, web pages and mails look them up by key:
 
 >>> words("en")("grade.1"), words("hi")("grade.1")
 ('audio only', 'केवल ऑडियो')
->>> words("en")("count.offices", n=1), words("en")("count.offices", n=1234)
-('1 block office', '1,234 block offices')
+>>> words("en")("report.tests", n=1), words("en")("report.tests", n=1234)
+('1 test', '1,234 tests')
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from jharnet_monitor.model import HEADQUARTERS, Measurement, Route, parse_utc
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.report.data.aggregate import clipped
 from jharnet_monitor.report.data.collect import Collector, visits_of
+from jharnet_monitor.report.data.faults import faults_in
 from jharnet_monitor.report.data.history import earlier_periods, history
 from jharnet_monitor.report.data.in_force import in_force
 from jharnet_monitor.report.data.state_spans import spans
@@ -68,6 +69,7 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
                 _add_packets(_by_office([*some, *collectors]), midnights, packets.result())
             offices += [one.summary(*held, visits) for one, held in zip(some, rest, strict=True)]
     links = store.chain.links(period.start, period.end)
+    faults, missing = faults_in(store, config, states, (period.start, until))
     return Summary(
         config=config,
         period=period,
@@ -78,6 +80,9 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
         shared=_shared(judged, period, until),
         drills=tuple(store.event_log.drills(period.start, period.end)),
         root=links[-1].root if links else None,
+        faults=faults,
+        unbooked=missing,
+        made_up=store.made_up(),
     )
 
 

@@ -13,6 +13,7 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.applications import ServiceUse
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.judge.faults import JudgedFault, Unbooked
 from jharnet_monitor.judge.line.assess import Assessment
 from jharnet_monitor.judge.line.use import LineUse
 from jharnet_monitor.judge.outages.availability import StateTimes
@@ -210,6 +211,12 @@ class Summary:
     """The drills of the period, by their beginning."""
     root: str | None = None
     """The hash chain's root after the period's last sealed hour."""
+    faults: tuple[JudgedFault, ...] = ()
+    """The faults that were open in the period or reported in it, by their report."""
+    made_up: bool = False
+    """Nothing of it was measured: the past of a demo."""
+    unbooked: tuple[Unbooked, ...] = ()
+    """Outages beyond the operator's time of which no fault is booked."""
 
     @property
     def measurements(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from jharnet_monitor.report.output.draft import FORM, Draft
+from jharnet_monitor.report.output.draft import FORM, Draft, annex_name
 from jharnet_monitor.report.output.files import OutputFile
 from jharnet_monitor.report.output.html import render_html
 from jharnet_monitor.report.output.pdf import Attachment, render_pdf
@@ -12,9 +13,13 @@ from jharnet_monitor.report.output.xlsx import workbook
 
 
 def _pdf(draft: Draft) -> bytes:
-    """The PDF, with the annexes attached as CSV files."""
+    """The report's four pages, with its tables attached as CSV files."""
     attached = [Attachment(f"{each.name}.csv", each.title, each.csv) for each in draft.annexes]
     return render_pdf("weekly.typ", draft.content, draft.made_at, attached)
+
+
+def _annex(draft: Draft) -> bytes:
+    return render_pdf("annex.typ", draft.content, draft.made_at)
 
 
 def _html(draft: Draft) -> bytes:
@@ -46,8 +51,17 @@ FORMATS: dict[str, Callable[[Draft], bytes]] = {
 
 
 def make(drafts: Iterable[Draft], formats: Sequence[str]) -> Iterator[OutputFile]:
-    """Render every file of a report, one after the other; raises `TypesettingError`."""
+    """Render every file of a report; raises `TypesettingError`. Typst sets the annex on a second
+    core while it sets the report.
+    """
     for draft in drafts:
         for ending in formats:
             name = f"{draft.stem}.{draft.language}.{ending}"
-            yield OutputFile(name, draft.language, ending, FORMATS[ending](draft))
+            if ending != "pdf":
+                yield OutputFile(name, draft.language, ending, FORMATS[ending](draft))
+                continue
+            with ThreadPoolExecutor(1) as beside:
+                annex = beside.submit(_annex, draft)
+                yield OutputFile(name, draft.language, ending, _pdf(draft))
+                name = annex_name(draft.stem, draft.language)
+                yield OutputFile(name, draft.language, ending, annex.result())

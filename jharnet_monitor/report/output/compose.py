@@ -49,12 +49,14 @@ def drafts(summary: Summary, languages: Sequence[str]) -> list[Draft]:
 
 
 def _annexes(summary: Summary, said: Words) -> tuple[Annex, ...]:
+    mark = (said("made_up.column"),) if summary.made_up else ()
+    yes = (said("made_up.yes"),) if summary.made_up else ()
     return tuple(
         Annex(
             name=table.name,
             title=said(f"annex.sheet.{table.name}"),
-            headings=tuple(said(f"annex.column.{column}") for column in table.columns),
-            rows=table.rows,
+            headings=(*(said(f"annex.column.{column}") for column in table.columns), *mark),
+            rows=tuple((*row, *yes) for row in table.rows),
         )
         for table in tables(summary)
     )

@@ -13,12 +13,15 @@ from jharnet_monitor.judge.conference.drill import passed, required_grade
 from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.report.data.changes import changes
 from jharnet_monitor.report.data.summary import Summary
+from jharnet_monitor.report.output.draft import annex_name
 from jharnet_monitor.report.sections.details import measured, speed_chart, states, trend
 from jharnet_monitor.report.sections.drills import drills
-from jharnet_monitor.report.sections.front_page import RatedOffice, judge, page_one
+from jharnet_monitor.report.sections.faults import faults
+from jharnet_monitor.report.sections.front_page import page_one
 from jharnet_monitor.report.sections.lines import lines
 from jharnet_monitor.report.sections.office_page import office_page
-from jharnet_monitor.report.sections.phrases import slabs_text, thresholds_text
+from jharnet_monitor.report.sections.phrases import made_up_texts, slabs_text, thresholds_text
+from jharnet_monitor.report.sections.rating import RatedOffice, judge
 from jharnet_monitor.report.sections.speed_by_time import slots
 from jharnet_monitor.report.sections.use import use
 
@@ -48,12 +51,14 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         if summary.complete
         else words("report.running", moment=formats.moment(summary.until, zone, words)),
         "page": words.phrases["report.page"],
+        "made_up": made_up_texts(words) if summary.made_up else None,
         "stop": words("full_stop"),
         "front": page_one(summary, judged, words),
         "key": {"title": words("report.key"), "text": words("report.key_text")},
         "directive": _directive(summary, judged, words),
         "lines": lines(summary, words),
         "drills": drills(summary, words),
+        "faults": faults(summary, words),
         "trend": trend(summary, words),
         "changes": changes(summary, words),
         "speed": speed_chart(summary, words),
@@ -70,7 +75,19 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         if summary.root is None
         else words("report.integrity.root", root=summary.root),
         "annexes": words.phrases["report.annexes"],
-        "method": {"title": words("report.method"), "texts": _method(summary, zone, words)},
+        "annex": {
+            "title": words(
+                "report.annex.title", title=words(f"period.title_{summary.period.kind}")
+            ),
+            "told": words(
+                "report.annex.told", name=annex_name(summary.period.stem, words.language)
+            ),
+        },
+        "method": {
+            "title": words("report.method"),
+            "texts": _method(summary, zone, words),
+            "short": _short_method(summary, zone, words),
+        },
     }
 
 
@@ -127,18 +144,30 @@ def _letter(letter: LetterSettings, words: Words) -> str:
     return words("report.directive.letter", number=letter.number, date=date)
 
 
-def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
-    if summary.extent is None:
-        extent = words("report.method_text.extent_none")
-    else:
-        extent = words(
-            "report.method_text.extent",
-            n=summary.measurements,
-            first=formats.moment(summary.extent[0], zone, words),
-            last=formats.moment(summary.extent[1], zone, words),
-        )
+def _short_method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
+    """What a reader of the four pages must know: what it rests on, and the standards."""
     return [
-        extent,
+        _extent(summary, zone, words),
+        words("report.method_text.conference"),
+        words("report.method_text.unknown"),
+        thresholds_text(summary.config.thresholds, words),
+    ]
+
+
+def _extent(summary: Summary, zone: ZoneInfo, words: Words) -> str:
+    if summary.extent is None:
+        return words("report.method_text.extent_none")
+    return words(
+        "report.method_text.extent",
+        n=summary.measurements,
+        first=formats.moment(summary.extent[0], zone, words),
+        last=formats.moment(summary.extent[1], zone, words),
+    )
+
+
+def _method(summary: Summary, zone: ZoneInfo, words: Words) -> list[str]:
+    return [
+        _extent(summary, zone, words),
         *(
             words(f"report.method_text.{part}")
             for part in ("conference", "availability", "speed", "slots", "latency", "unknown")

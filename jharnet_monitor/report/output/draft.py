@@ -14,7 +14,14 @@ from typing import Any
 FORM = "nic-eof-af-6.0"
 """The table of the state's e-Office assessment, which is a file of its own, too."""
 
+ENDINGS = ("pdf", "html", "xlsx", "csv")
+"""The formats of a report."""
 Cell = str | int | float | bool | None
+
+
+def annex_name(stem: str, language: str) -> str:
+    """The file name of a report's annex."""
+    return f"{stem}-annex.{language}.pdf"
 
 
 @dataclass(frozen=True, slots=True)

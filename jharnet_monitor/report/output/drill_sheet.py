@@ -29,6 +29,7 @@ from jharnet_monitor.report.sections.drills import (
     supported_calls_texts,
     uplink_rates,
 )
+from jharnet_monitor.report.sections.phrases import made_up_texts
 
 SIGNATORIES = ("engineer", "manager", "dio")
 
@@ -39,13 +40,15 @@ def make_drill_sheets(
     languages: Sequence[str],
     formats: Sequence[str],
     made_at: datetime,
+    *,
+    made_up: bool = False,
 ) -> Iterator[OutputFile]:
     """The sheet of one drill, a file for each language and format (`pdf`, `html`).
 
     Raises `TypesettingError`.
     """
     for language in languages:
-        data = drill_content(drill, config, made_at, words(language))
+        data = drill_content(drill, config, made_at, words(language), made_up=made_up)
         for ending in formats:
             if ending == "pdf":
                 made = render_pdf("drill.typ", data, made_at)
@@ -54,18 +57,22 @@ def make_drill_sheets(
             yield OutputFile(f"drill-{drill.id}.{language}.{ending}", language, ending, made)
 
 
-def write_drill_sheets(drill: Mapping[str, Any], config: Config, made_at: datetime) -> list[Path]:
+def write_drill_sheets(
+    drill: Mapping[str, Any], config: Config, made_at: datetime, made_up: bool
+) -> list[Path]:
     """Write a drill's sheets beside the reports, from the drill's JSON; gives their paths.
 
     Raises `TypesettingError`, `UserError`.
     """
     sheets = make_drill_sheets(
-        Drill.from_json(drill), config, config.report.languages, ["pdf"], made_at
+        Drill.from_json(drill), config, config.report.languages, ["pdf"], made_at, made_up=made_up
     )
     return [write(made, config.report.directory) for made in sheets]
 
 
-def drill_content(drill: Drill, config: Config, made_at: datetime, words: Words) -> dict[str, Any]:
+def drill_content(
+    drill: Drill, config: Config, made_at: datetime, words: Words, *, made_up: bool = False
+) -> dict[str, Any]:
     """Everything on the sheet in one language: plain JSON."""
     zone = ZoneInfo(config.district.timezone)
     district = config.district.name_in(words.language)
@@ -83,6 +90,7 @@ def drill_content(drill: Drill, config: Config, made_at: datetime, words: Words)
         "made": words("report.made", moment=formats.moment(made_at, zone, words)),
         "running": None if done else words(f"drill.state.{drill.state}"),
         "page": words.phrases["report.page"],
+        "made_up": made_up_texts(words) if made_up else None,
         "directive": directive,
         "order": words("drill.order"),
         "facts": _facts(drill, words),

@@ -18,9 +18,9 @@ from jharnet_monitor.report.output.files import TypesettingError
 
 log = logging.getLogger(__name__)
 
-_Standard = Literal["a-3b"]
-STANDARD: _Standard = "a-3b"
-_SHARED = ("common.typ", "charts.typ", "use.typ")
+_Standard = list[Literal["a-3b", "ua-1"]]
+STANDARD: _Standard = ["a-3b", "ua-1"]
+_SHARED = ("common.typ", "charts.typ", "tables.typ", "use.typ")
 _TEMPLATES = files("jharnet_monitor.report") / "templates"
 
 

@@ -11,6 +11,7 @@ second process, its resource tracker, for as long as the daemon lives.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import subprocess
@@ -31,31 +32,50 @@ class WorkerError(Exception):
     """The process ended, or was ended, before it had a result."""
 
 
+class Worker:
+    """A process that loads a module at once and then waits for the one call to be made in it, so
+    that it starts while the caller still prepares its arguments.
+    """
+
+    def __init__(self, module: str) -> None:
+        argv = [sys.executable, "-P", "-m", __name__, module]
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        _running.add(self._process)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.__exit__(None, None, None)  # closes the pipes, and waits for its end
+        _running.discard(self._process)
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Call a function of the module; blocks. Raises as `in_own_process` does."""
+        try:
+            answer, _ = self._process.communicate(
+                pickle.dumps((function, arguments)), LONGEST_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise WorkerError(f"it took longer than {LONGEST_SECONDS:g} s") from None
+        if self._process.returncode:
+            raise WorkerError(f"its process ended with exit code {self._process.returncode}")
+        good, result = pickle.loads(answer)  # noqa: S301 - what our own module wrote
+        if not good:
+            raise result
+        return result
+
+
 def in_own_process(module: str, function: str, *arguments: Any) -> Any:
     """Call `module.function(*arguments)` in a new process; blocks.
 
     Raises the `TypesettingError`, `StoreError` or `UserError` that the function raised, and
     `WorkerError` where the process broke or took longer than `LONGEST_SECONDS`.
     """
-    argv = [sys.executable, "-P", "-m", __name__]
-    order = pickle.dumps((module, function, arguments))
-    with subprocess.Popen(  # noqa: S603 - our own module
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        _running.add(process)
-        try:
-            answer, _ = process.communicate(order, LONGEST_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise WorkerError(f"it took longer than {LONGEST_SECONDS:g} s") from None
-        finally:
-            process.kill()
-            _running.discard(process)
-    if process.returncode:
-        raise WorkerError(f"its process ended with exit code {process.returncode}")
-    good, result = pickle.loads(answer)  # noqa: S301 - what our own module wrote
-    if not good:
-        raise result
-    return result
+    with Worker(module) as worker:
+        return worker.call(function, *arguments)
 
 
 def stop_workers() -> None:
@@ -65,12 +85,16 @@ def stop_workers() -> None:
 
 
 def main() -> None:
-    """Call what the parent process asks for on standard input, and answer on standard output."""
+    """Load the module that is named, call what the parent process asks for on standard input, and
+    answer on standard output.
+    """
     os.nice(10)  # whoever measures on this machine goes first
-    module, function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent
+    gc.disable()  # it lives for one call, which makes much and drops little
     try:
+        module = import_module(sys.argv[1])
+        function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent
         with redirect_stdout(sys.stderr):
-            answer = True, getattr(import_module(module), function)(*arguments)
+            answer = True, getattr(module, function)(*arguments)
     except (TypesettingError, StoreError, UserError) as error:
         answer = False, error
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from jharnet_monitor.i18n import formats
@@ -13,6 +14,8 @@ from jharnet_monitor.report.data.summary import OfficeSummary, Speed, Summary, T
 from jharnet_monitor.report.sections import charts
 
 NAMED_DAYS = 8
+MOST_ROWS = 24
+"""Rows of a chart or table in the report itself; the annex has all."""
 
 
 def measured(summary: Summary, words: Words) -> dict[str, Any]:
@@ -95,7 +98,14 @@ def speed_bar(speed: Speed, words: Words) -> dict[str, Any]:
 
 
 def states(summary: Summary, words: Words) -> dict[str, Any]:
-    """The timelines of all offices, and the table of outages."""
+    """The timelines of all offices, and the table of outages; of many, the longest out first."""
+    rows = [
+        {
+            "office": formats.office_name(office.office, words),
+            "pieces": charts.timeline(office.spans, summary.period),
+        }
+        for office in _longest_out_first(summary)
+    ]
     return {
         "title": words("report.states.title"),
         "note": words(
@@ -103,15 +113,22 @@ def states(summary: Summary, words: Words) -> dict[str, Any]:
         ),
         "ticks": ticks(summary.period, words),
         "legend": legend(words),
-        "rows": [
-            {
-                "office": formats.office_name(office.office, words),
-                "pieces": charts.timeline(office.spans, summary.period),
-            }
-            for office in summary.offices
-        ],
+        **_rows(rows),
+        "more": words("report.more_rows", n=len(rows) - MOST_ROWS) if len(rows) > MOST_ROWS else "",
         "table": _outage_table(summary, words),
     }
+
+
+def _rows(rows: list[Any]) -> dict[str, list[Any]]:
+    """The rows for the report; all of them for the annex, if those are not all."""
+    return {"rows": rows[:MOST_ROWS], "every_row": rows if len(rows) > MOST_ROWS else []}
+
+
+def _longest_out_first(summary: Summary) -> Sequence[OfficeSummary]:
+    """The offices; where not all fit, those first that were out for longest."""
+    if len(summary.offices) <= MOST_ROWS:
+        return summary.offices
+    return sorted(summary.offices, key=lambda o: -sum(outage.seconds for outage in o.outages))
 
 
 def legend(words: Words) -> list[dict[str, str]]:
@@ -138,7 +155,15 @@ def ticks(period: Period, words: Words) -> list[dict[str, Any]]:
 
 def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
     """Outages by office and cause (number, total, longest), and the availability."""
-    hit = [office for office in summary.offices if office.outages]
+    hit = [office for office in _longest_out_first(summary) if office.outages]
+    rows = [
+        [
+            formats.office_name(office.office, words),
+            *(_outage_cell(office, state, words) for state in OUT),
+            *availability(office, words),
+        ]
+        for office in hit
+    ]
     quiet = [
         formats.office_name(office.office, words)
         for office in summary.offices
@@ -150,14 +175,7 @@ def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
             *(words(f"state.{state}") for state in OUT),
             *(words(f"report.states.{name}") for name in ("availability", "without", "between")),
         ],
-        "rows": [
-            [
-                formats.office_name(office.office, words),
-                *(_outage_cell(office, state, words) for state in OUT),
-                *availability(office, words),
-            ]
-            for office in hit
-        ],
+        **_rows(rows),
         "note": words("report.states.table_note"),
         "quiet": words("report.states.quiet", names=formats.list_of(quiet, words))
         if quiet
@@ -196,22 +214,25 @@ def trend(summary: Summary, words: Words) -> dict[str, Any] | None:
     if not names:
         return None
     columns = [*names, (summary.period.name, summary.period.start)]
+    rows = [
+        {
+            "office": formats.office_name(office.office, words),
+            "points": [*(_point(p) for p in office.history), _point(_now(office, summary))],
+        }
+        for office in summary.offices
+    ]
     return {
         "title": words(
             "report.trend.title", span=words(f"period.spans.{summary.period.kind}", n=len(columns))
         ),
         "note": words("report.trend.note"),
         "head": [
-            formats.short_period_name(summary.period.kind, name, start) for name, start in columns
+            formats.short_period_name(summary.period.kind, name, start, words)
+            for name, start in columns
         ],
         "mark": summary.config.thresholds.delivered,
-        "rows": [
-            {
-                "office": formats.office_name(office.office, words),
-                "points": [*(_point(p) for p in office.history), _point(_now(office, summary))],
-            }
-            for office in summary.offices
-        ],
+        "first": words("report.head.block"),
+        **_rows(rows),
     }
 
 

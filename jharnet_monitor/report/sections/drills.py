@@ -19,16 +19,28 @@ from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.sections.front_page import grade_text
 
+MOST_ROWS = 13
 _HEADS = ("block", "result", "down", "up", "cause")
 
 
 def drills(summary: Summary, words: Words) -> dict[str, Any]:
-    """The section; in a period without a drill it says so."""
+    """The section; in a period without a drill it says so. The last drill stands in the report, of
+    many offices those that fell short; the annex has all.
+    """
+    found = [_drill(drill, summary, words) for drill in summary.drills]
+    last = None
+    if found:
+        rows = sorted(
+            found[-1]["rows"], key=lambda row: 5 if row["grade"] is None else row["grade"]
+        )
+        kept = found[-1]["rows"] if len(rows) <= MOST_ROWS else rows[:MOST_ROWS]
+        last = found[-1] | {"rows": kept}
     return {
         "title": words("report.drill.title"),
         "none": words("report.drill.none"),
         "head": [words(f"drill.head.{name}") for name in _HEADS],
-        "drills": [_drill(drill, summary, words) for drill in summary.drills],
+        "drills": found,
+        "last": last,
     }
 
 

@@ -1,10 +1,9 @@
-"""The front page, for the Deputy Commissioner: tiles, three sentences, one row per block."""
+"""The front page, for the Deputy Commissioner: tiles, sentences, a map, one row per block."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Container, Sequence
 from typing import Any
 
 from jharnet_monitor.config import Config
@@ -13,196 +12,131 @@ from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.grounds import Doubt
 from jharnet_monitor.judge.statistics.changes import Course
 from jharnet_monitor.report.data.changes import OfficeChanges, office_changes
-from jharnet_monitor.report.data.findings import Finding, FindingKind, every_finding
+from jharnet_monitor.report.data.findings import Finding, FindingKind
 from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed, Summary
+from jharnet_monitor.report.sections.district_map import district_map
 from jharnet_monitor.report.sections.phrases import doubt_days
+from jharnet_monitor.report.sections.rating import GROUPS, RatedOffice, group_of, names_of
+from jharnet_monitor.report.sections.sentences import sentences
 
-
-@dataclass(frozen=True, slots=True)
-class RatedOffice:
-    """An office with its findings, and the group in which it is counted."""
-
-    summary: OfficeSummary
-    found: tuple[Finding, ...]
-    group: str
-    """`able`, `partly`, `unable` or `untested`."""
-
-
-ACTORS = {
-    "department": (FindingKind.UPGRADE,),
-    "operator": (
-        FindingKind.REPAIR,
-        FindingKind.CORE,
-        FindingKind.LOSS,
-        FindingKind.LINE,
-        FindingKind.DELAY,
-    ),
-    "bdo": (FindingKind.POWER, FindingKind.LAN, FindingKind.NOT_TESTED, FindingKind.HOST),
-    "engineer": (
-        FindingKind.CALL,
-        FindingKind.OUTAGE,
-        FindingKind.MIXED,
-        FindingKind.DOWN_BY_DAY,
-        FindingKind.NEED,
-        FindingKind.LIMITED,
-        FindingKind.UNEXPLAINED,
-        FindingKind.EVIDENCE,
-    ),
-}
-"""Who has to act on which finding; the department, which gets the letter, first."""
-FEWEST_CALLED_ALL = 2
-SHOWN = 2
-"""Number of findings of an office on the front page; its own page has all."""
-_ORDER = ("unable", "partly", "untested", "able")
-
-
-def judge(summary: Summary) -> list[RatedOffice]:
-    """Every office with its findings, the worst first."""
-    config = summary.config
-    judged = [
-        RatedOffice(office, found, _group(office.conference, config.thresholds.grade))
-        for office, found in zip(summary.offices, every_finding(summary), strict=True)
-    ]
-    return sorted(judged, key=_severity)
-
-
-def _group(conference: Conference, wanted: int) -> str:
-    if conference.grade is None:
-        return "untested"
-    if conference.grade >= wanted:
-        return "able"
-    return "partly" if conference.grade else "unable"
-
-
-def _severity(judged: RatedOffice) -> tuple[int, int, int]:
-    grade = judged.summary.conference.grade
-    return _ORDER.index(judged.group), 5 if grade is None else grade, -len(judged.found)
+LEAST_KNOWN = 0.1
+"""Share of the time that must be known before an availability is printed as a figure."""
+MOST_ROWS = 24
+"""Rows of the table on page one; the worst come first, the annex has all."""
+MOST_NAMED_TWICE = 2
+"""Offices of which the same doubt is said in each row; for more it is said once below the table."""
 
 
 def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> dict[str, Any]:
     """The content of the front page, as plain JSON."""
     changed = office_changes(summary)
+    common = _common_doubts(judged, summary, words)
+    rows = [row(one, summary, changed[one.summary.office.id], words, common) for one in judged]
+    usual = {words("report.change.same"), words("report.change.new")}
+    compared = any(one["change"] not in usual or one["faster"] for one in rows)
+    heads = ["block", "conference", "availability", "speed", *(["change"] if compared else [])]
+    before = words(f"period.before_{summary.period.kind}")
     return {
         "tiles": _tiles(judged, words),
-        "sentences": [
-            _answer(summary, judged, words),
-            *_why_and_ask(summary, judged, words),
-        ],
+        "sentences": sentences(summary, judged, changed, words),
         "of": words("report.of", total=len(judged)),
         "speed_key": words("report.speed_key"),
-        "head": [
-            words(f"report.head.{name}")
-            for name in ("block", "conference", "availability", "speed")
-        ]
-        + [
-            words("report.head.change", before=words(f"period.before_{summary.period.kind}")),
-            words("report.head.cause"),
+        "compared": compared,
+        "head": [words(f"report.head.{name}", before=before) for name in (*heads, "cause")],
+        "rows": rows[:MOST_ROWS],
+        "every_row": rows if len(rows) > MOST_ROWS else [],
+        "every_title": words("report.front_rows"),
+        "more": words("report.more_rows", n=len(rows) - MOST_ROWS) if len(rows) > MOST_ROWS else "",
+        "doubts": [
+            words("report.evidence_note", names=_named(texts, judged, words), cause=cause)
+            for cause, texts in common.items()
         ],
-        "rows": [row(one, summary, changed[one.summary.office.id], words) for one in judged],
+        "map": district_map(judged, words),
+        "prepared": _prepared(summary, words),
     }
+
+
+def _prepared(summary: Summary, words: Words) -> dict[str, str]:
+    """Who prepares the report, and where it is signed."""
+    district = summary.config.district.name_in(words.language)
+    who = summary.config.report.prepared_by_in(words.language)
+    return {
+        "label": words("report.prepared"),
+        "who": who or words("report.prepared_by", district=district),
+        "sign": words("report.signature"),
+    }
+
+
+def _common_doubts(
+    judged: Sequence[RatedOffice], summary: Summary, words: Words
+) -> dict[str, list[str]]:
+    """The doubts that several offices share and that are all there is to say of them: the texts,
+    with the offices' names.
+    """
+    texts = [
+        (finding_texts(one.found[0], one.summary, summary.config, words)["cause"], one)
+        for one in judged
+        if one.doubtful
+    ]
+    counts = Counter(text for text, _ in texts)
+    return {
+        cause: [formats.office_name(o.summary.office, words) for text, o in texts if text == cause]
+        for cause, count in counts.items()
+        if count > MOST_NAMED_TWICE
+    }
+
+
+def _named(names: Sequence[str], judged: Sequence[RatedOffice], words: Words) -> str:
+    return names_of(names, len(judged), "report.all_of_them", words)
 
 
 def _tiles(judged: Sequence[RatedOffice], words: Words) -> list[dict[str, Any]]:
-    counts = {group: sum(one.group == group for one in judged) for group in _ORDER}
+    counts = Counter(one.group for one in judged)
     return [
         {"value": str(counts[group]), "label": words(f"report.tile.{group}"), "group": group}
-        for group in ("able", "partly", "unable", "untested")
+        for group in GROUPS
     ]
 
 
-def _answer(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> str:
-    """The first sentence: which blocks can hold a conference and which cannot."""
-    names = {
-        group: [formats.office_name(o.summary.office, words) for o in judged if o.group == group]
-        for group in _ORDER
-    }
-    total, able = len(judged), len(names["able"])
-    if not summary.measurements:
-        return words("report.answer.empty")
-    if len(names["untested"]) == total:
-        return words("report.answer.untested")
-    if able == total:
-        return words("report.answer.all", total=total) if total > 1 else words("report.answer.only")
-    parts = [words(f"report.answer.{'some' if able else 'none'}", able=able, total=total)]
-    for group, key in (("partly", "partly"), ("unable", "unable"), ("untested", "untested_too")):
-        if names[group]:
-            told = _names(names[group], total, "report.all_blocks", words)
-            parts.append(words(f"report.answer.{key}", names=told))
-    return "; ".join(parts) + words("full_stop")
-
-
-def _why_and_ask(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> tuple[str, str]:
-    """The second sentence (why, from each office's main finding) and the third (who should act)."""
-    if not summary.measurements:
-        return words("report.why_empty"), words("report.empty_ask")
-    if not any(one.found for one in judged):
-        return words("report.why_none"), words("report.asked_none")
-    main = _by_kind(((one, one.found[:1]) for one in judged), words)
-    total = len(judged)
-    reasons = "; ".join(
-        words(f"reason.{kind}", names=_names(names, total, "report.all_blocks", words))
-        for kind, names in main.items()
-    )
-    shown = _by_kind(((one, _first(one)) for one in judged), words)
-    asks = "; ".join(_asks(shown, total, words))
-    return words("report.why", reasons=reasons), words("report.asked", asks=asks)
-
-
-def _by_kind(
-    found: Iterable[tuple[RatedOffice, Iterable[Finding]]], words: Words
-) -> Mapping[FindingKind, list[str]]:
-    """The names of the offices by kind of finding."""
-    kinds: dict[FindingKind, list[str]] = defaultdict(list)
-    for one, findings_ in found:
-        for finding in findings_:
-            kinds[finding.kind].append(formats.office_name(one.summary.office, words))
-    return kinds
-
-
-def _names(names: Sequence[str], total: int, every: str, words: Words) -> str:
-    """The names, or that all blocks are meant."""
-    if len(names) == total > FEWEST_CALLED_ALL:
-        return words(every, total=total)
-    return formats.list_of(names, words)
-
-
-def _asks(found: Mapping[FindingKind, list[str]], total: int, words: Words) -> Iterator[str]:
-    """The request to each actor, with the offices concerned."""
-    for who, kinds in ACTORS.items():
-        asked = [
-            words(f"ask.{kind}", names=_names(found[kind], total, "report.all_of_them", words))
-            for kind in kinds
-            if kind in found
-        ]
-        if asked:
-            yield words(f"actor.{who}", acts=formats.list_of(asked, words))
-
-
 def row(
-    judged: RatedOffice, summary: Summary, changed: OfficeChanges, words: Words
+    judged: RatedOffice,
+    summary: Summary,
+    changed: OfficeChanges,
+    words: Words,
+    common: Container[str] = (),
 ) -> dict[str, Any]:
-    """One office in the table of the front page."""
+    """One office in the table of the front page; doubts in `common` are said below it."""
     office = judged.summary
+    told = [finding_texts(finding, office, summary.config, words) for finding in judged.shown]
+    apart = judged.doubtful and told[0]["cause"] in common
     return {
         "office": formats.office_name(office.office, words),
         "grade": office.conference.grade,
         "able": judged.group == "able",
         "answer": _answer_text(judged, words),
         "tests": tests_text(office.conference, words),
+        "since": _since(office, summary, words),
         **availability_texts(office, words),
         **speed_texts(office.down, office.up, words),
         **_change(office, changed, words),
-        "findings": [
-            finding_texts(finding, office, summary.config, words) for finding in _first(judged)
-        ],
-        "nothing": words("act.nothing" if summary.measurements else "report.row_empty"),
+        "findings": [] if apart else told,
+        "nothing": formats.UNKNOWN
+        if apart
+        else words("act.nothing" if summary.measurements else "report.row_empty"),
     }
 
 
-def _first(judged: RatedOffice) -> list[Finding]:
-    """The findings for the front page; doubts only if there are no others."""
-    certain = [finding for finding in judged.found if finding.kind is not FindingKind.EVIDENCE]
-    return (certain or list(judged.found))[:SHOWN]
+def _since(office: OfficeSummary, summary: Summary, words: Words) -> str:
+    """For how long an office has been below the standard without a break; empty for one period."""
+    wanted, count = summary.config.thresholds.grade, 0
+    for conference in (office.conference, *(point.conference for point in office.history[::-1])):
+        if conference.grade is None or group_of(conference, wanted) == "able":
+            break
+        count += 1
+    if count < 2:
+        return ""
+    span = words(f"period.spans.{summary.period.kind}", n=count)
+    return words("report.since", span=span)
 
 
 def _answer_text(judged: RatedOffice, words: Words) -> str:
@@ -236,8 +170,11 @@ def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
     account = office.state_times
     if account.availability is None or account.coverage is None:
         return {"availability": words("not_measured"), "covers": ""}
+    known = account.coverage >= LEAST_KNOWN
     return {
-        "availability": formats.share_floor(account.availability),
+        "availability": formats.share_floor(account.availability)
+        if known
+        else words("report.few_data"),
         "covers": words("report.covers", coverage=formats.share_whole(account.coverage)),
     }
 
@@ -299,7 +236,10 @@ def finding_texts(
         detail = words.get(f"limited_by.{finding.detail}", str(finding.detail))
     elif finding.kind is FindingKind.UPGRADE:
         slab = office.assessment.slab
-        detail = words("finding.beyond_tariff") if slab is None else formats.rate(slab)
+        if slab is None:
+            key = "finding.upgrade_beyond"
+        else:
+            detail = formats.rate(slab)
     elif finding.detail:
         detail = words.get(f"cause.{finding.detail}", finding.detail)
     if detail and f"{key}_detail" in words:

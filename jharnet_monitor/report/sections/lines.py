@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.line.grounds import LineVerdict
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import (
     contract,
@@ -17,11 +20,23 @@ from jharnet_monitor.report.sections.phrases import (
     verdict_name,
 )
 
+MOST_ROWS = 13
+"""Rows of the table in the report itself; the annex has all."""
+MOST_SAID_TWICE = 2
+"""Lines for which the same reason stands in each row; for more it is stated once below."""
+FEW = "*"
+"""Beside a figure without an interval: a footnote says why, once."""
+_ORDER = tuple(LineVerdict)
 _HEADS = ("block", "contracted", "delivered", "need", "verdict")
 
 
 def lines(summary: Summary, words: Words) -> dict[str, Any]:
-    """The table of verdicts."""
+    """The table of verdicts; of many lines, those come first on which something is to be done."""
+    offices: Sequence[OfficeSummary] = summary.offices
+    if len(offices) > MOST_ROWS:
+        offices = sorted(offices, key=lambda one: _ORDER.index(one.assessment.verdict))
+    rows = [_row(office, summary, words) for office in offices]
+    common = _common_reasons(rows, words)
     return {
         "title": words("report.lines.title"),
         "note": words(
@@ -33,9 +48,31 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
             summary.config, {one.office.id: one.assessment for one in summary.offices}, words
         ),
         "head": [words(f"report.lines.head.{name}") for name in _HEADS],
-        "rows": [_row(office, summary, words) for office in summary.offices],
+        "rows": rows[:MOST_ROWS],
+        "every_row": rows if len(rows) > MOST_ROWS else [],
+        "more": words("report.lines.more", n=len(rows) - MOST_ROWS)
+        if len(rows) > MOST_ROWS
+        else "",
+        "common": common,
+        "footnote": words("report.footnote_interval")
+        if any(FEW in text for row in rows for text in row["delivered"])
+        else "",
         "shared": _shared(summary, words),
     }
+
+
+def _common_reasons(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
+    """The reasons that several lines share, each once with their names; they leave the rows."""
+    counts = Counter(row["reason"] for row in rows)
+    told = []
+    for reason_, count in counts.items():
+        if count > MOST_SAID_TWICE:
+            sharing = [row for row in rows if row["reason"] == reason_]
+            names = formats.list_of([row["office"] for row in sharing], words)
+            told.append(f"{names}: {reason_}")
+            for row in sharing:
+                row["reason"] = ""
+    return told
 
 
 def _shared(summary: Summary, words: Words) -> str | None:
@@ -60,7 +97,7 @@ def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any
     return {
         "office": formats.office_name(office.office, words),
         "contracted": contract(found, words),
-        "delivered": [interval(one.median, formats.rate, words) for one in delivered],
+        "delivered": [interval(one.median, formats.rate, words, few=FEW) for one in delivered],
         "basis": [words(f"dossier.basis.{basis}") for basis in bases],
         "need": need(found, words),
         "other": other_basis(found, words),

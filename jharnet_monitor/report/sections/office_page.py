@@ -11,11 +11,11 @@ from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections import charts
 from jharnet_monitor.report.sections.details import availability, measured_row, speed_bar
 from jharnet_monitor.report.sections.front_page import (
-    RatedOffice,
     finding_texts,
     grade_text,
     tests_text,
 )
+from jharnet_monitor.report.sections.rating import RatedOffice
 
 LISTED_OUTAGES = 8
 

@@ -23,15 +23,19 @@ from jharnet_monitor.judge.line.need import Need
 from jharnet_monitor.judge.statistics.intervals import Interval
 
 
-def interval(found: Interval | Need | None, form: formats.FigureFormat, words: Words) -> str:
-    """Value and interval, such as `3.9 (3.85 to 3.94) Mbit/s`."""
+def interval(
+    found: Interval | Need | None, form: formats.FigureFormat, words: Words, few: str | None = None
+) -> str:
+    """Value and interval, such as `3.9 (3.85 to 3.94) Mbps`. `few` stands beside a value without
+    an interval, instead of the words for that.
+    """
     if found is None:
         return words("not_measured")
     high = None if found.high is None or isinf(found.high) else found.high
     figures = [figure for figure in (found.value, found.low, high) if figure is not None]
     parts = [form(figure, figures) for figure in figures]
     if found.low is None:
-        return words("dossier.no_interval", value=parts[0])
+        return words("dossier.no_interval", value=parts[0]) if few is None else parts[0] + few
     if high is None:
         return words("dossier.at_least", value=parts[0], low=parts[1])
     units = {text.rpartition(" ")[2] for text in parts}
@@ -40,6 +44,11 @@ def interval(found: Interval | Need | None, form: formats.FigureFormat, words: W
         unit = f" {units.pop()}"
         parts = [text.rpartition(" ")[0] for text in parts]
     return words("dossier.interval", value=parts[0], low=parts[1], high=parts[2], unit=unit)
+
+
+def made_up_texts(words: Words) -> list[str]:
+    """The mark across each page of a made-up paper, and what it means."""
+    return [words("made_up.mark"), words("made_up.told")]
 
 
 def rests(found: Interval | None, words: Words, key: str = "rests") -> str:

@@ -1,0 +1,81 @@
+"""`sign`: a signature field in a paper, a signed copy, and what a signature says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography import x509
+from rich.console import Console
+
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.report.output.files import write_whole
+from jharnet_monitor.report.output.signature import add_field, examine, sign
+from jharnet_monitor.security.tokens import read_secret
+
+app = typer.Typer(no_args_is_help=True)
+console = Console()
+
+Paper = Annotated[Path, typer.Argument(help="A PDF, such as letter.hi.pdf.")]
+Out = Annotated[Path, typer.Option(help="The copy to write.")]
+
+
+@app.callback()
+def _about() -> None:
+    """Sign copies of papers; needs the extra `sign` (pyHanko)."""
+
+
+@app.command("field")
+def field(paper: Paper, out: Out) -> None:
+    """Add an empty field for the officer's own signing tool (DSC token, e-Sign)."""
+    write_whole(out, add_field(_read(paper)))
+    console.print(f"{out}: has a field to be signed", soft_wrap=True)
+
+
+@app.command("with")
+def with_file(
+    paper: Paper,
+    pkcs12: Annotated[Path, typer.Argument(help="Key and certificate, a .p12 or .pfx file.")],
+    out: Out,
+    password_file: Annotated[Path, typer.Option(help="File with the key's password, mode 600.")],
+    reason: Annotated[str, typer.Option(help="Printed in the signature.")] = "",
+) -> None:
+    """Write a copy that is signed with a PKCS#12 file."""
+    secret = read_secret(password_file).encode()
+    write_whole(out, sign(_read(paper), _read(pkcs12), secret, reason))
+    console.print(f"{out}: is signed", soft_wrap=True)
+
+
+@app.command("verify")
+def verify(
+    paper: Paper,
+    trust: Annotated[
+        list[Path], typer.Option(help="PEM certificates that are trusted, such as the CCA's.")
+    ],
+) -> None:
+    """Say whether a paper is as it was signed, and by whom; exit code 1 if not."""
+    roots = []
+    for path in trust:
+        try:
+            roots += x509.load_pem_x509_certificates(_read(path))
+        except ValueError as error:
+            raise UserError(f"{path}: is no PEM certificate: {error}") from None
+    found = examine(_read(paper), roots)
+    for one in found:
+        told = [
+            "as it was signed" if one.intact else "CHANGED after it was signed",
+            "certificate trusted" if one.trusted else "certificate NOT trusted",
+            "nothing added" if one.whole else "something was ADDED after it was signed",
+        ]
+        console.print(f"{one.signer}: {', '.join(told)}", soft_wrap=True)
+    if not found:
+        console.print(f"{paper}: is not signed", soft_wrap=True)
+    raise typer.Exit(0 if found and all(one.good for one in found) else 1)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error

@@ -1,0 +1,259 @@
+"""The fault ledger: what was reported to the operator, and how long it took to restore the line.
+
+Each entry of the ledger is an event that the hash chain seals; a fault is what its entries say
+together, the last word on each field counting. Nothing is overwritten: an earlier time that was
+booked stays in its entry. All of this is pure, so a dossier derives the same from the same events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.model import OfficeState, format_utc, parse_utc
+
+FAULT = "fault"
+"""Kind of the events."""
+OF_THE_LINE = (OfficeState.LINK_DOWN, OfficeState.UNREACHABLE)
+"""Outages that may be the operator's to mend; `unreachable` until its cause is known."""
+REPORTED_LATE = timedelta(days=1)
+"""How long after an outage's end it may still be reported as that outage."""
+EDGE = timedelta(minutes=5)
+"""How far the beginning that somebody booked may lie from the measured one."""
+REPEATS = timedelta(days=90)
+"""Faults of one office within this time are repeats."""
+TEXTS = ("docket", "reported_by", "reported_to", "note")
+MOMENTS = ("reported_at", "began_at", "restored_at")
+
+
+class StopReason(StrEnum):
+    """Why the operator's clock stands: what the operator cannot mend."""
+
+    POWER = "power"
+    ACCESS = "access"
+    """The operator's people were not let in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A time that does not count against the operator; `end` is None while it lasts."""
+
+    begin: datetime
+    end: datetime | None
+    reason: StopReason
+
+    def to_json(self) -> dict[str, Any]:
+        """As an entry holds it."""
+        end = None if self.end is None else format_utc(self.end)
+        return {"from": format_utc(self.begin), "to": end, "reason": self.reason.value}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Stop:
+        """Read it back; raises `ValueError`, `KeyError` or `TypeError`."""
+        end = data["to"]
+        reason = StopReason(data["reason"])
+        return cls(parse_utc(data["from"]), None if end is None else parse_utc(end), reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault, as its entries say."""
+
+    id: str
+    """The office's id and the fault's number there: `potka-3`."""
+    office: str
+    reported_at: datetime
+    docket: str = ""
+    """The operator's number of it."""
+    reported_by: str = ""
+    reported_to: str = ""
+    began_at: datetime | None = None
+    restored_at: datetime | None = None
+    note: str = ""
+    stops: tuple[Stop, ...] = ()
+    withdrawn: bool = False
+    """Booked by mistake: it counts nowhere."""
+    entries: int = 1
+
+    def seconds(self, until: datetime) -> float:
+        """The time from the report to the restoration, or to `until` while it is open, less the
+        time for which the clock stood.
+        """
+        end = until if self.restored_at is None else self.restored_at
+        stopped = _union((one.begin, one.end or end) for one in self.stops)
+        standing = sum(
+            max((min(last, end) - max(first, self.reported_at)).total_seconds(), 0.0)
+            for first, last in stopped
+        )
+        return max((end - self.reported_at).total_seconds() - standing, 0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the API gives it."""
+
+        def moment(at: datetime | None) -> str | None:
+            return None if at is None else format_utc(at)
+
+        return {
+            "id": self.id,
+            "office": self.office,
+            **{name: getattr(self, name) for name in TEXTS},
+            **{name: moment(getattr(self, name)) for name in MOMENTS},
+            "stops": [one.to_json() for one in self.stops],
+            "withdrawn": self.withdrawn,
+        }
+
+
+def _union(times: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
+    """The times in order, those that overlap joined."""
+    joined: list[tuple[datetime, datetime]] = []
+    for begin, end in sorted(times):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def ledger(events: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Fault]:
+    """The faults of a ledger, by their report; `events` are each the office and the entry's data,
+    in order. Raises `ValueError` for an entry that cannot be read.
+    """
+    found: dict[str, Fault] = {}
+    for office, data in events:
+        try:
+            name, said = data["fault"], _fields(data["set"])
+            known = found.get(name)
+            if known is None:
+                found[name] = Fault(id=str(name), office=office, **said)
+            else:
+                found[name] = replace(known, entries=known.entries + 1, **said)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"an entry of the fault ledger cannot be read: {error!r}") from error
+    kept = (one for one in found.values() if not one.withdrawn)
+    return sorted(kept, key=lambda one: (one.reported_at, one.id))
+
+
+def _fields(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What an entry says of a fault."""
+    fields: dict[str, Any] = {}
+    for name, value in said.items():
+        if name in MOMENTS:
+            fields[name] = None if value is None else parse_utc(value)
+        elif name in TEXTS:
+            fields[name] = str(value)
+        elif name == "stops":
+            fields[name] = tuple(Stop.from_json(one) for one in value)
+        elif name == "withdrawn":
+            fields[name] = bool(value)
+        else:
+            raise ValueError(f"unknown field {name!r}")
+    return fields
+
+
+def next_id(office: str, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """The id of an office's next fault."""
+    known = {data["fault"] for name, data in entries if name == office}
+    return f"{office}-{len(known) + 1}"
+
+
+def restore_limit(config: Config, office: Office) -> float:
+    """The time in which the operator must restore an office's line, in seconds."""
+    own = None if office.link is None else office.link.restore_within
+    return config.thresholds.restore_within if own is None else own
+
+
+def measured_outage(fault: Fault, spans: Sequence[Span]) -> Span | None:
+    """The measured outage that was reported: the one that began where it was booked to, else the
+    last that had begun by the report and was not over for more than a day.
+    """
+    out = [span for span in spans if span.state in OF_THE_LINE]
+    if fault.began_at is not None:
+        at = fault.began_at
+        return next((s for s in out if s.start - EDGE <= at < s.end), None)
+    before = [s for s in out if s.start <= fault.reported_at <= s.end + REPORTED_LATE]
+    return before[-1] if before else None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedFault:
+    """A fault beside what was measured, and the operator's time for it."""
+
+    fault: Fault
+    outage: Span | None
+    over_at: datetime | None
+    """When the measured outage was over; the restoration that is proposed."""
+    seconds: float
+    """Time to restore so far, without the time for which the clock stood."""
+    limit: float
+    repeats: int
+    """Faults of this office in the `REPEATS` up to this one, itself included."""
+
+    @property
+    def within(self) -> bool:
+        """Whether the operator's time was kept, so far."""
+        return self.seconds <= self.limit
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no restoration is booked."""
+        return self.fault.restored_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Unbooked:
+    """An outage beyond the operator's time of which no fault is booked: one is proposed."""
+
+    office: str
+    outage: Span
+
+
+def judged_faults(
+    config: Config, faults: Sequence[Fault], spans: Mapping[str, Sequence[Span]], until: datetime
+) -> list[JudgedFault]:
+    """Each fault with its measured outage; `spans` are the states of each office."""
+    offices = {office.id: office for office in config.offices}
+    found = []
+    for one in faults:
+        if one.office not in offices:
+            continue
+        outage = measured_outage(one, spans.get(one.office, ()))
+        over = outage is not None and outage.end < until
+        found.append(
+            JudgedFault(
+                fault=one,
+                outage=outage,
+                over_at=outage.end if outage is not None and over else None,
+                seconds=one.seconds(until),
+                limit=restore_limit(config, offices[one.office]),
+                repeats=sum(
+                    other.office == one.office
+                    and one.reported_at - REPEATS < other.reported_at <= one.reported_at
+                    for other in faults
+                ),
+            )
+        )
+    return found
+
+
+def unbooked(
+    config: Config, faults: Sequence[Fault], spans: Mapping[str, Sequence[Span]]
+) -> list[Unbooked]:
+    """The outages of the line that lasted beyond the operator's time and are booked nowhere."""
+    found = []
+    for office in config.offices:
+        mine = spans.get(office.id, ())
+        booked = [measured_outage(one, mine) for one in faults if one.office == office.id]
+        limit = restore_limit(config, office)
+        found += [
+            Unbooked(office.id, span)
+            for span in mine
+            if span.state in OF_THE_LINE
+            and (span.end - span.start).total_seconds() > limit
+            and span not in booked
+        ]
+    return sorted(found, key=lambda one: (one.outage.start, one.office))

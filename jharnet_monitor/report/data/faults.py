@@ -1,0 +1,65 @@
+"""The fault ledger of a period, read from the store, beside the measured outages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.errors import StoreError
+from jharnet_monitor.judge.faults import (
+    FAULT,
+    Fault,
+    JudgedFault,
+    Unbooked,
+    judged_faults,
+    ledger,
+    unbooked,
+)
+from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.store import Store
+
+
+def read_ledger(store: Store) -> list[Fault]:
+    """All faults, by their report; raises `StoreError` for an entry that cannot be read."""
+    events = store.event_log.events_of_kind(FAULT)
+    try:
+        return ledger((event.office, event.data) for event in events)
+    except ValueError as error:
+        raise StoreError(str(error)) from error
+
+
+def faults_in(
+    store: Store,
+    config: Config,
+    states: Mapping[str, Sequence[Span]],
+    bounds: tuple[datetime, datetime],
+) -> tuple[tuple[JudgedFault, ...], tuple[Unbooked, ...]]:
+    """The faults within the bounds, as they stood at their end, and the outages that are booked
+    nowhere; `states` may begin before the bounds.
+    """
+    return within(config, read_ledger(store), states, bounds)
+
+
+def within(
+    config: Config,
+    faults: Sequence[Fault],
+    states: Mapping[str, Sequence[Span]],
+    bounds: tuple[datetime, datetime],
+) -> tuple[tuple[JudgedFault, ...], tuple[Unbooked, ...]]:
+    """The same of a ledger that was read."""
+    start, until = bounds
+    held = {office: _until(spans, until) for office, spans in states.items()}
+    known = [one for one in faults if one.reported_at < until]
+    judged = judged_faults(config, known, held, until)
+    shown = (
+        one for one in judged if one.fault.restored_at is None or one.fault.restored_at >= start
+    )
+    missing = (one for one in unbooked(config, known, held) if one.outage.end > start)
+    return tuple(shown), tuple(missing)
+
+
+def _until(spans: Sequence[Span], until: datetime) -> list[Span]:
+    """The spans as far as they were known then."""
+    return [replace(span, end=min(span.end, until)) for span in spans if span.start < until]

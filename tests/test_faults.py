@@ -1,0 +1,204 @@
+"""The fault ledger: what its entries say together, beside what was measured, and who may book."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.faults import (
+    Stop,
+    StopReason,
+    judged_faults,
+    ledger,
+    measured_outage,
+    unbooked,
+)
+from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.model import OfficeState, format_utc
+from jharnet_monitor.report.data.load import summarise
+from jharnet_monitor.report.output.document import content
+from tests import made_up_week
+from tests.made_up import NOW
+from tests.made_up_hub import MadeUpHub
+from tests.made_up_week import MADE_AT, WEEK
+from tests.store_support import START
+from tests.support import make_config
+from tests.web_support import BEARER, Client, bad_morning, error, page, serving
+
+OFFICE = "potka"
+
+
+def hour(number: float) -> datetime:
+    """A time after the start of it all."""
+    return START + timedelta(hours=number)
+
+
+def entry(name: str = "potka-1", **said: object) -> tuple[str, dict[str, object]]:
+    """An entry of the ledger; times as numbers of hours."""
+    told = {
+        key: format_utc(hour(value)) if isinstance(value, int | float) else value
+        for key, value in said.items()
+    }
+    return OFFICE, {"fault": name, "set": told}
+
+
+def test_a_fault_is_what_its_entries_say_together() -> None:
+    """The last word on each field counts; a withdrawn one counts nowhere."""
+    entries = [
+        entry(reported_at=1, docket="A"), entry("potka-2", reported_at=0.5),
+        entry(restored_at=9), entry(restored_at=7, docket="B"), entry("potka-2", withdrawn=True),
+    ]  # fmt: skip
+    [fault] = ledger(entries)
+    assert (fault.docket, fault.entries) == ("B", 3)
+    assert fault.seconds(hour(99)) == 6 * 3600
+    for wrong in (
+        {"fault": "potka-1"},
+        {"fault": "x", "set": {"paid": 1}},
+        {"fault": "x", "set": {}},
+    ):
+        with pytest.raises(ValueError, match="cannot be read"):
+            ledger([(OFFICE, wrong)])
+
+
+def test_the_clock_stands_for_each_stopped_minute_once() -> None:
+    """Against a count minute by minute, of 200 ledgers drawn at random: stops that overlap, that
+    begin before the report, or that last.
+    """
+    dice = random.Random(19)
+    for _ in range(200):
+        stops = []
+        for _ in range(dice.randrange(4)):
+            begin = dice.randrange(-5, 20)
+            end = None if dice.random() < 0.2 else begin + dice.randrange(1, 10)
+            stops.append((begin, end))
+        restored = dice.choice((None, dice.randrange(1, 24)))
+        told = [
+            Stop(hour(b), None if e is None else hour(e), StopReason.POWER).to_json()
+            for b, e in stops
+        ]
+        [fault] = ledger([entry(reported_at=0, restored_at=restored, stops=told)])
+        last = 24 if restored is None else restored
+        counted = sum(
+            not any(b <= n < (last if e is None else e) for b, e in stops) for n in range(last)
+        )
+        assert fault.seconds(hour(24)) == counted * 3600
+
+
+def test_the_measured_outage_proposes_the_end() -> None:
+    """The outage is the one that was on, or that had just been; an outage beyond the agreed time
+    that nobody booked is proposed, and one that was booked is not.
+    """
+    down = OfficeState.LINK_DOWN
+    states = [
+        Span(down, hour(0), hour(6)), Span(OfficeState.UP, hour(6), hour(40)),
+        Span(down, hour(40), hour(41)), Span(OfficeState.POWER_DOWN, hour(50), hour(90)),
+        Span(OfficeState.UNREACHABLE, hour(100), hour(105)),
+    ]  # fmt: skip
+    config = make_config()
+    during, after = ledger([entry(reported_at=2), entry("potka-2", reported_at=20)])
+    assert measured_outage(during, states) == measured_outage(after, states) == states[0]
+    [late] = ledger([entry(reported_at=35)])
+    assert measured_outage(late, states) is None
+    [named] = ledger([entry(reported_at=35, began_at=0)])
+    assert measured_outage(named, states) == states[0]
+    missing = unbooked(config, [during], {OFFICE: states})
+    assert [one.outage for one in missing] == [states[4]]
+    [found, _] = judged_faults(config, [during, after], {OFFICE: states}, hour(104))
+    assert (found.over_at, found.within, found.repeats) == (hour(6), False, 1)
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[tuple[Client, MadeUpHub]]:
+    """A hub on loopback whose office was down for six hours, until an hour ago."""
+    hub = bad_morning(tmp_path)
+    for ago, state in ((99, "up"), (7, "link_down"), (1, "up")):
+        at = NOW - timedelta(hours=ago)
+        hub.store.event_log.add_transition(OFFICE, OfficeState(state), at, {})
+    async with serving(hub) as client:
+        yield client, hub
+
+
+async def test_a_fault_is_booked_and_closed_over_http(client: tuple[Client, MadeUpHub]) -> None:
+    """Proposed at first; booked with a token alone; closed with the measured end, which is refused
+    while nothing is measured; and each entry stays.
+    """
+    web, hub = client
+    proposed = (await (await web.get("/api/v1/faults")).json())["proposed"]
+    assert [one["office"] for one in proposed] == [OFFICE]
+    assert await error(web, "/api/v1/faults", 401, method="POST", json={"office": OFFICE})
+    booking = {"office": OFFICE, "docket": "JH/7", "reported_to": "NOC",
+               "reported_at": format_utc(NOW - timedelta(hours=5))}  # fmt: skip
+    answer = await web.post("/api/v1/faults", headers=BEARER, json=booking)
+    assert answer.status == 201, await answer.text()
+    assert (answer.status, answer.headers["Location"]) == (201, "/api/v1/faults/potka-1")
+    listed = await (await web.get(f"/api/v1/faults?office={OFFICE}")).json()
+    assert (listed["proposed"], listed["faults"][0]["seconds_to_restore"]) == ([], 5 * 3600)
+    stop = {"stop": {"reason": "power", "from": format_utc(NOW - timedelta(hours=4)),
+                     "to": format_utc(NOW - timedelta(hours=3))}}  # fmt: skip
+    for change in (stop, {"restored_at": "measured"}):
+        answer = await web.post("/api/v1/faults/potka-1", headers=BEARER, json=change)
+        assert answer.status == 200, await answer.text()
+    [found] = (await (await web.get("/api/v1/faults")).json())["faults"]
+    assert found["restored_at"] == format_utc(NOW - timedelta(hours=1))
+    assert (found["seconds_to_restore"], found["within"]) == (3 * 3600, True)
+    assert len(hub.store.event_log.events_of_kind("fault")) == 3
+    for language in LANGUAGES:
+        for path in ("/faults", f"/office/{OFFICE}"):
+            assert "JH/7" in await page(web, path, language)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"docket": "x" * 201}, "`docket` must be one line of at most 200"),
+        ({"note": "a\nb"}, "`note` must be one line"),
+        ({"reported_at": "2999-01-01T00:00:00Z"}, "lies ahead"),
+        ({"restored_at": "2020-01-01T00:00:00Z"}, "must not be before `reported_at`"),
+        ({"restored_at": "measured"}, "no measured outage of potka-1 is over"),
+        ({"stop": {"reason": "rain", "from": "2026-11-25T00:00:00Z"}}, "one of power, access"),
+        ({"stop": {"reason": "power"}}, "`stop` needs `from`"),
+        ({"colour": "red"}, "unknown key `colour`"),
+    ],
+)
+async def test_a_wrong_entry_is_one_clear_line(
+    client: tuple[Client, MadeUpHub], said: dict[str, object], message: str
+) -> None:
+    """It names the key and what is right, and nothing is stored."""
+    web, hub = client
+    request = {"method": "POST", "headers": BEARER, "json": {"office": OFFICE, **said}}
+    assert message in await error(web, "/api/v1/faults", 400, **request)
+    assert hub.store.event_log.events_of_kind("fault") == []
+
+
+def test_the_report_shows_open_faults_times_and_repeats(tmp_path: Path) -> None:
+    """Two faults of one office, one restored too late, one open; the sentence on page one and the
+    table say the same, and outages of other offices that were not booked are named.
+    """
+    made = made_up_week.make(tmp_path, weeks=1)
+    at = WEEK.start + timedelta(days=1, hours=14)
+    config = made.config.model_copy(
+        update={"thresholds": made.config.thresholds.model_copy(update={"restore_within": 3600.0})}
+    )
+    line = made.config.offices[made_up_week.TROUBLES.index("line")].id
+    for name, said in (
+        (f"{line}-1", {"reported_at": format_utc(at), "docket": "JH/9"}),
+        (f"{line}-1", {"restored_at": format_utc(at + timedelta(hours=2))}),
+        (f"{line}-2", {"reported_at": format_utc(at + timedelta(days=3))}),
+    ):
+        made.store.event_log.add_event(line, "fault", at, {"fault": name, "set": said})
+    summary = summarise(made.store, config, WEEK, MADE_AT)
+    first, second = summary.faults
+    assert (first.seconds, first.within, second.is_open, second.repeats) == (7200, False, True, 2)
+    assert first.outage is not None and first.outage.state is OfficeState.LINK_DOWN
+    assert len(summary.unbooked) == 5  # of the seven outages of two hours two were booked
+    for language in LANGUAGES:
+        said_ = words(language)
+        document = content(summary, said_)
+        assert said_("faults.open", n=1) in document["front"]["sentences"][-1]
+        assert [row["docket"] for row in document["faults"]["rows"]] == ["JH/9", "—"]
+    made.store.close()
