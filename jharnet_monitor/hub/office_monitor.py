@@ -202,6 +202,10 @@ class OfficeMonitor(AgentEvents):
         await self._journal.add_event(office, kind, {"boot_id": agent.boot_id}, agent.last_heard)
         await self._update_states()
 
+    def agent_refused(self, office: str, count: int) -> None:
+        """Count what was refused, and is kept at the office."""
+        self._live.offices[office].agent.refused += count
+
     async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
         """Store what an agent measured: after an outage it may tell the cause."""
         await self._recorder.hand_in([*map(self._runner.active_tests.annotate, measurements)])
@@ -213,6 +217,9 @@ class OfficeMonitor(AgentEvents):
         self._tracker.offices[office].heard_at = self._clock.monotonic()
         agent = self._live.offices[office].agent
         agent.boot_id, agent.spooled = vitals.boot_id, vitals.spooled
+        agent.dropped = vitals.dropped
+        told, now = vitals.now, self._clock.now()
+        agent.clock_offset = None if told is None else told - now.timestamp()
         agent.last_heard = self._live.offices[office].last_seen = self._clock.now()
 
     # --- states

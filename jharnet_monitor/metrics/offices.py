@@ -69,6 +69,11 @@ def _spooled(view: OfficeView) -> Iterable[Point]:
         yield (), view.live.agent.spooled
 
 
+def _offset(view: OfficeView) -> Iterable[Point]:
+    if view.live.agent.connected and view.live.agent.clock_offset is not None:
+        yield (), view.live.agent.clock_offset
+
+
 def _since(view: OfficeView) -> Iterable[Point]:
     if view.live.since:
         yield (), view.live.since.timestamp()
@@ -112,6 +117,15 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  _agent),
     OfficeFamily("agent_spooled_measurements", "gauge",
                  "Measurements that the agent still holds", _spooled),
+    OfficeFamily("agent_dropped_measurements_total", "counter",
+                 "Measurements that the agent lost, as its spool had no room for them",
+                 lambda view: [((), view.live.agent.dropped)]),
+    OfficeFamily("agent_refused_measurements_total", "counter",
+                 "Measurements of the agent that the hub refused; the agent keeps them",
+                 lambda view: [((), view.live.agent.refused)]),
+    OfficeFamily("agent_clock_offset_seconds", "gauge",
+                 "How far the agent's clock is ahead of the hub's; what it measured is corrected",
+                 _offset),
     OfficeFamily("probe_success", "gauge",
                  "1 when the newest run was ok, 0 when the network failed it; absent when it could "
                  "not measure", _success, ("probe",)),

@@ -51,6 +51,10 @@ FRESH_SECONDS = 5.5
 SILENCE_SECONDS = 12.0
 """Without a frame for this long a session is dead, whatever TCP says."""
 
+UPTIME = "uptime_seconds"
+"""The condition that says how long an agent's machine ran when it began to measure: by it the hub
+takes off what the machine's clock is wrong (`wire.agent_clock`)."""
+
 STOPPED_SECONDS = 1.0
 """A time-out that is noticed so late says that this program was stopped."""
 
