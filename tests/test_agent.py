@@ -31,12 +31,14 @@ def one(name: str) -> Measurement:
 
 def fill(spool: Spool) -> None:
     """Let the disk take no more."""
+    assert spool._queue._db is not None
     (pages,) = spool._queue._db.execute("PRAGMA page_count").fetchone()
     spool._queue._db.execute(f"PRAGMA max_page_count={pages}")
 
 
 def clear(spool: Spool) -> None:
     """Make room again."""
+    assert spool._queue._db is not None
     spool._queue._db.execute("PRAGMA max_page_count=1000000")
 
 

@@ -206,7 +206,10 @@ async def test_a_batch_with_a_record_that_is_never_taken_gets_through(
     assert read("jharnet_database_set_aside_records") == 2
     health = Health(status, bench.current, bench.clock, bench.store)
     health._ticked = bench.clock.monotonic()
-    assert health.ready() == (True, "ready; 2 records that the database does not take are set aside")
+    assert health.ready() == (
+        True,
+        "ready; 2 records that the database does not take are set aside",
+    )
     assert "set aside in" in caplog.text
     await bench.writer.close()
     bench.bring_back()

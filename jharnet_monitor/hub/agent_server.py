@@ -173,7 +173,7 @@ class AgentServer:
             else:
                 token = _header_token(request) or ""
             kind = BROWSER if offered else PROGRAM
-            await self._serve(office, token, socket, kind, request.remote)
+            await self._serve(office, token, socket, kind, request)
         except ProtocolError as error:
             log.warning("agent of %s broke the protocol: %s", office, error)
             await socket.close(code=1002, message=str(error).encode()[:100])
@@ -203,7 +203,7 @@ class AgentServer:
         token: str,
         socket: web.WebSocketResponse,
         kind: str,
-        address: str | None,
+        request: web.Request,
     ) -> None:
         text = await _receive_text(socket, HELLO_SECONDS)
         hello = {} if text is None else decode(text)
@@ -218,7 +218,8 @@ class AgentServer:
             channels=Channels(socket),
             transfers=self.transfers,
             socket=socket,
-            address=address,
+            transport=request.transport,
+            address=request.remote,
             kind=kind,
             token=token,
             heard_at=self._clock.monotonic(),

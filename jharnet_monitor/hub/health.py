@@ -100,15 +100,20 @@ class Health:
         now = self._clock.monotonic()
         if now - self._ticked > LONGEST_TICK:
             return False, "the event loop is blocked"
-        if self._status.database_failing:
-            waiting = self._status.writes_waiting
-            why = _TROUBLES[self._status.database_trouble]
-            return False, f"the database takes no rows: {why} ({waiting} wait); see the hub's log"
-        written = self._status.database_written
-        if written is not None and now - written > LONGEST_WRITE:
-            return False, f"no write to the database has succeeded for {now - written:.0f} s"
+        if trouble := self._database_trouble(now):
+            return False, trouble
         if failing := self._status.parts.failing(now):
             return False, f"failed and was started again: {', '.join(failing)}"
         if aside := self._status.writes_set_aside:
             return True, f"ready; {aside} records that the database does not take are set aside"
         return True, "ready"
+
+    def _database_trouble(self, now: float) -> str | None:
+        """Why the database takes no rows; None if it does."""
+        waiting, written = self._status.writes_waiting, self._status.database_written
+        if self._status.database_failing:
+            why = _TROUBLES[self._status.database_trouble]
+            return f"the database takes no rows: {why} ({waiting} wait); see the hub's log"
+        if written is not None and now - written > LONGEST_WRITE:
+            return f"no write to the database has succeeded for {now - written:.0f} s"
+        return None
