@@ -16,14 +16,13 @@ from jharnet_monitor.errors import RefusedRecordError, StoreError
 from jharnet_monitor.hub import store_writer
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.recorder import Recorder
-from jharnet_monitor.hub.store_writer import (
-    MOST_TRIES,
+from jharnet_monitor.hub.records import (
     EventRecord,
     MeasurementRecord,
     StateRecord,
-    StoreWriter,
     ValueRecord,
 )
+from jharnet_monitor.hub.store_writer import MOST_TRIES, StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement, OfficeState, Outcome

@@ -71,12 +71,25 @@ class OfficeMonitor(AgentEvents):
         current.on_replace(self._restart_latency)
 
     async def restore(self) -> None:
-        """Restore what was known when the hub stopped."""
+        """Restore what was known when the hub stopped; raises `StoreError`."""
+        await self.note_start()
+        await self.restore_agents()
+
+    async def note_start(self) -> None:
+        """Journal the hub's start; without a database it waits, before all that comes later."""
         await self._journal.hub_started(list(self._live.offices))
+
+    async def restore_agents(self) -> None:
+        """Restore what was known of agents and outages, unless more is known by now.
+
+        Raises `StoreError`.
+        """
         for office, live in self._live.offices.items():
             last = await self._journal.last_agent_event(office)
-            self._tracker.restore(office, goodbye=last == "goodbye", seen_before=last is not None)
-            live.agent.said_goodbye = last == "goodbye"
+            if not self._tracker.offices[office].returned:
+                self._tracker.restore(office, goodbye=last == "goodbye",
+                                      seen_before=last is not None)  # fmt: skip
+                live.agent.said_goodbye = last == "goodbye"
             await self._reviews.review(office)
 
     async def run(self) -> None:

@@ -12,23 +12,28 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from jharnet_monitor import __version__
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.disk_queue import DiskQueue
-from jharnet_monitor.errors import RefusedRecordError, StoreError
-from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.errors import RefusedRecordError, StoreError, Trouble
+from jharnet_monitor.hub.records import (
+    MeasurementRecord,
+    Record,
+    ValueRecord,
+    is_written,
+    read_record,
+    write_out,
+)
 from jharnet_monitor.live import HubStatus
-from jharnet_monitor.model import Measurement, OfficeState, format_utc, parse_utc
+from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
@@ -43,113 +48,6 @@ MOST_TRIES = 3
 _BATCH = 200
 _NOT_TAKEN = f"not stored by {__version__}"
 T = TypeVar("T")
-
-
-class Record(Protocol):
-    """Something to be written into the database."""
-
-    def write(self, store: Store) -> None:
-        """Write it, once even if it is written again; blocks, raises `StoreError`."""
-
-    def to_json(self) -> dict[str, Any]:
-        """What `_READERS` make the same record of."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeasurementRecord:
-    """A measurement of the hub's own."""
-
-    measurement: Measurement
-
-    def write(self, store: Store) -> None:
-        """See `Record`."""
-        store.add([self.measurement])
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Record`."""
-        return self.measurement.to_json()
-
-
-@dataclass(frozen=True, slots=True)
-class EventRecord:
-    """An event of an office or of the hub."""
-
-    office: str
-    kind: str
-    at: datetime
-    data: Mapping[str, Any]
-
-    def write(self, store: Store) -> None:
-        """See `Record`."""
-        store.event_log.add_event(self.office, self.kind, self.at, self.data)
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Record`."""
-        return {"office": self.office, "kind": self.kind, "at": format_utc(self.at),
-                "data": dict(self.data)}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class StateRecord:
-    """A change of an office's state, with its evidence."""
-
-    office: str
-    state: OfficeState
-    at: datetime
-    evidence: Mapping[str, Any]
-
-    def write(self, store: Store) -> None:
-        """See `Record`."""
-        store.event_log.add_transition(self.office, self.state, self.at, self.evidence)
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Record`."""
-        return {"office": self.office, "state": self.state.value, "at": format_utc(self.at),
-                "evidence": dict(self.evidence)}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class DrillRecord:
-    """A drill that has ended."""
-
-    drill: Drill
-
-    def write(self, store: Store) -> None:
-        """See `Record`."""
-        store.event_log.add_drill(self.drill)
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Record`."""
-        return self.drill.to_json()
-
-
-@dataclass(frozen=True, slots=True)
-class ValueRecord:
-    """A value that survives a restart; only the newest of a key matters."""
-
-    key: str
-    value: Any
-
-    def write(self, store: Store) -> None:
-        """See `Record`."""
-        store.set_value(self.key, self.value)
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Record`."""
-        return {"key": self.key, "value": self.value}
-
-
-_READERS: Mapping[str, Any] = {
-    "MeasurementRecord": lambda data: MeasurementRecord(Measurement.from_json(data)),
-    "EventRecord": lambda data: EventRecord(
-        data["office"], data["kind"], parse_utc(data["at"]), data["data"]
-    ),
-    "StateRecord": lambda data: StateRecord(
-        data["office"], OfficeState(data["state"]), parse_utc(data["at"]), data["evidence"]
-    ),
-    "DrillRecord": lambda data: DrillRecord(Drill.from_json(data)),
-    "ValueRecord": lambda data: ValueRecord(data["key"], data["value"]),
-}
 
 
 def queue_file(config: Config) -> Path:
@@ -186,10 +84,10 @@ class StoreWriter:
             log.error("records of before the start cannot be read now: %s", error)
         await self._publish()
 
-    def hold(self) -> None:
+    def hold(self, trouble: Trouble) -> None:
         """Write nothing into the database until `release`: everything waits on disk."""
         self._held = True
-        self._status.database_failing = True
+        self._status.database_failing, self._status.database_trouble = True, trouble
 
     async def release(self) -> None:
         """Write what waits, now that the database is there."""
@@ -251,7 +149,7 @@ class StoreWriter:
 
     async def _set_aside(self, record: Record, error: Exception) -> None:
         """Keep a record on disk, out of the way of all others; raises `StoreError`."""
-        body = json.dumps(_written_out(record), ensure_ascii=False)
+        body = json.dumps(write_out(record), ensure_ascii=False)
         log.error("a record that the database does not take is set aside in %s: %s: %s",
                   self._file, error, body[:300])  # fmt: skip
         put = partial(self._queue.put, uuid.uuid4().hex, body, fine=False, aside=_NOT_TAKEN)
@@ -303,7 +201,7 @@ class StoreWriter:
         for record in records:
             kind = type(record).__name__
             name = record.key if isinstance(record, ValueRecord) else uuid.uuid4().hex
-            body = json.dumps(_written_out(record), ensure_ascii=False)
+            body = json.dumps(write_out(record), ensure_ascii=False)
             fine, newest = kind == "MeasurementRecord", kind == "ValueRecord"
             try:
                 self._queue.put(name, body, fine=fine, replace=newest)
@@ -336,9 +234,8 @@ class StoreWriter:
         back all others.
         """
         try:
-            kind, data = json.loads(body)
-            record: Record = _READERS[kind](data)
-            if not _is_written(record, self.store):
+            record = read_record(json.loads(body))
+            if not is_written(record, self.store):
                 record.write(self.store)
         except Exception as error:
             if _may_pass(error):
@@ -393,22 +290,7 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, StoreError) and not isinstance(error, RefusedRecordError)
 
 
-def _written_out(record: Record) -> list[Any]:
-    return [type(record).__name__, record.to_json()]
-
-
 def _ignore_result(done: asyncio.Future[Any]) -> None:
     """Retrieve what nobody waits for any more, so that asyncio does not complain."""
     if not done.cancelled():
         done.exception()
-
-
-def _is_written(record: Record, store: Store) -> bool:
-    """Whether a record that waited was written before the hub ended, and only not yet deleted."""
-    match record:
-        case EventRecord(office=office, kind=kind, at=at):
-            return store.event_log.has_event(office, kind, at)
-        case StateRecord(office=office, state=state, at=at):
-            return store.event_log.has_transition(office, state, at)
-        case _:
-            return False
