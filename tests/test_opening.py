@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.errors import StoreError
+from jharnet_monitor.errors import StoreError, TemporaryError
 from jharnet_monitor.hub import opening
 from jharnet_monitor.model import Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.store import Store
@@ -133,7 +133,7 @@ async def test_a_database_of_another_hub_ends_a_hub_that_waited_for_it(
         take()
 
     monkeypatch.setattr(one.hub.store.ownership, "take", late)
-    with pytest.raises(opening.TemporaryError, match="another hub is running"):
+    with pytest.raises(TemporaryError, match="another hub is running"):
         await asyncio.wait_for(one.hub.run(), 20)
     assert [e.kind for e in other.event_log.events("*")] == []
     other.close()
