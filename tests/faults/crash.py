@@ -216,10 +216,8 @@ def rows_of(case: str, victims: Victims) -> list[Row]:
         at_most(f"{case}: doubled", doubled(hub), 0, "measurements"),
         at_most(f"{case}: `db verify` exit code", verified.returncode, 0, ""),
         note(f"{case}: hours sealed", found["hours"], "hours"),
-        note(
-            f"{case}: CPU time until up again, median", statistics.median(victims.cpu or [0.0]), "s"
-        ),
         at_most(f"{case}: up again, median", statistics.median(started), UP_SECONDS, "s"),
+        note(f"{case}: CPU time of that, median", statistics.median(victims.cpu or [0.0]), "s"),
         note(f"{case}: up again, at most", started[-1], "s"),
     ]
     if victims.hub_disk is not None:

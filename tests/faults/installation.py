@@ -27,7 +27,7 @@ from jharnet_monitor.security.tokens import hash_token, write_secret
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-of-the-fault-runs"
 BATCH = 20
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 
 
 def free_port() -> int:

@@ -37,6 +37,8 @@ class Blocks:
         self._safe = bytearray(size)
         self._unsafe: list[tuple[int, bytes]] = []
         self.powered = True
+        self.flush_seconds = 0.0
+        """How long a flush takes: a slow disk."""
         self.flushes = 0
         self.lost = 0
 
@@ -48,6 +50,7 @@ class Blocks:
 
     def flush(self) -> None:
         """Everything that was written is safe now, unless the power is off."""
+        time.sleep(self.flush_seconds)
         if self.powered:
             self.flushes += 1
             for offset, data in self._unsafe:
@@ -142,7 +145,8 @@ class FuseServer:
 
 
 def main() -> None:
-    """Serve until unmounted; `cut`, `restore SEED` and `figures` come on standard input."""
+    """Serve until unmounted, and do what standard input says: `cut`, `restore SEED`, `slow SECONDS`
+    or `figures`."""
     mountpoint, size = Path(sys.argv[1]), int(sys.argv[2]) << 20
     blocks = Blocks(size)
     server = FuseServer(mountpoint, blocks)
@@ -152,6 +156,8 @@ def main() -> None:
         word, _, seed = line.strip().partition(" ")
         if word == "cut":
             blocks.cut()
+        elif word == "slow":
+            blocks.flush_seconds = float(seed)
         elif word == "restore":
             blocks.restore(int(seed))
         print(blocks.flushes, blocks.lost, flush=True)
@@ -209,6 +215,10 @@ class PowerDisk:
         self._unmount()
         self._say(f"restore {seed}")
         self._mount()
+
+    def slow(self, seconds: float) -> None:
+        """Let every flush take so long from now on."""
+        self._say(f"slow {seconds}")
 
     def figures(self) -> tuple[int, int]:
         """Flushes, and blocks of 4 kB that were lost."""
