@@ -165,6 +165,10 @@ class Swarm:
         self._offices = offices
         self._tasks: list[asyncio.Task[None]] = []
         self.open: dict[str, list[Measurement]] = {office: [] for office in offices}
+        self.pause = 0.0
+        """Seconds between two batches of an agent."""
+        self.lost = 0
+        """Sessions that ended by themselves."""
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -184,7 +188,10 @@ class Swarm:
                 with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, _Lost):
                     address = self._installation.agents
                     async with http.ws_connect(address, params={"office": office}) as ws:
-                        await self._session(office, ws)
+                        try:
+                            await self._session(office, ws)
+                        except (_Lost, OSError, TimeoutError):
+                            self.lost += 1
                 await asyncio.sleep(0.1)
 
     async def _session(self, office: str, ws: aiohttp.ClientWebSocketResponse) -> None:
@@ -197,6 +204,7 @@ class Swarm:
             items = [one.to_json() for one in batch]
             await ws.send_json({"type": "measurements", "items": items})
             await self._acknowledgement(office, ws)
+            await asyncio.sleep(self.pause)
 
     async def _acknowledgement(self, office: str, ws: aiohttp.ClientWebSocketResponse) -> None:
         while True:
