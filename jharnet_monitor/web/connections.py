@@ -77,7 +77,9 @@ class CountedConnection(socket.socket):
 class CountingListener(socket.socket):
     """A listening socket that accepts no more connections than its `count` allows."""
 
-    count: ConnectionCount
+    def __init__(self, family: int, kind: int, protocol: int, count: ConnectionCount) -> None:
+        super().__init__(family, kind, protocol)
+        self.count = count
 
     def accept(self) -> tuple[socket.socket, Any]:
         """The next connection; raises `ConnectionAbortedError` for one too many, and `OSError`."""

@@ -37,8 +37,7 @@ def bind(config: Config, config_path: Path) -> list[socket.socket]:
             hub.host, hub.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         for family, kind, protocol, _, address in dict.fromkeys(found):
-            one = CountingListener(family, kind, protocol)
-            one.count = count
+            one = CountingListener(family, kind, protocol, count)
             taken.append(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -46,8 +45,8 @@ def bind(config: Config, config_path: Path) -> list[socket.socket]:
             one.bind(address)
             _limit_writes(one)
     except OSError as error:
-        for one in taken:
-            one.close()
+        for each in taken:
+            each.close()
         raise TemporaryError(
             f"{config_path}: hub.listen: cannot listen on {hub.listen} "
             f"({error.strerror}); is another hub running, or is the address not this machine's?"

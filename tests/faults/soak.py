@@ -136,8 +136,8 @@ class Soak:
         away = number % 17 == 5
         if away:
             self.faults += 1
-            self.writer.add = _away  # type: ignore[method-assign]
-            self.writer._written = _not_written  # type: ignore[method-assign]
+            self.writer.add = _away  # type: ignore[method-assign, assignment]
+            self.writer._written = _not_written  # type: ignore[method-assign, assignment]
         for office in OFFICES:
             await self._fault(office)
             await self.recorder.record(self._minute(office, {}, f"h{number}{office}"))
@@ -149,7 +149,8 @@ class Soak:
         await self.journal.heartbeat()
         await self.monitor._update_planned()
         await self.monitor._reviews.run_due()
-        self.metrics.encode("")
+        for family in self.metrics.collect():
+            family.samples  # noqa: B018 - a scrape reads them
         self.clock._pass(3600)
         await asyncio.to_thread(self.store.chain.seal)
 
