@@ -158,9 +158,9 @@ async def test_a_call_that_the_agents_computer_interrupts_is_not_the_lines(
 async def test_a_call_is_not_interrupted_by_its_own_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ends stood still for longer than media may be away, and went on."""
     monkeypatch.setattr(rtc_call, "MEDIA_TIMEOUT_SECONDS", 0.6)
-    calling = asyncio.create_task(call(LoopbackAgent(), profile="audio", seconds=3))
-    await asyncio.sleep(1.0)
-    time.sleep(1.5)  # noqa: ASYNC251 - it blocks the loop on purpose
+    calling = asyncio.create_task(call(LoopbackAgent(), profile="audio", seconds=1))
+    await asyncio.sleep(0.7)
+    time.sleep(1.0)  # noqa: ASYNC251 - it blocks the loop on purpose
     result = await calling
     assert result.error is None or result.error.cause is Cause.HOST_OVERLOADED
 

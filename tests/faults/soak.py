@@ -106,8 +106,8 @@ class Soak:
         self.metrics = MetricsRegistry(self.live, self.clock)
         self.sessions: dict[str, aiohttp.ClientWebSocketResponse] = {}
 
-    async def run(self, days: int) -> None:
-        """Let the days pass."""
+    async def run(self, days: int, hours: int = 24) -> None:
+        """Let the days pass, of each so many hours."""
         app = web.Application()
         app.router.add_get("/agent", self.agents.handle_socket)
         runner = web.AppRunner(app)
@@ -120,8 +120,8 @@ class Soak:
         async with aiohttp.ClientSession(headers=headers) as self.http:
             self.address = f"http://127.0.0.1:{port}/agent"
             for number in range(days):
-                for hour in range(24):
-                    await self._hour(number * 24 + hour)
+                for hour in range(hours):
+                    await self._hour(number * hours + hour)
                 await self._night()
                 self.days.append(Figures.of(self.store))
             for session in self.sessions.values():
