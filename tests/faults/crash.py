@@ -162,7 +162,7 @@ def doubled(hub: Installation) -> int:
             rows = connection.execute(select(func.count()).select_from(t.measurements)).scalar_one()
             distinct = select(func.count(t.measurements.c.id.distinct()))
             ids = connection.execute(distinct).scalar_one()
-            counted = connection.execute(select(func.sum(t.tallies.c.runs))).scalar_one()
+            counted = connection.execute(select(func.sum(t.tallies.c.runs))).scalar_one() or 0
         return int(rows - ids + abs(counted - rows))
     finally:
         store.close()

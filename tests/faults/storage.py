@@ -181,6 +181,7 @@ async def case_rows(name: str, seconds: float) -> list[Row]:
             if at_start:
                 one.start()
                 await serving(one)
+                began = time.time()
             shown = await watched(one, seconds, trouble.says)
             await asyncio.to_thread(trouble.end)
             recovered = await one.until_ready()
