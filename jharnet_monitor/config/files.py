@@ -14,7 +14,7 @@ from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security.accounts import read_accounts
-from jharnet_monitor.security.tls import check_pair
+from jharnet_monitor.security.tls import check_pair, read_authority
 from jharnet_monitor.security.tokens import read_secret, read_token_hash
 
 MIN_API_TOKEN = 16
@@ -39,6 +39,10 @@ def file_problems(config: Config, path: Path) -> Iterator[Problem]:
     yield from _snmp(("hub", "uplink", "snmp"), config.hub.uplink.snmp)
     for number, office in enumerate(config.offices):
         yield from _snmp(("offices", number, "snmp"), office.snmp)
+    for number, service in enumerate(config.probes.service.services):
+        if service.ca is not None:
+            key = ("probes", "service", "services", number, "ca")
+            yield from _fault(key, service.ca, read_authority, "leave it out if not needed")
     smtp = config.report.smtp
     if smtp is not None and (password := smtp.password_file) is not None:
         make = "write the mail account's password into it"

@@ -96,7 +96,8 @@ class CallMeter:
 def _task_parameters(context: ProbeContext, top: Rung, seconds: float) -> Mapping[str, Any]:
     """The parameters of the agent's task: also the rung's figures, as a browser has no table."""
     figures = {"width": top.width, "height": top.height, "video": top.video}
-    return {"profile": top.name, "seconds": seconds, "codec": _codec(context), **figures}
+    call = {"codec": _codec(context), "dscp": context.config.probes.conference.dscp}
+    return {"profile": top.name, "seconds": seconds, **call, **figures}
 
 
 async def _as_probe_error(error: CallFailed, agent: AgentLink) -> ProbeError:
@@ -123,6 +124,7 @@ async def _hold(
                 BrowserReceiverReport.from_json(report)
             )
         await dialogue.send("answer", sdp=await call.answer(offer))
+        call.mark(context.config.probes.conference.dscp)
         if browser:
             call.limit_browser_rate(plan.upward(context, top))
         await dialogue.race(call.connect())
@@ -144,6 +146,8 @@ async def _hold(
         down = parse_receive_stats(await dialogue.expect("seen", REPORT_SECONDS))
         up = replace(up, datagrams_received=call.datagrams[1])  # the last ones arrived meanwhile
     client = {} if isinstance(sent, SendStats) else sent.conditions()
+    if dscp := context.config.probes.conference.dscp:
+        client["dscp"] = dscp
     if (upward := plan.upward(context, top)) != top:
         client["up_profile"] = upward.name
     criteria = Criteria(**context.config.thresholds.call.model_dump())
