@@ -1,7 +1,7 @@
 """A bounded queue of texts on disk, for what must not be forgotten before it is stored elsewhere.
 
 The agent keeps its measurements in one until the hub has them, and the hub what its database does
-not take. It survives a power cut, a full disk and a damaged file.
+not take. It survives a power cut, a full or read-only disk, and a damaged file.
 """
 
 from __future__ import annotations
@@ -12,24 +12,38 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from jharnet_monitor.errors import StoreError
 
 log = logging.getLogger(__name__)
 
-MAX_UNWRITTEN = 1000
-"""Entries kept in memory while the disk takes none."""
+MAX_UNWRITTEN = 20_000
+"""Entries kept in memory while the disk takes none: a day of eleven offices, some 20 MB."""
+_TRANSACTION = 500
+"""Entries that are written at once."""
 
-_Entry = tuple[str, str, bool, bool]
-"""Id, body, whether it is fine data, and whether it takes the place of one with the same id."""
+
+@dataclass(slots=True)
+class _Entry:
+    """An entry that the disk has not taken yet."""
+
+    name: str
+    body: str
+    fine: bool
+    replace: bool
+    """It takes the place of one with the same id."""
+    aside: str | None = None
 
 
 class DiskQueue:
     """A queue in a small SQLite file; an entry is deleted by `drop` alone, or when there are more
     than `max_rows`: then the oldest fine data go first. It may be used from any thread.
 
-    Every method raises `StoreError` when the file cannot be read or written.
+    What the disk does not take waits in memory, in order, and is written with the next entry that
+    it takes. Every method raises `StoreError` when the file cannot be read or written.
 
     >>> import tempfile
     >>> queue = DiskQueue(Path(tempfile.mkdtemp()) / "queue.db", 10)
@@ -41,27 +55,37 @@ class DiskQueue:
     """
 
     def __init__(self, file: Path, max_rows: int) -> None:
-        """Open or make the file; one that is damaged is set aside, and a new one begun.
-
-        Raises `OSError` or `sqlite3.Error` when the place cannot be used.
-        """
+        """Name the file; it is opened, or made, when it is used first."""
         self.file = file
         self.dropped = 0
-        """Entries that were lost since the start, as there was no room for them."""
+        """Entries that were lost, as there was no room for them, since the file was made."""
         self._max_rows = max_rows
         self._unwritten: deque[_Entry] = deque()
         self._lock = threading.RLock()
         self._rows = 0
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            self._db = self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):  # no room, no right, or in use
-                raise
-            self._set_aside(error)
-            self._db = self._open()
+        self._db: sqlite3.Connection | None = None
+        self._closed = False
 
-    def _open(self) -> sqlite3.Connection:
+    def open(self) -> None:
+        """Open or make the file now; one that is damaged is set aside, and a new one begun."""
+        with self._errors():
+            self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._closed:
+            raise sqlite3.ProgrammingError("it was closed")
+        if self._db is None:
+            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                self._db = self._connect()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):  # no room, no right, or in use
+                    raise
+                self._keep_damaged(error)
+                self._db = self._connect()
+        return self._db
+
+    def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.file, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL")
@@ -78,13 +102,16 @@ class DiskQueue:
                 db.execute("ALTER TABLE spool ADD COLUMN fine INTEGER NOT NULL DEFAULT 1")
             if "aside" not in have:
                 db.execute("ALTER TABLE spool ADD COLUMN aside TEXT")
+            db.execute("CREATE TABLE IF NOT EXISTS lost(entries INTEGER NOT NULL)")
             (self._rows,) = db.execute("SELECT COUNT(*) FROM spool").fetchone()
+            (lost,) = db.execute("SELECT COALESCE(SUM(entries), 0) FROM lost").fetchone()
+            self.dropped = max(self.dropped, lost)
         except BaseException:
             db.close()
             raise
         return db
 
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+    def _keep_damaged(self, error: sqlite3.DatabaseError) -> None:
         kept = self.file.with_name(f"{self.file.name}.damaged")
         log.error("%s is damaged (%s): it is kept as %s, and a new one begun", self.file, error,
                   kept.name)  # fmt: skip
@@ -92,94 +119,170 @@ class DiskQueue:
         for suffix in ("-wal", "-shm"):
             self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
 
-    def put(self, name: str, body: str, *, fine: bool = True, replace: bool = False) -> None:
+    def put(
+        self,
+        name: str,
+        body: str,
+        *,
+        fine: bool = True,
+        replace: bool = False,
+        aside: str | None = None,
+    ) -> None:
         """Add an entry; the same id twice is kept once, as it came first or, by `replace`, last.
 
-        One that cannot be written now is written with the next one that can.
+        One that cannot be written now is written with the next one that can. One that is set
+        `aside` for a reason is none of those that `peek` gives.
         """
         with self._errors():
-            self._unwritten.append((name, body, fine, replace))
+            self._unwritten.append(_Entry(name, body, fine, replace, aside))
             if len(self._unwritten) > MAX_UNWRITTEN:
-                self._unwritten.popleft()
-                self._lose(1)
+                self._lose_unwritten()
             while self._unwritten:
-                self._insert(self._unwritten[0])
-                self._unwritten.popleft()
+                self._write(list(islice(self._unwritten, _TRANSACTION)))
 
-    def _insert(self, entry: _Entry) -> None:
-        name, body, fine, replace = entry
-        if replace:
-            self._delete([name])
-        added = self._db.execute(
-            "INSERT OR IGNORE INTO spool(id, body, fine) VALUES (?, ?, ?)", (name, body, fine)
+    def _lose_unwritten(self) -> None:
+        oldest = next((one for one in self._unwritten if one.fine), self._unwritten[0])
+        self._unwritten.remove(oldest)
+        self._tell_loss(1)
+
+    def _write(self, entries: Sequence[_Entry]) -> None:
+        """Write the first entries that wait in memory, in one transaction."""
+        with self._transaction() as db:
+            for entry in entries:
+                self._insert(db, entry)
+            lost = self._trim(db)
+            if lost:
+                db.execute("DELETE FROM lost")
+                db.execute("INSERT INTO lost VALUES (?)", (self.dropped + lost,))
+        for _ in entries:
+            self._unwritten.popleft()
+        if lost:
+            self._tell_loss(lost)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; the count of rows follows."""
+        db, rows = self._opened(), self._rows
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            self._rows = rows
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _insert(self, db: sqlite3.Connection, entry: _Entry) -> None:
+        if entry.replace:
+            self._rows -= db.execute("DELETE FROM spool WHERE id = ?", (entry.name,)).rowcount
+        added = db.execute(
+            "INSERT OR IGNORE INTO spool(id, body, fine, aside) VALUES (?, ?, ?, ?)",
+            (entry.name, entry.body, entry.fine, entry.aside),
         )
         self._rows += added.rowcount
-        beyond = self._rows - self._max_rows
-        if beyond > 0:
-            self._db.execute(
-                "DELETE FROM spool WHERE number IN "
-                "(SELECT number FROM spool ORDER BY fine DESC, number LIMIT ?)",
-                (beyond,),
-            )
-            self._rows -= beyond
-            self._lose(beyond)
 
-    def _lose(self, count: int) -> None:
-        if not self.dropped:
-            log.error("%s holds all that it may: the oldest entries are dropped", self.file)
-        self.dropped += count
+    def _trim(self, db: sqlite3.Connection) -> int:
+        """Delete what is beyond `max_rows`, the oldest fine data first; returns how many rows."""
+        beyond = self._rows - self._max_rows
+        if beyond <= 0:
+            return 0
+        db.execute(
+            "DELETE FROM spool WHERE number IN "
+            "(SELECT number FROM spool ORDER BY fine DESC, number LIMIT ?)",
+            (beyond,),
+        )
+        self._rows -= beyond
+        return beyond
+
+    def _tell_loss(self, count: int) -> None:
+        """Count what is lost, and say so at the first and at every doubling."""
+        before, self.dropped = self.dropped, self.dropped + count
+        if self.dropped.bit_length() > before.bit_length():
+            log.error("%s holds all that it may: the oldest fine entries are dropped, %d so far",
+                      self.file, self.dropped)  # fmt: skip
 
     def peek(self, count: int) -> list[tuple[str, str]]:
         """Id and body of the oldest `count` entries that are not set aside."""
         query = "SELECT id, body FROM spool WHERE aside IS NULL ORDER BY number LIMIT ?"
         with self._errors():
-            found = self._db.execute(query, (count,)).fetchall()
-            return [*found, *((name, body) for name, body, _, _ in self._unwritten)][:count]
+            found = [] if self._only_in_memory() else self._opened().execute(query, (count,))
+            waiting = [(e.name, e.body) for e in self._unwritten if e.aside is None]
+            return [*found, *waiting][:count]
+
+    def _only_in_memory(self) -> bool:
+        """Whether the file was never made, so that entries can only wait in memory."""
+        return self._db is None and not self._closed and not self.file.exists()
 
     def drop(self, names: Iterable[str]) -> None:
         """Delete entries."""
         with self._errors():
-            gone = list(names)
-            self._delete(gone)
-            if self._unwritten:
-                kept = [entry for entry in self._unwritten if entry[0] not in gone]
-                self._unwritten = deque(kept)
-
-    def _delete(self, names: Sequence[str]) -> None:
-        deleted = self._db.executemany(
-            "DELETE FROM spool WHERE id = ?", [(name,) for name in names]
-        )
-        self._rows -= max(0, deleted.rowcount)
+            gone = set(names)
+            self._unwritten = deque(e for e in self._unwritten if e.name not in gone)
+            if self._only_in_memory():
+                return
+            with self._transaction() as db:
+                deleted = db.executemany(
+                    "DELETE FROM spool WHERE id = ?", [(name,) for name in gone]
+                )
+                self._rows -= max(0, deleted.rowcount)
 
     def set_aside(self, names: Iterable[str], why: str) -> None:
         """Keep entries that could not be handed on out of `peek`'s way, and say why."""
         with self._errors():
-            self._db.executemany(
-                "UPDATE spool SET aside = ? WHERE id = ?", [(why, name) for name in names]
+            chosen = set(names)
+            for entry in self._unwritten:
+                if entry.name in chosen:
+                    entry.aside = why
+            self._opened().executemany(
+                "UPDATE spool SET aside = ? WHERE id = ?", [(why, name) for name in chosen]
             )
 
     def retry(self, except_why: str) -> None:
         """Give back to `peek` what was set aside for another reason than this one."""
         with self._errors():
-            self._db.execute("UPDATE spool SET aside = NULL WHERE aside <> ?", (except_why,))
+            query = "UPDATE spool SET aside = NULL WHERE aside <> ?"
+            self._opened().execute(query, (except_why,))
 
     def __len__(self) -> int:
         """How many entries wait, in memory or on disk; without those that are set aside."""
+        return self._count("aside IS NULL", sum(e.aside is None for e in self._unwritten))
+
+    def count_aside(self) -> int:
+        """How many entries are set aside."""
+        return self._count("aside IS NOT NULL", sum(e.aside is not None for e in self._unwritten))
+
+    def _count(self, condition: str, in_memory: int) -> int:
         with self._errors():
-            query = "SELECT COUNT(*) FROM spool WHERE aside IS NULL"
-            (count,) = self._db.execute(query).fetchone()
-            return int(count) + len(self._unwritten)
+            if self._only_in_memory():
+                return in_memory
+            query = f"SELECT COUNT(*) FROM spool WHERE {condition}"  # noqa: S608 - one of ours
+            (count,) = self._opened().execute(query).fetchone()
+            return int(count) + in_memory
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
+            self._disconnect()
+            self._closed = True
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
             self._db.close()
+            self._db = None
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """One thread at a time; the database's errors become `StoreError`."""
+        """One thread at a time; the database's errors become `StoreError`.
+
+        A file that turns out to be damaged is opened anew by the next call, which sets it aside.
+        """
         try:
             with self._lock:
                 yield
         except sqlite3.Error as error:
+            if not isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
+                self._disconnect()
             raise StoreError(f"{self.file}: {error}") from error
+        except OSError as error:
+            raise StoreError(f"{self.file}: {error.strerror}") from error

@@ -5,6 +5,8 @@ The message is one line and names what is wrong, where, and what to do about it.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class UserError(Exception):
     """Wrong usage or configuration. The command exits with 2, and systemd does not restart it."""
@@ -17,5 +19,25 @@ class TemporaryError(Exception):
     """
 
 
+class Trouble(StrEnum):
+    """Why a database takes no rows."""
+
+    FULL = "full"
+    READ_ONLY = "read_only"
+    LOCKED = "locked"
+    DAMAGED = "damaged"
+    DISK = "disk"
+    AWAY = "away"
+    OTHER = "other"
+
+
 class StoreError(TemporaryError):
     """The database cannot be reached, read or written."""
+
+    def __init__(self, message: str, trouble: Trouble = Trouble.OTHER) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+
+
+class RefusedRecordError(StoreError):
+    """The database works, and will never take this record."""

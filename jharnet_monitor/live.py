@@ -11,6 +11,7 @@ from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.errors import Trouble
 from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.supervisor import PartStatus
 
@@ -55,6 +56,12 @@ class AgentLive:
     said_goodbye: bool = False
     spooled: int | None = None
     """Measurements that the agent has not sent yet; None if not known."""
+    dropped: int = 0
+    """Measurements that the agent lost, as its spool had no room for them."""
+    refused: int = 0
+    """Measurements that were refused since the hub's start; the agent keeps them."""
+    clock_offset: float | None = None
+    """Seconds by which the agent's clock is ahead of the hub's; None if not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +124,16 @@ class HubStatus:
     database_errors: int = 0
     database_failing: bool = False
     """Whether the newest write to the database failed."""
+    database_trouble: Trouble = Trouble.OTHER
+    """Why it failed, while `database_failing`."""
     database_written: float | None = None
     """When a write last succeeded, in monotonic seconds."""
     writes_waiting: int = 0
     """Records that wait on disk, as the database takes none."""
     writes_dropped: int = 0
-    """Records that were lost since the start, as there was no room for them either."""
+    """Records that were lost, as there was no room for them either."""
+    writes_set_aside: int = 0
+    """Records on disk that the database does not take."""
     parts: PartStatus = field(default_factory=PartStatus)
     """How the parts of the hub do."""
     disk_free_bytes: int | None = None

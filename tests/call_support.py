@@ -90,6 +90,10 @@ class LoopbackAgent:
         self.tasks.append(asyncio.create_task(_run_agent_task(self.far, theirs, params, context)))
         return ours
 
+    async def stands_still(self) -> bool:
+        """Not known."""
+        return False
+
     def serve_transfer(self, handler: Any) -> str:
         """Not used by calls."""
         raise NotImplementedError
@@ -187,6 +191,10 @@ class StreamAgent:
         """Request the call from the agent."""
         await self.channel.send(params)
         return self.channel
+
+    async def stands_still(self) -> bool:
+        """Not known."""
+        return False
 
     def serve_transfer(self, handler: Any) -> str:
         """Not used by calls."""

@@ -38,12 +38,14 @@ def one(name: str) -> Measurement:
 
 def fill(spool: Spool) -> None:
     """Let the disk take no more."""
+    assert spool._queue._db is not None
     (pages,) = spool._queue._db.execute("PRAGMA page_count").fetchone()
     spool._queue._db.execute(f"PRAGMA max_page_count={pages}")
 
 
 def clear(spool: Spool) -> None:
     """Make room again."""
+    assert spool._queue._db is not None
     spool._queue._db.execute("PRAGMA max_page_count=1000000")
 
 
@@ -89,14 +91,15 @@ async def test_a_full_disk_loses_no_measurement(
     """What cannot be spooled waits in memory until there is room; the log says so once."""
     async with lonely(tmp_path) as agent:
         agent.record(one("a"))
-        fill(agent.spool)
+        await agent._in_spool(fill, agent.spool)
         names = [f"n{number}" for number in range(100)]
         for name in names:
             agent.record(one(name))
-        assert len(agent.spool) == 101
+        assert await agent._in_spool(len, agent.spool) == 101
         assert len(agent.spool._queue._unwritten) > 0
         clear(agent.spool)
         agent.record(one("z"))
+        await agent._in_spool(len, agent.spool)
         assert [m.id for m in agent.spool.peek(200)] == ["a", *names, "z"]
     assert caplog.text.count("the spool cannot be used, measuring goes on") == 1
     assert "database or disk is full" in caplog.text

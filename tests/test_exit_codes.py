@@ -60,15 +60,6 @@ def test_an_address_in_use_is_retried(tmp_path: Path, taken: str) -> None:
     assert "is another hub running" in message
 
 
-def test_an_unreachable_database_is_retried(tmp_path: Path) -> None:
-    """After a power cut PostgreSQL may need longer than the hub."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        listen = f"127.0.0.1:{free.getsockname()[1]}"
-    code, message = start(tmp_path, listen, "postgresql://u@127.0.0.1:1/x")
-    assert (code, restarts_after(code)) == (1, True)
-    assert message.startswith("error: hub.database: postgresql://u@127.0.0.1:1/x: ")
-
-
 def test_a_wrong_configuration_is_not_retried(tmp_path: Path) -> None:
     """The hub exits with 2; a restart would not help."""
     code, message = start(tmp_path, "nonsense")

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from jharnet_monitor.agent import daemon
-from jharnet_monitor.hub import agent_server
+from jharnet_monitor.hub import agent_connection, agent_server
 from jharnet_monitor.hub.drills.results import summed_up
 from jharnet_monitor.judge.conference.drill import (
     Drill,
@@ -22,11 +23,15 @@ from jharnet_monitor.judge.conference.drill import (
 )
 from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.model import Cause, Direction, Outcome, parse_utc
-from jharnet_monitor.probes.base import NoData
+from jharnet_monitor.probes.base import Failed, NoData
 from jharnet_monitor.probes.conference.result import CallSides, reading
+from jharnet_monitor.probes.conference.signalling import Dialogue
 from jharnet_monitor.profiles import Profile, rung
+from jharnet_monitor.rtc import call as rtc_call
+from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.stats import host_load
 from jharnet_monitor.rtc.stats.host_load import HostLoadMonitor
+from tests.call_support import LoopbackAgent, call
 from tests.support import running
 from tests.test_receive import received, send_stats
 from tests.test_session import Endpoint, make_agent
@@ -94,6 +99,70 @@ async def test_a_blocked_loop_is_seen(monkeypatch: pytest.MonkeyPatch, seconds: 
     await asyncio.sleep(1.2)
     task.cancel()
     assert monitor.load().disturbed >= max(1, int(seconds))
+
+
+async def test_an_agent_that_stands_still_is_told_from_a_cut_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its kernel acknowledges what the program does not read; no call is held against its line."""
+    monkeypatch.setattr(agent_connection, "QUIET_SECONDS", 0.3)
+    headers = {"Authorization": "Bearer potka-token"}
+    hello = {"type": "hello", "protocol": 1, "boot_id": "b", "uptime_seconds": 1, "spooled": 0}
+    async with (
+        Endpoint().open() as endpoint,
+        aiohttp.ClientSession(headers=headers) as http,
+        http.ws_connect(endpoint.url, params={"office": "potka"}) as socket,
+    ):
+        await socket.send_json(hello)
+        session = await endpoint.session("potka")
+        assert not await session.stands_still(), "it was heard just now"
+        await asyncio.sleep(0.4)
+        assert await session.stands_still()
+        monkeypatch.setattr(agent_connection, "_unacknowledged", lambda _: 6)
+        monkeypatch.setattr(agent_connection, "ACKNOWLEDGE_SECONDS", 0.1)
+        assert not await session.stands_still(), "nothing is acknowledged: the line is cut"
+
+
+class StoppedAgent(LoopbackAgent):
+    """An agent whose media stop in the middle of a call, as its computer stands still."""
+
+    async def stands_still(self) -> bool:
+        """As the hub's session knows."""
+        return True
+
+
+@pytest.mark.parametrize("agent", [LoopbackAgent, StoppedAgent])
+async def test_a_call_that_the_agents_computer_interrupts_is_not_the_lines(
+    agent: type[LoopbackAgent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 s of a busy loop at the agent were an interrupted line of grade 0."""
+    monkeypatch.setattr(rtc_call, "MEDIA_TIMEOUT_SECONDS", 0.6)
+
+    async def falls_silent(channel: Any, params: Any, context: Any) -> None:
+        dialogue = Dialogue(channel)
+        async with Call("127.0.0.1", rung("audio")) as there:
+            await dialogue.send("offer", sdp=await there.offer())
+            await there.accept((await dialogue.expect("answer"))["sdp"])
+            await there.connect()
+            await asyncio.sleep(0.5)
+            there.sender.audio_track.pause()
+            await dialogue.wait_until_closed(10)
+        await dialogue.end()
+
+    result = await call(agent(falls_silent), profile="audio", seconds=5)
+    assert isinstance(result.error, NoData if agent is StoppedAgent else Failed)
+    cause = Cause.HOST_OVERLOADED if agent is StoppedAgent else Cause.INTERRUPTED
+    assert result.error.cause is cause
+
+
+async def test_a_call_is_not_interrupted_by_its_own_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ends stood still for longer than media may be away, and went on."""
+    monkeypatch.setattr(rtc_call, "MEDIA_TIMEOUT_SECONDS", 0.6)
+    calling = asyncio.create_task(call(LoopbackAgent(), profile="audio", seconds=1))
+    await asyncio.sleep(0.7)
+    time.sleep(1.0)  # noqa: ASYNC251 - it blocks the loop on purpose
+    result = await calling
+    assert result.error is None or result.error.cause is Cause.HOST_OVERLOADED
 
 
 async def test_a_hub_that_was_stopped_ends_no_session(

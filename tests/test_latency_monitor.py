@@ -234,6 +234,25 @@ async def test_a_stopped_process_sends_no_burst() -> None:
     first = run.summaries[0].result
     assert isinstance(first, NoData) and first.cause is Cause.HOST_OVERLOADED
     assert isinstance(run.summaries[1].result, Reading)
+
+
+@pytest.mark.parametrize("back", [False, True])
+async def test_what_was_known_before_a_stop_is_unknown_after_it(back: bool) -> None:
+    """Stopped for 40 s, the hub said `up` of offices of which nobody had seen anything: from the
+    last reply to the next one it is unknown, and a reply that waited meanwhile is none."""
+    run = MonitorRun(settings_for({"router": "10.8.1.1"}), lambda _, at: at > 30 and not back)
+    await run.advance(10.02, lambda: run.clock.stop_the_process(40.0), 30.0)
+    assert run.reported() == [("router", True), ("router", None), ("router", back)]
+    assert run.seconds(run.changes[1].since) == pytest.approx(10.04, abs=0.01)
+    assert run.seconds(run.changes[2].decided_at) > 50.0
+    if back:
+        assert run.seconds(run.changes[2].since) == pytest.approx(50.06, abs=0.01)
+
+
+async def test_a_short_stop_changes_nothing() -> None:
+    """Within the time in which an outage is noticed, what was known holds."""
+    run = MonitorRun(settings_for({"router": "10.8.1.1"}))
+    await run.advance(10.5, lambda: run.clock.stop_the_process(5.0), 20.0)
     assert run.reported() == [("router", True)]
 
 

@@ -155,6 +155,10 @@ class ChainAgent:
         ready.wait()
         return here
 
+    async def stands_still(self) -> bool:
+        """Not known."""
+        return False
+
     def serve_transfer(self, handler: object) -> str:
         """Nothing is transferred here."""
         raise NotImplementedError

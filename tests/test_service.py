@@ -348,6 +348,10 @@ class ServiceAgent:
         with contextlib.suppress(ChannelClosed):
             await agent_task(channel, json.loads(json.dumps(self.params)), context)
 
+    async def stands_still(self) -> bool:
+        """Not known."""
+        return False
+
     def serve_transfer(self, handler: Any) -> str:
         """Not used by visits."""
         raise NotImplementedError

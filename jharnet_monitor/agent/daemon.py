@@ -11,10 +11,12 @@ import contextlib
 import logging
 import random
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -36,6 +38,7 @@ from jharnet_monitor.probes import (
 from jharnet_monitor.probes.bandwidth.tcp_connection import tcp_socket
 from jharnet_monitor.probes.base import AgentContext, AgentTask, ChannelClosed
 from jharnet_monitor.rtc.codecs import CODECS, DEFAULT_CODEC, Codec
+from jharnet_monitor.supervisor import PartStatus, Supervisor
 from jharnet_monitor.wire.connect_errors import (
     certificate_fault,
     certificate_remedy,
@@ -54,6 +57,7 @@ from jharnet_monitor.wire.protocol import (
 )
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 15.0
@@ -98,6 +102,9 @@ class Agent:
         self._settings = settings
         self._clock = clock
         self.spool = Spool(settings.spool)
+        self._disk = ThreadPoolExecutor(1, "spool")
+        """Of the spool alone: a slow disk holds up no probe."""
+        self._spooled = len(self.spool)
         self._stopping = asyncio.Event()
         self._new = asyncio.Event()
         self._preparing: set[asyncio.Task[None]] = set()
@@ -115,13 +122,28 @@ class Agent:
 
     def record(self, measurement: Measurement) -> None:
         """Keep a measurement of the agent's own until the hub has it; never raises."""
+        kept = self._disk.submit(self._keep, measurement)
+        loop = asyncio.get_running_loop()
+        kept.add_done_callback(lambda _: loop.call_soon_threadsafe(self._new.set))
+
+    def _keep(self, measurement: Measurement) -> None:
+        """Put it into the spool, in the spool's thread."""
         try:
             self.spool.put(measurement)
         except StoreError as error:
             self._log_spool_error(error)
         else:
             self._spool_error = ""
-        self._new.set()
+        self._count_spooled()
+
+    def _count_spooled(self) -> None:
+        with contextlib.suppress(StoreError):
+            self._spooled = len(self.spool)
+
+    async def _in_spool(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run in the spool's thread, after what was recorded before; raises `StoreError`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._disk, partial(work, *arguments))
 
     def _log_spool_error(self, error: StoreError) -> None:
         if str(error) != self._spool_error:
@@ -135,36 +157,23 @@ class Agent:
         the tokens) is retried like any other failure.
         """
         load_agent_tasks()
-        monitoring = asyncio.create_task(self._keep_monitoring(), name="self-monitor")
+        parts = Supervisor(self._clock, PartStatus(), FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS)
+        parts.start("the self-monitor", self._self_monitor.run)
         self._prepare(DEFAULT_CODEC)
         try:
             await self._stay_connected()
         finally:
-            for task in (monitoring, *self._preparing):
+            for task in self._preparing:
                 task.cancel()
-            await asyncio.gather(monitoring, *self._preparing, return_exceptions=True)
-            self.spool.close()
+            await asyncio.gather(parts.stop(), *self._preparing, return_exceptions=True)
+            await self._in_spool(self.spool.close)
+            self._disk.shutdown(wait=False)
 
     def _prepare(self, codec: Codec) -> None:
         """Make the clips of a codec in the background, so that the first call need not wait."""
         task = asyncio.create_task(prepare(codec), name=f"prepare {codec}")
         self._preparing.add(task)
         task.add_done_callback(self._preparing.discard)
-
-    async def _keep_monitoring(self) -> None:
-        """Run the self-monitor until cancelled; after an error it starts again, with back-off."""
-        retry = FIRST_RETRY_SECONDS
-        while True:
-            started = self._clock.monotonic()
-            try:
-                await self._self_monitor.run()
-                return  # this machine may not ping
-            except Exception:
-                if self._clock.monotonic() - started > LAST_RETRY_SECONDS:
-                    retry = FIRST_RETRY_SECONDS
-                log.exception("the self-monitor failed and starts again in %g s", retry)
-            await self._clock.sleep(retry)
-            retry = min(retry * 2, LAST_RETRY_SECONDS)
 
     async def _stay_connected(self) -> None:
         retry, ever = FIRST_RETRY_SECONDS, False
@@ -299,7 +308,7 @@ class Agent:
                 codec = frame.get("codec")
                 if codec in CODECS and codec != DEFAULT_CODEC:
                     self._prepare(codec)
-                self.spool.retry(self._hub_version)
+                await self._in_spool(self.spool.retry, self._hub_version)
                 self._new.set()
 
     def _hello(self) -> dict[str, Any]:
@@ -315,7 +324,9 @@ class Agent:
         return {
             "boot_id": machine.boot_id(),
             "uptime_seconds": round(machine.uptime(), 1),
-            "spooled": len(self.spool),
+            "spooled": self._spooled,
+            "dropped": self.spool.dropped,
+            "now": round(self._clock.now().timestamp(), 3),
         }
 
     async def _send_heartbeats(self, channels: Channels) -> None:
@@ -332,23 +343,27 @@ class Agent:
         """
         while True:
             try:
-                batch = self.spool.peek(MAX_BATCH)
+                batch = await self._in_spool(self.spool.peek, MAX_BATCH)
                 if not batch:
                     self._new.clear()
                     await self._new.wait()
                     continue
                 await channels.send({"type": "measurements", "items": [m.to_json() for m in batch]})
                 answer = await acknowledged.get()
-                self.spool.drop(str(name) for name in answer.get("ids", []))
-                self._keep_refused(answer.get("refused", []))
+                names = [str(name) for name in answer.get("ids", [])]
+                await self._in_spool(self.spool.drop, names)
+                await self._keep_refused(answer.get("refused", []))
+                await self._in_spool(self._count_spooled)
             except StoreError as error:
                 self._log_spool_error(error)
                 await self._clock.sleep(LAST_RETRY_SECONDS)
 
-    def _keep_refused(self, refused: list[Mapping[str, Any]]) -> None:
+    async def _keep_refused(self, refused: list[Mapping[str, Any]]) -> None:
         for refusal in refused:
             log.error("the hub refused a measurement: %s", refusal)
-        self.spool.set_aside((str(refusal.get("id")) for refusal in refused), self._hub_version)
+        if refused:
+            names = [str(refusal.get("id")) for refusal in refused]
+            await self._in_spool(self.spool.set_aside, names, self._hub_version)
 
     async def _leave_when_stopped(
         self, socket: aiohttp.ClientWebSocketResponse, channels: Channels

@@ -27,6 +27,7 @@ from jharnet_monitor.probes.dns import SocketAddress, resolve
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.pinger import Pinger
 from jharnet_monitor.probes.latency.statistics import EchoTally
+from jharnet_monitor.wire.protocol import UPTIME
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class SelfMonitor:
         self._stopping = False
         self._tests_running = 0
         self._loaded = False
+        self._uptime = 0.0
 
     def hub_reached(self, reached: bool) -> None:
         """The session began or ended: close the running period, so that none covers both."""
@@ -88,6 +90,7 @@ class SelfMonitor:
     async def _period(self, pinger: Pinger) -> None:
         """Measure for one period; if cancelled, record what was sent until then."""
         started_at, started = self._clock.now(), self._clock.monotonic()
+        self._uptime = machine.uptime()
         self._loaded = self._tests_running > 0
         addresses = await self._addresses()
         tallies = {path: EchoTally() for path in addresses}
@@ -123,7 +126,10 @@ class SelfMonitor:
     def _measurement(
         self, path: Route, tally: EchoTally, started_at: datetime, duration: float
     ) -> Measurement:
-        conditions: dict[str, object] = {"path": path.value, "boot_id": machine.boot_id()}
+        conditions: dict[str, object] = {
+            "path": path.value, "boot_id": machine.boot_id(),
+            UPTIME: round(self._uptime, 1),
+        }  # fmt: skip
         if self._stopping:
             conditions["stopped"] = True
         if self._loaded:

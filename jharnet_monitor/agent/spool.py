@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
-import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from jharnet_monitor import __version__
 from jharnet_monitor.disk_queue import DiskQueue
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.model import Measurement
 
 log = logging.getLogger(__name__)
 
 MAX_ROWS = 100_000
-"""About five weeks of two rows a minute. Beyond it the oldest rows are deleted."""
+"""About five weeks of two rows a minute. Beyond it the oldest fine data are deleted."""
+_MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""Errors of a disk that is full, read-only or failing: measuring goes on without it."""
 
 
 class Spool:
@@ -38,16 +41,32 @@ class Spool:
     """
 
     def __init__(self, directory: Path, max_rows: int = MAX_ROWS) -> None:
-        """Open or make the spool; raises `UserError` when the directory cannot be used."""
+        """Open or make the spool; raises `UserError` when the directory cannot be used.
+
+        On a disk that is full or read-only now, measurements wait in memory.
+        """
+        self._lock: IO[str] | None = None
+        self._queue = DiskQueue(directory / "spool.db", max_rows)
+        self._last: dict[str, tuple[object, ...]] = {}
+        """By series: what a measurement must differ from to be more than fine data."""
+        try:
+            self._own(directory)
+            self._queue.open()
+        except (OSError, StoreError) as error:
+            log.error("--spool %s: cannot be used now, measurements wait in memory: %s", directory,
+                      error)  # fmt: skip
+
+    def _own(self, directory: Path) -> None:
+        """Keep other agents out; raises `UserError`, and `OSError` for what may pass."""
         remedy = "name a directory that this user may write"
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = (directory / "lock").open("a")
             remedy = "another agent uses it; give each agent a --spool of its own"
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remedy = "name a directory that this user may write"
-            self._queue = DiskQueue(directory / "spool.db", max_rows)
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
+            if error.errno in _MAY_PASS:
+                raise
             raise UserError(f"--spool {directory}: cannot be used ({error}); {remedy}") from error
 
     def put(self, measurement: Measurement) -> None:
@@ -55,7 +74,29 @@ class Spool:
 
         One that cannot be written now is written with the next one that can.
         """
-        self._queue.put(measurement.id, json.dumps(measurement.to_json(), ensure_ascii=False))
+        body = json.dumps(measurement.to_json(), ensure_ascii=False)
+        self._queue.put(measurement.id, body, fine=not self._tells_more(measurement))
+
+    def _tells_more(self, measurement: Measurement) -> bool:
+        """Whether it is kept longer than fine data: the first of an hour, and every change.
+
+        When the spool is full, hours and the course of an outage remain.
+        """
+        told: tuple[object, ...] = (
+            measurement.started_at.replace(minute=0, second=0, microsecond=0),
+            measurement.outcome,
+            measurement.values.get("received") == 0,
+            measurement.conditions.get("boot_id"),
+            measurement.conditions.get("stopped"),
+        )
+        before = self._last.get(measurement.series)
+        self._last[measurement.series] = told
+        return before != told
+
+    @property
+    def dropped(self) -> int:
+        """How many measurements were lost, as there was no room for them."""
+        return self._queue.dropped
 
     def peek(self, count: int) -> list[Measurement]:
         """The oldest `count` measurements on disk, which stay until `drop`.
@@ -91,4 +132,5 @@ class Spool:
     def close(self) -> None:
         """Close the file, and let another agent use the directory."""
         self._queue.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()

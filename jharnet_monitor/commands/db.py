@@ -19,7 +19,7 @@ from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.schema import LEAST_RETENTION
 from jharnet_monitor.config.sealed_settings import settings_event
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store import Store
@@ -50,13 +50,12 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute the hash chain over all records: exit code 0 if nothing was changed, else 1."""
+    """Recompute the hash chain over all records, and look for damage: exit code 0 if nothing was
+    changed or damaged, else 1."""
     if root is not None and (len(root) != len(GENESIS) or not set(root) <= set("0123456789abcdef")):
         raise UserError(f"--root {root}: must be the 64 hexadecimal digits of a root")
     with open_store(load_config(config, files=False)) as store:
-        checked = _recompute(store)
-        problems = [problem for one in checked for problem in one.problems]
-        problems += store.chain.strays()
+        checked, problems = _checked(store)
     links = [one.link for one in checked]
     matching = [one for one in links if one.root == root]
     if root is not None and not matching:
@@ -78,6 +77,18 @@ def verify(
         console.print(_summary(links, kept, matching, problems), soft_wrap=True)
     if problems:
         raise typer.Exit(1)
+
+
+def _checked(store: Store) -> tuple[list[CheckedLink], list[str]]:
+    """The recomputed links, and all problems: what is damaged, and what was changed."""
+    problems, checked = store.damage(), list[CheckedLink]()
+    try:
+        checked = _recompute(store)
+        problems += [problem for one in checked for problem in one.problems]
+        problems += store.chain.strays()
+    except StoreError as error:
+        problems.append(f"the chain cannot be recomputed: {error}")
+    return checked, problems
 
 
 def _recompute(store: Store) -> list[CheckedLink]:
@@ -122,11 +133,13 @@ def _notes(checked: list[CheckedLink], pruned: Counter[str]) -> Iterator[str]:
 def _summary(
     links: list[ChainLink], records: int, matching: list[ChainLink], problems: list[str]
 ) -> str:
-    if not links:
-        return "no hour is sealed yet; each one is sealed after it ends"
     hours = formats.number(len(links))
+    if not links and not problems:
+        return "no hour is sealed yet; each one is sealed after it ends"
     if problems:
-        return f"[red]changed:[/] {formats.number(len(problems))} problems in {hours} hours"
+        return (
+            f"[red]changed or damaged:[/] {formats.number(len(problems))} problems, {hours} hours"
+        )
     parts = [f"{formats.number(records)} records in {hours} hours are unchanged"]
     if matching:
         parts.append(

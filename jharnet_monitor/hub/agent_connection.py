@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import secrets
+import socket
+import termios
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +17,15 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Channel, NoData
 from jharnet_monitor.wire.intake import BROWSER, PROGRAM
-from jharnet_monitor.wire.protocol import Channels, ProtocolError
+from jharnet_monitor.wire.protocol import HEARTBEAT_SECONDS, Channels, ProtocolError
 
 TRANSFER_SECONDS = 60.0
 """How long a transfer may wait for its agent."""
+
+QUIET_SECONDS = 1.5 * HEARTBEAT_SECONDS
+"""An agent that says nothing for so long is overloaded, or its line is cut."""
+ACKNOWLEDGE_SECONDS = 1.0
+"""How long an acknowledgement over TCP may take, on a line of a second's round trip at most."""
 
 TransferHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -31,6 +39,8 @@ class AgentConnection:
     channels: Channels
     transfers: Transfers
     socket: web.WebSocketResponse
+    transport: asyncio.Transport | None = None
+    """The connection below the socket; None once it is closed."""
     address: str | None = None
     """The IP address from which it dialled in."""
     kind: str = PROGRAM
@@ -59,9 +69,41 @@ class AgentConnection:
         )
         return channel
 
+    async def stands_still(self) -> bool:
+        """Whether the office's kernel answers and its agent does not; see `AgentLink`.
+
+        The kernel there acknowledges a frame over TCP whatever becomes of the program.
+        """
+        connection = self.transport.get_extra_info("socket") if self.transport else None
+        if connection is None or self._is_heard():
+            return False
+        began = self.clock.monotonic()
+        try:
+            await self.socket.ping()
+            while self.clock.monotonic() - began < ACKNOWLEDGE_SECONDS and not self._is_heard():
+                await self.clock.sleep(0.05)
+                if not _unacknowledged(connection):
+                    return not self._is_heard()
+        except (OSError, RuntimeError):
+            return False
+        return False
+
+    def _is_heard(self) -> bool:
+        return self.clock.monotonic() - self.heard_at < QUIET_SECONDS
+
+    @property
+    def clock(self) -> Clock:
+        """The hub's clock."""
+        return self.transfers.clock
+
     def serve_transfer(self, handler: TransferHandler) -> str:
         """Offer a one-time HTTP exchange to this agent; returns its path."""
         return self.transfers.offer(self.office, handler)
+
+
+def _unacknowledged(connection: socket.socket) -> int:
+    """Bytes that the other end's kernel has not acknowledged (SIOCOUTQ, tcp(7))."""
+    return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), "little")
 
 
 @dataclass(slots=True)

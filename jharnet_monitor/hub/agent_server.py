@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +21,7 @@ from jharnet_monitor.probes.bandwidth.tcp_connection import retry_steadily
 from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.rtc.codecs import DEFAULT_CODEC
 from jharnet_monitor.web.auth import is_own_origin
+from jharnet_monitor.wire.agent_clock import AgentClock
 from jharnet_monitor.wire.intake import (
     BROWSER,
     PROGRAM,
@@ -57,6 +58,8 @@ MOST_REPLACEMENTS = 3
 each other more often than this within `RIVALRY_SECONDS`, two agents share a token."""
 FIRST_STORE_RETRY_SECONDS = 1.0
 LAST_STORE_RETRY_SECONDS = 15.0
+MOST_FAILURES = 3
+"""Errors of ours over one batch, before it is refused: what follows must get through."""
 CLOSE_SECONDS = 1.0
 MOST_BATCHES = 4
 """Batches of one session that wait for the store."""
@@ -74,8 +77,14 @@ class AgentEvents:
     async def agent_disconnected(self, office: str, goodbye: bool) -> None:
         """A session ended; `goodbye` when the agent announced it."""
 
+    def agent_refused(self, office: str, count: int) -> None:
+        """Some of what an agent handed in was refused; it keeps that."""
+
     async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
-        """Store what an agent measured; returns when it is stored, else raises `StoreError`."""
+        """Store what an agent measured; returns when it is stored, else raises `StoreError`.
+
+        What the database would never take is set aside there, and counts as stored.
+        """
 
 
 class _Closed(Exception):
@@ -128,6 +137,7 @@ class AgentServer:
         self._connections: dict[str, AgentConnection] = {}
         self._replacements: dict[str, deque[float]] = {}
         self._quota = RowQuota(clock)
+        self._clocks: dict[str, AgentClock] = defaultdict(AgentClock)
         self.transfers = Transfers(clock)
 
     def get(self, office: str) -> AgentConnection | None:
@@ -165,7 +175,7 @@ class AgentServer:
             else:
                 token = _header_token(request) or ""
             kind = BROWSER if offered else PROGRAM
-            await self._serve(office, token, socket, kind, request.remote)
+            await self._serve(office, token, socket, kind, request)
         except ProtocolError as error:
             log.warning("agent of %s broke the protocol: %s", office, error)
             await socket.close(code=1002, message=str(error).encode()[:100])
@@ -195,13 +205,13 @@ class AgentServer:
         token: str,
         socket: web.WebSocketResponse,
         kind: str,
-        address: str | None,
+        request: web.Request,
     ) -> None:
         text = await _receive_text(socket, HELLO_SECONDS)
         hello = {} if text is None else decode(text)
         if hello.get("type") != "hello" or hello.get("protocol") != PROTOCOL:
             raise ProtocolError(f"expected `hello` of protocol {PROTOCOL}")
-        vitals = read_vitals(hello)
+        vitals = self._vitals(office, hello)
         if vitals.kind != kind:
             raise ProtocolError(f"this endpoint accepts only {kind} agents")
         connection = AgentConnection(
@@ -210,7 +220,8 @@ class AgentServer:
             channels=Channels(socket),
             transfers=self.transfers,
             socket=socket,
-            address=address,
+            transport=request.transport,
+            address=request.remote,
             kind=kind,
             token=token,
             heard_at=self._clock.monotonic(),
@@ -229,6 +240,13 @@ class AgentServer:
                 # A browser often closes a page, or puts it to sleep, without a goodbye.
                 goodbye = connection.goodbye or kind == BROWSER
                 await self._events.agent_disconnected(office, goodbye)
+
+    def _vitals(self, office: str, frame: Mapping[str, Any]) -> Vitals:
+        """What a frame says of the agent, and of its clock."""
+        vitals = read_vitals(frame)
+        if vitals.kind == PROGRAM:
+            self._clocks[office].heard(vitals.boot_id, vitals.uptime, self._clock.now())
+        return vitals
 
     def _replace_previous(self, connection: AgentConnection) -> None:
         """Make it the office's connection; a previous one is dead, or is closed.
@@ -294,7 +312,7 @@ class AgentServer:
                 continue
             match frame["type"]:
                 case "heartbeat":
-                    vitals = read_vitals(frame)
+                    vitals = self._vitals(connection.office, frame)
                     await self._events.agent_heartbeat(connection.office, vitals)
                     await connection.channels.send({"type": "beat"})
                 case "measurements":
@@ -308,10 +326,9 @@ class AgentServer:
         """Begin to store a batch; one that cannot be accepted is refused by its id."""
         if len(connection.storing) >= MOST_BATCHES:
             raise ProtocolError("too many batches that are not acknowledged yet")
-        batch = read_batch(frame, connection.office, self._clock.now())
-        if batch.refused:
-            log.warning("refused %d measurements of %s: %s", len(batch.refused), connection.office,
-                        batch.refused[0]["why"])  # fmt: skip
+        clock = self._clocks[connection.office]
+        batch = read_batch(frame, connection.office, self._clock.now(), clock)
+        self._note_refused(connection.office, batch)
         task = asyncio.create_task(self._store(connection, batch), name="store a batch")
         connection.storing.add(task)
         task.add_done_callback(connection.storing.discard)
@@ -319,22 +336,33 @@ class AgentServer:
     async def _store(self, connection: AgentConnection, batch: Batch) -> None:
         """Acknowledge a batch once it is stored: until then the agent keeps it."""
         office, retry = connection.office, FIRST_STORE_RETRY_SECONDS
+        failures = 0
         await self._quota.wait(office, len(batch.accepted))
-        while not connection.channels.ended:
+        while not connection.channels.ended and failures < MOST_FAILURES:
             try:
                 await self._events.agent_measured(office, batch.accepted)
                 break
             except StoreError:  # the recorder has logged it
-                await self._clock.sleep(retry)
-                retry = min(retry * 2, LAST_STORE_RETRY_SECONDS)
+                pass
             except Exception:
                 log.exception("a batch of %s could not be recorded", office)
-                await self._clock.sleep(LAST_STORE_RETRY_SECONDS)
-        else:
+                failures += 1
+            await self._clock.sleep(retry)
+            retry = min(retry * 2, LAST_STORE_RETRY_SECONDS)
+        if connection.channels.ended:
             return
+        if failures == MOST_FAILURES:
+            batch = _refused(batch)
+            self._note_refused(office, batch)
         ids = [measurement.id for measurement in batch.accepted]
         with contextlib.suppress(ChannelClosed):
             await connection.channels.send({"type": "ack", "ids": ids, "refused": batch.refused})
+
+    def _note_refused(self, office: str, batch: Batch) -> None:
+        if batch.refused:
+            log.warning("refused %d measurements of %s, which its agent keeps: %s",
+                        len(batch.refused), office, batch.refused[0]["why"])  # fmt: skip
+            self._events.agent_refused(office, len(batch.refused))
 
     async def close(self) -> None:
         """End every session, within `CLOSE_SECONDS` whatever the agents do."""
@@ -344,6 +372,12 @@ class AgentServer:
             closing.append(connection.socket.close(code=1001, message=b"the hub is stopping"))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), CLOSE_SECONDS)
+
+
+def _refused(batch: Batch) -> Batch:
+    """The same batch, refused as a whole: its agent keeps it for a hub of another version."""
+    why = f"hub {__version__} could not record it; its log says why"
+    return Batch([], [*batch.refused, *({"id": m.id, "why": why} for m in batch.accepted)])
 
 
 async def _receive_text(socket: web.WebSocketResponse, seconds: float) -> str | None:

@@ -26,17 +26,19 @@ from jharnet_monitor.hub.drills.sheets import write_sheets
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.journal import Journal
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
+from jharnet_monitor.hub.opening import DatabaseOpening
 from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.records import DrillRecord
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.scheduler import Scheduler
-from jharnet_monitor.hub.store_writer import DrillRecord, StoreWriter, queue_file
+from jharnet_monitor.hub.store_writer import StoreWriter, queue_file
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.live import Live
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
-from jharnet_monitor.model import Measurement, Route, format_utc
+from jharnet_monitor.model import Measurement, format_utc
 from jharnet_monitor.probes import PROBES, PRUNABLE
 from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.report.output.worker import stop_workers
@@ -80,6 +82,9 @@ class Hub:
         self.office_monitor = OfficeMonitor(
             current, clock, self.live, self.recorder, self.writer, self.runner
         )
+        self.opening = DatabaseOpening(
+            self.store, self.writer, self.live, self.recorder, self.office_monitor, clock
+        )
         self.agents = AgentServer(
             self._authenticate,
             self.office_monitor,
@@ -102,7 +107,7 @@ class Hub:
         self._certificate: ServedCertificate | None = None
         self._access_log = AccessLog(config.hub.access_log, config.hub.access_log_days, clock)
         self._parts = Supervisor(clock, self.live.hub.parts)
-        self._restored = False
+        self._ended_by: UserError | TemporaryError | None = None
         self._stopping = asyncio.Event()
         current.on_replace(self._warm_up)
 
@@ -127,10 +132,7 @@ class Hub:
         """Take port and database before anything is written; then restore, listen and plan."""
         log.info("starting with %s: %d offices", self.config_path, len(self.config.offices))
         self._sockets = bind(self.config, self.config_path)
-        await asyncio.to_thread(self.store.ownership.take)
-        await asyncio.to_thread(self.store.migrate)
-        await self.writer.open()
-        await self._restore()
+        await self.opening.open()
         await self.journal.record_settings(self.config, always=True)
         tls = self.config.hub.tls
         self._certificate = await asyncio.to_thread(ServedCertificate, tls) if tls else None
@@ -147,6 +149,7 @@ class Hub:
         # What is loaded by now stays. Walking it again stopped the loop for 55 ms at a time.
         gc.collect()
         gc.freeze()
+        self._parts.start("database", self._open_database)
         self._parts.start("office monitor", self.office_monitor.run)
         self._parts.start("health", lambda: self.health.run(self.schedule.watch))
         self._parts.start("reports", self.report_scheduler.run)
@@ -155,6 +158,17 @@ class Hub:
         self._renew_certificate()
         self._parts.start_every("certificate", CERTIFICATE_SECONDS, self._look_at_certificate)
         self._warm_up()
+
+    async def _open_database(self) -> None:
+        """Open a database that was not there at the start; end the hub if it is another one's."""
+        await self.opening.keep_trying()
+        if self.opening.refused is not None:
+            self._end(self.opening.refused)
+
+    def _end(self, error: UserError | TemporaryError) -> None:
+        log.critical("%s", error)
+        self._ended_by = error
+        self.stop()
 
     async def _write_access_log(self) -> None:
         await asyncio.to_thread(self._access_log.flush)
@@ -175,18 +189,21 @@ class Hub:
 
     async def _stay_owner(self) -> None:
         """End the hub if another one has become the database's owner, as after a lost session."""
+        if not self.opening.opened:
+            return
         try:
             await asyncio.to_thread(self.store.ownership.take)
         except StoreError as error:
             log.debug("whether this hub owns the database is not known: %s", error)
         except TemporaryError as error:
-            log.critical("%s", error)
-            self.stop()
+            self._end(error)
 
     async def _main_loop(self) -> None:
         """Work until `stop`. A part that fails is started again by the supervisor."""
         log.info("ready at %s", self.address)
         await self._stopping.wait()
+        if self._ended_by is not None:
+            raise self._ended_by
 
     async def _shutdown(self) -> None:
         """Stop, within `STOP_SECONDS`: what starts tests, who hands in results, then the store."""
@@ -204,8 +221,7 @@ class Hub:
         stop_workers()
         for one in self._sockets:
             one.close()
-        if self._restored:
-            await self._save_counters()
+        await self.opening.save_counters()
         self.read.close()
         await self._write_access_log()
         await self.writer.close()
@@ -230,45 +246,15 @@ class Hub:
     def _warm_up(self) -> None:
         warm_up(self.config.probes.conference.codec)
 
-    async def _restore(self) -> None:
-        """Restore what was known before the last stop."""
-        await self._restore_counters()
-        for measurement in await asyncio.to_thread(self.store.latest):
-            self.live.restore(measurement)
-        await asyncio.to_thread(self.recorder.restore_spent)
-        await self.office_monitor.restore()
-        self._restored = True
-
-    async def _restore_counters(self) -> None:
-        """Restore runs and packets from the store's totals, the rest only after a clean stop.
-
-        Prometheus takes a counter that comes back a little lower for a reset, and counts all of it
-        again; it handles a counter that starts at 0 correctly.
-        """
-        saved: Any = await asyncio.to_thread(self.store.get_value, "counters")
-        await asyncio.to_thread(self.store.set_value, "counters", None)
-        self.live.restore_counters(saved or {})
-        for office in self.live.offices.values():
-            office.runs.clear()
-            office.packets_sent = office.packets_received = 0
-        for total in await asyncio.to_thread(self.store.tallies.all):
-            if total.office in self.live.offices:
-                self.live.count(
-                    self.live.offices[total.office], total.probe, Route(total.path),
-                    total.outcome.value, total.runs, total.sent, total.received,
-                )  # fmt: skip
-
-    async def _save_counters(self) -> None:
-        try:
-            await asyncio.to_thread(self.store.set_value, "counters", self.live.counters())
-        except StoreError as error:
-            log.error("counters start at 0 next time, as they could not be stored: %s", error)
-
     async def _seal(self) -> None:
+        if not self.opening.opened:
+            return
         await self.journal.record_settings(self.config)  # again, where it failed before
         await asyncio.to_thread(self.store.chain.seal)
 
     async def _prune(self) -> None:
+        if not self.opening.opened:
+            return
         zone = ZoneInfo(self.config.district.timezone)
         before = cutoff(self.clock.now(), self.config.retention.raw, zone)
         removed = await asyncio.to_thread(self.store.retention.prune, before, zone, PRUNABLE)

@@ -12,7 +12,7 @@ from pathlib import Path
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.addresses import hub_url
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import StoreError, Trouble, UserError
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.store import Store
@@ -27,6 +27,15 @@ LONGEST_TICK = 10 * TICK_SECONDS
 LONGEST_WRITE = 60.0
 """Seconds. The hub writes every 10 s, and a write waits at most 15 s for a lock."""
 
+_TROUBLES = {
+    Trouble.FULL: "the disk is full",
+    Trouble.READ_ONLY: "it is read-only",
+    Trouble.LOCKED: "another program holds its lock",
+    Trouble.DAMAGED: "it is damaged",
+    Trouble.DISK: "the disk fails",
+    Trouble.AWAY: "the server cannot be reached",
+    Trouble.OTHER: "it does not answer",
+}
 _TIME_ERROR = 5
 """adjtimex(2): the clock is not synchronized."""
 
@@ -91,12 +100,20 @@ class Health:
         now = self._clock.monotonic()
         if now - self._ticked > LONGEST_TICK:
             return False, "the event loop is blocked"
-        if self._status.database_failing:
-            waiting = self._status.writes_waiting
-            return False, f"the database takes no rows ({waiting} wait); the hub's log says why"
-        written = self._status.database_written
-        if written is not None and now - written > LONGEST_WRITE:
-            return False, f"no write to the database has succeeded for {now - written:.0f} s"
+        if trouble := self._database_trouble(now):
+            return False, trouble
         if failing := self._status.parts.failing(now):
             return False, f"failed and was started again: {', '.join(failing)}"
+        if aside := self._status.writes_set_aside:
+            return True, f"ready; {aside} records that the database does not take are set aside"
         return True, "ready"
+
+    def _database_trouble(self, now: float) -> str | None:
+        """Why the database takes no rows; None if it does."""
+        waiting, written = self._status.writes_waiting, self._status.database_written
+        if self._status.database_failing:
+            why = _TROUBLES[self._status.database_trouble]
+            return f"the database takes no rows: {why} ({waiting} wait); see the hub's log"
+        if written is not None and now - written > LONGEST_WRITE:
+            return f"no write to the database has succeeded for {now - written:.0f} s"
+        return None

@@ -13,17 +13,22 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.sealed_settings import settings_event
 from jharnet_monitor.errors import StoreError
-from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
+from jharnet_monitor.hub.records import (
+    HEARTBEAT_KEY,
+    EventRecord,
+    StartRecord,
+    StateRecord,
+    ValueRecord,
+)
 from jharnet_monitor.hub.state_tracker import StateChange
-from jharnet_monitor.hub.store_writer import EventRecord, StateRecord, StoreWriter, ValueRecord
-from jharnet_monitor.model import OfficeState, format_utc, parse_utc
+from jharnet_monitor.hub.store_writer import StoreWriter
+from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
-_HEARTBEAT_KEY = "beat"
 _AGENT_EVENTS = ("joined", "left", "goodbye")
 
 
@@ -56,23 +61,13 @@ class Journal:
         now = self._clock.monotonic()
         if self._last_heartbeat is None or now - self._last_heartbeat >= HEARTBEAT_SECONDS:
             self._last_heartbeat = now
-            await self._writer.write(ValueRecord(_HEARTBEAT_KEY, format_utc(self._clock.now())))
+            await self._writer.write(ValueRecord(HEARTBEAT_KEY, format_utc(self._clock.now())))
 
-    async def hub_started(self, offices: list[str]) -> None:
+    async def hub_started(self, offices: Sequence[str]) -> None:
         """Add the hub's start, and `monitor_down` for the time since its last heartbeat."""
-        last = await asyncio.to_thread(self._store.get_value, _HEARTBEAT_KEY)
-        now = self._clock.now()
-        if last is not None:
-            stopped = min(parse_utc(last), now)
-            await self.add_event(ALL_OFFICES, "hub_stopped", {}, stopped)
-            known = await asyncio.to_thread(self._store.event_log.last_transitions)
-            for office in offices:
-                if office in known and known[office].at <= stopped:
-                    evidence = {"until": format_utc(now)}
-                    await self._writer.write(
-                        StateRecord(office, OfficeState.MONITOR_DOWN, stopped, evidence)
-                    )
-        await self.add_event(ALL_OFFICES, "hub_started", {}, now)
+        beat = await self._writer.waiting_value(HEARTBEAT_KEY)
+        last = None if beat is None else parse_utc(beat)
+        await self._writer.write(StartRecord(self._clock.now(), tuple(offices), last))
 
     async def record_settings(self, config: Config, *, always: bool = False) -> None:
         """Add the settings in force where they are not those of the last such event.

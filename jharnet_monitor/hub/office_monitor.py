@@ -71,12 +71,25 @@ class OfficeMonitor(AgentEvents):
         current.on_replace(self._restart_latency)
 
     async def restore(self) -> None:
-        """Restore what was known when the hub stopped."""
+        """Restore what was known when the hub stopped; raises `StoreError`."""
+        await self.note_start()
+        await self.restore_agents()
+
+    async def note_start(self) -> None:
+        """Journal the hub's start; without a database it waits, before all that comes later."""
         await self._journal.hub_started(list(self._live.offices))
+
+    async def restore_agents(self) -> None:
+        """Restore what was known of agents and outages, unless more is known by now.
+
+        Raises `StoreError`.
+        """
         for office, live in self._live.offices.items():
             last = await self._journal.last_agent_event(office)
-            self._tracker.restore(office, goodbye=last == "goodbye", seen_before=last is not None)
-            live.agent.said_goodbye = last == "goodbye"
+            if not self._tracker.offices[office].returned:
+                self._tracker.restore(office, goodbye=last == "goodbye",
+                                      seen_before=last is not None)  # fmt: skip
+                live.agent.said_goodbye = last == "goodbye"
             await self._reviews.review(office)
 
     async def run(self) -> None:
@@ -202,6 +215,10 @@ class OfficeMonitor(AgentEvents):
         await self._journal.add_event(office, kind, {"boot_id": agent.boot_id}, agent.last_heard)
         await self._update_states()
 
+    def agent_refused(self, office: str, count: int) -> None:
+        """Count what was refused, and is kept at the office."""
+        self._live.offices[office].agent.refused += count
+
     async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
         """Store what an agent measured: after an outage it may tell the cause."""
         await self._recorder.hand_in([*map(self._runner.active_tests.annotate, measurements)])
@@ -213,6 +230,9 @@ class OfficeMonitor(AgentEvents):
         self._tracker.offices[office].heard_at = self._clock.monotonic()
         agent = self._live.offices[office].agent
         agent.boot_id, agent.spooled = vitals.boot_id, vitals.spooled
+        agent.dropped = vitals.dropped
+        told, now = vitals.now, self._clock.now()
+        agent.clock_offset = None if told is None else told - now.timestamp()
         agent.last_heard = self._live.offices[office].last_seen = self._clock.now()
 
     # --- states

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.hub.store_writer import EventRecord, MeasurementRecord, StoreWriter
+from jharnet_monitor.hub.records import EventRecord, MeasurementRecord
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import HEADQUARTERS, Measurement
 from jharnet_monitor.probes import PROBES

@@ -2,7 +2,8 @@
 
 What the database does not take now waits on disk, in order, and is written once it does: nothing is
 forgotten over a full disk, a lock, or a restart of PostgreSQL. What an agent hands in does not wait
-here: it is not acknowledged, so the agent keeps it.
+here: it is not acknowledged, so the agent keeps it. A record that the database would never take is
+set aside on disk, so that it holds back no other; a hub of another version tries it again.
 """
 
 from __future__ import annotations
@@ -10,24 +11,29 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sqlite3
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from jharnet_monitor import __version__
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.disk_queue import DiskQueue
-from jharnet_monitor.errors import StoreError
-from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.errors import RefusedRecordError, StoreError, Trouble
+from jharnet_monitor.hub.records import (
+    MeasurementRecord,
+    Record,
+    ValueRecord,
+    is_written,
+    read_record,
+    write_out,
+)
 from jharnet_monitor.live import HubStatus
-from jharnet_monitor.model import Measurement, OfficeState, format_utc, parse_utc
+from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
@@ -37,115 +43,11 @@ MAX_WAITING = 200_000
 RETRY_SECONDS = 5.0
 LONGEST_WRITE_SECONDS = 20.0
 """More than the database itself waits for another one's lock (`store.engine.BUSY_SECONDS`)."""
+MOST_TRIES = 3
+"""Tries to store a record that the database refuses, before it is set aside."""
 _BATCH = 200
+_NOT_TAKEN = f"not stored by {__version__}"
 T = TypeVar("T")
-
-
-class Record(Protocol):
-    """Something to be written into the database."""
-
-    def write(self, store: Store) -> None:
-        """Write it, once even if it is written again; blocks, raises `StoreError`."""
-
-    def to_json(self) -> dict[str, Any]:
-        """What `_READERS` make the same record of."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeasurementRecord:
-    """A measurement of the hub's own."""
-
-    measurement: Measurement
-
-    def write(self, store: Store) -> None:
-        """See `Record`."""
-        store.add([self.measurement])
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Record`."""
-        return self.measurement.to_json()
-
-
-@dataclass(frozen=True, slots=True)
-class EventRecord:
-    """An event of an office or of the hub."""
-
-    office: str
-    kind: str
-    at: datetime
-    data: Mapping[str, Any]
-
-    def write(self, store: Store) -> None:
-        """See `Record`."""
-        store.event_log.add_event(self.office, self.kind, self.at, self.data)
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Record`."""
-        return {"office": self.office, "kind": self.kind, "at": format_utc(self.at),
-                "data": dict(self.data)}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class StateRecord:
-    """A change of an office's state, with its evidence."""
-
-    office: str
-    state: OfficeState
-    at: datetime
-    evidence: Mapping[str, Any]
-
-    def write(self, store: Store) -> None:
-        """See `Record`."""
-        store.event_log.add_transition(self.office, self.state, self.at, self.evidence)
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Record`."""
-        return {"office": self.office, "state": self.state.value, "at": format_utc(self.at),
-                "evidence": dict(self.evidence)}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class DrillRecord:
-    """A drill that has ended."""
-
-    drill: Drill
-
-    def write(self, store: Store) -> None:
-        """See `Record`."""
-        store.event_log.add_drill(self.drill)
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Record`."""
-        return self.drill.to_json()
-
-
-@dataclass(frozen=True, slots=True)
-class ValueRecord:
-    """A value that survives a restart; only the newest of a key matters."""
-
-    key: str
-    value: Any
-
-    def write(self, store: Store) -> None:
-        """See `Record`."""
-        store.set_value(self.key, self.value)
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Record`."""
-        return {"key": self.key, "value": self.value}
-
-
-_READERS: Mapping[str, Any] = {
-    "MeasurementRecord": lambda data: MeasurementRecord(Measurement.from_json(data)),
-    "EventRecord": lambda data: EventRecord(
-        data["office"], data["kind"], parse_utc(data["at"]), data["data"]
-    ),
-    "StateRecord": lambda data: StateRecord(
-        data["office"], OfficeState(data["state"]), parse_utc(data["at"]), data["evidence"]
-    ),
-    "DrillRecord": lambda data: DrillRecord(Drill.from_json(data)),
-    "ValueRecord": lambda data: ValueRecord(data["key"], data["value"]),
-}
 
 
 def queue_file(config: Config) -> Path:
@@ -167,60 +69,124 @@ class StoreWriter:
         self._file = file
         self._status = status
         self._clock = clock
-        self._queue: DiskQueue | None = None
+        self._queue = DiskQueue(file, MAX_WAITING)
+        self._held = False
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "database")
         """Of the writer's own: a database that does not answer holds up nothing else."""
         self._disk = ThreadPoolExecutor(1, "waiting records")
 
     async def open(self) -> None:
-        """Write what waits from before the start; raises `StoreError`."""
-        await self._in(self._disk, self._opened)
+        """Read what waits from before the start; never raises."""
+        try:
+            await self._in(self._disk, self._opened)
+        except StoreError as error:
+            log.error("records of before the start cannot be read now: %s", error)
         await self._publish()
+
+    def hold(self, trouble: Trouble) -> None:
+        """Write nothing into the database until `release`: everything waits on disk."""
+        self._held = True
+        self._status.database_failing, self._status.database_trouble = True, trouble
+
+    async def release(self) -> None:
+        """Write what waits, now that the database is there."""
+        self._held = False
+        self._status.database_failing = False
         await self.write_later()
+
+    async def waiting_value(self, key: str) -> Any | None:
+        """The value that waits under a key; None if none does."""
+        try:
+            waiting = await self._in(self._disk, self._queue.peek, MAX_WAITING)
+        except StoreError:
+            return None
+        records = (json.loads(body) for name, body in waiting if name == key)
+        return next((data["value"] for kind, data in records if kind == "ValueRecord"), None)
 
     async def close(self) -> None:
         """Close the queue; what waits is written at the next start."""
-        if self._queue is not None:
-            await self._in(self._disk, self._queue.close)
+        await self._in(self._disk, self._queue.close)
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._disk.shutdown(wait=False)
 
-    def _opened(self) -> DiskQueue:
-        """The queue; blocks, raises `StoreError`."""
-        if self._queue is None:
-            try:
-                self._queue = DiskQueue(self._file, MAX_WAITING)
-            except (OSError, sqlite3.Error) as error:
-                raise StoreError(f"{self._file}: cannot be used: {error}") from error
-        return self._queue
+    def _opened(self) -> None:
+        self._queue.open()
+        self._queue.retry(except_why=_NOT_TAKEN)
 
     async def add(self, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
-        """Store measurements and return the new ones; raises `StoreError`, and keeps nothing."""
+        """Store measurements and return the new ones; raises `StoreError`, and keeps nothing.
+
+        One that the database would never take is set aside: its agent would hand it in for ever.
+        """
+        if self._held:
+            raise StoreError("the database is not there yet")
+        try:
+            return await self._add(measurements)
+        except Exception as error:
+            if _may_pass(error):
+                raise
+        stored: list[Measurement] = []
+        for measurement in measurements:
+            stored += await self._add_alone(measurement)
+        return stored
+
+    async def _add(self, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
         with self._noted():
             return await self._in(self._thread, self.store.add, measurements)
+
+    async def _add_alone(self, measurement: Measurement) -> Sequence[Measurement]:
+        """Store one measurement, or set it aside; raises `StoreError`."""
+        for number in range(MOST_TRIES):
+            try:
+                return await self._add([measurement])
+            except Exception as error:
+                if _may_pass(error):
+                    raise
+                if number + 1 == MOST_TRIES:
+                    await self._set_aside(MeasurementRecord(measurement), error)
+        return ()
+
+    async def _set_aside(self, record: Record, error: Exception) -> None:
+        """Keep a record on disk, out of the way of all others; raises `StoreError`."""
+        body = json.dumps(write_out(record), ensure_ascii=False)
+        log.error("a record that the database does not take is set aside in %s: %s: %s",
+                  self._file, error, body[:300])  # fmt: skip
+        put = partial(self._queue.put, uuid.uuid4().hex, body, fine=False, aside=_NOT_TAKEN)
+        await self._in(self._disk, put)
+        await self._publish()
 
     async def write(self, *records: Record) -> None:
         """Write records, or let them wait on disk; never raises `StoreError`."""
         async with self._turn:
             for number, record in enumerate(records):
-                if self._status.writes_waiting or not await self._written(record):
+                waits = self._held or self._status.writes_waiting > 0
+                if waits or not await self._written(record):
                     await self._wait(records[number:])
                     return
 
     async def write_later(self) -> None:
         """Write what waits, as far as the database takes it; to be called again and again."""
-        while self._status.writes_waiting and await self._write_waiting():
+        while self._status.writes_waiting and not self._held and await self._write_waiting():
             pass
 
     async def _written(self, record: Record) -> bool:
         try:
             with self._noted():
                 await self._in(self._thread, record.write, self.store)
-        except StoreError as error:
+        except Exception as error:
+            if not _may_pass(error):
+                return await self._is_aside(record, error)
             if not self._status.writes_waiting:
                 log.error("the database takes no rows, they wait in %s: %s", self._file, error)
             return False
+        return True
+
+    async def _is_aside(self, record: Record, error: Exception) -> bool:
+        try:
+            await self._set_aside(record, error)
+        except StoreError as disk:
+            log.error("the record waits in memory, as the disk takes none: %s", disk)
         return True
 
     async def _wait(self, records: Sequence[Record]) -> None:
@@ -231,19 +197,24 @@ class StoreWriter:
         await self._publish()
 
     def _put(self, records: Sequence[Record]) -> None:
-        queue = self._opened()
+        told: StoreError | None = None
         for record in records:
             kind = type(record).__name__
             name = record.key if isinstance(record, ValueRecord) else uuid.uuid4().hex
-            body = json.dumps([kind, record.to_json()], ensure_ascii=False)
+            body = json.dumps(write_out(record), ensure_ascii=False)
             fine, newest = kind == "MeasurementRecord", kind == "ValueRecord"
-            queue.put(name, body, fine=fine, replace=newest)
+            try:
+                self._queue.put(name, body, fine=fine, replace=newest)
+            except StoreError as error:  # it waits in memory
+                told = error
+        if told is not None:
+            raise told
 
     async def _write_waiting(self) -> bool:
         """Write the oldest records that wait; False when none does, or the database fails."""
         async with self._turn:
             try:
-                waiting = await self._in(self._disk, lambda: self._opened().peek(_BATCH))
+                waiting = await self._in(self._disk, lambda: self._queue.peek(_BATCH))
                 for name, body in waiting:
                     with self._noted():
                         await self._in(self._thread, self._write_again, name, body)
@@ -263,17 +234,16 @@ class StoreWriter:
         back all others.
         """
         try:
-            kind, data = json.loads(body)
-            record: Record = _READERS[kind](data)
-            if not _is_written(record, self.store):
+            record = read_record(json.loads(body))
+            if not is_written(record, self.store):
                 record.write(self.store)
-        except StoreError:
-            raise
-        except Exception:
+        except Exception as error:
+            if _may_pass(error):
+                raise
             log.exception("a record that waited cannot be written and is set aside: %s", body[:300])
-            self._opened().set_aside([name], "cannot be written")
+            self._queue.set_aside([name], _NOT_TAKEN)
             return
-        self._opened().drop([name])
+        self._queue.drop([name])
 
     async def _in(self, pool: Executor, work: Callable[..., T], *arguments: Any) -> T:
         """Run in a pool; raises `StoreError` when there is no answer within `LONGEST_WRITE`.
@@ -292,34 +262,35 @@ class StoreWriter:
         """Note in `status` whether the write inside succeeds; its `StoreError` is raised again."""
         try:
             yield
-        except StoreError:
+        except RefusedRecordError:
+            self._status.database_errors += 1
+            raise
+        except StoreError as error:
             self._status.database_errors += 1
             self._status.database_failing = True
+            self._status.database_trouble = error.trouble
             raise
         self._status.database_failing = False
         self._status.database_written = self._clock.monotonic()
 
     async def _publish(self) -> None:
+        def counts() -> tuple[int, int]:
+            return len(self._queue), self._queue.count_aside()
+
         try:
-            self._status.writes_waiting = await self._in(self._disk, lambda: len(self._opened()))
+            counted = await self._in(self._disk, counts)
+            self._status.writes_waiting, self._status.writes_set_aside = counted
         except StoreError as error:
             log.error("how many records wait is not known: %s", error)
-        if self._queue is not None:
-            self._status.writes_dropped = self._queue.dropped
+        self._status.writes_dropped = self._queue.dropped
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it is the database's trouble, not the record's."""
+    return isinstance(error, StoreError) and not isinstance(error, RefusedRecordError)
 
 
 def _ignore_result(done: asyncio.Future[Any]) -> None:
     """Retrieve what nobody waits for any more, so that asyncio does not complain."""
     if not done.cancelled():
         done.exception()
-
-
-def _is_written(record: Record, store: Store) -> bool:
-    """Whether a record that waited was written before the hub ended, and only not yet deleted."""
-    match record:
-        case EventRecord(office=office, kind=kind, at=at):
-            return store.event_log.has_event(office, kind, at)
-        case StateRecord(office=office, state=state, at=at):
-            return store.event_log.has_transition(office, state, at)
-        case _:
-            return False

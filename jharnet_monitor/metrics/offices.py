@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from jharnet_monitor.live import PastOutage
+from jharnet_monitor.live import AgentLive, PastOutage
 from jharnet_monitor.model import LIVE_STATES, Measurement, Outcome
 from jharnet_monitor.probes import PROBES, series
 from jharnet_monitor.probes.families import OfficeFamily, OfficeView, Point
@@ -69,6 +69,21 @@ def _spooled(view: OfficeView) -> Iterable[Point]:
         yield (), view.live.agent.spooled
 
 
+def _once_heard(value: Callable[[AgentLive], int]) -> Callable[[OfficeView], Iterator[Point]]:
+    """A reader of a count of an agent's measurements; none before the agent was there."""
+
+    def read(view: OfficeView) -> Iterator[Point]:
+        if view.live.agent.last_heard:
+            yield (), value(view.live.agent)
+
+    return read
+
+
+def _offset(view: OfficeView) -> Iterable[Point]:
+    if view.live.agent.connected and view.live.agent.clock_offset is not None:
+        yield (), view.live.agent.clock_offset
+
+
 def _since(view: OfficeView) -> Iterable[Point]:
     if view.live.since:
         yield (), view.live.since.timestamp()
@@ -112,6 +127,15 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  _agent),
     OfficeFamily("agent_spooled_measurements", "gauge",
                  "Measurements that the agent still holds", _spooled),
+    OfficeFamily("agent_dropped_measurements_total", "counter",
+                 "Measurements that the agent lost, as its spool had no room for them",
+                 _once_heard(lambda agent: agent.dropped)),
+    OfficeFamily("agent_refused_measurements_total", "counter",
+                 "Measurements of the agent that the hub refused; the agent keeps them",
+                 _once_heard(lambda agent: agent.refused)),
+    OfficeFamily("agent_clock_offset_seconds", "gauge",
+                 "How far the agent's clock is ahead of the hub's; what it measured is corrected",
+                 _offset),
     OfficeFamily("probe_success", "gauge",
                  "1 when the newest run was ok, 0 when the network failed it; absent when it could "
                  "not measure", _success, ("probe",)),

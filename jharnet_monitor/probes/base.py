@@ -114,6 +114,12 @@ class AgentLink(Protocol):
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Start an agent task; raises `ChannelClosed` or `NoData`."""
 
+    async def stands_still(self) -> bool:
+        """Whether the line carries what is sent to the agent, whose program says nothing.
+
+        Its computer is overloaded or asleep then: the line is not to blame.
+        """
+
     def serve_transfer(self, handler: Callable[[Any], Awaitable[Any]]) -> str:
         """Offer one HTTP request to this agent; returns its path below the hub's address.
 

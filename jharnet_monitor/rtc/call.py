@@ -59,6 +59,10 @@ _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
+_PAUSE_SECONDS = 0.5
+"""This program stood still for longer than that."""
+_RECENT_SECONDS = 15.0
+"""A failure so soon after a disturbance of this computer is not held against the line."""
 _MIN_WINDOW_SHARE = 0.4
 """The last rung must have been held for this share of the call to be judged ..."""
 _MIN_WINDOW_SECONDS = 3.0
@@ -159,6 +163,9 @@ class Call:
         self._connection = PeerConnection(address, ports, tracks, self, codec)
         self._tasks = [asyncio.create_task(self._host_load.run())]
         self._peer_finished = False
+        self._awake_since = self._started_at
+        """Since when this program has run without a pause."""
+        self._paused = False
         self._remb: RembEstimator | None = None
 
     @classmethod
@@ -250,12 +257,16 @@ class Call:
 
     async def exchange_media(self, seconds: float) -> None:
         """Send and receive for `seconds`, or longer (see `call_complete`). Raises `CallFailed`."""
-        start_video_at = time.monotonic() + _VIDEO_START_SECONDS
+        self._awake_since = time.monotonic()
+        start_video_at = self._awake_since + _VIDEO_START_SECONDS
         while not self._is_complete(seconds):
             self._check_alive(time.monotonic())
             if time.monotonic() > start_video_at:
                 self.sender.begin_video()
+            before = time.monotonic()
             await asyncio.sleep(0.05)
+            if time.monotonic() - before > _PAUSE_SECONDS:
+                self._awake_since, self._paused = time.monotonic(), True
         self.sender.finish()
         await poll(lambda: not self.sender.is_sending, 1.0)
 
@@ -275,12 +286,23 @@ class Call:
         last_at = self.receiver.last_at
         if self._peer_finished:
             return
-        if last_at is not None and now - last_at > MEDIA_TIMEOUT_SECONDS:
+        # What came while this program stood still is yet to be read.
+        if last_at is not None and now - max(last_at, self._awake_since) > MEDIA_TIMEOUT_SECONDS:
             raise CallFailed(Cause.INTERRUPTED, f"no media arrived for {MEDIA_TIMEOUT_SECONDS:g} s")
         if not self._connection.is_open:
             raise CallFailed(
                 Cause.AGENT_LOST, "the other end closed the connection", by_network=False
             )
+
+    def judged(self, error: CallFailed) -> CallFailed:
+        """The same failure, unless this computer was disturbed just before: then it is to blame."""
+        paused = time.monotonic() - self._awake_since < _RECENT_SECONDS and self._paused
+        if not error.by_network or not (
+            paused or self._host_load.disturbed_within(_RECENT_SECONDS)
+        ):
+            return error
+        detail = f"this computer stood still, or had too little CPU, before: {error.detail}"
+        return CallFailed(Cause.HOST_OVERLOADED, detail, by_network=False)
 
     def browser_report_received(self, report: BrowserReceiverReport) -> None:
         """Process a report of a browser on what it has received."""

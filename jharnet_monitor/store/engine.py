@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DataError,
     DBAPIError,
+    IntegrityError,
     TimeoutError,
 )
 
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import RefusedRecordError, StoreError, Trouble, UserError
 
 BUSY_SECONDS = 15
 """How long a transaction waits for another one's lock."""
@@ -24,11 +26,35 @@ _POSTGRESQL: dict[str, Any] = {
     "connect_timeout": 10,
     "options": f"-c lock_timeout={BUSY_SECONDS}s",
     "prepare_threshold": None,  # a plan prepared on an empty table would scan the full one
+    # A server whose machine is gone says nothing: without these a thread waits for 15 minutes.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
 }
+_TROUBLES: Mapping[str, Trouble] = {
+    "is full": Trouble.FULL,
+    "no space left": Trouble.FULL,
+    "readonly": Trouble.READ_ONLY,
+    "read-only": Trouble.READ_ONLY,
+    "is locked": Trouble.LOCKED,
+    "lock timeout": Trouble.LOCKED,
+    "malformed": Trouble.DAMAGED,
+    "not a database": Trouble.DAMAGED,
+    "invalid page": Trouble.DAMAGED,
+    "i/o error": Trouble.DISK,
+    "input/output": Trouble.DISK,
+    "unable to open": Trouble.DISK,
+    "translate host name": Trouble.AWAY,
+    "connection": Trouble.AWAY,
+    "starting up": Trouble.AWAY,
+    "shutting down": Trouble.AWAY,
+}
+"""What the texts of SQLite and PostgreSQL mean; the first that is found counts."""
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for `sqlite:///FILE` or `postgresql://…`; raises `UserError`, `StoreError`."""
+    """An engine for `sqlite:///FILE` or `postgresql://…`; raises `UserError`."""
     try:
         parsed = make_url(url)
         if parsed.drivername == "postgresql":
@@ -37,7 +63,8 @@ def open_engine(url: str) -> Engine:
         if not sqlite and parsed.drivername != "postgresql+psycopg":
             raise ArgumentError("must be sqlite:///FILE or postgresql://USER@HOST/NAME")
         if sqlite and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # a full or read-only disk: the first connection says so
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(
             parsed, pool_pre_ping=not sqlite, connect_args={} if sqlite else _POSTGRESQL
         )
@@ -47,8 +74,6 @@ def open_engine(url: str) -> Engine:
         ) from error
     except ArgumentError as error:
         raise UserError(f"hub.database: {url}: cannot be used: {error}") from error
-    except OSError as error:
-        raise StoreError(f"hub.database: {url}: cannot be used: {error}") from error
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -109,9 +134,19 @@ def _transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
             with connection.begin():
                 yield connection
     except DBAPIError as error:
-        raise StoreError(f"{place(engine)}: {reason(error)}") from error
+        raise store_error(engine, error) from error
     except TimeoutError as error:
         raise StoreError(f"{place(engine)}: no connection became free in time") from error
+
+
+def store_error(engine: Engine, error: DBAPIError) -> StoreError:
+    """What the database says, as one of ours."""
+    text = f"{place(engine)}: {reason(error)}"
+    if isinstance(error, DataError | IntegrityError):
+        return RefusedRecordError(text)
+    said = str(error.orig).lower()
+    troubles = (trouble for part, trouble in _TROUBLES.items() if part in said)
+    return StoreError(text, next(troubles, Trouble.OTHER))
 
 
 def place(engine: Engine) -> str:

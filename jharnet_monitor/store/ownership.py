@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import IO
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from jharnet_monitor.errors import StoreError, TemporaryError
-from jharnet_monitor.store.engine import place, reason
+from jharnet_monitor.errors import StoreError, TemporaryError, Trouble
+from jharnet_monitor.store.engine import place, store_error
 
 log = logging.getLogger(__name__)
 
 _OWNER_LOCK = 0x6A68_6172_6F77_6E  # "jharown": the advisory lock that the owner's session holds
+_TROUBLES = {
+    errno.ENOSPC: Trouble.FULL, errno.EDQUOT: Trouble.FULL, errno.EROFS: Trouble.READ_ONLY,
+    errno.EIO: Trouble.DISK,
+}  # fmt: skip
 
 
 class Ownership:
@@ -53,7 +58,9 @@ class Ownership:
         try:
             file = path.open("a", encoding="utf-8")
         except OSError as error:
-            raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+            trouble = _TROUBLES.get(error.errno or 0, Trouble.OTHER)
+            text = f"{path}: cannot be written: {error.strerror}"
+            raise StoreError(text, trouble) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -78,7 +85,7 @@ class Ownership:
                 session.close()
                 raise
         except DBAPIError as error:
-            raise StoreError(f"{place(self._engine)}: {reason(error)}") from error
+            raise store_error(self._engine, error) from error
         if not taken:
             session.close()
             raise self._taken()

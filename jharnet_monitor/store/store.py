@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, literal_column, select, union_all
 
 from jharnet_monitor.clock import Clock
+from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import MADE_UP, Measurement
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store import tallies
@@ -185,6 +186,23 @@ class Store:
         with reading(self._engine) as connection:
             query = select(func.pg_database_size(func.current_database()))
             return int(connection.execute(query).scalar_one())
+
+    def damage(self) -> list[str]:
+        """What of the database cannot be read, as after a fault of the disk; reads all of it."""
+        sqlite = self._engine.dialect.name == "sqlite"
+        checks = ["PRAGMA integrity_check(20)"] if sqlite else [
+            f"SELECT 'ok' FROM (SELECT sum(length(one::text)) FROM {table.name} one) whole"  # noqa: S608
+            for table in t.metadata.sorted_tables
+        ]  # fmt: skip
+        found: list[str] = []
+        for check in checks:
+            try:
+                with reading(self._engine) as connection:
+                    said = connection.exec_driver_sql(check).scalars().all()
+            except StoreError as error:
+                said = [str(error)]
+            found += [f"damaged: {text}" for text in said if text != "ok"]
+        return found
 
     def backup(self, file: Path) -> None:
         """Copy the database to a file while it is in use; raises `UserError`, `StoreError`."""

@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.web.access_log import AccessLog, logger_class
+from jharnet_monitor.web.connections import ConnectionCount, CountingListener, allow_descriptors
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +46,14 @@ def bind(config: Config, config_path: Path) -> list[socket.socket]:
     Raises `TemporaryError` if the address is not available: another program uses it, or the network
     is not up yet.
     """
-    hub, taken = config.hub, list[socket.socket]()
+    hub, taken, count = config.hub, list[socket.socket](), ConnectionCount()
+    allow_descriptors()
     try:
         found = socket.getaddrinfo(
             hub.host, hub.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         for family, kind, protocol, _, address in dict.fromkeys(found):
-            one = socket.socket(family, kind, protocol)
+            one = CountingListener(family, kind, protocol, count)
             taken.append(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -59,8 +61,8 @@ def bind(config: Config, config_path: Path) -> list[socket.socket]:
             one.bind(address)
             _limit_writes(one)
     except OSError as error:
-        for one in taken:
-            one.close()
+        for each in taken:
+            each.close()
         raise TemporaryError(
             f"{config_path}: hub.listen: cannot listen on {hub.listen} "
             f"({error.strerror}); is another hub running, or is the address not this machine's?"

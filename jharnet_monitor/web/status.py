@@ -12,12 +12,13 @@ from jharnet_monitor.i18n.formats import (
     Formats,
     list_of,
     milliseconds,
+    number,
     rate,
     rate_beside,
     share,
     share_whole,
 )
-from jharnet_monitor.live import Live, OfficeLive
+from jharnet_monitor.live import HubStatus, Live, OfficeLive
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 from jharnet_monitor.probes import is_fresh
 
@@ -81,18 +82,28 @@ class OfficeRow:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The page's content. `mood` is `good`, `bad` or `unknown`."""
+    """The page's content. `mood` is `good`, `bad` or `unknown`; `database` says why the database
+    takes no rows, else it is empty."""
 
     headline: str
     explanation: str
     mood: str
     rows: tuple[OfficeRow, ...]
+    database: str = ""
 
 
 def status(live: Live, formats: Formats) -> Status:
     """Build the page's content from the live state."""
     rows = tuple(office_row(live, office, formats) for office in live.config.offices)
-    return Status(*_headline(live, rows, formats), rows)
+    return Status(*_headline(live, rows, formats), rows, _database(live.hub, formats))
+
+
+def _database(hub: HubStatus, formats: Formats) -> str:
+    if not hub.database_failing:
+        return ""
+    t = formats.words
+    why = t(f"web.database.{hub.database_trouble.value}")
+    return t("web.database.notice", why=why, n=number(hub.writes_waiting))
 
 
 def _headline(live: Live, rows: tuple[OfficeRow, ...], formats: Formats) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jharnet_monitor.model import Cause, Measurement
+from jharnet_monitor.wire.agent_clock import AgentClock
 from jharnet_monitor.wire.protocol import AGENTS_OWN_SERIES, MAX_BATCH, ProtocolError
 
 PROGRAM, BROWSER = "program", "browser"
@@ -25,6 +26,8 @@ LONGEST_RUN = 86400.0
 """Seconds that one measurement of an agent may last."""
 LONGEST_UPTIME = 100 * 365.25 * 86400.0
 MOST_SPOOLED = 10**9
+LATEST_TIME = 253402300800.0
+"""The end of the year 9999: a clock may be wrong, but not be beyond it."""
 MOST_FEATURES = 20
 MOST_BYTES_SPENT = 1e12
 
@@ -45,6 +48,10 @@ class Vitals:
     spooled: int
     version: str | None = None
     kind: str = PROGRAM
+    dropped: int = 0
+    """Measurements that were lost, as the spool had no room for them."""
+    now: float | None = None
+    """The agent's clock, in seconds since 1970; None where it does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,14 @@ def read_vitals(frame: Mapping[str, Any]) -> Vitals:
     version, kind = frame.get("version"), frame.get("kind", PROGRAM)
     if kind not in (PROGRAM, BROWSER):
         raise ProtocolError(f"no agent is of kind {str(kind)[:40]!r}")
-    return Vitals(boot_id, float(uptime), spooled, _version(version), kind)  # type: ignore[arg-type]
+    dropped, told = frame.get("dropped", 0), frame.get("now")
+    if not isinstance(dropped, int) or not 0 <= dropped <= MOST_SPOOLED:
+        raise ProtocolError("`dropped` cannot be true")
+    if told is not None and not _is_number(told, 0, LATEST_TIME):
+        raise ProtocolError("`now` cannot be true")
+    return Vitals(
+        boot_id, float(uptime), spooled, _version(version), kind, dropped, told  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def _version(told: object) -> str | None:
@@ -86,22 +100,29 @@ def read_features(frame: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(feature)[:40] for feature in told[:MOST_FEATURES])
 
 
-def read_batch(frame: Mapping[str, Any], office: str, now: datetime) -> Batch:
-    """What an office's agent hands in at the moment `now`; raises `ProtocolError`."""
+def read_batch(
+    frame: Mapping[str, Any], office: str, now: datetime, clock: AgentClock | None = None
+) -> Batch:
+    """What an office's agent hands in at the moment `now`; raises `ProtocolError`.
+
+    What the agent's `clock` is wrong is taken off.
+    """
     items = frame.get("items")
     if not isinstance(items, list) or len(items) > MAX_BATCH:
         raise ProtocolError(f"`measurements` needs at most {MAX_BATCH} items")
     batch = Batch([], [])
     for item in items:
         try:
-            batch.accepted.append(read_measurement(item, office, now))
+            batch.accepted.append(read_measurement(item, office, now, clock))
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             name = str(item.get("id", ""))[:200] if isinstance(item, dict) else ""
             batch.refused.append({"id": name, "why": str(error)[:200]})
     return batch
 
 
-def read_measurement(item: Mapping[str, Any], office: str, now: datetime) -> Measurement:
+def read_measurement(
+    item: Mapping[str, Any], office: str, now: datetime, clock: AgentClock | None = None
+) -> Measurement:
     """What an office's agent measured by itself; raises `ValueError` that names what is wrong."""
     measurement = Measurement.from_json(item)
     if measurement.office != office:
@@ -115,9 +136,11 @@ def read_measurement(item: Mapping[str, Any], office: str, now: datetime) -> Mea
         raise ValueError(f"this hub does not know the cause {measurement.cause[:40]!r}")
     if not 0 <= measurement.duration <= LONGEST_RUN:
         raise ValueError(f"duration_seconds must be from 0 to {LONGEST_RUN:g}")
+    _check_conditions(measurement.conditions)
+    if clock is not None:
+        measurement = clock.corrected(measurement)
     if not now.astimezone(UTC) - OLDEST <= measurement.started_at <= now + AHEAD:
         raise ValueError("started_at is too far from the hub's time; set the agent's clock")
-    _check_conditions(measurement.conditions)
     return measurement
 
 

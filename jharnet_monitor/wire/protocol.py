@@ -53,6 +53,10 @@ SILENCE_SECONDS = 12.0
 BUSY_SILENCE_SECONDS = 36.0
 """The same while a probe runs, whose own data may fill a line that loses packets, too."""
 
+UPTIME = "uptime_seconds"
+"""The condition that says how long an agent's machine ran when it began to measure: by it the hub
+takes off what the machine's clock is wrong (`wire.agent_clock`)."""
+
 STOPPED_SECONDS = 1.0
 """A time-out that is noticed so late says that this program was stopped."""
 

@@ -62,6 +62,10 @@ class _Agent:
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         raise Bypassed
 
+    async def stands_still(self) -> bool:
+        """Not known."""
+        return False
+
     def serve_transfer(self, handler: Any) -> str:
         raise Bypassed
 

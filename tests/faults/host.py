@@ -4,7 +4,7 @@ Calls over loopback, whose line is perfect, while this machine is disturbed at r
 stands still, or other programs take the CPU, for 0.3, 1, 3, 8 or 30 s. A call may have its best
 grade or `no_data`; anything else blames the line falsely.
 
-    python tests/faults/host.py [--quick] [--json FILE]
+    python tests/faults/host.py [--quick] [--json FILE] [--seed N] [--runs N]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jharnet_monitor.probes.base import NoData
-from tests.bench.marks import Row, arguments, at_most, finish, note
+from tests.bench.marks import Row, at_most, finish, note, parser
 from tests.call_support import LoopbackAgent, Result, call
 
 SECONDS = 12.0
@@ -84,8 +84,10 @@ async def rows(seeds: range) -> list[Row]:
 
 def main() -> int:
     """Disturb 200 times, or three times (`--quick`)."""
-    options = arguments(__doc__)
-    runs = 3 if options.quick else 200
+    command_line = parser(__doc__)
+    command_line.add_argument("--runs", type=int, default=200, help="disturbances, each a seed")
+    options = command_line.parse_args()
+    runs = 3 if options.quick else options.runs
     seeds = range(options.seed, options.seed + runs)
     return finish(f"{runs} disturbances of both ends", asyncio.run(rows(seeds)), options)
 

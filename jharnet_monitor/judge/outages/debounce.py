@@ -33,6 +33,8 @@ class Debouncer:
         self._up_after = up_after
         self._last_answered = float("-inf")
         """When the newest request that was answered was sent."""
+        self._forgotten = float("-inf")
+        """Requests that were sent before say nothing any more."""
         self.last_reply = self._first_reply = now
         self._replies = 0
         self.timeouts = 0
@@ -42,6 +44,8 @@ class Debouncer:
 
     def record_reply(self, sent: float, now: float) -> bool:
         """Record that the request sent at `sent` was answered; True if `answers` changed."""
+        if sent < self._forgotten:
+            return False
         self._last_answered = max(self._last_answered, sent)
         self.last_reply = now
         self.timeouts = 0
@@ -54,7 +58,7 @@ class Debouncer:
 
     def record_timeout(self, sent: float) -> bool:
         """Record that the request sent at `sent` was never answered; True if `answers` changed."""
-        if sent < self._last_answered:
+        if sent < max(self._last_answered, self._forgotten):
             return False
         self.timeouts += 1
         self._replies = 0
@@ -65,8 +69,12 @@ class Debouncer:
         self._replies = 0
         return self._set(False, self.last_reply)
 
-    def set_unknown(self) -> bool:
-        """Forget the state, as nothing can be sent any more; True if `answers` changed."""
+    def set_unknown(self, sent_before: float = float("-inf")) -> bool:
+        """Forget the state, as nothing was sent for a while; True if `answers` changed.
+
+        What becomes of requests that were sent before `sent_before` is ignored from now on.
+        """
+        self._forgotten = sent_before
         self.timeouts = self._replies = 0
         return self._set(None, self.last_reply)
 

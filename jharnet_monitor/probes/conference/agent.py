@@ -34,7 +34,10 @@ async def agent_task(channel: Channel, params: Mapping[str, Any], context: Agent
         top, seconds, codec = _parse_params(params)
         address = await asyncio.to_thread(route_address, urlsplit(context.hub).hostname or "")
         async with await Call.new(address, top, codec=codec) as call:
-            await _hold_call(dialogue, call, seconds, _dscp(params))
+            try:
+                await _hold_call(dialogue, call, seconds, _dscp(params))
+            except CallFailed as error:
+                raise call.judged(error) from error
     except CallFailed as error:
         if error.cause is not Cause.AGENT_LOST:
             await _report_failure(dialogue, error)

@@ -11,6 +11,7 @@ from typing import Any
 from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import (
+    AgentLink,
     ChannelClosed,
     Failed,
     NoData,
@@ -67,7 +68,7 @@ async def run(context: ProbeContext) -> Reading:
     try:
         result = await _hold(context, dialogue, top, seconds, meter)
     except CallFailed as error:
-        raise meter.charge(_as_probe_error(error)) from error
+        raise meter.charge(await _as_probe_error(error, context.agent)) from error
     except (BadReport, BadDescription) as error:
         raise meter.charge(NoData(Cause.BAD_REPORT, str(error))) from error
     except (LibraryChanged, ClipsMissing) as error:
@@ -99,7 +100,9 @@ def _task_parameters(context: ProbeContext, top: Rung, seconds: float) -> Mappin
     return {"profile": top.name, "seconds": seconds, **call, **figures}
 
 
-def _as_probe_error(error: CallFailed) -> ProbeError:
+async def _as_probe_error(error: CallFailed, agent: AgentLink) -> ProbeError:
+    if error.cause is Cause.INTERRUPTED and await agent.stands_still():
+        return NoData(Cause.HOST_OVERLOADED, "the office's computer stood still during the call")
     if error.by_network:
         return Failed(error.cause, error.detail, values=NO_CONFERENCE)
     return NoData(error.cause, error.detail)
@@ -161,9 +164,12 @@ async def _sample(call: Call, watch: Callable[[LiveSample], None] | None) -> Non
 
 @asynccontextmanager
 async def metered(call: Call, meter: CallMeter) -> AsyncIterator[None]:
-    """Count the bytes of the call when it ends, also by an error."""
+    """Count the bytes of the call when it ends, also by an error, which the host may be to blame
+    for."""
     try:
         yield
+    except CallFailed as error:
+        raise call.judged(error) from error
     finally:
         meter.bytes = call.line_bytes
 

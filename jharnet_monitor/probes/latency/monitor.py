@@ -63,6 +63,7 @@ class LatencyMonitor:
         self._packets = settings.packets
         self._timeout = settings.timeout
         self._interval = settings.every / settings.packets
+        self._notice_seconds = settings.down_after * self._interval + settings.timeout
         self._clock = clock
         self._on_summary = on_summary
         self._on_reachability = on_reachability
@@ -139,6 +140,7 @@ class LatencyMonitor:
                 await self._clock.sleep(-lag)
             elif lag > self._interval:
                 slot += int(lag / self._interval) * count  # skip missed slots, do not burst
+                self._forget_after(lag)
             else:
                 for _ in range(per_wake_up):
                     number, index = divmod(slot, count)
@@ -147,6 +149,14 @@ class LatencyMonitor:
                 self._sender.poll()
                 if lag > _YIELD_LAG_SECONDS:
                     await asyncio.sleep(0)  # let other tasks run while catching up
+
+    def _forget_after(self, pause: float) -> None:
+        """Nothing was sent for so long that an outage would have been noticed: nobody knows."""
+        if pause > self._notice_seconds:
+            log.warning("nothing was sent for %.0f s: until they reply, no address is known to",
+                        pause)  # fmt: skip
+            for watch in self._watches:
+                watch.forget()
 
     def _send(self, watch: Watch, number: int) -> None:
         window = watch.window

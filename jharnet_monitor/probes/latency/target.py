@@ -102,6 +102,7 @@ class Watch:
         self.target = target
         self.window: PingWindow | None = None
         self._clock = clock
+        self._timeout = settings.timeout
         self._on_reachability = on_reachability
         self._on_suspect = on_suspect
         self._check_listener = _CheckListener(self)
@@ -155,6 +156,14 @@ class Watch:
             return  # the scheduled request records the error
         self.window.checks += 1
 
+    def forget(self) -> None:
+        """What was known is of a time before this program was stopped: it is unknown now.
+
+        Replies that waited meanwhile are of that time, too.
+        """
+        if self._debouncer.set_unknown(sent_before=self._clock.monotonic() * 1e9):
+            self._report()
+
     def settled(self, echo: Echo) -> None:
         """Count a scheduled request in the window in which it was sent."""
         window: PingWindow = echo.tag
@@ -170,8 +179,12 @@ class Watch:
             self.window.unexpected(echo, kind)
 
     def reply_received(self, echo: Echo) -> None:
-        """Record the reply to a scheduled or additional request."""
-        if self._debouncer.record_reply(echo.sent_ns, self._clock.monotonic()):
+        """Record the reply to a scheduled or additional request.
+
+        One that waited while this program was stopped came within the time-out.
+        """
+        latest = echo.sent_ns / 1e9 + (self._timeout if echo.rtt is None else echo.rtt)
+        if self._debouncer.record_reply(echo.sent_ns, min(self._clock.monotonic(), latest)):
             self._report()
 
     def _timed_out(self, echo: Echo) -> None:

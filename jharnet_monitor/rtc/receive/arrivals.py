@@ -70,11 +70,12 @@ class Arrivals:
         timestamp = header.timestamp
         if self.timestamp:
             timestamp = unwrap(timestamp, self.timestamp[-1], 32)
-        self.sequence.append(sequence)
         self.timestamp.append(timestamp)
         self.at.append(at)
         self.size.append(min(size + LINE_OVERHEAD, 65535))
         self.flags.append(flags | (RETRANSMITTED if original is not None else 0))
+        # The last one: whoever reads the log in a thread looks for rows in this column.
+        self.sequence.append(sequence)
         if original is None:
             self.first_transmissions += 1
             self._update_jitter(timestamp, at)

@@ -8,6 +8,7 @@ others compute (`/proc/self/schedstat`). The hypervisor gives the CPU to another
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class HostLoadMonitor:
         self._cpu_at_start = time.process_time()
         self._max_lag = self._stalled_seconds = 0.0
         self._disturbed = 0
+        self._disturbed_at = -math.inf
 
     async def run(self) -> None:
         """Sample until cancelled."""
@@ -56,11 +58,13 @@ class HostLoadMonitor:
             while time.monotonic() - began < 1.0:
                 await self._sample()
             seconds = time.monotonic() - began
-            self._disturbed += (
+            if (
                 _waited() - waited > _WAITED_SHARE * seconds
                 or _stolen() - stolen > _STOLEN_SHARE * seconds
                 or self._stalled_seconds - stalled > _STALLED_SHARE
-            ) * max(1, round(seconds))
+            ):
+                self._disturbed += max(1, round(seconds))
+                self._disturbed_at = time.monotonic()
 
     async def _sample(self) -> None:
         due = time.monotonic() + _SAMPLE_INTERVAL
@@ -69,6 +73,10 @@ class HostLoadMonitor:
         self._max_lag = max(self._max_lag, lag)
         if lag > _STALL:
             self._stalled_seconds += lag
+
+    def disturbed_within(self, seconds: float) -> bool:
+        """Whether this program got too little of the CPU within the last so many seconds."""
+        return time.monotonic() - self._disturbed_at < seconds
 
     def load(self) -> HostLoad:
         """The load so far."""

@@ -1,0 +1,158 @@
+"""Opens the hub's database at the start, or as soon as it is there.
+
+After a power cut the database may come up after the hub, its disk may be full or read-only, or
+another program may hold its lock. The hub measures, shows and alerts all the same; its records wait
+on disk, and what was known before the start is restored when the database opens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.errors import StoreError, TemporaryError, UserError
+from jharnet_monitor.hub.office_monitor import OfficeMonitor
+from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.store_writer import RETRY_SECONDS, StoreWriter
+from jharnet_monitor.live import Live
+from jharnet_monitor.model import Route
+from jharnet_monitor.store import Store
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 2.0
+"""How long the start waits for the database, before the hub begins without it."""
+_COUNTERS = "counters"
+_COUNTED_BEFORE = "counted_before"
+"""Totals of the store that the hub's counters leave out, as they began at 0 without it."""
+
+
+class DatabaseOpening:
+    """Takes, migrates and restores one database; `opened` once that is done."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: StoreWriter,
+        live: Live,
+        recorder: Recorder,
+        office_monitor: OfficeMonitor,
+        clock: Clock,
+    ) -> None:
+        self.opened = False
+        self.refused: UserError | TemporaryError | None = None
+        """Why the database can never be this hub's; the hub has to end."""
+        self._store = store
+        self._writer = writer
+        self._live = live
+        self._recorder = recorder
+        self._office_monitor = office_monitor
+        self._clock = clock
+        self._attempt: asyncio.Future[None] | None = None
+
+    async def open(self) -> None:
+        """Open the database if it is there within `PATIENCE_SECONDS`; else the hub begins without.
+
+        Raises `UserError` for a database of a newer version, and `TemporaryError` while another hub
+        owns it.
+        """
+        await self._writer.open()
+        try:
+            await self._take(PATIENCE_SECONDS)
+            await self._restore_counters()
+            await self._writer.release()
+            await self._restore()
+            await self._office_monitor.restore()
+        except StoreError as error:
+            self._begin_without(error)
+            await self._office_monitor.note_start()
+        else:
+            self.opened = True
+
+    def _begin_without(self, error: StoreError) -> None:
+        log.error("the hub begins without its database, whose rows wait on disk: %s", error)
+        self._writer.hold(error.trouble)
+
+    async def keep_trying(self) -> None:
+        """Open the database once it is there; returns then, or with `refused`."""
+        while not self.opened and self.refused is None:
+            try:
+                await self._take()
+                await self._restore_late()
+            except StoreError as error:
+                self._writer.hold(error.trouble)
+                log.debug("the database is not there yet: %s", error)
+                await self._clock.sleep(RETRY_SECONDS)
+            except (UserError, TemporaryError) as error:
+                self.refused = error
+
+    async def _take(self, patience: float | None = None) -> None:
+        """Become the owner and migrate. Raises `StoreError`, also after `patience`.
+
+        What has been begun goes on in its thread, and the next call waits for it.
+        """
+        if self._attempt is None:
+            self._attempt = asyncio.ensure_future(asyncio.to_thread(self._take_now))
+        done, _ = await asyncio.wait({self._attempt}, timeout=patience)
+        if not done:
+            raise StoreError(f"no answer within {patience:g} s")
+        attempt, self._attempt = self._attempt, None
+        attempt.result()
+
+    def _take_now(self) -> None:
+        self._store.ownership.take()
+        self._store.migrate()
+
+    async def _restore_late(self) -> None:
+        """Restore beside what was measured meanwhile; raises `StoreError`."""
+        totals = await asyncio.to_thread(self._store.tallies.all)
+        held = [[t.office, t.probe, t.path, t.outcome.value, t.runs, t.sent, t.received]
+                for t in totals]  # fmt: skip
+        # The counters have begun at 0, as after a reset: what the store counted before stays out.
+        await asyncio.to_thread(self._store.set_value, _COUNTED_BEFORE, held)
+        await asyncio.to_thread(self._store.set_value, _COUNTERS, None)
+        await self._restore()
+        await self._writer.release()
+        self.opened = True
+        log.info("the database is there; what waited is being written")
+        await self._office_monitor.restore_agents()
+
+    async def _restore(self) -> None:
+        for measurement in await asyncio.to_thread(self._store.latest):
+            self._live.restore(measurement)
+        await asyncio.to_thread(self._recorder.restore_spent)
+
+    async def _restore_counters(self) -> None:
+        """Restore runs and packets from the store's totals, the rest only after a clean stop.
+
+        Prometheus takes a counter that comes back a little lower for a reset, and counts all of it
+        again; it handles a counter that starts at 0 correctly.
+        """
+        saved: Any = await asyncio.to_thread(self._store.get_value, _COUNTERS)
+        await asyncio.to_thread(self._store.set_value, _COUNTERS, None)
+        held: Any = await asyncio.to_thread(self._store.get_value, _COUNTED_BEFORE)
+        before = {tuple(one[:4]): one[4:] for one in held or ()}
+        self._live.restore_counters(saved or {})
+        for office in self._live.offices.values():
+            office.runs.clear()
+            office.packets_sent = office.packets_received = 0
+        for total in await asyncio.to_thread(self._store.tallies.all):
+            key = (total.office, total.probe, total.path, total.outcome.value)
+            runs, sent, received = before.get(key, (0, 0, 0))
+            if total.office in self._live.offices:
+                self._live.count(
+                    self._live.offices[total.office], total.probe, Route(total.path),
+                    total.outcome.value, total.runs - runs, total.sent - sent,
+                    total.received - received,
+                )  # fmt: skip
+
+    async def save_counters(self) -> None:
+        """Keep the counters for the next start."""
+        if not self.opened:
+            return
+        try:
+            await asyncio.to_thread(self._store.set_value, _COUNTERS, self._live.counters())
+        except StoreError as error:
+            log.error("counters start at 0 next time, as they could not be stored: %s", error)

@@ -1,0 +1,185 @@
+"""What a running hub writes into its database: each kind is a record that can wait on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
+from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.model import Measurement, OfficeState, format_utc, parse_utc
+from jharnet_monitor.store import Store
+
+HEARTBEAT_KEY = "beat"
+
+
+class Record(Protocol):
+    """Something to be written into the database."""
+
+    def write(self, store: Store) -> None:
+        """Write it, once even if it is written again; blocks, raises `StoreError`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What `_READERS` make the same record of."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementRecord:
+    """A measurement of the hub's own."""
+
+    measurement: Measurement
+
+    def write(self, store: Store) -> None:
+        """See `Record`."""
+        store.add([self.measurement])
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Record`."""
+        return self.measurement.to_json()
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """An event of an office or of the hub."""
+
+    office: str
+    kind: str
+    at: datetime
+    data: Mapping[str, Any]
+
+    def write(self, store: Store) -> None:
+        """See `Record`."""
+        store.event_log.add_event(self.office, self.kind, self.at, self.data)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Record`."""
+        return {"office": self.office, "kind": self.kind, "at": format_utc(self.at),
+                "data": dict(self.data)}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """A change of an office's state, with its evidence."""
+
+    office: str
+    state: OfficeState
+    at: datetime
+    evidence: Mapping[str, Any]
+
+    def write(self, store: Store) -> None:
+        """See `Record`."""
+        store.event_log.add_transition(self.office, self.state, self.at, self.evidence)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Record`."""
+        return {"office": self.office, "state": self.state.value, "at": format_utc(self.at),
+                "evidence": dict(self.evidence)}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class DrillRecord:
+    """A drill that has ended."""
+
+    drill: Drill
+
+    def write(self, store: Store) -> None:
+        """See `Record`."""
+        store.event_log.add_drill(self.drill)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Record`."""
+        return self.drill.to_json()
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRecord:
+    """A value that survives a restart; only the newest of a key matters."""
+
+    key: str
+    value: Any
+
+    def write(self, store: Store) -> None:
+        """See `Record`."""
+        store.set_value(self.key, self.value)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Record`."""
+        return {"key": self.key, "value": self.value}
+
+
+@dataclass(frozen=True, slots=True)
+class StartRecord:
+    """A start of the hub: nothing was watched since its last heartbeat.
+
+    `beat` is a heartbeat that waited when the hub started; without one the database knows the last.
+    """
+
+    at: datetime
+    offices: Sequence[str]
+    beat: datetime | None = None
+
+    def write(self, store: Store) -> None:
+        """See `Record`."""
+        last = self.beat
+        if last is None and (stored := store.get_value(HEARTBEAT_KEY)) is not None:
+            last = parse_utc(stored)
+        if last is not None:
+            self._write_stop(store, min(last, self.at))
+        if not store.event_log.has_event(ALL_OFFICES, "hub_started", self.at):
+            store.event_log.add_event(ALL_OFFICES, "hub_started", self.at, {})
+
+    def _write_stop(self, store: Store, stopped: datetime) -> None:
+        log = store.event_log
+        if not log.has_event(ALL_OFFICES, "hub_stopped", stopped):
+            log.add_event(ALL_OFFICES, "hub_stopped", stopped, {})
+        known = log.last_transitions()
+        down, evidence = OfficeState.MONITOR_DOWN, {"until": format_utc(self.at)}
+        for office in self.offices:
+            watched = office in known and known[office].at <= stopped
+            if watched and not log.has_transition(office, down, stopped):
+                log.add_transition(office, down, stopped, evidence)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Record`."""
+        beat = None if self.beat is None else format_utc(self.beat)
+        return {"at": format_utc(self.at), "offices": list(self.offices), "beat": beat}
+
+
+_READERS: Mapping[str, Callable[[Any], Record]] = {
+    "StartRecord": lambda data: StartRecord(
+        parse_utc(data["at"]), data["offices"], data["beat"] and parse_utc(data["beat"])
+    ),
+    "MeasurementRecord": lambda data: MeasurementRecord(Measurement.from_json(data)),
+    "EventRecord": lambda data: EventRecord(
+        data["office"], data["kind"], parse_utc(data["at"]), data["data"]
+    ),
+    "StateRecord": lambda data: StateRecord(
+        data["office"], OfficeState(data["state"]), parse_utc(data["at"]), data["evidence"]
+    ),
+    "DrillRecord": lambda data: DrillRecord(Drill.from_json(data)),
+    "ValueRecord": lambda data: ValueRecord(data["key"], data["value"]),
+}
+
+
+def write_out(record: Record) -> list[Any]:
+    """A record as JSON data, which `read_record` reads."""
+    return [type(record).__name__, record.to_json()]
+
+
+def read_record(data: Any) -> Record:
+    """A record from JSON data; any error means that this version cannot read it."""
+    kind, body = data
+    return _READERS[kind](body)
+
+
+def is_written(record: Record, store: Store) -> bool:
+    """Whether a record that waited was written before the hub ended, and only not yet deleted."""
+    match record:
+        case EventRecord(office=office, kind=kind, at=at):
+            return store.event_log.has_event(office, kind, at)
+        case StateRecord(office=office, state=state, at=at):
+            return store.event_log.has_transition(office, state, at)
+        case _:
+            return False

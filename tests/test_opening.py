@@ -1,0 +1,122 @@
+"""A hub whose database is not there at the start works all the same, and loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.errors import StoreError, TemporaryError
+from jharnet_monitor.hub import opening
+from jharnet_monitor.model import Measurement, OfficeState, Outcome, Route
+from jharnet_monitor.store import Store
+from tests.test_reload import RunningHub, hub_at_work
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long."""
+    monkeypatch.setattr(opening, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(opening, "RETRY_SECONDS", 0.1)
+
+
+def earlier_run(directory: Path, beat: datetime) -> Store:
+    """A database that a hub left, whose office was up."""
+    store = Store(f"sqlite:///{directory}/monitor.db", SystemClock())
+    store.migrate()
+    store.event_log.add_transition("potka", OfficeState.UP, beat - timedelta(hours=1), {})
+    store.set_value("beat", beat.isoformat())
+    store.add([minute("before", beat)])
+    return store
+
+
+def minute(name: str, at: datetime) -> Measurement:
+    """A minute of latency."""
+    values = {"sent": 60.0, "received": 60.0}
+    return Measurement("potka", "latency", at, 60.0, Outcome.OK, values=values, id=name)
+
+
+async def asked(one: RunningHub, path: str) -> tuple[int, str]:
+    """Status and text of an answer of the hub."""
+    async with aiohttp.ClientSession() as http, http.get(f"{one.hub.address}{path}") as answer:
+        return answer.status, await answer.text()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait until it is so."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def gone(directory: Path) -> Callable[[], Awaitable[None]]:
+    """The disk of the database is not mounted yet: its directory is a file."""
+    data = directory / "monitor.db"
+    kept = data.rename(directory / "kept.db")
+    data.mkdir()
+
+    async def free() -> None:
+        data.rmdir()
+        kept.rename(data)
+
+    return free
+
+
+async def test_a_hub_begins_without_its_database(tmp_path: Path) -> None:
+    """It once did not start. What it records waits on disk, and is written once, in order; the time
+    without a hub is known from the last heartbeat; counters begin at 0, as Prometheus expects."""
+    beat = datetime.now(UTC) - timedelta(minutes=30)
+    earlier_run(tmp_path, beat).close()
+    free = await gone(tmp_path)
+    async with hub_at_work(tmp_path) as one:
+        await until(lambda: one.hub.health.ready()[1] != "starting")
+        status, said = await asked(one, "/-/ready")
+        assert (status, "the database takes no rows" in said) == (503, True)
+        assert (await asked(one, "/metrics"))[0] == (await asked(one, "/"))[0] == 200
+        assert "jharnet_database_failing 1" in (await asked(one, "/metrics"))[1]
+        assert (await asked(one, "/api/v1/measurements?office=potka"))[0] == 503
+        await one.hub.recorder.record(minute("waits", datetime.now(UTC)))
+        with pytest.raises(StoreError):
+            await one.hub.recorder.hand_in([minute("agents", datetime.now(UTC))])
+        assert one.metric("probe_runs_total", office="potka", probe="latency", outcome="ok") == 1
+        await free()
+        await until(lambda: one.hub.opening.opened and not one.hub.live.hub.writes_waiting)
+        await until(lambda: one.hub.health.ready() == (True, "ready"))
+        assert one.metric("probe_runs_total", office="potka", probe="latency", outcome="ok") == 1
+        store = one.hub.store
+        assert [m.id for m in store.measurements(path=Route.JHARNET)][:2] == ["before", "waits"]
+        kinds = [e.kind for e in store.event_log.events("*")]
+        assert kinds[:2] == ["hub_stopped", "hub_started"]
+        states = [(t.state, t.at) for t in store.event_log.transitions("potka")][:2]
+        assert states[1] == (OfficeState.MONITOR_DOWN, beat.replace(
+            microsecond=beat.microsecond // 1000 * 1000))  # fmt: skip
+    async with hub_at_work(tmp_path) as again:
+        assert again.metric("probe_runs_total", office="potka", probe="latency", outcome="ok") == 1
+
+
+async def test_a_database_of_another_hub_ends_a_hub_that_waited_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began without, and then the database was another one's: it writes nothing, and ends."""
+    other = earlier_run(tmp_path, datetime.now(UTC))
+    other.ownership.take()
+    one = RunningHub(tmp_path)
+    take, tries = one.hub.store.ownership.take, list[int]()
+
+    def late() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise StoreError("not there yet")
+        take()
+
+    monkeypatch.setattr(one.hub.store.ownership, "take", late)
+    with pytest.raises(TemporaryError, match="another hub is running"):
+        await asyncio.wait_for(one.hub.run(), 20)
+    assert [e.kind for e in other.event_log.events("*")] == []
+    other.close()
