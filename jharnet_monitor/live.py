@@ -11,6 +11,7 @@ from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.judge.outages.history import StateHistory
 from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.supervisor import PartStatus
 
@@ -80,6 +81,8 @@ class OfficeLive:
 
     state: OfficeState = OfficeState.UNKNOWN
     since: datetime | None = None
+    history: StateHistory = field(default_factory=StateHistory)
+    """It also knows the time before the hub's start."""
     last_seen: datetime | None = None
     agent: AgentLive = field(default_factory=AgentLive)
     latest: dict[str, Measurement] = field(default_factory=dict)
@@ -146,6 +149,8 @@ class Live:
         """Headquarters' measurements of its own line; it is not listed among the offices."""
         self.uplink_up: bool | None = None
         """None while not known: no gateway is configured, or it was not pinged yet."""
+        self.uplink_since: datetime | None = None
+        """When `uplink_up` last became True or False."""
         self.hub = HubStatus()
 
     @property
@@ -201,7 +206,8 @@ class Live:
         office = self.offices[office_id]
         if office.state is state:
             return False
-        office.state, office.since = state, at
+        office.history.add(state, at)
+        office.state, office.since = state, office.history.since
         return True
 
     def counters(self) -> dict[str, Any]:
@@ -212,6 +218,7 @@ class Live:
                 office_id: {
                     "runs": [[*key, count] for key, count in office.runs.items()],
                     "packets": [office.packets_sent, office.packets_received],
+                    "outages": office.history.outages,
                     "rtt": [office.rtt_buckets.counts, office.rtt_buckets.total_seconds],
                 }
                 for office_id, office in self.offices.items()
@@ -232,6 +239,7 @@ class Live:
                 continue
             office.runs = Counter({(p, outcome): count for p, outcome, count in held["runs"]})
             office.packets_sent, office.packets_received = held["packets"]
+            office.history.outages = held.get("outages", 0)
             counts, total_seconds = held["rtt"]
             if len(counts) == len(office.rtt_buckets.counts):  # bounds may differ by version
                 office.rtt_buckets = RttHistogram(list(counts), total_seconds)

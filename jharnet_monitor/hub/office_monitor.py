@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from jharnet_monitor.clock import Clock
@@ -63,6 +63,8 @@ class OfficeMonitor(AgentEvents):
         self._outage_attribution = OutageAttribution(current, clock, writer.store)
         self._reviews = ReviewSchedule(self._outage_attribution, live, clock)
         self._uplink: bool | None = None
+        self._uplink_before: tuple[bool | None, datetime] | None = None
+        """Whether the uplink worked when it was last known, and since when."""
         self._back_since: dict[str, float] = {}
         self._tracker = StateTracker(current, clock)
         self._latency_monitor = self._new_latency_monitor()
@@ -73,7 +75,13 @@ class OfficeMonitor(AgentEvents):
     async def restore(self) -> None:
         """Restore what was known when the hub stopped."""
         await self._journal.hub_started(list(self._live.offices))
+        uplink = await self._journal.uplink_since()
+        self._uplink_before = None if uplink is None else (uplink.data["works"], uplink.at)
+        seen = await self._journal.states_seen()
         for office, live in self._live.offices.items():
+            for state, at in seen.get(office, ()):
+                live.history.add(state, at)
+            live.history.outages = 0  # the counter has a memory of its own
             last = await self._journal.last_agent_event(office)
             self._tracker.restore(office, goodbye=last == "goodbye", seen_before=last is not None)
             live.agent.said_goodbye = last == "goodbye"
@@ -250,6 +258,7 @@ class OfficeMonitor(AgentEvents):
         if self._uplink is not self._live.uplink_up:
             self._uplink = self._live.uplink_up
             uplink = UplinkChange(now, self._uplink)
+            self._note_uplink(now)
         for office, seen in self._tracker.offices.items():
             live = self._live.offices[office]
             live.running = self._runner.active_tests.running(office)
@@ -257,6 +266,14 @@ class OfficeMonitor(AgentEvents):
                 live.last_seen = now
         changes = list(self._tracker.changes())
         return uplink, [change for change in changes if self._apply(change)]
+
+    def _note_uplink(self, now: datetime) -> None:
+        """Keep since when the uplink is as it is; what is not known changes nothing."""
+        if self._uplink is None:
+            return
+        if self._uplink_before is None or self._uplink_before[0] is not self._uplink:
+            self._uplink_before = (self._uplink, now)
+        self._live.uplink_since = self._uplink_before[1]
 
     def _apply(self, change: StateChange) -> bool:
         """Make a change live; False for one that is no news."""

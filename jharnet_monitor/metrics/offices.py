@@ -74,6 +74,11 @@ def _since(view: OfficeView) -> Iterable[Point]:
         yield (), view.live.since.timestamp()
 
 
+def _outage_start(view: OfficeView) -> Iterable[Point]:
+    if view.live.history.outage_start:
+        yield (), view.live.history.outage_start.timestamp()
+
+
 def _last_seen(view: OfficeView) -> Iterable[Point]:
     if view.live.last_seen:
         yield (), view.live.last_seen.timestamp()
@@ -97,6 +102,12 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  _state, ("state",)),
     OfficeFamily("office_state_since_timestamp_seconds", "gauge",
                  "When the office came into its state", _since),
+    OfficeFamily("office_outage_start_timestamp_seconds", "gauge",
+                 "When the office ceased to answer; absent once something of it answered again",
+                 _outage_start),
+    OfficeFamily("office_outages_total", "counter",
+                 "Times that the office ceased to answer and came back",
+                 lambda view: [((), view.live.history.outages)]),
     OfficeFamily("office_last_seen_timestamp_seconds", "gauge",
                  "When anything of the office last answered", _last_seen),
     OfficeFamily("office_last_outage_end_timestamp_seconds", "gauge",
