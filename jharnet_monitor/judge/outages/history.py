@@ -12,7 +12,7 @@ from jharnet_monitor.model import OfficeState
 
 GAP = timedelta(hours=1)
 """A state that is the same before and after so short a time without knowledge counts as one."""
-UPLINK_MARGIN = timedelta(seconds=60)
+UPLINK_MARGIN = timedelta(seconds=15)
 """Headquarters' uplink fails and returns for all offices, but not for all in the same second. An
 outage that touches an outage of the uplink and is shorter than this was the uplink's."""
 
