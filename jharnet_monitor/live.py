@@ -92,10 +92,18 @@ class OfficeLive:
     runs: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Number of recorded runs by (probe, outcome) since the database was created."""
     packets_sent: int = 0
+    """Echo requests whose outcome is known, since the hub's start or its last clean stop."""
     packets_received: int = 0
     rtt_buckets: RttHistogram = field(default_factory=RttHistogram)
     bytes_spent_today: int = 0
     last_outage: PastOutage | None = None
+
+    def count_echo(self, answered: bool, rtt: float | None) -> None:
+        """Count an echo request, the moment its outcome is known; `rtt` is in seconds."""
+        self.packets_sent += 1
+        self.packets_received += answered
+        if rtt is not None:
+            self.rtt_buckets.observe(rtt)
 
 
 @dataclass(slots=True)
@@ -168,24 +176,15 @@ class Live:
         office = self.of(measurement.office)
         if office is None:
             return
-        values = measurement.values
-        self.count(
-            office, measurement.probe, measurement.route, measurement.outcome.value,
-            1, int(values.get("sent", 0)), int(values.get("received", 0)),
-        )  # fmt: skip
+        self.count(office, measurement.probe, measurement.route, measurement.outcome.value, 1)
         self.restore(measurement)
 
     @staticmethod
-    def count(
-        office: OfficeLive, probe: str, route: Route, outcome: str, runs: int,
-        sent: int, received: int,
-    ) -> None:  # fmt: skip
+    def count(office: OfficeLive, probe: str, route: Route, outcome: str, runs: int) -> None:
         """Add runs to an office's counters; measurements by the agent are not counted."""
         if route.by_agent:
             return
         office.runs[probe, outcome] += runs
-        office.packets_sent += sent
-        office.packets_received += received
 
     def restore(self, measurement: Measurement) -> None:
         """Like `update`, for a measurement that was counted before a restart."""

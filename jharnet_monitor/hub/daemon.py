@@ -230,7 +230,7 @@ class Hub:
         self._restored = True
 
     async def _restore_counters(self) -> None:
-        """Restore runs and packets from the store's totals, the rest only after a clean stop.
+        """Restore runs from the store's totals, the rest only after a clean stop.
 
         Prometheus takes a counter that comes back a little lower for a reset, and counts all of it
         again; it handles a counter that starts at 0 correctly.
@@ -240,12 +240,11 @@ class Hub:
         self.live.restore_counters(saved or {})
         for office in self.live.offices.values():
             office.runs.clear()
-            office.packets_sent = office.packets_received = 0
         for total in await asyncio.to_thread(self.store.tallies.all):
             if total.office in self.live.offices:
                 self.live.count(
                     self.live.offices[total.office], total.probe, Route(total.path),
-                    total.outcome.value, total.runs, total.sent, total.received,
+                    total.outcome.value, total.runs,
                 )  # fmt: skip
 
     async def _save_counters(self) -> None:

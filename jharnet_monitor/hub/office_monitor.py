@@ -159,16 +159,17 @@ class OfficeMonitor(AgentEvents):
         return LatencyMonitor(
             self._current.config, self._clock,
             on_summary=self._record_latency, on_reachability=self._note_reachability,
+            on_echo=self._count_echo,
         )  # fmt: skip
+
+    def _count_echo(self, office: str, answered: bool, rtt: float | None) -> None:
+        self._live.offices[office].count_echo(answered, rtt)
 
     def _record_latency(self, summary: LatencySummary) -> None:
         measurement = measurement_of(
             summary.office, "latency", summary.result, summary.started_at, summary.duration
         )
         measurement = self._runner.active_tests.annotate(measurement, summary.started_monotonic)
-        histogram = self._live.offices[summary.office].rtt_buckets
-        for rtt in summary.rtts:
-            histogram.observe(rtt)
         self._start(self._recorder.record(measurement))
 
     def _note_reachability(self, change: Reachability) -> None:

@@ -345,7 +345,7 @@ def _match(
         for one in mine:
             left.remove(one)
             verdict.notified += 1
-            if must:
+            if seen(begin, end, hidden) == end - begin:
                 verdict.slowest = max(verdict.slowest, one[0] - begin - OUTAGE_SECONDS)
             if end - begin < OUTAGE_SECONDS / 2:
                 verdict.add("false", what)
@@ -375,7 +375,7 @@ def judge_messages(inbox: Inbox, verdict: Verdict) -> None:
             missing = [key for key in needed if not notes.get(key)]
             wrong = [k for k in ("runbook_url", "page_url") if "://" not in notes.get(k, "")]
             if alert[1] and (missing or wrong):
-                verdict.incomplete.append(f"{alert[0]} lacks {missing or wrong}")
+                verdict.incomplete.append(f"{alert[4]} {alert[0]} lacks {missing or wrong}")
 
 
 # --- running
