@@ -190,6 +190,7 @@ def _watches(directory: Path, demo: Demo, tells: str) -> Path:
     for one in rules.iterdir():
         text = re.sub(r"(for: )(\d+)m\b", lambda m: f"{m[1]}{int(m[2]) * MINUTE}s",
                       one.read_text("utf-8"))  # fmt: skip
+        text = text.replace("    interval: 15m\n", "    interval: 5s\n")
         one.write_text(text, "utf-8")
     return file
 

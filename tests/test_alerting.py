@@ -38,6 +38,11 @@ EMPTY = {
     "last_outage": "nothing has failed yet",
     "schedule_missed": "nothing was missed",
     "schedule_lag": "no job of the schedule has been due yet",
+    "ALERTS": "nothing is wrong",
+    "utilisation": "no router is asked by SNMP",
+    "router_uptime": "no router is asked by SNMP",
+    "uplink_internet": "headquarters' own tests are off in the demo",
+    "service": "no service is configured",
 }
 """Metrics that rightly are absent on a good first day, and why."""
 

@@ -87,6 +87,7 @@ def test_unknown_values_are_absent() -> None:
     names = {line.split("{")[0] for line in body.decode().splitlines() if "office=" in line}
     assert names == {
         "jharnet_office_info",
+        "jharnet_office_availability_target_ratio",
         "jharnet_office_outages_total",
         "jharnet_office_state",
         "jharnet_agent_connected",

@@ -105,6 +105,12 @@ def _outage(value: Callable[[PastOutage], float]) -> Callable[[OfficeView], Iter
     return read
 
 
+def _promised(view: OfficeView) -> Iterable[Point]:
+    link = view.office.link
+    promised = None if link is None else link.sla
+    yield (), view.config.thresholds.availability if promised is None else promised
+
+
 OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
     OfficeFamily("office_info", "info", "The office, with its place; always 1", _info,
                  ("name", "name_hi", "subdivision", "kind", "latitude", "longitude")),
@@ -120,6 +126,9 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  lambda view: [((), view.live.history.outages)]),
     OfficeFamily("office_last_seen_timestamp_seconds", "gauge",
                  "When anything of the office last answered", _last_seen),
+    OfficeFamily("office_availability_target_ratio", "gauge",
+                 "Availability that the contract promises, else that every office should reach",
+                 _promised),
     OfficeFamily("office_last_outage_end_timestamp_seconds", "gauge",
                  "When the last outage ended whose cause was judged",
                  _outage(lambda o: o.ended.timestamp()), ("cause",)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import management
 import offices
 import services
 
@@ -18,6 +19,7 @@ DASHBOARDS = (
     services.speed,
     services.monitor,
     offices.state,
+    management.management,
 )
 
 
