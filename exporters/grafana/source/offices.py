@@ -204,15 +204,26 @@ def _services(selector: str) -> list[Json]:
         lines("Visits", "How long a whole visit takes; the median of the offices.",
               [query("quantile by (service, end) (0.5, "
                      f"jharnet_service_total_seconds{{{selector}}})",
-                     "{{service}} from {{end}}")], unit="s", min=0),
+                     "{{service}} from {{end}}"),
+               query(f"max(jharnet_service_threshold_seconds{{{D}}})", "limit: slow")],
+              unit="s", min=0),
+        table("Where a visit's time goes", "Of the slowest office, and of headquarters.",
+              {"Name": f"max {one % 'dns_seconds'}", "TCP": f"max {one % 'connect_seconds'}",
+               "TLS": f"max {one % 'tls_seconds'}",
+               "First byte": f"max {one % 'first_byte_seconds'}",
+               "Whole": f"max {one % 'total_seconds'}",
+               "Status": f"max {one % 'status_code'}", "Bytes": f"max {one % 'bytes'}",
+               "Certificate": f"min {one % 'certificate_expiry_seconds'}"},
+              {"service": "Service", "end": "From"}, size=(24, 7), unit="s",
+              overrides=[override("Status", unit="none"), override("Bytes", unit="decbytes")]),
     ]  # fmt: skip
 
 
 def _traffic_of_office() -> list[Json]:
     return [
         row("Traffic"),
-        lines("Traffic", "All traffic on the office's router, by SNMP (`snmp:` of the office); down "
-              "is towards the office.",
+        lines("Traffic", "All traffic on the office's router, by SNMP (`snmp:` of the office); "
+              "down is towards the office.",
               [query(f"max by (direction) (jharnet_utilisation_bytes_per_second{{{O}}}) * 8",
                      "{{direction}}"),
                query(f"max by (direction) (jharnet:bandwidth_contracted:bytes_per_second{{{O}}})"
@@ -222,7 +233,7 @@ def _traffic_of_office() -> list[Json]:
               unit="percentunit", min=0),
         number("Router up for", "Since its last restart; by SNMP.",
                f"max(jharnet_router_uptime_seconds{{{O}}})", unit="s", size=(6, 8)),
-        table("Tests", "The newest run of each probe: whether it worked, how long it took, and when.",
+        table("Tests", "The newest run of each probe: whether it worked, how long it took, when.",
               {"Worked": f"max by (probe, path) (jharnet_probe_success{{{O}}})",
                "Took": f"max by (probe, path) (jharnet_probe_duration_seconds{{{O}}})",
                "Begun": "1000 * max by (probe, path) "
@@ -287,8 +298,8 @@ def _speed_of_office() -> list[Json]:
         timeline("Conference grade", "What a call could have been, in both directions at once.",
                  f"jharnet_conference_grade{{{O}}}", "grade", size=(12, 8), mappings=GRADE),
         lines("Runs by outcome", "Tests an hour; `no_data` could not measure.",
-              [query(f"sum by (probe, outcome) (rate(jharnet_probe_runs_total{{{O}}}[1h])) * 3600",
-                     "{{probe}} {{outcome}}")], min=0),
+              [query(f"sum by (probe, outcome) (rate(jharnet_probe_runs_total{{{O}}}"
+                     "[$__rate_interval])) * 3600", "{{probe}} {{outcome}}")], min=0),
         lines("Test data today", "Bytes that heavy tests have used, and may use.",
               [query(f"jharnet_budget_spent_bytes{{{O}}}", "used"),
                query(f"max(jharnet_budget_bytes{{{D}}})", "limit")], unit="decbytes", min=0),
