@@ -20,14 +20,12 @@ import pytest
 
 from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
+from jharnet_monitor.probes.families import Family, OfficeFamily
 from tests.exporters_support import EXPORTERS, RULES, alert_rules, program, read_yaml, run
 from tests.test_dashboards import dashboards, panels
 
-COUNTERS = {
-    family.full_name
-    for family in (*DISTRICT_FAMILIES, *OFFICE_FAMILIES)
-    if family.kind == "counter"
-}
+FAMILIES: tuple[Family | OfficeFamily, ...] = (*DISTRICT_FAMILIES, *OFFICE_FAMILIES)
+COUNTERS = {family.full_name for family in FAMILIES if family.kind == "counter"}
 RANGED = {"rate", "irate", "increase", "resets"}
 VARIABLES = {
     "$__rate_interval": "5m", "$__range": "1d", "$streams": "1", "$profile": "720p",
@@ -176,7 +174,7 @@ def test_every_exported_metric_is_seen_somewhere() -> None:
          json.dumps([d["templating"] for d in dashboards().values()]),
          *(json.dumps(rule.get("annotations", {})) for rule in alert_rules())]
     )  # fmt: skip
-    for family in (*DISTRICT_FAMILIES, *OFFICE_FAMILIES):
+    for family in FAMILIES:
         used = re.search(rf"\b{family.full_name}(_bucket)?\b", text)
         chosen = re.search(rf"[(|]{family.name}[|)]", text)
         assert used or chosen or family.name in UNSEEN, family.full_name
