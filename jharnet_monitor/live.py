@@ -11,7 +11,6 @@ from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.judge.outages.history import StateHistory
 from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.supervisor import PartStatus
 
@@ -81,8 +80,10 @@ class OfficeLive:
 
     state: OfficeState = OfficeState.UNKNOWN
     since: datetime | None = None
-    history: StateHistory = field(default_factory=StateHistory)
-    """It also knows the time before the hub's start."""
+    outage_start: datetime | None = None
+    """When the office ceased to answer; None once it answered again."""
+    outages: int = 0
+    """Outages that are over."""
     last_seen: datetime | None = None
     agent: AgentLive = field(default_factory=AgentLive)
     latest: dict[str, Measurement] = field(default_factory=dict)
@@ -205,8 +206,7 @@ class Live:
         office = self.offices[office_id]
         if office.state is state:
             return False
-        office.history.add(state, at)
-        office.state, office.since = state, office.history.since
+        office.state, office.since = state, at
         return True
 
     def counters(self) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class Live:
                 office_id: {
                     "runs": [[*key, count] for key, count in office.runs.items()],
                     "packets": [office.packets_sent, office.packets_received],
-                    "outages": office.history.outages,
+                    "outages": office.outages,
                     "rtt": [office.rtt_buckets.counts, office.rtt_buckets.total_seconds],
                 }
                 for office_id, office in self.offices.items()
@@ -238,7 +238,7 @@ class Live:
                 continue
             office.runs = Counter({(p, outcome): count for p, outcome, count in held["runs"]})
             office.packets_sent, office.packets_received = held["packets"]
-            office.history.outages = held.get("outages", 0)
+            office.outages = held.get("outages", 0)
             counts, total_seconds = held["rtt"]
             if len(counts) == len(office.rtt_buckets.counts):  # bounds may differ by version
                 office.rtt_buckets = RttHistogram(list(counts), total_seconds)

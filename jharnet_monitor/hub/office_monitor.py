@@ -18,6 +18,7 @@ from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.state_tracker import StateChange, StateTracker
 from jharnet_monitor.hub.store_writer import RETRY_SECONDS, StoreWriter
+from jharnet_monitor.judge.outages.history import StateHistory
 from jharnet_monitor.judge.outages.observations import UplinkChange
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import Measurement, OfficeState
@@ -66,6 +67,7 @@ class OfficeMonitor(AgentEvents):
         self._uplink_before: tuple[bool | None, datetime] | None = None
         """Whether the uplink worked when it was last known, and since when."""
         self._back_since: dict[str, float] = {}
+        self._histories = {office: StateHistory() for office in live.offices}
         self._tracker = StateTracker(current, clock)
         self._latency_monitor = self._new_latency_monitor()
         self._restart = asyncio.Event()
@@ -79,9 +81,10 @@ class OfficeMonitor(AgentEvents):
         self._uplink_before = None if uplink is None else (uplink.data["works"], uplink.at)
         seen = await self._journal.states_seen()
         for office, live in self._live.offices.items():
+            history = self._histories[office] = StateHistory()
             for state, at in seen.get(office, ()):
-                live.history.add(state, at)
-            live.history.outages = 0  # the counter has a memory of its own
+                history.add(state, at)
+            live.outage_start = history.outage_start
             last = await self._journal.last_agent_event(office)
             self._tracker.restore(office, goodbye=last == "goodbye", seen_before=last is not None)
             live.agent.said_goodbye = last == "goodbye"
@@ -279,7 +282,7 @@ class OfficeMonitor(AgentEvents):
     def _apply(self, change: StateChange) -> bool:
         """Make a change live; False for one that is no news."""
         before = self._live.offices[change.office].state
-        self._live.set_state(change.office, change.state, change.at)
+        self._add_to_history(change)
         if change.state is OfficeState.UNKNOWN and change.first:
             return False  # after a start nothing is known yet
         log.info("%s is %s", change.office, change.state.value)
@@ -289,6 +292,15 @@ class OfficeMonitor(AgentEvents):
             if self._current.config.office(change.office).snmp is not None:
                 self._start(self._read_router_uptime(change.office))
         return True
+
+    def _add_to_history(self, change: StateChange) -> None:
+        """Set the state with its beginning, which may be before the hub's start."""
+        history, live = self._histories[change.office], self._live.offices[change.office]
+        before = history.outages
+        history.add(change.state, change.at)
+        self._live.set_state(change.office, change.state, history.since or change.at)
+        live.outage_start = history.outage_start
+        live.outages += history.outages - before
 
     async def _read_router_uptime(self, office: str) -> None:
         """Read a router's uptime after an outage: if it kept running, the line had failed."""

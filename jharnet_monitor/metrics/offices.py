@@ -85,8 +85,8 @@ def _since(view: OfficeView) -> Iterable[Point]:
 
 
 def _outage_start(view: OfficeView) -> Iterable[Point]:
-    if view.live.history.outage_start:
-        yield (), view.live.history.outage_start.timestamp()
+    if view.live.outage_start:
+        yield (), view.live.outage_start.timestamp()
 
 
 def _last_seen(view: OfficeView) -> Iterable[Point]:
@@ -123,7 +123,7 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  _outage_start),
     OfficeFamily("office_outages_total", "counter",
                  "Times that the office ceased to answer and came back",
-                 lambda view: [((), view.live.history.outages)]),
+                 lambda view: [((), view.live.outages)]),
     OfficeFamily("office_last_seen_timestamp_seconds", "gauge",
                  "When anything of the office last answered", _last_seen),
     OfficeFamily("office_availability_target_ratio", "gauge",

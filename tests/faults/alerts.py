@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -36,13 +37,17 @@ from tests.faults.alerts_stack import (
     enter_namespace,
 )
 
-AT_ONCE = 6
+AT_ONCE = 9
 """Districts that run side by side."""
 RANDOM_ORDERS = 24
 SEEN_SECONDS = OUTAGE_SECONDS + 10.0
 """An outage that could be seen for so long must be notified."""
 SETTLED_SECONDS = 10.0
 """A return that could be seen for so long ends one outage; the next is another one."""
+NOTICED_SECONDS = 10.0
+"""What the uplink's return shows of the offices is known after so long."""
+RESENT_SECONDS = 10.0
+"""After a restart, until Prometheus has handed in again what Alertmanager did not hear."""
 END_SECONDS = 25.0
 """After the last event, until all must be resolved; flapping takes longer."""
 QUIET_SECONDS = 75.0
@@ -140,7 +145,7 @@ def _uplink_after_office(seconds: float) -> Callable[[Order], None]:
         order.wait(seconds)
         order.mend("potka")
         order.mend("uplink")
-        order.wait(14)
+        order.wait(22)
         order.fail("potka")  # the next outage is notified, too
         order.wait(18)
 
@@ -279,7 +284,7 @@ def unseen(order: Order, blind: list[list[float]], what: str) -> list[list[float
     """When nothing could be known of a thing."""
     hidden = [*blind, *([s[0], s[1] + 4.0] for s in order.truth["hub"].spans)]
     if what in OFFICES:
-        hidden += [[s[0] - 1.0, s[1] + 3.0] for s in order.truth["uplink"].spans]
+        hidden += [[s[0] - 1.0, s[1] + NOTICED_SECONDS] for s in order.truth["uplink"].spans]
         hidden += order.planned.spans
     return hidden
 
@@ -339,7 +344,7 @@ def _match(
         going_on = [t for t in told if t[0] < begin < t[1]]
         settled = number == 0 or seen(spans[number - 1][1], begin, hidden) >= SETTLED_SECONDS
         if must and not mine and (settled or not going_on):
-            verdict.add("swallowed", what)
+            verdict.add("swallowed", f"{what}, {end - begin:.1f} s long")
         if len(mine) > 1:
             verdict.add("repeated", what)
         for one in mine:
@@ -398,7 +403,7 @@ def wave(orders: list[Order], alerting: Alerting, inbox: Inbox, rng: random.Rand
         process.end()
         time.sleep(rng.uniform(1, 6))
         process.start()
-    blind.append([begin, time.monotonic() + 5])
+    blind.append([begin, time.monotonic() + RESENT_SECONDS])
     for thread in threads:
         thread.join()
     time.sleep(END_SECONDS)
@@ -415,8 +420,8 @@ def wave(orders: list[Order], alerting: Alerting, inbox: Inbox, rng: random.Rand
 def alerting_for(alerting: Alerting, orders: list[Order]) -> Iterator[Alerting]:
     """The hubs of some districts with Prometheus and Alertmanager; all end with the block."""
     try:
-        for order in orders:
-            order.district.start()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda order: order.district.start(), orders))
         alerting.alertmanager.start()
         alerting.prometheus.start()
         time.sleep(5)

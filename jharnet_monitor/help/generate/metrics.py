@@ -71,8 +71,8 @@ def _label_values() -> list[str]:
         f"- `probe`: {code(PROBES)}",
         f"- `outcome`: {code(Outcome)}",
         "- `cause`: `link_down`, `power_down`, or `unreachable` where it could not be told",
-        "- `path`: `jharnet` (between office and headquarters), `trains` (the same, by packet trains "
-        "only), `internet`; of the probe `service` the service",
+        "- `path`: `jharnet` (between office and headquarters), `trains` (the same, by packet "
+        "trains only), `internet`; of the probe `service` the service",
         "- `direction`: `down` towards the office, `up` from it",
         "- `media`: `audio`, `video`",
         f"- `profile`: {grades}",
