@@ -37,7 +37,7 @@ from tests.faults.alerts_stack import (
     enter_namespace,
 )
 
-AT_ONCE = 9
+AT_ONCE = 6
 """Districts that run side by side."""
 RANDOM_ORDERS = 24
 SEEN_SECONDS = OUTAGE_SECONDS + 10.0

@@ -172,7 +172,7 @@ class District:
     def start(self) -> None:
         """Start the hub and wait until it answers."""
         self.hub.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             with contextlib.suppress(OSError):
                 get_json(f"http://127.0.0.1:{self.port}/api/v1/offices")
