@@ -100,8 +100,19 @@ class HubSettings(Section):
     ] = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
     """Certificate and key for `listen`, or `off` where a proxy in front of the hub encrypts."""
     api_token_file: FilePath | None = None
-    """File with the token that programs and people need to change anything over HTTP; without it
-    nobody can."""
+    """File with the token that programs need to change anything over HTTP; who knows it may do
+    everything. Without it, and without accounts, nobody can."""
+    accounts_file: FilePath | None = None
+    """File with the accounts of people (`jharnet-monitor account add NAME`), who sign in with a
+    password. It may be missing: then there is none yet."""
+    reading: Literal["open", "accounts"] = "open"
+    """Who sees pages, API and reports: `open` is everybody who reaches the port, `accounts` whoever
+    signs in. `/metrics` then answers this machine and the token. Offices join in any case."""
+    access_log: Annotated[FilePath, Field(validate_default=True)] = Path("access-log")
+    """Directory of the log of requests, a file a day."""
+    access_log_days: Annotated[Count, Field(ge=0, le=3660)] = 180
+    """How long a day's file is kept; CERT-In's directions of 28 April 2022 want 180 days. 0 writes
+    none."""
     udp_ports: PortRange = "40000-40199"
     """UDP ports for conference tests; open them in the firewall."""
     uplink: Uplink = Field(examples=["{contracted: 34 Mbit/s}"])

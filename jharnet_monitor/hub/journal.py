@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -18,7 +19,10 @@ from jharnet_monitor.hub.store_writer import EventRecord, StateRecord, StoreWrit
 from jharnet_monitor.judge.outages.history import ANSWERING
 from jharnet_monitor.model import OfficeState, format_utc, parse_utc
 from jharnet_monitor.store import LoggedEvent
+from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
 STATES_BACK = timedelta(days=7)
@@ -101,6 +105,11 @@ class Journal:
     async def uplink_since(self) -> LoggedEvent | None:
         """The last change of headquarters' uplink."""
         return await asyncio.to_thread(self._store.event_log.last_event, ALL_OFFICES, "uplink")
+
+    async def add_act(self, act: Act) -> None:
+        """Add what a person does now, and log it."""
+        log.info("%s: by %s from %s: %s", act.what, act.by, act.from_, dict(act.about))
+        await self.add_event(OF_PEOPLE, ACT, act.to_json())
 
     async def last_agent_event(self, office: str) -> str | None:
         """The kind of the last event of an office's agent: `joined`, `left` or `goodbye`."""

@@ -139,6 +139,12 @@ async def _with_retries(request: Callable[[], Awaitable[T]]) -> T:
                 raise NoData(Cause.ROUTER_SILENT, str(error)) from error
         except (snmp.SnmpError, RuntimeError, ValueError) as error:
             raise NoData(Cause.BAD_REPORT, f"the router's answer: {error}") from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":
+                raise
+            # The library panics over some answers; in Python that is no `Exception`, and it would
+            # end the part that asks. The session is not used again.
+            raise NoData(Cause.BAD_REPORT, f"the router's answer: {error}") from error
     raise AssertionError("the last try returns or raises")
 
 
