@@ -29,9 +29,6 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title="jharnet-monitor" \
       org.opencontainers.image.description="Measures every block office's link, and proves it" \
       org.opencontainers.image.licenses="Apache-2.0"
-# A backup of PostgreSQL is made by its own pg_dump.
-RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends postgresql-client \
- && rm -rf /var/lib/apt/lists/*
 # The same number everywhere, so that the files in /data can be given to it from outside.
 RUN groupadd --gid 10001 jharnet \
  && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home jharnet \
