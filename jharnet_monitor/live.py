@@ -87,6 +87,10 @@ class OfficeLive:
 
     state: OfficeState = OfficeState.UNKNOWN
     since: datetime | None = None
+    outage_start: datetime | None = None
+    """When the office ceased to answer; None once it answered again."""
+    outages: int = 0
+    """Outages that are over."""
     last_seen: datetime | None = None
     agent: AgentLive = field(default_factory=AgentLive)
     latest: dict[str, Measurement] = field(default_factory=dict)
@@ -96,10 +100,18 @@ class OfficeLive:
     runs: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Number of recorded runs by (probe, outcome) since the database was created."""
     packets_sent: int = 0
+    """Echo requests whose outcome is known, since the hub's start or its last clean stop."""
     packets_received: int = 0
     rtt_buckets: RttHistogram = field(default_factory=RttHistogram)
     bytes_spent_today: int = 0
     last_outage: PastOutage | None = None
+
+    def count_echo(self, answered: bool, rtt: float | None) -> None:
+        """Count an echo request, the moment its outcome is known; `rtt` is in seconds."""
+        self.packets_sent += 1
+        self.packets_received += answered
+        if rtt is not None:
+            self.rtt_buckets.observe(rtt)
 
 
 @dataclass(slots=True)
@@ -157,6 +169,8 @@ class Live:
         """Headquarters' measurements of its own line; it is not listed among the offices."""
         self.uplink_up: bool | None = None
         """None while not known: no gateway is configured, or it was not pinged yet."""
+        self.uplink_since: datetime | None = None
+        """When `uplink_up` last became True or False."""
         self.hub = HubStatus()
 
     @property
@@ -174,24 +188,15 @@ class Live:
         office = self.of(measurement.office)
         if office is None:
             return
-        values = measurement.values
-        self.count(
-            office, measurement.probe, measurement.route, measurement.outcome.value,
-            1, int(values.get("sent", 0)), int(values.get("received", 0)),
-        )  # fmt: skip
+        self.count(office, measurement.probe, measurement.route, measurement.outcome.value, 1)
         self.restore(measurement)
 
     @staticmethod
-    def count(
-        office: OfficeLive, probe: str, route: Route, outcome: str, runs: int,
-        sent: int, received: int,
-    ) -> None:  # fmt: skip
+    def count(office: OfficeLive, probe: str, route: Route, outcome: str, runs: int) -> None:
         """Add runs to an office's counters; measurements by the agent are not counted."""
         if route.by_agent:
             return
         office.runs[probe, outcome] += runs
-        office.packets_sent += sent
-        office.packets_received += received
 
     def restore(self, measurement: Measurement) -> None:
         """Like `update`, for a measurement that was counted before a restart."""
@@ -223,6 +228,7 @@ class Live:
                 office_id: {
                     "runs": [[*key, count] for key, count in office.runs.items()],
                     "packets": [office.packets_sent, office.packets_received],
+                    "outages": office.outages,
                     "rtt": [office.rtt_buckets.counts, office.rtt_buckets.total_seconds],
                 }
                 for office_id, office in self.offices.items()
@@ -243,6 +249,7 @@ class Live:
                 continue
             office.runs = Counter({(p, outcome): count for p, outcome, count in held["runs"]})
             office.packets_sent, office.packets_received = held["packets"]
+            office.outages = held.get("outages", 0)
             counts, total_seconds = held["rtt"]
             if len(counts) == len(office.rtt_buckets.counts):  # bounds may differ by version
                 office.rtt_buckets = RttHistogram(list(counts), total_seconds)

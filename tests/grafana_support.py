@@ -19,12 +19,15 @@ WITH_FIELDS = {"timeseries", "state-timeline", "table", "heatmap"}
 """Those that have settings of their own for a field."""
 
 _HEAD = """\
-import type {{ Dashboard, Panel, RowPanel }} from '@grafana/schema';
+import type {{ AnnotationQuery, Dashboard, Panel, RowPanel }} from '@grafana/schema';
 {imports}
 // JSON knows no enums: their values will do.
 type Loose<T> = T extends string ? `${{T}}` : T extends number | boolean | null | undefined ? T
   : T extends readonly (infer E)[] ? Loose<E>[]
   : T extends object ? {{ [K in keyof T]: Loose<T[K]> }} : T;
+// What Prometheus' plugin adds to an annotation; it has no part in the schema.
+type Marks = AnnotationQuery
+  & {{ expr: string; step: string; titleFormat: string; useValueForTime: boolean }};
 """
 _NAMED = """\
 import type {{ Options as {kind}Options{fields} }}
@@ -49,8 +52,11 @@ def _kind(plugin: str) -> str:
 
 def _statements(dashboards: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     for name, dashboard in dashboards.items():
-        frame = {key: value for key, value in dashboard.items() if key != "panels"}
+        apart = ("panels", "annotations")
+        frame = {key: value for key, value in dashboard.items() if key not in apart}
         yield f"export const {name}: Loose<Dashboard> = {json.dumps(frame)};"
+        marks = json.dumps(dashboard["annotations"]["list"])
+        yield f"export const {name}a: Loose<Marks[]> = {marks};"
         for number, panel in enumerate(dashboard["panels"]):
             here = f"{name}{number}"
             if panel["type"] == "row":

@@ -180,7 +180,7 @@ def full(offices: int = 264) -> Live:
         state.agent.connected, state.agent.spooled = True, 0
         state.bytes_spent_today = 12_400_000 + n
         for rtt in (0.038 + n / 9000, 0.041 + n / 7000, 0.3):
-            state.rtt_buckets.observe(rtt)
+            state.count_echo(answered=True, rtt=rtt)
         live.update(latency(office.id, NOW - timedelta(seconds=61), 0.0411 + n / 7000))
         live.update(bandwidth(office.id, NOW - timedelta(minutes=8), 3.91e6 + n, 3.87e6 + n))
         live.update(bandwidth(office.id, NOW - timedelta(hours=2), 3.71e6, 3.37e6, "internet"))

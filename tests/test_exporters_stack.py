@@ -86,7 +86,8 @@ def _written_to(store: str, hub: int, directory: Path) -> Path:
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(EXPORTERS / "prometheus" / "rules" / "*.yml")]
     del config["alerting"]
-    [scrape] = config["scrape_configs"]
+    scrape = config["scrape_configs"][0]
+    config["scrape_configs"] = [scrape]
     del scrape["tls_config"]
     scrape["scheme"] = "http"
     scrape["static_configs"][0]["targets"] = [f"127.0.0.1:{hub}"]

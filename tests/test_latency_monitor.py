@@ -98,11 +98,13 @@ class MonitorRun:
         self.network = SimulatedNetwork(self.clock, lost)
         self.summaries: list[LatencySummary] = []
         self.changes: list[Reachability] = []
+        self.echoes: list[tuple[str, bool, float | None]] = []
         self.monitor = LatencyMonitor(
             config,
             self.clock,
             on_summary=self.summaries.append,
             on_reachability=self.changes.append,
+            on_echo=lambda *echo: self.echoes.append(echo),
             sender=self.network,
         )
 
@@ -156,6 +158,8 @@ async def test_every_packet_is_in_exactly_one_summary() -> None:
     assert [at for at, _ in run.network.sent] == [float(n) for n in range(186)]
     assert counts(run.summaries) == (186, 186 - len(lost & set(range(186))))
     assert len(run.summaries) == 19
+    assert len(run.echoes) == 186
+    assert sum(answered for _, answered, _ in run.echoes) == 186 - len(lost & set(range(186)))
     assert {summary.result.values["sent"] for summary in run.summaries[:-1]} == {10.0}
     gaps = {summary.started_at - START - timedelta(seconds=10 * n)
             for n, summary in enumerate(run.summaries)}  # fmt: skip

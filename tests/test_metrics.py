@@ -24,9 +24,9 @@ from tests.made_up import NOW, bandwidth, conference, config, full, latency, no_
 
 CONTRACT = {
     "office_state": {"office", "state"},
-    "probe_success": {"office", "probe"},
-    "probe_duration_seconds": {"office", "probe"},
-    "probe_last_run_timestamp_seconds": {"office", "probe"},
+    "probe_success": {"office", "probe", "path"},
+    "probe_duration_seconds": {"office", "probe", "path"},
+    "probe_last_run_timestamp_seconds": {"office", "probe", "path"},
     "probe_runs_total": {"office", "probe", "outcome"},
     "latency_packets_sent_total": {"office"},
     "latency_packets_received_total": {"office"},
@@ -34,7 +34,7 @@ CONTRACT = {
     "latency_loss_ratio": {"office"},
     "latency_jitter_seconds": {"office"},
     "bandwidth_bytes_per_second": {"office", "path", "direction"},
-    "bandwidth_contracted_bytes_per_second": {"office"},
+    "bandwidth_contracted_bytes_per_second": {"office", "direction"},
     "bandwidth_loaded_rtt_seconds": {"office", "path", "direction"},
     "conference_grade": {"office"},
     "conference_ready": {"office", "profile"},
@@ -87,10 +87,11 @@ def test_unknown_values_are_absent() -> None:
     names = {line.split("{")[0] for line in body.decode().splitlines() if "office=" in line}
     assert names == {
         "jharnet_office_info",
+        "jharnet_office_availability_target_ratio",
+        "jharnet_office_outages_total",
         "jharnet_office_state",
         "jharnet_agent_connected",
         "jharnet_bandwidth_contracted_bytes_per_second",
-        "jharnet_bandwidth_contracted_upload_bytes_per_second",
         "jharnet_budget_spent_bytes",
     }
 
@@ -117,7 +118,7 @@ def test_a_silent_office_has_loss_and_no_latency() -> None:
     live = one_office()
     live.update(latency(OFFICE, NOW - timedelta(seconds=61), lost=60))
     assert value(live, "latency_loss_ratio", office=OFFICE) == 1
-    assert value(live, "probe_success", office=OFFICE, probe="latency") == 0
+    assert value(live, "probe_success", office=OFFICE, probe="latency", path="jharnet") == 0
     assert value(live, "latency_rtt_p50_seconds", office=OFFICE) is None
     assert value(live, "latency_jitter_seconds", office=OFFICE) is None
 
@@ -160,7 +161,7 @@ async def test_stale_values_are_dropped() -> None:
     assert shown() == {"conference"}
     await clock.advance(24 * 3600)
     assert shown() == set()
-    last_run = {"office": OFFICE, "probe": "conference"}
+    last_run = {"office": OFFICE, "probe": "conference", "path": "jharnet"}
     assert (
         metrics.get_sample_value("jharnet_probe_last_run_timestamp_seconds", last_run)
         == NOW.timestamp()
@@ -173,7 +174,7 @@ def test_a_run_without_data_changes_no_value() -> None:
     live.update(conference(OFFICE, NOW - timedelta(hours=1), 3))
     live.update(no_data(OFFICE, "conference", NOW - timedelta(minutes=1)))
     assert value(live, "conference_grade", office=OFFICE) == 3
-    assert value(live, "probe_success", office=OFFICE, probe="conference") is None
+    assert value(live, "probe_success", office=OFFICE, probe="conference", path="jharnet") is None
     runs = {"office": OFFICE, "probe": "conference"}
     assert value(live, "probe_runs_total", outcome="no_data", **runs) == 1
     assert value(live, "probe_runs_total", outcome="ok", **runs) == 1
@@ -189,7 +190,9 @@ def test_rates_are_bytes_by_path_and_direction() -> None:
     assert value(live, rate, office=OFFICE, path="jharnet", direction="down") == 1e6
     assert value(live, rate, office=OFFICE, path="jharnet", direction="up") == 0.5e6
     assert value(live, rate, office=OFFICE, path="internet", direction="down") == 0.4e6
-    assert value(live, "bandwidth_contracted_bytes_per_second", office=OFFICE) == 0.5e6
+    contracted = "bandwidth_contracted_bytes_per_second"
+    for direction in ("down", "up"):
+        assert value(live, contracted, office=OFFICE, direction=direction) == 0.5e6
     assert value(live, "uplink_contracted_bytes_per_second") == 34e6 / 8
 
 
@@ -241,6 +244,17 @@ def test_an_office_is_in_one_state() -> None:
         f'jharnet_office_state{{office="{OFFICE}",state="lan_down"}} 1'
     ]
     assert len(lines) == 8
+
+
+def test_packets_are_counted_with_every_reply() -> None:
+    """Sent, received and histogram move together, not once a minute; an uncertain round trip is
+    in no bucket."""
+    live = one_office()
+    for answered, rtt in ((True, 0.04), (False, None), (True, None)):
+        live.offices[OFFICE].count_echo(answered, rtt)
+    assert value(live, "latency_packets_sent_total", office=OFFICE) == 3
+    assert value(live, "latency_packets_received_total", office=OFFICE) == 2
+    assert value(live, "latency_rtt_seconds_count", office=OFFICE) == 1
 
 
 def test_counters_continue_after_a_restart() -> None:

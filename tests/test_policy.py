@@ -208,7 +208,7 @@ async def test_a_failed_retest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     hub.rates = [3e6, Failed(Cause.INTERRUPTED)]
     await hub.run_scheduled()
     await hub.clock.advance(60 + SECONDS)
-    assert hub.metrics("probe_success")["potka", "bandwidth"] == 0
+    assert hub.metrics("probe_success")["potka", "bandwidth", "jharnet"] == 0
 
 
 async def test_without_retests_the_first_test_counts(monkeypatch: pytest.MonkeyPatch) -> None:

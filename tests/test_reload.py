@@ -100,7 +100,10 @@ async def test_a_reload_reaches_every_part(running: RunningHub) -> None:
     await hub.reload()
 
     assert hub.runner.uplink.limit == 5e6
-    assert running.metric("bandwidth_contracted_bytes_per_second", office="potka") == 1e6
+    assert (
+        running.metric("bandwidth_contracted_bytes_per_second", office="potka", direction="down")
+        == 1e6
+    )
     assert running.metric("uplink_contracted_bytes_per_second") == 1.25e6
     assert running.metric("loss_threshold_ratio") == 0.05
     assert running.metric("budget_bytes") == 50_000_000

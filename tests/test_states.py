@@ -138,3 +138,32 @@ def test_offices_are_not_unreachable_while_the_uplink_is_down() -> None:
     assert bench.state(1) == "uplink_down"
     bench.states.planned = frozenset({"potka"})
     assert bench.state(1) == "planned"
+
+
+async def test_a_state_and_its_beginning_survive_a_restart(tmp_path: Path) -> None:
+    """An outage goes on through a restart: `since`, the outage's start, and no outage counted; it
+    is counted when the office answers again."""
+    clock, current = ManualClock(datetime(2026, 11, 25, tzinfo=UTC)), CurrentConfig(make_config())
+    began = clock.now()
+    live = Live(current)
+    for restart in range(3):
+        live, store = Live(current), Store(f"sqlite:///{tmp_path}/monitor.db", clock)
+        store.migrate()
+        writer = StoreWriter(store, tmp_path / "waiting.db", live.hub, clock)
+        await writer.open()
+        recorder = Recorder(current, writer, live, clock)
+        runner = Runner(current, clock, lambda _: None, recorder.spent_today, recorder.record)
+        monitor = OfficeMonitor(current, clock, live, recorder, writer, runner)
+        await monitor.restore()
+        monitor._tracker.offices["potka"].router = restart == 2
+        await monitor._update_states()
+        await monitor._journal.heartbeat()
+        if restart < 2:
+            assert live.offices["potka"].state is OfficeState.UNREACHABLE
+            assert live.offices["potka"].since == live.offices["potka"].outage_start == began
+        clock.step(300)
+        await writer.close()
+        store.close()
+    office = live.offices["potka"]
+    assert office.state is not OfficeState.UNREACHABLE
+    assert (office.outage_start, office.outages) == (None, 1)

@@ -139,7 +139,7 @@ def _times(config: Config) -> Iterator[Problem]:
 
 def _thresholds(config: Config) -> Iterator[Problem]:
     limits = config.thresholds
-    for key in ("loss", "rtt", "jitter", "delivered", "loaded_rtt"):
+    for key in ("loss", "rtt", "jitter", "delivered", "loaded_rtt", "outage"):
         if getattr(limits, key) <= 0:
             yield ("thresholds", key), "must be more than 0: no real line could meet it"
     if limits.loss >= 1:

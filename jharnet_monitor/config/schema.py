@@ -321,6 +321,10 @@ class Thresholds(Section):
     """Conference grade that every office should reach: 4 HD, 3 SD, 2 low-quality video, 1 audio."""
     loaded_rtt: Duration = 1.0
     """Round-trip time while a test fills the line."""
+    outage: Duration = 120.0
+    """Somebody is alerted to an office that has not answered for so long."""
+    flapping: Annotated[Count, Field(ge=2)] = 3
+    """So many outages of an office within half an hour are an alert, however short they are."""
     call: CallCriteria = CallCriteria()
     """What a conference call needs for each grade."""
     availability: Ratio = 0.99

@@ -13,6 +13,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.sealed_settings import settings_event
 from jharnet_monitor.errors import StoreError
+from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
 from jharnet_monitor.hub.records import (
     HEARTBEAT_KEY,
     EventRecord,
@@ -22,13 +23,17 @@ from jharnet_monitor.hub.records import (
 )
 from jharnet_monitor.hub.state_tracker import StateChange
 from jharnet_monitor.hub.store_writer import StoreWriter
-from jharnet_monitor.model import format_utc, parse_utc
+from jharnet_monitor.judge.outages.history import ANSWERING
+from jharnet_monitor.model import OfficeState, format_utc, parse_utc
+from jharnet_monitor.store import LoggedEvent
 from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
+STATES_BACK = timedelta(days=7)
+"""How far back the states of offices are read at the hub's start."""
 _AGENT_EVENTS = ("joined", "left", "goodbye")
 
 
@@ -87,6 +92,15 @@ class Journal:
             return
         event = EventRecord(OF_THE_DATABASE, SETTINGS, self._clock.now(), data)
         await self._writer.write(event)
+
+    async def states_seen(self) -> dict[str, list[tuple[OfficeState, datetime]]]:
+        """Each office's states of the last days, and all since it last answered."""
+        since = self._clock.now() - STATES_BACK
+        return await asyncio.to_thread(self._store.event_log.states_seen, since, ANSWERING)
+
+    async def uplink_since(self) -> LoggedEvent | None:
+        """The last change of headquarters' uplink."""
+        return await asyncio.to_thread(self._store.event_log.last_event, ALL_OFFICES, "uplink")
 
     async def add_act(self, act: Act) -> None:
         """Add what a person does now, and log it."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from jharnet_monitor.clock import Clock
@@ -18,6 +18,7 @@ from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.state_tracker import StateChange, StateTracker
 from jharnet_monitor.hub.store_writer import RETRY_SECONDS, StoreWriter
+from jharnet_monitor.judge.outages.history import StateHistory
 from jharnet_monitor.judge.outages.observations import UplinkChange
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import Measurement, OfficeState
@@ -63,7 +64,10 @@ class OfficeMonitor(AgentEvents):
         self._outage_attribution = OutageAttribution(current, clock, writer.store)
         self._reviews = ReviewSchedule(self._outage_attribution, live, clock)
         self._uplink: bool | None = None
+        self._uplink_before: tuple[bool | None, datetime] | None = None
+        """Whether the uplink worked when it was last known, and since when."""
         self._back_since: dict[str, float] = {}
+        self._histories = {office: StateHistory() for office in live.offices}
         self._tracker = StateTracker(current, clock)
         self._latency_monitor = self._new_latency_monitor()
         self._restart = asyncio.Event()
@@ -84,7 +88,17 @@ class OfficeMonitor(AgentEvents):
 
         Raises `StoreError`.
         """
+        uplink = await self._journal.uplink_since()
+        self._uplink_before = None if uplink is None else (uplink.data["works"], uplink.at)
+        seen = await self._journal.states_seen()
         for office, live in self._live.offices.items():
+            history = self._histories[office] = StateHistory()
+            past = seen.get(office, ())
+            for state, at in past:
+                history.add(state, at)
+            if live.since is not None and not (past and live.since < past[-1][1]):
+                history.add(live.state, live.since)  # the database came late
+            live.outage_start = history.outage_start
             last = await self._journal.last_agent_event(office)
             if not self._tracker.offices[office].returned:
                 self._tracker.restore(office, goodbye=last == "goodbye",
@@ -164,16 +178,17 @@ class OfficeMonitor(AgentEvents):
         return LatencyMonitor(
             self._current.config, self._clock,
             on_summary=self._record_latency, on_reachability=self._note_reachability,
+            on_echo=self._count_echo,
         )  # fmt: skip
+
+    def _count_echo(self, office: str, answered: bool, rtt: float | None) -> None:
+        self._live.offices[office].count_echo(answered, rtt)
 
     def _record_latency(self, summary: LatencySummary) -> None:
         measurement = measurement_of(
             summary.office, "latency", summary.result, summary.started_at, summary.duration
         )
         measurement = self._runner.active_tests.annotate(measurement, summary.started_monotonic)
-        histogram = self._live.offices[summary.office].rtt_buckets
-        for rtt in summary.rtts:
-            histogram.observe(rtt)
         self._start(self._recorder.record(measurement))
 
     def _note_reachability(self, change: Reachability) -> None:
@@ -270,6 +285,7 @@ class OfficeMonitor(AgentEvents):
         if self._uplink is not self._live.uplink_up:
             self._uplink = self._live.uplink_up
             uplink = UplinkChange(now, self._uplink)
+            self._note_uplink(now)
         for office, seen in self._tracker.offices.items():
             live = self._live.offices[office]
             live.running = self._runner.active_tests.running(office)
@@ -278,10 +294,18 @@ class OfficeMonitor(AgentEvents):
         changes = list(self._tracker.changes())
         return uplink, [change for change in changes if self._apply(change)]
 
+    def _note_uplink(self, now: datetime) -> None:
+        """Keep since when the uplink is as it is; what is not known changes nothing."""
+        if self._uplink is None:
+            return
+        if self._uplink_before is None or self._uplink_before[0] is not self._uplink:
+            self._uplink_before = (self._uplink, now)
+        self._live.uplink_since = self._uplink_before[1]
+
     def _apply(self, change: StateChange) -> bool:
         """Make a change live; False for one that is no news."""
         before = self._live.offices[change.office].state
-        self._live.set_state(change.office, change.state, change.at)
+        self._add_to_history(change)
         if change.state is OfficeState.UNKNOWN and change.first:
             return False  # after a start nothing is known yet
         log.info("%s is %s", change.office, change.state.value)
@@ -291,6 +315,15 @@ class OfficeMonitor(AgentEvents):
             if self._current.config.office(change.office).snmp is not None:
                 self._start(self._read_router_uptime(change.office))
         return True
+
+    def _add_to_history(self, change: StateChange) -> None:
+        """Set the state with its beginning, which may be before the hub's start."""
+        history, live = self._histories[change.office], self._live.offices[change.office]
+        before = history.outages
+        history.add(change.state, change.at)
+        self._live.set_state(change.office, change.state, history.since or change.at)
+        live.outage_start = history.outage_start
+        live.outages += history.outages - before
 
     async def _read_router_uptime(self, office: str) -> None:
         """Read a router's uptime after an outage: if it kept running, the line had failed."""

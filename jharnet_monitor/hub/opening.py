@@ -125,7 +125,7 @@ class DatabaseOpening:
         await asyncio.to_thread(self._recorder.restore_spent)
 
     async def _restore_counters(self) -> None:
-        """Restore runs and packets from the store's totals, the rest only after a clean stop.
+        """Restore runs from the store's totals, the rest only after a clean stop.
 
         Prometheus takes a counter that comes back a little lower for a reset, and counts all of it
         again; it handles a counter that starts at 0 correctly.
@@ -137,15 +137,13 @@ class DatabaseOpening:
         self._live.restore_counters(saved or {})
         for office in self._live.offices.values():
             office.runs.clear()
-            office.packets_sent = office.packets_received = 0
         for total in await asyncio.to_thread(self._store.tallies.all):
             key = (total.office, total.probe, total.path, total.outcome.value)
-            runs, sent, received = before.get(key, (0, 0, 0))
+            runs = before.get(key, (0,))[0]
             if total.office in self._live.offices:
                 self._live.count(
                     self._live.offices[total.office], total.probe, Route(total.path),
-                    total.outcome.value, total.runs - runs, total.sent - sent,
-                    total.received - received,
+                    total.outcome.value, total.runs - runs,
                 )  # fmt: skip
 
     async def save_counters(self) -> None:

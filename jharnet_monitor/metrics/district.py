@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import chain
+from zoneinfo import ZoneInfo
 
 from jharnet_monitor import __version__
 from jharnet_monitor.config.schema import Thresholds
@@ -56,6 +57,18 @@ def _district(view: DistrictView) -> Iterable[Point]:
     yield (district.id, district.name, district.name_hi), 1
 
 
+def _utc_offset(view: DistrictView) -> Iterable[Point]:
+    here = view.now.astimezone(ZoneInfo(view.config.district.timezone))
+    offset = here.utcoffset()
+    if offset is not None:
+        yield (here.tzname() or view.config.district.timezone,), offset.total_seconds()
+
+
+def _uplink_since(view: DistrictView) -> Iterable[Point]:
+    if view.live.uplink_since is not None:
+        yield (), view.live.uplink_since.timestamp()
+
+
 def _hub(view: DistrictView) -> Iterable[Point]:
     url = view.live.hub.url
     if url is not None:
@@ -65,10 +78,16 @@ def _hub(view: DistrictView) -> Iterable[Point]:
 DISTRICT_FAMILIES: tuple[Family, ...] = (
     Family("district_info", "info", "The district that this hub serves; always 1", _district,
            ("district", "name", "name_hi")),
+    Family("district_utc_offset_seconds", "gauge",
+           "What the district's clocks show beyond UTC, with the zone's name", _utc_offset,
+           ("zone",)),
     Family("offices_open", "gauge", "1 while the offices are open, by the district's calendar",
            _own(lambda own: own.office_hours)),
     Family("uplink_up", "gauge", "1 while headquarters' own uplink answers, 0 while it does not",
            _one(lambda view: view.live.uplink_up)),
+    Family("uplink_since_timestamp_seconds", "gauge",
+           "Since when the uplink answers, or does not",
+           _uplink_since),
     Family("uplink_contracted_bytes_per_second", "gauge", "Rate of headquarters' shared uplink",
            _one(lambda view: view.config.hub.uplink.contracted / 8)),
     Family("uplink_budget_spent_bytes", "gauge", "Bytes that headquarters' own tests spent today",
@@ -90,6 +109,12 @@ DISTRICT_FAMILIES: tuple[Family, ...] = (
            _threshold(lambda t: t.delivered)),
     Family("grade_threshold", "gauge", "A conference grade under this is a breach",
            _threshold(lambda t: t.grade)),
+    Family("outage_threshold_seconds", "gauge",
+           "Somebody is alerted to an office that has not answered for so long",
+           _threshold(lambda t: t.outage)),
+    Family("flapping_threshold", "gauge",
+           "So many outages of an office within half an hour are flapping",
+           _threshold(lambda t: t.flapping)),
     Family("build_info", "info", "The version that runs; always 1",
            lambda view: [((__version__,), 1)], ("version",)),
     Family("hub_info", "info", "Where people find the hub, and Grafana if there is one; always 1",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from jharnet_monitor.live import AgentLive, PastOutage
-from jharnet_monitor.model import LIVE_STATES, Measurement, Outcome
+from jharnet_monitor.model import LIVE_STATES, Measurement, Outcome, Route
 from jharnet_monitor.probes import PROBES, series
 from jharnet_monitor.probes.families import OfficeFamily, OfficeView, Point
 
@@ -34,6 +34,16 @@ def _state(view: OfficeView) -> Iterable[Point]:
         yield (state.value,), 1 if view.live.state is state else 0
 
 
+def _labels(series_key: str) -> tuple[str, str]:
+    """Probe and path of a series; a service is a path of its probe.
+
+    >>> _labels("latency"), _labels("bandwidth/internet")
+    (('latency', 'jharnet'), ('bandwidth', 'internet'))
+    """
+    probe, _, subject = series_key.partition("/")
+    return probe, subject or Route.JHARNET.value
+
+
 def _runs_of_probes(
     value: Callable[[Measurement], float],
 ) -> Callable[[OfficeView], Iterator[Point]]:
@@ -42,7 +52,7 @@ def _runs_of_probes(
     def read(view: OfficeView) -> Iterator[Point]:
         for probe, measurement in view.live.latest.items():
             if probe in _EXPORTED:
-                yield (probe,), value(measurement)
+                yield _labels(probe), value(measurement)
 
     return read
 
@@ -50,7 +60,7 @@ def _runs_of_probes(
 def _success(view: OfficeView) -> Iterable[Point]:
     for probe, measurement in view.current.items():
         if probe in _EXPORTED and view.live.latest[probe].outcome is not Outcome.NO_DATA:
-            yield (probe,), 1 if measurement.outcome is Outcome.OK else 0
+            yield _labels(probe), 1 if measurement.outcome is Outcome.OK else 0
 
 
 def _total_runs(view: OfficeView) -> Iterable[Point]:
@@ -89,6 +99,11 @@ def _since(view: OfficeView) -> Iterable[Point]:
         yield (), view.live.since.timestamp()
 
 
+def _outage_start(view: OfficeView) -> Iterable[Point]:
+    if view.live.outage_start:
+        yield (), view.live.outage_start.timestamp()
+
+
 def _last_seen(view: OfficeView) -> Iterable[Point]:
     if view.live.last_seen:
         yield (), view.live.last_seen.timestamp()
@@ -105,6 +120,12 @@ def _outage(value: Callable[[PastOutage], float]) -> Callable[[OfficeView], Iter
     return read
 
 
+def _promised(view: OfficeView) -> Iterable[Point]:
+    link = view.office.link
+    promised = None if link is None else link.sla
+    yield (), view.config.thresholds.availability if promised is None else promised
+
+
 OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
     OfficeFamily("office_info", "info", "The office, with its place; always 1", _info,
                  ("name", "name_hi", "subdivision", "kind", "latitude", "longitude")),
@@ -112,8 +133,17 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  _state, ("state",)),
     OfficeFamily("office_state_since_timestamp_seconds", "gauge",
                  "When the office came into its state", _since),
+    OfficeFamily("office_outage_start_timestamp_seconds", "gauge",
+                 "When the office ceased to answer; absent once something of it answered again",
+                 _outage_start),
+    OfficeFamily("office_outages_total", "counter",
+                 "Times that the office ceased to answer and came back",
+                 lambda view: [((), view.live.outages)]),
     OfficeFamily("office_last_seen_timestamp_seconds", "gauge",
                  "When anything of the office last answered", _last_seen),
+    OfficeFamily("office_availability_target_ratio", "gauge",
+                 "Availability that the contract promises, else that every office should reach",
+                 _promised),
     OfficeFamily("office_last_outage_end_timestamp_seconds", "gauge",
                  "When the last outage ended whose cause was judged",
                  _outage(lambda o: o.ended.timestamp()), ("cause",)),
@@ -138,11 +168,11 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  _offset),
     OfficeFamily("probe_success", "gauge",
                  "1 when the newest run was ok, 0 when the network failed it; absent when it could "
-                 "not measure", _success, ("probe",)),
+                 "not measure", _success, ("probe", "path")),
     OfficeFamily("probe_duration_seconds", "gauge", "How long the newest run took",
-                 _runs_of_probes(lambda m: m.duration), ("probe",)),
+                 _runs_of_probes(lambda m: m.duration), ("probe", "path")),
     OfficeFamily("probe_last_run_timestamp_seconds", "gauge", "When the newest run began",
-                 _runs_of_probes(lambda m: m.started_at.timestamp()), ("probe",)),
+                 _runs_of_probes(lambda m: m.started_at.timestamp()), ("probe", "path")),
     OfficeFamily("probe_runs_total", "counter", "Runs recorded since the database was made",
                  _total_runs, ("probe", "outcome")),
     OfficeFamily("probe_running", "gauge", "1 for every heavy probe that runs now",

@@ -6,7 +6,7 @@ Nothing is overwritten: what is found out later is a new record that supersedes 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -137,6 +137,31 @@ class EventLog:
         query = select(table).where(table.c.number.in_(newest))
         with reading(self._engine) as connection:
             return {row.office: _transition(row) for row in connection.execute(query)}
+
+    def states_seen(
+        self, since: datetime, or_after: Collection[OfficeState]
+    ) -> dict[str, list[tuple[OfficeState, datetime]]]:
+        """Every office's states as they were seen live, in order: those from `since` on, and all
+        since it last was in one of the states `or_after`."""
+        table, earlier = t.transitions, t.transitions.alias()
+        last = (
+            select(func.max(earlier.c.number))
+            .where(earlier.c.office == table.c.office, earlier.c.supersedes.is_(None))
+            .where(earlier.c.state.in_([state.value for state in or_after]))
+            .scalar_subquery()
+        )
+        query = (
+            select(table.c.office, table.c.state, table.c.at)
+            .where(table.c.supersedes.is_(None))
+            .where(or_(table.c.at >= t.to_ms(since), table.c.number >= func.coalesce(last, 0)))
+            .order_by(table.c.number)
+        )
+        found: dict[str, list[tuple[OfficeState, datetime]]] = {}
+        with reading(self._engine) as connection:
+            for row in connection.execute(query):
+                seen = (OfficeState(row.state), t.from_ms(row.at))
+                found.setdefault(row.office, []).append(seen)
+        return found
 
     def add_event(self, office: str, kind: str, at: datetime, data: Mapping[str, Any]) -> None:
         """Store an event."""

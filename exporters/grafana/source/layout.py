@@ -76,6 +76,33 @@ def _link(title: str, **more: Any) -> Json:
             "type": "link"} | more  # fmt: skip
 
 
+def annotation(name: str, colour: str, expr: str, title: str, *, enable: bool = True) -> Json:
+    """What happened, as marks over every panel; a query whose value is 1 while it lasts."""
+    return {
+        "name": name,
+        "datasource": SOURCE,
+        "enable": enable,
+        "hide": False,
+        "iconColor": colour,
+        "expr": expr,
+        "step": "60s",
+        "titleFormat": title,
+        "useValueForTime": False,
+    }
+
+
+def events(selector: str) -> list[Json]:
+    """The annotations of a dashboard whose series have these labels."""
+    state = f"max by (office) (jharnet_office_state{{{selector}, state=%s}}) == 1"
+    return [
+        annotation("Outages", "red", state % '"unreachable"', "{{office}} is unreachable"),
+        annotation("Planned work", "blue", state % '"planned"', "planned work at {{office}}"),
+        annotation("Drills", "purple",
+                   f'count(jharnet_probe_running{{{selector}, probe="conference"}}) > 1',
+                   "a drill"),
+    ]  # fmt: skip
+
+
 def dashboard(
     name: str,
     title: str,
@@ -85,6 +112,7 @@ def dashboard(
     *,
     span: str = "now-24h",
     status_page: str = "https://${hub}/",
+    annotations: Sequence[Json] = (),
 ) -> Json:
     """A whole dashboard, as Grafana reads it from a file."""
     links = [_link("JharNet", type="dashboards", tags=[ALL], asDropdown=True)]
@@ -102,6 +130,7 @@ def dashboard(
         "time": {"from": span, "to": "now"},
         "refresh": "30s",
         "links": links,
+        "annotations": {"list": list(annotations)},
         "templating": {"list": [DATASOURCE, *variables]},
         "panels": _placed(panels),
     }

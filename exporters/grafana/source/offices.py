@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from layout import DISTRICT, HUB, OFFICE, dashboard, row, variable
+from layout import DISTRICT, HUB, OFFICE, dashboard, events, row, variable
 from parts import (
     GRADE,
     STATES,
     YES_NO,
     Json,
+    alerts,
     coloured,
     lines,
     link,
@@ -27,17 +28,11 @@ TO_OFFICE = link(
     "/d/jharnet-office?var-datasource=${datasource}&var-district=${district}"
     "&var-office=${__data.fields.office}&${__url_time_range}",
 )
-LINE_UP = 'state=~"up|lan_down|agent_off"'
-KNOWN = 'state=~"up|lan_down|agent_off|unreachable"'
 
 
 def _availability(selector: str) -> str:
     """up / (up + down); what is unknown, planned or headquarters' own fault is in neither."""
-    return (
-        f"sum by (district, office) (avg_over_time(jharnet_office_state{{{selector}, {LINE_UP}}}"
-        "[$__range])) / (sum by (district, office) "
-        f"(avg_over_time(jharnet_office_state{{{selector}, {KNOWN}}}[$__range])) > 0)"
-    )
+    return f"avg_over_time(jharnet:office_line_up:bool{{{selector}}}[$__range])"
 
 
 def _map() -> Json:
@@ -64,13 +59,17 @@ def _map() -> Json:
     }
     return panel(
         "geomap", "Map", "Where the offices are, in the colour of their state. Only offices whose "
-        "latitude and longitude are configured.", [query(where, table=True)],
+        "latitude and longitude are configured. It needs no Internet.", [query(where, table=True)],
         size=(9, 12), mappings=STATES, links=[TO_OFFICE],
         transformations=[{"id": "convertFieldType", "options": {"conversions": numbers}}],
         options={
             "view": {"id": "fit", "lat": 22.7, "lon": 86.4, "zoom": 9, "allLayers": True,
                      "padding": 10},
-            "basemap": {"type": "default", "name": "Map", "config": {}},
+            # Grafana's default loads tiles from the Internet; its own server has none, so the
+            # ground stays plain.
+            "basemap": {"type": "xyz", "name": "Ground",
+                        "config": {"url": "/public/maps/none/{z}/{x}/{y}.png",
+                                   "attribution": ""}},
             "layers": [layer],
             "controls": {"showZoom": True, "mouseWheelZoom": False, "showAttribution": True},
             "tooltip": {"mode": "details"},
@@ -89,7 +88,8 @@ def _offices_table() -> Json:
             "Loss, 15 min": f"max by (office) (jharnet:latency_loss:ratio15m{{{D}}})",
             "Download": rate % 'direction="down"',
             "Upload": rate % 'direction="up"',
-            "Contract": f"max by (office) (jharnet_bandwidth_contracted_bytes_per_second{{{D}}})*8",
+            "Contract": "max by (office) (jharnet_bandwidth_contracted_bytes_per_second"
+                        f'{{{D}, direction="down"}}) * 8',
             "Agent": f"max by (office) (jharnet_agent_connected{{{D}}})",
         },
         {"office": "office"},
@@ -124,6 +124,7 @@ def district() -> Json:
                    mappings=YES_NO),
             number("Office hours", "Alerts about offices come inside of them.",
                    f"max(jharnet_offices_open{{{D}}})", mappings=YES_NO),
+            alerts(D, size=(24, 7)),
             timeline("States", "What was known of each office at each moment.",
                      of_state(D), "{{office}}", mappings=STATES, links=[TO_OFFICE]),
             _offices_table(),
@@ -153,8 +154,94 @@ def district() -> Json:
                   overrides=[override("office", displayName="Office", links=[TO_OFFICE]),
                              override("Ended", unit="dateTimeFromNow"),
                              override("Lasted", unit="s")]),
+            *_uplink(),
+            *_services(D),
         ],
+        annotations=events(D),
     )  # fmt: skip
+
+
+def _uplink() -> list[Json]:
+    return [
+        row("Headquarters' uplink"),
+        lines("Uplink: traffic", "All traffic on the gateway's interface, by SNMP "
+              "(`hub.uplink.snmp`); down is towards headquarters.",
+              [query(f"max by (direction) (jharnet_uplink_utilisation_bytes_per_second{{{D}}}) * 8",
+                     "{{direction}}"),
+               query(f"max(jharnet_uplink_contracted_bytes_per_second{{{D}}}) * 8", "contracted")],
+              unit="bps", min=0),
+        lines("Uplink: share in use", "Of the contracted rate.",
+              [query(f"max by (direction) (jharnet_uplink_utilisation_ratio{{{D}}})",
+                     "{{direction}}")], unit="percentunit", min=0),
+        lines("Uplink: speed to the Internet", "Headquarters' own tests "
+              "(`probes.bandwidth.headquarters_every`).",
+              [query(f"max by (direction) (jharnet_uplink_internet_bytes_per_second{{{D}}}) * 8",
+                     "{{direction}}")], unit="bps", min=0),
+        lines("Uplink: round trip while full", "To the Internet, while that test filled the line.",
+              [query(f"max by (direction) (jharnet_uplink_internet_loaded_rtt_seconds{{{D}}})",
+                     "{{direction}}")], unit="s", min=0),
+        number("Uplink test", "Whether headquarters' newest Internet test succeeded.",
+               f"min(jharnet_uplink_internet_success{{{D}}})", mappings=YES_NO, size=(6, 4)),
+        number("Uplink tested", "When the newest test began.",
+               f"1000 * max(jharnet_uplink_internet_last_run_timestamp_seconds{{{D}}})",
+               unit="dateTimeFromNow", size=(6, 4)),
+        number("Uplink's test data", "Bytes that headquarters' own tests have used today.",
+               f"max(jharnet_uplink_budget_spent_bytes{{{D}}})", unit="decbytes", size=(6, 4)),
+        number("Uplink so for", "How long it has answered, or not.",
+               f"time() - max(jharnet_uplink_since_timestamp_seconds{{{D}}})", unit="s",
+               size=(6, 4)),
+    ]  # fmt: skip
+
+
+def _services(selector: str) -> list[Json]:
+    """Web services (`probes.service`); without one configured these panels are empty."""
+    one = f"by (service, end) (jharnet_service_%s{{{selector}}})"
+    return [
+        row("Services"),
+        timeline("Services", "Whether visits to each service succeed, from the offices and from "
+                 "headquarters.", f"min {one % 'success'}", "{{service}} from {{end}}",
+                 size=(12, 8), mappings=YES_NO),
+        lines("Visits", "How long a whole visit takes; the median of the offices.",
+              [query("quantile by (service, end) (0.5, "
+                     f"jharnet_service_total_seconds{{{selector}}})",
+                     "{{service}} from {{end}}"),
+               query(f"max(jharnet_service_threshold_seconds{{{D}}})", "limit: slow")],
+              unit="s", min=0),
+        table("Where a visit's time goes", "Of the slowest office, and of headquarters.",
+              {"Name": f"max {one % 'dns_seconds'}", "TCP": f"max {one % 'connect_seconds'}",
+               "TLS": f"max {one % 'tls_seconds'}",
+               "First byte": f"max {one % 'first_byte_seconds'}",
+               "Whole": f"max {one % 'total_seconds'}",
+               "Status": f"max {one % 'status_code'}", "Bytes": f"max {one % 'bytes'}",
+               "Certificate": f"min {one % 'certificate_expiry_seconds'}"},
+              {"service": "Service", "end": "From"}, size=(24, 7), unit="s",
+              overrides=[override("Status", unit="none"), override("Bytes", unit="decbytes")]),
+    ]  # fmt: skip
+
+
+def _traffic_of_office() -> list[Json]:
+    return [
+        row("Traffic"),
+        lines("Traffic", "All traffic on the office's router, by SNMP (`snmp:` of the office); "
+              "down is towards the office.",
+              [query(f"max by (direction) (jharnet_utilisation_bytes_per_second{{{O}}}) * 8",
+                     "{{direction}}"),
+               query(f"max by (direction) (jharnet:bandwidth_contracted:bytes_per_second{{{O}}})"
+                     " * 8", "contracted {{direction}}")], unit="bps", min=0),
+        lines("Share of the contract in use", "A line that is full explains loss and delay.",
+              [query(f"max by (direction) (jharnet_utilisation_ratio{{{O}}})", "{{direction}}")],
+              unit="percentunit", min=0),
+        number("Router up for", "Since its last restart; by SNMP.",
+               f"max(jharnet_router_uptime_seconds{{{O}}})", unit="s", size=(6, 8)),
+        table("Tests", "The newest run of each probe: whether it worked, how long it took, when.",
+              {"Worked": f"max by (probe, path) (jharnet_probe_success{{{O}}})",
+               "Took": f"max by (probe, path) (jharnet_probe_duration_seconds{{{O}}})",
+               "Begun": "1000 * max by (probe, path) "
+                        f"(jharnet_probe_last_run_timestamp_seconds{{{O}}})"},
+              {"probe": "Probe", "path": "Path"}, size=(18, 8),
+              overrides=[coloured("Worked", "short", YES_NO), override("Took", unit="s"),
+                         override("Begun", unit="dateTimeFromNow")]),
+    ]  # fmt: skip
 
 
 def _line_of_office() -> list[Json]:
@@ -211,8 +298,8 @@ def _speed_of_office() -> list[Json]:
         timeline("Conference grade", "What a call could have been, in both directions at once.",
                  f"jharnet_conference_grade{{{O}}}", "grade", size=(12, 8), mappings=GRADE),
         lines("Runs by outcome", "Tests an hour; `no_data` could not measure.",
-              [query(f"sum by (probe, outcome) (rate(jharnet_probe_runs_total{{{O}}}[1h])) * 3600",
-                     "{{probe}} {{outcome}}")], min=0),
+              [query(f"sum by (probe, outcome) (rate(jharnet_probe_runs_total{{{O}}}"
+                     "[$__rate_interval])) * 3600", "{{probe}} {{outcome}}")], min=0),
         lines("Test data today", "Bytes that heavy tests have used, and may use.",
               [query(f"jharnet_budget_spent_bytes{{{O}}}", "used"),
                query(f"max(jharnet_budget_bytes{{{D}}})", "limit")], unit="decbytes", min=0),
@@ -290,7 +377,10 @@ def office() -> Json:
             *_line_of_office(),
             *_speed_of_office(),
             *_applications_of_office(),
+            *_traffic_of_office(),
+            *_services(O),
         ],
+        annotations=events(O),
         status_page="https://${hub}/office/${office}",
     )  # fmt: skip
 

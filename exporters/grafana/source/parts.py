@@ -65,6 +65,14 @@ def mapped(texts: Iterable[tuple[float, str, str]]) -> list[Json]:
 
 STATES = mapped((n, state.replace("_", " "), COLOURS[state]) for state, n in STATE_NUMBERS.items())
 GRADE = mapped((number, *words) for number, words in enumerate(GRADES))
+SEVERITY = [
+    {"type": "value", "options": {
+        name: {"text": name, "color": colour, "index": index}
+        for index, (name, colour) in enumerate(
+            (("critical", "red"), ("warning", "orange"), ("info", "blue"))
+        )
+    }}
+]  # fmt: skip
 YES_NO = mapped([(1, "yes", "green"), (0, "no", "red")])
 
 
@@ -194,6 +202,24 @@ def table(
         ],
         options={"showHeader": True, "cellHeight": "sm", "frameIndex": 0},
         custom={"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False},
+        **more,
+    )  # fmt: skip
+
+
+def alerts(selector: str, **more: Any) -> Json:
+    """Alerts that fire now, since when, and who sees to them."""
+    labels = "district, office, alertname, severity, team"
+    firing = f'max by ({labels}) (ALERTS{{{selector}, alertstate="firing"}})'
+    since = f"max by ({labels}) (ALERTS_FOR_STATE{{{selector}}})"
+    return table(
+        "Alerts now", "What fires, and since when. Nothing here is good news.",
+        {"Since": f"1000 * {since} and on ({labels}) {firing}"},
+        {"severity": "Severity", "alertname": "Alert", "office": "Office", "district": "District",
+         "team": "Team"},
+        overrides=[override("Since", unit="dateTimeFromNow"),
+                   override("Severity", mappings=SEVERITY,
+                            custom__cellOptions={"type": "color-text"})],
+        noValue="none",
         **more,
     )  # fmt: skip
 

@@ -145,6 +145,22 @@ def speed() -> Json:
     )  # fmt: skip
 
 
+TROUBLE = (
+    ("schedule_missed_runs", "task", "missed {{task}}"),
+    ("part_restarts", "part", "restarted {{part}}"),
+    ("database_errors", "", "database errors"),
+    ("database_dropped_writes", "", "records lost"),
+    ("metrics_errors", "", "metrics errors"),
+    ("report_failures", "", "report failures"),
+    ("clock_steps", "", "clock steps"),
+)
+"""Counters of the hub, the label by which they are counted, and their legend."""
+
+
+def _increase(name: str, by: str) -> str:
+    return f"sum by ({by}) (increase(jharnet_{name}{{{D}}}[$__rate_interval]))"
+
+
 def monitor() -> Json:
     """Whether the monitor itself can be trusted."""
     return dashboard(
@@ -169,25 +185,24 @@ def monitor() -> Json:
             lines("Lateness", "Of the event loop, and of the last job.",
                   [query(f"jharnet_event_loop_lag_seconds{{{D}}}", "event loop"),
                    query(f"jharnet_schedule_lag_seconds{{{D}}}", "schedule")], unit="s", min=0),
-            lines("Something went wrong", "An hour's count of each.",
-                  [query(f"sum by (task) (increase(jharnet_schedule_missed_runs_total{{{D}}}[1h]))",
-                         "missed {{task}}"),
-                   query(f"increase(jharnet_database_errors_total{{{D}}}[1h])", "database errors"),
-                   query(f"increase(jharnet_metrics_errors_total{{{D}}}[1h])", "metrics errors"),
-                   query(f"increase(jharnet_report_failures_total{{{D}}}[1h])", "report failures"),
-                   query(f"increase(jharnet_clock_steps_total{{{D}}}[1h])", "clock steps")], min=0),
+            lines("Something went wrong", "Counts of each, for every step of the graph.",
+                  [query(_increase(f"{name}_total", by), legend) for name, by, legend in TROUBLE],
+                  min=0),
+            lines("Records on their way", "What waits on disk, as the database takes none.",
+                  [query(f"jharnet_database_waiting_writes{{{D}}}", "waiting")], min=0),
             lines("Agents", "Connected now, and the measurements that they still hold.",
                   [query(f"jharnet_agents_connected{{{D}}}", "connected"),
                    query(f"sum(jharnet_agent_spooled_measurements{{{D}}})", "held back")], min=0),
             lines("Runs", "Measurements recorded a minute.",
                   [query("60 * sum by (probe, outcome) "
-                         f"(rate(jharnet_probe_runs_total{{{D}}}[10m]))",
+                         f"(rate(jharnet_probe_runs_total{{{D}}}[$__rate_interval]))",
                          "{{probe}} {{outcome}}")], min=0),
             lines("Database and disk", "Size, and room left.",
                   [query(f"jharnet_database_size_bytes{{{D}}}", "database"),
                    query(f"jharnet_disk_free_bytes{{{D}}}", "free")], unit="bytes", min=0),
             lines("Process", "Processor time, and memory in use.",
-                  [query(f'rate(process_cpu_seconds_total{{{D}, job="jharnet-monitor"}}[5m])',
+                  [query(f'rate(process_cpu_seconds_total{{{D}, job="jharnet-monitor"}}'
+                         "[$__rate_interval])",
                          "processor"),
                    query(f'process_resident_memory_bytes{{{D}, job="jharnet-monitor"}}', "memory")],
                   overrides=[override("memory", unit="bytes", custom__axisPlacement="right"),
@@ -197,6 +212,9 @@ def monitor() -> Json:
                   unit="s", min=0),
             number("Last reload worked", "Of the hub's configuration; not known before the first.",
                    f"min(jharnet_config_last_reload_successful{{{D}}})", mappings=YES_NO,
-                   size=(12, 8)),
+                   size=(6, 8)),
+            number("Configuration of", "When the one in force was read.",
+                   f"1000 * max(jharnet_config_last_reload_success_timestamp_seconds{{{D}}})",
+                   unit="dateTimeFromNow", size=(6, 8)),
         ],
     )  # fmt: skip

@@ -10,7 +10,7 @@ from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.metrics.registry import ERRORS_FAMILY
 from jharnet_monitor.model import LIVE_STATES, QUANTITIES, Outcome
-from jharnet_monitor.probes import series
+from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.families import Family, OfficeFamily
 from jharnet_monitor.profiles import Profile
 
@@ -68,11 +68,11 @@ def _label_values() -> list[str]:
     grades = ", ".join(f"`{profile}` from grade {profile.required_grade}" for profile in Profile)
     return [
         f"- `state`: {code(LIVE_STATES)}",
-        f"- `probe`: {code(key for key, one in series().items() if one.exported)}; in "
-        "`jharnet_probe_runs_total` all paths of `bandwidth` count as one",
+        f"- `probe`: {code(PROBES)}",
         f"- `outcome`: {code(Outcome)}",
         "- `cause`: `link_down`, `power_down`, or `unreachable` where it could not be told",
-        "- `path`: `jharnet` (between office and headquarters), `internet`",
+        "- `path`: `jharnet` (between office and headquarters), `trains` (the same, by packet "
+        "trains only), `internet`; of the probe `service` the service",
         "- `direction`: `down` towards the office, `up` from it",
         "- `media`: `audio`, `video`",
         f"- `profile`: {grades}",

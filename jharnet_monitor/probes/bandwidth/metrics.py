@@ -34,12 +34,8 @@ def _capacity(view: OfficeView) -> Iterable[Point]:
 
 def _contracted(view: OfficeView) -> Iterable[Point]:
     if view.office.link:
-        yield (), view.office.link.rate(Direction.DOWN) / 8
-
-
-def _contracted_up(view: OfficeView) -> Iterable[Point]:
-    if view.office.link:
-        yield (), view.office.link.rate(Direction.UP) / 8
+        for direction in Direction:
+            yield (direction,), view.office.link.rate(direction) / 8
 
 
 FAMILIES = (
@@ -62,9 +58,8 @@ FAMILIES = (
                  "Capacity of the line, estimated by packet trains, whether or not it is in use",
                  _capacity, ("direction",)),
     OfficeFamily("bandwidth_contracted_bytes_per_second", "gauge",
-                 "Rate contracted towards the office", _contracted),
-    OfficeFamily("bandwidth_contracted_upload_bytes_per_second", "gauge",
-                 "Rate contracted from the office", _contracted_up),
+                 "Rate contracted; down is towards the office, up from it", _contracted,
+                 ("direction",)),
     by_direction("bandwidth", "loaded_rtt_seconds",
                  "Round-trip time while the bandwidth test filled the line", _ROUTES),
     of_quantity("bandwidth", "idle_rtt_seconds"),

@@ -21,7 +21,7 @@ def _rtt(view: OfficeView) -> Iterable[Point]:
 
 def _packets(name: str) -> Callable[[OfficeView], Iterator[Point]]:
     def read(view: OfficeView) -> Iterator[Point]:
-        if any(probe == "latency" for probe, _ in view.live.runs):
+        if view.live.packets_sent:
             yield (), getattr(view.live, name)
 
     return read

@@ -19,7 +19,7 @@ from jharnet_monitor.judge.outages.state import uplink_works
 from jharnet_monitor.probes.base import NoData
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed
-from jharnet_monitor.probes.latency.pinger import Pinger, family_of
+from jharnet_monitor.probes.latency.pinger import Echo, Pinger, family_of
 from jharnet_monitor.probes.latency.target import EchoSender, Reachability, Target, Watch, targets
 from jharnet_monitor.probes.latency.window import LatencySummary, PingWindow
 
@@ -45,7 +45,9 @@ class LatencyMonitor:
     """Pings every router, every PC and the uplink's gateway, as set by `config.probes.latency`.
 
     `on_summary` receives one `LatencySummary` per office and window, `on_reachability` every change
-    of a target. Both are called on the event loop, one after the other, and must not block. `run`
+    of a target, `on_echo` each request to an office whose outcome is known: whether it was
+    answered, and the round trip in seconds where it is certain. All are called on the event loop,
+    one after the other, and must not block. `run`
     measures until it is cancelled; then `flush` waits for the outstanding replies and delivers the
     last, incomplete window. `sender` replaces the network in tests.
     """
@@ -57,6 +59,7 @@ class LatencyMonitor:
         *,
         on_summary: Callable[[LatencySummary], None],
         on_reachability: Callable[[Reachability], None],
+        on_echo: Callable[[str, bool, float | None], None] | None = None,
         sender: EchoSender | None = None,
     ) -> None:
         settings = config.probes.latency
@@ -67,11 +70,12 @@ class LatencyMonitor:
         self._clock = clock
         self._on_summary = on_summary
         self._on_reachability = on_reachability
+        self._on_echo = on_echo
         self._sender = sender or Pinger(settings.timeout, settings.dscp)
         self._suspects: set[Watch] = set()
         self._suspect_found = asyncio.Event()
         self._watches = [
-            Watch(target, settings, clock, self._report, self._probe_faster)
+            Watch(target, settings, clock, self._report, self._probe_faster, self._count)
             for target in targets(config)
         ]
 
@@ -173,6 +177,10 @@ class LatencyMonitor:
             address = watch.address[0] if watch.address else None
             summary = window.summary(watch.target.office, watch.target.role, address)
             asyncio.get_running_loop().call_soon(self._on_summary, summary)
+
+    def _count(self, target: Target, echo: Echo) -> None:
+        if self._on_echo is not None and target.measured and target.office is not None:
+            self._on_echo(target.office, bool(echo.received), echo.rtt)
 
     def _report(self, change: Reachability) -> None:
         """Report a change later, so that its listener cannot disturb the reading of replies."""

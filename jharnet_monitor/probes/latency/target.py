@@ -88,7 +88,8 @@ class Watch:
     """A target, the requests to it, and whether it answers. Requests are tagged with their window.
 
     `on_reachability` is called when `answers` changes, `on_suspect` for each request without reply
-    after which the target is `suspect`.
+    after which the target is `suspect`, `on_echo` for each scheduled request whose outcome is
+    known.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Watch:
         clock: Clock,
         on_reachability: Callable[[Reachability], None],
         on_suspect: Callable[[Watch], None],
+        on_echo: Callable[[Target, Echo], None],
     ) -> None:
         self.target = target
         self.window: PingWindow | None = None
@@ -105,6 +107,7 @@ class Watch:
         self._timeout = settings.timeout
         self._on_reachability = on_reachability
         self._on_suspect = on_suspect
+        self._on_echo = on_echo
         self._check_listener = _CheckListener(self)
         # The gateway is decided first, so that no office is blamed for headquarters' own line.
         self._down_after = settings.down_after - (target.role == "gateway")
@@ -172,6 +175,8 @@ class Watch:
         elif echo.received is False:
             self._timed_out(echo)
         window.settled(echo)
+        if echo.received is not None:
+            self._on_echo(self.target, echo)
 
     def unexpected(self, echo: Echo, kind: UnexpectedReply) -> None:
         """Count the reply in the window in which it arrived."""

@@ -1,0 +1,71 @@
+"""The dashboard of whoever answers for the offices: promises, the worst offices, the trend."""
+
+from __future__ import annotations
+
+from layout import dashboard, variable
+from offices import TO_OFFICE
+from parts import GRADE, Json, alerts, coloured, lines, number, override, query, table
+
+DISTRICTS = variable("district", "Districts", "jharnet_build_info, district", many=True)
+M = 'district=~"$district"'
+UP = f"avg_over_time(jharnet:office_line_up:ratio15m{{{M}}}[$__range])"
+TARGET = f"max by (district, office) (jharnet_office_availability_target_ratio{{{M}}})"
+MONTH = "[30d]"
+
+
+def management() -> Json:
+    """Whether what was promised is kept."""
+    missed = f"{UP} < on (district, office) {TARGET}"
+    return dashboard(
+        "management", "JharNet: for the manager",
+        "Availability against the contract, the offices in most trouble, and the trend by month. "
+        "The weekly report and the dossier have the evidence; these are its figures at a glance.",
+        [DISTRICTS],
+        [
+            number("Availability", "Mean of all offices over the time range.", f"avg({UP})",
+                   unit="percentunit", decimals=2),
+            number("Promise kept", "Offices whose line was available as promised.",
+                   f"count({UP} >= on (district, office) {TARGET}) or 0 * count({UP})"),
+            number("Promise missed", "Offices whose line was not.",
+                   f"count({missed}) or 0 * count({UP})"),
+            number("Ready to confer", "Share of offices whose last call reached SD (360p).",
+                   f'sum(jharnet_conference_ready{{{M}, profile="360p"}}) '
+                   f"/ count(jharnet_office_info{{{M}}})", unit="percentunit", decimals=0),
+            number("As contracted", "Share of lines that deliver what is contracted, towards the "
+                   "office.",
+                   f'count(jharnet:bandwidth_delivered:ratio{{{M}, direction="down"}} >= '
+                   "on (district) group_left () max by (district) "
+                   f"(jharnet_delivered_threshold_ratio{{{M}}})) "
+                   f'/ count(jharnet:bandwidth_delivered:ratio{{{M}, direction="down"}}) '
+                   f'or 0 * count(jharnet:bandwidth_delivered:ratio{{{M}, direction="down"}})',
+                   unit="percentunit", decimals=0),
+            number("Outages", "That ended within the time range, of all offices.",
+                   f"round(sum(increase(jharnet_office_outages_total{{{M}}}[$__range])))"),
+            table("The worst offices", "By availability over the time range, the worst first.",
+                  {"Availability": f"bottomk(15, {UP})",
+                   "Promised": TARGET,
+                   "Outages": "round(max by (district, office) "
+                              f"(increase(jharnet_office_outages_total{{{M}}}[$__range])))",
+                   "Grade": f"max by (district, office) (jharnet_conference_grade{{{M}}})",
+                   "Delivered": "min by (district, office) "
+                                f"(jharnet:bandwidth_delivered:ratio{{{M}}})"},
+                  {"district": "District", "office": "office"}, size=(24, 11),
+                  overrides=[override("office", displayName="Office", links=[TO_OFFICE]),
+                             override("Availability", unit="percentunit", decimals=3),
+                             override("Promised", unit="percentunit", decimals=1),
+                             override("Delivered", unit="percentunit", decimals=0),
+                             coloured("Grade", "short", GRADE)]),
+            lines("Availability by month", "The mean of the 30 days before each moment.",
+                  [query("avg by (district) "
+                         f"(avg_over_time(jharnet:office_line_up:ratio15m{{{M}}}{MONTH}))",
+                         "{{district}}"),
+                   query(f"avg({TARGET})", "limit: promised on average")],
+                  unit="percentunit", max=1),
+            lines("Ready for SD by month", "Offices, the mean of the 30 days before each moment.",
+                  [query("max by (district) (avg_over_time(jharnet:offices_conference_ready:avg15m"
+                         f'{{{M}, profile="360p"}}{MONTH}))', "{{district}}")], min=0),
+            alerts(M, size=(24, 8)),
+        ],
+        span="now-30d",
+        status_page="",
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""Since when an office has been in its state, and since when nothing of it has answered. Pure.
+
+A restart of the hub ends neither: what was known before it is read back from the event log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from jharnet_monitor.model import OfficeState
+
+GAP = timedelta(hours=1)
+"""A state that is the same before and after so short a time without knowledge counts as one."""
+UPLINK_MARGIN = timedelta(seconds=15)
+"""Headquarters' uplink fails and returns for all offices, but not for all in the same second. An
+outage that touches an outage of the uplink and is shorter than this was the uplink's."""
+
+ANSWERING = frozenset({OfficeState.UP, OfficeState.AGENT_OFF, OfficeState.LAN_DOWN})
+"""States that prove that something at the office answers."""
+_NOT_KNOWN = frozenset({OfficeState.UNKNOWN, OfficeState.MONITOR_DOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """A state that ended at `at`."""
+
+    state: OfficeState
+    since: datetime
+    at: datetime
+
+
+@dataclass(slots=True)
+class StateHistory:
+    """What follows from an office's states in their order.
+
+    >>> noon = datetime(2026, 11, 25, 12)
+    >>> office = StateHistory()
+    >>> for minute, state in enumerate(("up", "unreachable", "monitor_down", "unreachable")):
+    ...     office.add(OfficeState(state), noon + timedelta(minutes=minute))
+    >>> f"{office.since:%H:%M}", f"{office.outage_start:%H:%M}", office.outages
+    ('12:01', '12:01', 0)
+    >>> office.add(OfficeState.UP, noon + timedelta(minutes=4))
+    >>> office.outage_start, office.outages
+    (None, 1)
+    """
+
+    state: OfficeState = OfficeState.UNKNOWN
+    since: datetime | None = None
+    """When the office came into its state."""
+    outage_start: datetime | None = None
+    """When the office ceased to answer; None once it answered again. What cannot be known, as while
+    the uplink is down, ends no outage."""
+    outages: int = 0
+    """Outages that are over."""
+    _left: _Left | None = None
+    """The last known state before the present one."""
+    _after_uplink: bool = False
+    """The uplink came back just before the present outage."""
+
+    def add(self, state: OfficeState, at: datetime) -> None:
+        """The office came into a state."""
+        if state is self.state:
+            return
+        if self.since is not None and self.state not in _NOT_KNOWN:
+            self._left = _Left(self.state, self.since, at)
+        self._judge_outage(state, at)
+        self.since = self._since(state, at)
+        self.state = state
+
+    def _since(self, state: OfficeState, at: datetime) -> datetime:
+        left = self._left
+        same = self.state in _NOT_KNOWN and left is not None and left.state is state
+        return left.since if same and left is not None and at - left.at <= GAP else at
+
+    def _judge_outage(self, state: OfficeState, at: datetime) -> None:
+        start = self.outage_start
+        if start is None:
+            if state is OfficeState.UNREACHABLE:
+                self.outage_start = at
+                self._after_uplink = self.state is OfficeState.UPLINK_DOWN
+            return
+        short = at - start < UPLINK_MARGIN
+        if state in ANSWERING:
+            self.outage_start = None
+            self.outages += not (short and self._after_uplink)
+        elif state is OfficeState.UPLINK_DOWN and short:
+            self.outage_start = None
