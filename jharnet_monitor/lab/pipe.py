@@ -38,6 +38,8 @@ class Pipe:
     """A queue, a line with rate and loss, and a delay; counts what happens to the packets."""
 
     __slots__ = (
+        "_bucket",
+        "_bucket_at",
         "_delay_range",
         "_draw",
         "_free_at",
@@ -46,6 +48,7 @@ class Pipe:
         "_queue",
         "_random",
         "_seconds_per_byte",
+        "_tokens",
         "blocked",
         "bytes_in",
         "bytes_out",
@@ -82,6 +85,9 @@ class Pipe:
         self.settings = settings
         self._seconds_per_byte = 8 / settings.rate if settings.rate else 0.0
         self._queue = settings.queue
+        self._bucket = self._tokens = settings.bucket
+        """Seconds of the rate; None without a policer."""
+        self._bucket_at = 0.0
         self.min_delay = settings.delay - settings.jitter
         self._delay_range = 2 * settings.jitter
         self._lose = loss_model(settings.loss, self._random)
@@ -96,6 +102,11 @@ class Pipe:
         if self.blocked:
             self.dropped_cut += 1
             return CUT
+        if self._bucket is not None:
+            if not self._conforms(now, size):
+                self.dropped_queue += 1
+                return QUEUE_FULL
+            return self._leave(now)
         wait = self._free_at - now
         if wait > 0:
             if wait > self._queue:
@@ -107,6 +118,21 @@ class Pipe:
             now += wait
         now += size * self._seconds_per_byte
         self._free_at = now
+        return self._leave(now)
+
+    def _conforms(self, now: float, size: int) -> bool:
+        """Whether the bucket holds enough for the packet; takes it out."""
+        assert self._bucket is not None and self._tokens is not None
+        self._tokens = min(self._bucket, self._tokens + now - self._bucket_at)
+        self._bucket_at = now
+        needed = size * self._seconds_per_byte
+        if self._tokens < needed:
+            return False
+        self._tokens -= needed
+        return True
+
+    def _leave(self, now: float) -> float:
+        """When a packet that was sent at `now` arrives, or `LOST`."""
         if self._lose is not None and self._lose():
             self.dropped_loss += 1
             return LOST

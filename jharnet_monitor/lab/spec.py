@@ -93,6 +93,9 @@ class LinkDirection(_LabModel):
     may wait; beyond it, packets are dropped at the tail. The delay is drawn uniformly from `delay`
     ± `jitter`. Packets never overtake each other: one that would arrive before its predecessor
     arrives together with it. Lost packets also use the line.
+
+    With `bucket` the rate is policed, as operators sell it without a shaper: a token bucket that
+    holds so many seconds of the rate. What finds too few tokens is dropped; nothing waits.
     """
 
     delay: _Duration = 0.0
@@ -100,11 +103,18 @@ class LinkDirection(_LabModel):
     loss: Annotated[Loss, BeforeValidator(_expand_loss)] = Loss()
     rate: _Rate | None = None
     queue: _Duration = 0.2
+    bucket: Annotated[_Duration, AfterValidator(_positive)] | None = None
 
     @model_validator(mode="after")
     def _jitter_within_delay(self) -> LinkDirection:
         if self.jitter > self.delay:
             raise ValueError("`jitter` must not be more than `delay`")
+        return self
+
+    @model_validator(mode="after")
+    def _bucket_has_a_rate(self) -> LinkDirection:
+        if self.bucket is not None and self.rate is None:
+            raise ValueError("`bucket` needs a `rate`")
         return self
 
     def changed(self, key: str, value: object) -> LinkDirection:

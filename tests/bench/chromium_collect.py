@@ -12,24 +12,35 @@ import argparse
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from multiprocessing import get_context
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab
+from jharnet_monitor.lab.namespaces import inside
 from tests.bench.chromium_call import Pair, pair
 from tests.bench.chromium_conditions import Condition, Part, conditions
 from tests.bench.chromium_fresh import fresh
-from tests.bench.chromium_truth import Truths, read_run
+from tests.bench.chromium_hard import hard_links, held_links
+from tests.bench.chromium_truth import Run, Truths, read_run
 from tests.lab_support import Stream, streams_beside, udp_socket
 
 PREFIX = "jhnchr"
 TRUTH = Path(__file__).with_name("chromium_truth.json")
+HARD_TRUTH = TRUTH.with_name("chromium_hard.json")
+SERIES = TRUTH.with_name("chromium_hard_series.jsonl")
+"""One line a call of a hard link: what each end received (`down` at the office) and sent."""
+SERIES_STEP = 4
+"""Seconds from row to row."""
 WINDOW = 30.0
 WARM_UP, LONG_WARM_UP = 30.0, 65.0
 """Seconds; the longer one for links on which Chromium's rate rises slowly."""
@@ -43,7 +54,7 @@ def shape(lab: Lab, office: str, condition: Condition) -> None:
     """Set the office's link to that of the condition."""
     for direction, wanted in (("down", condition.down), ("up", condition.upwards)):
         lab.set(office, f"{direction}.jitter", "0ms")
-        for key in ("delay", "rate", "queue", "loss", "jitter"):
+        for key in ("delay", "rate", "queue", "loss", "jitter", "bucket"):
             lab.set(office, f"{direction}.{key}", json.dumps(wanted[key]))
 
 
@@ -65,6 +76,8 @@ async def disturbed(
     with contextlib.ExitStack() as stack:
         if condition.cross:
             stack.enter_context(_others(lab, office, condition.cross, seconds))
+        if condition.elastic:
+            stack.enter_context(_transfers(lab, office, *condition.elastic))
         task = asyncio.create_task(black_out(*condition.blackout)) if condition.blackout else None
         try:
             yield
@@ -90,12 +103,82 @@ def _others(lab: Lab, office: str, megabits: float, seconds: float) -> Iterator[
             end.close()
 
 
+@contextlib.contextmanager
+def _transfers(lab: Lab, office: str, way: str, on: float, off: float) -> Iterator[None]:
+    """A TCP transfer that runs and pauses in turn."""
+    target, source = (office, HEADQUARTERS) if way == "down" else (HEADQUARTERS, office)
+    address = (lab.addresses(target).pc, 7500 + lab.layout.number(office))
+    with lab.inside(target):
+        listener = socket.create_server(("", address[1]))
+    workers = [
+        get_context("fork").Process(target=_swallow, args=(listener,)),
+        get_context("fork").Process(
+            target=_transfer, args=(lab.namespace(source), address, on, off)
+        ),
+    ]
+    for worker in workers:
+        worker.start()
+    listener.close()
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join()
+
+
+def _swallow(listener: socket.socket) -> None:
+    """Receive everything that is sent to the listener, one connection after another."""
+    while True:
+        connection, _ = listener.accept()
+        with contextlib.suppress(OSError):
+            while connection.recv(1 << 16):
+                pass
+        connection.close()
+
+
+def _transfer(namespace: str, address: tuple[str, int], on: float, off: float) -> None:
+    """Send for `on` seconds as fast as TCP does, pause for `off`, and so on."""
+    linger = struct.pack("ii", 1, 0)
+    while True:
+        with contextlib.suppress(OSError), inside(namespace):
+            sender = socket.create_connection(address, timeout=10)
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            sender.settimeout(0.5)
+            end = time.monotonic() + on
+            while time.monotonic() < end:
+                with contextlib.suppress(TimeoutError):
+                    sender.send(bytes(1 << 14))
+            sender.close()
+        time.sleep(off)
+
+
 async def one(lab: Lab, office: str, ends: Pair, condition: Condition) -> dict[str, object]:
     """Run the call of one condition."""
     shape(lab, office, condition)
     warm_up = LONG_WARM_UP if condition.narrow else WARM_UP
     async with disturbed(lab, office, condition, warm_up + WINDOW + 20):
         return await ends.call(warm_up, WINDOW)
+
+
+def keep_series(name: str, told: Mapping[str, Any]) -> None:
+    """Add how the clients adapted during a call, every `SERIES_STEP` s, to the file of series."""
+    if not told["connected"]:
+        return
+    line: dict[str, Any] = {"name": name}
+    for end in ("down", "up"):
+        rows = told[end]["series"][::SERIES_STEP]
+        start = told[end]["series"][0]["at"]
+        line[end] = {
+            key: [_short(row.get(key), start if key == "at" else 0.0) for row in rows]
+            for key in rows[-1]
+        }
+    with SERIES.open("a") as file:
+        file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def _short(value: Any, start: float) -> Any:
+    return float(f"{value - start:.7g}") if isinstance(value, int | float) else value
 
 
 async def lane(
@@ -123,28 +206,39 @@ async def lane(
                         break
                     run = read_run(told)
                     if options.raw:
-                        (options.raw / f"{condition.name}.json".replace("/", "_")).write_text(
-                            json.dumps(told)
-                        )
+                        number = len(truths.runs.get(condition.name, ()))
+                        name = f"{condition.name}.{number}.json".replace("/", "_")
+                        (options.raw / name).write_text(json.dumps(told))
                     if run.valid:
                         truths.add(condition.name, run)
+                        if condition.part in ("hard", "held"):
+                            keep_series(condition.name, told)
                         print(condition.name, run.grade(), run, flush=True)
                         break
                     print(f"{condition.name}: this computer was too slow: {run}", flush=True)
 
 
+def wanted(runs: Sequence[Run], again: int, hard: bool) -> bool:
+    """Whether a condition needs one more call: of hard links a third one where two differ."""
+    differ = hard and len(runs) == 2 and len({run.grade() for run in runs}) > 1
+    return len(runs) < again + differ
+
+
 async def collect(options: argparse.Namespace) -> None:
     """Measure all conditions that are missing."""
-    truths = Truths(options.truth)
+    hard = options.part in ("hard", "held")
+    truths = Truths(options.truth or (HARD_TRUTH if hard else TRUTH))
+    links = hard_links() + held_links() if hard else conditions() + fresh()
     work = [
         condition
-        for condition in conditions() + fresh()
-        if len(truths.runs.get(condition.name, ())) < options.again
+        for condition in links[options.skip :]
+        if wanted(truths.runs.get(condition.name, ()), options.again, hard)
         and (not options.only or options.only in condition.name)
         and options.part in (None, condition.part)
     ]
-    wide = asyncio.Semaphore(WIDE_AT_ONCE)
-    work.sort(key=lambda condition: (condition.part, condition.heavy))
+    wide = asyncio.Semaphore(min(WIDE_AT_ONCE, options.wide))
+    if not hard:
+        work.sort(key=lambda condition: (condition.part, condition.heavy))
     lanes = [f"c{number}" for number in range(options.lanes)]
     with Lab.start({"offices": {office: {} for office in lanes}}, PREFIX) as lab:
         await asyncio.gather(*(lane(lab, office, work, truths, wide, options) for office in lanes))
@@ -153,7 +247,9 @@ async def collect(options: argparse.Namespace) -> None:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--truth", type=Path, default=TRUTH, metavar="FILE")
+    parser.add_argument("--truth", type=Path, metavar="FILE", help="else that of the part")
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N")
+    parser.add_argument("--wide", type=int, default=WIDE_AT_ONCE, help="of 720p at a time")
     parser.add_argument("--again", type=int, default=1, metavar="N", help="calls a condition")
     parser.add_argument("--only", default="", metavar="TEXT", help="conditions named like this")
     parser.add_argument("--part", choices=get_args(Part), help="only these; else all")
