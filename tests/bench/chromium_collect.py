@@ -32,7 +32,7 @@ from tests.bench.chromium_conditions import Condition, Part, conditions
 from tests.bench.chromium_fresh import fresh
 from tests.bench.chromium_hard import hard_links, held_links
 from tests.bench.chromium_truth import Run, Truths, read_run
-from tests.lab_support import Stream, streams_beside, udp_socket
+from tests.lab_support import Stream, keep_only, streams_beside, udp_socket
 
 PREFIX = "jhnchr"
 TRUTH = Path(__file__).with_name("chromium_truth.json")
@@ -129,6 +129,7 @@ def _transfers(lab: Lab, office: str, way: str, on: float, off: float) -> Iterat
 
 def _swallow(listener: socket.socket) -> None:
     """Receive everything that is sent to the listener, one connection after another."""
+    keep_only([listener.fileno()])
     while True:
         connection, _ = listener.accept()
         with contextlib.suppress(OSError):
@@ -139,6 +140,7 @@ def _swallow(listener: socket.socket) -> None:
 
 def _transfer(namespace: str, address: tuple[str, int], on: float, off: float) -> None:
     """Send for `on` seconds as fast as TCP does, pause for `off`, and so on."""
+    keep_only()
     linger = struct.pack("ii", 1, 0)
     while True:
         with contextlib.suppress(OSError), inside(namespace):

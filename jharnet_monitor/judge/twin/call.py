@@ -1,0 +1,249 @@
+"""A simulated call: two clients on a line, many runs at once. Pure and seeded.
+
+Lanes come in pairs: lane 2n is what the office receives in run n (`down`), lane 2n + 1 what it
+sends (`up`). Time goes in cycles of 100 ms with three frames, five packets of audio and one feedback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from jharnet_monitor.judge.twin.client import (
+    AUDIO_PACKET,
+    PACKET_OVERHEAD,
+    PACKET_PAYLOAD,
+    REFERENCE,
+    Client,
+    Encoder,
+)
+from jharnet_monitor.judge.twin.control import FEEDBACK_SECONDS, Control
+from jharnet_monitor.judge.twin.line import UNLIMITED, Line, Way
+from jharnet_monitor.judge.twin.path import Counts, Floats, Path
+from jharnet_monitor.judge.twin.picture import Picture
+from jharnet_monitor.judge.twin.voice import Voice
+
+RUNS = 40
+WARM_UP, LONG_WARM_UP = 30.0, 65.0
+"""Seconds before the window; the longer one on a line that is narrower than `NARROW`."""
+NARROW = 1.2e6
+WINDOW = 30.0
+OPEN_GAP = 0.75
+"""Seconds without a new picture at the end from which it counts as frozen."""
+_EVENTS = (
+    ("frame", 0.0), ("audio", 0.007), ("audio", 0.027), ("frame", 1 / 30), ("audio", 0.047),
+    ("frame", 2 / 30), ("audio", 0.0671), ("audio", 0.087),
+)  # fmt: skip
+_BURST_SECONDS, _PACE = 0.040, 2.5
+"""The pacer sends what is due within 40 ms at once (Chromium), at 2.5 times the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One direction of one run, by the statistics of its receiver."""
+
+    concealed: float
+    frozen: float
+    frames: float
+    height: float
+    rate: float
+    """bit/s of video, without headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: what arrived at the office and from it."""
+
+    down: Shown
+    up: Shown
+
+
+def _lanes(line: Line, runs: int, random: np.random.Generator) -> dict[str, Floats]:
+    """The line's figures for every lane, drawn within their doubt."""
+    ways = {}
+    for field in fields(Way):
+        pair = [getattr(line.down, field.name), getattr(line.up, field.name)]
+        ways[field.name] = np.tile(np.array(pair, float), runs)
+    for name in ("rate", "queue", "loss"):
+        doubt = ways.pop(f"{name}_doubt")
+        ways[name] = ways[name] * np.exp(doubt * random.standard_normal(2 * runs))
+    ways["rate"] = np.minimum(ways["rate"], UNLIMITED)
+    ways["loss"] = np.minimum(ways["loss"], 0.9)
+    ways["gone"] = np.full(2 * runs, line.gone)
+    ways["every"] = np.full(2 * runs, line.every)
+    return ways
+
+
+def warm_up(line: Line) -> float:
+    """Seconds before the window, by which a client has come to its picture."""
+    narrow = any(
+        way.rate - way.others < NARROW or way.transfer_on > 0 for way in (line.down, line.up)
+    )
+    return LONG_WARM_UP if narrow else WARM_UP
+
+
+def simulate(line: Line, seed: int, client: Client = REFERENCE, runs: int = RUNS) -> Sequence[Run]:
+    """Hold `runs` calls over the line."""
+    return simulate_each([line], warm_up(line), seed, client, runs)[0]
+
+
+def simulate_each(
+    lines: Sequence[Line], settle: float, seed: int, client: Client = REFERENCE, runs: int = RUNS
+) -> list[Sequence[Run]]:
+    """Hold `runs` calls over each of the lines, all at once; the window begins after `settle` s."""
+    random = np.random.default_rng(seed)
+    parts = [_lanes(line, runs, random) for line in lines]
+    ways = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    call = _Call(ways, client, (settle, settle + WINDOW), random)
+    call.run()
+    shown = call.shown()
+    return [shown[n * runs : (n + 1) * runs] for n in range(len(lines))]
+
+
+class _Call:
+    def __init__(
+        self,
+        ways: dict[str, Floats],
+        client: Client,
+        window: tuple[float, float],
+        random: np.random.Generator,
+    ) -> None:
+        self.lanes = len(ways["rate"])
+        self.window, self.random, self.client = window, random, client
+        self.path = Path(ways, random)
+        self.control = Control(self.lanes)
+        self.encoder = Encoder(client, self.lanes, random)
+        self.picture = Picture(self.lanes, window, random)
+        self.voice = Voice(self.lanes, window)
+        self.other = np.arange(self.lanes) ^ 1
+        self.jitter_mean = ways["jitter"]
+        self._history: list[tuple[Counts, Counts, Floats, Floats]] = []
+        self._clear()
+        self.phase = random.random(self.lanes) * 0.004
+        self.paced = np.zeros(self.lanes)
+
+    def _clear(self) -> None:
+        self.packets = np.zeros(self.lanes, np.int64)
+        self.lost = np.zeros(self.lanes, np.int64)
+        self.bits, self.acked = np.zeros(self.lanes), np.zeros(self.lanes)
+
+    def _delays(self) -> tuple[Floats, Floats]:
+        """How long the way back takes now, and the round trip."""
+        ahead = self.path.delay + self.path.backlog
+        back = ahead[self.other]
+        return back, ahead + back
+
+    def run(self) -> None:
+        """From the start to the end of the window."""
+        cycles = round(self.window[1] / FEEDBACK_SECONDS)
+        probed_at = np.ceil((0.25 + 2 * self.path.delay) / FEEDBACK_SECONDS).astype(int)
+        for cycle in range(cycles):
+            start = cycle * FEEDBACK_SECONDS
+            back, trip = self._delays()
+            for kind, offset in _EVENTS:
+                now = start + offset + self.phase
+                self._repeat(now, back, trip)
+                if kind == "frame":
+                    self._frame(now, back, trip)
+                else:
+                    self._audio(now)
+                self.picture.show(now, trip, back)
+            if cycle <= probed_at.max():
+                self._probe(probed_at == cycle)
+            self._feedback(start + FEEDBACK_SECONDS, back, trip)
+        self.picture.close(OPEN_GAP)
+
+    def _probe(self, there: np.ndarray) -> None:
+        """The probes of the start: short, so that a queue or a bucket holds them."""
+        free = np.maximum(self.path.rate * (1 - self.path._others), 50e3)
+        measured = np.minimum(free * 0.95, 3 * self.client.max_video)
+        noise = np.exp(0.15 * self.random.standard_normal(self.lanes))
+        blurred = measured / (1 + 2 * self.jitter_mean / 0.015)
+        self.control.probe(np.maximum(blurred * noise, 60e3), there)
+
+    def _repeat(self, now: Floats, back: Floats, trip: Floats) -> None:
+        count, lost, bits = self.picture.retransmit(now, self.path, back, trip)
+        self._count(count, lost, bits, bits * (1 - lost / np.maximum(count, 1)))
+
+    def _frame(self, now: Floats, back: Floats, trip: Floats) -> None:
+        self.encoder.request_key(self.picture.key_wanted_at <= now)
+        self.picture.key_wanted_at = np.where(
+            self.picture.key_wanted_at <= now, np.inf, self.picture.key_wanted_at
+        )
+        size, key = self.encoder.frame()
+        count = np.ceil(size / PACKET_PAYLOAD).astype(np.int64)
+        packet = size / count + PACKET_OVERHEAD
+        # What exceeds the pacer's burst leaves at its rate.
+        pace = _PACE * np.maximum(self.control.target, 60e3)
+        bits = count * packet * 8
+        waiting = np.maximum(0.0, self.paced - now)
+        span = np.maximum(0.0, waiting + bits / pace - _BURST_SECONDS)
+        self.paced = np.maximum(self.paced, now) + bits / pace
+        sent = self.path.send(now + np.maximum(0.0, waiting - _BURST_SECONDS), count, packet, np.minimum(span, bits / pace))
+        self.picture.sent_frame(
+            now, key, sent.lost, sent.arrived, sent.last_arrival, packet, self.encoder.height, back, trip
+        )
+        share = sent.arrived / count
+        self.picture.arrived(float(now.mean()), size * 8 * share)
+        self.control.slope.add(now, sent.last_arrival, sent.arrived > 0)
+        self._count(count, sent.lost, bits, bits * share)
+
+    def _audio(self, now: Floats) -> None:
+        one = np.ones(self.lanes, np.int64)
+        sent = self.path.send(now, one, np.full(self.lanes, AUDIO_PACKET))
+        there = sent.arrived > 0
+        self.voice.sent(now, sent.last_arrival, there)
+        self.control.slope.add(now, sent.last_arrival, there)
+        bits = AUDIO_PACKET * 8 * one
+        self._count(one, sent.lost, bits, bits * there)
+
+    def _count(self, packets: Counts, lost: Counts, bits: Floats, acked: Floats) -> None:
+        self.packets += packets
+        self.lost += lost
+        self.bits += bits
+        self.acked += acked
+
+    def _feedback(self, now: float, back: Floats, trip: Floats) -> None:
+        """The report of this cycle leaves the receiver; the sender gets one of the past."""
+        slope = self.control.slope
+        report = (
+            slope.overused, slope.underused, self.packets, self.lost, self.bits, self.acked,
+        )  # fmt: skip
+        self._history.append(report)
+        slope.overused = np.zeros(self.lanes, bool)
+        self._clear()
+        age = np.clip(np.round(trip / FEEDBACK_SECONDS), 0, len(self._history) - 1).astype(int)
+        oldest = int(age.max())
+        del self._history[: max(0, len(self._history) - 1 - max(oldest, 60))]
+        age = np.minimum(age, len(self._history) - 1)
+        pick = len(self._history) - 1 - age
+        lanes = np.arange(self.lanes)
+        if oldest == 0:
+            chosen = list(self._history[-1])
+        else:
+            few = self._history[-1 - oldest :]
+            pick = len(few) - 1 - age
+            chosen = [np.stack([each[i] for each in few])[pick, lanes] for i in range(6)]
+        # A report that is lost says nothing, and neither does one from before an interruption.
+        there = self.random.random(self.lanes) >= np.minimum(0.9, self.path.loss[self.other])
+        there &= ~self.path.cut(np.full(self.lanes, now))
+        over, under, packets, lost, bits, acked = chosen
+        self.control.feedback(now, over, under, packets, lost, bits, acked, trip, there)
+        self.encoder.set_target(self.control.target, FEEDBACK_SECONDS)
+
+    def shown(self) -> list[Run]:
+        """The runs by what their receivers counted."""
+        picture, seconds = self.picture, self.window[1] - self.window[0]
+        ways = [
+            Shown(
+                concealed=float(self.voice.concealed[lane] / self.voice.total),
+                frozen=float(min(1.0, picture.frozen[lane] / seconds)),
+                frames=float(picture.frames[lane] / seconds),
+                height=float(picture.lines[lane]),
+                rate=float(picture.bits[lane] / seconds),
+            )
+            for lane in range(self.lanes)
+        ]
+        return [Run(ways[n], ways[n + 1]) for n in range(0, self.lanes, 2)]

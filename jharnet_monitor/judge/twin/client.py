@@ -1,0 +1,104 @@
+"""What a client of a call sends: its video at each rate, its audio. Pure; arrays hold all lanes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jharnet_monitor.judge.twin.path import Flags, Floats
+
+FRAMES_PER_SECOND = 30
+LEAST_VIDEO = 30e3
+"""bit/s that a client sends at least, however little it believes the line to carry (libwebrtc)."""
+PACKET_OVERHEAD = 72
+"""Bytes beside the coded picture: IPv4, UDP, RTP with extensions, descriptor, SRTP tag (measured:
+28 bytes of RTP)."""
+PACKET_PAYLOAD = 1140
+AUDIO_PACKET = 88.0
+"""Bytes of an IP packet with 20 ms of speech as the reference client sends it: 66 of headers."""
+AUDIO_RATE = 50 * 8 * AUDIO_PACKET
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A kind of client; rates in bit/s of coded video, height in lines."""
+
+    name: str = "one-to-one"
+    max_video: float = 1.7e6
+    max_height: int = 720
+    hd_video: float = 650e3
+    """Video below which even a picture of 720 lines is no HD."""
+
+
+REFERENCE = Client()
+
+HEIGHTS = (180, 270, 360, 540, 720, 1080)
+"""libwebrtc scales in turn by 2/3 and 3/4."""
+_PIXELS = np.array([h * h * 16 / 9 for h in HEIGHTS])
+_FIRST_HEIGHT = 2
+"""360 lines at the start rate of 300 kbit/s."""
+_TOO_FEW_BITS, _PLENTY_OF_BITS = 0.0085, 0.026
+"""Bits a pixel at which VP8's quantiser reaches the limits of the quality scaler (95 and 29 of
+127) with the reference picture. Fitted."""
+_DOWN_SECONDS, _UP_SECONDS = 3.5, 9.0
+"""How long it must be beyond a limit. Fitted."""
+_SIZE_SPREAD = 0.25
+"""Standard deviation of the logarithm of a frame's size. Fitted."""
+_KEY_FACTOR = 5.0
+"""A key frame's size over that of another (libvpx allows 9 with a buffer of 600 ms)."""
+
+
+class Encoder:
+    """The video encoders of all lanes: they follow the target in rate and picture height."""
+
+    def __init__(self, client: Client, lanes: int, random: np.random.Generator) -> None:
+        self._client = client
+        self._random = random
+        self._most = max(i for i, h in enumerate(HEIGHTS) if h <= client.max_height)
+        self.step = np.full(lanes, min(_FIRST_HEIGHT, self._most))
+        self.rate = np.full(lanes, LEAST_VIDEO)
+        self._poor, self._rich = np.zeros(lanes), np.zeros(lanes)
+        self._debt = np.zeros(lanes)
+        self._average = np.full(lanes, LEAST_VIDEO)
+        self._key_next = np.ones(lanes, bool)
+
+    @property
+    def height(self) -> Floats:
+        """Lines of the picture."""
+        return np.array(HEIGHTS, float)[self.step]
+
+    def request_key(self, there: Flags) -> None:
+        """Send a key frame next."""
+        self._key_next |= there
+
+    def set_target(self, target: Floats, seconds: float) -> None:
+        """A new target of the congestion control, `seconds` after the last."""
+        for_video = np.maximum(0.0, target - AUDIO_RATE)
+        packets = FRAMES_PER_SECOND * np.maximum(
+            1.0, for_video / 8 / FRAMES_PER_SECOND / (PACKET_PAYLOAD + PACKET_OVERHEAD) + 0.5
+        )
+        coded = for_video - packets * PACKET_OVERHEAD * 8
+        self.rate = np.clip(coded, LEAST_VIDEO, self._client.max_video)
+        self._average += (1 - np.exp(-seconds / 2)) * (self.rate - self._average)
+        bits = self._average / FRAMES_PER_SECOND / _PIXELS[self.step]
+        self._poor = np.where(bits < _TOO_FEW_BITS, self._poor + seconds, 0.0)
+        self._rich = np.where(bits > _PLENTY_OF_BITS, self._rich + seconds, 0.0)
+        down = (self._poor > _DOWN_SECONDS) & (self.step > 0)
+        up = (self._rich > _UP_SECONDS) & (self.step < self._most)
+        self.step = self.step + up - down
+        self._poor[down], self._rich[up] = 0.0, 0.0
+        self._key_next |= up | down
+
+    def frame(self) -> tuple[Floats, Flags]:
+        """Bytes of the next coded frame, and which are key frames."""
+        mean = self.rate / 8 / FRAMES_PER_SECOND
+        key = self._key_next.copy()
+        self._key_next[:] = False
+        spread = np.exp(_SIZE_SPREAD * self._random.standard_normal(len(mean)) - _SIZE_SPREAD**2 / 2)
+        size = mean * np.where(key, _KEY_FACTOR, spread)
+        # A rate controller takes back over the next frames what one was too large.
+        paid = np.clip(self._debt * 0.1, -0.3 * mean, 0.6 * mean)
+        size = np.maximum(np.where(key, size, size - paid), 60.0)
+        self._debt = np.clip(self._debt + size - mean, -5 * mean, 15 * mean)
+        return size, key
