@@ -45,9 +45,33 @@ WINDOW = 30.0
 WARM_UP, LONG_WARM_UP = 30.0, 65.0
 """Seconds; the longer one for links on which Chromium's rate rises slowly."""
 ATTEMPTS = 3
-WIDE_AT_ONCE = 2
-"""Calls of full 720p that two cores can run; of narrow links it is three."""
+ROOM, WIDE = 6, 3
+"""What this computer can run at once, and what a call of full 720p takes of it; a narrow one takes
+2. On a computer that others use as well, `--room 4 --wide 4` holds one wide call or two narrow."""
+NARROW_TAKES = 2
 CROSS_SIZE = 800
+
+
+class Room:
+    """What runs at once is limited; who waits is let in in turn."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._changed = asyncio.Condition()
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def taken(self, share: int) -> AsyncIterator[None]:
+        """Take a share of the room."""
+        async with self._turn, self._changed:
+            await self._changed.wait_for(lambda: self._free >= share)
+            self._free -= share
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._free += share
+                self._changed.notify_all()
 
 
 def shape(lab: Lab, office: str, condition: Condition) -> None:
@@ -188,7 +212,7 @@ async def lane(
     office: str,
     work: list[Condition],
     truths: Truths,
-    wide: asyncio.Semaphore,
+    room: Room,
     options: argparse.Namespace,
 ) -> None:
     """Run conditions until none is left."""
@@ -199,7 +223,7 @@ async def lane(
                 condition = work.pop(0)
                 for _ in range(ATTEMPTS):
                     try:
-                        async with wide if condition.heavy else contextlib.nullcontext():
+                        async with room.taken(options.wide if condition.heavy else NARROW_TAKES):
                             told = await one(lab, office, ends, condition)
                     except (
                         Exception
@@ -238,12 +262,12 @@ async def collect(options: argparse.Namespace) -> None:
         and (not options.only or options.only in condition.name)
         and options.part in (None, condition.part)
     ]
-    wide = asyncio.Semaphore(min(WIDE_AT_ONCE, options.wide))
+    room = Room(options.room)
     if not hard:
         work.sort(key=lambda condition: (condition.part, condition.heavy))
     lanes = [f"c{number}" for number in range(options.lanes)]
     with Lab.start({"offices": {office: {} for office in lanes}}, PREFIX) as lab:
-        await asyncio.gather(*(lane(lab, office, work, truths, wide, options) for office in lanes))
+        await asyncio.gather(*(lane(lab, office, work, truths, room, options) for office in lanes))
 
 
 def main() -> None:
@@ -251,7 +275,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--truth", type=Path, metavar="FILE", help="else that of the part")
     parser.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N")
-    parser.add_argument("--wide", type=int, default=WIDE_AT_ONCE, help="of 720p at a time")
+    parser.add_argument("--room", type=int, default=ROOM, help="what may run at once")
+    parser.add_argument("--wide", type=int, default=WIDE, help="what a call of 720p takes of it")
     parser.add_argument("--again", type=int, default=1, metavar="N", help="calls a condition")
     parser.add_argument("--only", default="", metavar="TEXT", help="conditions named like this")
     parser.add_argument("--part", choices=get_args(Part), help="only these; else all")

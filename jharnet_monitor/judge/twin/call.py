@@ -36,6 +36,8 @@ _EVENTS = (
     ("frame", 0.0), ("audio", 0.007), ("audio", 0.027), ("frame", 1 / 30), ("audio", 0.047),
     ("frame", 2 / 30), ("audio", 0.0671), ("audio", 0.087),
 )  # fmt: skip
+_FEEDBACK_RATE = 16e3
+"""bit/s of feedback: 20 reports/s of 100 bytes at most."""
 _BURST_SECONDS, _PACE = 0.040, 2.5
 """The pacer sends what is due within 40 ms at once (Chromium), at 2.5 times the target."""
 
@@ -112,6 +114,9 @@ class _Call:
     ) -> None:
         self.lanes = len(ways["rate"])
         self.window, self.random, self.client = window, random, client
+        # Feedback of the other direction takes up to 5 % of the rate (transport-wide feedback).
+        ways = ways | {"cross": ways["others"]}
+        ways["others"] = ways["others"] + np.minimum(_FEEDBACK_RATE, 0.05 * ways["rate"])
         self.path = Path(ways, random)
         self.control = Control(self.lanes)
         self.encoder = Encoder(client, self.lanes, random)
@@ -123,6 +128,7 @@ class _Call:
         self._clear()
         self.phase = random.random(self.lanes) * 0.004
         self.paced = np.zeros(self.lanes)
+        self.arrived_last, self.arrived_before = np.zeros(self.lanes), np.zeros(self.lanes)
 
     def _clear(self) -> None:
         self.packets = np.zeros(self.lanes, np.int64)
@@ -144,7 +150,7 @@ class _Call:
             back, trip = self._delays()
             for kind, offset in _EVENTS:
                 now = start + offset + self.phase
-                self._repeat(now, back, trip)
+                self._repeat(now, trip)
                 if kind == "frame":
                     self._frame(now, back, trip)
                 else:
@@ -163,9 +169,13 @@ class _Call:
         blurred = measured / (1 + 2 * self.jitter_mean / 0.015)
         self.control.probe(np.maximum(blurred * noise, 60e3), there)
 
-    def _repeat(self, now: Floats, back: Floats, trip: Floats) -> None:
-        count, lost, bits = self.picture.retransmit(now, self.path, back, trip)
+    def _repeat(self, now: Floats, trip: Floats) -> None:
+        count, lost, bits = self.picture.retransmit(now, self.path, self._pace(), trip)
         self._count(count, lost, bits, bits * (1 - lost / np.maximum(count, 1)))
+
+    def _pace(self) -> Floats:
+        """bit/s at which packets leave."""
+        return _PACE * np.maximum(self.control.target, 60e3)
 
     def _frame(self, now: Floats, back: Floats, trip: Floats) -> None:
         self.encoder.request_key(self.picture.key_wanted_at <= now)
@@ -176,18 +186,22 @@ class _Call:
         count = np.ceil(size / PACKET_PAYLOAD).astype(np.int64)
         packet = size / count + PACKET_OVERHEAD
         # What exceeds the pacer's burst leaves at its rate.
-        pace = _PACE * np.maximum(self.control.target, 60e3)
+        pace = self._pace()
         bits = count * packet * 8
         waiting = np.maximum(0.0, self.paced - now)
         span = np.maximum(0.0, waiting + bits / pace - _BURST_SECONDS)
         self.paced = np.maximum(self.paced, now) + bits / pace
-        sent = self.path.send(now + np.maximum(0.0, waiting - _BURST_SECONDS), count, packet, np.minimum(span, bits / pace))
+        span = np.minimum(span, bits / pace)
+        leaves = now + np.maximum(0.0, waiting - _BURST_SECONDS)
+        sent = self.path.send(leaves, count, packet, span)
         self.picture.sent_frame(
             now, key, sent.lost, sent.arrived, sent.last_arrival, packet, self.encoder.height, back, trip
         )
         share = sent.arrived / count
         self.picture.arrived(float(now.mean()), size * 8 * share)
-        self.control.slope.add(now, sent.last_arrival, sent.arrived > 0)
+        there = sent.arrived > 0
+        self.control.slope.add(leaves + span, sent.last_arrival, there)
+        self.arrived_last = np.where(there, sent.last_arrival, self.arrived_last)
         self._count(count, sent.lost, bits, bits * share)
 
     def _audio(self, now: Floats) -> None:
@@ -196,6 +210,7 @@ class _Call:
         there = sent.arrived > 0
         self.voice.sent(now, sent.last_arrival, there)
         self.control.slope.add(now, sent.last_arrival, there)
+        self.arrived_last = np.where(there, sent.last_arrival, self.arrived_last)
         bits = AUDIO_PACKET * 8 * one
         self._count(one, sent.lost, bits, bits * there)
 
@@ -208,11 +223,13 @@ class _Call:
     def _feedback(self, now: float, back: Floats, trip: Floats) -> None:
         """The report of this cycle leaves the receiver; the sender gets one of the past."""
         slope = self.control.slope
+        took = np.maximum(self.arrived_last - self.arrived_before, 0.02)
+        rate = np.where(self.acked > 0, self.acked / took, 0.0)
+        self.arrived_before = self.arrived_last
         report = (
-            slope.overused, slope.underused, self.packets, self.lost, self.bits, self.acked,
+            slope.overused, slope.underused, self.packets, self.lost, self.bits, rate,
         )  # fmt: skip
         self._history.append(report)
-        slope.overused = np.zeros(self.lanes, bool)
         self._clear()
         age = np.clip(np.round(trip / FEEDBACK_SECONDS), 0, len(self._history) - 1).astype(int)
         oldest = int(age.max())
@@ -229,8 +246,8 @@ class _Call:
         # A report that is lost says nothing, and neither does one from before an interruption.
         there = self.random.random(self.lanes) >= np.minimum(0.9, self.path.loss[self.other])
         there &= ~self.path.cut(np.full(self.lanes, now))
-        over, under, packets, lost, bits, acked = chosen
-        self.control.feedback(now, over, under, packets, lost, bits, acked, trip, there)
+        over, under, packets, lost, bits, rate = chosen
+        self.control.feedback(now, over, under, packets, lost, bits, rate, trip, there)
         self.encoder.set_target(self.control.target, FEEDBACK_SECONDS)
 
     def shown(self) -> list[Run]:

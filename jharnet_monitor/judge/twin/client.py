@@ -43,10 +43,14 @@ _TOO_FEW_BITS, _PLENTY_OF_BITS = 0.0085, 0.026
 127) with the reference picture. Fitted."""
 _DOWN_SECONDS, _UP_SECONDS = 3.5, 9.0
 """How long it must be beyond a limit. Fitted."""
+_UNDERSHOOT = 0.94
+"""The encoder's rate over its target, below its limit: the client makes allowance for frames that
+are larger than asked for. Fitted."""
 _SIZE_SPREAD = 0.25
 """Standard deviation of the logarithm of a frame's size. Fitted."""
-_KEY_FACTOR = 5.0
-"""A key frame's size over that of another (libvpx allows 9 with a buffer of 600 ms)."""
+_KEY_FACTOR, _KEY_BITS = 5.0, 0.15
+"""A key frame's size over that of another (libvpx allows 9 with a buffer of 600 ms), and the bits a
+pixel that it takes at least."""
 
 
 class Encoder:
@@ -79,7 +83,7 @@ class Encoder:
             1.0, for_video / 8 / FRAMES_PER_SECOND / (PACKET_PAYLOAD + PACKET_OVERHEAD) + 0.5
         )
         coded = for_video - packets * PACKET_OVERHEAD * 8
-        self.rate = np.clip(coded, LEAST_VIDEO, self._client.max_video)
+        self.rate = np.clip(_UNDERSHOOT * coded, LEAST_VIDEO, self._client.max_video)
         self._average += (1 - np.exp(-seconds / 2)) * (self.rate - self._average)
         bits = self._average / FRAMES_PER_SECOND / _PIXELS[self.step]
         self._poor = np.where(bits < _TOO_FEW_BITS, self._poor + seconds, 0.0)
@@ -96,7 +100,8 @@ class Encoder:
         key = self._key_next.copy()
         self._key_next[:] = False
         spread = np.exp(_SIZE_SPREAD * self._random.standard_normal(len(mean)) - _SIZE_SPREAD**2 / 2)
-        size = mean * np.where(key, _KEY_FACTOR, spread)
+        key_size = np.maximum(_KEY_FACTOR * mean, _KEY_BITS / 8 * _PIXELS[self.step])
+        size = np.where(key, key_size, mean * spread)
         # A rate controller takes back over the next frames what one was too large.
         paid = np.clip(self._debt * 0.1, -0.3 * mean, 0.6 * mean)
         size = np.maximum(np.where(key, size, size - paid), 60.0)

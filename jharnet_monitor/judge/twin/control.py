@@ -24,6 +24,7 @@ _THRESHOLDS = (6.0, 12.5, 600.0)
 """Least, first and largest threshold of the trend, in ms."""
 _MAX_ADAPT = 15.0
 _MAX_DELTAS = 60
+_TOGETHER, _LONGEST_GROUP = 0.005, 0.1
 
 
 class DelaySlope:
@@ -34,29 +35,40 @@ class DelaySlope:
         self._delays = np.zeros((_WINDOW, lanes))
         self._count = np.zeros(lanes, np.int64)
         self._last_sent, self._last_arrived = np.full(lanes, np.nan), np.zeros(lanes)
+        self._group_sent, self._group_arrived = np.full(lanes, np.nan), np.full(lanes, -1.0)
+        self._group_began = np.full(lanes, -1.0)
         self._sum, self._smoothed = np.zeros(lanes), np.zeros(lanes)
         self._threshold = np.full(lanes, _THRESHOLDS[1])
         self._over_for, self._over_count = np.zeros(lanes), np.zeros(lanes, np.int64)
         self._trend = np.zeros(lanes)
         self._columns = np.arange(lanes)
         self.overused = np.zeros(lanes, bool)
-        """Since the last feedback."""
         self.underused = np.zeros(lanes, bool)
 
     def add(self, sent: Floats, arrived: Floats, there: Flags) -> None:
-        """A group of packets that left and arrived in the lanes `there`."""
-        first = there & np.isnan(self._last_sent)
-        use = there & ~first
-        delta = np.where(use, arrived - self._last_arrived - (sent - self._last_sent), 0.0) * 1000
-        between = np.where(use, sent - self._last_sent, 0.0)
-        self._last_sent = np.where(there, sent, self._last_sent)
-        self._last_arrived = np.where(there, arrived, self._last_arrived)
+        """A burst of packets that left and arrived in the lanes `there`.
+
+        Bursts that arrive together although they left apart are one group (`BelongsToBurst`).
+        """
+        since = arrived - self._group_arrived
+        merges = there & (since <= _TOGETHER) & (since - (sent - self._group_sent) < 0)
+        merges &= arrived - self._group_began <= _LONGEST_GROUP
+        begins = there & ~merges
+        use = begins & ~np.isnan(self._last_sent)
+        since_last = self._group_arrived - self._last_arrived
+        between = np.where(use, self._group_sent - self._last_sent, 0.0)
+        delta = np.where(use, since_last - between, 0.0) * 1000
+        known = begins & ~np.isnan(self._group_sent)
+        self._last_sent = np.where(known, self._group_sent, self._last_sent)
+        self._last_arrived = np.where(known, self._group_arrived, self._last_arrived)
+        self._group_began = np.where(begins, arrived, self._group_began)
+        self._group_sent = np.where(there, sent, self._group_sent)
+        self._group_arrived = np.where(there, arrived, self._group_arrived)
         self._sum += delta
         smoothed = _SMOOTHING * self._smoothed + (1 - _SMOOTHING) * self._sum
         self._smoothed = np.where(use, smoothed, self._smoothed)
-        slot = self._count % _WINDOW
-        at = (slot, self._columns)
-        self._arrived[at] = np.where(use, arrived * 1000, self._arrived[at])
+        at = (self._count % _WINDOW, self._columns)
+        self._arrived[at] = np.where(use, self._last_arrived * 1000, self._arrived[at])
         self._delays[at] = np.where(use, self._smoothed, self._delays[at])
         self._count += use
         full = use & (self._count >= _WINDOW)
@@ -75,8 +87,10 @@ class DelaySlope:
         over &= trend >= self._trend
         self._over_for = np.where(over, 0.0, self._over_for)
         self._over_count = np.where(over, 0, self._over_count)
-        self.overused |= over
-        self.underused = np.where(use, trend < -self._threshold, self.underused)
+        below = use & (trend < -self._threshold)
+        # Above the threshold for too short a time, the verdict stays what it was.
+        self.overused = np.where(use & ~above, False, self.overused | over)
+        self.underused = np.where(use & ~above, below, self.underused & ~over)
         size = np.abs(trend)
         k = np.where(size < self._threshold, _K_DOWN, _K_UP)
         step = k * (size - self._threshold) * np.minimum(between * 1000, 100.0)
@@ -276,10 +290,12 @@ class Control:
 
     def feedback(
         self, now: float, over: Flags, under: Flags, packets: Counts, lost: Counts, bits: Floats,
-        acked_bits: Floats, trip: Floats, there: Flags,
+        rate: Floats, trip: Floats, there: Flags,
     ) -> None:  # fmt: skip
-        """The report of one interval; `there`: the lanes whose sender has got it."""
-        rate = acked_bits / FEEDBACK_SECONDS
+        """The report of one interval; `there`: the lanes whose sender has got it.
+
+        `rate` is that at which its packets arrived.
+        """
         share = 1 - np.exp(-FEEDBACK_SECONDS / 0.4)
         self._acked = np.where(there, self._acked + share * (rate - self._acked), self._acked)
         self._by_delay.update(

@@ -16,6 +16,8 @@ Flags = NDArray[np.bool_]
 
 _SEGMENT = 1500 * 8.0
 """Bits of a TCP segment."""
+_OTHERS_PACKET = 1000 * 8.0
+"""Bits of a packet of others."""
 _CUBIC_FACTOR, _CUBIC_SCALE = 0.7, 0.4
 """Multiplicative decrease and growth constant of CUBIC (RFC 9438, 4.1 and 4.6)."""
 _SLOW_START_EXIT = 0.03
@@ -60,6 +62,8 @@ class Path:
         self._phase = pairs * self._every
         self._any_gone = bool((self._gone > 0).any())
         self._others = ways["others"] / self.rate
+        with_others = (ways["cross"] > 0) | (ways["transfer_on"] > 0)
+        self._grains = _OTHERS_PACKET / self.rate * with_others if with_others.any() else None
         self._transfer = _Transfers(ways, random) if (ways["transfer_on"] > 0).any() else None
 
     def cut(self, now: Floats) -> Flags:
@@ -76,32 +80,40 @@ class Path:
         load = self._others
         if self._transfer is not None:
             load = load + self._transfer.load(now, passed, self.backlog, self.rate)
-        changed = self.backlog + (load - 1) * passed
-        overflow = changed > self.queue
+        served = self.backlog - passed
+        changed = served + load * passed
+        most = np.maximum(self.queue, served)
+        overflow = changed > most
         if self._any_policed:
             tokens = self._tokens + (1 - load) * passed
             overflow = np.where(self._policed, tokens < 0, overflow)
             self._tokens = np.clip(tokens, 0.0, self.bucket)
             changed = np.where(self._policed, 0.0, changed)
-        self.backlog = np.clip(changed, 0.0, self.queue)
+        self.backlog = np.maximum(0.0, np.minimum(changed, most))
         if self._transfer is not None:
-            self._transfer.meet(overflow, now, self.loss)
+            self._transfer.meet(overflow, now, self.loss, self.rate, self.backlog)
 
     def send(self, now: Floats, count: Counts, size: Floats, span: Floats | float = 0.0) -> Sent:
         """Send `count` packets of `size` bytes in each lane, evenly within `span` seconds."""
         self._advance(now)
         each = size * 8 / self.rate
-        gap = span / np.maximum(count, 1)
+        served = np.maximum(0.0, now + span - self._last)
+        gap = served / np.maximum(count, 1)
         growth = np.maximum(each - gap, 1e-9)
         room = np.floor((self.queue - self.backlog) / growth) + 1
         if self._any_policed:
             allowed = np.floor(self._tokens / np.maximum(each - gap, 1e-9) + 1e-9)
             room = np.where(self._policed, allowed, room)
+        if self._grains is not None:
+            # Others' traffic comes in packets: one may stand in the queue or not.
+            grain = self._grains * self._random.random(len(now))
+            seen = np.floor((self.queue - self.backlog - grain) / growth) + 1
+            room = np.where(self._policed, room, seen)
         accepted = np.clip(room, 0, count).astype(np.int64)
         if self._any_gone:
             accepted = np.where(self.cut(now), 0, accepted)
         wait = np.where(self._policed, 0.0, self.backlog)
-        duration = np.maximum(accepted * each, accepted * gap)
+        duration = np.maximum(accepted * each, span * (accepted > 0))
         self.backlog = np.where(
             self._policed, 0.0, np.maximum(0.0, self.backlog + accepted * (each - gap))
         )
@@ -109,12 +121,14 @@ class Path:
             self._tokens = np.maximum(0.0, self._tokens - accepted * np.maximum(0.0, each - gap))
         lost_on_line = self._lost(accepted)
         arrived = accepted - lost_on_line
-        leaves = now + wait + np.where(self._policed, accepted * gap, duration)
+        leaves = now + wait + np.where(self._policed, span, duration)
         due = leaves + self.delay
         if self.jitter.any():
             draw = self._random.random(len(now)) ** (1 / np.maximum(arrived, 1))
             due = due + self.jitter * (2 * draw - 1)
         due = np.maximum(due, self._last_due)
+        # Until the last of them has left, the bottleneck has been served already.
+        self._last = np.where(accepted > 0, np.maximum(self._last, now + span), self._last)
         self._last_due = np.where(arrived > 0, due, self._last_due)
         return Sent(count - arrived, arrived, due)
 
@@ -173,11 +187,15 @@ class _Transfers:
         self._sent = np.where(running, sent * passed / _SEGMENT, 0.0)
         return np.where(running, sent / rate, 0.0)
 
-    def meet(self, overflow: Flags, now: Floats, loss: Floats) -> None:
+    def meet(
+        self, overflow: Flags, now: Floats, loss: Floats, rate: Floats, backlog: Floats
+    ) -> None:
         """Halve the windows of those that lost a segment, at most once a round trip."""
         hit = overflow
         if loss.any():
             hit = hit | (self._loss_draw.random(len(now)) < -np.expm1(-loss * self._sent))
         hit = hit & self._running & (now - self._since > self._trip + 0.05)
-        self._most = np.where(hit, np.maximum(2.0, self._window / _SEGMENT), self._most)
+        # What was sent beyond the line's rate is lost as well.
+        got = np.minimum(self._window, rate * (self._trip + backlog))
+        self._most = np.where(hit, np.maximum(2.0, got / _SEGMENT), self._most)
         self._since = np.where(hit, now, self._since)

@@ -78,15 +78,17 @@ class Picture:
         self._head = np.where(overrun, self._sent - RING + 1, self._head)
         self._broken |= overrun
 
-    def retransmit(self, now: Floats, path: Path, back: Floats, trip: Floats) -> tuple[Counts, Counts, Floats]:
-        """Send again what is due; returns packets, those lost, and bits, per lane."""
+    def retransmit(
+        self, now: Floats, path: Path, pace: Floats, trip: Floats
+    ) -> tuple[Counts, Counts, Floats]:
+        """Send again what is due, at `pace` bit/s; returns packets, those lost, and bits, a lane."""
         slot = self._due.argmin(axis=1)
         at = (self._lanes, slot)
         due = self._due[at] <= now
         count = np.where(due, self._missing[at], 0)
         if not due.any():
             return count, count, np.zeros(len(now))
-        sent = path.send(np.maximum(now, np.where(due, self._due[at], now)), count, self._size[at])
+        sent = path.send(now, count, self._size[at], count * self._size[at] * 8 / pace)
         got = due & (sent.arrived > 0)
         self._complete[at] = np.where(
             got, np.maximum(self._complete[at], sent.last_arrival), self._complete[at]

@@ -16,8 +16,8 @@ _LEAST_DELAY, _MOST_DELAY = 0.040, 2.0
 _QUANTILE, _FORGET = 0.95, 0.983
 """Of the relative delays, by which NetEq chooses its target; and its forget factor a packet."""
 _BINS = 100
-_CORRECTS_FROM = 0.01
-"""Loss from which the sender adds forward error correction."""
+_STRETCHED = 0.28
+"""Of the first packet of a gap, the share for which what was heard before is stretched. Fitted."""
 _ACCELERATION, _DECELERATION = 0.12, 0.06
 """Share by which the playout is faster or slower, at most, to come to the target. Fitted."""
 
@@ -32,14 +32,13 @@ class Voice:
         self._histogram = np.zeros((lanes, _BINS))
         self._histogram[:, 1] = 1.0
         self._lanes = np.arange(lanes)
-        self._loss = np.zeros(lanes)
+        self._gap = np.zeros(lanes, bool)
         self._last: tuple[Floats, Floats, Flags] | None = None
         self.concealed, self.total = np.zeros(lanes), 0.0
         """Seconds in the window."""
 
     def sent(self, left: Floats, arrival: Floats, there: Flags) -> None:
         """A packet left at `left`; those in the lanes `there` arrive at `arrival`."""
-        self._loss += 0.004 * (~there - self._loss)
         transit = arrival - left
         self._base = np.where(there, np.minimum(self._base + 0.0001, transit), self._base)
         late = np.where(there, transit - self._base, 0.0)
@@ -57,9 +56,9 @@ class Voice:
         base = np.where(np.isinf(self._base), 0.0, self._base)
         turn = left + base + self._delay
         lateness = np.where(there, np.maximum(0.0, arrival - turn), 0.0)
-        corrected = ~there & next_there & (next_arrival <= turn + FRAME)
-        corrected &= self._loss > _CORRECTS_FROM
-        made_up = np.where(there, lateness, np.where(corrected, 0.0, FRAME))
+        first = np.where(self._gap, 1.0, 1 - _STRETCHED)
+        self._gap = ~there
+        made_up = np.where(there, lateness, first * FRAME)
         self._delay = np.minimum(self._delay + lateness, _MOST_DELAY)
         share = self._histogram.cumsum(axis=1)
         target = (share < _QUANTILE * share[:, -1:]).sum(axis=1) * FRAME + FRAME
