@@ -38,6 +38,8 @@ _EVENTS = (
 )  # fmt: skip
 _FEEDBACK_RATE = 16e3
 """bit/s of feedback: 20 reports/s of 100 bytes at most."""
+_REPORTS_RATE = 2e3
+"""bit/s of sender and receiver reports and of connectivity checks."""
 _BURST_SECONDS, _PACE = 0.040, 2.5
 """The pacer sends what is due within 40 ms at once (Chromium), at 2.5 times the target."""
 
@@ -116,7 +118,7 @@ class _Call:
         self.window, self.random, self.client = window, random, client
         # Feedback of the other direction takes up to 5 % of the rate (transport-wide feedback).
         ways = ways | {"cross": ways["others"]}
-        ways["others"] = ways["others"] + np.minimum(_FEEDBACK_RATE, 0.05 * ways["rate"])
+        ways["others"] = ways["others"] + np.minimum(_FEEDBACK_RATE, _REPORTS_RATE + 0.05 * ways["rate"])
         self.path = Path(ways, random)
         self.control = Control(self.lanes)
         self.encoder = Encoder(client, self.lanes, random)

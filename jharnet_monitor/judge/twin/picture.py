@@ -13,8 +13,11 @@ from jharnet_monitor.judge.twin.path import Counts, Flags, Floats, Path
 RING = 128
 """Frames that are remembered: more than a client waits for."""
 _NACK_SECONDS = 0.020
-"""The receiver looks for missing packets so often."""
+"""The receiver asks again for missing packets so often; the first time at once."""
 _NACK_TRIES = 10
+_REFUSED = 0.5
+"""How often a repeated request comes too early: the sender repeats a packet at most once in a round
+trip (`RtpPacketHistory`), and the receiver asks once in a round trip. Fitted."""
 _GIVE_UP_SECONDS = 3.0
 """Without a decodable frame for so long, the receiver asks for a key frame."""
 _WINDOW = 30
@@ -69,8 +72,7 @@ class Picture:
         self._complete[at] = np.where(arrived > 0, last_arrival, captured)
         # Missing packets show when a later one arrives: mostly in this frame, else in the next.
         seen = np.where(arrived > 0, last_arrival, captured + back + 1 / 30)
-        wait = self._random.random(len(lost)) * _NACK_SECONDS
-        self._due[at] = np.where(lost > 0, seen + wait + back, np.inf)
+        self._due[at] = np.where(lost > 0, seen + back, np.inf)
         self._last_key = np.where(key, self._sent, self._last_key)
         self._sent += 1
         self._nacks = np.where(lost > 0, 1.0, self._nacks * 0.9997)
@@ -96,7 +98,9 @@ class Picture:
         self._missing[at] = np.where(due, sent.lost, self._missing[at])
         self._tries[at] += due
         again = due & (sent.lost > 0) & (self._tries[at] < _NACK_TRIES)
-        later = now + np.maximum(trip, 0.005) + self._random.random(len(now)) * _NACK_SECONDS
+        wait = self._random.random(len(now)) * _NACK_SECONDS
+        refused = self._random.random(len(now)) < _REFUSED
+        later = now + np.maximum(trip, 0.005) * (1 + refused) + wait
         self._due[at] = np.where(due, np.where(again, later, np.inf), self._due[at])
         return count, np.where(due, sent.lost, 0), count * self._size[at] * 8
 

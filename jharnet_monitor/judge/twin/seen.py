@@ -77,8 +77,11 @@ class _Trace:
     """Both streams together, by the time of sending."""
 
     def __init__(self, audio: Stream, video: Stream) -> None:
-        order = np.argsort(np.concatenate([audio.sent, video.sent]), kind="stable")
-        self.sent = np.concatenate([audio.sent, video.sent])[order]
+        # Each stream's clock starts where it likes; the fastest packet of either saw no queue.
+        offsets = [_fastest(audio), _fastest(video)]
+        sent = np.concatenate([audio.sent + offsets[0], video.sent + offsets[1]])
+        order = np.argsort(sent, kind="stable")
+        self.sent = sent[order]
         self.at = np.concatenate([audio.at, video.at])[order]
         self.size = np.concatenate([audio.size, video.size])[order]
         late = self.sent >= self.sent[0] + _SETTLE
@@ -96,6 +99,12 @@ class _Trace:
         self.standing = np.where(np.isinf(standing), np.nan, standing)
         self.sent_in = np.bincount(bins, minlength=count)
         self.lost_in = np.bincount(bins, weights=self.lost, minlength=count)
+
+
+def _fastest(stream: Stream) -> float:
+    """The shortest transit, in seconds between the two clocks."""
+    transit = stream.at - stream.sent
+    return float(np.nanmin(transit)) if np.isfinite(transit).any() else 0.0
 
 
 def see(audio: Stream, video: Stream) -> Seen | None:
@@ -149,16 +158,17 @@ def _jitter(trace: _Trace, audio: Stream, video: Stream) -> float:
     """Half the width of the delay of the first packets of frames, and of sound, in quiet times."""
     widths = []
     for stream in (audio, video):
-        if not len(stream.at):
+        if not np.isfinite(stream.at).any():
             continue
+        sent = stream.sent + _fastest(stream)
         first = np.ones(len(stream.at), bool)
         first[1:] = np.diff(stream.frame) != 0
-        keep = first & np.isfinite(stream.at) & (stream.sent >= trace.start)
+        keep = first & np.isfinite(stream.at) & (sent >= trace.start)
         if keep.sum() < 60:
             continue
-        transit = stream.at[keep] - stream.sent[keep]
+        transit = stream.at[keep] - sent[keep]
         # Within a second, the queue of the line itself moves little.
-        bins = ((stream.sent[keep] - trace.start) / 1.0).astype(int)
+        bins = (sent[keep] - trace.start).astype(int)
         spreads = [
             np.percentile(transit[bins == number], 95) - np.percentile(transit[bins == number], 5)
             for number in np.unique(bins)
