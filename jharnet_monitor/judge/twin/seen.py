@@ -22,6 +22,10 @@ _LEAST_BUSY = 0.4
 _GAP = 0.25
 """Seconds without any packet from which the line counts as interrupted."""
 _LEAST_PAIRS = 40
+_ALIKE, _SHARE_ALIKE = 1.05, 0.35
+"""Pairs whose rate is the same up to this factor, and the share of them that shows a bottleneck."""
+_POLICED_BINS, _POLICED_LOSS = 3, 0.2
+"""Bins over which a policer's loss is looked for, and the loss that no line has by itself."""
 _SETTLE = 0.5
 """Seconds at the start in which the other end's first packets may be refused."""
 _QUIET_SPREAD = 0.9
@@ -40,6 +44,9 @@ class Stream:
     at: Column
     size: Column
     frame: Column
+    repeated_at: Column
+    """Arrivals of retransmissions, which tell of the rate and not of the loss; and their bytes."""
+    repeated_size: Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +91,11 @@ class _Trace:
         self.sent = sent[order]
         self.at = np.concatenate([audio.at, video.at])[order]
         self.size = np.concatenate([audio.size, video.size])[order]
+        first = np.concatenate([_firsts(audio), _firsts(video)])[order]
         late = self.sent >= self.sent[0] + _SETTLE
         self.sent, self.at, self.size = self.sent[late], self.at[late], self.size[late]
+        self.first = first[late]
+        """Packets that leave when they are stamped: the others of a frame are paced."""
         self.lost = np.isnan(self.at)
         transit = self.at - self.sent
         self.base = float(np.nanmin(transit))
@@ -99,6 +109,13 @@ class _Trace:
         self.standing = np.where(np.isinf(standing), np.nan, standing)
         self.sent_in = np.bincount(bins, minlength=count)
         self.lost_in = np.bincount(bins, weights=self.lost, minlength=count)
+
+
+def _firsts(stream: Stream) -> NDArray[np.bool_]:
+    """The first packet of each frame."""
+    first = np.ones(len(stream.frame), bool)
+    first[1:] = np.diff(stream.frame) != 0
+    return first
 
 
 def _fastest(stream: Stream) -> float:
@@ -117,7 +134,7 @@ def see(audio: Stream, video: Stream) -> Seen | None:
     busy = np.nan_to_num(trace.standing, nan=0.0) > floor
     gone, every, interrupted = _interruptions(trace, audio, video)
     busy &= ~interrupted
-    available = _delivered(trace, busy)
+    available = _delivered(trace, busy, audio, video)
     pairs = _pair_rate(video, trace, busy)
     near_busy = _near(busy)
     overflow = near_busy & (trace.lost_in > 0)
@@ -140,7 +157,7 @@ def see(audio: Stream, video: Stream) -> Seen | None:
     top = _busiest(trace)
     return Seen(
         rate=rate, at_least=max(at_least, top), available=available, queue=depth,
-        longest_queue=float(np.nanpercentile(trace.queue, 99)), policed=policer is not None,
+        longest_queue=float(np.nanpercentile(trace.queue[trace.first], 99)), policed=policer is not None,
         bucket=bucket, jitter=jitter, loss=lost / packets if packets else 0.0,
         burst=_burst(trace, quiet), lost=int(lost), packets=int(packets), gone=gone, every=every,
     )  # fmt: skip
@@ -161,9 +178,7 @@ def _jitter(trace: _Trace, audio: Stream, video: Stream) -> float:
         if not np.isfinite(stream.at).any():
             continue
         sent = stream.sent + _fastest(stream)
-        first = np.ones(len(stream.at), bool)
-        first[1:] = np.diff(stream.frame) != 0
-        keep = first & np.isfinite(stream.at) & (sent >= trace.start)
+        keep = _firsts(stream) & np.isfinite(stream.at) & (sent >= trace.start)
         if keep.sum() < 60:
             continue
         transit = stream.at[keep] - sent[keep]
@@ -179,34 +194,52 @@ def _jitter(trace: _Trace, audio: Stream, video: Stream) -> float:
     return min(widths) / _QUIET_SPREAD / 2 if widths else 0.0
 
 
-def _delivered(trace: _Trace, busy: NDArray[np.bool_]) -> float | None:
+def _delivered(
+    trace: _Trace, busy: NDArray[np.bool_], audio: Stream, video: Stream
+) -> float | None:
     """bit/s that arrived while the line was full; None if it was not for long enough."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], busy.astype(int), [0]])))
-    bits = seconds = 0.0
-    for begin, end in edges.reshape(-1, 2):
-        if end - begin < 2:
+    steps = int(_LEAST_BUSY / _BIN)
+    all_at = np.concatenate(
+        [trace.at[~trace.lost], audio.repeated_at, video.repeated_at]
+    )
+    all_size = np.concatenate(
+        [trace.size[~trace.lost], audio.repeated_size, video.repeated_size]
+    )
+    order = np.argsort(all_at)
+    all_at, total = all_at[order], np.concatenate([[0.0], np.cumsum(all_size[order])])
+    rates = []
+    for begin in range(0, len(busy) - steps + 1, steps // 2):
+        if not busy[begin : begin + steps].all():
             continue
-        inside = (trace.bin >= begin) & (trace.bin < end) & ~trace.lost
+        inside = (trace.bin >= begin) & (trace.bin < begin + steps) & ~trace.lost
         at = trace.at[inside]
-        if len(at) < 3:
+        if len(at) < 4:
             continue
-        span = float(at.max() - at.min())
-        bits += float(trace.size[inside].sum() - trace.size[inside][at.argmin()]) * 8
-        seconds += span
-    return bits / seconds if seconds >= _LEAST_BUSY else None
+        first, last = np.searchsorted(all_at, [at.min(), at.max()])
+        rates.append(float(total[last + 1] - total[first + 1]) * 8 / float(at.max() - at.min()))
+    return float(np.median(rates)) if rates else None
 
 
 def _pair_rate(video: Stream, trace: _Trace, busy: NDArray[np.bool_]) -> float | None:
-    """The bottleneck's rate by how far apart packets of a frame arrive; None if it shows none."""
+    """The bottleneck's rate by how far apart packets of a frame arrive; None if it shows none.
+
+    A bottleneck spaces them all alike; a pacer or jitter does not.
+    """
     if len(video.at) < _LEAST_PAIRS:
         return None
     same = (np.diff(video.frame) == 0) & np.isfinite(video.at[1:]) & np.isfinite(video.at[:-1])
     gaps = np.diff(video.at)[same]
     size = video.size[1:][same] * 8
-    use = gaps > 2e-4
+    use = (gaps > 2e-4) & (size > 0.8 * size.max(initial=0.0))
     if use.sum() < _LEAST_PAIRS:
         return None
-    return float(np.median(size[use] / gaps[use]))
+    rates = np.sort(size[use] / gaps[use])
+    alike = [
+        np.searchsorted(rates, rate * _ALIKE) - np.searchsorted(rates, rate / _ALIKE)
+        for rate in rates
+    ]
+    best = int(np.argmax(alike))
+    return float(rates[best]) if alike[best] >= _SHARE_ALIKE * len(rates) else None
 
 
 def _interruptions(
@@ -230,27 +263,29 @@ def _policer(
     trace: _Trace, quiet: NDArray[np.bool_]
 ) -> tuple[float, float, float, float] | None:
     """Rate, bucket in seconds, and the loss at low rates; None if loss does not follow the rate."""
-    second = trace.bin // 10
-    count = int(second[-1]) + 1
-    sent = np.bincount(second, weights=trace.size * 8, minlength=count)
-    got = np.bincount(second, weights=trace.size * 8 * ~trace.lost, minlength=count)
-    number = np.bincount(second, minlength=count)
-    lost = np.bincount(second, weights=trace.lost, minlength=count) / np.maximum(number, 1)
-    if count < 6:
-        return None
-    heavy = lost > 0.08
+    step = trace.bin // _POLICED_BINS
+    count = int(step[-1]) + 1
+    seconds = _POLICED_BINS * _BIN
+    sent = np.bincount(step, weights=trace.size * 8, minlength=count) / seconds
+    got = np.bincount(step, weights=trace.size * 8 * ~trace.lost, minlength=count) / seconds
+    number = np.maximum(np.bincount(step, minlength=count), 1)
+    lost = np.bincount(step, weights=trace.lost, minlength=count) / number
+    calm = np.bincount(step, weights=quiet[trace.bin], minlength=count) > 0.5 * number
+    heavy = calm & (lost > _POLICED_LOSS)
     if heavy.sum() < 2:
         return None
     rate = float(np.median(got[heavy]))
-    light = sent < 0.85 * rate
-    light_loss = float((lost * number)[light].sum() / max(1, number[light].sum()))
-    # A policer passes what is below its rate and no more than its rate above.
-    if light.sum() < 3 or light_loss > 0.35 * float(lost[heavy].mean()):
+    light = calm & (sent < 0.85 * rate)
+    packets = float(number[light].sum())
+    light_lost = float((lost * number)[light].sum())
+    # A policer passes what is below its rate, and hardly more than its rate of what is above.
+    if packets < 100 or light_lost / packets > 0.5 * float(lost[heavy].mean()):
         return None
-    before = np.flatnonzero(heavy)[0]
-    extra = float(np.maximum(0.0, got[:before] - rate).sum())
-    bucket = float(np.clip(extra / rate, 0.05, 2.0))
-    return rate, bucket, float((lost * number)[light].sum()), float(number[light].sum())
+    if float(np.median(sent[heavy])) < 1.2 * rate:
+        return None
+    before = int(np.flatnonzero(heavy)[0])
+    extra = float(np.maximum(0.0, got[:before] - rate).sum()) * seconds
+    return rate, float(np.clip(extra / rate, 0.05, 2.0)), light_lost, packets
 
 
 def _loss_beside_queue(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float]:
@@ -264,8 +299,8 @@ def _depth(trace: _Trace, overflow: NDArray[np.bool_]) -> float | None:
     """The queue's length when packets were dropped although the line was full."""
     if trace.lost_in[overflow].sum() < 3:
         return None
-    inside = overflow[trace.bin] & ~trace.lost
-    return float(np.percentile(trace.queue[inside], 95)) if inside.sum() >= 5 else None
+    inside = overflow[trace.bin] & ~trace.lost & trace.first
+    return float(np.percentile(trace.queue[inside], 90)) if inside.sum() >= 5 else None
 
 
 def _burst(trace: _Trace, quiet: NDArray[np.bool_]) -> float:

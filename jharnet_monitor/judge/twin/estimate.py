@@ -1,0 +1,53 @@
+"""From what a call's arrivals tell to a line that the twin can drive over, with its doubt. Pure."""
+
+from __future__ import annotations
+
+from jharnet_monitor.judge.twin.line import Line, Way
+from jharnet_monitor.judge.twin.seen import Seen
+
+CLEAR_RATE = 4e6
+"""bit/s assumed where no bottleneck was met: more than the reference client ever sends."""
+_NOISE = 0.005
+"""Seconds of jitter that a host makes by itself."""
+_PACKET_BITS = 700 * 8
+"""Bits of a packet in front of others, for whose time on the line their jitter is not its own."""
+_DEFAULT_QUEUE = 0.2
+"""Seconds of queue where none overflowed."""
+_RATE_DOUBT, _QUEUE_DOUBT = 0.04, 0.25
+_FEW_LOST = 3
+"""So few lost packets in a call may be chance; they are a rate of loss all the same."""
+_REPORTS = 6e3
+"""bit/s of RTCP that a call has beside its media and that does not count as arrived."""
+
+
+def line_of(down: Seen, up: Seen, round_trip: float) -> Line:
+    """The line of a call whose shortest round trip was `round_trip` seconds."""
+    gone = max(down.gone, up.gone)
+    every = down.every if down.gone >= up.gone else up.every
+    # A single gap of a third of a second may be a burst of losses; it counts as that.
+    return Line(_way(down, round_trip), _way(up, round_trip), gone, every if gone else 0.0)
+
+
+def _way(seen: Seen, round_trip: float) -> Way:
+    rate = CLEAR_RATE if seen.rate is None else seen.rate + _REPORTS
+    queue, depth_known = _DEFAULT_QUEUE, seen.queue is not None
+    if seen.queue is not None:
+        queue = min(seen.queue, max(seen.longest_queue, 0.02))
+    elif seen.rate is not None:
+        queue = max(_DEFAULT_QUEUE, seen.longest_queue)
+    serial = 0.5 * _PACKET_BITS / rate
+    jitter = max(0.0, seen.jitter - _NOISE - serial)
+    delay = round_trip / 2
+    lost = seen.lost if seen.lost >= _FEW_LOST else 0
+    return Way(
+        rate=rate,
+        queue=max(0.02, queue),
+        bucket=(seen.bucket or 0.05) if seen.policed else 0.0,
+        delay=delay,
+        jitter=min(jitter, delay),
+        loss=seen.loss if lost else 0.0,
+        burst=max(1.0, seen.burst) if lost else 1.0,
+        rate_doubt=0.0 if seen.rate is None else _RATE_DOUBT,
+        queue_doubt=_QUEUE_DOUBT if depth_known else 0.5,
+        loss_doubt=min(0.5, (max(1.0, seen.burst) / lost) ** 0.5) if lost else 0.0,
+    )
