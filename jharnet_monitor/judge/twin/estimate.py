@@ -13,7 +13,7 @@ _PACKET_BITS = 700 * 8
 """Bits of a packet in front of others, for whose time on the line their jitter is not its own."""
 _DEFAULT_QUEUE = 0.2
 """Seconds of queue where none overflowed."""
-_RATE_DOUBT, _QUEUE_DOUBT = 0.04, 0.25
+_RATE_DOUBT, _MOST_DOUBT, _QUEUE_DOUBT = 0.03, 0.3, 0.25
 _FEW_LOST = 3
 """So few lost packets in a call may be chance; they are a rate of loss all the same."""
 _REPORTS = 6e3
@@ -30,6 +30,8 @@ def line_of(down: Seen, up: Seen, round_trip: float) -> Line:
 
 def _way(seen: Seen, round_trip: float) -> Way:
     rate = CLEAR_RATE if seen.rate is None else seen.rate + _REPORTS
+    if seen.transfer_on:
+        rate = max(rate, seen.at_least)  # what came through beside others is not the line's rate
     queue, depth_known = _DEFAULT_QUEUE, seen.queue is not None
     if seen.queue is not None:
         queue = min(seen.queue, max(seen.longest_queue, 0.02))
@@ -47,7 +49,9 @@ def _way(seen: Seen, round_trip: float) -> Way:
         jitter=min(jitter, delay),
         loss=seen.loss if lost else 0.0,
         burst=max(1.0, seen.burst) if lost else 1.0,
-        rate_doubt=0.0 if seen.rate is None else _RATE_DOUBT,
+        transfer_on=seen.transfer_on,
+        transfer_off=seen.transfer_off,
+        rate_doubt=0.0 if seen.rate is None else min(_MOST_DOUBT, max(_RATE_DOUBT, seen.spread)),
         queue_doubt=_QUEUE_DOUBT if depth_known else 0.5,
         loss_doubt=min(0.5, (max(1.0, seen.burst) / lost) ** 0.5) if lost else 0.0,
     )

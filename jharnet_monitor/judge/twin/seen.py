@@ -26,6 +26,11 @@ _ALIKE, _SHARE_ALIKE = 1.05, 0.35
 """Pairs whose rate is the same up to this factor, and the share of them that shows a bottleneck."""
 _POLICED_BINS, _POLICED_LOSS = 3, 0.2
 """Bins over which a policer's loss is looked for, and the loss that no line has by itself."""
+_LEAST_BUCKET = 0.15
+"""Seconds: a smaller bucket is spent before the first packets are counted."""
+_OURS = 0.85
+"""Below this share of what the line carries, it is not this call that fills it."""
+_CONTRADICTED = 0.85
 _SETTLE = 0.5
 """Seconds at the start in which the other end's first packets may be refused."""
 _QUIET_SPREAD = 0.9
@@ -59,6 +64,8 @@ class Seen:
     """What the line carries at least."""
     available: float | None
     """What came through while a queue stood; less than `rate` if others send as well."""
+    spread: float
+    """Standard deviation of the logarithm of `available` from one time to another."""
     queue: float | None
     """The longest queue before packets were dropped; None if none was dropped for that."""
     longest_queue: float
@@ -76,6 +83,9 @@ class Seen:
     packets: int
     gone: float
     """Mean seconds of an interruption; 0 without one."""
+    transfer_on: float
+    """Seconds for which others filled the line each time; 0 if they were not seen to."""
+    transfer_off: float
     every: float
     """Seconds from one to the next; of a single one, the length of the call."""
 
@@ -97,6 +107,10 @@ class _Trace:
         self.first = first[late]
         """Packets that leave when they are stamped: the others of a frame are paced."""
         self.lost = np.isnan(self.at)
+        at = np.concatenate([self.at[~self.lost], audio.repeated_at, video.repeated_at])
+        size = np.concatenate([self.size[~self.lost], audio.repeated_size, video.repeated_size])
+        order = np.argsort(at)
+        self._all_at, self._total = at[order], np.concatenate([[0.0], np.cumsum(size[order])])
         transit = self.at - self.sent
         self.base = float(np.nanmin(transit))
         self.queue = transit - self.base
@@ -109,6 +123,12 @@ class _Trace:
         self.standing = np.where(np.isinf(standing), np.nan, standing)
         self.sent_in = np.bincount(bins, minlength=count)
         self.lost_in = np.bincount(bins, weights=self.lost, minlength=count)
+
+    def arrived_rate(self, begin: float, end: float) -> float:
+        """bit/s that arrived in a time of the receiver's clock, retransmissions included."""
+        first, last = np.searchsorted(self._all_at, [begin, end])
+        last = min(int(last), len(self._all_at) - 1)
+        return float(self._total[last + 1] - self._total[first + 1]) * 8 / max(end - begin, 1e-3)
 
 
 def _firsts(stream: Stream) -> NDArray[np.bool_]:
@@ -134,7 +154,11 @@ def see(audio: Stream, video: Stream) -> Seen | None:
     busy = np.nan_to_num(trace.standing, nan=0.0) > floor
     gone, every, interrupted = _interruptions(trace, audio, video)
     busy &= ~interrupted
-    available = _delivered(trace, busy, audio, video)
+    delivered = _delivered(trace, busy)
+    available, spread = delivered if delivered is not None else (None, 0.0)
+    top = _busiest(trace)
+    if available is not None and available < _CONTRADICTED * top and not trace.lost_in[_near(busy)].any():
+        available = None  # what came through in other seconds shows that no queue stood
     pairs = _pair_rate(video, trace, busy)
     near_busy = _near(busy)
     overflow = near_busy & (trace.lost_in > 0)
@@ -154,9 +178,10 @@ def see(audio: Stream, video: Stream) -> Seen | None:
     depth = _depth(trace, overflow)
     arrived = np.isfinite(trace.at)
     at_least = float(trace.size[arrived].sum() * 8 / max(1.0, trace.seconds))
-    top = _busiest(trace)
+    on, off = _transfers(trace, busy, available)
     return Seen(
-        rate=rate, at_least=max(at_least, top), available=available, queue=depth,
+        transfer_on=on, transfer_off=off, rate=rate, at_least=max(at_least, top), available=available, spread=spread,
+        queue=depth,
         longest_queue=float(np.nanpercentile(trace.queue[trace.first], 99)), policed=policer is not None,
         bucket=bucket, jitter=jitter, loss=lost / packets if packets else 0.0,
         burst=_burst(trace, quiet), lost=int(lost), packets=int(packets), gone=gone, every=every,
@@ -194,19 +219,12 @@ def _jitter(trace: _Trace, audio: Stream, video: Stream) -> float:
     return min(widths) / _QUIET_SPREAD / 2 if widths else 0.0
 
 
-def _delivered(
-    trace: _Trace, busy: NDArray[np.bool_], audio: Stream, video: Stream
-) -> float | None:
-    """bit/s that arrived while the line was full; None if it was not for long enough."""
+def _delivered(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """bit/s that arrived while the line was full, and the standard deviation of its logarithm.
+
+    None if the line was not full for long enough.
+    """
     steps = int(_LEAST_BUSY / _BIN)
-    all_at = np.concatenate(
-        [trace.at[~trace.lost], audio.repeated_at, video.repeated_at]
-    )
-    all_size = np.concatenate(
-        [trace.size[~trace.lost], audio.repeated_size, video.repeated_size]
-    )
-    order = np.argsort(all_at)
-    all_at, total = all_at[order], np.concatenate([[0.0], np.cumsum(all_size[order])])
     rates = []
     for begin in range(0, len(busy) - steps + 1, steps // 2):
         if not busy[begin : begin + steps].all():
@@ -215,9 +233,8 @@ def _delivered(
         at = trace.at[inside]
         if len(at) < 4:
             continue
-        first, last = np.searchsorted(all_at, [at.min(), at.max()])
-        rates.append(float(total[last + 1] - total[first + 1]) * 8 / float(at.max() - at.min()))
-    return float(np.median(rates)) if rates else None
+        rates.append(trace.arrived_rate(float(at.min()), float(at.max())))
+    return (float(np.median(rates)), float(np.std(np.log(rates)))) if rates else None
 
 
 def _pair_rate(video: Stream, trace: _Trace, busy: NDArray[np.bool_]) -> float | None:
@@ -274,18 +291,47 @@ def _policer(
     heavy = calm & (lost > _POLICED_LOSS)
     if heavy.sum() < 2:
         return None
-    rate = float(np.median(got[heavy]))
-    light = calm & (sent < 0.85 * rate)
+    inside = heavy[step] & ~trace.lost
+    spans = []
+    for at in np.flatnonzero(heavy):
+        times = trace.at[(step == at) & inside]
+        if len(times) > 3:
+            spans.append(trace.arrived_rate(float(times.min()), float(times.max())))
+    if not spans:
+        return None
+    rate = float(np.median(spans))
+    light = calm & ~heavy & (sent < 1.1 * rate)
     packets = float(number[light].sum())
     light_lost = float((lost * number)[light].sum())
     # A policer passes what is below its rate, and hardly more than its rate of what is above.
     if packets < 100 or light_lost / packets > 0.5 * float(lost[heavy].mean()):
         return None
-    if float(np.median(sent[heavy])) < 1.2 * rate:
+    if float(np.median(sent[heavy])) < 1.25 * float(np.median(sent[light])):
         return None
     before = int(np.flatnonzero(heavy)[0])
     extra = float(np.maximum(0.0, got[:before] - rate).sum()) * seconds
-    return rate, float(np.clip(extra / rate, 0.05, 2.0)), light_lost, packets
+    return rate, float(np.clip(extra / rate, _LEAST_BUCKET, 2.0)), light_lost, packets
+
+
+def _transfers(
+    trace: _Trace, busy: NDArray[np.bool_], available: float | None
+) -> tuple[float, float]:
+    """For how long somebody else fills the line, and pauses; 0, 0 if nobody was seen to."""
+    if available is None:
+        return 0.0, 0.0
+    sent = np.bincount(trace.bin, weights=trace.size * 8, minlength=len(busy)) / _BIN
+    ours = np.convolve(sent, np.ones(10) / 10, "same")
+    full = np.flatnonzero(ours > _OURS * available)
+    begin = int(full[-1]) + 15 if len(full) else 15
+    rest = busy[begin:]
+    if len(rest) < 50:
+        return 0.0, 0.0
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], rest.astype(int), [0]]))).reshape(-1, 2)
+    runs = [(end - start) * _BIN for start, end in edges if (end - start) * _BIN >= 1.0]
+    if not runs:
+        return 0.0, 0.0
+    on = float(np.mean(runs))
+    return on, max(0.5, len(rest) * _BIN / len(runs) - on)
 
 
 def _loss_beside_queue(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float]:
