@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from jharnet_monitor.agent import daemon
+from jharnet_monitor.agent import daemon, task_process
 from jharnet_monitor.agent.daemon import Agent, AgentSettings
 from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.agent.spool import Spool
+from jharnet_monitor.agent.task_process import in_own_process
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.agent import _default_spool
 from jharnet_monitor.disk_queue import DiskQueue
 from jharnet_monitor.errors import StoreError, UserError
-from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.model import Cause, Measurement, Outcome
+from jharnet_monitor.probes import NoData
+from tests.call_support import LoopbackAgent, call
 
 
 def one(name: str) -> Measurement:
@@ -161,3 +168,39 @@ def test_the_spool_tells_its_errors_as_one_kind(tmp_path: Path) -> None:
     for use in (lambda: spool.put(one("a")), lambda: spool.peek(1), lambda: spool.drop(["a"])):
         with pytest.raises(StoreError, match=r"spool\.db: "):
             use()
+
+
+async def test_a_conference_runs_in_a_process_of_its_own() -> None:
+    """The agent's half of a call in another process gives a grade, and leaves no process behind."""
+    result = await call(LoopbackAgent(in_own_process("conference")), seconds=1.0, profile="audio")
+    assert result.error is None
+    assert result.values["grade"] == 1
+    assert not psutil.Process().children()
+
+
+async def test_a_task_process_that_dies_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub hears at once that the call cannot be held; nobody waits for a reply."""
+    monkeypatch.setattr(task_process, "PROGRAM", "jharnet_monitor.no_such_module")
+    failure: list[RuntimeError] = []
+
+    async def task(*arguments: Any) -> None:
+        try:
+            await in_own_process("conference")(*arguments)
+        except RuntimeError as error:
+            failure.append(error)
+
+    result = await asyncio.wait_for(call(LoopbackAgent(task)), 10)
+    assert isinstance(result.error, NoData) and result.error.cause is Cause.AGENT_LOST
+    assert "ended with status 1" in str(failure[0])
+
+
+def test_an_idle_agent_loads_no_media_library() -> None:
+    """FFmpeg, SRTP and the WebRTC stack take 45 MB, which no idle agent holds."""
+    code = (
+        "import sys, jharnet_monitor.agent.daemon, jharnet_monitor.probes as probes;"
+        "probes.load_agent_tasks(); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert loaded & {"aiortc", "av", "cryptography", "aioice", "pylibsrtp"} == set()
+    assert "aiohttp" in loaded

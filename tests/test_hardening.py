@@ -188,7 +188,11 @@ async def test_an_agent_makes_the_clips_that_are_used(
     """At its first start it made those of both codecs: 135 s for eleven, during which no
     conference could be held."""
     made: list[tuple[str, ...]] = []
-    monkeypatch.setattr(daemon, "warm_up", lambda *codecs: made.append(codecs))
+
+    async def prepare(*codecs: str) -> None:
+        made.append(codecs)
+
+    monkeypatch.setattr(daemon, "prepare", prepare)
     door = Endpoint()
     async with door.open(), running(make_agent(door, tmp_path / "a")):
         await door.session("potka")

@@ -266,11 +266,34 @@ def test_the_agent_loads_only_what_it_needs() -> None:
     assert never & {name.split(".")[0] for name in loaded} == set()
 
 
+def test_an_agent_runs_without_what_the_hub_alone_needs() -> None:
+    """What the extra `hub` installs is loaded neither by an idle agent nor by its calls."""
+    extras = _project()["optional-dependencies"]
+    owners = importlib.metadata.packages_distributions()
+    loaded = _loaded_by(
+        "import jharnet_monitor.commands.agent, jharnet_monitor.commands.agent_task;"
+        "import jharnet_monitor.rtc.media.clip_maker, jharnet_monitor.probes as probes;"
+        "probes.load_agent_tasks(); probes.AGENT_TASKS['conference'].load()"
+    )
+    comes_along = {"cryptography"}  # with aiortc
+    names = {owner.lower() for name in loaded for owner in owners.get(name.split(".")[0], ())}
+    assert {_name(entry) for entry in extras["hub"]} & names - comes_along == set()
+
+
+def _project() -> dict[str, Any]:
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return project
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[\[<>=~ ;]", requirement)[0]
+
+
 def test_dependencies_are_what_is_imported() -> None:
     """Every library that is imported is declared, and every declared one is used."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    project = _project()
     written = chain(project["dependencies"], *project["optional-dependencies"].values())
-    declared = {re.split(r"[\[<>=~ ;]", entry)[0] for entry in written}
+    declared = {_name(entry) for entry in written} - {project["name"]}
     owners = importlib.metadata.packages_distributions()
     roots = {name.split(".")[0] for path in _modules() for name in _imports(path)}
     outside = roots - set(sys.stdlib_module_names) - {"jharnet_monitor"}

@@ -23,15 +23,19 @@ from jharnet_monitor import __version__
 from jharnet_monitor.agent import machine
 from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.agent.spool import Spool
+from jharnet_monitor.agent.task_process import in_own_process, prepare
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.probes import AGENT_TASKS, LIGHT_TASKS
-from jharnet_monitor.probes import load as load_probes
+from jharnet_monitor.probes import (
+    AGENT_TASKS,
+    LIGHT_TASKS,
+    OWN_PROCESS_TASKS,
+    load_agent_tasks,
+)
 from jharnet_monitor.probes.bandwidth.tcp_connection import tcp_socket
-from jharnet_monitor.probes.base import AgentContext, ChannelClosed
-from jharnet_monitor.rtc.call import warm_up
-from jharnet_monitor.rtc.codecs import CODECS, DEFAULT_CODEC
+from jharnet_monitor.probes.base import AgentContext, AgentTask, ChannelClosed
+from jharnet_monitor.rtc.codecs import CODECS, DEFAULT_CODEC, Codec
 from jharnet_monitor.wire.connect_errors import (
     certificate_fault,
     certificate_remedy,
@@ -97,6 +101,7 @@ class Agent:
         self.spool = Spool(settings.spool)
         self._stopping = asyncio.Event()
         self._new = asyncio.Event()
+        self._preparing: set[asyncio.Task[None]] = set()
         self._logged_causes: set[str] = set()
         """Why the hub was not reached since the last session: each cause is logged once."""
         self._hub_version = ""
@@ -130,15 +135,22 @@ class Agent:
         Raises `RefusedError` only before the first session. A later refusal (somebody is changing
         the tokens) is retried like any other failure.
         """
-        load_probes()
+        load_agent_tasks()
         monitoring = asyncio.create_task(self._keep_monitoring(), name="self-monitor")
-        warm_up(DEFAULT_CODEC)
+        self._prepare(DEFAULT_CODEC)
         try:
             await self._stay_connected()
         finally:
-            monitoring.cancel()
-            await asyncio.gather(monitoring, return_exceptions=True)
+            for task in (monitoring, *self._preparing):
+                task.cancel()
+            await asyncio.gather(monitoring, *self._preparing, return_exceptions=True)
             self.spool.close()
+
+    def _prepare(self, codec: Codec) -> None:
+        """Make the clips of a codec in the background, so that the first call need not wait."""
+        task = asyncio.create_task(prepare(codec), name=f"prepare {codec}")
+        self._preparing.add(task)
+        task.add_done_callback(self._preparing.discard)
 
     async def _keep_monitoring(self) -> None:
         """Run the self-monitor until cancelled; after an error it starts again, with back-off."""
@@ -227,11 +239,8 @@ class Agent:
     ) -> None:
         channels = Channels(socket)
         context = AgentContext(self._settings.office, self._clock, self._settings.base, http)
-        marked = {
-            name: task if name in LIGHT_TASKS else self._self_monitor.marks_load(task)
-            for name, task in AGENT_TASKS.items()
-        }
-        tasks = AgentTasks(marked, channels, context)
+        known = {name: self._agent_task(name) for name in AGENT_TASKS}
+        tasks = AgentTasks(known, channels, context)
         acknowledged: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
         await channels.send(self._hello())
         self._self_monitor.hub_reached(True)
@@ -259,6 +268,11 @@ class Agent:
             await tasks.stop()
             await asyncio.gather(*workers, return_exceptions=True)
 
+    def _agent_task(self, name: str) -> AgentTask:
+        """The agent's half of a probe, marking what it disturbs and in the process it needs."""
+        task = in_own_process(name) if name in OWN_PROCESS_TASKS else AGENT_TASKS[name]
+        return task if name in LIGHT_TASKS else self._self_monitor.marks_load(task)
+
     async def _receive(
         self,
         socket: aiohttp.ClientWebSocketResponse,
@@ -285,7 +299,7 @@ class Agent:
                 self._hub_version = str(frame.get("version", ""))
                 codec = frame.get("codec")
                 if codec in CODECS and codec != DEFAULT_CODEC:
-                    warm_up(codec)
+                    self._prepare(codec)
                 self.spool.retry(self._hub_version)
                 self._new.set()
 

@@ -13,6 +13,19 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
+from jharnet_monitor.errors import UserError
+
+
+def _library_missing(command: str, error: ModuleNotFoundError) -> Exception:
+    """A line that says which extra to install; an error in our own modules stays as it is."""
+    library = (error.name or "").split(".")[0]
+    if library in ("", "jharnet_monitor"):
+        return error
+    return UserError(
+        f"`{command}` needs {library}, which an agent's installation leaves out: "
+        "pip install 'jharnet-monitor[hub]'"
+    )
+
 
 class LazyGroup(TyperGroup):
     """A group whose commands are listed in `lazy` as `name: module:attribute`."""
@@ -28,7 +41,10 @@ class LazyGroup(TyperGroup):
         if cmd_name not in self.lazy:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self.lazy[cmd_name].partition(":")
-        found = getattr(import_module(f"jharnet_monitor.commands.{module}"), attribute)
+        try:
+            found = getattr(import_module(f"jharnet_monitor.commands.{module}"), attribute)
+        except ModuleNotFoundError as error:
+            raise _library_missing(cmd_name, error) from error
         command: Any
         if isinstance(found, typer.Typer):
             command = typer.main.get_group(found)

@@ -23,18 +23,18 @@ TICK_SECONDS = 1.0
 SLOW_TICKS = 30
 """How many ticks lie between two checks of what changes slowly."""
 LONGEST_TICK = 10 * TICK_SECONDS
-"""Without a tick for longer than this the event loop is blocked."""
+"""Without a tick for longer than this, the event loop counts as blocked."""
 LONGEST_WRITE = 60.0
-"""Seconds. The hub writes every 10 s, and a write waits at most 15 s for another one's lock."""
+"""Seconds. The hub writes every 10 s, and a write waits at most 15 s for a lock."""
 
 _TIME_ERROR = 5
 """adjtimex(2): the clock is not synchronized."""
 
 
 def clock_is_synchronized() -> bool | None:
-    """Whether the kernel takes the wall clock for right (adjtimex(2)); None where it cannot tell.
+    """Whether the kernel considers the wall clock synchronized (adjtimex(2)); None if unknown.
 
-    A time service (chrony, systemd-timesyncd, ntpd) tells the kernel.
+    A time service (chrony, systemd-timesyncd, ntpd) sets this flag.
     """
     request = ctypes.create_string_buffer(512)  # struct timex, zeroed: asks, sets nothing
     answer = ctypes.CDLL(None, use_errno=True).adjtimex(request)
@@ -64,10 +64,10 @@ class Health:
             if clock_step():
                 self._status.clock_steps += 1
             if number % SLOW_TICKS == 0:
-                await self._check_slow_things()
+                await self._check_slowly_changing()
             number += 1
 
-    async def _check_slow_things(self) -> None:
+    async def _check_slowly_changing(self) -> None:
         status, config = self._status, self._current.config
         status.office_hours = in_office_hours(config.district, self._clock.now())
         status.clock_synchronized = clock_is_synchronized()
@@ -80,12 +80,12 @@ class Health:
         status.disk_free_bytes = shutil.disk_usage(self._directory()).free
 
     def _directory(self) -> Path:
-        """Where SQLite fills the disk; PostgreSQL may be on another machine."""
+        """The directory whose free space counts; PostgreSQL may be on another machine."""
         kind, _, file = self._current.config.hub.database.partition(":///")
         return Path(file).parent if kind == "sqlite" else Path.cwd()
 
     def ready(self) -> tuple[bool, str]:
-        """Whether event loop, database and every part of the hub work, and in words why not."""
+        """Whether event loop, database and every part work, and the reason if one does not."""
         if self._ticked is None:
             return False, "starting"
         now = self._clock.monotonic()

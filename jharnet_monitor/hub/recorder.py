@@ -1,4 +1,4 @@
-"""The one way of every measurement into the store and the live state, whoever made it."""
+"""The single path of every measurement into the store and the live state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jharnet_monitor.model import HEADQUARTERS, Measurement
 
 
 class Recorder:
-    """Stores measurements, whoever made them, updates the live state and counts bytes spent."""
+    """Stores measurements, updates the live state, and counts the bytes spent by office and day."""
 
     def __init__(
         self, current: CurrentConfig, writer: StoreWriter, live: Live, clock: Clock
@@ -27,14 +27,14 @@ class Recorder:
         self._spent: dict[str, int] = {}
 
     async def record(self, measurement: Measurement) -> None:
-        """Record a measurement of the hub's own; while the database takes none it waits on disk."""
+        """Record a measurement made by the hub; it waits on disk until the database takes it."""
         self._update(measurement)
         await self._writer.write(MeasurementRecord(measurement))
 
     async def hand_in(self, measurements: Sequence[Measurement]) -> None:
-        """Store what an agent hands in; one that is stored already is ignored.
+        """Store an agent's measurements, ignoring those already stored.
 
-        Raises `StoreError`: then nothing is recorded, and the agent has to keep it.
+        Raises `StoreError` if none was recorded; the agent then has to keep them all.
         """
         for measurement in await self._writer.add(measurements):
             self._update(measurement)
@@ -48,17 +48,17 @@ class Recorder:
         return ZoneInfo(self._current.config.district.timezone)
 
     def today(self) -> tuple[date, datetime]:
-        """The district's date now, and the moment at which that day began."""
+        """The district's current date, and the time at which that day began."""
         day = self._clock.now().astimezone(self._zone).date()
         return day, datetime.combine(day, time(), self._zone)
 
     def spent_today(self, office: str) -> int:
-        """Bytes that heavy probes took of the office's budget since the district's midnight."""
+        """Bytes of the office's budget spent by heavy probes since the district's midnight."""
         self.roll_over_day()
         return self._spent.get(office, 0)
 
     def restore_spent(self) -> None:
-        """Count today's bytes again from the store: after a restart or a change of time zone."""
+        """Recount today's bytes from the store, after a restart or a change of time zone."""
         self._day, midnight = self.today()
         until = midnight + timedelta(days=1)
         places = (HEADQUARTERS, *self._live.offices)
@@ -66,7 +66,7 @@ class Recorder:
         self._publish_spent()
 
     def roll_over_day(self) -> None:
-        """Start an empty account after the district's midnight; to be called often."""
+        """Reset the counts after the district's midnight. Call this often."""
         day, _ = self.today()
         if self._day != day:
             self._day, self._spent = day, {}
@@ -76,7 +76,7 @@ class Recorder:
         self.roll_over_day()
         amount, begun = measurement.bytes_spent, measurement.started_at
         ended = begun + timedelta(seconds=measurement.duration)
-        # over midnight it counts for both days, so that neither can be overspent
+        # A measurement across midnight counts on both days, so that neither can be overspent.
         days = {moment.astimezone(self._zone).date() for moment in (begun, ended)}
         if amount and self._day in days:
             self._spent[measurement.office] = self._spent.get(measurement.office, 0) + amount

@@ -18,37 +18,37 @@ from jharnet_monitor.model import OfficeState
 from jharnet_monitor.wire.protocol import FRESH_SECONDS
 
 SETTLE_SECONDS = 8.0
-"""After a router's return, what lies behind it may need this long to start."""
+"""After a router answers again, the machines behind it may need this long to start."""
 AGENT_GRACE_SECONDS = 40.0
-"""After the hub's start, agents have this long to come back before they count as absent."""
+"""After the hub's start, agents have this long to reconnect before they count as absent."""
 
 STOPPED_SECONDS = 2.5
-"""Between two looks that should be a second apart: this program did not run meanwhile."""
+"""A longer gap between two calls of `look`, due every second, means this program stood still."""
 CATCH_UP_SECONDS = 3.0
-"""Until all that waited is read again, and the next heartbeats are there."""
+"""The time needed to read what queued up meanwhile and to receive the next heartbeats."""
 
 
 @dataclass(slots=True)
 class OfficeEvidence:
-    """What was last seen of one office."""
+    """The latest evidence of one office."""
 
     router: bool | None = None
     """Whether the router answers; None while not known."""
     router_since: float = 0.0
-    """Since when `router` has its value, monotonic."""
+    """When `router` last changed, monotonic."""
     pc: bool | None = None
     heard_at: float | None = None
-    """When the connected agent was last heard, monotonic; None while none is connected."""
+    """When the connected agent last sent anything, monotonic; None without a connection."""
     goodbye: bool = False
     seen_before: bool = False
-    """The agent was here at least once since the hub knows the office."""
+    """The agent has connected at least once in the recorded history."""
     returned: bool = False
-    """The agent came since the hub's start, so it is no longer awaited."""
+    """The agent has connected since the hub's start, so it is no longer awaited."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """An office's state changed at `at`, on this evidence."""
+    """A change of an office's state, with its time and evidence."""
 
     office: str
     state: OfficeState
@@ -83,7 +83,7 @@ class StateTracker:
             self.offices.setdefault(office.id, OfficeEvidence())
 
     def restore(self, office: str, *, goodbye: bool, seen_before: bool) -> None:
-        """Set what was known of an office's agent before the hub's restart."""
+        """Restore what was known of an office's agent before the hub restarted."""
         self.offices[office].seen_before = seen_before
         self.offices[office].goodbye = goodbye
 
@@ -100,9 +100,10 @@ class StateTracker:
         return self.uplink_answers
 
     def look(self) -> None:
-        """To be called about every second: notes for how long this program was stopped.
+        """Detect that this program stood still. Call this about every second.
 
-        What agents said meanwhile is not read yet; until it is, their silence is ours.
+        Messages that agents sent meanwhile are not read yet, so until `CATCH_UP_SECONDS` have
+        passed their silence proves nothing.
         """
         now = self.clock.monotonic()
         pause = now - self._looked_at
@@ -113,7 +114,7 @@ class StateTracker:
             self._stopped = 0.0
 
     def changes(self) -> Iterable[StateChange]:
-        """Derive every office's state again; yields those that changed."""
+        """Derive every office's state again; yield the changes."""
         now = self.clock.now()
         for office in self.current.config.offices:
             evidence = self._evidence(office)

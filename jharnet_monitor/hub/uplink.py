@@ -1,4 +1,4 @@
-"""The headquarters uplink, which all offices share: who may fill how much of it, and when."""
+"""The headquarters uplink, which all offices share: how much of it heavy probes may fill."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class UplinkLimiter:
 
     @property
     def reserved(self) -> float:
-        """What is held now, in bit/s; infinite while one holder has the whole limit."""
+        """The sum of all reservations, in bit/s; infinite while one holds the whole limit."""
         return math.fsum(self._held)
 
     @asynccontextmanager
     async def reserve(self, rate: float = math.inf) -> AsyncIterator[float]:
-        """Hold `rate` bit/s, by default the whole limit; gives what was granted.
+        """Reserve `rate` bit/s, by default the whole limit; yields the rate that was granted.
 
-        Waits for its turn. More than the limit is never granted. Whoever asks for the whole limit
-        stays alone even if a reload raises the limit meanwhile.
+        Waits for its turn; grants at most the limit. A reservation of the whole limit stays
+        exclusive even if a reload raises the limit meanwhile.
         """
         turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.append((rate, turn))
@@ -42,9 +42,9 @@ class UplinkLimiter:
             held = await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._admit()  # it may have kept those behind it waiting
+                self._admit()  # the request may have blocked those behind it
             else:
-                self._release(turn.result())  # granted in the same turn of the event loop
+                self._release(turn.result())  # granted in the same iteration of the event loop
             raise
         try:
             yield min(held, self.limit)

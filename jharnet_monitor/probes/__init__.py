@@ -6,7 +6,7 @@ the byte budget, orders heavy probes and makes the `Measurement`; a probe knows 
 nor the metrics.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from jharnet_monitor.config import Config
@@ -33,6 +33,7 @@ from jharnet_monitor.probes.utilisation.probe import UTILISATION
 __all__ = [
     "AGENT_TASKS",
     "LIGHT_TASKS",
+    "OWN_PROCESS_TASKS",
     "PROBES",
     "PRUNABLE",
     "AgentLink",
@@ -52,6 +53,7 @@ __all__ = [
     "current",
     "is_fresh",
     "load",
+    "load_agent_tasks",
     "measurement_of",
     "series",
 ]
@@ -74,13 +76,29 @@ LIGHT_TASKS = frozenset(
 )
 """Those of them that do not load the office's line."""
 
+OWN_PROCESS_TASKS = frozenset(
+    name for probe in PROBES.values() if probe.own_process for name in probe.agent_tasks
+)
+"""Those of them that the agent runs in a process of their own."""
+
 
 def load() -> None:
-    """Import all that the probes run with, so that a first run does not block the event loop."""
-    for probe in PROBES.values():
-        for code in (probe.run, *probe.agent_tasks.values()):
-            if isinstance(code, Deferred):
-                code.load()
+    """Import all that the hub's half of each probe runs with.
+
+    A first run then does not block the event loop.
+    """
+    _load(probe.run for probe in PROBES.values())
+
+
+def load_agent_tasks() -> None:
+    """Import all that the agent's own process runs, like `load`."""
+    _load(task for name, task in AGENT_TASKS.items() if name not in OWN_PROCESS_TASKS)
+
+
+def _load(functions: Iterable[object]) -> None:
+    for function in functions:
+        if isinstance(function, Deferred):
+            function.load()
 
 
 def series() -> dict[str, Series]:

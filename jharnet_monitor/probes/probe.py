@@ -139,6 +139,8 @@ class Probe:
     agent_tasks: Mapping[str, AgentTask] = field(default_factory=dict)
     """The agent's half, by the name under which the hub opens it and an agent offers it."""
     needs_agent: Callable[[ProbeContext], bool] = lambda context: False
+    own_process: bool = False
+    """The agent runs its half in a process of its own, for the sake of what its libraries take."""
 
     heavy: bool = False
     exclusive: bool = False

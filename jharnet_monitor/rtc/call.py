@@ -42,7 +42,11 @@ from jharnet_monitor.rtc.connection import (
     PeerConnection,
     poll,
 )
-from jharnet_monitor.rtc.media.clips import prepare_clips, prepare_clips_in_background
+from jharnet_monitor.rtc.media.clips import (
+    ClipsMissing,
+    prepare_clips,
+    prepare_clips_in_background,
+)
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import find_report_app
 from jharnet_monitor.rtc.receive.remb import RembEstimator
@@ -83,6 +87,18 @@ def warm_up(*codecs: Codec) -> None:
         _log.critical("conference tests are not possible: %s", error)
         return
     prepare_clips_in_background(*codecs)
+
+
+def prepare(*codecs: Codec) -> bool:
+    """Like `warm_up`, but returns only once the clips are made: whether calls will be possible."""
+    try:
+        self_test()
+        for codec in codecs:
+            prepare_clips(codec)
+    except (LibraryChanged, ClipsMissing) as error:
+        _log.critical("conference tests are not possible: %s", error)
+        return False
+    return True
 
 
 def call_complete(elapsed: float, held: float, seconds: float) -> bool:

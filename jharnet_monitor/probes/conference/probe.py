@@ -63,6 +63,7 @@ CONFERENCE = Probe(
     jobs=_jobs,
     agent_tasks={"conference": Deferred("jharnet_monitor.probes.conference.agent:agent_task")},
     needs_agent=lambda context: True,
+    own_process=True,
     heavy=True,
     exclusive=True,
     cost=plan.cost,

@@ -16,10 +16,10 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from cryptography import x509
 from yarl import URL
 
 from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.probe import Deferred
 from jharnet_monitor.probes.service.order import MOST_REDIRECTS, VisitOrder
 from jharnet_monitor.probes.service.result import VisitResult
 from jharnet_monitor.probes.service.stopwatch import Phase, Stopwatch
@@ -233,6 +233,10 @@ def _cause_of(error: Exception) -> tuple[Cause, str]:
     return cause, type(error).__name__
 
 
+_load_certificate = Deferred("cryptography.x509:load_der_x509_certificate")
+"""Deferred, because an agent rarely needs it and it takes 8 MB."""
+
+
 async def _expiry(page: URL) -> float | None:
     """When a certificate that was refused expires, in seconds since 1970: it is read unverified,
     and nothing is sent or asked over that connection."""
@@ -243,7 +247,8 @@ async def _expiry(page: URL) -> float | None:
             _, writer = await asyncio.open_connection(page.host, page.port, ssl=context)
         try:
             raw = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-            return x509.load_der_x509_certificate(raw).not_valid_after_utc.timestamp()
+            expires: float = _load_certificate(raw).not_valid_after_utc.timestamp()
+            return expires
         finally:
             writer.transport.abort()
     return None
