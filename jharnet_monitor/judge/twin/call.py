@@ -64,7 +64,7 @@ class Run:
     up: Shown
 
 
-def _lanes(line: Line, runs: int, random: np.random.Generator) -> dict[str, Floats]:
+def _lanes(line: Line, runs: int, dice: np.random.Generator) -> dict[str, Floats]:
     """The line's figures for every lane, drawn within their doubt."""
     ways = {}
     for field in fields(Way):
@@ -72,7 +72,7 @@ def _lanes(line: Line, runs: int, random: np.random.Generator) -> dict[str, Floa
         ways[field.name] = np.tile(np.array(pair, float), runs)
     for name in ("rate", "queue", "loss"):
         doubt = ways.pop(f"{name}_doubt")
-        ways[name] = ways[name] * np.exp(doubt * random.standard_normal(2 * runs))
+        ways[name] = ways[name] * np.exp(doubt * dice.standard_normal(2 * runs))
     ways["rate"] = np.minimum(ways["rate"], UNLIMITED)
     ways["loss"] = np.minimum(ways["loss"], 0.9)
     ways["gone"] = np.full(2 * runs, line.gone)
@@ -97,10 +97,10 @@ def simulate_each(
     lines: Sequence[Line], settle: float, seed: int, client: Client = REFERENCE, runs: int = RUNS
 ) -> list[Sequence[Run]]:
     """Hold `runs` calls over each of the lines, all at once; the window begins after `settle` s."""
-    random = np.random.default_rng(seed)
-    parts = [_lanes(line, runs, random) for line in lines]
+    dice = np.random.default_rng(seed)
+    parts = [_lanes(line, runs, dice) for line in lines]
     ways = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    call = _Call(ways, client, (settle, settle + WINDOW), random)
+    call = _Call(ways, client, (settle, settle + WINDOW), dice)
     call.run()
     shown = call.shown()
     return [shown[n * runs : (n + 1) * runs] for n in range(len(lines))]
@@ -112,23 +112,23 @@ class _Call:
         ways: dict[str, Floats],
         client: Client,
         window: tuple[float, float],
-        random: np.random.Generator,
+        dice: np.random.Generator,
     ) -> None:
         self.lanes = len(ways["rate"])
-        self.window, self.random, self.client = window, random, client
+        self.window, self.dice, self.client = window, dice, client
         # Feedback of the other direction takes up to 5 % of the rate (transport-wide feedback).
         ways = ways | {"cross": ways["others"]}
         ways["others"] = ways["others"] + np.minimum(_FEEDBACK_RATE, _REPORTS_RATE + 0.05 * ways["rate"])
-        self.path = Path(ways, random)
+        self.path = Path(ways, dice)
         self.control = Control(self.lanes)
-        self.encoder = Encoder(client, self.lanes, random)
-        self.picture = Picture(self.lanes, window, random)
+        self.encoder = Encoder(client, self.lanes, dice)
+        self.picture = Picture(self.lanes, window, dice)
         self.voice = Voice(self.lanes, window)
         self.other = np.arange(self.lanes) ^ 1
         self.jitter_mean = ways["jitter"]
         self._history: list[tuple[Counts, Counts, Floats, Floats]] = []
         self._clear()
-        self.phase = random.random(self.lanes) * 0.004
+        self.phase = dice.random(self.lanes) * 0.004
         self.paced = np.zeros(self.lanes)
         self.arrived_last, self.arrived_before = np.zeros(self.lanes), np.zeros(self.lanes)
 
@@ -167,7 +167,7 @@ class _Call:
         """The probes of the start: short, so that a queue or a bucket holds them."""
         free = np.maximum(self.path.rate * (1 - self.path._others), 50e3)
         measured = np.minimum(free * 0.95, 3 * self.client.max_video)
-        noise = np.exp(0.15 * self.random.standard_normal(self.lanes))
+        noise = np.exp(0.15 * self.dice.standard_normal(self.lanes))
         blurred = measured / (1 + 2 * self.jitter_mean / 0.015)
         self.control.probe(np.maximum(blurred * noise, 60e3), there)
 
@@ -246,7 +246,7 @@ class _Call:
             pick = len(few) - 1 - age
             chosen = [np.stack([each[i] for each in few])[pick, lanes] for i in range(6)]
         # A report that is lost says nothing, and neither does one from before an interruption.
-        there = self.random.random(self.lanes) >= np.minimum(0.9, self.path.loss[self.other])
+        there = self.dice.random(self.lanes) >= np.minimum(0.9, self.path.loss[self.other])
         there &= ~self.path.cut(np.full(self.lanes, now))
         over, under, packets, lost, bits, rate = chosen
         self.control.feedback(now, over, under, packets, lost, bits, rate, trip, there)

@@ -61,9 +61,9 @@ pixel that it takes at least."""
 class Encoder:
     """The video encoders of all lanes: they follow the target in rate and picture height."""
 
-    def __init__(self, client: Client, lanes: int, random: np.random.Generator) -> None:
+    def __init__(self, client: Client, lanes: int, dice: np.random.Generator) -> None:
         self._client = client
-        self._random = random
+        self._dice = dice
         self._most = max(i for i, h in enumerate(HEIGHTS) if h <= client.max_height)
         self.step = np.full(lanes, min(_FIRST_HEIGHT, self._most))
         self.rate = np.full(lanes, LEAST_VIDEO)
@@ -104,7 +104,7 @@ class Encoder:
         mean = self.rate / 8 / FRAMES_PER_SECOND
         key = self._key_next.copy()
         self._key_next[:] = False
-        spread = np.exp(_SIZE_SPREAD * self._random.standard_normal(len(mean)) - _SIZE_SPREAD**2 / 2)
+        spread = np.exp(_SIZE_SPREAD * self._dice.standard_normal(len(mean)) - _SIZE_SPREAD**2 / 2)
         key_size = np.maximum(_KEY_FACTOR * mean, _KEY_BITS / 8 * _PIXELS[self.step])
         size = np.where(key, key_size, mean * spread)
         # A rate controller takes back over the next frames what one was too large.

@@ -20,12 +20,44 @@ _REPORTS = 6e3
 """bit/s of RTCP that a call has beside its media and that does not count as arrived."""
 
 
+_ADAPTED_BEST, _ADAPTED_SHARE, _ADAPTED_DOUBT = 1.35e6, 0.85, 0.1
+"""bit/s at which an adapting sender has no need of more; below it, its share of the line's rate, and
+the doubt of that."""
+
+
 def line_of(down: Seen, up: Seen, round_trip: float) -> Line:
-    """The line of a call whose shortest round trip was `round_trip` seconds."""
+    """The line of a call whose median round trip was `round_trip` seconds, its own queue included."""
+    own = sum(seen.longest_queue for seen in (down, up) if seen.available is not None)
+    round_trip = max(0.5 * round_trip, round_trip - 0.5 * own)
     gone = max(down.gone, up.gone)
     every = down.every if down.gone >= up.gone else up.every
     # A single gap of a third of a second may be a burst of losses; it counts as that.
     return Line(_way(down, round_trip), _way(up, round_trip), gone, every if gone else 0.0)
+
+
+def seen_by_counts(
+    capacity: float | None, arrived: float, adapts: bool, lost: int, packets: int, burst: float,
+    jitter: float, line: Seen | None,
+) -> Seen:  # fmt: skip
+    """What the counts of an end tell that reports no arrivals, or whose sender adapts.
+
+    `capacity` and `arrived` are in bit/s. A browser that adapts fills the line only as far as its
+    congestion control dares: where that is below what it would send at best, it met the line's rate.
+    """
+    rate = capacity
+    if rate is None and line is not None:
+        rate = line.rate
+    if rate is None and adapts and arrived < _ADAPTED_BEST:
+        rate = arrived / _ADAPTED_SHARE
+    return Seen(
+        rate=rate, at_least=arrived, available=rate, spread=_ADAPTED_DOUBT if adapts else 0.0,
+        queue=None if line is None else line.queue,
+        longest_queue=0.0 if line is None else line.longest_queue,
+        policed=False, bucket=None, jitter=jitter if line is None else line.jitter,
+        loss=lost / packets if packets else 0.0, burst=max(1.0, burst), lost=lost, packets=packets,
+        gone=0.0 if line is None else line.gone, transfer_on=0.0, transfer_off=0.0,
+        every=0.0 if line is None else line.every,
+    )  # fmt: skip
 
 
 def _way(seen: Seen, round_trip: float) -> Way:

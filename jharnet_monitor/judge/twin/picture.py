@@ -33,9 +33,9 @@ _NOISE_FACTOR, _BASE_DELAY = 2.33, 0.012
 class Picture:
     """The receivers of all lanes."""
 
-    def __init__(self, lanes: int, window: tuple[float, float], random: np.random.Generator) -> None:
+    def __init__(self, lanes: int, window: tuple[float, float], dice: np.random.Generator) -> None:
         self._window = window
-        self._random = random
+        self._dice = dice
         self._lanes = np.arange(lanes)
         shape = (lanes, RING)
         self._captured, self._complete = np.zeros(shape), np.zeros(shape)
@@ -98,8 +98,8 @@ class Picture:
         self._missing[at] = np.where(due, sent.lost, self._missing[at])
         self._tries[at] += due
         again = due & (sent.lost > 0) & (self._tries[at] < _NACK_TRIES)
-        wait = self._random.random(len(now)) * _NACK_SECONDS
-        refused = self._random.random(len(now)) < _REFUSED
+        wait = self._dice.random(len(now)) * _NACK_SECONDS
+        refused = self._dice.random(len(now)) < _REFUSED
         later = now + np.maximum(trip, 0.005) * (1 + refused) + wait
         self._due[at] = np.where(due, np.where(again, later, np.inf), self._due[at])
         return count, np.where(due, sent.lost, 0), count * self._size[at] * 8

@@ -6,13 +6,17 @@ not shows it by how far apart the packets of a frame arrive (packet pairs; Dovro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Column = NDArray[np.float64]
 
+_MOST = 1e10
+"""Larger numbers in a message are refused."""
 _BIN = 0.1
 """Seconds over which the shortest transit tells the standing queue."""
 _STANDING = 0.015
@@ -21,6 +25,7 @@ _LEAST_BUSY = 0.4
 """Seconds of a full line that tell its rate."""
 _GAP = 0.25
 """Seconds without any packet from which the line counts as interrupted."""
+_LEAST_PACKETS = 100
 _LEAST_PAIRS = 40
 _ALIKE, _SHARE_ALIKE = 1.05, 0.35
 """Pairs whose rate is the same up to this factor, and the share of them that shows a bottleneck."""
@@ -89,6 +94,26 @@ class Seen:
     every: float
     """Seconds from one to the next; of a single one, the length of the call."""
 
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """Read it from an untrusted message; raises `ValueError` that names the key."""
+        if not isinstance(data, Mapping):
+            raise ValueError("must be a mapping")
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            value = data.get(field.name)
+            if field.type == "bool":
+                if not isinstance(value, bool):
+                    raise ValueError(f"{field.name} must be true or false")
+            elif value is None and "None" in str(field.type):
+                pass
+            elif isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{field.name} must be a number")
+            elif not 0 <= value <= _MOST:
+                raise ValueError(f"{field.name} must be from 0 to {_MOST:g}")
+            values[field.name] = value
+        return cls(**values)
+
 
 class _Trace:
     """Both streams together, by the time of sending."""
@@ -146,7 +171,7 @@ def _fastest(stream: Stream) -> float:
 
 def see(audio: Stream, video: Stream) -> Seen | None:
     """Read the line from both streams; None if too little arrived."""
-    if np.isfinite(audio.at).sum() < 100:
+    if np.isfinite(audio.at).sum() < _LEAST_PACKETS:
         return None
     trace = _Trace(audio, video)
     jitter = _jitter(trace, audio, video)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.judge.twin.line import Line
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import (
     ChannelClosed,
@@ -25,7 +26,8 @@ from jharnet_monitor.probes.conference.signalling import (
     parse_receive_stats,
     parse_send_stats,
 )
-from jharnet_monitor.profiles import Rung
+from jharnet_monitor.probes.conference.twin import answer, met_line, put
+from jharnet_monitor.profiles import HD_HEIGHT, Rung
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.browser import BROWSER, BrowserReceiverReport, BrowserSendStats
 from jharnet_monitor.rtc.call import Call
@@ -144,7 +146,16 @@ async def _hold(
     if (upward := plan.upward(context, top)) != top:
         client["up_profile"] = upward.name
     criteria = Criteria(**context.config.thresholds.call.model_dump())
-    return reading(top, CallSides(ours, theirs, down, up), criteria, client, codec)
+    found = reading(top, CallSides(ours, theirs, down, up), criteria, client, codec)
+    return await _with_twin(found, top, met_line(ours, theirs, down, up), criteria)
+
+
+async def _with_twin(found: Reading, top: Rung, line: Line | None, criteria: Criteria) -> Reading:
+    """The reading with the twin's probabilities, for calls that start at the reference's picture."""
+    if line is None or top.height < HD_HEIGHT:
+        return found
+    told = await answer(line, criteria)
+    return found if told is None else put(found, line, told)
 
 
 async def _sample(call: Call, watch: Callable[[LiveSample], None] | None) -> None:

@@ -18,6 +18,7 @@ from jharnet_monitor.judge.conference.video import (
     render_times,
 )
 from jharnet_monitor.judge.conference.voice import burst_ratio
+from jharnet_monitor.judge.twin.seen import Seen, see
 from jharnet_monitor.profiles import RUNGS
 from jharnet_monitor.rtc.receive.arrivals import (
     FRAME_END,
@@ -31,6 +32,7 @@ from jharnet_monitor.rtc.stats.freeze_resampling import (
     mean_freezes,
     resample_retransmissions,
 )
+from jharnet_monitor.rtc.stats.line_seen import stream_of
 from jharnet_monitor.rtc.stats.playout import AudioQuality, audio_quality
 
 _MAX_NUMBER = 1e10
@@ -71,6 +73,8 @@ class StatsMessage:
                     raise BadReport(f"{field.name} is not the name of a rung")
             elif value is None and "None" in str(field.type):
                 pass
+            elif field.type == "Seen | None":
+                value = _read_seen(value)
             elif isinstance(value, bool) != (field.type == "bool"):
                 raise BadReport(f"{field.name} has the wrong type")
             elif not isinstance(value, int | float) or not 0 <= value <= _MAX_NUMBER:
@@ -79,6 +83,14 @@ class StatsMessage:
                 raise BadReport(f"{field.name} must be a whole number")
             values[field.name] = value
         return cls(**values)
+
+
+def _read_seen(value: Any) -> Seen:
+    """What the other end saw of the line; raises `BadReport`."""
+    try:
+        return Seen.from_json(value)
+    except (TypeError, ValueError) as error:
+        raise BadReport(f"line {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +193,8 @@ class ReceiveStats(StatsMessage):
     video_bits_per_second: float
     bits_per_second: float
     """Audio and video as IP rate."""
+    line: Seen | None = None
+    """What the arrivals of the whole call tell of the line; None from ends that do not look."""
 
 
 def receive_stats(
@@ -203,7 +217,11 @@ def receive_stats(
         "jitter_seconds": quality.jitter,
         "pdv_seconds": quality.pdv,
     }
-    return ReceiveStats(**audio_stats, **_video_stats(video, sent, quality, path))
+    line = see(
+        stream_of(audio, sent.audio_first, sent.audio_packets),
+        stream_of(video, sent.video_first, sent.video_packets),
+    )
+    return ReceiveStats(**audio_stats, **_video_stats(video, sent, quality, path), line=line)
 
 
 def _video_stats(

@@ -1,0 +1,104 @@
+"""The grade of a call by its twin: the line that the call met, and how probable each grade is.
+
+The simulation takes seconds of CPU, so it runs in a process of its own at low priority.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.judge.twin.answer import GRADES, Answer, ask, seed_of
+from jharnet_monitor.judge.twin.client import REFERENCE, Client
+from jharnet_monitor.judge.twin.estimate import line_of, seen_by_counts
+from jharnet_monitor.judge.twin.line import Line
+from jharnet_monitor.probes.base import Reading
+from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
+
+TIME_LIMIT = 60.0
+"""Seconds of real time; on an idle computer it takes three."""
+_NICE = 10
+
+
+def met_line(
+    ours: SendStats, theirs: SendStats, down: ReceiveStats, up: ReceiveStats
+) -> Line | None:
+    """The line of a call by what both ends report; None if they saw too little."""
+    trip = ours.round_trip_p50 or theirs.round_trip_p50
+    if trip is None or not (down.audio_sent and up.audio_sent):
+        return None
+    return line_of(_seen(ours, down), _seen(theirs, up), trip)
+
+
+def _seen(sent: SendStats, received: ReceiveStats) -> Any:
+    if received.line is not None and not sent.adapts:
+        return received.line
+    return seen_by_counts(
+        capacity=sent.capacity,
+        arrived=received.bits_per_second,
+        adapts=sent.adapts,
+        lost=received.video_lost + received.audio_lost,
+        packets=received.video_sent + received.audio_sent,
+        burst=received.audio_burst_ratio or 1.0,
+        jitter=received.jitter_seconds or 0.0,
+        line=received.line,
+    )
+
+
+async def answer(line: Line, criteria: Criteria, client: Client = REFERENCE) -> Answer | None:
+    """Ask the twin in another process; None if it did not answer in time."""
+    question = {"line": line.to_json(), "criteria": asdict(criteria), "client": asdict(client)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(TIME_LIMIT):
+            told, _ = await process.communicate(json.dumps(question).encode())
+    except TimeoutError:
+        return None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        return None
+    return Answer(tuple(json.loads(told)["probabilities"]))
+
+
+def put(reading: Reading, line: Line, found: Answer) -> Reading:
+    """The reading with the twin's probabilities beside its grade."""
+    values, conditions = dict(reading.values), dict(reading.conditions)
+    for grade in range(GRADES):
+        values[f"grade_{grade}_probability"] = round(found.probabilities[grade], 4)
+    conditions |= {
+        "certainty": found.certainty.value,
+        "second_grade": found.second,
+        "line": line.to_json(),
+        "line_seed": seed_of(line),
+        "twin_grade": found.grade,
+    }
+    return Reading(values, conditions)
+
+
+def main() -> None:
+    """Answer one question, from standard input to standard output."""
+    os.nice(_NICE)
+    question: Mapping[str, Any] = json.load(sys.stdin)
+    found = ask(
+        Line.from_json(question["line"]),
+        Client(**question["client"]),
+        Criteria(**question["criteria"]),
+    )
+    json.dump({"probabilities": found.probabilities}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
