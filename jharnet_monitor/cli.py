@@ -24,6 +24,7 @@ class Commands(LazyGroup):
         "reload": "operate:reload",
         "probe": "operate:probe",
         "drill": "drill:drill",
+        "whatif": "whatif:whatif",
         "maintenance": "operate:maintenance",
         "doctor": "doctor:doctor",
         "demo": "demo:demo",

@@ -30,8 +30,6 @@ class Client:
     name: str = "one-to-one"
     max_video: float = 1.7e6
     max_height: int = 720
-    hd_video: float = 650e3
-    """Video below which even a picture of 720 lines is no HD."""
 
 
 REFERENCE = Client()
@@ -64,7 +62,8 @@ class Encoder:
     def __init__(self, client: Client, lanes: int, dice: np.random.Generator) -> None:
         self._client = client
         self._dice = dice
-        self._most = max(i for i, h in enumerate(HEIGHTS) if h <= client.max_height)
+        fitting = [i for i, height in enumerate(HEIGHTS) if height <= client.max_height]
+        self._most = max(fitting, default=0)
         self.step = np.full(lanes, min(_FIRST_HEIGHT, self._most))
         self.rate = np.full(lanes, LEAST_VIDEO)
         self._poor, self._rich = np.zeros(lanes), np.zeros(lanes)
@@ -88,7 +87,8 @@ class Encoder:
             1.0, for_video / 8 / FRAMES_PER_SECOND / (PACKET_PAYLOAD + PACKET_OVERHEAD) + 0.5
         )
         coded = for_video - packets * PACKET_OVERHEAD * 8
-        self.rate = np.clip(_UNDERSHOOT * coded, LEAST_VIDEO, self._client.max_video)
+        least = min(LEAST_VIDEO, self._client.max_video)
+        self.rate = np.clip(_UNDERSHOOT * coded, least, self._client.max_video)
         self._average += (1 - np.exp(-seconds / 2)) * (self.rate - self._average)
         bits = self._average / FRAMES_PER_SECOND / _PIXELS[self.step]
         self._poor = np.where(bits < _TOO_FEW_BITS, self._poor + seconds, 0.0)
