@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from jharnet_monitor.config.fields import Number, TimeOfDay, Weekdays, at_least
+from jharnet_monitor.config.fields import Identifier, Number, TimeOfDay, Weekdays, at_least
 from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Rate, Ratio
 from jharnet_monitor.profiles import Profile

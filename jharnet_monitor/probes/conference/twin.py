@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.answer import GRADES, Answer, ask, seed_of
+from jharnet_monitor.judge.twin.answer import CERTAIN, GRADES, Answer, Certainty, ask, seed_of
 from jharnet_monitor.judge.twin.client import REFERENCE, Client
 from jharnet_monitor.judge.twin.estimate import line_of, seen_by_counts
 from jharnet_monitor.judge.twin.line import Line
@@ -24,6 +24,8 @@ from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
 TIME_LIMIT = 60.0
 """Seconds of real time; on an idle computer it takes three."""
 _NICE = 10
+TWIN_DECIDES = False
+"""Whether the grade is the twin's most probable one; else it is that of the rung that was held."""
 
 
 def met_line(
@@ -74,13 +76,16 @@ async def answer(line: Line, criteria: Criteria, client: Client = REFERENCE) -> 
 
 
 def put(reading: Reading, line: Line, found: Answer) -> Reading:
-    """The reading with the twin's probabilities beside its grade."""
+    """The reading with the twin's probabilities beside its grade, and how sure the grade is."""
     values, conditions = dict(reading.values), dict(reading.conditions)
+    conditions["ladder_grade"] = values["grade"]
+    if TWIN_DECIDES:
+        values["grade"] = float(found.grade)
+    sure = found.probabilities[int(values["grade"])] >= CERTAIN
     for grade in range(GRADES):
         values[f"grade_{grade}_probability"] = round(found.probabilities[grade], 4)
     conditions |= {
-        "certainty": found.certainty.value,
-        "second_grade": found.second,
+        "certainty": (Certainty.CERTAIN if sure else Certainty.BORDERLINE).value,
         "line": line.to_json(),
         "line_seed": seed_of(line),
         "twin_grade": found.grade,
