@@ -15,9 +15,9 @@ from typing import Any
 from jharnet_monitor.config import Config
 from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.twin.answer import Answer
-from jharnet_monitor.judge.twin.client import Client
+from jharnet_monitor.judge.twin.clients import BUILT_IN, Client
 from jharnet_monitor.judge.twin.line import Line
-from jharnet_monitor.judge.twin.whatif import BUILT_IN, BadChange, Change, parse_change
+from jharnet_monitor.judge.twin.whatif import BadChange, Change, parse_change
 from jharnet_monitor.live import OfficeLive
 from jharnet_monitor.model import Measurement, format_utc
 from jharnet_monitor.probes.conference.twin import answer
@@ -76,7 +76,9 @@ class WhatIf:
         key = json.dumps([line.to_json(), repr(criteria), repr(client)], sort_keys=True)
         if key not in self._kept:
             if self._waiting >= MOST_WAITING:
-                raise Refusal(503, "too many questions at once; try again soon", {"Retry-After": "10"})
+                raise Refusal(
+                    503, "too many questions at once; try again soon", {"Retry-After": "10"}
+                )
             self._waiting += 1
             try:
                 async with self._turn:

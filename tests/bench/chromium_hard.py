@@ -40,7 +40,9 @@ WEIGHTS = (4, 3, 3, 3, 2, 2, 1)
 """How often each further trouble is drawn."""
 
 
-def hard_links(seed: str = TUNING_SEED, count: int = TUNING, part: Part = "hard") -> list[Condition]:
+def hard_links(
+    seed: str = TUNING_SEED, count: int = TUNING, part: Part = "hard"
+) -> list[Condition]:
     """The first `count` links of a seed."""
     letter = "h" if part == "hard" else seed[:7] + "-"
     return [
@@ -108,9 +110,7 @@ def _link(draw: random.Random, number: str, part: Part) -> Condition:
     if blackout:
         text.append(f"gone for {blackout[0]:g} s every {blackout[1]:g} s")
     down, up = (way(**each) for each in ways)
-    return Condition(
-        f"{number} " + "; ".join(text), down, up, blackout, others, elastic, part=part
-    )
+    return Condition(f"{number} " + "; ".join(text), down, up, blackout, others, elastic, part=part)
 
 
 def _text(each: dict[str, Any]) -> str:
@@ -120,7 +120,9 @@ def _text(each: dict[str, Any]) -> str:
     '2 Mbit/s queue 100 ms loss 1 % in 3'
     """
     text = f"{each['rate']:g} Mbit/s"
-    text += f" bucket {each['bucket']:g} s" if each.get("bucket") else f" queue {each['queue']:g} ms"
+    text += (
+        f" bucket {each['bucket']:g} s" if each.get("bucket") else f" queue {each['queue']:g} ms"
+    )
     if each.get("jitter"):
         text += f" jitter {each['jitter']:g} ms"
     if each.get("loss"):

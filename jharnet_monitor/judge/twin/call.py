@@ -11,15 +11,14 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from jharnet_monitor.judge.twin.client import (
+from jharnet_monitor.judge.twin.clients import REFERENCE, Client
+from jharnet_monitor.judge.twin.control import FEEDBACK_SECONDS, Control
+from jharnet_monitor.judge.twin.encoder import (
     AUDIO_PACKET,
     PACKET_OVERHEAD,
     PACKET_PAYLOAD,
-    REFERENCE,
-    Client,
     Encoder,
 )
-from jharnet_monitor.judge.twin.control import FEEDBACK_SECONDS, Control
 from jharnet_monitor.judge.twin.line import UNLIMITED, Line, Way
 from jharnet_monitor.judge.twin.path import Counts, Floats, Path
 from jharnet_monitor.judge.twin.picture import Picture
@@ -118,7 +117,9 @@ class _Call:
         self.window, self.dice, self.client = window, dice, client
         # Feedback of the other direction takes up to 5 % of the rate (transport-wide feedback).
         ways = ways | {"cross": ways["others"]}
-        ways["others"] = ways["others"] + np.minimum(_FEEDBACK_RATE, _REPORTS_RATE + 0.05 * ways["rate"])
+        ways["others"] = ways["others"] + np.minimum(
+            _FEEDBACK_RATE, _REPORTS_RATE + 0.05 * ways["rate"]
+        )
         self.path = Path(ways, dice)
         self.control = Control(self.lanes)
         self.encoder = Encoder(client, self.lanes, dice)
@@ -197,7 +198,15 @@ class _Call:
         leaves = now + np.maximum(0.0, waiting - _BURST_SECONDS)
         sent = self.path.send(leaves, count, packet, span)
         self.picture.sent_frame(
-            now, key, sent.lost, sent.arrived, sent.last_arrival, packet, self.encoder.height, back, trip
+            now,
+            key,
+            sent.lost,
+            sent.arrived,
+            sent.last_arrival,
+            packet,
+            self.encoder.height,
+            back,
+            trip,
         )
         share = sent.arrived / count
         self.picture.arrived(float(now.mean()), size * 8 * share)

@@ -96,7 +96,9 @@ class DelaySlope:
         step = k * (size - self._threshold) * np.minimum(between * 1000, 100.0)
         adapts = use & (size <= self._threshold + _MAX_ADAPT)
         self._threshold = np.clip(
-            np.where(adapts, self._threshold + step, self._threshold), _THRESHOLDS[0], _THRESHOLDS[2]
+            np.where(adapts, self._threshold + step, self._threshold),
+            _THRESHOLDS[0],
+            _THRESHOLDS[2],
         )
         self._trend = np.where(use, trend, self._trend)
 
@@ -222,7 +224,8 @@ class LossRate:
         reported = (self._ages * self._lost).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-9)
         upper = np.where(self._limited, self._window_limit, MAX_RATE)
         rates = np.stack(
-            [factor * self._best for factor in _CANDIDATES] + [acked, np.maximum(by_delay, self._best)]
+            [factor * self._best for factor in _CANDIDATES]
+            + [acked, np.maximum(by_delay, self._best)]
         )
         rates = np.minimum(rates, np.maximum(self._best, upper))
         inherent = self._feasible(np.broadcast_to(self._inherent, rates.shape), rates)
@@ -279,7 +282,11 @@ class Control:
     """Both estimators, and the rate of what was acknowledged."""
 
     def __init__(self, lanes: int) -> None:
-        self.slope, self._by_delay, self._by_loss = DelaySlope(lanes), DelayRate(lanes), LossRate(lanes)
+        self.slope, self._by_delay, self._by_loss = (
+            DelaySlope(lanes),
+            DelayRate(lanes),
+            LossRate(lanes),
+        )
         self.target = np.full(lanes, START_RATE)
         self._acked = np.full(lanes, START_RATE)
 

@@ -1,4 +1,4 @@
-"""What if: the same line with another rate, loss or delay, for several calls or another client. Pure."""
+"""What if: the same line with another rate, loss or delay, several calls or another client. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jharnet_monitor.judge.twin.client import Client
+from jharnet_monitor.judge.twin.clients import REFERENCE, Client
 from jharnet_monitor.judge.twin.line import Line
 
-BUILT_IN = (
-    Client(),
-    Client("group", max_video=2.5e6),
-    Client("room", max_video=4.0e6, max_height=1080),
-    Client("audio", max_video=0.0, max_height=0),
-)
-"""Clients that need no configuration: a one-to-one call, a group call, a room system, sound alone."""
 MOST_CLIENTS = 20
 _RATES = (30e3, 1e9)
 _TRIPS = (0.001, 5.0)
@@ -42,7 +35,7 @@ class Change:
     loss: float | None = None
     rtt: float | None = None
     clients: int = 1
-    client: str = BUILT_IN[0].name
+    client: str = REFERENCE.name
 
     def applied(self, line: Line) -> Line:
         """The line after the change."""
@@ -72,8 +65,8 @@ def parse_change(given: Mapping[str, str], clients: Mapping[str, Client]) -> Cha
     count = given.get("clients", "1")
     if not count.isdecimal() or not 1 <= int(count[:4]) <= MOST_CLIENTS:
         raise BadChange(f"clients must be a whole number from 1 to {MOST_CLIENTS}")
-    name = given.get("client", BUILT_IN[0].name)
-    if name != BUILT_IN[0].name and name not in clients:
+    name = given.get("client", REFERENCE.name)
+    if name != REFERENCE.name and name not in clients:
         raise BadChange(f"no client `{name[:60]}`; there are {', '.join(clients)}")
     return Change(rate, loss, rtt, int(count), name)
 

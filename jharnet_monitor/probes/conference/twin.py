@@ -14,8 +14,8 @@ from dataclasses import asdict
 from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.answer import CERTAIN, GRADES, Answer, Certainty, ask, seed_of
-from jharnet_monitor.judge.twin.client import REFERENCE, Client
+from jharnet_monitor.judge.twin.answer import CERTAIN, GRADES, Answer, Certainty, seed_of
+from jharnet_monitor.judge.twin.clients import REFERENCE, Client
 from jharnet_monitor.judge.twin.estimate import line_of, seen_by_counts
 from jharnet_monitor.judge.twin.line import Line
 from jharnet_monitor.probes.base import Reading
@@ -95,6 +95,8 @@ def put(reading: Reading, line: Line, found: Answer) -> Reading:
 
 def main() -> None:
     """Answer one question, from standard input to standard output."""
+    from jharnet_monitor.judge.twin.ask import ask  # noqa: PLC0415 - numpy is for this process only
+
     os.nice(_NICE)
     question: Mapping[str, Any] = json.load(sys.stdin)
     found = ask(

@@ -18,7 +18,7 @@ from jharnet_monitor.judge.conference.video import (
     render_times,
 )
 from jharnet_monitor.judge.conference.voice import burst_ratio
-from jharnet_monitor.judge.twin.seen import Seen, see
+from jharnet_monitor.judge.twin.seen import Seen
 from jharnet_monitor.profiles import RUNGS
 from jharnet_monitor.rtc.receive.arrivals import (
     FRAME_END,
@@ -32,7 +32,6 @@ from jharnet_monitor.rtc.stats.freeze_resampling import (
     mean_freezes,
     resample_retransmissions,
 )
-from jharnet_monitor.rtc.stats.line_seen import stream_of
 from jharnet_monitor.rtc.stats.playout import AudioQuality, audio_quality
 
 _MAX_NUMBER = 1e10
@@ -217,9 +216,10 @@ def receive_stats(
         "jitter_seconds": quality.jitter,
         "pdv_seconds": quality.pdv,
     }
-    line = see(
-        stream_of(audio, sent.audio_first, sent.audio_packets),
-        stream_of(video, sent.video_first, sent.video_packets),
+    from jharnet_monitor.rtc.stats.line_seen import line_seen  # noqa: PLC0415 - it needs numpy
+
+    line = line_seen(
+        (audio, sent.audio_first, sent.audio_packets), (video, sent.video_first, sent.video_packets)
     )
     return ReceiveStats(**audio_stats, **_video_stats(video, sent, quality, path), line=line)
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from jharnet_monitor.judge.twin.seen import Stream
+from jharnet_monitor.judge.twin.arrivals import Stream, see
+from jharnet_monitor.judge.twin.seen import Seen
 from jharnet_monitor.rtc.receive.arrivals import RETRANSMITTED, Arrivals
 from jharnet_monitor.rtc.rtp import unwrap
+
+
+Sent = tuple[Arrivals, int, int]
+"""A stream's arrivals, its first sequence number, and how many packets were sent."""
+
+
+def line_seen(audio: Sent, video: Sent) -> Seen | None:
+    """What the arrivals of both streams tell of the line; None if there are too few."""
+    return see(stream_of(*audio), stream_of(*video))
 
 
 def stream_of(log: Arrivals, first: int, packets: int) -> Stream:

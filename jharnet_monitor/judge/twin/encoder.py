@@ -1,11 +1,13 @@
-"""What a client of a call sends: its video at each rate, its audio. Pure; arrays hold all lanes."""
+"""What a client of a call sends: its video at each rate, its audio. Pure.
+
+Arrays hold one value a lane.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from jharnet_monitor.judge.twin.clients import Client
 from jharnet_monitor.judge.twin.path import Flags, Floats
 
 FRAMES_PER_SECOND = 30
@@ -22,17 +24,6 @@ _RESERVED_FOR_AUDIO = 52e3
 """bit/s of the target that is not given to the video: 32 kbit/s of audio are allocated, and their
 headers, although speech takes less. Fitted."""
 
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A kind of client; rates in bit/s of coded video, height in lines."""
-
-    name: str = "one-to-one"
-    max_video: float = 1.7e6
-    max_height: int = 720
-
-
-REFERENCE = Client()
 
 HEIGHTS = (180, 270, 360, 540, 720, 1080)
 """libwebrtc scales in turn by 2/3 and 3/4."""
