@@ -45,6 +45,7 @@ class Pipe:
         "_free_at",
         "_last_due",
         "_lose",
+        "_policed",
         "_queue",
         "_random",
         "_seconds_per_byte",
@@ -85,8 +86,9 @@ class Pipe:
         self.settings = settings
         self._seconds_per_byte = 8 / settings.rate if settings.rate else 0.0
         self._queue = settings.queue
-        self._bucket = self._tokens = settings.bucket
-        """Seconds of the rate; None without a policer."""
+        self._policed = settings.bucket is not None
+        self._bucket = self._tokens = settings.bucket or 0.0
+        """Seconds of the rate."""
         self._bucket_at = 0.0
         self.min_delay = settings.delay - settings.jitter
         self._delay_range = 2 * settings.jitter
@@ -102,7 +104,7 @@ class Pipe:
         if self.blocked:
             self.dropped_cut += 1
             return CUT
-        if self._bucket is not None:
+        if self._policed:
             if not self._conforms(now, size):
                 self.dropped_queue += 1
                 return QUEUE_FULL
@@ -122,7 +124,6 @@ class Pipe:
 
     def _conforms(self, now: float, size: int) -> bool:
         """Whether the bucket holds enough for the packet; takes it out."""
-        assert self._bucket is not None and self._tokens is not None
         self._tokens = min(self._bucket, self._tokens + now - self._bucket_at)
         self._bucket_at = now
         needed = size * self._seconds_per_byte

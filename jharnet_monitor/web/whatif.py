@@ -16,7 +16,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.twin.answer import Answer
 from jharnet_monitor.judge.twin.clients import BUILT_IN, Client
-from jharnet_monitor.judge.twin.line import Line
+from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.judge.twin.whatif import BadChange, Change, parse_change
 from jharnet_monitor.live import OfficeLive
 from jharnet_monitor.model import Measurement, format_utc
@@ -36,12 +36,12 @@ def known_clients(config: Config) -> dict[str, Client]:
     return {client.name: client for client in (*BUILT_IN, *given)}
 
 
-def newest_line(office: OfficeLive) -> tuple[Line, Measurement] | None:
+def newest_line(office: OfficeLive) -> tuple[LineModel, Measurement] | None:
     """The line of the newest call, and that call; None if no call has met a line yet."""
     calls = [m for m in office.latest.values() if m.probe == "conference"]
     for call in sorted(calls, key=lambda m: m.started_at, reverse=True):
         try:
-            return Line.from_json(call.conditions["line"]), call
+            return LineModel.from_json(call.conditions["line"]), call
         except (KeyError, TypeError):
             continue
     return None
@@ -72,7 +72,7 @@ class WhatIf:
         found = await self._answer(change.applied(line), criteria, clients[change.client])
         return _to_json(found, change, call)
 
-    async def _answer(self, line: Line, criteria: Criteria, client: Client) -> Answer:
+    async def _answer(self, line: LineModel, criteria: Criteria, client: Client) -> Answer:
         key = json.dumps([line.to_json(), repr(criteria), repr(client)], sort_keys=True)
         if key not in self._kept:
             if self._waiting >= MOST_WAITING:

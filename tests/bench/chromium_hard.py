@@ -81,17 +81,17 @@ def _loss(draw: random.Random) -> dict[str, float]:
 def _link(draw: random.Random, number: str, part: Part) -> Condition:
     troubles = _troubles(draw)
     trip = _log(draw, TRIPS)
-    ways: list[dict[str, Any]] = []
     rate, queue = _log(draw, RATES), _log(draw, QUEUES)
     jitter = min(_log(draw, JITTERS), trip / 2) if "jitter" in troubles else 0.0
-    for _ in range(2):
-        ways.append({"rate": rate, "trip": trip, "queue": queue, "jitter": jitter})
+    ways: list[dict[str, Any]] = [
+        {"rate": rate, "trip": trip, "queue": queue, "jitter": jitter} for _ in range(2)
+    ]
     if "lopsided" in troubles:
         ways[1] |= {"rate": _log(draw, RATES), "queue": _log(draw, QUEUES)}
     # Loss and policers meet both directions or one of them.
     if "loss" in troubles:
         for each in draw.choice((ways, ways, ways[:1], ways[1:])):
-            each |= _loss(draw)
+            each.update(_loss(draw))
     if "policed" in troubles:
         for each in draw.choice((ways, ways, ways[:1], ways[1:])):
             each["bucket"] = _log(draw, BUCKETS)

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jharnet_monitor.judge.twin.line import Line
+from jharnet_monitor.judge.twin.line import LineModel
 
 GRADES = 5
 CERTAIN = 0.8
@@ -57,6 +57,6 @@ class Answer:
         return round(sum(self.probabilities[grade:]), 6)
 
 
-def seed_of(line: Line) -> int:
+def seed_of(line: LineModel) -> int:
     """The seed that belongs to a line: whoever has the line gets the same answer."""
     return zlib.crc32(json.dumps(line.to_json(), sort_keys=True).encode())

@@ -34,6 +34,7 @@ _LEAST_BUCKET = 0.15
 _OURS = 0.85
 """Below this share of what the line carries, it is not this call that fills it."""
 _CONTRADICTED = 0.85
+"""Of what came through in a good second: less is no full line, unless packets were dropped."""
 _SETTLE = 0.5
 """Seconds at the start in which the other end's first packets may be refused."""
 _QUIET_SPREAD = 0.9
@@ -41,7 +42,7 @@ _QUIET_SPREAD = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class PacketColumns:
     """One stream, in sending order; a lost packet's arrival is not a number.
 
     `sent` and `at` are seconds of two clocks, `size` is in bytes on the line; `frame` numbers the
@@ -60,7 +61,7 @@ class Stream:
 class _Trace:
     """Both streams together, by the time of sending."""
 
-    def __init__(self, audio: Stream, video: Stream) -> None:
+    def __init__(self, audio: PacketColumns, video: PacketColumns) -> None:
         # Each stream's clock starts where it likes; the fastest packet of either saw no queue.
         offsets = [_fastest(audio), _fastest(video)]
         sent = np.concatenate([audio.sent + offsets[0], video.sent + offsets[1]])
@@ -98,20 +99,20 @@ class _Trace:
         return float(self._total[last + 1] - self._total[first + 1]) * 8 / max(end - begin, 1e-3)
 
 
-def _firsts(stream: Stream) -> NDArray[np.bool_]:
+def _firsts(stream: PacketColumns) -> NDArray[np.bool_]:
     """The first packet of each frame."""
     first = np.ones(len(stream.frame), bool)
     first[1:] = np.diff(stream.frame) != 0
     return first
 
 
-def _fastest(stream: Stream) -> float:
+def _fastest(stream: PacketColumns) -> float:
     """The shortest transit, in seconds between the two clocks."""
     transit = stream.at - stream.sent
     return float(np.nanmin(transit)) if np.isfinite(transit).any() else 0.0
 
 
-def see(audio: Stream, video: Stream) -> Seen | None:
+def see(audio: PacketColumns, video: PacketColumns) -> Seen | None:
     """Read the line from both streams; None if too little arrived."""
     if np.isfinite(audio.at).sum() < _LEAST_PACKETS:
         return None
@@ -121,8 +122,7 @@ def see(audio: Stream, video: Stream) -> Seen | None:
     busy = np.nan_to_num(trace.standing, nan=0.0) > floor
     gone, every, interrupted = _interruptions(trace, audio, video)
     busy &= ~interrupted
-    delivered = _delivered(trace, busy)
-    available, spread = delivered if delivered is not None else (None, 0.0)
+    available, spread = _delivered(trace, busy) or (None, 0.0)
     top = _busiest(trace)
     if (
         available is not None
@@ -136,13 +136,15 @@ def see(audio: Stream, video: Stream) -> Seen | None:
     quiet = ~near_busy & ~interrupted
     lost, packets = float(trace.lost_in[quiet].sum()), float(trace.sent_in[quiet].sum())
     policer = _policer(trace, quiet) if available is None else None
+    rate: float | None
+    bucket: float | None = None
     if policer is not None:
         rate, bucket, lost, packets = policer
     elif available is not None:
         raw = pairs if pairs is not None and pairs > 1.12 * available else available
-        rate, bucket = max(raw, available), None
+        rate = max(raw, available)
     else:
-        rate, bucket = pairs, None
+        rate = pairs
     if packets < 200:
         # The line was full all the time: what was lost in excess of the fullest queue is not known.
         lost, packets = _loss_beside_queue(trace, busy)
@@ -151,9 +153,10 @@ def see(audio: Stream, video: Stream) -> Seen | None:
     at_least = float(trace.size[arrived].sum() * 8 / max(1.0, trace.seconds))
     on, off = _transfers(trace, busy, available)
     return Seen(
-        transfer_on=on, transfer_off=off, rate=rate, at_least=max(at_least, top), available=available, spread=spread,
-        queue=depth,
-        longest_queue=float(np.nanpercentile(trace.queue[trace.first], 99)), policed=policer is not None,
+        transfer_on=on, transfer_off=off, rate=rate, at_least=max(at_least, top),
+        available=available, spread=spread, queue=depth,
+        longest_queue=float(np.nanpercentile(trace.queue[trace.first], 99)),
+        policed=policer is not None,
         bucket=bucket, jitter=jitter, loss=lost / packets if packets else 0.0,
         burst=_burst(trace, quiet), lost=int(lost), packets=int(packets), gone=gone, every=every,
     )  # fmt: skip
@@ -167,7 +170,7 @@ def _near(busy: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return near
 
 
-def _jitter(trace: _Trace, audio: Stream, video: Stream) -> float:
+def _jitter(trace: _Trace, audio: PacketColumns, video: PacketColumns) -> float:
     """Half the width of the delay of the first packets of frames, and of sound, in quiet times."""
     widths = []
     for stream in (audio, video):
@@ -208,7 +211,7 @@ def _delivered(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float] | 
     return (float(np.median(rates)), float(np.std(np.log(rates)))) if rates else None
 
 
-def _pair_rate(video: Stream, trace: _Trace, busy: NDArray[np.bool_]) -> float | None:
+def _pair_rate(video: PacketColumns, trace: _Trace, busy: NDArray[np.bool_]) -> float | None:
     """The bottleneck's rate by how far apart packets of a frame arrive; None if it shows none.
 
     A bottleneck spaces them all alike; a pacer or jitter does not.
@@ -231,7 +234,7 @@ def _pair_rate(video: Stream, trace: _Trace, busy: NDArray[np.bool_]) -> float |
 
 
 def _interruptions(
-    trace: _Trace, audio: Stream, video: Stream
+    trace: _Trace, audio: PacketColumns, video: PacketColumns
 ) -> tuple[float, float, NDArray[np.bool_]]:
     """Mean length, spacing, and the bins that they fill."""
     dead = (trace.lost_in == trace.sent_in) & (trace.sent_in > 0)

@@ -8,19 +8,19 @@ from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.twin.answer import GRADES, Answer, seed_of
 from jharnet_monitor.judge.twin.call import RUNS, Run, Shown, simulate
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
-from jharnet_monitor.judge.twin.line import Line
+from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.profiles import HD_HEIGHT, LOW_HEIGHT, SD_HEIGHT
 
 
 def ask(
-    line: Line,
+    line: LineModel,
     client: Client = REFERENCE,
     criteria: Criteria | None = None,
     runs: int = RUNS,
     seed: int | None = None,
 ) -> Answer:
     """Simulate calls over the line and count their grades; the seed is that of the line."""
-    line = Line.from_json(line.to_json())  # as it is stored, so that it can be repeated
+    line = LineModel.from_json(line.to_json())  # as it is stored, so that it can be repeated
     found = simulate(line, seed_of(line) if seed is None else seed, client, runs)
     return count(found, client, criteria or Criteria())
 

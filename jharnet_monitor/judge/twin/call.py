@@ -1,7 +1,8 @@
 """A simulated call: two clients on a line, many runs at once. Pure and seeded.
 
 Lanes come in pairs: lane 2n is what the office receives in run n (`down`), lane 2n + 1 what it
-sends (`up`). Time goes in cycles of 100 ms with three frames, five packets of audio and one feedback.
+sends (`up`). Time goes in cycles of 100 ms with three frames, five packets of
+audio and one feedback.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
-from jharnet_monitor.judge.twin.control import FEEDBACK_SECONDS, Control
+from jharnet_monitor.judge.twin.control import FEEDBACK_SECONDS, Control, Report
 from jharnet_monitor.judge.twin.encoder import (
     AUDIO_PACKET,
     PACKET_OVERHEAD,
     PACKET_PAYLOAD,
     Encoder,
 )
-from jharnet_monitor.judge.twin.line import UNLIMITED, Line, Way
-from jharnet_monitor.judge.twin.path import Counts, Floats, Path
-from jharnet_monitor.judge.twin.picture import Picture
+from jharnet_monitor.judge.twin.line import UNLIMITED, LineModel, Way
+from jharnet_monitor.judge.twin.path import Counts, Flags, Floats, Path
+from jharnet_monitor.judge.twin.picture import Picture, SentFrame
 from jharnet_monitor.judge.twin.voice import Voice
 
 RUNS = 40
@@ -39,6 +40,8 @@ _FEEDBACK_RATE = 16e3
 """bit/s of feedback: 20 reports/s of 100 bytes at most."""
 _REPORTS_RATE = 2e3
 """bit/s of sender and receiver reports and of connectivity checks."""
+_REMEMBERED = 64
+"""Reports under way: more than the longest round trip."""
 _BURST_SECONDS, _PACE = 0.040, 2.5
 """The pacer sends what is due within 40 ms at once (Chromium), at 2.5 times the target."""
 
@@ -63,7 +66,7 @@ class Run:
     up: Shown
 
 
-def _lanes(line: Line, runs: int, dice: np.random.Generator) -> dict[str, Floats]:
+def _lanes(line: LineModel, runs: int, dice: np.random.Generator) -> dict[str, Floats]:
     """The line's figures for every lane, drawn within their doubt."""
     ways = {}
     for field in fields(Way):
@@ -79,7 +82,7 @@ def _lanes(line: Line, runs: int, dice: np.random.Generator) -> dict[str, Floats
     return ways
 
 
-def warm_up(line: Line) -> float:
+def warm_up(line: LineModel) -> float:
     """Seconds before the window, by which a client has come to its picture."""
     narrow = any(
         way.rate - way.others < NARROW or way.transfer_on > 0 for way in (line.down, line.up)
@@ -87,13 +90,19 @@ def warm_up(line: Line) -> float:
     return LONG_WARM_UP if narrow else WARM_UP
 
 
-def simulate(line: Line, seed: int, client: Client = REFERENCE, runs: int = RUNS) -> Sequence[Run]:
+def simulate(
+    line: LineModel, seed: int, client: Client = REFERENCE, runs: int = RUNS
+) -> Sequence[Run]:
     """Hold `runs` calls over the line."""
     return simulate_each([line], warm_up(line), seed, client, runs)[0]
 
 
 def simulate_each(
-    lines: Sequence[Line], settle: float, seed: int, client: Client = REFERENCE, runs: int = RUNS
+    lines: Sequence[LineModel],
+    settle: float,
+    seed: int,
+    client: Client = REFERENCE,
+    runs: int = RUNS,
 ) -> list[Sequence[Run]]:
     """Hold `runs` calls over each of the lines, all at once; the window begins after `settle` s."""
     dice = np.random.default_rng(seed)
@@ -127,7 +136,7 @@ class _Call:
         self.voice = Voice(self.lanes, window)
         self.other = np.arange(self.lanes) ^ 1
         self.jitter_mean = ways["jitter"]
-        self._history: list[tuple[Counts, Counts, Floats, Floats]] = []
+        self._history: list[Report] = []
         self._clear()
         self.phase = dice.random(self.lanes) * 0.004
         self.paced = np.zeros(self.lanes)
@@ -161,12 +170,12 @@ class _Call:
                 self.picture.show(now, trip, back)
             if cycle <= probed_at.max():
                 self._probe(probed_at == cycle)
-            self._feedback(start + FEEDBACK_SECONDS, back, trip)
+            self._feedback(start + FEEDBACK_SECONDS, trip)
         self.picture.close(OPEN_GAP)
 
-    def _probe(self, there: np.ndarray) -> None:
+    def _probe(self, there: Flags) -> None:
         """The probes of the start: short, so that a queue or a bucket holds them."""
-        free = np.maximum(self.path.rate * (1 - self.path._others), 50e3)
+        free = np.maximum(self.path.rate * (1 - self.path.others_share), 50e3)
         measured = np.minimum(free * 0.95, 3 * self.client.max_video)
         noise = np.exp(0.15 * self.dice.standard_normal(self.lanes))
         blurred = measured / (1 + 2 * self.jitter_mean / 0.015)
@@ -174,11 +183,12 @@ class _Call:
 
     def _repeat(self, now: Floats, trip: Floats) -> None:
         count, lost, bits = self.picture.retransmit(now, self.path, self._pace(), trip)
-        self._count(count, lost, bits, bits * (1 - lost / np.maximum(count, 1)))
+        arrived = np.asarray(bits * (1 - lost / np.maximum(count, 1)), float)
+        self._count(count, lost, bits, arrived)
 
     def _pace(self) -> Floats:
         """bit/s at which packets leave."""
-        return _PACE * np.maximum(self.control.target, 60e3)
+        return np.asarray(_PACE * np.maximum(self.control.target, 60e3))
 
     def _frame(self, now: Floats, back: Floats, trip: Floats) -> None:
         self.encoder.request_key(self.picture.key_wanted_at <= now)
@@ -197,17 +207,7 @@ class _Call:
         span = np.minimum(span, bits / pace)
         leaves = now + np.maximum(0.0, waiting - _BURST_SECONDS)
         sent = self.path.send(leaves, count, packet, span)
-        self.picture.sent_frame(
-            now,
-            key,
-            sent.lost,
-            sent.arrived,
-            sent.last_arrival,
-            packet,
-            self.encoder.height,
-            back,
-            trip,
-        )
+        self.picture.sent_frame(SentFrame(now, key, sent, packet, self.encoder.height, back))
         share = sent.arrived / count
         self.picture.arrived(float(now.mean()), size * 8 * share)
         there = sent.arrived > 0
@@ -222,7 +222,7 @@ class _Call:
         self.voice.sent(now, sent.last_arrival, there)
         self.control.slope.add(now, sent.last_arrival, there)
         self.arrived_last = np.where(there, sent.last_arrival, self.arrived_last)
-        bits = AUDIO_PACKET * 8 * one
+        bits = np.full(self.lanes, AUDIO_PACKET * 8)
         self._count(one, sent.lost, bits, bits * there)
 
     def _count(self, packets: Counts, lost: Counts, bits: Floats, acked: Floats) -> None:
@@ -231,34 +231,27 @@ class _Call:
         self.bits += bits
         self.acked += acked
 
-    def _feedback(self, now: float, back: Floats, trip: Floats) -> None:
+    def _feedback(self, now: float, trip: Floats) -> None:
         """The report of this cycle leaves the receiver; the sender gets one of the past."""
         slope = self.control.slope
         took = np.maximum(self.arrived_last - self.arrived_before, 0.02)
         rate = np.where(self.acked > 0, self.acked / took, 0.0)
         self.arrived_before = self.arrived_last
-        report = (
-            slope.overused, slope.underused, self.packets, self.lost, self.bits, rate,
+        newest = Report(
+            slope.overused, slope.underused, self.packets, self.lost, self.bits, rate
         )  # fmt: skip
-        self._history.append(report)
+        self._history.append(newest)
+        del self._history[:-_REMEMBERED]
         self._clear()
-        age = np.clip(np.round(trip / FEEDBACK_SECONDS), 0, len(self._history) - 1).astype(int)
-        oldest = int(age.max())
-        del self._history[: max(0, len(self._history) - 1 - max(oldest, 60))]
+        age = np.round(trip / FEEDBACK_SECONDS).astype(int)
         age = np.minimum(age, len(self._history) - 1)
-        pick = len(self._history) - 1 - age
-        lanes = np.arange(self.lanes)
-        if oldest == 0:
-            chosen = list(self._history[-1])
-        else:
-            few = self._history[-1 - oldest :]
-            pick = len(few) - 1 - age
-            chosen = [np.stack([each[i] for each in few])[pick, lanes] for i in range(6)]
-        # A report that is lost says nothing, and neither does one from before an interruption.
-        there = self.dice.random(self.lanes) >= np.minimum(0.9, self.path.loss[self.other])
+        few = self._history[-1 - int(age.max()) :]
+        got = Report.of(few, len(few) - 1 - age)
+        # A report that is lost says nothing, and neither does one during an interruption.
+        lost = np.minimum(0.9, self.path.loss[self.other])
+        there = self.dice.random(self.lanes) >= lost
         there &= ~self.path.cut(np.full(self.lanes, now))
-        over, under, packets, lost, bits, rate = chosen
-        self.control.feedback(now, over, under, packets, lost, bits, rate, trip, there)
+        self.control.feedback(now, got, trip, there)
         self.encoder.set_target(self.control.target, FEEDBACK_SECONDS)
 
     def shown(self) -> list[Run]:

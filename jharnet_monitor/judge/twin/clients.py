@@ -24,4 +24,4 @@ BUILT_IN = (
     Client("room", max_video=4.0e6, max_height=1080),
     Client("audio", max_video=0.0, max_height=0),
 )
-"""Clients that need no configuration: a one-to-one call, a group call, a room system, sound alone."""
+"""Clients that need no configuration: a call of two, a group, a room system, sound alone."""

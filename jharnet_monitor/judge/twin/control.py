@@ -8,6 +8,10 @@ All constants are theirs unless said otherwise; bit/s, seconds; arrays hold one 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
 import numpy as np
 
 from jharnet_monitor.judge.twin.path import Counts, Flags, Floats
@@ -16,6 +20,8 @@ START_RATE = 300e3
 MIN_RATE, MAX_RATE = 30e3, 5e6
 FEEDBACK_SECONDS = 0.1
 """From one transport-wide feedback to the next: libwebrtc sends it every 50 to 250 ms."""
+_ACKED_SECONDS = 0.4
+"""Over which the rate of what arrives is averaged (libwebrtc: windows of 150 to 500 ms)."""
 
 _WINDOW, _SMOOTHING, _GAIN = 20, 0.9, 4.0
 _OVERUSE_SECONDS = 0.010
@@ -270,12 +276,35 @@ class LossRate:
     def _objective(self, inherent: Floats, rates: Floats, reported: Floats) -> Floats:
         loss = self._loss_at(inherent, rates)
         got = self._packets - self._lost
-        fit = (self._ages * (self._lost * np.log(loss) + got * np.log1p(-loss))).sum(axis=1)
+        fit: Floats = (self._ages * (self._lost * np.log(loss) + got * np.log1p(-loss))).sum(axis=1)
         gap = _HIGH_LOSS - reported
         lean = gap / (_HIGH_LOSS_SMOOTHING + np.abs(gap))
         kilo = rates / 1000
         bias = lean * (_BIAS * kilo + _LOG_BIAS * np.log1p(kilo))
-        return fit + bias * (self._ages * self._packets).sum(axis=0)
+        return np.asarray(fit + bias * (self._ages * self._packets).sum(axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a receiver tells of one interval."""
+
+    overused: Flags
+    underused: Flags
+    packets: Counts
+    lost: Counts
+    bits: Floats
+    rate: Floats
+    """bit/s at which the packets arrived."""
+
+    @classmethod
+    def of(cls, reports: Sequence[Report], pick: Counts) -> Report:
+        """For each lane the report whose number `pick` holds."""
+        lanes = np.arange(len(pick))
+
+        def taken(name: str) -> Any:
+            return np.stack([getattr(each, name) for each in reports])[pick, lanes]
+
+        return cls(**{field.name: taken(field.name) for field in fields(cls)})
 
 
 class Control:
@@ -295,20 +324,18 @@ class Control:
         self._by_delay.set(measured, there)
         self._acked = np.where(there, np.minimum(self._acked, measured), self._acked)
 
-    def feedback(
-        self, now: float, over: Flags, under: Flags, packets: Counts, lost: Counts, bits: Floats,
-        rate: Floats, trip: Floats, there: Flags,
-    ) -> None:  # fmt: skip
-        """The report of one interval; `there`: the lanes whose sender has got it.
-
-        `rate` is that at which its packets arrived.
-        """
-        share = 1 - np.exp(-FEEDBACK_SECONDS / 0.4)
-        self._acked = np.where(there, self._acked + share * (rate - self._acked), self._acked)
+    def feedback(self, now: float, report: Report, trip: Floats, there: Flags) -> None:
+        """A report came in, in the lanes `there`; `trip` is the round trip."""
+        share = 1 - np.exp(-FEEDBACK_SECONDS / _ACKED_SECONDS)
+        self._acked = np.where(
+            there, self._acked + share * (report.rate - self._acked), self._acked
+        )
         self._by_delay.update(
-            now, over & there, under | ~there, self._acked, trip, FEEDBACK_SECONDS
-        )
+            now, report.overused & there, report.underused | ~there, self._acked, trip,
+            FEEDBACK_SECONDS,
+        )  # fmt: skip
         self._by_loss.update(
-            now, packets * there, lost * there, bits * there, self._by_delay.rate, self._acked
-        )
+            now, report.packets * there, report.lost * there, report.bits * there,
+            self._by_delay.rate, self._acked,
+        )  # fmt: skip
         self.target = np.clip(self._by_loss.rate, MIN_RATE, MAX_RATE)

@@ -65,7 +65,7 @@ class Encoder:
     @property
     def height(self) -> Floats:
         """Lines of the picture."""
-        return np.array(HEIGHTS, float)[self.step]
+        return np.asarray(np.array(HEIGHTS, float)[self.step])
 
     def request_key(self, there: Flags) -> None:
         """Send a key frame next."""

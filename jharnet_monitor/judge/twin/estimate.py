@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jharnet_monitor.judge.twin.line import Line, Way
+from jharnet_monitor.judge.twin.line import LineModel, Way
 from jharnet_monitor.judge.twin.seen import Seen
 
 CLEAR_RATE = 4e6
@@ -21,18 +21,18 @@ _REPORTS = 6e3
 
 
 _ADAPTED_BEST, _ADAPTED_SHARE, _ADAPTED_DOUBT = 1.35e6, 0.85, 0.1
-"""bit/s at which an adapting sender has no need of more; below it, its share of the line's rate, and
-the doubt of that."""
+"""bit/s at which an adapting sender has no need of more; below it, its share of the line's rate,
+and the doubt of that."""
 
 
-def line_of(down: Seen, up: Seen, round_trip: float) -> Line:
-    """The line of a call whose median round trip was `round_trip` seconds, its own queue included."""
+def line_of(down: Seen, up: Seen, round_trip: float) -> LineModel:
+    """The line of a call whose median round trip was `round_trip` seconds, queues included."""
     own = sum(seen.longest_queue for seen in (down, up) if seen.available is not None)
     round_trip = max(0.5 * round_trip, round_trip - 0.5 * own)
     gone = max(down.gone, up.gone)
     every = down.every if down.gone >= up.gone else up.every
     # A single gap of a third of a second may be a burst of losses; it counts as that.
-    return Line(_way(down, round_trip), _way(up, round_trip), gone, every if gone else 0.0)
+    return LineModel(_way(down, round_trip), _way(up, round_trip), gone, every if gone else 0.0)
 
 
 def seen_by_counts(
@@ -42,7 +42,7 @@ def seen_by_counts(
     """What the counts of an end tell that reports no arrivals, or whose sender adapts.
 
     `capacity` and `arrived` are in bit/s. A browser that adapts fills the line only as far as its
-    congestion control dares: where that is below what it would send at best, it met the line's rate.
+    congestion control dares: where that is less than it would send at best, it met the line's rate.
     """
     rate = capacity
     if rate is None and line is not None:

@@ -61,7 +61,7 @@ class Path:
         pairs = np.repeat(dice.random(lanes // 2), 2)
         self._phase = pairs * self._every
         self._any_gone = bool((self._gone > 0).any())
-        self._others = ways["others"] / self.rate
+        self.others_share = ways["others"] / self.rate
         with_others = (ways["cross"] > 0) | (ways["transfer_on"] > 0)
         self._grains = _OTHERS_PACKET / self.rate * with_others if with_others.any() else None
         self._transfer = _Transfers(ways, dice) if (ways["transfer_on"] > 0).any() else None
@@ -77,7 +77,7 @@ class Path:
         """Serve the queue, and let others' packets in, until `now`."""
         passed = np.maximum(0.0, now - self._last)
         self._last = np.maximum(self._last, now)
-        load = self._others
+        load = self.others_share
         if self._transfer is not None:
             load = load + self._transfer.load(now, passed, self.backlog, self.rate)
         served = self.backlog - passed

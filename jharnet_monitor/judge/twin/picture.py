@@ -6,9 +6,11 @@ webrtc-stats. Arrays hold one value a lane; the frames of a lane are in a ring.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from jharnet_monitor.judge.twin.path import Counts, Flags, Floats, Path
+from jharnet_monitor.judge.twin.path import Counts, Flags, Floats, Path, Sent
 
 RING = 128
 """Frames that are remembered: more than a client waits for."""
@@ -28,6 +30,20 @@ _ADVANCES = 3
 _TRIP_FACTOR, _TRIP_CAP = 0.9, 0.2
 """What the jitter buffer adds of the round trip once retransmissions are needed, and its cap."""
 _NOISE_FACTOR, _BASE_DELAY = 2.33, 0.012
+
+
+@dataclass(frozen=True, slots=True)
+class SentFrame:
+    """A frame of every lane, with what became of its packets."""
+
+    captured: Floats
+    key: Flags
+    sent: Sent
+    packet: Floats
+    """Bytes of each packet."""
+    height: Floats
+    back: Floats
+    """Seconds that the other direction takes now."""
 
 
 class Picture:
@@ -61,19 +77,18 @@ class Picture:
         self.lines = np.zeros(lanes)
         """Height of the last picture that was shown."""
 
-    def sent_frame(
-        self, captured: Floats, key: Flags, lost: Counts, arrived: Counts, last_arrival: Floats,
-        packet: Floats, height: Floats, back: Floats, trip: Floats,
-    ) -> None:  # fmt: skip
-        """A frame left; `back` is the delay of the other direction, `trip` the round trip."""
+    def sent_frame(self, frame: SentFrame) -> None:
+        """A frame left."""
+        lost, arrived, back = frame.sent.lost, frame.sent.arrived, frame.back
+        captured, last_arrival = frame.captured, frame.sent.last_arrival
         at = (self._lanes, self._sent % RING)
-        self._captured[at], self._key[at], self._size[at] = captured, key, packet
-        self._missing[at], self._tries[at], self._height[at] = lost, 0, height
+        self._captured[at], self._key[at], self._size[at] = captured, frame.key, frame.packet
+        self._missing[at], self._tries[at], self._height[at] = lost, 0, frame.height
         self._complete[at] = np.where(arrived > 0, last_arrival, captured)
         # Missing packets show when a later one arrives: mostly in this frame, else in the next.
         seen = np.where(arrived > 0, last_arrival, captured + back + 1 / 30)
         self._due[at] = np.where(lost > 0, seen + back, np.inf)
-        self._last_key = np.where(key, self._sent, self._last_key)
+        self._last_key = np.where(frame.key, self._sent, self._last_key)
         self._sent += 1
         self._nacks = np.where(lost > 0, 1.0, self._nacks * 0.9997)
         overrun = self._sent - self._head >= RING
@@ -83,7 +98,7 @@ class Picture:
     def retransmit(
         self, now: Floats, path: Path, pace: Floats, trip: Floats
     ) -> tuple[Counts, Counts, Floats]:
-        """Send again what is due, at `pace` bit/s; returns packets, those lost, and bits, a lane."""
+        """Send again what is due, at `pace` bit/s; returns packets, lost ones, and bits a lane."""
         slot = self._due.argmin(axis=1)
         at = (self._lanes, slot)
         due = self._due[at] <= now

@@ -1,4 +1,4 @@
-"""What if: the same line with another rate, loss or delay, several calls or another client. Pure."""
+"""What if: the same line with another rate, loss or delay, more calls, another client. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
-from jharnet_monitor.judge.twin.line import Line
+from jharnet_monitor.judge.twin.line import LineModel
 
 MOST_CLIENTS = 20
 _RATES = (30e3, 1e9)
@@ -37,7 +37,7 @@ class Change:
     clients: int = 1
     client: str = REFERENCE.name
 
-    def applied(self, line: Line) -> Line:
+    def applied(self, line: LineModel) -> LineModel:
         """The line after the change."""
         return line.changed(self.rate, self.loss, self.rtt, self.clients)
 

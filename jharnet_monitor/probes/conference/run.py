@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.line import Line
+from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import (
     ChannelClosed,
@@ -150,8 +150,10 @@ async def _hold(
     return await _with_twin(found, top, met_line(ours, theirs, down, up), criteria)
 
 
-async def _with_twin(found: Reading, top: Rung, line: Line | None, criteria: Criteria) -> Reading:
-    """The reading with the twin's probabilities, for calls that start at the reference's picture."""
+async def _with_twin(
+    found: Reading, top: Rung, line: LineModel | None, criteria: Criteria
+) -> Reading:
+    """The reading with the twin's probabilities, for calls that start at the reference picture."""
     if line is None or top.height < HD_HEIGHT:
         return found
     told = await answer(line, criteria)

@@ -17,7 +17,7 @@ from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.twin.answer import CERTAIN, GRADES, Answer, Certainty, seed_of
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
 from jharnet_monitor.judge.twin.estimate import line_of, seen_by_counts
-from jharnet_monitor.judge.twin.line import Line
+from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
 
@@ -30,7 +30,7 @@ TWIN_DECIDES = False
 
 def met_line(
     ours: SendStats, theirs: SendStats, down: ReceiveStats, up: ReceiveStats
-) -> Line | None:
+) -> LineModel | None:
     """The line of a call by what both ends report; None if they saw too little."""
     trip = ours.round_trip_p50 or theirs.round_trip_p50
     if trip is None or not (down.audio_sent and up.audio_sent):
@@ -53,7 +53,7 @@ def _seen(sent: SendStats, received: ReceiveStats) -> Any:
     )
 
 
-async def answer(line: Line, criteria: Criteria, client: Client = REFERENCE) -> Answer | None:
+async def answer(line: LineModel, criteria: Criteria, client: Client = REFERENCE) -> Answer | None:
     """Ask the twin in another process; None if it did not answer in time."""
     question = {"line": line.to_json(), "criteria": asdict(criteria), "client": asdict(client)}
     process = await asyncio.create_subprocess_exec(
@@ -75,7 +75,7 @@ async def answer(line: Line, criteria: Criteria, client: Client = REFERENCE) -> 
     return Answer(tuple(json.loads(told)["probabilities"]))
 
 
-def put(reading: Reading, line: Line, found: Answer) -> Reading:
+def put(reading: Reading, line: LineModel, found: Answer) -> Reading:
     """The reading with the twin's probabilities beside its grade, and how sure the grade is."""
     values, conditions = dict(reading.values), dict(reading.conditions)
     conditions["ladder_grade"] = values["grade"]
@@ -100,7 +100,7 @@ def main() -> None:
     os.nice(_NICE)
     question: Mapping[str, Any] = json.load(sys.stdin)
     found = ask(
-        Line.from_json(question["line"]),
+        LineModel.from_json(question["line"]),
         Client(**question["client"]),
         Criteria(**question["criteria"]),
     )

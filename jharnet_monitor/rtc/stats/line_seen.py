@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from jharnet_monitor.judge.twin.arrivals import Stream, see
+from jharnet_monitor.judge.twin.arrivals import PacketColumns, see
 from jharnet_monitor.judge.twin.seen import Seen
 from jharnet_monitor.rtc.receive.arrivals import RETRANSMITTED, Arrivals
 from jharnet_monitor.rtc.rtp import unwrap
-
 
 Sent = tuple[Arrivals, int, int]
 """A stream's arrivals, its first sequence number, and how many packets were sent."""
@@ -19,19 +18,19 @@ def line_seen(audio: Sent, video: Sent) -> Seen | None:
     return see(stream_of(*audio), stream_of(*video))
 
 
-def stream_of(log: Arrivals, first: int, packets: int) -> Stream:
+def stream_of(log: Arrivals, first: int, packets: int) -> PacketColumns:
     """The stream of `packets` packets from the sequence number `first` on; empty if none arrived.
 
     The time stamps of packets that never arrived lie evenly between those that did.
     """
     nothing = np.zeros(0)
     if log.first is None or not packets:
-        return Stream(nothing, nothing, nothing, nothing, nothing, nothing)
+        return PacketColumns(nothing, nothing, nothing, nothing, nothing, nothing)
     number = np.array(log.sequence, np.int64) - unwrap(first, log.first)
     inside = (number >= 0) & (number < packets)
     number = number[inside]
     if len(number) < 2:
-        return Stream(nothing, nothing, nothing, nothing, nothing, nothing)
+        return PacketColumns(nothing, nothing, nothing, nothing, nothing, nothing)
     stamped = np.array(log.timestamp, float)[inside] / log.clock_rate
     at, size = np.array(log.at, float)[inside], np.array(log.size, float)[inside]
     repeated = (np.array(log.flags, np.uint8)[inside] & RETRANSMITTED) > 0
@@ -42,4 +41,4 @@ def stream_of(log: Arrivals, first: int, packets: int) -> Stream:
     known = np.isfinite(sent)
     every = np.arange(packets)
     sent = np.where(known, sent, np.interp(every, every[known], sent[known]))
-    return Stream(sent, arrived, sizes, sent, at[repeated], size[repeated])
+    return PacketColumns(sent, arrived, sizes, sent, at[repeated], size[repeated])
