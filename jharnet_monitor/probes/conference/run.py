@@ -67,7 +67,7 @@ async def run(context: ProbeContext) -> Reading:
         raise NoData(Cause.AGENT_LOST, str(error)) from error
     dialogue, meter = Dialogue(channel), CallMeter()
     try:
-        result = await _hold(context, dialogue, top, seconds, meter)
+        result, line = await _hold(context, dialogue, top, seconds, meter)
     except CallFailed as error:
         raise meter.charge(_as_probe_error(error)) from error
     except (BadReport, BadDescription) as error:
@@ -78,6 +78,8 @@ async def run(context: ProbeContext) -> Reading:
         raise meter.charge(error) from error
     finally:
         await dialogue.end()
+    if line is not None and top.height >= HD_HEIGHT and "watch" not in context.options:
+        result = await _with_twin(context, result, line)
     return Reading(result.values, {**result.conditions, "bytes_spent": meter.bytes})
 
 
@@ -108,7 +110,7 @@ def _as_probe_error(error: CallFailed) -> ProbeError:
 
 async def _hold(
     context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: float, meter: CallMeter
-) -> Reading:
+) -> tuple[Reading, LineModel | None]:
     message = await dialogue.expect("offer")
     offer, browser = message.get("sdp"), message.get("client") == BROWSER
     address = await _own_address(context, offer)
@@ -145,18 +147,17 @@ async def _hold(
     client = {} if isinstance(sent, SendStats) else sent.conditions()
     if (upward := plan.upward(context, top)) != top:
         client["up_profile"] = upward.name
-    criteria = Criteria(**context.config.thresholds.call.model_dump())
-    found = reading(top, CallSides(ours, theirs, down, up), criteria, client, codec)
-    return await _with_twin(found, top, met_line(ours, theirs, down, up), criteria)
+    found = reading(top, CallSides(ours, theirs, down, up), _criteria(context), client, codec)
+    return found, met_line(ours, theirs, down, up)
 
 
-async def _with_twin(
-    found: Reading, top: Rung, line: LineModel | None, criteria: Criteria
-) -> Reading:
-    """The reading with the twin's probabilities, for calls that start at the reference picture."""
-    if line is None or top.height < HD_HEIGHT:
-        return found
-    told = await answer(line, criteria)
+def _criteria(context: ProbeContext) -> Criteria:
+    return Criteria(**context.config.thresholds.call.model_dump())
+
+
+async def _with_twin(context: ProbeContext, found: Reading, line: LineModel) -> Reading:
+    """The reading with the twin's probabilities: not in a drill, whose calls share one line."""
+    told = await answer(line, _criteria(context))
     return found if told is None else put(found, line, told)
 
 
