@@ -21,13 +21,29 @@ THUMB_LOSSY = ((2.5, 150.0), (0.5, 350.0))
 class Judged(Protocol):
     """What is compared on one link (`chromium.Compared`)."""
 
-    truth: tuple[int, ...]
-    grade: int | None
-    grades: tuple[int, ...]
-    probabilities: tuple[float, ...]
-    ladder: int | None
-    thumb: int
-    truth_frozen: tuple[float, float]
+    @property
+    def truth(self) -> tuple[int, ...]:
+        """Grades that are right."""
+
+    @property
+    def grade(self) -> int | None:
+        """The product's."""
+
+    @property
+    def grades(self) -> tuple[int, ...]:
+        """Of Chromium's runs."""
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """The twin's."""
+
+    @property
+    def ladder(self) -> int | None:
+        """The grade of the rung that was held."""
+
+    @property
+    def thumb(self) -> int:
+        """The rule of thumb's."""
 
     @property
     def near(self) -> bool:
