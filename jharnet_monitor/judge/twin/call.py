@@ -40,6 +40,10 @@ _FEEDBACK_RATE = 16e3
 """bit/s of feedback: 20 reports/s of 100 bytes at most."""
 _REPORTS_RATE = 2e3
 """bit/s of sender and receiver reports and of connectivity checks."""
+_REPEATED_FRAMES = 2
+"""Frames of which a lane retransmits packets at most at one event."""
+_LIMITER_SECONDS = 0.5
+"""Within so long, no more is retransmitted than the target allows in all (libwebrtc, `RateLimiter`)."""
 _REMEMBERED = 64
 """Reports under way: more than the longest round trip."""
 _BURST_SECONDS, _PACE = 0.040, 2.5
@@ -140,6 +144,9 @@ class _Call:
         self._clear()
         self.phase = dice.random(self.lanes) * 0.004
         self.paced = np.zeros(self.lanes)
+        self.repeated = np.zeros(self.lanes)
+        self.recently = np.zeros(self.lanes)
+        """Bits that were retransmitted within the limiter's window."""
         self.arrived_last, self.arrived_before = np.zeros(self.lanes), np.zeros(self.lanes)
 
     def _clear(self) -> None:
@@ -162,7 +169,9 @@ class _Call:
             back, trip = self._delays()
             for kind, offset in _EVENTS:
                 now = start + offset + self.phase
-                self._repeat(now, trip)
+                for _ in range(_REPEATED_FRAMES):
+                    if not self._repeat(now, trip):
+                        break
                 if kind == "frame":
                     self._frame(now, back, trip)
                 else:
@@ -171,6 +180,7 @@ class _Call:
             if cycle <= probed_at.max():
                 self._probe(probed_at == cycle)
             self._feedback(start + FEEDBACK_SECONDS, trip)
+            self.recently *= 1 - FEEDBACK_SECONDS / _LIMITER_SECONDS
         self.picture.close(OPEN_GAP)
 
     def _probe(self, there: Flags) -> None:
@@ -181,10 +191,16 @@ class _Call:
         blurred = measured / (1 + 2 * self.jitter_mean / 0.015)
         self.control.probe(np.maximum(blurred * noise, 60e3), there)
 
-    def _repeat(self, now: Floats, trip: Floats) -> None:
-        count, lost, bits = self.picture.retransmit(now, self.path, self._pace(), trip)
+    def _repeat(self, now: Floats, trip: Floats) -> bool:
+        """Retransmit of one frame what is due; whether anything was."""
+        allowed = self.recently < self.control.target * _LIMITER_SECONDS
+        sending = (self.path, self._pace(), allowed)
+        count, lost, bits = self.picture.retransmit(now, trip, *sending)
+        self.recently += bits
         arrived = np.asarray(bits * (1 - lost / np.maximum(count, 1)), float)
+        self.repeated += bits
         self._count(count, lost, bits, arrived)
+        return bool(count.any())
 
     def _pace(self) -> Floats:
         """bit/s at which packets leave."""
@@ -252,7 +268,8 @@ class _Call:
         there = self.dice.random(self.lanes) >= lost
         there &= ~self.path.cut(np.full(self.lanes, now))
         self.control.feedback(now, got, trip, there)
-        self.encoder.set_target(self.control.target, FEEDBACK_SECONDS)
+        self.encoder.set_target(self.control.target, self.repeated, FEEDBACK_SECONDS)
+        self.repeated = np.zeros(self.lanes)
 
     def shown(self) -> list[Run]:
         """The runs by what their receivers counted."""

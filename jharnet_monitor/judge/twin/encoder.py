@@ -40,6 +40,9 @@ _DOWN_SECONDS, _UP_SECONDS = 3.5, 9.0
 _UNDERSHOOT = 0.94
 """The encoder's rate over its target, below its limit: the client makes allowance for frames that
 are larger than asked for. Fitted."""
+_PROTECTION_SECONDS, _MOST_PROTECTION = 1.0, 0.5
+"""Over which the rate of retransmissions is averaged, and the largest share of the video's rate that
+is set aside for them (libwebrtc, `FecControllerDefault`)."""
 _SIZE_SPREAD = 0.25
 """Standard deviation of the logarithm of a frame's size. Fitted."""
 _KEY_FACTOR, _KEY_BITS = 5.0, 0.15
@@ -59,6 +62,8 @@ class Encoder:
         self.rate = np.full(lanes, LEAST_VIDEO)
         self._poor, self._rich = np.zeros(lanes), np.zeros(lanes)
         self._debt = np.zeros(lanes)
+        self._repeated = np.zeros(lanes)
+        """bit/s of retransmissions."""
         self._average = np.full(lanes, 200e3)
         self._key_next = np.ones(lanes, bool)
 
@@ -71,15 +76,25 @@ class Encoder:
         """Send a key frame next."""
         self._key_next |= there
 
-    def set_target(self, target: Floats, seconds: float) -> None:
-        """A new target of the congestion control, `seconds` after the last."""
+    def set_target(self, target: Floats, repeated: Floats, seconds: float) -> None:
+        """A new target of the congestion control, `seconds` after the last.
+
+        `repeated` bits were retransmitted meanwhile: what they take is taken from the picture.
+        """
+        share = 1 - np.exp(-seconds / _PROTECTION_SECONDS)
+        self._repeated += share * (repeated / seconds - self._repeated)
+        overhead = self._repeated / np.maximum(self._repeated + self.rate, 1.0)
         for_video = np.maximum(0.0, target - _RESERVED_FOR_AUDIO)
         packets = FRAMES_PER_SECOND * np.maximum(
             1.0, for_video / 8 / FRAMES_PER_SECOND / (PACKET_PAYLOAD + PACKET_OVERHEAD) + 0.5
         )
         coded = for_video - packets * PACKET_OVERHEAD * 8
         least = min(LEAST_VIDEO, self._client.max_video)
-        self.rate = np.clip(_UNDERSHOOT * coded, least, self._client.max_video)
+        self.rate = np.clip(
+            _UNDERSHOOT * coded * (1 - np.minimum(overhead, _MOST_PROTECTION)),
+            least,
+            self._client.max_video,
+        )
         self._average += (1 - np.exp(-seconds / 2)) * (self.rate - self._average)
         bits = self._average / FRAMES_PER_SECOND / _PIXELS[self.step]
         self._poor = np.where(bits < _TOO_FEW_BITS, self._poor + seconds, 0.0)

@@ -96,28 +96,32 @@ class Picture:
         self._broken |= overrun
 
     def retransmit(
-        self, now: Floats, path: Path, pace: Floats, trip: Floats
+        self, now: Floats, trip: Floats, path: Path, pace: Floats, allowed: Flags
     ) -> tuple[Counts, Counts, Floats]:
-        """Send again what is due, at `pace` bit/s; returns packets, lost ones, and bits a lane."""
+        """Send again what is due, at `pace` bit/s; returns packets, lost ones, and bits a lane.
+
+        Where it is not `allowed`, the receiver has to ask again.
+        """
         slot = self._due.argmin(axis=1)
         at = (self._lanes, slot)
         due = self._due[at] <= now
-        count = np.where(due, self._missing[at], 0)
+        count = np.where(due & allowed, self._missing[at], 0)
         if not due.any():
             return count, count, np.zeros(len(now))
         sent = path.send(now, count, self._size[at], count * self._size[at] * 8 / pace)
-        got = due & (sent.arrived > 0)
+        got = due & allowed & (sent.arrived > 0)
         self._complete[at] = np.where(
             got, np.maximum(self._complete[at], sent.last_arrival), self._complete[at]
         )
-        self._missing[at] = np.where(due, sent.lost, self._missing[at])
+        left = np.where(allowed, sent.lost, self._missing[at])
+        self._missing[at] = np.where(due, left, self._missing[at])
         self._tries[at] += due
-        again = due & (sent.lost > 0) & (self._tries[at] < _NACK_TRIES)
+        again = due & (left > 0) & (self._tries[at] < _NACK_TRIES)
         wait = self._dice.random(len(now)) * _NACK_SECONDS
         refused = self._dice.random(len(now)) < _REFUSED
         later = now + np.maximum(trip, 0.005) * (1 + refused) + wait
         self._due[at] = np.where(due, np.where(again, later, np.inf), self._due[at])
-        return count, np.where(due, sent.lost, 0), count * self._size[at] * 8
+        return count, np.where(due & allowed, sent.lost, 0), count * self._size[at] * 8
 
     def show(self, now: Floats, trip: Floats, back: Floats) -> None:
         """Show what is complete by `now`."""
