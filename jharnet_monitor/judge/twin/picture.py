@@ -115,7 +115,7 @@ class Picture:
         )
         left = np.where(allowed, sent.lost, self._missing[at])
         self._missing[at] = np.where(due, left, self._missing[at])
-        self._tries[at] += due
+        self._tries[at] += due & allowed
         again = due & (left > 0) & (self._tries[at] < _NACK_TRIES)
         wait = self._dice.random(len(now)) * _NACK_SECONDS
         refused = self._dice.random(len(now)) < _REFUSED
