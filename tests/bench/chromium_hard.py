@@ -44,11 +44,17 @@ WEIGHTS = (4, 3, 3, 3, 2, 2, 1)
 """How often each further trouble is drawn."""
 
 
-def hard_links(
-    seed: str = TUNING_SEED, count: int = TUNING, part: Part = "hard"
-) -> list[Condition]:
+def hard_links() -> list[Condition]:
+    """The links for tuning."""
+    found = drawn(TUNING_SEED, TUNING, "hard")
+    for freeze in FREEZES[:-1]:
+        found += drawn(freeze, HELD, "hard")
+    return found
+
+
+def drawn(seed: str, count: int, part: Part) -> list[Condition]:
     """The first `count` links of a seed."""
-    letter = "h" if part == "hard" else seed[:7] + "-"
+    letter = "h" if seed == TUNING_SEED else seed[:7] + "-"
     return [
         _link(random.Random(f"{seed}/{number}"), f"{letter}{number:02}", part)
         for number in range(1, count + 1)

@@ -43,7 +43,7 @@ _REPORTS_RATE = 2e3
 _REPEATED_FRAMES = 2
 """Frames of which a lane retransmits packets at most at one event."""
 _LIMITER_SECONDS = 0.5
-"""Within so long, no more is retransmitted than the target allows in all (libwebrtc, `RateLimiter`)."""
+"""Within so long, no more is retransmitted than the target allows in all (`RateLimiter`)."""
 _REMEMBERED = 64
 """Reports under way: more than the longest round trip."""
 _BURST_SECONDS, _PACE = 0.040, 2.5

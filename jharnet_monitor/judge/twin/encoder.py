@@ -41,8 +41,8 @@ _UNDERSHOOT = 0.94
 """The encoder's rate over its target, below its limit: the client makes allowance for frames that
 are larger than asked for. Fitted."""
 _PROTECTION_SECONDS, _MOST_PROTECTION = 1.0, 0.5
-"""Over which the rate of retransmissions is averaged, and the largest share of the video's rate that
-is set aside for them (libwebrtc, `FecControllerDefault`)."""
+"""Over which the rate of retransmissions is averaged, and the largest share of the video's rate
+that is set aside for them (libwebrtc, `FecControllerDefault`)."""
 _SIZE_SPREAD = 0.25
 """Standard deviation of the logarithm of a frame's size. Fitted."""
 _KEY_FACTOR, _KEY_BITS = 5.0, 0.15
