@@ -148,7 +148,7 @@ async def lane(
         condition = work.pop(0)
         shape(lab, office, condition)
         async with disturbed(lab, office, condition, SECONDS + 40):
-            call = LabCall(lab, office, seconds=SECONDS)
+            call = LabCall(lab, office, seconds=SECONDS, twin=True)
             result = await asyncio.to_thread(call.join)
         each = compared(condition, truths.runs[condition.name], result)
         found.append(each)

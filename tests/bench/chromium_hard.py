@@ -20,8 +20,10 @@ FREEZES: tuple[str, ...] = (
     "aea821e69439cd6b2a6bbb48882113d3193778d3",
     "eeae7cb3136a6e75d3754ce9c3b159c157100e65",
 )
-"""Commits at which the model was frozen, the last one in force; each draws links of its own. Those of
-earlier ones are for tuning since."""
+"""Commits at which the model was frozen, the last one in force; each draws links of its own.
+
+Those of earlier ones are for tuning since.
+"""
 HELD = 80
 
 RATES = (0.08, 8.0)

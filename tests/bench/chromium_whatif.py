@@ -76,7 +76,8 @@ async def lane(lab: Lab, office: str, work: list[Pair], lines: dict[str, LineMod
         if pair.before.name in lines:
             continue
         shape(lab, office, pair.before)
-        result = await asyncio.to_thread(LabCall(lab, office, seconds=SECONDS).join)
+        call = LabCall(lab, office, seconds=SECONDS, twin=True)
+        result = await asyncio.to_thread(call.join)
         if "line" in result.conditions:
             lines[pair.before.name] = LineModel.from_json(result.conditions["line"])
 

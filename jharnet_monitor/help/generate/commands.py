@@ -16,6 +16,7 @@ PROGRAM = "jharnet-monitor"
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        "whatif": ("potka --rate 4M", "potka --loss 0 --clients 2 --json"),
         "run": ("--config config/jharnet.yaml",),
         "agent": (
             "--hub wss://10.8.0.2:9797/agent --office potka --token-file token --ca ca.pem",

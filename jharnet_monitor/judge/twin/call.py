@@ -25,7 +25,7 @@ from jharnet_monitor.judge.twin.path import Counts, Flags, Floats, Path
 from jharnet_monitor.judge.twin.picture import Picture, SentFrame
 from jharnet_monitor.judge.twin.voice import Voice
 
-RUNS = 40
+RUNS = 32
 WARM_UP, LONG_WARM_UP = 30.0, 65.0
 """Seconds before the window; the longer one on a line that is narrower than `NARROW`."""
 NARROW = 1.2e6

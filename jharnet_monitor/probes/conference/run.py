@@ -78,7 +78,8 @@ async def run(context: ProbeContext) -> Reading:
         raise meter.charge(error) from error
     finally:
         await dialogue.end()
-    if line is not None and top.height >= HD_HEIGHT and "watch" not in context.options:
+    asked = context.options.get("twin", "watch" not in context.options)
+    if line is not None and top.height >= HD_HEIGHT and asked:
         result = await _with_twin(context, result, line)
     return Reading(result.values, {**result.conditions, "bytes_spent": meter.bytes})
 

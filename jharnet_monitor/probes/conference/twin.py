@@ -21,7 +21,7 @@ from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
 
-TIME_LIMIT = 60.0
+TIME_LIMIT = 120.0
 """Seconds of real time; on an idle computer it takes three."""
 _NICE = 10
 TWIN_DECIDES = False
