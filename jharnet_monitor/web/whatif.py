@@ -14,7 +14,7 @@ from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.answer import Answer
+from jharnet_monitor.judge.twin.answer import GRADES, Answer
 from jharnet_monitor.judge.twin.clients import BUILT_IN, Client
 from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.judge.twin.whatif import BadChange, Change, parse_change
@@ -45,6 +45,15 @@ def newest_line(office: OfficeLive) -> tuple[LineModel, Measurement] | None:
         except (KeyError, TypeError):
             continue
     return None
+
+
+def measured_probabilities(office: OfficeLive) -> tuple[float, ...]:
+    """Those of the newest call that met a line, of the grades 0 to 4; empty if none has."""
+    met = newest_line(office)
+    names = [f"grade_{grade}_probability" for grade in range(GRADES)]
+    if met is None or not all(name in met[1].values for name in names):
+        return ()
+    return tuple(met[1].values[name] for name in names)
 
 
 class WhatIf:
@@ -101,6 +110,8 @@ def _to_json(found: Answer, change: Change, call: Measurement) -> dict[str, Any]
         "change": change.to_json(),
         "measured_at": format_utc(call.started_at),
         "measured_grade": call.values.get("grade"),
-        "measured_probabilities": [call.values.get(f"grade_{n}_probability") for n in range(5)],
+        "measured_probabilities": [
+            call.values.get(f"grade_{n}_probability") for n in range(GRADES)
+        ],
         "line": call.conditions["line"],
     }

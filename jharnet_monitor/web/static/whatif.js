@@ -3,6 +3,7 @@
 
 (() => {
   const panel = document.getElementById("whatif");
+  if (!panel) return;
   const rate = document.getElementById("whatif-rate");
   const loss = document.getElementById("whatif-loss");
   const verdict = panel.querySelector(".verdict");
@@ -30,10 +31,6 @@
       const answer = await fetch(`${panel.dataset.address}?${query}`, {
         signal: AbortSignal.timeout(90000),
       });
-      if (answer.status === 404) {
-        panel.hidden = true;
-        return;
-      }
       if (!answer.ok) throw new Error(answer.statusText);
       const told = await answer.json();
       if (mine === question) draw(told);
@@ -66,5 +63,4 @@
   }
   panel.hidden = false;
   label();
-  ask();
 })();
