@@ -221,9 +221,6 @@ class _OfficeFigures:
         level, wanted = int(measurement.values["grade"]), self.live.config.thresholds.grade
         breach = t("web.under_grade", grade=t(f"grade.{wanted}"))
         age = self.formats.age(measurement.started_at)
-        certainty = f"call.certainty.{measurement.conditions.get('certainty')}"
-        if certainty in t:
-            age = f"{t(certainty)} · {age}"
         figure = Figure(t(f"grade.{level}"), why, breach if level < wanted else "", age)
         return Grade(level, figure, self._advice(measurement))
 
