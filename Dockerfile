@@ -1,6 +1,8 @@
 # The hub and the agent in one small image:
 #   docker build -t jharnet-monitor .
-#   docker run -v ./hub:/data -p 9797:9797 -p 40000-40199:40000-40199/udp jharnet-monitor
+#   docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
+#     --memory 2g --pids-limit 300 -v ./hub:/data -p 9797:9797 -p 40000-40199:40000-40199/udp \
+#     jharnet-monitor
 # /data holds jharnet.yaml and all that it names: secrets, certificate, database, reports.
 # An agent: docker run -v ./agent:/data jharnet-monitor agent --hub wss://... --office ... \
 #   --token-file /data/token --ca /data/ca.pem --spool /data/spool
@@ -10,15 +12,18 @@ FROM ${BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/jharnet-monitor
 WORKDIR /src
+# Nothing is fetched without a hash, nor what builds the two packages that have no wheel.
+COPY .ci/build.lock build.lock
 COPY requirements.lock .
-RUN /opt/jharnet-monitor/bin/pip install --quiet --require-hashes --only-binary :all: \
-      --no-binary speedtest-cli -r requirements.lock
+RUN /opt/jharnet-monitor/bin/pip install --quiet --require-hashes --only-binary :all: -r build.lock \
+ && /opt/jharnet-monitor/bin/pip install --quiet --require-hashes --no-build-isolation \
+      --only-binary :all: --no-binary speedtest-cli -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY config config
 COPY exporters exporters
 COPY jharnet_monitor jharnet_monitor
-RUN /opt/jharnet-monitor/bin/pip install --quiet --no-deps . \
- && /opt/jharnet-monitor/bin/pip uninstall --quiet --yes pip
+RUN /opt/jharnet-monitor/bin/pip install --quiet --no-deps --no-build-isolation . \
+ && /opt/jharnet-monitor/bin/pip uninstall --quiet --yes -r build.lock pip
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="jharnet-monitor" \

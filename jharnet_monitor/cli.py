@@ -21,6 +21,8 @@ class Commands(LazyGroup):
         "agent": "agent:agent",
         "check-config": "setup:check_config",
         "token": "setup:token",
+        "enrol": "enrol:enrol",
+        "account": "account:app",
         "reload": "operate:reload",
         "probe": "operate:probe",
         "drill": "drill:drill",
@@ -33,6 +35,7 @@ class Commands(LazyGroup):
         "report": "report:app",
         "dossier": "dossier:app",
         "db": "db:app",
+        "bundle": "bundle:bundle",
     }
 
 

@@ -134,9 +134,32 @@ def utilisation(office: str, at: datetime, down: float, up: float) -> Measuremen
         "upload_bits_per_second": up,
         "window_seconds": 300.0,
         "router_uptime_seconds": 864_000.0,
+        "download_error_ratio": 0.0,
+        "upload_error_ratio": 0.0,
+        "download_discard_ratio": 0.0,
+        "upload_discard_ratio": 0.002,
+        "lan_error_ratio": 0.0,
     }
+    conditions = {"duplex": "full", "lan_duplex": "full", "lan_errors": False}
     return Measurement(
-        office, "utilisation", at, 0.05, Outcome.OK, None, {}, values, f"u-{office}-{at}"
+        office, "utilisation", at, 0.05, Outcome.OK, None, conditions, values, f"u-{office}-{at}"
+    )
+
+
+def path(office: str, at: datetime, p50: float = 0.041) -> Measurement:
+    """A trace over three routers; the second clears marks."""
+    hops = [
+        {"address": f"10.9.0.{n}", "sent": 60, "received": 60, "rtt_p50_seconds": p50 * n / 4}
+        for n in range(1, 5)
+    ]
+    conditions = {
+        "target": "router", "reached": True, "protocol": "icmp", "hops": hops, "mtu_bytes": 1400,
+        "mtu_black_hole": [3, 4], "mark_cleared_between": {"EF": [2, 3]},
+        "marking": {"EF": {"down": "clears", "up": "keeps"}},
+    }  # fmt: skip
+    values = {"hops": 4.0, "loss_ratio": 0.0, "rtt_p50_seconds": p50, "mtu_bytes": 1400.0}
+    return Measurement(
+        office, "path", at, 60.0, Outcome.OK, None, conditions, values, f"p-{office}-{at}"
     )
 
 
@@ -163,6 +186,7 @@ def full(offices: int = 264) -> Live:
         live.update(bandwidth(office.id, NOW - timedelta(hours=2), 3.71e6, 3.37e6, "internet"))
         live.update(conference(office.id, NOW - timedelta(hours=1), 1 + n % 4))
         live.update(utilisation(office.id, NOW - timedelta(minutes=4), 0.9e6 + n, 0.3e6))
+        live.update(path(office.id, NOW - timedelta(minutes=12), 0.0411 + n / 7000))
     own = live.hub
     own.url = "https://hub.example.in:9797"
     live.uplink_up, own.started_at, own.office_hours = True, NOW - timedelta(days=2), True

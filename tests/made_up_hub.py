@@ -19,6 +19,7 @@ from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store
+from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
 from jharnet_monitor.web.readers import Readers
 from tests.made_up import NOW, latency
 
@@ -58,6 +59,7 @@ class MadeUpHub:
         self.reports_dir: Path | None = directory / "reports"
         self.metrics_registry = MetricsRegistry(self.live, self.clock)
         self.asked: list[tuple[Any, ...]] = []
+        self.acts: list[Act] = []
         self.broken_configuration = False
         self.agents = NoAgents()
         self.read = Readers()
@@ -96,6 +98,12 @@ class MadeUpHub:
         """Record what was asked."""
         self.asked.append(("plan", office_id, begin, end, reason))
         return {"office": office_id}
+
+    async def record_act(self, act: Act) -> None:
+        """Keep it in the store, as the hub does."""
+        self.acts.append(act)
+        now = self.clock.now()
+        await self.read(self.store.event_log.add_event, OF_PEOPLE, ACT, now, act.to_json())
 
     async def reload(self) -> None:
         """Succeed, unless the configuration is broken."""

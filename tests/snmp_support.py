@@ -19,7 +19,8 @@ from tests.conftest import find_program
 
 COMMUNITY, PASSWORD = "readonly-jharnet", "secret-for-routers"
 IF, IFX = ".1.3.6.1.2.1.2.2.1", ".1.3.6.1.2.1.31.1.1.1"
-UPTIME = ".1.3.6.1.2.1.1.3"
+UPTIME, DUPLEX = ".1.3.6.1.2.1.1.3", ".1.3.6.1.2.1.10.7.2.1.19"
+SIMULATED = (UPTIME, IF, IFX, DUPLEX)
 START_SECONDS = 10.0
 PROGRAM = Path(__file__).with_name("snmp_program.py")
 
@@ -30,8 +31,9 @@ Table = Mapping[str, tuple[str, int | str]]
 def interface(
     number: int, name: str, *, octets: tuple[int, int], packets: tuple[int, int] | None = None,
     counters_64_bit: bool = True, kind: int = 6, speed: int = 10_000_000,
+    faults: tuple[int, int] | None = None, duplex: int = 0,
 ) -> dict[str, tuple[str, int | str]]:  # fmt: skip
-    """A row of ifTable and ifXTable; octets and packets are (in, out).
+    """A row of ifTable and ifXTable; octets and packets are (in, out), faults errors and discards.
 
     Without `counters_64_bit` it has only 32-bit counters.
     """
@@ -42,6 +44,13 @@ def interface(
         f"{IFX}.1.{number}": ("string", name),
         f"{IFX}.19.{number}": ("timeticks", 0),
     }
+    if faults is not None:
+        for column, count in zip(
+            (14, 20, 13, 19), 2 * (faults[0],) + 2 * (faults[1],), strict=True
+        ):
+            row[f"{IF}.{column}.{number}"] = ("counter", count)
+    if duplex:
+        row[f"{DUPLEX}.{number}"] = ("integer", duplex)
     for direction, (column_32, column_64) in enumerate(((10, 6), (16, 10))):
         counted = (
             {0: octets[direction]}
@@ -99,9 +108,9 @@ def snmpd(
         ]
     if simulated:
         lines += [f"pass_persist -p 10 {oid} {sys.executable} -S {PROGRAM} {table}"
-                  for oid in (UPTIME, IF, IFX)]  # fmt: skip
+                  for oid in SIMULATED]  # fmt: skip
         # hide this machine's own objects: its uptime is not that of the router
-        lines += [f"view simulated included {oid}" for oid in (UPTIME, IF, IFX)]
+        lines += [f"view simulated included {oid}" for oid in SIMULATED]
         lines[1] = f"rocommunity {COMMUNITY} default -V simulated"
     (directory / "snmpd.conf").write_text("\n".join(lines) + "\n", "utf-8")
     server = Snmpd(port, table)

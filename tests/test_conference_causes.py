@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -118,6 +119,35 @@ async def test_connectivity_checks_are_resent_until_answered(
     assert 4 < len(sent) < 8
     await asyncio.sleep(0.4)
     assert len(sent) < 8
+
+
+async def test_a_calls_packets_carry_the_mark() -> None:
+    """Seen where they arrive; without a mark they carry none."""
+    loop = asyncio.get_running_loop()
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as near,
+    ):
+        for one in (far, near):
+            one.bind(("127.0.0.1", 0))
+            one.setblocking(False)
+        far.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        port = Port(Connection(ice_controlling=True))
+        port.socket = near
+        seen = []
+        for mark in (0, 34):
+            port.mark(mark)
+            near.sendto(b"x", far.getsockname())
+            await asyncio.wait_for(_readable(loop, far), 2)
+            seen.append(far.recvmsg(9, 64)[1][0][2][0] >> 2)
+    assert seen == [0, 34]
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    ready = asyncio.Event()
+    loop.add_reader(sock, ready.set)
+    await ready.wait()
+    loop.remove_reader(sock)
 
 
 async def test_a_failing_report_task_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,11 +22,13 @@ from jharnet_monitor.config.schema import Config
 from jharnet_monitor.help import pages
 from jharnet_monitor.help.generate import GENERATED, markdown
 from jharnet_monitor.help.generate.commands import commands
+from jharnet_monitor.help.generate.readme import with_probes
 from jharnet_monitor.help.pages import INDEX, NAMES, PICTURES, page
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.conference.grade import GradeLimit
 from jharnet_monitor.lab.spec import LabSpec
 from jharnet_monitor.model import QUANTITIES, Cause, OfficeState, Outcome
+from jharnet_monitor.probes import PROBES
 from jharnet_monitor.web import help as help_module
 from jharnet_monitor.web import make_app
 from jharnet_monitor.web.help import help_page, render
@@ -72,6 +74,14 @@ def test_every_page_is_listed() -> None:
 def test_generated_pages_are_up_to_date(name: str) -> None:
     """They say what the code says now."""
     assert text(name) == GENERATED[name](), "run `python -m jharnet_monitor.help.generate`"
+
+
+def test_the_readmes_table_of_probes_is_up_to_date() -> None:
+    """Every probe has its line there, as it declares."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert with_probes(readme) == readme, "run `python -m jharnet_monitor.help.generate`"
+    assert all(one.how and one.safeguards for one in PROBES.values())
+    assert all(f"| `{name}` |" in readme for name in PROBES)
 
 
 def _links(markdown_text: str) -> list[str]:

@@ -27,7 +27,7 @@ PACKAGE = ROOT / "jharnet_monitor"
 LAYERS = (
     {"clock", "errors", "help", "profiles", "quantities"},
     {"disk_queue", "model", "security", "supervisor"},
-    {"config"},
+    {"config", "handover"},
     {"judge", "live"},
     {"i18n", "rtc", "store"},
     {"probes"},

@@ -220,7 +220,7 @@ def config_file(made: MadeWeek, tmp_path: Path) -> Path:
 
 def test_the_command_writes_what_it_says(config_file: Path, tmp_path: Path) -> None:
     """One file per language and format, with the documented names; `--json` lists them."""
-    arguments = ["--week", "2026-W47", "--lang", "hi,en", "--format", "pdf,html,xlsx,csv"]
+    arguments = ["--week", "2026-W47", "--lang", "hi,en", "--format", "pdf,html,xlsx,csv,form.csv"]
     arguments += ["--out", str(tmp_path / "out"), "--config", str(config_file), "--json"]
     result = CliRunner().invoke(command.app, arguments, catch_exceptions=False)
     files = {Path(name).name for name in json.loads(result.stdout)["files"]}

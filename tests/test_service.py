@@ -19,6 +19,7 @@ import pytest
 from yarl import URL
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.base import (
@@ -39,6 +40,7 @@ from jharnet_monitor.probes.service.result import VisitResult, reading_of
 from jharnet_monitor.probes.service.run import run
 from jharnet_monitor.probes.service.stopwatch import Phase
 from jharnet_monitor.probes.service.visit import visit
+from jharnet_monitor.security.tls import read_authority
 from tests.call_support import channel_pair
 from tests.service_support import PAGE, PageServer, SlowResolver, server_tls
 from tests.support import make_config, running
@@ -66,7 +68,7 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 
 def order(url: str, **changes: Any) -> VisitOrder:
     """A visit with small limits."""
-    asked: dict[str, Any] = {"hosts": ("localhost",), "seconds": 5.0, "most": 100_000}
+    asked: dict[str, Any] = {"hosts": (), "seconds": 5.0, "most": 100_000}
     return VisitOrder(url, **{**asked, **changes})
 
 
@@ -124,6 +126,18 @@ async def test_an_expired_certificate_fails_the_visit_and_tells_when(
     assert result.detail == "certificate has expired"
     assert server.requests == []
     assert result.certificate_expires == pytest.approx(time.time() - 175 * 86400, abs=60)
+
+
+async def test_a_services_own_authority_is_trusted(tmp_path: Path) -> None:
+    """By the order alone, as an agent's computer does not know it."""
+    context, ca = server_tls(tmp_path), (tmp_path / "ca.pem").read_text()
+    assert read_authority(tmp_path / "ca.pem") == ca
+    with pytest.raises(UserError, match="no certificate in PEM form"):
+        read_authority(tmp_path / "hub.key")
+    for trusted, cause in ((ca, None), (None, Cause.CERTIFICATE_INVALID)):
+        server = PageServer(context=context)
+        async with server.serving():
+            assert (await look(server, ca=trusted)).cause is cause
 
 
 async def test_a_certificate_of_another_authority_is_not_valid(tmp_path: Path) -> None:
@@ -244,6 +258,16 @@ async def test_redirects_lead_to_the_page() -> None:
     assert result.seconds[Phase.FIRST_BYTE] == pytest.approx(0.2, abs=NEAR)
 
 
+async def test_a_redirect_to_a_host_that_is_not_listed_is_named() -> None:
+    """The host, and nothing of the address that may be secret."""
+    onward = {"Location": "https://sso.example.in/in?ticket=hidden"}
+    server = PageServer(status=302, headers=onward, body=b"")
+    async with server.serving():
+        result = await look(server)
+    assert result.cause is Cause.REDIRECTED
+    assert "https://sso.example.in," in result.detail and "hidden" not in result.detail
+
+
 async def test_a_redirect_loop_ends() -> None:
     """After so many pages."""
     server = PageServer(status=302, headers={"Location": "/"}, body=b"")
@@ -258,9 +282,11 @@ async def test_a_redirect_loop_ends() -> None:
     [
         ("http://localhost/", "https://localhost/", True),
         ("http://localhost/", "https://elsewhere/", False),
-        ("http://elsewhere/", "https://localhost/in", True),
+        ("http://elsewhere/", "https://localhost/in", False),
         ("https://localhost/", "http://localhost/", False),
         ("https://localhost/", "https://sso.elsewhere/", True),
+        ("https://localhost/", "https://other.elsewhere/", False),
+        ("http://localhost/", "http://127.0.0.1/", False),
         ("https://localhost/a/", "b", True),
         ("https://localhost/", "file:///etc/passwd", False),
         ("https://localhost/", "ftp://localhost/", False),
@@ -269,8 +295,9 @@ async def test_a_redirect_loop_ends() -> None:
     ],
 )
 def test_where_a_redirect_may_lead(here: str, location: str, followed: bool) -> None:
-    """Never back to plain text, and never by another scheme."""
-    assert (order(here).next_page(URL(here), location) is not None) is followed
+    """To its own host and those listed, never back to plain text, and never by another scheme."""
+    asked = order(here, hosts=("sso.elsewhere",))
+    assert (asked.next_page(URL(here), location) is not None) is followed
 
 
 def test_a_redirect_takes_no_credentials_along() -> None:
@@ -371,7 +398,7 @@ async def test_what_is_not_there_is_not_measured() -> None:
     "wrong",
     [
         {"url": "file:///etc/passwd"}, {"url": 5}, {"hosts": "x"}, {"hosts": [1]},
-        {"seconds": "9"}, {"most": None}, {"expect": 5},
+        {"seconds": "9"}, {"most": None}, {"expect": 5}, {"ca": 5}, {"ca": "x" * 200_000},
     ],
 )  # fmt: skip
 def test_an_agent_reads_only_what_is_an_order(wrong: dict[str, Any]) -> None:

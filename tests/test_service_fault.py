@@ -215,3 +215,23 @@ def test_a_bad_line_is_never_the_services_fault(office: PageVisit) -> None:
     """As long as headquarters gets the page."""
     for known in AROUND:
         assert fault_of(office, FAST, known, SLOW) not in {DOWN, SERVER, TWO}
+
+
+def test_a_lost_first_packet_does_not_hide_a_slow_server() -> None:
+    """Connecting that took 3 s is no round trip, so that the server may have waited as long."""
+    fast = PageVisit(total=0.1, connect=0.01, first_byte=0.05)
+    office = PageVisit(total=12.0, connect=3.0, first_byte=3.1, bytes=18_000)
+    bad = Surroundings(line=Evidence.BAD, rate=1e6)
+    assert fault_of(office, fast, bad, 1.0) is FaultPlace.UNKNOWN
+    quick = PageVisit(total=9.0, connect=3.0, first_byte=0.4, bytes=18_000)
+    assert fault_of(quick, fast, bad, 1.0) is FaultPlace.LINE
+
+
+def test_what_breaks_off_after_a_long_wait_is_not_the_lines_alone() -> None:
+    """The server kept the office waiting, and then time ran out over a bad line."""
+    fast = PageVisit(total=0.1, connect=0.01, first_byte=0.05)
+    office = PageVisit(VisitFailure.NETWORK, connect=0.4, first_byte=3.4)
+    bad = Surroundings(line=Evidence.BAD)
+    assert fault_of(office, fast, bad, 1.0) is FaultPlace.UNKNOWN
+    at_once = PageVisit(VisitFailure.NETWORK, connect=0.4, first_byte=0.9)
+    assert fault_of(at_once, fast, bad, 1.0) is FaultPlace.LINE

@@ -86,7 +86,7 @@ def sheets(state: Live, language: str = "en", *past: Measurement) -> dict[str, s
     """What the office's page says below each title; `past` is what latency was before."""
     formats = Formats.of(language, state.config.district.timezone, NOW)
     page = office_page(state, state.config.offices[0], History(past, (), ()), formats)
-    return {sheet.title.split(",")[0]: sheet.why for sheet in page.newest}
+    return {sheet.title.split(",")[0]: " · ".join(sheet.why) for sheet in page.newest}
 
 
 async def _nothing(office: str, probe: str, options: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, OfficeState, Outcome
+from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.base import ProbeContext, Reading
 from jharnet_monitor.probes.latency.target import Reachability, Target
 from jharnet_monitor.store import Store
@@ -91,6 +92,7 @@ class Hub:
         )
         self.uptime = 5000.0
         self.row: dict[str, Any] = {"octets": (10**12, 10**11), "packets": (10**9, 10**8)}
+        self.lan: dict[str, Any] = {"octets": (1, 1)}
         self.set_row()
 
     def _settings(self, directory: Path, **snmp: Any) -> dict[str, Any]:
@@ -109,7 +111,7 @@ class Hub:
     def set_row(self, **row: Any) -> None:
         """Change the router's interface."""
         self.row |= row
-        lan = interface(2, "lan0", octets=(1, 1))
+        lan = interface(2, "lan0", **self.lan)
         self._router.set_state(self.uptime, lan, interface(7, "wan0", **self.row))
 
     async def pass_traffic(self, seconds: float, down: int, up: int) -> None:
@@ -227,6 +229,28 @@ async def test_a_router_with_32_bit_counters(router: Snmpd, tmp_path: Path) -> N
     hub.set_row(speed=1_000_000_000)
     await hub.pass_traffic(300, 50_000, 0)
     assert (await hub.measure()).conditions["no_rate"] == "ambiguous"
+
+
+async def test_errors_and_duplex_of_line_and_lan(router: Snmpd, tmp_path: Path) -> None:
+    """Shares of all packets; a LAN at half duplex is told apart from the line."""
+    hub = Hub(router, tmp_path, lan_interface="lan0")
+    hub.lan = {"octets": (0, 0), "packets": (0, 0), "faults": (0, 0), "duplex": 2}
+    hub.set_row(faults=(10, 20), duplex=3)
+    await hub.measure()
+    hub.lan |= {"packets": (9_900, 9_900), "faults": (100, 0)}
+    hub.set_row(faults=(10 + 50_000 // 99, 20), duplex=3)
+    await hub.pass_traffic(300, 50_000, 50_000)
+    found = await hub.measure()
+    assert found.values["download_error_ratio"] == pytest.approx(0.01, rel=0.01)
+    assert found.values["upload_discard_ratio"] == 0
+    assert found.values["lan_error_ratio"] == pytest.approx(0.01)
+    told = {name: found.conditions[name] for name in ("duplex", "lan_duplex", "lan_errors")}
+    assert told == {"duplex": "full", "lan_duplex": "half", "lan_errors": True}
+    assert hub.metric("lan_half_duplex", office="potka") == 1
+    said = PROBES["utilisation"].remarks(hub.config, found, {}, {})
+    assert [one.phrase.partition(".")[2] for one in said] == [
+        "lan_duplex", "lan_errors", "line_errors",
+    ]  # fmt: skip
 
 
 async def test_readings_close_together_give_no_rate(router: Snmpd, tmp_path: Path) -> None:

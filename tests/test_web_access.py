@@ -126,19 +126,17 @@ async def test_another_site_cannot_use_a_session(
 
 
 async def test_a_session_ends(client: Client, hub: MadeUpHub) -> None:
-    """It ends after twelve hours, with a new token, and if the cookie was modified."""
+    """It ends after twelve hours, with a new token, and no other cookie is taken for it."""
     await sign_in(client)
     assert "Sign out" in await page(client, "/")
     jar = client.session.cookie_jar
     held = jar.filter_cookies(client.make_url("/"))["jharnet_session"].value
-    expires, nonce, signature = held.split(".")
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         for cookie, holds in (
             (held, True),
-            (f"{int(expires) + 9}.{nonce}.{signature}", False),
-            (f"x.{signature}", False),
-            (signature, False),
-            ("..", False),
+            (held[:-1], False),
+            (f"{held}x", False),
+            ("\udcff", False),
             ("", False),
         ):
             headers = {"Cookie": f"jharnet_session={cookie}"}

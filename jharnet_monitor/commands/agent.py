@@ -11,11 +11,13 @@ from typing import Annotated
 import typer
 
 from jharnet_monitor.agent.daemon import Agent, AgentSettings, RefusedError
+from jharnet_monitor.agent.enrolment import FILE, enrol
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.process import LogLevel, set_up_logging, until_signal
 from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.load import load_yaml_model
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import read_secret
 
 log = logging.getLogger(__name__)
@@ -32,13 +34,34 @@ def agent(
     config: Annotated[
         Path | None, typer.Option("--config", help="YAML file with these options.")
     ] = None,
+    enrolment: Annotated[
+        Path | None,
+        typer.Option(help="File made by `jharnet-monitor enrol`: enrol first, unless done."),
+    ] = None,
+    into: Annotated[
+        Path, typer.Option(help="Where enrolment writes agent.yaml, token and ca.pem.")
+    ] = Path(),
+    run: Annotated[bool, typer.Option(help="Run after enrolment, or only enrol.")] = True,
     log_level: LogLevel = "info",
 ) -> None:
     """Run the agent of a block office, which connects to the hub and takes part in its probes."""
     set_up_logging(log_level)
+    if enrolment is not None:
+        if config is not None:
+            raise UserError("--config and --enrolment: give one of them")
+        config = _enrolled(enrolment, into)
+        if not run:
+            return
     given = {"hub": hub, "office": office, "token_file": token_file, "ca": ca, "spool": spool}
     settings = _agent_settings({k: v for k, v in given.items() if v is not None}, config)
     asyncio.run(_run_agent(settings))
+
+
+def _enrolled(path: Path, directory: Path) -> Path:
+    """The agent's file in `directory`, written by enrolment unless it is there."""
+    if (directory / FILE).exists():
+        return directory / FILE
+    return asyncio.run(enrol(Enrolment.of(read_secret(path)), directory, SystemClock()))
 
 
 async def _run_agent(settings: AgentSettings) -> None:

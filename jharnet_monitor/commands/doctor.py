@@ -17,6 +17,7 @@ from typing import Literal
 import typer
 from rich.console import Console
 
+from jharnet_monitor.commands.clock_source import clock_source, owner_of, traced
 from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config
@@ -110,7 +111,11 @@ def _certificate(config: Config) -> Iterator[CheckResult]:
         return
     days = (tls.certificate_expires(config.hub.tls.certificate) - datetime.now(UTC)).days
     verdict: Verdict = "ok" if days > RENEW_DAYS else "warning" if days > 0 else "bad"
-    remedy = "" if verdict == "ok" else "renew it: `jharnet-monitor tls init DIR`, then restart"
+    remedy = (
+        ""
+        if verdict == "ok"
+        else "renew it: `jharnet-monitor tls init DIR --renew`; the hub takes it up by itself"
+    )
     yield CheckResult("certificate", verdict, f"{days} days left", remedy)
 
 
@@ -150,6 +155,25 @@ def _clock(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
 
 
+def _clock_source(config: Config) -> Iterator[CheckResult]:
+    found = clock_source()
+    remedy = (
+        "let it follow samay1.nic.in, samay2.nic.in or time.nplindia.org, or a server of the "
+        "department that follows them (CERT-In, 28 April 2022)"
+    )
+    if found is None:
+        yield CheckResult("clock source", "warning", "no time service follows a server", remedy)
+        return
+    how = f"{found.server}, by {found.service}"
+    if owner := owner_of(found.server):
+        yield CheckResult("clock source", "ok", f"{how} ({owner})")
+    elif name := traced(found.server):
+        yield CheckResult("clock source", "ok", f"{how}; it follows {name} ({owner_of(name)})")
+    else:
+        told = "not NIC's or NPL's, and does not say that it follows them"
+        yield CheckResult("clock source", "warning", f"{how}: {told}", remedy)
+
+
 def _names(config: Config) -> Iterator[CheckResult]:
     hosts = {a for o in config.offices for a in (o.router, o.pc) if a is not None}
     for host in sorted(hosts):
@@ -186,6 +210,7 @@ CHECKS: tuple[Callable[[Config], Iterator[CheckResult]], ...] = (
     _database,
     _disk,
     _clock,
+    _clock_source,
     _names,
     _aiortc,
     _agents,

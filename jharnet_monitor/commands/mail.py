@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.acts import record_act
 from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile
 from jharnet_monitor.config import Config
@@ -105,6 +106,8 @@ def _send(settings: Config, store: Store, period: Period) -> None:
         report_scheduler.prepare(period)
         asyncio.run(report_scheduler.outbox.send(ignore_backoff=True))
     mails = [*store.mails.of(period.stem), *store.mails.of(f"root-{period.name}")]
+    recipients = sorted({mail.recipient for mail in mails})
+    record_act(settings, "report sent", {"week": period.name, "recipients": recipients})
     console.print(_table(mails, ZoneInfo(settings.district.timezone)))
     if any(mail.state is not MailState.ACCEPTED for mail in mails):
         raise typer.Exit(1)

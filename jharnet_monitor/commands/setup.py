@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jharnet_monitor.commands.acts import record_act
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.addresses import hub_url
@@ -95,13 +96,14 @@ def token(
     if api:
         _make_api_token(settings, config, force=force)
         return
-    base = _hub_address(settings, hub)
+    base = hub_address(settings, hub)
     chosen = list(_chosen(settings, config, office, force=force))
     if not chosen:
         print("every office with an agent already has a token; --force replaces them")
     for one in chosen:
         made = make_token()
         write_secret(_hash_file(one, config), hash_token(made) + "\n", replace=force)
+        record_act(settings, "token made", {"office": one.id})
         print(f"{one.id}\n  token      {made}\n  join link  {base}/join/{one.id}#t={made}")
 
 
@@ -130,10 +132,11 @@ def _make_api_token(settings: Config, path: Path, *, force: bool) -> None:
     if file is None:
         raise UserError(f"{path}: hub.api_token_file: is not set; add it, such as secrets/api")
     write_secret(file, make_token() + "\n", replace=force)
+    record_act(settings, "API token made", {})
     print(f"API token written to {file}; a running hub uses it at once")
 
 
-def _hub_address(settings: Config, given: str | None) -> str:
+def hub_address(settings: Config, given: str | None) -> str:
     """The address for the join link: as given, or as the hub is known."""
     if given is not None:
         if not given.startswith(("https://", "http://")):

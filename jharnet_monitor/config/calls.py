@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from jharnet_monitor.config.fields import Identifier, Number, TimeOfDay, Weekdays, at_least
+from jharnet_monitor.config.fields import Dscp, Identifier, Number, TimeOfDay, Weekdays, at_least
 from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Rate, Ratio
 from jharnet_monitor.profiles import Profile
@@ -41,6 +41,10 @@ class ConferenceProbe(Section):
     """Length of a call, in seconds."""
     clients: tuple[CallClient, ...] = ()
     """Further clients for what-if, beside `one-to-one`, `group`, `room` and `audio`."""
+    dscp: Dscp = 0
+    """Mark (DSCP, RFC 2474) of a call's packets, from hub and agent: such as `AF41`, which
+    interactive video uses (RFC 8837). Voice and picture share one port, and so one mark. A browser
+    does not mark."""
 
 
 class PlannedDrill(Section):

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from jharnet_monitor.config.units import Duration, Rate
 
@@ -63,6 +70,34 @@ def _unquoted_time(value: object) -> object:
         meant = f"{minutes // 60:02}:{minutes % 60:02}"
         raise ValueError(f'must be in quotes, "{meant}": without quotes YAML reads it as {value}')
     return value
+
+
+DSCP_NAMES = {
+    "EF": 46, "VA": 44, "LE": 1,
+    **{f"CS{number}": 8 * number for number in range(8)},
+    **{f"AF{c}{drop}": 8 * c + 2 * drop for c in range(1, 5) for drop in range(1, 4)},
+}  # fmt: skip
+"""Code points by name (RFC 2474, 2597, 3246, 5865, 8622)."""
+
+
+def _dscp(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return DSCP_NAMES[value.upper()]
+        except KeyError:
+            raise ValueError(
+                f"must be a mark such as EF, AF41 or CS0, or 0 to 63, not `{value}`"
+            ) from None
+    return value
+
+
+def dscp_name(value: int) -> str:
+    """The name of a code point, or its number.
+
+    >>> dscp_name(46), dscp_name(34), dscp_name(0), dscp_name(5)
+    ('EF', 'AF41', 'CS0', '5')
+    """
+    return next((name for name, point in DSCP_NAMES.items() if point == value), str(value))
 
 
 def _clock_time(value: str) -> str:
@@ -239,4 +274,14 @@ Interval = Annotated[Duration, AfterValidator(_more_than_zero)]
 """Seconds, more than 0."""
 Count = Annotated[int, Field(strict=True)]
 """A whole number; `yes` is refused."""
+Dscp = Annotated[
+    int,
+    BeforeValidator(_dscp),
+    Field(strict=True, ge=0, le=63),
+    WithJsonSchema({"anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": 63},
+        {"type": "string", "enum": list(DSCP_NAMES)},
+    ]}),
+]  # fmt: skip
+"""A mark of packets, by name or number (RFC 2474)."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

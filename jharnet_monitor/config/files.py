@@ -13,7 +13,8 @@ from jharnet_monitor.config.document import KeyPath
 from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.security.tls import check_pair
+from jharnet_monitor.security.accounts import read_accounts
+from jharnet_monitor.security.tls import check_pair, read_authority
 from jharnet_monitor.security.tokens import read_secret, read_token_hash
 
 MIN_API_TOKEN = 16
@@ -28,6 +29,8 @@ def file_problems(config: Config, path: Path) -> Iterator[Problem]:
     if (token := config.hub.api_token_file) is not None:
         make = f"make it with `jharnet-monitor token --api --config {path}`"
         yield from _fault(("hub", "api_token_file"), token, _api_token, make)
+    if (accounts := config.hub.accounts_file) is not None and accounts.exists():
+        yield from _fault(("hub", "accounts_file"), accounts, read_accounts, "")
     for number, office in enumerate(config.offices):
         if office.agent is not None:
             make = f"make it with `jharnet-monitor token {office.id} --config {path}`"
@@ -36,6 +39,10 @@ def file_problems(config: Config, path: Path) -> Iterator[Problem]:
     yield from _snmp(("hub", "uplink", "snmp"), config.hub.uplink.snmp)
     for number, office in enumerate(config.offices):
         yield from _snmp(("offices", number, "snmp"), office.snmp)
+    for number, service in enumerate(config.probes.service.services):
+        if service.ca is not None:
+            key = ("probes", "service", "services", number, "ca")
+            yield from _fault(key, service.ca, read_authority, "leave it out if not needed")
     smtp = config.report.smtp
     if smtp is not None and (password := smtp.password_file) is not None:
         make = "write the mail account's password into it"
@@ -93,5 +100,5 @@ def _fault(
     try:
         check(path)
     except UserError as error:
-        remedy = "" if "`" in str(error) else f"; {make}"
+        remedy = "" if "`" in str(error) or not make else f"; {make}"
         yield where, f"{error}{remedy}"

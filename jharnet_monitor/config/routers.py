@@ -30,6 +30,9 @@ class Snmp(Section):
 
     interface: Text = Field(examples=["GigabitEthernet0/0"])
     """The interface's ifName, ifDescr or ifAlias, or its number (ifIndex)."""
+    lan_interface: Text | None = None
+    """The interface to the office's own network. At half duplex, or with damaged packets, a slow
+    test is no fault of the line."""
     address: Address | None = None
     """Address for SNMP, if it is not the one that is pinged."""
     port: Annotated[Count, Field(ge=1, le=65535)] = 161

@@ -6,6 +6,7 @@ help.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ from jharnet_monitor.config.fields import (
     ContractedRate,
     Count,
     DatabaseUrl,
+    Dscp,
     FilePath,
     Identifier,
     ListenAddress,
@@ -100,8 +102,19 @@ class HubSettings(Section):
     ] = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
     """Certificate and key for `listen`, or `off` where a proxy in front of the hub encrypts."""
     api_token_file: FilePath | None = None
-    """File with the token that programs and people need to change anything over HTTP; without it
-    nobody can."""
+    """File with the token that programs need to change anything over HTTP; who knows it may do
+    everything. Without it, and without accounts, nobody can."""
+    accounts_file: FilePath | None = None
+    """File with the accounts of people (`jharnet-monitor account add NAME`), who sign in with a
+    password. It may be missing: then there is none yet."""
+    reading: Literal["open", "accounts"] = "open"
+    """Who sees pages, API and reports: `open` is everybody who reaches the port, `accounts` whoever
+    signs in. `/metrics` then answers this machine and the token. Offices join in any case."""
+    access_log: Annotated[FilePath, Field(validate_default=True)] = Path("access-log")
+    """Directory of the log of requests, a file a day."""
+    access_log_days: Annotated[Count, Field(ge=0, le=3660)] = 180
+    """How long a day's file is kept; CERT-In's directions of 28 April 2022 want 180 days. 0 writes
+    none."""
     udp_ports: PortRange = "40000-40199"
     """UDP ports for conference tests; open them in the firewall."""
     uplink: Uplink = Field(examples=["{contracted: 34 Mbit/s}"])
@@ -131,8 +144,9 @@ class LatencyProbe(Section):
     """Echo requests in one measurement, evenly spaced."""
     timeout: Annotated[Duration, AfterValidator(at_least(0.1, "100ms"))] = 2.0
     """A reply that takes longer counts as lost."""
-    dscp: Annotated[Count, Field(ge=0, le=63)] = 0
-    """Differentiated services code point of the echo requests; voice uses 46 (EF)."""
+    dscp: Dscp = 0
+    """Mark (DSCP, RFC 2474) of the echo requests: a name such as `EF`, which voice uses, or 0 to
+    63."""
     down_after: Annotated[Count, Field(ge=2, le=60)] = 5
     """Consecutive unanswered requests after which an address counts as silent."""
     up_after: Annotated[Count, Field(ge=1, le=60)] = 2
@@ -171,6 +185,16 @@ def _page_address(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError as error:
+        raise ValueError(
+            f"must be an address such as 10.8.0.1 or a network such as 10.8.0.0/24, not `{value}`"
+        ) from error
+    return value
+
+
 class UtilisationProbe(Section):
     """Traffic counters of the routers of every office (and the uplink) with `snmp:`."""
 
@@ -189,6 +213,11 @@ class Service(Section):
     """Address of the page, `http://` or `https://`."""
     expect: Text | None = None
     """Text that the page must contain, so that an error page does not pass for the service."""
+    hosts: Annotated[tuple[Address, ...], Field(max_length=20)] = ()
+    """Other hosts that the page may send on to, such as that of a sign-in. A visit follows a
+    redirect to its own host and to these, never from https to http."""
+    ca: FilePath | None = None
+    """PEM certificate of the authority that signed the service's, if that is not a public one."""
 
 
 class ServiceProbe(Section):
@@ -200,6 +229,9 @@ class ServiceProbe(Section):
     """Longest time that a visit may take."""
     slow: Annotated[Duration, AfterValidator(at_least(0.1, "100ms"))] = 5.0
     """Time above which a page counts as slow."""
+    ready: Annotated[Ratio, Field(gt=0)] = 0.95
+    """An office is ready for a service if at least this share of its visits in office hours got the
+    page within `slow`."""
     most: Annotated[Size, Field(ge=10_000, le=5_000_000)] = 500_000
     """Bytes of a page that are read at most; they count in the budget."""
     services: Annotated[tuple[Service, ...], Field(max_length=20)] = ()
@@ -216,6 +248,35 @@ class ServiceProbe(Section):
         return self
 
 
+class HopName(Section):
+    """A router on the way, or all routers of a network."""
+
+    address: Annotated[str, AfterValidator(_network)] = Field(examples=["10.8.0.1"])
+    """Its address, or a network such as `10.8.0.0/24`; the first entry that fits holds."""
+    name: Text = Field(examples=["Jamshedpur gateway"])
+    """What people call it."""
+    owner: Text | None = None
+    """Who answers for it: the operator, the state, the district."""
+
+
+class PathProbe(Section):
+    """The way to each office and back, by traceroute: hops, loss, delay, packet size, marks."""
+
+    every: Annotated[Duration, AfterValidator(at_least(60, "60s"))] | None = 1800.0
+    """How often; null for only by hand."""
+    rounds: Annotated[Count, Field(ge=5, le=600)] = 60
+    """Packets to every hop. Where packets are lost, three times as many follow."""
+    spacing: Annotated[Duration, AfterValidator(at_least(0.02, "20ms"))] = 1.0
+    """Time between two packets to one hop. Many routers answer once a second and no more often."""
+    timeout: Annotated[Duration, AfterValidator(at_least(0.1, "100ms")), Field(le=5)] = 2.0
+    """An answer that takes longer counts as lost."""
+    marks: Annotated[tuple[Dscp, ...], Field(max_length=4)] = (46, 34)
+    """Marks (DSCP) of which it is measured whether they arrive: `EF` for voice, `AF41` for video.
+    """
+    hops: Annotated[tuple[HopName, ...], Field(max_length=500)] = ()
+    """Names and owners of the routers on the way."""
+
+
 class Probes(Section):
     """What is measured, and how often."""
 
@@ -223,6 +284,7 @@ class Probes(Section):
     bandwidth: BandwidthProbe = BandwidthProbe()
     conference: ConferenceProbe = ConferenceProbe()
     drill: PlannedDrill = PlannedDrill()
+    path: PathProbe = PathProbe()
     service: ServiceProbe = ServiceProbe()
     utilisation: UtilisationProbe = UtilisationProbe()
 
@@ -273,6 +335,8 @@ class Link(Section):
     """Such as leased-line, fibre, radio or vsat."""
     sla: Ratio | None = None
     """Availability that the operator promises."""
+    failover: Annotated[bool, Field(strict=True)] | None = None
+    """Whether there is a second line to take over; the state's assessment for e-Office asks."""
 
     def rate(self, direction: Direction) -> float:
         """The contracted rate in that direction, in bit/s."""

@@ -9,6 +9,8 @@ from jharnet_monitor.config.schema import Config
 from jharnet_monitor.security.tls import certificate_expires
 
 EXPIRY_WARNING = timedelta(days=30)
+LEAST_ACCESS_LOG_DAYS = 180
+"""CERT-In, directions of 28 April 2022, (iv): logs are kept for a rolling period of 180 days."""
 
 
 def warnings(config: Config, now: datetime) -> Iterator[str]:
@@ -33,8 +35,13 @@ def _access(config: Config, now: datetime) -> Iterator[str]:
         if left < EXPIRY_WARNING:
             when = f"expires in {left.days} days" if left > timedelta(0) else "has expired"
             yield f"hub.tls.certificate: {when}; renew it with `jharnet-monitor tls init --renew`"
-    if config.hub.api_token_file is None:
+    if config.hub.api_token_file is None and config.hub.accounts_file is None:
         yield "hub.api_token_file: is not set: nobody can start a probe or a drill over HTTP"
+    if config.hub.access_log_days < LEAST_ACCESS_LOG_DAYS:
+        yield (
+            f"hub.access_log_days: {config.hub.access_log_days}; CERT-In's directions of 28 April "
+            f"2022 want {LEAST_ACCESS_LOG_DAYS} days of logs"
+        )
 
 
 def _missing(config: Config) -> Iterator[str]:

@@ -197,9 +197,11 @@ def _is_filled(archive: zipfile.ZipFile, path: Path) -> bool:
     end = 0
     with path.open("rb") as file:
         for entry in sorted(archive.infolist(), key=lambda one: one.header_offset):
+            if entry.header_offset != end:  # it may be negative
+                return False
             file.seek(entry.header_offset)
             header = file.read(_LOCAL_HEADER)
-            if entry.header_offset != end or len(header) < _LOCAL_HEADER:
+            if len(header) < _LOCAL_HEADER:
                 return False
             names = sum(struct.unpack("<HH", header[-4:]))
             end = entry.header_offset + _LOCAL_HEADER + names + entry.compress_size

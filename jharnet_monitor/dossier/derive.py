@@ -90,6 +90,7 @@ def _office(
         calls=evidence.calls(office.id),
         packets=evidence.minutes[office.id].packets(),
         traffic=evidence.traffic[office.id],
+        lan=evidence.lan[office.id],
         days=len(evidence.days[office.id]),
     )
     available = state_times(states.spans, start, end)

@@ -21,6 +21,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.conference.drill import Drill
+from jharnet_monitor.judge.line.interface_faults import LanReadings
 from jharnet_monitor.judge.line.loss import PacketCounts
 from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.model import Measurement, OfficeState, Outcome, Route
@@ -72,6 +73,7 @@ class DossierEvidence:
         self.period = period
         self.minutes: dict[str, Minutes] = defaultdict(Minutes)
         self.traffic: dict[str, TrafficReadings] = defaultdict(TrafficReadings)
+        self.lan: dict[str, LanReadings] = defaultdict(LanReadings)
         self.runs: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
         self.counts: Counter[tuple[str, str]] = Counter()
         self.transitions: dict[str, list[Transition]] = defaultdict(list)
@@ -140,6 +142,8 @@ class DossierEvidence:
 
     def _add_traffic(self, office: str, table: pa.Table) -> None:
         """Add the router's interface readings, except those during our own tests."""
+        for text, count in Counter(table["conditions"].to_pylist()).items():
+            self.lan[office].add(json.loads(text), count)
         if not {"window_seconds", DOWN, UP}.issubset(table.column_names):
             return
         seconds = table["window_seconds"].to_numpy()

@@ -35,6 +35,8 @@ PICTURES = ("architecture.svg",)
 """Files that pages show."""
 
 _FOLDER = files("jharnet_monitor.help")
+_PROBES = files("jharnet_monitor").joinpath("probes")
+_MARK = re.compile(r"<!-- probes: .*? -->")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,15 @@ def page(name: str, language: str) -> Page:
         raise KeyError(name)
     if language == "hi" and (hindi := _read(f"{name}.hi.md")) is not None:
         return Page(name, "hi", hindi)
-    return Page(name, "en", _read(f"{name}.md") or "")
+    return Page(name, "en", _with_probes(_read(f"{name}.md") or ""))
+
+
+def _with_probes(text: str) -> str:
+    """The page with the sections that probes keep in their own folders, at its mark for them."""
+    own = sorted(_PROBES.iterdir(), key=lambda folder: folder.name)
+    files = [file for folder in own if (file := folder.joinpath("method.md")).is_file()]
+    sections = [file.read_text(encoding="utf-8").strip() for file in files]
+    return _MARK.sub(lambda _: "\n\n".join(sections), text)
 
 
 def picture(name: str) -> bytes:

@@ -43,9 +43,11 @@ from jharnet_monitor.rtc.call import warm_up
 from jharnet_monitor.security import tokens
 from jharnet_monitor.security.tls import ServedCertificate
 from jharnet_monitor.store import Store, Window
+from jharnet_monitor.store.acts import Act
 from jharnet_monitor.store.retention import cutoff
 from jharnet_monitor.supervisor import Supervisor
 from jharnet_monitor.web import make_app
+from jharnet_monitor.web.access_log import AccessLog
 from jharnet_monitor.web.listener import bind, listen
 from jharnet_monitor.web.readers import Readers
 
@@ -54,6 +56,7 @@ log = logging.getLogger(__name__)
 OWNERSHIP_SECONDS = 10.0
 """Between two checks that the database is still this hub's."""
 CERTIFICATE_SECONDS = 60.0
+ACCESS_LOG_SECONDS = 5.0
 STOP_SECONDS = 4.0
 """For all that has to end before the counters are stored and the database is closed."""
 
@@ -96,6 +99,7 @@ class Hub:
         self.read = Readers()
         self._listener: web.AppRunner | None = None
         self._certificate: ServedCertificate | None = None
+        self._access_log = AccessLog(config.hub.access_log, config.hub.access_log_days, clock)
         self._parts = Supervisor(clock, self.live.hub.parts)
         self._restored = False
         self._stopping = asyncio.Event()
@@ -131,7 +135,7 @@ class Hub:
         self._certificate = await asyncio.to_thread(ServedCertificate, tls) if tls else None
         context = None if self._certificate is None else self._certificate.context
         self._listener = await listen(
-            make_app(self), self.config, self.config_path, self._sockets, context
+            make_app(self), self.config, self.config_path, self._sockets, context, self._access_log
         )
         self.schedule.add_job("seal", {"minute": 7}, self._seal)
         self.schedule.add_job("prune", {"hour": 3, "minute": 37}, self._prune)
@@ -145,10 +149,14 @@ class Hub:
         self._parts.start("office monitor", self.office_monitor.run)
         self._parts.start("health", lambda: self.health.run(self.schedule.watch))
         self._parts.start("reports", self.report_scheduler.run)
+        self._parts.start_every("access log", ACCESS_LOG_SECONDS, self._write_access_log)
         self._parts.start_every("ownership", OWNERSHIP_SECONDS, self._stay_owner)
         self._renew_certificate()
         self._parts.start_every("certificate", CERTIFICATE_SECONDS, self._look_at_certificate)
         self._warm_up()
+
+    async def _write_access_log(self) -> None:
+        await asyncio.to_thread(self._access_log.flush)
 
     async def _look_at_certificate(self) -> None:
         self._renew_certificate()
@@ -198,6 +206,7 @@ class Hub:
         if self._restored:
             await self._save_counters()
         self.read.close()
+        await self._write_access_log()
         await self.writer.close()
         await asyncio.to_thread(self.store.close)
         log.info("stopped")
@@ -318,6 +327,10 @@ class Hub:
             "to": format_utc(end),
             "reason": reason,
         }
+
+    async def record_act(self, act: Act) -> None:
+        """Record what somebody does now."""
+        await self.journal.add_act(act)
 
     def _speed_alone(self, office: str) -> tuple[float | None, float | None]:
         """What the office's line carried in its newest speed test: bit/s towards it, from it."""

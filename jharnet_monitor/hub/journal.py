@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -16,7 +17,10 @@ from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
 from jharnet_monitor.hub.state_tracker import StateChange
 from jharnet_monitor.hub.store_writer import EventRecord, StateRecord, StoreWriter, ValueRecord
 from jharnet_monitor.model import OfficeState, format_utc, parse_utc
+from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
 _HEARTBEAT_KEY = "beat"
@@ -88,6 +92,11 @@ class Journal:
         data = {"sha256": record["sha256"]} if known else record
         event = EventRecord(OF_THE_DATABASE, SETTINGS, self._clock.now(), data)
         await self._writer.write(event)
+
+    async def add_act(self, act: Act) -> None:
+        """Add what a person does now, and log it."""
+        log.info("%s: by %s from %s: %s", act.what, act.by, act.from_, dict(act.about))
+        await self.add_event(OF_PEOPLE, ACT, act.to_json())
 
     async def last_agent_event(self, office: str) -> str | None:
         """The kind of the last event of an office's agent: `joined`, `left` or `goodbye`."""

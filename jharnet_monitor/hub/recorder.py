@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.hub.store_writer import MeasurementRecord, StoreWriter
+from jharnet_monitor.hub.store_writer import EventRecord, MeasurementRecord, StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import HEADQUARTERS, Measurement
+from jharnet_monitor.probes import PROBES
 
 
 class Recorder:
@@ -29,7 +30,10 @@ class Recorder:
     async def record(self, measurement: Measurement) -> None:
         """Record a measurement made by the hub; it waits on disk until the database takes it."""
         self._update(measurement)
-        await self._writer.write(MeasurementRecord(measurement))
+        found = PROBES[measurement.probe].events(measurement)
+        at, office = measurement.started_at, measurement.office
+        events = [EventRecord(office, kind, at, data) for kind, data in found]
+        await self._writer.write(MeasurementRecord(measurement), *events)
 
     async def hand_in(self, measurements: Sequence[Measurement]) -> None:
         """Store an agent's measurements, ignoring those already stored.

@@ -240,6 +240,7 @@ _BY_UNIT: dict[str, Callable[[float], str]] = {
     "bits_per_second": rate,
     "bytes": size,
     "packets": number,
+    "count": number,
     "frames_per_second": lambda frames: f"{_three(frames)} fps",
     "mos": mos,
     "pixels": lambda height: f"{height:.0f}p",

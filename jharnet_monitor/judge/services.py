@@ -15,6 +15,8 @@ DECISIVE_SHARE = 2 / 3
 """So much of the time too long must be in one part for that part to be blamed."""
 RATE_SLACK = 1.5
 """A transfer up to so many times longer than the line's rate explains is the line's."""
+SYN_RETRY_SECONDS = 1.0
+"""After that a connection's first packet is sent again (RFC 6298)."""
 FEWEST_ELSEWHERE = 1
 """Services that must answer before the failure of one is its own."""
 
@@ -90,6 +92,13 @@ class PageVisit:
         return max(0.0, (self.first_byte or 0.0) - (self.connect or 0.0))
 
     @property
+    def longest_wait(self) -> float:
+        """What the server may have taken at most: connecting that needed a second attempt was no
+        round trip, and must not be taken off."""
+        connect = self.connect or 0.0
+        return self.server if connect < SYN_RETRY_SECONDS else self.first_byte or 0.0
+
+    @property
     def transfer(self) -> float:
         """From the first byte to the last."""
         known = (self.dns, self.connect, self.tls, self.first_byte)
@@ -138,7 +147,10 @@ def fault_of(
     if headquarters is not None and headquarters.under_load and not _good(headquarters, slow):
         headquarters = None  # our own test at headquarters tells nothing of the service
     if office.failure is not None:
-        return _of_failure(office.failure, headquarters, around, slow)
+        place = _of_failure(office.failure, headquarters, around, slow)
+        # what broke off after a wait that was too long by itself is not the line's alone
+        waited = office.longest_wait > slow
+        return FaultPlace.UNKNOWN if waited and place is FaultPlace.LINE else place
     if office.total is None:
         return FaultPlace.UNKNOWN
     return _of_slowness(office, headquarters, around, slow)
@@ -248,7 +260,8 @@ def _of_slowness(
         # a request that the line lost is sent again, and looks like a slow server
         good = around.line is Evidence.GOOD and around.office_network is not Evidence.BAD
         return FaultPlace.SERVICE_SLOW if good else FaultPlace.UNKNOWN
-    if excess.is_mostly(excess.way) and excess.server <= slow:
+    wait = max(excess.server, office.longest_wait - server)
+    if excess.is_mostly(excess.way) and wait <= slow:
         return _slow_way(office, compared, around)
     return FaultPlace.UNKNOWN  # some of each, or a wait that was too long by itself
 

@@ -26,6 +26,7 @@ from jharnet_monitor.probes.base import (
 )
 from jharnet_monitor.probes.conference.probe import CONFERENCE
 from jharnet_monitor.probes.latency.probe import LATENCY
+from jharnet_monitor.probes.path.probe import PATH
 from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Job, Probe, Series
 from jharnet_monitor.probes.service.probe import SERVICE
 from jharnet_monitor.probes.utilisation.probe import UTILISATION
@@ -59,7 +60,7 @@ __all__ = [
 ]
 
 PROBES: dict[str, Probe] = {
-    probe.name: probe for probe in (LATENCY, BANDWIDTH, CONFERENCE, SERVICE, UTILISATION)
+    probe.name: probe for probe in (LATENCY, BANDWIDTH, CONFERENCE, SERVICE, PATH, UTILISATION)
 }
 """The probes by name, which the scheduler, the API and `jharnet-monitor probe` can run."""
 

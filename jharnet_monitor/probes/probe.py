@@ -64,6 +64,17 @@ class DisturbedBy(Enum):
     """Only tests that fill the line; packet trains add too little traffic to matter."""
 
 
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A phrase on a run: its key in `i18n.words`, and its parameters.
+
+    A parameter is a text, a number, a value with its unit, or another phrase.
+    """
+
+    phrase: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
     """The runs of a probe over one route, of which the newest describes the present.
@@ -128,6 +139,10 @@ class Probe:
     """
 
     name: str
+    how: str = ""
+    """How it measures, in a line of the README's table."""
+    safeguards: str = ""
+    """What keeps its figures honest, in the same line."""
     run: Run
     time_limit: Callable[[ProbeContext], float]
     options: type[ProbeOptions] = ProbeOptions
@@ -157,14 +172,16 @@ class Probe:
     district_metrics: tuple[Family, ...] = ()
     headline: tuple[str, ...] = ()
     """The quantities that the office's page shows of each run of a `listed` series."""
-    remark: Callable[[Config, Measurement, CurrentRuns, CurrentRuns], str | None] = (
-        lambda config, run, office, headquarters: None
+    remarks: Callable[[Config, Measurement, CurrentRuns, CurrentRuns], Iterable[Remark]] = (
+        lambda config, run, office, headquarters: ()
     )
-    """What the page says of a run beside its figures: the key of a phrase, or None.
+    """What the page says of a run beside its figures.
 
     By what else is known of the office, with the latency at the time of the run, and what is known
     now of headquarters.
     """
+    events: Callable[[Measurement], Iterable[tuple[str, Mapping[str, Any]]]] = lambda run: ()
+    """What a run has noticed that belongs into the event log: kind and data of each event."""
 
     def planned(self, config: Config, office: Office) -> Iterable[Job]:
         """The jobs on an office, or on headquarters where the probe measures that, too."""

@@ -167,6 +167,15 @@ class Port(StunProtocol):
         self.sent += 1
         super().send_stun(message, addr)
 
+    def mark(self, dscp: int) -> None:
+        """Send with this code point from now on."""
+        if self.socket is None:
+            return
+        if self.socket.family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
+        else:
+            self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
+
     @property
     def socket_drops(self) -> int:
         """Datagrams that the kernel dropped because they were not read in time."""

@@ -210,6 +210,10 @@ class Call:
         await self._connection.accept(answer)
         self._set_streams()
 
+    def mark(self, dscp: int) -> None:
+        """Send with this code point (RFC 2474) from now on; valid after the negotiation."""
+        self._connection.mark(dscp)
+
     def _set_streams(self) -> None:
         local, remote = self._connection.local_streams, self._connection.remote_streams
         self.sender.start(local)

@@ -175,6 +175,11 @@ class PeerConnection:
                 by_network=False,
             ) from error
 
+    def mark(self, dscp: int) -> None:
+        """Send with this code point (RFC 2474) from now on; valid after the negotiation."""
+        if self._port is not None and dscp:
+            self._port.mark(dscp)
+
     @property
     def local_streams(self) -> Streams:
         """The streams that this end sends; valid after the negotiation."""

@@ -44,7 +44,7 @@ def parse_header(data: bytes) -> RtpHeader | None:
 def header_extension(data: bytes, extension_id: int) -> bytes | None:
     """The value of a one-byte header extension (RFC 8285, 4.2); None if it is absent."""
     at = 12 + 4 * (data[0] & 0x0F)
-    if not data[0] & 0x10 or data[at : at + 2] != b"\xbe\xde":
+    if not data[0] & 0x10 or data[at : at + 2] != b"\xbe\xde" or len(data) < at + 4:
         return None
     end = min(len(data), at + 4 + 4 * int(_UINT16.unpack_from(data, at + 2)[0]))
     at += 4

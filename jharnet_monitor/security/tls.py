@@ -221,6 +221,18 @@ def read_certificate(path: Path) -> x509.Certificate:
         raise UserError(f"{path}: contains no PEM certificate") from error
 
 
+def read_authority(path: Path) -> str:
+    """The PEM certificates in a file; raises `UserError` if there are none."""
+    try:
+        text = path.read_text("ascii")
+        x509.load_pem_x509_certificates(text.encode())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: holds no certificate in PEM form") from error
+    return text
+
+
 def certificate_expires(path: Path) -> datetime:
     """When a certificate expires, in UTC; raises `UserError`."""
     return read_certificate(path).not_valid_after_utc

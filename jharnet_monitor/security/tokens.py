@@ -37,6 +37,11 @@ def hash_token(token: str) -> str:
     return PREFIX + hashlib.sha256(token.encode()).hexdigest()
 
 
+def is_token_hash(text: str) -> bool:
+    """Whether a text has the form of a token's hash."""
+    return re.fullmatch(PREFIX + "[0-9a-f]{64}", text) is not None
+
+
 def matches(token: str, hash_file: Path) -> bool:
     """Whether a token has the hash in the file; takes the same time either way.
 
@@ -54,7 +59,7 @@ def matches(token: str, hash_file: Path) -> bool:
 def read_token_hash(path: Path) -> str:
     """The hash in a `token_hash_file`; raises `UserError` with the remedy."""
     kept = read_secret(path)
-    if not re.fullmatch(PREFIX + "[0-9a-f]{64}", kept):
+    if not is_token_hash(kept):
         raise UserError(
             f"{path}: contains no token hash; make it with `jharnet-monitor token OFFICE --force`"
         )
@@ -80,6 +85,16 @@ def read_secret(path: Path) -> str:
     if len(raw) > MAX_SECRET_BYTES or "\n" in text:
         raise UserError(f"{path}: must contain one line of text")
     return text
+
+
+def read_bytes_private(path: Path) -> bytes:
+    """A small secret file of any form; raises `UserError` like `read_secret`."""
+    try:
+        with path.open("rb") as file:
+            check_private(path, os.fstat(file.fileno()))
+            return file.read(MAX_SECRET_BYTES)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def check_private(path: Path, status: os.stat_result) -> None:

@@ -14,6 +14,7 @@ from aiohttp import web
 from jharnet_monitor.config import Office
 from jharnet_monitor.live import OfficeLive
 from jharnet_monitor.model import Measurement, format_utc
+from jharnet_monitor.security.accounts import Role
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.hub_api import HubApi
@@ -88,7 +89,8 @@ class Api:
 
     async def reload(self, request: web.Request) -> web.Response:
         """Reload the configuration; an invalid one is refused and the old one stays in force."""
-        await self._access.require(request)
+        actor = await self._access.require(request, Role.ADMINISTER)
+        await self._access.act(request, actor, "reload", {})
         await self._hub.reload()
         return web.json_response({"reloaded": True})
 
@@ -131,7 +133,7 @@ class Api:
 
     async def run_probe(self, request: web.Request) -> web.Response:
         """Run a probe now and return its measurement."""
-        await self._access.require(request)
+        actor = await self._access.require(request)
         office, probe = request.match_info["office"], request.match_info["probe"]
         if office not in self._office_ids():
             raise unknown_office(office, self._office_ids())
@@ -139,7 +141,9 @@ class Api:
             raise Refusal(
                 404, f"no probe `{probe[:60]}`; there are {', '.join(self._hub.probe_names)}"
             )
-        measurement = await self._hub.run_probe(office, probe, await _json_body(request))
+        options = await _json_body(request)
+        await self._access.act(request, actor, "probe", {"office": office, "probe": probe})
+        measurement = await self._hub.run_probe(office, probe, options)
         return web.json_response(measurement.to_json())
 
     async def what_if(self, request: web.Request) -> web.Response:
@@ -153,10 +157,12 @@ class Api:
 
     async def start_drill(self, request: web.Request) -> web.Response:
         """Start a drill of all offices."""
-        await self._access.require(request)
+        actor = await self._access.require(request)
         profile, minutes = parse_drill(
             await _json_body(request), self._hub.config.probes.conference.profile
         )
+        about = {"profile": str(profile), "minutes": minutes}
+        await self._access.act(request, actor, "drill", about)
         drill = await self._hub.start_drill(profile, minutes)
         return web.json_response(
             drill.to_json(), status=202, headers={"Location": f"/api/v1/drills/{drill.id}"}
@@ -171,9 +177,14 @@ class Api:
 
     async def maintenance(self, request: web.Request) -> web.Response:
         """Announce planned maintenance."""
-        await self._access.require(request)
+        actor = await self._access.require(request)
         body, now = await _json_body(request), self._hub.clock.now()
         window = parse_window(body, self._office_ids(), now)
+        about = {
+            "office": window.office, "from": format_utc(window.begin),
+            "to": format_utc(window.end), "reason": window.reason,
+        }  # fmt: skip
+        await self._access.act(request, actor, "maintenance", about)
         planned = await self._hub.plan(window.office, window.begin, window.end, window.reason)
         return web.json_response(planned, status=201)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import mimetypes
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from jharnet_monitor.web.account import AccountPages
 from jharnet_monitor.web.api import Api
 from jharnet_monitor.web.auth import Access
+from jharnet_monitor.web.enrolment import EnrolmentApi
 from jharnet_monitor.web.errors import Refusal, error_middleware
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.join import JOIN_ASSETS
@@ -38,12 +41,21 @@ def make_app(hub: HubApi) -> web.Application:
     """Build the application for one hub; it starts nothing."""
     access = Access(hub)
     pages = Pages(hub, access)
+
+    @web.middleware
+    async def refuse_readers(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await access.require_to_read(request)
+        return await handler(request)
+
     app = web.Application(
-        client_max_size=LARGEST_REQUEST, middlewares=[error_middleware(pages.error)]
+        client_max_size=LARGEST_REQUEST,
+        middlewares=[error_middleware(pages.error), refuse_readers],
     )
     api = Api(hub, access)
     app.add_routes(api.routes())
+    app.add_routes(EnrolmentApi(hub).routes())
     app.add_routes(pages.routes())
+    app.add_routes(AccountPages(hub, access, pages).routes())
     app.router.add_get("/static/{name}", _asset)
     app.on_cleanup.append(pages.close)
     app.on_cleanup.append(api.close)

@@ -1,140 +1,220 @@
-"""Access control for changes: the API token as bearer, or a browser session made with it.
+"""Access control: the API token as bearer, or a browser that signed in with account or token.
 
-A session is a cookie signed with a key derived from the token, so the hub stores no sessions: they
-survive a restart and end with a new token. Against forged requests (CSRF) the cookie is
-`SameSite=Strict`, and a change by cookie must have the hub's own address as its origin.
+Against forged requests (CSRF) the session's cookie is `SameSite=Strict`, and a change by cookie
+must have the hub's own address as its origin.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import logging
-import secrets
-from collections import deque
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
-from jharnet_monitor.clock import Clock
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.security.tokens import read_secret
-from jharnet_monitor.web.errors import Refusal
+from jharnet_monitor.security.accounts import Account, Role, has_password, read_accounts
+from jharnet_monitor.security.tokens import hash_token, read_secret
+from jharnet_monitor.store.acts import Act
+from jharnet_monitor.web.access_log import ACTOR
+from jharnet_monitor.web.errors import PROGRAM_PATHS, Refusal
 from jharnet_monitor.web.hub_api import HubApi
+from jharnet_monitor.web.sessions import SESSION_SECONDS, Session, Sessions
+from jharnet_monitor.web.throttle import Throttle
 
 _log = logging.getLogger(__name__)
 
+__all__ = ["COOKIE", "SESSION_SECONDS", "Access", "Actor", "is_own_origin"]
+
 COOKIE = "jharnet_session"
-SESSION_SECONDS = 12 * 3600
 FAILURES_A_MINUTE = 10
-_MOST_ADDRESSES = 1000
-_MOST_ENDED = 10_000
+"""Wrong tokens and passwords from an address."""
+ACCOUNT_FAILURES = 10
+ACCOUNT_SECONDS = 600.0
+"""Wrong passwords of an account, from wherever, and the time in which they count."""
+MOST_CHECKS = 8
+"""Passwords that wait to be checked: each takes 32 MB and 0.2 s, one after the other."""
 _LONG_TOKEN = 32
+_LONGEST_USER = 64
+
+_OPEN = frozenset({
+    "/signin", "/signout", "/static/{name}", "/join/{office}", "/agent", "/agent/transfer/{key}",
+    "/-/healthy", "/-/ready", "/api/v1/ca.pem", "/api/v1/enrolments",
+})  # fmt: skip
+"""What is open even where reading needs an account: it has its own proof, or says nothing."""
 
 NOT_CONFIGURED = (
     "changes over HTTP are disabled: set `hub: api_token_file:` in the configuration to a file "
-    "with a token"
+    "with a token, or `hub: accounts_file:` to one with accounts"
 )
 UNREADABLE = "the file in `hub: api_token_file:` cannot be used; see the hub's log"
 UNAUTHORIZED = (
-    "changes need a token: send `Authorization: Bearer TOKEN` with the token of "
+    "this needs a token: send `Authorization: Bearer TOKEN` with the token of "
     "`hub: api_token_file:`, or sign in at /signin"
 )
 
 
-class Throttle:
-    """Counts wrong tokens by address, to slow down guessing."""
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who sends a request; `name` is `account NAME` or `API token`, as the record has it."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._failures: dict[str, deque[float]] = {}
-
-    def refuse_guessers(self, address: str, right: str = "") -> None:
-        """Raise `Refusal` (429) for an address with too many wrong tokens in the last minute.
-
-        Nobody guesses a long token, so whoever has it is let in: behind a proxy all share one
-        address, and one could lock out everybody.
-        """
-        if len(right) >= _LONG_TOKEN:
-            return
-        recent = self._failures.get(address)
-        now = self._clock.monotonic()
-        while recent and recent[0] < now - 60:
-            recent.popleft()
-        if recent is not None and len(recent) >= FAILURES_A_MINUTE:
-            raise Refusal(429, "too many wrong tokens from this address; try again in a minute",
-                          {"Retry-After": "60"})  # fmt: skip
-
-    def failed(self, address: str) -> None:
-        """Count a wrong token."""
-        if address not in self._failures and len(self._failures) >= _MOST_ADDRESSES:
-            self._failures.pop(next(iter(self._failures)))
-        self._failures.setdefault(address, deque(maxlen=FAILURES_A_MINUTE)).append(
-            self._clock.monotonic()
-        )
+    name: str
+    role: Role
+    account: str | None = None
+    session: Session | None = None
 
 
 class Access:
-    """Decides whether a request may make changes."""
+    """Decides who a request is from, and what it may do."""
 
     def __init__(self, hub: HubApi) -> None:
         self._hub = hub
-        self._throttle = Throttle(hub.clock)
-        self._ended: dict[str, float] = {}
-        """Sessions that were signed out, and when they would have ended."""
+        self.sessions = Sessions(hub.clock)
+        self._addresses = Throttle(hub.clock, FAILURES_A_MINUTE, 60.0)
+        self._accounts = Throttle(hub.clock, ACCOUNT_FAILURES, ACCOUNT_SECONDS)
+        self._checking = asyncio.Lock()
+        self._waiting = 0
 
-    async def require(self, request: web.Request) -> None:
-        """Return if the request may make changes; else raise `Refusal` that says what is
-        missing."""
-        token = await self._token()
-        address = request.remote or ""
-        self._throttle.refuse_guessers(address, token)
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            if _equal(given.strip(), token):
-                return
-            self._throttle.refuse_guessers(address)
-            self._throttle.failed(address)
-            _log.warning("wrong API token from %s for %r", address, request.path)
-        elif self._has_valid_session(request, token):
-            if _same_origin(request):
-                return
+    async def require(self, request: web.Request, role: Role = Role.OPERATE) -> Actor:
+        """Who sends the request; raises `Refusal` unless they may do what needs this role."""
+        actor = await self._by_token(request) or await self.who(request)
+        if actor is None:
+            await self._refuse_where_nothing_is_set()
+            raise Refusal(401, UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="jharnet-monitor"'})
+        request[ACTOR] = actor.name
+        if actor.session is not None and request.method != "GET" and not _same_origin(request):
             raise Refusal(403, "refused: another site requested this change")
-        raise Refusal(401, UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="jharnet-monitor"'})
+        if not actor.role.allows(role):
+            raise Refusal(403, f"refused: {actor.name} may {actor.role}, and this needs `{role}`")
+        return actor
 
-    async def signed_in(self, request: web.Request) -> bool:
-        """Whether the browser has a valid session."""
-        if COOKIE not in request.cookies:
-            return False
-        try:
-            return self._has_valid_session(request, await self._token())
-        except Refusal:
-            return False
+    async def require_to_read(self, request: web.Request) -> None:
+        """Raise `Refusal`, or lead to the sign-in, where reading needs an account."""
+        resource = request.match_info.route.resource
+        path = "" if resource is None else resource.canonical
+        if self._hub.config.hub.reading == "open" or path in _OPEN:
+            return
+        if path == "/metrics" and _is_this_machine(request.remote):
+            return
+        if request.method == "GET" and not request.path.startswith(PROGRAM_PATHS):
+            if await self.who(request) is None:
+                raise web.HTTPSeeOther(f"/signin?next={quote(request.path)}")
+            return
+        await self.require(request, Role.READ)
 
-    async def sign_in(self, request: web.Request, given: str) -> str | None:
-        """The session cookie for the correct token, else None; raises `Refusal` after many
-        tries."""
-        token = await self._token()
-        address = request.remote or ""
-        self._throttle.refuse_guessers(address, token)
+    async def act(
+        self, request: web.Request, actor: Actor, what: str, about: Mapping[str, Any]
+    ) -> None:
+        """Record what somebody does."""
+        by, user = actor.name, request.headers.get("Jharnet-User", "")
+        if actor.account is None and user.isprintable() and 0 < len(user) <= _LONGEST_USER:
+            by = f"{by} (user {user})"  # who has the token may say so: it is no proof
+        await self._hub.record_act(Act(what, by, request.remote or "", about))
+
+    async def _by_token(self, request: web.Request) -> Actor | None:
+        """Whoever sends the API token as bearer; raises `Refusal` for guessers."""
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or self._hub.config.hub.api_token_file is None:
+            return None
+        token, address = await self._token(), request.remote or ""
+        # Nobody guesses a long token, so whoever has it is let in: behind a proxy all share one
+        # address, and one could lock out everybody.
+        if len(token) < _LONG_TOKEN:
+            self._refuse_guessers(address)
+        if _equal(given.strip(), token):
+            return Actor("API token", Role.ADMINISTER)
+        self._refuse_guessers(address)
+        self._addresses.failed(address)
+        _log.warning("wrong API token from %s for %r", address, request.path)
+        return None
+
+    async def who(self, request: web.Request) -> Actor | None:
+        """Who is signed in at the browser; None for nobody."""
+        cookie = request.cookies.get(COOKIE)
+        session = cookie and self.sessions.find(cookie, request.remote or "")
+        if not session:
+            return None
+        if session.account is None:
+            try:
+                valid = hash_token(await self._token()) == session.credential
+            except Refusal:
+                return None
+            return Actor("API token", Role.ADMINISTER, None, session) if valid else None
+        account = (await self._known_accounts()).get(session.account)
+        if account is None or account.session_key != session.credential:
+            self.sessions.end(session)
+            return None
+        request[ACTOR] = f"account {account.name}"
+        return Actor(f"account {account.name}", account.role, account.name, session)
+
+    async def sign_in(self, request: web.Request, name: str, secret: str) -> str | None:
+        """The session's cookie for the right password or token, else None.
+
+        Without a name `secret` is the API token. Raises `Refusal` after many tries.
+        """
+        address, name = request.remote or "", name.strip().lower()[:_LONGEST_USER]
         if not _same_origin(request):
             raise Refusal(403, "refused: another site requested this sign-in")
-        if not _equal(given, token):
-            self._throttle.refuse_guessers(address)
-            self._throttle.failed(address)
-            _log.warning("wrong API token from %s at sign-in", address)
+        if name:
+            credential = await self._check_password(name, secret, address)
+        else:
+            credential = await self._check_token(secret, address)
+        if credential is None:
+            self._addresses.failed(address)
+            _log.warning("refused a sign-in of %r from %s", name or "API token", address)
             return None
-        body = f"{int(self._hub.clock.now().timestamp()) + SESSION_SECONDS}.{secrets.token_hex(8)}"
-        return f"{body}.{_signature(token, body)}"
+        actor = Actor(f"account {name}" if name else "API token", Role.READ, name or None)
+        await self.act(request, actor, "signed in", {})
+        return self.sessions.begin(name or None, credential, address)
 
-    def sign_out(self, request: web.Request) -> None:
+    async def _check_token(self, given: str, address: str) -> str | None:
+        token = await self._token()
+        if len(token) < _LONG_TOKEN:
+            self._refuse_guessers(address)
+        if _equal(given, token):
+            return hash_token(token)
+        self._refuse_guessers(address)
+        return None
+
+    async def _check_password(self, name: str, given: str, address: str) -> str | None:
+        """The account's session key for its password; what is checked is checked one by one."""
+        self._refuse_guessers(address, name)
+        if self._waiting >= MOST_CHECKS:
+            raise Refusal(503, "too many sign-ins at once; try again", {"Retry-After": "5"})
+        self._waiting += 1
+        try:
+            async with self._checking:
+                self._refuse_guessers(address, name)  # others may have failed meanwhile
+                account = (await self._known_accounts()).get(name)
+                right = await asyncio.to_thread(has_password, account, given)
+        finally:
+            self._waiting -= 1
+        if account is None or not right:
+            self._accounts.failed(name)
+            return None
+        self._accounts.succeeded(name)
+        return account.session_key
+
+    def _refuse_guessers(self, address: str, name: str = "") -> None:
+        """Raise `Refusal` (429) after too many failures from an address, or of an account."""
+        for throttle, key in ((self._addresses, address), (self._accounts, name)):
+            if throttle.is_full(key):
+                raise Refusal(
+                    429, "too many wrong tokens or passwords; try again later",
+                    {"Retry-After": f"{throttle.seconds:.0f}"},
+                )  # fmt: skip
+
+    async def sign_out(self, request: web.Request) -> None:
         """End the browser's session, wherever else its cookie is kept."""
-        now = self._hub.clock.now().timestamp()
-        self._ended = {body: end for body, end in self._ended.items() if end > now}
-        body, _, _ = request.cookies.get(COOKIE, "").rpartition(".")
-        if body and len(self._ended) < _MOST_ENDED:
-            self._ended[body] = now + SESSION_SECONDS
+        actor = await self.who(request)
+        if actor is not None and actor.session is not None:
+            self.sessions.end(actor.session)
+            await self.act(request, actor, "signed out", {})
 
     async def _token(self) -> str:
         """Read the token, each time, so that a new one needs no reload; raises `Refusal`."""
@@ -144,20 +224,24 @@ class Access:
         try:
             return await asyncio.to_thread(read_secret, path)
         except UserError as error:
-            _log.error("cannot read the API token, changes over HTTP are refused: %s", error)
+            _log.error("cannot read the API token, it lets nobody in: %s", error)
             raise Refusal(403, UNREADABLE) from None
 
-    def _has_valid_session(self, request: web.Request, token: str) -> bool:
-        body, _, signature = request.cookies.get(COOKIE, "").rpartition(".")
-        if not _equal(signature, _signature(token, body)) or body in self._ended:
-            return False
-        expires, _, _ = body.partition(".")
-        return self._hub.clock.now().timestamp() < int(expires)
+    async def _known_accounts(self) -> dict[str, Account]:
+        """Read the accounts, each time, so that one that was ended needs no reload."""
+        path = self._hub.config.hub.accounts_file
+        if path is None:
+            return {}
+        try:
+            return await asyncio.to_thread(read_accounts, path)
+        except UserError as error:
+            _log.error("cannot read the accounts, nobody is let in by one: %s", error)
+            return {}
 
-
-def _signature(token: str, body: str) -> str:
-    key = hmac.digest(token.encode(), b"jharnet-monitor web session 1", hashlib.sha256)
-    return hmac.new(key, body.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
+    async def _refuse_where_nothing_is_set(self) -> None:
+        """Raise `Refusal` (403) where no token can open: the configuration must change first."""
+        if self._hub.config.hub.accounts_file is None:
+            await self._token()
 
 
 def _equal(given: str, right: str) -> bool:
@@ -178,3 +262,10 @@ def _same_origin(request: web.Request) -> bool:
     """Whether the request comes from our own page; browsers send `Origin` with every POST."""
     origin = request.headers.get("Origin", "")
     return bool(origin) and is_own_origin(origin, request.host)
+
+
+def _is_this_machine(address: str | None) -> bool:
+    try:
+        return ip_address(address or "").is_loopback
+    except ValueError:
+        return False

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 ErrorPage = Callable[[web.Request, int, str], Awaitable[web.Response]]
 
-_PROGRAM_PATHS = ("/api/", "/-/", "/agent", "/metrics")
+PROGRAM_PATHS = ("/api/", "/-/", "/agent", "/metrics")
 
 _WORDS = {
     404: "there is nothing at this address",
@@ -56,7 +56,7 @@ def error_middleware(page: ErrorPage) -> Middleware:
         except Exception:
             _log.exception("%s %r failed", request.method, request.path)
             refusal = Refusal(500, "an error occurred in the monitor; see its log")
-        if request.path.startswith(_PROGRAM_PATHS):
+        if request.path.startswith(PROGRAM_PATHS):
             response = web.json_response({"error": refusal.message}, status=refusal.status)
         else:
             response = await page(request, refusal.status, refusal.message)

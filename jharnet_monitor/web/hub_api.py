@@ -16,6 +16,7 @@ from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.store import Store
+from jharnet_monitor.store.acts import Act
 from jharnet_monitor.web.readers import Readers
 
 
@@ -97,6 +98,9 @@ class HubApi(Protocol):
         self, office_id: str | None, begin: datetime, end: datetime, reason: str
     ) -> dict[str, Any]:
         """Announce planned maintenance of one office, or of all (None)."""
+
+    async def record_act(self, act: Act) -> None:
+        """Record what somebody does now, in the log and in the event log."""
 
     async def reload(self) -> None:
         """Reload the configuration; raises `UserError` and keeps the old one if it is invalid."""

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import TemporaryError
+from jharnet_monitor.web.access_log import AccessLog, logger_class
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,20 @@ IDLE_SECONDS = 75.0
 """A connection without a complete request for this time is closed."""
 WRITE_SECONDS = 30.0
 """A connection that accepts nothing of an answer for this time is closed."""
+
+
+def _is_our_error(record: logging.LogRecord) -> bool:
+    """Whether a record of the server is none about a request that is no HTTP.
+
+    That is its sender's error, and the access log has it. The record would have a traceback and
+    what was sent, which may be a token.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
+_server_log = logging.getLogger(f"{__name__}.server")
+_server_log.addFilter(_is_our_error)
 
 
 def bind(config: Config, config_path: Path) -> list[socket.socket]:
@@ -67,8 +83,11 @@ async def listen(
     config_path: Path,
     sockets: Sequence[socket.socket],
     context: ssl.SSLContext | None = None,
+    access_log: AccessLog | None = None,
 ) -> web.AppRunner:
     """Serve on sockets from `bind` until the runner's `cleanup`, with TLS by a context.
+
+    Requests go into the access log.
 
     Raises `TemporaryError`.
     """
@@ -76,7 +95,12 @@ async def listen(
     if context is None:
         log.warning("hub.tls is off: tokens and results cross the network unencrypted")
     runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=IDLE_SECONDS
+        app,
+        access_log=log,
+        logger=_server_log,
+        access_log_class=logger_class(access_log),
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        keepalive_timeout=IDLE_SECONDS,
     )
     await runner.setup()
     try:

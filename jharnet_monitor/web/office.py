@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.i18n.formats import Formats, milliseconds, rate, share, share_floor, size
+from jharnet_monitor.judge.line.use import TrafficReading, line_use
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import (
@@ -22,6 +23,8 @@ from jharnet_monitor.model import (
     series_key,
 )
 from jharnet_monitor.probes import PROBES, current, is_fresh, series
+from jharnet_monitor.probes.probe import Remark
+from jharnet_monitor.probes.service.remarks import is_in_time
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.event_log import Transition
@@ -33,6 +36,8 @@ TESTS_DAYS = 7
 TESTS_SHOWN = 12
 CHANGES_DAYS = 30
 CHANGES_SHOWN = 15
+BESIDE_HOURS = 3
+MOST_READINGS = 12_000
 MOST_LATENCY = 20_000
 """More than a day of one measurement every five seconds."""
 
@@ -45,6 +50,10 @@ class History:
     latency: Sequence[Measurement]
     tests: Sequence[Measurement]
     transitions: Sequence[Transition]
+    beside: Sequence[Measurement] = ()
+    """Latency of the last hours from the office's PC to its router."""
+    traffic: Sequence[Measurement] = ()
+    """Readings of the router's counters of the last days."""
 
 
 def history(store: Store, office: str, now: datetime) -> History:
@@ -62,16 +71,24 @@ def history(store: Store, office: str, now: datetime) -> History:
             )  # fmt: skip
     tests.sort(key=lambda m: m.started_at, reverse=True)
     transitions = store.event_log.transitions(office, since=now - timedelta(days=CHANGES_DAYS))
-    return History(latency, tests[:TESTS_SHOWN], transitions)
+    beside = store.measurements(
+        office=office, probe="latency", path=Route.AGENT_GATEWAY,
+        since=now - timedelta(hours=BESIDE_HOURS), limit=MOST_LATENCY, newest_first=True,
+    )  # fmt: skip
+    traffic = store.measurements(
+        office=office, probe="utilisation", since=now - timedelta(days=TESTS_DAYS),
+        limit=MOST_READINGS, newest_first=True,
+    )  # fmt: skip
+    return History(latency, tests[:TESTS_SHOWN], transitions, beside, traffic)
 
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The newest run of one series: its figures by their labels, why there are none, a remark."""
+    """The newest run of one series: its figures by their labels, why there are none, remarks."""
 
     title: str
     outcome: Outcome
-    why: str
+    why: tuple[str, ...]
     figures: tuple[tuple[str, str], ...]
 
 
@@ -120,6 +137,10 @@ class OfficePage:
     sla: str
     charts: DayCharts | None
     newest: tuple[Newest, ...]
+    applications: str
+    """How many services gave their page in time; "" where none is configured."""
+    use: tuple[str, ...]
+    """What the office uses of its line, for each direction that was read."""
     changes: tuple[ChangeLine, ...]
     tests: tuple[TestLine, ...]
     budget: str
@@ -142,7 +163,9 @@ def office_page(
         if office.link and office.link.sla
         else "",
         charts=_charts(live.config, history.latency, formats),
-        newest=tuple(_sheets(live, office, history.latency, formats)),
+        newest=tuple(_sheets(live, office, history, formats)),
+        applications=_applications(live, office, formats),
+        use=tuple(_use(live.config, office, history.traffic, formats)),
         changes=tuple(_changes(history.transitions, formats)),
         tests=tuple(_test_line(measurement, formats) for measurement in history.tests),
         budget=t(
@@ -193,6 +216,49 @@ def _charts(config: Config, latency: Sequence[Measurement], formats: Formats) ->
     )
 
 
+def _applications(live: Live, office: Office, formats: Formats) -> str:
+    """By the newest visit of each service."""
+    settings = live.config.probes.service
+    known = live.offices[office.id].last_conclusive
+    visits = [known.get(series_key("service", one.name)) for one in settings.services]
+    fresh = [one for one in visits if one and is_fresh(live.config, one, formats.now)]
+    if not settings.services:
+        return ""
+    if not fresh:
+        return formats.words("not_measured")
+    ready = sum(is_in_time(one, settings.slow) for one in fresh)
+    return formats.words("web.office.in_time", ready=ready, total=len(fresh))
+
+
+def _use(
+    config: Config, office: Office, readings: Sequence[Measurement], formats: Formats
+) -> Iterator[str]:
+    """The 95th percentile and the busiest hour of the last days, in office hours."""
+    names = [f"{direction.transfer}_bits_per_second" for direction in Direction]
+    known = (
+        TrafficReading(
+            one.started_at + timedelta(seconds=one.duration),
+            one.values["window_seconds"], *(one.values[name] for name in names),
+        )
+        for one in readings
+        if "window_seconds" in one.values and not one.conditions.get("under_load")
+    )  # fmt: skip
+    for direction, used in zip(Direction, line_use(known, config.district), strict=True):
+        if used is None:
+            continue
+        of = "" if office.link is None else share(used.p95 / office.link.rate(direction))
+        busy = ""
+        if used.busy_hour is not None and used.busy_mean is not None:
+            busy = formats.words(
+                "report.use.busy", begin=f"{used.busy_hour:02}", end=f"{used.busy_hour + 1:02}",
+                rate=rate(used.busy_mean),
+            )  # fmt: skip
+        told = formats.words("report.use.p95", rate=rate(used.p95), mean=rate(used.mean))
+        way = formats.words(f"report.way.{direction}")
+        told = f"{told} ({of})" if of else told
+        yield f"{way}: {'; '.join(filter(None, (told, busy)))}"
+
+
 def _test_name(measurement: Measurement, formats: Formats) -> str:
     name = formats.words.get(f"probe.{measurement.probe}", measurement.probe)
     path = measurement.conditions.get("service", measurement.conditions.get("path"))
@@ -209,9 +275,7 @@ def _outcome(measurement: Measurement, formats: Formats) -> str:
     return f"{word}: {t.get(f'cause.{measurement.cause}', measurement.cause)}"
 
 
-def _sheets(
-    live: Live, office: Office, latency: Sequence[Measurement], formats: Formats
-) -> Iterator[Newest]:
+def _sheets(live: Live, office: Office, past: History, formats: Formats) -> Iterator[Newest]:
     """The newest runs in the order of the probes; a service is left out once nobody asks for it."""
     config, state, now = live.config, live.offices[office.id], formats.now
     known = current(config, state.last_conclusive, now)
@@ -221,9 +285,9 @@ def _sheets(
         for run in runs:
             is_held = run.subject == run.route or is_fresh(config, run, now)
             if series_key(run.probe, run.route) == key and is_held:
-                then = known | _latency_at(latency, run)
-                remark = PROBES[run.probe].remark(config, run, then, at_headquarters)
-                yield _newest(run, formats, "" if remark is None else formats.words(remark))
+                then = known | _latency_at(past.latency, run) | _latency_at(past.beside, run)
+                remarks = PROBES[run.probe].remarks(config, run, then, at_headquarters)
+                yield _newest(run, formats, [_phrase(remark, formats) for remark in remarks])
 
 
 def _latency_at(latency: Sequence[Measurement], run: Measurement) -> dict[str, Measurement]:
@@ -234,7 +298,19 @@ def _latency_at(latency: Sequence[Measurement], run: Measurement) -> dict[str, M
     return {}
 
 
-def _newest(measurement: Measurement, formats: Formats, remark: str) -> Newest:
+def _phrase(remark: Remark, formats: Formats) -> str:
+    def written(value: object) -> object:
+        match value:
+            case Remark():
+                return _phrase(value, formats)
+            case (float(number), str(unit)):
+                return formats.value(number, unit)
+        return value
+
+    return formats.words(remark.phrase, **{k: written(v) for k, v in remark.values.items()})
+
+
+def _newest(measurement: Measurement, formats: Formats, remarks: Sequence[str]) -> Newest:
     title = formats.words(
         "web.office.latest_of",
         probe=_test_name(measurement, formats),
@@ -246,8 +322,8 @@ def _newest(measurement: Measurement, formats: Formats, remark: str) -> Newest:
         if q.probe == measurement.probe and q.name in measurement.values
     )
     ok = measurement.outcome is Outcome.OK
-    why = ("" if ok else _outcome(measurement, formats), remark)
-    return Newest(title, measurement.outcome, " · ".join(filter(None, why)), figures)
+    why = () if ok else (_outcome(measurement, formats),)
+    return Newest(title, measurement.outcome, (*why, *remarks), figures)
 
 
 def _changes(transitions: Sequence[Transition], formats: Formats) -> list[ChangeLine]:

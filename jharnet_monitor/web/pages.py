@@ -1,4 +1,4 @@
-"""The pages for people: status, office, join, reports, help, sign-in, and errors."""
+"""The pages for people: status, office, join, reports, help, and errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -15,15 +14,15 @@ from jharnet_monitor.errors import StoreError
 from jharnet_monitor.help.pages import INDEX, PICTURES, picture
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.probes import PROBES
+from jharnet_monitor.security.accounts import Role
 from jharnet_monitor.web import join, reports
-from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access
+from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.help import PICTURE_HEADERS, contents, help_page
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.office import history, office_page
-from jharnet_monitor.web.query import in_time
 from jharnet_monitor.web.render import Renderer
 from jharnet_monitor.web.status import status
 
@@ -55,28 +54,25 @@ class Pages:
             web.get("/help", self.redirect_to_help),
             web.get("/help/", self.help),
             web.get("/help/{page}", self.help),
-            web.get("/signin", self.sign_in_form),
-            web.post("/signin", self.sign_in),
-            web.post("/signout", self.sign_out),
         ]
 
     async def status(self, request: web.Request) -> web.Response:
         """All offices at a glance."""
-        formats = self._formats(request)
+        formats = self.formats(request)
         content = status(self._hub.live, formats)
         try:
             newest = await self._hub.newest_drill()
         except StoreError:  # what is known now does not need the database
             newest = None
         drill = drill_line(newest, self._hub.config.thresholds.grade, formats)
-        return await self._page(request, "status.html", formats, status=content, drill=drill)
+        return await self.page(request, "status.html", formats, status=content, drill=drill)
 
     async def office(self, request: web.Request) -> web.Response:
         """One office."""
-        office, formats = self._office(request), self._formats(request)
+        office, formats = self._office(request), self.formats(request)
         past = await self._hub.read(history, self._hub.store, office.id, formats.now)
         content = office_page(self._hub.live, office, past, formats)
-        return await self._page(
+        return await self.page(
             request,
             "office.html",
             formats,
@@ -88,17 +84,19 @@ class Pages:
 
     async def measure(self, request: web.Request) -> web.Response:
         """Start a probe and redirect to the office's page, which will show the result."""
-        await self._access.require(request)
+        actor = await self._access.require(request)
         office, probe = self._office(request).id, request.match_info["probe"]
         if probe not in self._hub.probe_names:
             raise Refusal(404, f"there are the probes {', '.join(self._hub.probe_names)}")
+        PROBES[probe].parse_options({})  # one that needs options is started by the API alone
         word = "already"
         if (office, probe) not in self._running:
+            await self._access.act(request, actor, "probe", {"office": office, "probe": probe})
             task = asyncio.create_task(self._run(office, probe))
             self._running[office, probe] = task
             task.add_done_callback(lambda _: self._running.pop((office, probe), None))
             word = "started"
-        return _see_other(f"/office/{office}?{word}={probe}")
+        return see_other(f"/office/{office}?{word}={probe}")
 
     def _office(self, request: web.Request) -> Office:
         """The office in the address; raises `Refusal`."""
@@ -122,17 +120,17 @@ class Pages:
 
     async def join(self, request: web.Request) -> web.Response:
         """The page that makes a browser the office's agent."""
-        office, formats = self._office(request), self._formats(request)
+        office, formats = self._office(request), self.formats(request)
         content = join.join_page(self._hub.live, office, formats)
-        response = await self._page(request, "join.html", formats, page=content)
+        response = await self.page(request, "join.html", formats, page=content)
         response.headers.update(join.HEADERS)
         return response
 
     async def reports(self, request: web.Request) -> web.Response:
         """The list of reports."""
-        formats = self._formats(request)
+        formats = self.formats(request)
         found = await self._hub.read(reports.listing, self._hub.reports_dir)
-        return await self._page(request, "reports.html", formats, reports=found)
+        return await self.page(request, "reports.html", formats, reports=found)
 
     async def report(self, request: web.Request) -> web.StreamResponse:
         """One report."""
@@ -151,76 +149,37 @@ class Pages:
         name = request.match_info.get("page", INDEX)
         if name in PICTURES:
             return web.Response(body=picture(name), headers=PICTURE_HEADERS)
-        formats = self._formats(request)
+        formats = self.formats(request)
         language = formats.words.language
         try:
             content = await self._hub.read(help_page, name, language)
         except KeyError:
             raise Refusal(404, "there is no such page of the help; see /help/") from None
         every = await self._hub.read(contents, language)
-        return await self._page(request, "help.html", formats, page=content, contents=every)
-
-    async def sign_in_form(self, request: web.Request) -> web.Response:
-        """The form for the token."""
-        return await self._sign_in_page(request, request.query.get("next", "/"))
-
-    async def sign_in(self, request: web.Request) -> web.Response:
-        """Take the token and set the session's cookie."""
-        form = await in_time(request.post())
-        given, target = form.get("token", ""), form.get("next", "/")
-        session = await self._access.sign_in(request, given if isinstance(given, str) else "")
-        if session is None:
-            return await self._sign_in_page(request, str(target), wrong=True, status=401)
-        response = _see_other(_local_path(str(target)))
-        response.set_cookie(
-            COOKIE,
-            session,
-            max_age=SESSION_SECONDS,
-            httponly=True,
-            samesite="Strict",
-            secure=self._hub.config.hub.tls is not False,
-        )
-        return response
-
-    async def _sign_in_page(
-        self, request: web.Request, target: str, wrong: bool = False, status: int = 200
-    ) -> web.Response:
-        return await self._page(
-            request,
-            "signin.html",
-            self._formats(request),
-            target=_local_path(target),
-            wrong=wrong,
-            configured=self._hub.config.hub.api_token_file is not None,
-            http_status=status,
-        )
-
-    async def sign_out(self, request: web.Request) -> web.Response:
-        """Forget the session."""
-        self._access.sign_out(request)
-        response = _see_other("/")
-        response.del_cookie(COOKIE, httponly=True, samesite="Strict")
-        return response
+        return await self.page(request, "help.html", formats, page=content, contents=every)
 
     async def error(self, request: web.Request, status: int, message: str) -> web.Response:
         """The page for an error: what happened and where to go."""
-        formats = self._formats(request)
+        formats = self.formats(request)
         words = formats.words
-        return await self._page(
+        return await self.page(
             request,
             "error.html",
             formats,
             what=words.get(f"web.error.{status}", words("web.error.other")),
             detail="" if status in _SELF_EXPLANATORY else message,
+            sign_in_for=request.path if status == 401 and request.method == "GET" else "/",
+            status=status,
             offer_offices=status == 404 and request.path.startswith("/office/"),
             http_status=status,
         )
 
-    def _formats(self, request: web.Request) -> Formats:
+    def formats(self, request: web.Request) -> Formats:
+        """How the reader of a request reads figures and words."""
         language = choose_language(request, self._hub.config.report.languages[0])
         return Formats.of(language, self._hub.config.district.timezone, self._hub.clock.now())
 
-    async def _page(
+    async def page(
         self,
         request: web.Request,
         template: str,
@@ -228,6 +187,8 @@ class Pages:
         http_status: int = 200,
         **content: Any,
     ) -> web.Response:
+        """Render a page, with what every page shows."""
+        actor = await self._access.who(request)
         config = self._hub.config
         offices: Mapping[str, str] = {
             office.id: office.name_in(formats.words.language) for office in config.offices
@@ -239,7 +200,8 @@ class Pages:
             offices=offices,
             path=request.path,
             thresholds=config.thresholds,
-            signed_in=await self._access.signed_in(request),
+            actor=actor,
+            may_operate=actor is not None and actor.role.allows(Role.OPERATE),
             refresh_seconds=REFRESH_SECONDS,
             **content,
         )
@@ -249,12 +211,6 @@ class Pages:
         return response
 
 
-def _see_other(location: str) -> web.Response:
+def see_other(location: str) -> web.Response:
+    """A redirect after a change."""
     return web.Response(status=303, headers={"Location": location})
-
-
-def _local_path(target: str) -> str:
-    """A path on this hub to return to; anything that could lead to another site becomes `/`."""
-    if not target.startswith("/") or target.startswith(("//", "/\\")) or len(target) > 200:
-        return "/"
-    return quote(target, safe="/?=&")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +16,18 @@ import aiohttp
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.wire.connect_errors import certificate_fault, describe_error
+
+
+def login_name() -> str:
+    """Who runs this command: for the record of who did what, no proof."""
+    name = os.environ.get("SUDO_USER", "")
+    if not name:
+        try:
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            name = str(os.getuid())
+    return name if name.isascii() and name.isprintable() else ascii(name)
+
 
 SLOW_SECONDS = 1800.0
 """A heavy probe may wait this long for its turn."""
@@ -59,7 +73,9 @@ class HubClient:
         return context
 
     async def _request(self, method: str, path: str, body: Any) -> Any:
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        headers = {"Jharnet-User": login_name()}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
         timeout = aiohttp.ClientTimeout(total=SLOW_SECONDS, sock_connect=5)
         try:
             async with (

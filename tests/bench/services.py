@@ -34,7 +34,7 @@ from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes import ProbeContext, ProbeError, Reading, measurement_of
 from jharnet_monitor.probes.latency.run import run as ping
 from jharnet_monitor.probes.service.order import VisitOrder
-from jharnet_monitor.probes.service.remark import fault_place
+from jharnet_monitor.probes.service.remarks import fault_place
 from jharnet_monitor.probes.service.result import VisitResult, reading_of
 from jharnet_monitor.probes.service.visit import visit
 from tests.bench.marks import Row, arguments, at_most, finish, note

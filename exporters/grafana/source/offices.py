@@ -219,6 +219,52 @@ def _speed_of_office() -> list[Json]:
     ]  # fmt: skip
 
 
+def _applications_of_office() -> list[Json]:
+    return [
+        row("Applications and the way"),
+        lines("Pages in time", "Share of visits of the last hour that brought the whole page in "
+              "time, from this office and from headquarters.",
+              [query(f"avg_over_time(jharnet_service_in_time{{{O}}}[1h])", "{{service}}"),
+               query('avg_over_time(jharnet_service_in_time{district="$district", '
+                     'end="headquarters"}[1h])', "{{service}} at headquarters")],
+              unit="percentunit", min=0, max=1),
+        lines("Whole page", "Seconds until the whole page was there.",
+              [query(f"jharnet_service_total_seconds{{{O}}}", "{{service}}"),
+               query(f"max(jharnet_service_threshold_seconds{{{D}}})", "limit")], unit="s", min=0),
+        lines("Wait for the first byte", "Much of it at headquarters, too, is the service's.",
+              [query(f"jharnet_service_first_byte_seconds{{{O}}}", "{{service}}"),
+               query('jharnet_service_first_byte_seconds{district="$district", '
+                     'end="headquarters"}', "{{service}} at headquarters")], unit="s", min=0),
+        lines("Names, connection, encryption", "Their share of the same visits.",
+              [query(f"jharnet_service_dns_seconds{{{O}}}", "{{service}} name"),
+               query(f"jharnet_service_connect_seconds{{{O}}}", "{{service}} connection"),
+               query(f"jharnet_service_tls_seconds{{{O}}}", "{{service}} encryption")],
+              unit="s", min=0),
+        lines("The way to the office", "Hops, and the largest packet that passes in one piece.",
+              [query(f"jharnet_path_hops{{{O}}}", "hops"),
+               query(f"jharnet_path_mtu_bytes{{{O}}}", "largest packet (bytes)")], min=0),
+        table("Faults on the way", "Behind which hop loss begins, large packets vanish, or marks "
+              "are cleared; `up` is the way from the office.",
+              {"Behind hop": f"jharnet_path_fault_after_hop{{{O}}}"},
+              {"fault": "Fault", "direction": "Direction", "hop": "Router", "owner": "Owner"},
+              size=(12, 8)),
+        lines("Use of the line", "As a share of the contract; a mean over five minutes, and the "
+              "95th percentile of the last day.",
+              [query(f"jharnet_utilisation_ratio{{{O}}}", "{{direction}}"),
+               query(f"quantile_over_time(0.95, jharnet_utilisation_ratio{{{O}}}[1d])",
+                     "{{direction}}, 95 % below")], unit="percentunit", min=0),
+        lines("Damaged and discarded packets", "Of the router's interface to the line, and of the "
+              "office's own network.",
+              [query(f"jharnet_utilisation_error_ratio{{{O}}}", "damaged, {{direction}}"),
+               query(f"jharnet_utilisation_discard_ratio{{{O}}}", "discarded, {{direction}}"),
+               query(f"jharnet_utilisation_lan_error_ratio{{{O}}}", "damaged in the LAN")],
+              unit="percentunit", min=0),
+        timeline("What becomes of marks", "1 where JharNet keeps, clears or favours marked "
+                 "packets.", f"jharnet_path_marking{{{O}}}",
+                 "{{mark}} {{direction}}: {{verdict}}", size=(24, 6), mappings=YES_NO),
+    ]  # fmt: skip
+
+
 def office() -> Json:
     """The dashboard of one office."""
     return dashboard(
@@ -243,6 +289,7 @@ def office() -> Json:
                      size=(24, 5), mappings=STATES),
             *_line_of_office(),
             *_speed_of_office(),
+            *_applications_of_office(),
         ],
         status_page="https://${hub}/office/${office}",
     )  # fmt: skip

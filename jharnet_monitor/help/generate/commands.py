@@ -17,6 +17,8 @@ PROGRAM = "jharnet-monitor"
 EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "whatif": ("potka --rate 4M", "potka --loss 0 --clients 2 --json"),
+        "account add": ("deepak.kumar --role operate", "dio --role administer --generate"),
+        "account end": ("deepak.kumar", "deepak.kumar --sessions"),
         "run": ("--config config/jharnet.yaml",),
         "agent": (
             "--hub wss://10.8.0.2:9797/agent --office potka --token-file token --ca ca.pem",
@@ -30,6 +32,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "potka --from 2026-11-25T14:00 --to 2026-11-25T16:00 --reason 'new switch'",
         ),
         "demo": ("--minutes 3",),
+        "enrol": ("potka --hub https://10.8.0.2:9797", "--all"),
+        "bundle": ("--out bundle.zip --ca config/tls/ca.pem",),
         "tls init": ("config/tls --name hub.example.in --ip 10.8.0.2", "config/tls --renew"),
         "lab up": ("config/lab.yaml",),
         "lab set": ("potka down.loss=2% up.rate=1Mbit/s",),

@@ -160,7 +160,10 @@ class _Reference:
         return code([f"{default:g}" if isinstance(default, float) else str(default)])
 
 
-_NAMES = {"ratio": "share", "string": "text", "integer": "whole number", "number": "number"}
+_NAMES = {
+    "ratio": "share", "string": "text", "integer": "whole number", "number": "number",
+    "boolean": "true or false",
+}  # fmt: skip
 _LIKE = {"rate": "10 Mbit/s", "duration": "60s", "ratio": "2%", "size": "200 MB"}
 
 

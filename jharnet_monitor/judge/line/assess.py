@@ -25,6 +25,7 @@ from jharnet_monitor.judge.line.delivered import (
     left_by_day,
 )
 from jharnet_monitor.judge.line.grounds import Doubt, Ground, LineVerdict, NeedRange, Note
+from jharnet_monitor.judge.line.interface_faults import LanReadings
 from jharnet_monitor.judge.line.loss import LossRates, PacketCounts, loss_rates, utilisation
 from jharnet_monitor.judge.line.need import Need, NeedPolicy
 from jharnet_monitor.judge.line.traffic import TrafficReadings, is_sufficient, other_traffic
@@ -59,6 +60,8 @@ class LineEvidence:
     """Conference tests over the line."""
     packets: PacketCounts = field(default_factory=PacketCounts)
     traffic: TrafficReadings = field(default_factory=TrafficReadings)
+    lan: LanReadings = field(default_factory=LanReadings)
+    """What the router says of the office's own network."""
     days: int = 0
     """Days with any measurement."""
 
@@ -241,6 +244,7 @@ def _line(
         left=(down.left, up.left),
         carried=(down.carried, up.carried),
         capacity=(down.capacity, up.capacity),
+        lan_faulty=evidence.lan.is_faulty,
         calls_suffice=_calls_suffice(config, evidence.calls),
     )  # fmt: skip
     return line, sides

@@ -69,6 +69,9 @@ class Doubt(StrEnum):
     """Trouble in office hours only, and the office's own traffic was not read."""
     ONE_WAY = "one_way"
     """One way much slower than the other: a duplex fault of the LAN looks the same."""
+    LAN_FAULT = "lan_fault"
+    """By the router the office's own network runs half duplex or damages packets; a slow test says
+    nothing of the line then."""
     OUTAGES_UNEXPLAINED = "outages_unexplained"
     """It was unreachable for longer than promised, and it is not known whether line or power
     failed.

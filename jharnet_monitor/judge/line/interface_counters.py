@@ -15,6 +15,8 @@ TICKS_MODULUS, TICKS_PER_SECOND = 1 << 32, 100
 CLOCK_TOLERANCE_SECONDS, CLOCK_TOLERANCE_SHARE = 3.0, 0.02
 """Longest delay of an SNMP request, and largest error of a router's clock. If the clocks differ by
 more, the router has restarted."""
+FAULT_MODULUS = 1 << 32
+"""Errors and discards are counted in 32 bits, on any router."""
 COUNTER64 = 64
 """Bits of the counters that do not wrap in practice (ifHCInOctets and others)."""
 
@@ -30,10 +32,15 @@ class NoRate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InterfaceCount:
-    """Counts of one direction since the counters' start; `packets` is None if not available."""
+    """Counts of one direction since the counters' start; None for what is not available.
+
+    `errors` are packets that were damaged, `discards` those for which there was no room.
+    """
 
     octets: int
     packets: int | None = None
+    errors: int | None = None
+    discards: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +64,16 @@ class InterfaceCounters:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceRates:
-    """Mean rates in bit/s over `seconds` of the router's own clock."""
+    """Mean rates in bit/s over `seconds` of the router's own clock, and shares of packets that
+    were damaged or discarded; None for what was not counted."""
 
     seconds: float
     inbound: float
     outbound: float
+    inbound_errors: float | None = None
+    outbound_errors: float | None = None
+    inbound_discards: float | None = None
+    outbound_discards: float | None = None
 
 
 def rates_between(before: InterfaceCounters, after: InterfaceCounters) -> InterfaceRates | NoRate:
@@ -70,8 +82,9 @@ def rates_between(before: InterfaceCounters, after: InterfaceCounters) -> Interf
     >>> count = InterfaceCount
     >>> early = InterfaceCounters(at=0.0, ticks=100, inbound=count(1000), outbound=count(0))
     >>> late = InterfaceCounters(at=10.0, ticks=1100, inbound=count(6000), outbound=count(2500))
-    >>> rates_between(early, late)
-    InterfaceRates(seconds=10.0, inbound=4000.0, outbound=2000.0)
+    >>> rates = rates_between(early, late)
+    >>> rates.seconds, rates.inbound, rates.outbound, rates.inbound_errors
+    (10.0, 4000.0, 2000.0, None)
     >>> rates_between(late, early)
     <NoRate.RESTARTED: 'restarted'>
     """
@@ -85,7 +98,26 @@ def rates_between(before: InterfaceCounters, after: InterfaceCounters) -> Interf
         return NoRate.AMBIGUOUS
     inbound = _octets(before.inbound, after.inbound, after)
     outbound = _octets(before.outbound, after.outbound, after)
-    return InterfaceRates(seconds, inbound * 8 / seconds, outbound * 8 / seconds)
+    return InterfaceRates(
+        seconds,
+        inbound * 8 / seconds,
+        outbound * 8 / seconds,
+        *(
+            _share(getattr(before, way), getattr(after, way), what, after.bits)
+            for what in ("errors", "discards")
+            for way in ("inbound", "outbound")
+        ),
+    )
+
+
+def _share(before: InterfaceCount, after: InterfaceCount, what: str, bits: int) -> float | None:
+    """The share of packets that were damaged or discarded; None if it was not counted."""
+    counts = [getattr(one, what) for one in (before, after)]
+    if None in (*counts, before.packets, after.packets):
+        return None
+    bad = (counts[1] - counts[0]) % FAULT_MODULUS
+    good = ((after.packets or 0) - (before.packets or 0)) % (1 << bits)
+    return bad / (bad + good) if bad + good else None
 
 
 def _discontinuous(before: InterfaceCounters, after: InterfaceCounters) -> bool:

@@ -90,6 +90,8 @@ class Line:
     """That rate and the router's count of other traffic together."""
     capacity: IntervalPair = (None, None)
     """Median capacity by packet trains, where speed tests fall short."""
+    lan_faulty: bool = False
+    """By the router's own word the office's network has a fault that slows tests down."""
     calls_suffice: bool = False
     """All conference tests of office hours reached the required grade."""
 
@@ -317,7 +319,7 @@ class _Judge:
             if side.contracted is None:
                 continue
             carries = side.capacity is not None and side.capacity.above(side.mark)
-            if side.below_mark and not (lossy and carries):
+            if side.below_mark and not (lossy and carries) and not self._line.lan_faulty:
                 yield Ground(LineVerdict.REPAIR, VerdictReason.SPEED, Condition.ALWAYS)
                 return
         if any(self._core(side) for side in self._sides):
@@ -341,7 +343,9 @@ class _Judge:
             elif side.delivered.low is None:
                 yield Doubt.NO_RATE
             elif side.below_mark:
-                if self._one_way(side):
+                if self._line.lan_faulty:
+                    yield Doubt.LAN_FAULT
+                elif self._one_way(side):
                     yield Doubt.ONE_WAY
             else:
                 yield from self._undecided(side)

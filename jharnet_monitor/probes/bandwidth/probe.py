@@ -106,6 +106,14 @@ def _internet_fresh_for(config: Config, office: str) -> float:
 
 BANDWIDTH = Probe(
     name="bandwidth",
+    how=(
+        "one TCP stream each way, stopped once the rate is stable; packet trains between "
+        "tests; speedtest-cli for the Internet"
+    ),
+    safeguards=(
+        "counted at the receiver, as IP rate; results that disagree with the agent's "
+        "kernel counters are rejected"
+    ),
     run=Deferred("jharnet_monitor.probes.bandwidth.run:run"),
     time_limit=_time_limit,
     options=BandwidthOptions,

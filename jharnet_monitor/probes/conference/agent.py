@@ -34,7 +34,7 @@ async def agent_task(channel: Channel, params: Mapping[str, Any], context: Agent
         top, seconds, codec = _parse_params(params)
         address = await asyncio.to_thread(route_address, urlsplit(context.hub).hostname or "")
         async with await Call.new(address, top, codec=codec) as call:
-            await _hold_call(dialogue, call, seconds)
+            await _hold_call(dialogue, call, seconds, _dscp(params))
     except CallFailed as error:
         if error.cause is not Cause.AGENT_LOST:
             await _report_failure(dialogue, error)
@@ -63,10 +63,17 @@ def _parse_params(params: Mapping[str, Any]) -> tuple[Rung, float, Codec]:
     return rung(str(profile)), min(float(seconds), MAX_CALL_SECONDS), codec
 
 
-async def _hold_call(dialogue: Dialogue, call: Call, seconds: float) -> None:
+def _dscp(params: Mapping[str, Any]) -> int:
+    """The mark that the hub asks for; an older hub asks for none."""
+    told = params.get("dscp", 0)
+    return told if type(told) is int and 0 <= told < 64 else 0
+
+
+async def _hold_call(dialogue: Dialogue, call: Call, seconds: float, dscp: int) -> None:
     await dialogue.send("offer", sdp=await call.offer())
     answer = await dialogue.expect("answer")
     await call.accept(answer.get("sdp"))
+    call.mark(dscp)
     await dialogue.race(call.connect())
     their_stats = asyncio.create_task(dialogue.expect("sent", 2 * seconds + 20))
     their_stats.add_done_callback(lambda _: call.peer_finished())

@@ -52,6 +52,10 @@ def _fresh_for(config: Config, office: str) -> float:
 
 CONFERENCE = Probe(
     name="conference",
+    how="a real two-way WebRTC call (Opus, VP8 or H.264)",
+    safeguards=(
+        "judged on what arrived, both ways at once; held against a real Chromium on 141 links"
+    ),
     run=Deferred("jharnet_monitor.probes.conference.run:run"),
     time_limit=plan.time_limit,
     options=ConferenceOptions,

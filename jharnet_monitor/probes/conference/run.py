@@ -100,7 +100,8 @@ class CallMeter:
 def _task_parameters(context: ProbeContext, top: Rung, seconds: float) -> Mapping[str, Any]:
     """The parameters of the agent's task: also the rung's figures, as a browser has no table."""
     figures = {"width": top.width, "height": top.height, "video": top.video}
-    return {"profile": top.name, "seconds": seconds, "codec": _codec(context), **figures}
+    call = {"codec": _codec(context), "dscp": context.config.probes.conference.dscp}
+    return {"profile": top.name, "seconds": seconds, **call, **figures}
 
 
 def _as_probe_error(error: CallFailed) -> ProbeError:
@@ -125,6 +126,7 @@ async def _hold(
                 BrowserReceiverReport.from_json(report)
             )
         await dialogue.send("answer", sdp=await call.answer(offer))
+        call.mark(context.config.probes.conference.dscp)
         if browser:
             call.limit_browser_rate(plan.upward(context, top))
         await dialogue.race(call.connect())
@@ -146,6 +148,8 @@ async def _hold(
         down = parse_receive_stats(await dialogue.expect("seen", REPORT_SECONDS))
         up = replace(up, datagrams_received=call.datagrams[1])  # the last ones arrived meanwhile
     client = {} if isinstance(sent, SendStats) else sent.conditions()
+    if dscp := context.config.probes.conference.dscp:
+        client["dscp"] = dscp
     if (upward := plan.upward(context, top)) != top:
         client["up_profile"] = upward.name
     found = reading(top, CallSides(ours, theirs, down, up), _criteria(context), client, codec)

@@ -39,6 +39,10 @@ def _time_limit(context: ProbeContext) -> float:
 
 LATENCY = Probe(
     name="latency",
+    how="an echo request a second to every office, always",
+    safeguards=(
+        "kernel receive stamps; unaffected by clock changes; a busy host says `no_data`, not loss"
+    ),
     run=Deferred("jharnet_monitor.probes.latency.run:run"),
     time_limit=_time_limit,
     options=LatencyOptions,

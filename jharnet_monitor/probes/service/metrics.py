@@ -8,6 +8,7 @@ from jharnet_monitor.live import OfficeLive
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome, quantity, series_key
 from jharnet_monitor.probes.families import DistrictView, Family, Point
 from jharnet_monitor.probes.service.plan import OFFICE, SERIES
+from jharnet_monitor.probes.service.remarks import is_in_time
 
 _LABELS = ("office", "service", "end")
 
@@ -31,6 +32,12 @@ def _success(view: DistrictView) -> Iterator[Point]:
             yield (place, service, end), float(run.outcome is Outcome.OK)
 
 
+def _in_time(view: DistrictView) -> Iterator[Point]:
+    slow = view.config.probes.service.slow
+    for labels, run in _visits(view):
+        yield labels, float(is_in_time(run, slow))
+
+
 def _of_quantity(name: str, help_: str | None = None) -> Family:
     one = quantity("service", name)
 
@@ -51,6 +58,9 @@ FAMILIES = (
     Family("service_success", "gauge",
            "1 when the newest visit got the page, 0 when it did not; absent when it could not be "
            "made. `office` is `headquarters` for the hub's own visits", _success, _LABELS),
+    Family("service_in_time", "gauge",
+           "1 when the newest visit brought the whole page within `probes.service.slow`, else 0",
+           _in_time, _LABELS),
     _of_quantity("dns_seconds"),
     _of_quantity("connect_seconds"),
     _of_quantity("tls_seconds"),

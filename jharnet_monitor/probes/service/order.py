@@ -13,25 +13,27 @@ from jharnet_monitor.config.schema import Service, ServiceProbe
 MOST_REDIRECTS = 5
 LONGEST_SECONDS = 120.0
 LARGEST_BYTES = 5_000_000
+LONGEST_AUTHORITY = 100_000
 """An agent takes no longer and no more, whatever the hub asks for."""
 SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True)
 class VisitOrder:
-    """One visit: `seconds` and `most` body bytes at most, `hosts` to which it may be sent on."""
+    """One visit: `seconds` and `most` body bytes at most, `hosts` to which it may be sent on beside
+    its own. `ca` holds certificates (PEM) that are trusted beside the system's."""
 
     url: str
     hosts: tuple[str, ...]
     seconds: float
     most: int
     expect: str | None = None
+    ca: str | None = None
 
     @classmethod
-    def of(cls, settings: ServiceProbe, service: Service) -> VisitOrder:
-        """By the configuration; redirects may lead to the host of any configured service."""
-        hosts = tuple(sorted({URL(one.url).host or "" for one in settings.services}))
-        return cls(service.url, hosts, settings.timeout, settings.most, service.expect)
+    def of(cls, settings: ServiceProbe, service: Service, ca: str | None = None) -> VisitOrder:
+        """By the configuration; `ca` holds the certificates of the service's own authority."""
+        return cls(service.url, service.hosts, settings.timeout, settings.most, service.expect, ca)
 
     def to_params(self) -> dict[str, Any]:
         """As the hub sends it to an agent."""
@@ -48,21 +50,24 @@ class VisitOrder:
             raise ValueError("a visit needs the hosts that it may be sent on to")
         if not isinstance(seconds, int | float) or not isinstance(most, int):
             raise ValueError("a visit needs its limits")
-        if expect is not None and not isinstance(expect, str):
-            raise ValueError("what is expected must be text")
+        ca = params.get("ca")
+        if not all(one is None or isinstance(one, str) for one in (expect, ca)):
+            raise ValueError("what is expected, and whom to trust, must be text")
+        if ca is not None and len(ca) > LONGEST_AUTHORITY:
+            raise ValueError("the certificates of an authority must be shorter")
         return cls(
             url,
             tuple(hosts),
             min(float(seconds), LONGEST_SECONDS),
             min(most, LARGEST_BYTES),
             expect,
+            ca,
         )
 
     def next_page(self, here: URL, location: str | None) -> URL | None:
         """Where a redirect leads, without credentials; None where it must not be followed.
 
-        From http it may lead to https, never back; to another host by the same scheme, or to the
-        host of a configured service.
+        It may lead to the page's own host and to those listed, never from https to http.
         """
         try:
             there = here.join(URL(location or ""))
@@ -72,6 +77,6 @@ class VisitOrder:
             return None
         if (here.scheme, there.scheme) == ("https", "http"):
             return None
-        if there.scheme != here.scheme and there.host not in (*self.hosts, here.host):
+        if there.host not in (URL(self.url).host, *self.hosts):
             return None
         return there.with_user(None).with_fragment(None)

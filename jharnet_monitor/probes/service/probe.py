@@ -20,7 +20,7 @@ from jharnet_monitor.config.fields import Identifier
 from jharnet_monitor.probes.probe import Deferred, Probe, ProbeOptions
 from jharnet_monitor.probes.service import plan
 from jharnet_monitor.probes.service.metrics import FAMILIES
-from jharnet_monitor.probes.service.remark import remark
+from jharnet_monitor.probes.service.remarks import remarks
 
 
 class ServiceOptions(ProbeOptions):
@@ -31,6 +31,8 @@ class ServiceOptions(ProbeOptions):
 
 SERVICE = Probe(
     name="service",
+    how=("one page of e-Office, JharSewa, any address, from each office and from headquarters"),
+    safeguards="a slow server is never charged to the line; without evidence nothing is blamed",
     run=Deferred("jharnet_monitor.probes.service.run:run"),
     time_limit=plan.time_limit,
     options=ServiceOptions,
@@ -42,5 +44,5 @@ SERVICE = Probe(
     cost=plan.cost,
     measures_line=False,
     district_metrics=FAMILIES,
-    remark=remark,
+    remarks=remarks,
 )

@@ -6,18 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from jharnet_monitor.config.schema import Service, ServiceProbe
+from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import HEADQUARTERS, Cause
 from jharnet_monitor.probes.base import NoData, ProbeContext, Reading
 from jharnet_monitor.probes.service.order import VisitOrder
 from jharnet_monitor.probes.service.plan import OFFICE
 from jharnet_monitor.probes.service.result import reading_of
 from jharnet_monitor.probes.service.visit import visit
+from jharnet_monitor.security.tls import read_authority
 
 
 async def run(context: ProbeContext) -> Reading:
     """Visit the service that the options name; raises `Failed` and `NoData`."""
     settings = context.config.probes.service
-    order = VisitOrder.of(settings, _service(settings, context.options.get("service")))
+    service = _service(settings, context.options.get("service"))
+    try:
+        ca = None if service.ca is None else read_authority(service.ca)
+    except UserError as error:
+        raise NoData(Cause.NOT_CONFIGURED, str(error)) from error
+    order = VisitOrder.of(settings, service, ca)
     began = context.clock.monotonic()
     if context.at_headquarters:
         told: Mapping[str, Any] = (await visit(order, context.clock.monotonic)).to_message()

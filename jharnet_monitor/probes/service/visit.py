@@ -20,7 +20,7 @@ from yarl import URL
 
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.probe import Deferred
-from jharnet_monitor.probes.service.order import MOST_REDIRECTS, VisitOrder
+from jharnet_monitor.probes.service.order import MOST_REDIRECTS, SCHEMES, VisitOrder
 from jharnet_monitor.probes.service.result import VisitResult
 from jharnet_monitor.probes.service.stopwatch import Phase, Stopwatch
 
@@ -53,7 +53,7 @@ async def visit(
     `resolver` stands in for the system's. The result of a visit that broke off holds the phases
     that had ended, and the one that had not.
     """
-    context = await asyncio.to_thread(_tls_context)
+    context = await asyncio.to_thread(_tls_context, order.ca)
     one = _Visit(order, Stopwatch(now), resolver)
     one.watch.watch(context)
     result = one.result
@@ -137,7 +137,7 @@ class _Visit:
         if 300 <= response.status < 400 and "Location" in response.headers:
             there = self._order.next_page(self.page, response.headers["Location"])
             if there is None:
-                raise VisitFailed(Cause.REDIRECTED, "sent on to where it must not lead")
+                raise VisitFailed(Cause.REDIRECTED, self._onward(response.headers["Location"]))
             return there
         if response.status >= 400:
             raise VisitFailed(Cause.HTTP_ERROR, f"HTTP {response.status}")
@@ -145,6 +145,14 @@ class _Visit:
         if wanted is not None and not _contains(text, wanted, response.charset):
             raise VisitFailed(Cause.WRONG_PAGE, "the expected text is not on the page")
         return None
+
+    def _onward(self, location: str) -> str:
+        """Which host the page sends on to: neither path nor query, which may hold secrets."""
+        with contextlib.suppress(ValueError):
+            there = self.page.join(URL(location))
+            if there.host and there.scheme in SCHEMES:
+                return f"sent on to {there.scheme}://{there.host}, which `hosts` does not list"
+        return "sent on to where it must not lead"
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The body as text, up to the bound; what is on the line is counted as it came."""
@@ -187,9 +195,12 @@ async def _lateness(now: Callable[[], float]) -> AsyncIterator[list[float]]:
         watching.cancel()
 
 
-def _tls_context() -> ssl.SSLContext:
-    """Trusts what the system trusts, and speaks HTTP/1.1."""
+def _tls_context(ca: str | None) -> ssl.SSLContext:
+    """Trusts what the system trusts, and the certificates of `ca`; speaks HTTP/1.1."""
     context = ssl.create_default_context()
+    if ca is not None:
+        with contextlib.suppress(ssl.SSLError):  # then the service's certificate is not valid
+            context.load_verify_locations(cadata=ca)
     context.set_alpn_protocols(["http/1.1"])
     return context
 

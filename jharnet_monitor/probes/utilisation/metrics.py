@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from jharnet_monitor.config import Office
+from jharnet_monitor.judge.line.interface_faults import HALF, LAN_DUPLEX
 from jharnet_monitor.model import Direction, Measurement, quantity
 from jharnet_monitor.probes.families import (
     DistrictView,
@@ -13,6 +14,7 @@ from jharnet_monitor.probes.families import (
     OfficeView,
     Point,
     by_direction,
+    of_quantity,
     values_by_direction,
 )
 
@@ -51,6 +53,12 @@ def _uptime(view: OfficeView) -> Iterator[Point]:
         yield (), reading.values[_UPTIME.name]
 
 
+def _half_duplex(view: OfficeView) -> Iterator[Point]:
+    reading = view.newest("utilisation")
+    if reading is not None and LAN_DUPLEX in reading.conditions:
+        yield (), float(reading.conditions[LAN_DUPLEX] == HALF)
+
+
 FAMILIES = (
     by_direction("utilisation", "bits_per_second",
                  "Mean IP rate of all traffic on the router's interface since the last reading"),
@@ -58,6 +66,14 @@ FAMILIES = (
                  "The same as a share of the contracted rate; absent without a contract",
                  lambda view: _shares(view.newest("utilisation"), _contracts(view.office)),
                  ("direction",)),
+    by_direction("utilisation", "error_ratio",
+                 "Share of packets that were damaged on the router's interface to the line"),
+    by_direction("utilisation", "discard_ratio",
+                 "Share of packets for which the router's interface to the line had no room"),
+    of_quantity("utilisation", "lan_error_ratio"),
+    OfficeFamily("lan_half_duplex", "gauge",
+                 "1 if the router's interface to the office's network runs half duplex, 0 if full; "
+                 "absent if it does not say", _half_duplex),
     OfficeFamily(_UPTIME.name, "gauge", f"{_UPTIME.help}, at the last reading", _uptime),
 )  # fmt: skip
 DISTRICT_FAMILIES = (

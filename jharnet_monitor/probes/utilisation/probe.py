@@ -9,14 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.line.interface_faults import interface_faults
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.dns import RESOLVE_SECONDS
-from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Job, Probe, Series
+from jharnet_monitor.probes.probe import (
+    CurrentRuns,
+    Deferred,
+    DisturbedBy,
+    Job,
+    Probe,
+    Remark,
+    Series,
+)
 from jharnet_monitor.probes.utilisation.metrics import DISTRICT_FAMILIES, FAMILIES
 
 ANSWER_SECONDS, TRIES = 2.5, 3
 """Time limit of one answer, and tries for each request, as UDP may lose it."""
-MAX_REQUESTS = 6
+MAX_REQUESTS = 10
 
 
 def _jobs(config: Config, office: Office) -> Iterator[Job]:
@@ -28,8 +37,20 @@ def _lookback(measurement: Measurement) -> float | None:
     return measurement.values.get("window_seconds")
 
 
+def _remarks(
+    config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
+) -> Iterator[Remark]:
+    """What the router's interfaces say is wrong."""
+    link = next((one.link for one in config.offices if one.id == run.office), None)
+    contracted = None if link is None else link.contracted
+    for fault in interface_faults(run.values, run.conditions, contracted):
+        yield Remark(f"interface_fault.{fault}")
+
+
 UTILISATION = Probe(
     name="utilisation",
+    how="the routers' interface counters, by SNMP",
+    safeguards="no rate over a restart, a cleared or a wrapped counter",
     run=Deferred("jharnet_monitor.probes.utilisation.run:run"),
     time_limit=lambda context: RESOLVE_SECONDS + MAX_REQUESTS * TRIES * ANSWER_SECONDS,
     series=(
@@ -43,5 +64,6 @@ UTILISATION = Probe(
     at_headquarters=True,
     measures_line=False,
     metrics=FAMILIES,
+    remarks=_remarks,
     district_metrics=DISTRICT_FAMILIES,
 )

@@ -2,19 +2,26 @@
 
 Of Ethernet frames, 18 bytes of framing are subtracted per packet (a router that does not count the
 frame check sequence, such as Linux, reads 4 bytes too low); VLAN and PPPoE headers are included.
-Conditions: `interface`, `interface_bits_per_second` (ifSpeed), `counter_bits`, `counts` (`ip`, or
-`frames` where no packets are counted, so that framing cannot be subtracted), and `no_rate` where
-two readings give no rate.
+Conditions: `interface`, `interface_bits_per_second` (ifSpeed), `duplex`, `counter_bits`, `counts`
+(`ip`, or `frames` where no packets are counted, so that framing cannot be subtracted), `no_rate`
+where two readings give no rate; of the interface to the office's network `lan_duplex` and
+`lan_errors`, whether it damages packets.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from jharnet_monitor.judge.line.interface_counters import InterfaceCounters, NoRate, rates_between
+from jharnet_monitor.judge.line.interface_counters import (
+    InterfaceCounters,
+    InterfaceRates,
+    NoRate,
+    rates_between,
+)
+from jharnet_monitor.judge.line.interface_faults import LAN_DUPLEX, LAN_ERRORS, MOST_ERRORS
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData, ProbeContext, Reading
-from jharnet_monitor.probes.utilisation.snmp import router_session
+from jharnet_monitor.probes.utilisation.snmp import InterfaceReading, router_session
 
 MIN_WINDOW_SECONDS = 45.0
 """Many routers update their counters only every 3 to 15 s, so the rate of a short window would be
@@ -28,7 +35,7 @@ async def run(context: ProbeContext) -> Reading:
         raise NoData(Cause.NOT_CONFIGURED, "this office has no `snmp:` in the configuration")
     async with router_session(settings, context.office.router, context.clock) as router:
         reading = await router.read()
-    after = reading.counters
+    after = reading.line.counters
     conditions: dict[str, Any] = {
         "interface": settings.interface,
         "counter_bits": after.bits,
@@ -36,7 +43,10 @@ async def run(context: ProbeContext) -> Reading:
     }
     if after.speed is not None:
         conditions["interface_bits_per_second"] = after.speed
+    if reading.line.duplex is not None:
+        conditions["duplex"] = reading.line.duplex
     values = {"router_uptime_seconds": reading.uptime}
+    _add_lan(context, reading.lan, values, conditions)
     before: InterfaceCounters | None = context.memory.get("counters")
     if before is not None and 0 <= after.at - before.at < MIN_WINDOW_SECONDS:
         return Reading(values, conditions | {"no_rate": "too_soon"})
@@ -51,4 +61,29 @@ async def run(context: ProbeContext) -> Reading:
         "upload_bits_per_second": rates.outbound,
         "window_seconds": rates.seconds,
     }
+    shares = {
+        "download_error_ratio": rates.inbound_errors, "upload_error_ratio": rates.outbound_errors,
+        "download_discard_ratio": rates.inbound_discards,
+        "upload_discard_ratio": rates.outbound_discards,
+    }  # fmt: skip
+    values |= {name: share for name, share in shares.items() if share is not None}
     return Reading(values, conditions)
+
+
+def _add_lan(
+    context: ProbeContext, lan: InterfaceReading | None, values: dict[str, float],
+    conditions: dict[str, Any],
+) -> None:  # fmt: skip
+    """What the router says of the office's own network: duplex, share of damaged packets."""
+    if lan is None:
+        return
+    if lan.duplex is not None:
+        conditions[LAN_DUPLEX] = lan.duplex
+    before: InterfaceCounters | None = context.memory.get("lan")
+    context.memory["lan"] = lan.counters
+    rates = None if before is None else rates_between(before, lan.counters)
+    if isinstance(rates, InterfaceRates):
+        known = [s for s in (rates.inbound_errors, rates.outbound_errors) if s is not None]
+        if known:
+            values["lan_error_ratio"] = max(known)
+            conditions[LAN_ERRORS] = max(known) > MOST_ERRORS

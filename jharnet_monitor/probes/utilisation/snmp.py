@@ -23,6 +23,7 @@ from jharnet_monitor.judge.line.interface_counters import (
     InterfaceCount,
     InterfaceCounters,
 )
+from jharnet_monitor.judge.line.interface_faults import FULL, HALF
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData
 from jharnet_monitor.probes.dns import resolve
@@ -50,9 +51,13 @@ _OUT_64_BIT = tuple(f"{_IFX}.{column}" for column in (10, 11, 12, 13))
 _IN_32_BIT = tuple(f"{_IF}.{column}" for column in (10, 11, 12))
 _OUT_32_BIT = tuple(f"{_IF}.{column}" for column in (16, 17, 18))
 """Octets, then unicast, multicast and broadcast packets."""
+_IN_FAULTS, _OUT_FAULTS = (f"{_IF}.14", f"{_IF}.13"), (f"{_IF}.20", f"{_IF}.19")
+"""Errors, then discards."""
+_DUPLEX = "1.3.6.1.2.1.10.7.2.1.19"  # dot3StatsDuplexStatus (RFC 3635)
+_DUPLEX_WORDS = {2: HALF, 3: FULL}
 _COLUMNS = (
     _TYPE, _SPEED, _HIGH_SPEED, _DISCONTINUITY,
-    *_IN_64_BIT, *_OUT_64_BIT, *_IN_32_BIT, *_OUT_32_BIT,
+    *_IN_64_BIT, *_OUT_64_BIT, *_IN_32_BIT, *_OUT_32_BIT, *_IN_FAULTS, *_OUT_FAULTS, _DUPLEX,
 )  # fmt: skip
 _SPEED_UNKNOWN = (1 << 32) - 1
 
@@ -71,26 +76,44 @@ class RouterReading:
     """One reading of a router, which has been running for at least `uptime` seconds."""
 
     uptime: float
+    line: InterfaceReading
+    lan: InterfaceReading | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceReading:
+    """One reading of an interface; `duplex` is `half`, `full`, or None if not told."""
+
     counters: InterfaceCounters
+    duplex: str | None
 
 
 class Router:
-    """A session with one router about one of its interfaces; made by `router_session`."""
+    """A session with one router about its interface to the line, and about the one to the office's
+    network where that is known; made by `router_session`."""
 
-    def __init__(self, session: SnmpSession, index: str, clock: Clock) -> None:
+    def __init__(self, session: SnmpSession, index: str, lan: str | None, clock: Clock) -> None:
         self._session = session
         self._index = index
+        self._lan = lan
         self._clock = clock
-        self._oids = [_SYS_UPTIME, _HOST_UPTIME, _ENGINE_SECONDS]
-        self._oids += [f"{column}.{index}" for column in _COLUMNS]
 
     async def read(self) -> RouterReading:
         """Read the counters; raises `NoData`."""
 
         async def request() -> RouterReading:
+            uptimes = [_SYS_UPTIME, _HOST_UPTIME, _ENGINE_SECONDS]
             sent = self._clock.monotonic()
-            answer = await self._session.get_many(self._oids)
-            return _parse_reading(answer, self._index, (sent + self._clock.monotonic()) / 2)
+            answer = await self._session.get_many(
+                [*uptimes, *(f"{column}.{self._index}" for column in _COLUMNS)]
+            )
+            at = (sent + self._clock.monotonic()) / 2
+            lan = None
+            if self._lan is not None:
+                oids = [_SYS_UPTIME, *(f"{column}.{self._lan}" for column in _COLUMNS)]
+                lan = _parse_interface(await self._session.get_many(oids), self._lan, at)
+            line = _parse_interface(answer, self._index, at)
+            return RouterReading(_uptime(answer, line.counters.ticks), line, lan)
 
         return await _with_retries(request)
 
@@ -109,7 +132,10 @@ async def router_session(settings: Snmp, router: str | None, clock: Clock) -> As
     session = SnmpSession(address, settings.port, timeout=ANSWER_SECONDS, **_credentials(settings))
     await _with_retries(session.refresh)
     index = await _find_interface(session, settings.interface)
-    yield Router(session, index, clock)
+    lan = None
+    if settings.lan_interface is not None:
+        lan = await _find_interface(session, settings.lan_interface)
+    yield Router(session, index, lan, clock)
 
 
 def _credentials(settings: Snmp) -> dict[str, Any]:
@@ -138,6 +164,12 @@ async def _with_retries(request: Callable[[], Awaitable[T]]) -> T:
             if not retries:
                 raise NoData(Cause.ROUTER_SILENT, str(error)) from error
         except (snmp.SnmpError, RuntimeError, ValueError) as error:
+            raise NoData(Cause.BAD_REPORT, f"the router's answer: {error}") from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":
+                raise
+            # The library panics over some answers; in Python that is no `Exception`, and it would
+            # end the part that asks. The session is not used again.
             raise NoData(Cause.BAD_REPORT, f"the router's answer: {error}") from error
     raise AssertionError("the last try returns or raises")
 
@@ -171,41 +203,49 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _parse_reading(answer: Mapping[str, Any], index: str, at: float) -> RouterReading:
+def _number(answer: Mapping[str, Any], oid: str) -> int | None:
+    value = answer.get(oid)
+    return value if type(value) is int and value >= 0 else None
+
+
+def _uptime(answer: Mapping[str, Any], ticks: int) -> float:
+    """For how long the router has been running, at least."""
+    host = (_number(answer, _HOST_UPTIME) or 0) / TICKS_PER_SECOND
+    return max(ticks / TICKS_PER_SECOND, host, _number(answer, _ENGINE_SECONDS) or 0)
+
+
+def _parse_interface(answer: Mapping[str, Any], index: str, at: float) -> InterfaceReading:
     """Parse an answer; raises `ValueError` if a required object is missing."""
 
-    def number(oid: str) -> int | None:
-        value = answer.get(oid)
-        return value if type(value) is int and value >= 0 else None
+    def number(column: str) -> int | None:
+        return _number(answer, f"{column}.{index}")
 
-    def counts(columns: tuple[str, ...]) -> InterfaceCount | None:
-        octets, *packets = (number(f"{column}.{index}") for column in columns)
+    def counts(columns: tuple[str, ...], faults: tuple[str, str]) -> InterfaceCount | None:
+        octets, *packets = map(number, columns)
         if octets is None:
             return None
         unicast, *others = packets
-        if unicast is None:
-            return InterfaceCount(octets)
-        return InterfaceCount(octets, unicast + sum(filter(None, others)))
+        count = None if unicast is None else unicast + sum(filter(None, others))
+        return InterfaceCount(octets, count, *map(number, faults))
 
-    ticks = number(_SYS_UPTIME)
-    counts_64 = counts(_IN_64_BIT), counts(_OUT_64_BIT)
-    counts_32 = counts(_IN_32_BIT), counts(_OUT_32_BIT)
+    ticks = _number(answer, _SYS_UPTIME)
+    counts_64 = counts(_IN_64_BIT, _IN_FAULTS), counts(_OUT_64_BIT, _OUT_FAULTS)
+    counts_32 = counts(_IN_32_BIT, _IN_FAULTS), counts(_OUT_32_BIT, _OUT_FAULTS)
     found = counts_32 if None in counts_64 else counts_64
     inbound, outbound = found
     if ticks is None or inbound is None or outbound is None:
         raise ValueError("sysUpTime or the octet counters of this interface are missing")
-    uptimes = (ticks / TICKS_PER_SECOND, (number(_HOST_UPTIME) or 0) / TICKS_PER_SECOND)
     counters = InterfaceCounters(
         at=at,
         ticks=ticks,
         inbound=inbound,
         outbound=outbound,
         bits=COUNTER64 if found is counts_64 else 32,
-        header=FRAMING_BYTES.get(number(f"{_TYPE}.{index}") or 0, 0),
-        speed=_speed(number(f"{_SPEED}.{index}"), number(f"{_HIGH_SPEED}.{index}")),
-        discontinuity=number(f"{_DISCONTINUITY}.{index}") or 0,
+        header=FRAMING_BYTES.get(number(_TYPE) or 0, 0),
+        speed=_speed(number(_SPEED), number(_HIGH_SPEED)),
+        discontinuity=number(_DISCONTINUITY) or 0,
     )
-    return RouterReading(max(*uptimes, number(_ENGINE_SECONDS) or 0), counters)
+    return InterfaceReading(counters, _DUPLEX_WORDS.get(number(_DUPLEX) or 0))
 
 
 def _speed(speed: int | None, megabits: int | None) -> float | None:

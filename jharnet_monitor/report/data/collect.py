@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from statistics import median
@@ -12,11 +12,14 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.applications import ServiceUse, Visit, service_use
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.line.assess import Assessment, LineEvidence, assess
 from jharnet_monitor.judge.line.contract import contracted_rates
+from jharnet_monitor.judge.line.interface_faults import LanReadings
 from jharnet_monitor.judge.line.loss import PacketCounts
 from jharnet_monitor.judge.line.traffic import TrafficReadings
+from jharnet_monitor.judge.line.use import TrafficReading, line_use
 from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.outages.shared import JudgedSpans
 from jharnet_monitor.judge.statistics import intervals
@@ -33,6 +36,7 @@ from jharnet_monitor.report.data.aggregate import (
 from jharnet_monitor.report.data.summary import Latency, OfficeSummary, SpeedTest, TrendPoint
 from jharnet_monitor.store.bulk_reader import Block, Extent, Packets
 from jharnet_monitor.store.retention import PrunedDay
+from jharnet_monitor.store.tables import from_ms
 
 DOWN, UP = (f"{direction.transfer}_bits_per_second" for direction in Direction)
 LINE = (Route.JHARNET, Route.TRAINS)
@@ -106,6 +110,9 @@ class Collector:
         self._tests: list[Measurement] = []
         self._internet: list[SpeedTest] = []
         self._traffic = TrafficReadings()
+        self._lan = LanReadings()
+        self._readings: list[TrafficReading] = []
+        self._visits: dict[str, list[Visit]] = {}
 
     @property
     def judged_since(self) -> datetime:
@@ -164,18 +171,41 @@ class Collector:
 
     def add_traffic(self, block: Block) -> None:
         """Add readings of the router's interface, except those during our own tests."""
+        self._lan.add(block.conditions, block.count)
         if "window_seconds" in block.values and not block.conditions.get("under_load"):
             seconds, down, up = (block.values[name] for name in ("window_seconds", DOWN, UP))
             self._traffic.add(block.starts, seconds, down, up)
+            for at, *figures in zip(block.starts, seconds, down, up, strict=True):
+                if self.period.start <= (end := from_ms(at)):
+                    self._readings.append(TrafficReading(end, *figures))
+
+    def add_visits(self, block: Block) -> None:
+        """Add visits to a service in the period."""
+        service = str(block.conditions.get("service"))
+        self._visits.setdefault(service, []).extend(visits_of(self.config, block))
+
+    def _services(self, headquarters: Mapping[str, Sequence[Visit]]) -> Iterator[ServiceUse]:
+        settings = self.config.probes.service
+        for service in settings.services:
+            yield service_use(
+                service.name, self._visits.get(service.name, ()),
+                headquarters.get(service.name, ()), self.config.district,
+                timedelta(seconds=settings.every),
+            )  # fmt: skip
 
     def add_kept(self, kept: PrunedDay) -> None:
         """Add a day whose minutes were pruned: only its distribution is kept."""
         if kept.path == Route.JHARNET:
             self._kept[kept.day] = kept.values
 
-    def summary(self, states: JudgedSpans, history: Sequence[TrendPoint]) -> OfficeSummary:
+    def summary(
+        self,
+        states: JudgedSpans,
+        history: Sequence[TrendPoint],
+        headquarters: Mapping[str, Sequence[Visit]] | None = None,
+    ) -> OfficeSummary:
         """The summary of the office; `states` are those of the assessment, `history` earlier
-        periods.
+        periods, `headquarters` its visits by service.
         """
         share = self.config.thresholds.delivered
         down, up = contracted_rates(self.office)
@@ -198,6 +228,8 @@ class Collector:
             speed_tests=tuple(tests),
             history=tuple(history),
             assessment=self._assessment(states),
+            use=line_use(self._readings, self.config.district),
+            services=tuple(self._services(headquarters or {})),
             measurements=self.runs,
             first=self.first,
             last=self.last,
@@ -214,6 +246,7 @@ class Collector:
             calls=self._calls,
             packets=self._packets,
             traffic=self._traffic,
+            lan=self._lan,
             days=len(self._days),
         )
         return assess(self.config, self.office, evidence)
@@ -252,6 +285,21 @@ class Collector:
         """The days of the period with minutes, in order."""
         first = self.period.days[0]
         return sorted((day, tally) for day, tally in self._latency.items() if day >= first)
+
+
+def visits_of(config: Config, block: Block) -> list[Visit]:
+    """The visits in a block, of one service and outcome; a page of which only a part was read
+    counts as in time if that part was."""
+    slow, loaded = config.probes.service.slow, bool(block.conditions.get("under_load"))
+    if block.outcome is Outcome.NO_DATA:
+        return []
+    totals = block.values.get("total_seconds")
+    found = []
+    for number, at in enumerate(block.starts):
+        total = None if totals is None else totals[number]
+        fine = block.outcome is Outcome.OK and (total is None or total <= slow)
+        found.append(Visit(from_ms(at), fine, loaded))
+    return found
 
 
 def _spread(values: Mapping[str, Mapping[str, float]]) -> Latency:

@@ -9,15 +9,16 @@ from math import ceil
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.judge.applications import Visit
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.calendar.windows import office_windows
 from jharnet_monitor.judge.line.assess import trains_needed
 from jharnet_monitor.judge.outages.shared import JudgedSpans, SharedFault, judged_spans
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.model import Measurement, Route, parse_utc
+from jharnet_monitor.model import HEADQUARTERS, Measurement, Route, parse_utc
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.report.data.aggregate import clipped
-from jharnet_monitor.report.data.collect import Collector
+from jharnet_monitor.report.data.collect import Collector, visits_of
 from jharnet_monitor.report.data.history import earlier_periods, history
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary, TrendPoint
@@ -46,6 +47,7 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     midnights = _midnights(judged_from, period)
     states = _every_state(store, collectors, earlier, known_until)
     judged = _judged(collectors, states, until)
+    visits = _visits(store, config, period)
     offices: list[OfficeSummary] = []
     with ThreadPoolExecutor(1) as aside:  # the database adds up packets meanwhile
         packets = aside.submit(list, store.bulk_reader.packets(midnights))
@@ -58,7 +60,7 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
             ]
             if not offices:
                 _add_packets(_by_office([*some, *collectors]), midnights, packets.result())
-            offices += [one.summary(*held) for one, held in zip(some, rest, strict=True)]
+            offices += [one.summary(*held, visits) for one, held in zip(some, rest, strict=True)]
     links = store.chain.links(period.start, period.end)
     return Summary(
         config=config,
@@ -125,9 +127,25 @@ def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
     calls = store.measurements(office=office.id, probe="conference", since=since, until=period.end)
     for call in calls:
         collector.add_call(call)
+    for block in store.bulk_reader.blocks(
+        office.id, "service", period.start, period.end, starts=True
+    ):
+        collector.add_visits(block)
     readings = store.bulk_reader.blocks(office.id, "utilisation", since, period.end, starts=True)
     for block in readings:
         collector.add_traffic(block)
+
+
+def _visits(store: Store, config: Config, period: Period) -> dict[str, list[Visit]]:
+    """Headquarters' visits of the period by service, in order."""
+    found: dict[str, list[Visit]] = {}
+    if config.probes.service.services:
+        for block in store.bulk_reader.blocks(
+            HEADQUARTERS, "service", period.start, period.end, starts=True
+        ):
+            service = str(block.conditions.get("service"))
+            found.setdefault(service, []).extend(visits_of(config, block))
+    return {service: sorted(visits) for service, visits in found.items()}
 
 
 def _every_state(

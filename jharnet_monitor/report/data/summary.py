@@ -10,9 +10,11 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.applications import ServiceUse
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.line.assess import Assessment
+from jharnet_monitor.judge.line.use import LineUse
 from jharnet_monitor.judge.outages.availability import StateTimes
 from jharnet_monitor.judge.outages.shared import SharedFault
 from jharnet_monitor.judge.outages.timeline import Span
@@ -165,6 +167,10 @@ class OfficeSummary:
     speed_tests: tuple[SpeedTest, ...] = ()
     history: tuple[TrendPoint, ...] = ()
     """Earlier periods, the oldest first."""
+    use: tuple[LineUse | None, ...] = (None, None)
+    """What the office uses of its line in office hours, towards it and from it."""
+    services: tuple[ServiceUse, ...] = ()
+    """Its visits to each configured service."""
     measurements: int = 0
     """Number of runs of all probes behind the figures."""
     first: datetime | None = None

@@ -12,10 +12,10 @@ from math import isfinite
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.judge.statistics.intervals import Interval
-from jharnet_monitor.model import OfficeState
+from jharnet_monitor.model import Direction, OfficeState
 from jharnet_monitor.report.data.findings import every_finding
 from jharnet_monitor.report.data.summary import OfficeSummary, Speed, Summary
-from jharnet_monitor.report.output.draft import Cell
+from jharnet_monitor.report.output.draft import FORM, Cell
 from jharnet_monitor.report.sections.speed_by_time import delivered
 
 
@@ -30,7 +30,7 @@ class Table:
 
 def tables(summary: Summary) -> list[Table]:
     """All tables of a report, the same in each language except for the headings."""
-    kinds = (_offices, _calls, _speeds, _delivered, _outages, _days, _drills)
+    kinds = (_offices, _calls, _speeds, _delivered, _services, _outages, _days, _drills, _form)
     return [build(summary) for build in kinds]
 
 
@@ -133,6 +133,49 @@ def _interval(one: Interval | None) -> tuple[Cell, Cell, Cell]:
         return None, None, None
     low, high = (end if end is not None and isfinite(end) else None for end in (one.low, one.high))
     return one.value, low, high
+
+
+def _services(summary: Summary) -> Table:
+    """The visits of every office to every service, by the rule of application readiness."""
+    columns = ("office", "service", "visits", "in_time", "in_time_share", "left_out", "ready")
+    wanted = summary.config.probes.service.ready
+    rows = (
+        (office.office.id, use.service, use.counted, use.in_time, use.share, use.left_out,
+         use.readiness(wanted).value)
+        for office in summary.offices
+        for use in office.services
+    )  # fmt: skip
+    return Table("services", columns, tuple(rows))
+
+
+def _form(summary: Summary) -> Table:
+    """The table of the state's e-Office assessment, form NIC-EOF-AF-6.0.
+
+    Utilisation is of the contracted rate, in office hours, of the direction that is used more.
+    """
+    columns = ("location", "location_hi", "connectivity", "bandwidth", "use_lowest", "use_highest",
+               "use_mean", "use_p95", "busy_hour", "failover", "readings")  # fmt: skip
+    return Table(FORM, columns, tuple(_form_row(one) for one in summary.offices))
+
+
+def _form_row(one: OfficeSummary) -> tuple[Cell, ...]:
+    office, link = one.office, one.office.link
+    known = [
+        (use, link.rate(direction))
+        for use, direction in zip(one.use, Direction, strict=True)
+        if use is not None and link is not None
+    ]
+    figures: tuple[Cell, ...] = (None,) * 6
+    if known:
+        use, rate = max(known, key=lambda pair: pair[0].mean / pair[1])
+        shares = [x / rate for x in (use.lowest, use.highest, use.mean, use.p95)]
+        figures = (*shares, use.busy_hour, use.readings)
+    *used, readings = figures
+    failover = None if link is None or link.failover is None else link.failover
+    return (
+        office.name, office.name_hi, None if link is None else link.kind,
+        None if link is None else link.contracted, *used, failover, readings,
+    )  # fmt: skip
 
 
 def _outages(summary: Summary) -> Table:

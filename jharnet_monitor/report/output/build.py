@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from jharnet_monitor.report.output.draft import Draft
+from jharnet_monitor.report.output.draft import FORM, Draft
 from jharnet_monitor.report.output.files import OutputFile
 from jharnet_monitor.report.output.html import render_html
 from jharnet_monitor.report.output.pdf import Attachment, render_pdf
@@ -30,11 +30,17 @@ def _csv(draft: Draft) -> bytes:
     return draft.annexes[0].csv
 
 
+def _form(draft: Draft) -> bytes:
+    """The table of the state's e-Office assessment."""
+    return next(each.csv for each in draft.annexes if each.name == FORM)
+
+
 FORMATS: dict[str, Callable[[Draft], bytes]] = {
     "pdf": _pdf,
     "html": _html,
     "xlsx": _xlsx,
     "csv": _csv,
+    "form.csv": _form,
 }
 """Renders a draft, by the extension of the file."""
 

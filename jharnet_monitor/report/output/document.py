@@ -20,6 +20,7 @@ from jharnet_monitor.report.sections.lines import lines
 from jharnet_monitor.report.sections.office_page import office_page
 from jharnet_monitor.report.sections.phrases import slabs_text, thresholds_text
 from jharnet_monitor.report.sections.speed_by_time import slots
+from jharnet_monitor.report.sections.use import use
 
 _OFFICE_HEADS = ("states", "grades", "speeds", "speed_key", "outages")
 
@@ -56,6 +57,7 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         "trend": trend(summary, words),
         "changes": changes(summary, words),
         "speed": speed_chart(summary, words),
+        "use": use(summary, words),
         "slots": slots(summary, words),
         "states": states(summary, words),
         "measured": measured(summary, words),

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+FORM = "nic-eof-af-6.0"
+"""The table of the state's e-Office assessment, which is a file of its own, too."""
+
 Cell = str | int | float | bool | None
 
 

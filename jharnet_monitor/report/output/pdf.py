@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _Standard = Literal["a-3b"]
 STANDARD: _Standard = "a-3b"
-_SHARED = ("common.typ", "charts.typ")
+_SHARED = ("common.typ", "charts.typ", "use.typ")
 _TEMPLATES = files("jharnet_monitor.report") / "templates"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from jharnet_monitor.config import Config
+from jharnet_monitor.judge.line.interface_faults import LanReadings
 from jharnet_monitor.judge.services import (
     Evidence,
     FaultPlace,
@@ -15,7 +16,7 @@ from jharnet_monitor.judge.services import (
     fault_of,
 )
 from jharnet_monitor.model import Cause, Direction, Measurement, Outcome, Route, series_key
-from jharnet_monitor.probes.probe import CurrentRuns
+from jharnet_monitor.probes.probe import CurrentRuns, Remark
 
 _NAME = "service"
 _FAILURES: Mapping[str, VisitFailure] = {
@@ -32,14 +33,23 @@ CLEARLY_GOOD = 0.5
 """Up to such a share of a threshold a line is good; from there on it is not known."""
 
 
-def remark(
+def remarks(
     config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
-) -> str | None:
-    """The phrase on a visit; None where there is no fault to place."""
+) -> Iterator[Remark]:
+    """The phrase on a visit; none where there is no fault to place."""
     if run.outcome is Outcome.NO_DATA:
-        return None
+        return
     place = fault_place(config, run, office, headquarters)
-    return None if place is FaultPlace.NONE else f"service_fault.{place}"
+    if place is not FaultPlace.NONE:
+        yield Remark(f"service_fault.{place}")
+
+
+def is_in_time(run: Measurement, slow: float) -> bool:
+    """Whether a visit brought its page within the time that counts as slow; a page of which only a
+    part was read counts by the phases before its transfer."""
+    names = ("dns_seconds", "connect_seconds", "tls_seconds", "first_byte_seconds")
+    known = sum(run.values.get(name, 0.0) for name in names)
+    return run.outcome is Outcome.OK and run.values.get("total_seconds", known) <= slow
 
 
 def fault_place(
@@ -85,13 +95,24 @@ def _around(
         rate = link.rate(Direction.DOWN)
     return Surroundings(
         line=_evidence(config, run, office.get("latency")),
-        office_network=_evidence(
-            config, run, office.get(series_key("latency", Route.AGENT_GATEWAY))
+        office_network=_of_lan(
+            office.get("utilisation"),
+            _evidence(config, run, office.get(series_key("latency", Route.AGENT_GATEWAY))),
         ),
         rate=rate,
         others_at_office=_others(office, run),
         others_at_headquarters=_others(headquarters, run),
     )
+
+
+def _of_lan(reading: Measurement | None, pings: Evidence) -> Evidence:
+    """The router's own word on the office's network comes before echo requests."""
+    if reading is not None:
+        lan = LanReadings()
+        lan.add(reading.conditions)
+        if lan.faulty:
+            return Evidence.BAD
+    return pings
 
 
 def _evidence(config: Config, run: Measurement, latency: Measurement | None) -> Evidence:

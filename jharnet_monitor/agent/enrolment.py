@@ -1,0 +1,111 @@
+"""The agent's side of enrolment: makes a token, and has the hub admit it by a one-time code."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import ssl
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.security.enrolment import Enrolment
+from jharnet_monitor.security.tokens import hash_token, make_token, read_secret, write_secret
+from jharnet_monitor.wire.connect_errors import describe_error
+
+log = logging.getLogger(__name__)
+
+FILE = "agent.yaml"
+FIRST_RETRY_SECONDS = 2.0
+LAST_RETRY_SECONDS = 60.0
+MOST_PEM_BYTES = 64 * 1024
+
+
+async def enrol(enrolment: Enrolment, directory: Path, clock: Clock) -> Path:
+    """Enrol once and write agent.yaml, token and ca.pem into `directory`.
+
+    Returns the path of agent.yaml; does nothing if it exists. Waits for the hub as long as it
+    cannot be reached. Raises `UserError` if the hub refuses, or shows another authority.
+    """
+    made = directory / FILE
+    if made.exists():
+        return made
+    token = _own_token(directory)
+    retry = FIRST_RETRY_SECONDS
+    timeout = aiohttp.ClientTimeout(total=60, sock_connect=10)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        while True:
+            try:
+                context = await _trusted(enrolment, directory, http)
+                await _swap(enrolment, token, http, context)
+                break
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                log.info("cannot reach the hub, retrying: %s", describe_error(error))
+            await clock.sleep(retry)
+            retry = min(2 * retry, LAST_RETRY_SECONDS)
+    scheme = "wss" if enrolment.hub.startswith("https:") else "ws"
+    lines = [
+        f"hub: {scheme}://{urlsplit(enrolment.hub).netloc}/agent",
+        f"office: {enrolment.office}",
+        "token_file: token",
+        *(["ca: ca.pem"] if enrolment.authority else []),
+    ]
+    made.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    log.info("enrolled as %s; %s is written", enrolment.office, made)
+    return made
+
+
+def _own_token(directory: Path) -> str:
+    """The token of this machine, made at the first try and kept over the next ones."""
+    path = directory / "token"
+    if path.exists():
+        return read_secret(path)
+    token = make_token()
+    write_secret(path, token + "\n")
+    return token
+
+
+async def _trusted(
+    enrolment: Enrolment, directory: Path, http: aiohttp.ClientSession
+) -> ssl.SSLContext | bool:
+    """The context for the hub: of the pinned authority, or else of this machine's authorities.
+
+    The authority's certificate is fetched over a connection that proves nothing; its fingerprint
+    does. No secret is sent before.
+    """
+    if enrolment.authority is None:
+        return True
+    async with http.get(f"{enrolment.hub}/api/v1/ca.pem", ssl=False) as answer:
+        answer.raise_for_status()
+        raw = await answer.content.read(MOST_PEM_BYTES)
+    try:
+        text = raw.decode("ascii")
+        found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(text)).hexdigest()
+    except ValueError:
+        found = ""
+    if found != enrolment.authority:
+        raise UserError(
+            f"{enrolment.hub} is not the hub of this enrolment: its authority has another "
+            "fingerprint. Ask the engineer for a new one, and say so: somebody may be listening"
+        )
+    (directory / "ca.pem").write_text(text, encoding="ascii")
+    return ssl.create_default_context(cadata=text)
+
+
+async def _swap(
+    enrolment: Enrolment, token: str, http: aiohttp.ClientSession, context: ssl.SSLContext | bool
+) -> None:
+    body = {"office": enrolment.office, "code": enrolment.code, "token_hash": hash_token(token)}
+    async with http.post(
+        f"{enrolment.hub}/api/v1/enrolments", json=body, ssl=context, allow_redirects=False
+    ) as answer:
+        if answer.status in (400, 403, 404):
+            reason = (await answer.text())[:200].strip()
+            raise UserError(
+                f"the hub refuses this enrolment ({reason}); "
+                f"`jharnet-monitor enrol {enrolment.office}` on the hub makes a new one"
+            )
+        answer.raise_for_status()

@@ -1,0 +1,140 @@
+"""`account add|end|list`: the named accounts of people who act on the hub."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jharnet_monitor.commands.acts import record_act
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.model import format_utc
+from jharnet_monitor.security.accounts import (
+    LEAST_PASSWORD,
+    Account,
+    Role,
+    make_account,
+    read_accounts,
+    without_sessions,
+    write_accounts,
+)
+from jharnet_monitor.security.tokens import read_secret
+
+app = typer.Typer(help="Named accounts of people who act on the hub.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Name of the account, such as deepak.kumar.")]
+
+
+@app.callback()
+def accounts() -> None:
+    """Named accounts of people who act on the hub."""
+
+
+@app.command()
+def add(
+    name: Name,
+    role: Annotated[
+        str, typer.Option(help="read, operate (probes, drills, maintenance) or administer.")
+    ] = Role.OPERATE.value,
+    password_file: Annotated[
+        Path | None, typer.Option(help="File with the password, mode 600; default: ask for it.")
+    ] = None,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Make a password and print it once.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace role and password; its sessions end.")
+    ] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Add an account; a running hub lets it in at once."""
+    settings = load_config(config, files=False)
+    path = _file(settings, config)
+    known = read_accounts(path)
+    if name in known and not force:
+        raise UserError(f"{path}: has the account {name} already; give --force to replace it")
+    if role not in list(Role):
+        raise UserError(f"--role {role}: must be {', '.join(Role)}")
+    password = _password(password_file, generate=generate)
+    now = format_utc(datetime.now(UTC))
+    known[name] = make_account(name, Role(role), password, now)
+    write_accounts(path, known)
+    record_act(settings, "account added", {"account": name, "role": role})
+    print(f"{name}: may {role}; sign-in at /signin")
+    if generate:
+        print(f"password  {password}")
+
+
+def _password(file: Path | None, *, generate: bool) -> str:
+    if file is not None and generate:
+        raise UserError("give --password-file or --generate, not both")
+    if generate:
+        return secrets.token_urlsafe(15)
+    if file is not None:
+        return read_secret(file)
+    first = getpass.getpass(f"Password (at least {LEAST_PASSWORD} characters): ")
+    if first != getpass.getpass("Once more: "):
+        raise UserError("the two passwords differ")
+    return first
+
+
+@app.command()
+def end(
+    name: Name,
+    sessions: Annotated[
+        bool, typer.Option("--sessions", help="End its sessions only; it may sign in again.")
+    ] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """End an account and all of its sessions, at once."""
+    settings = load_config(config, files=False)
+    path = _file(settings, config)
+    known = read_accounts(path)
+    account = _known(known, name, path)
+    if sessions:
+        known[name] = without_sessions(account)
+    else:
+        del known[name]
+    write_accounts(path, known)
+    record_act(settings, "sessions ended" if sessions else "account ended", {"account": name})
+    print(f"{name}: {'all sessions are ended' if sessions else 'is ended'}")
+
+
+@app.command("list")
+def list_(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List the accounts with their roles."""
+    settings = load_config(config, files=False)
+    known = read_accounts(_file(settings, config))
+    if as_json:
+        entries = [
+            {"name": one.name, "role": one.role, "added_at": one.added_at} for one in known.values()
+        ]
+        print(json.dumps(entries, indent=2))
+        return
+    table = Table("account", "role", "since")
+    for one in known.values():
+        table.add_row(one.name, one.role, one.added_at)
+    Console().print(table if known else "no accounts yet; `account add NAME` makes one")
+
+
+def _file(settings: Config, path: Path) -> Path:
+    file = settings.hub.accounts_file
+    if file is None:
+        raise UserError(f"{path}: hub.accounts_file: is not set; add it, such as secrets/accounts")
+    return file
+
+
+def _known(known: dict[str, Account], name: str, path: Path) -> Account:
+    if name not in known:
+        raise UserError(f"{path}: has no account {name}; there are {', '.join(known) or 'none'}")
+    return known[name]

@@ -1,0 +1,81 @@
+"""`enrol`: make what an office's agent needs on its first contact."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.acts import record_act
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile
+from jharnet_monitor.commands.setup import hub_address
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.model import format_utc
+from jharnet_monitor.security.enrolment import LONGEST, Enrolment, issue
+from jharnet_monitor.security.tokens import write_secret
+from jharnet_monitor.web.enrolment import authority_file
+from jharnet_monitor.wire.client import login_name
+
+
+def enrol(
+    office: Annotated[str | None, typer.Argument(help="Id of the office.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    every: Annotated[bool, typer.Option("--all", help="Every office with an agent.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="Directory for OFFICE.enrolment, which goes to the office.")
+    ] = Path("enrolments"),
+    hub: Annotated[
+        str | None, typer.Option(help="The hub's address as offices reach it, https://HOST:9797.")
+    ] = None,
+    days: Annotated[float, typer.Option(help="For how many days the code works.")] = 14.0,
+) -> None:
+    """Make a one-time enrolment for an office's agent, which swaps it for a token of its own.
+
+    The office keeps its present token until the code is used. A new code replaces an older one.
+    """
+    settings = load_config(config, files=False)
+    if (office is None) is not every:
+        raise UserError("name one OFFICE, or --all")
+    if not 0 < days <= LONGEST.days:
+        raise UserError(f"--days {days:g}: must be more than 0 and at most {LONGEST.days}")
+    base = hub_address(settings, hub)
+    authority = _fingerprint(settings)
+    expires = SystemClock().now() + timedelta(days=days)
+    for one, file in _chosen(settings, config, office):
+        code = issue(file, by=f"user {login_name()}", expires=expires)
+        enrolment = Enrolment(base, one.id, code, authority, format_utc(expires))
+        path = out / f"{one.id}.enrolment"
+        write_secret(path, enrolment.to_line() + "\n", replace=True)
+        record_act(settings, "enrolment made", {"office": one.id, "expires": format_utc(expires)})
+        print(f"{path}\n  at the office: jharnet-monitor agent --enrolment {path.name}")
+
+
+def _chosen(settings: Config, path: Path, office: str | None) -> Iterator[tuple[Office, Path]]:
+    if office is not None and office not in {one.id for one in settings.offices}:
+        known = ", ".join(one.id for one in settings.offices)
+        raise UserError(f"{path}: no office {office}; there are {known}")
+    for one in settings.offices:
+        if one.agent is not None and office in (None, one.id):
+            yield one, one.agent.token_hash_file
+        elif one.id == office:
+            raise UserError(f"{path}: {one.id} has no agent; add `agent: {{token_hash_file: "
+                            f"secrets/{one.id}}}` to the office")  # fmt: skip
+
+
+def _fingerprint(settings: Config) -> str | None:
+    """The SHA-256 of the authority's certificate; None if the system's authorities are used."""
+    path = authority_file(settings)
+    if path is None or not path.is_file():
+        return None
+    try:
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text("ascii"))).hexdigest()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as a certificate: {error}") from None

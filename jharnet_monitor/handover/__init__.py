@@ -1,0 +1,1 @@
+"""How the package reaches machines without the Internet: the offline bundle and its installer."""

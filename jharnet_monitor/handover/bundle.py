@@ -1,0 +1,206 @@
+"""Makes the offline bundle: one ZIP with wheels, lock files, units and an installer, signed.
+
+The bundle's list of checksums is signed (Ed25519, RFC 8032). The installer checks the key against
+a fingerprint that travels apart from the bundle, then the signature, then every file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.security.tokens import read_bytes_private, write_secret
+
+PYTHONS = ("3.11", "3.12", "3.13")
+"""The versions of Python on the machines to install on, by default."""
+OLDEST_GLIBC, NEWEST_GLIBC = 17, 36
+"""Wheels for glibc 2.17 (manylinux2014) up to 2.36 (Debian 12) are taken."""
+SUMS, SIGNATURE, KEY = "SHA256SUMS", "SHA256SUMS.sig", "bundle.pub"
+OWN = "jharnet-monitor"
+WITHOUT_WHEEL = ("speedtest-cli",)
+"""Published as source only; pure Python, so a wheel made here fits everywhere."""
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A checkout: what the bundle is made of."""
+
+    directory: Path
+
+    def file(self, name: str) -> Path:
+        """A file of the checkout; raises `UserError` if this is none."""
+        path = self.directory / name
+        if not path.is_file():
+            raise UserError(f"{path}: there is no such file; run this in a checkout of {OWN}")
+        return path
+
+
+def collect_wheels(
+    source: Source, into: Path, pythons: Sequence[str], machine: str, report: Report
+) -> None:
+    """Fetch every locked library as a wheel for these Pythons, and build our own.
+
+    Needs the package index. Raises `UserError` with pip's last line.
+    """
+    lock = source.file("requirements.lock")
+    into.mkdir(parents=True, exist_ok=True)
+    for name in WITHOUT_WHEEL:
+        report(f"building a wheel of {name}")
+        requirement = _requirement(lock.read_text("utf-8"), name)
+        alone = into / "alone.lock"
+        alone.write_text(requirement, encoding="utf-8")
+        _pip("wheel", "--no-deps", "--require-hashes", "-w", str(into), "-r", str(alone))
+        alone.unlink()
+    report(f"building {OWN}")
+    _pip("wheel", "--no-deps", "-w", str(into), str(source.directory))
+    rest = into / "rest.lock"
+    rest.write_text(_without(lock.read_text("utf-8"), WITHOUT_WHEEL), encoding="utf-8")
+    platforms = [f"manylinux_2_{n}_{machine}" for n in range(OLDEST_GLIBC, NEWEST_GLIBC + 1)]
+    platforms += [f"manylinux2014_{machine}", f"linux_{machine}"]
+    options = [part for platform in platforms for part in ("--platform", platform)]
+    for python in pythons:
+        report(f"fetching wheels for Python {python}")
+        _pip(
+            "download", "--only-binary", ":all:", "--no-deps", "--require-hashes", *options,
+            "--implementation", "cp", "--python-version", python, "-d", str(into), "-r", str(rest),
+        )  # fmt: skip
+    rest.unlink()
+
+
+def pack(
+    source: Source, wheels: Path, key_file: Path, out: Path, ca: Path | None, report: Report
+) -> str:
+    """Write the bundle of these wheels; returns the fingerprint that `install.sh` asks for.
+
+    The key in `key_file` is made if it does not exist.
+    """
+    key = signing_key(key_file)
+    content: dict[str, bytes] = {}
+    found = sorted(wheels.glob("*.whl"))
+    if not any(_project(wheel.name) == OWN for wheel in found):
+        raise UserError(f"{wheels}: holds no wheel of {OWN}")
+    for wheel in found:
+        content[f"wheels/{wheel.name}"] = wheel.read_bytes()
+    for role, lock in (("hub", "requirements.lock"), ("agent", "config/agent.lock")):
+        names = {*_names(source.file(lock).read_text("utf-8")), OWN}
+        content[f"lock/{role}.txt"] = _lock(found, names).encode()
+    for path in sorted((source.directory / "config" / "systemd").iterdir()):
+        content[f"systemd/{path.name}"] = path.read_bytes()
+    for name in ("jharnet.yaml", "agent.yaml", "jharnet.schema.json"):
+        content[f"config/{name}"] = source.file(f"config/{name}").read_bytes()
+    for name in ("install.sh", "uninstall.sh", "README.txt"):
+        content[name] = files("jharnet_monitor.handover").joinpath(name).read_bytes()
+    if ca is not None:
+        content["ca.pem"] = ca.read_bytes()
+    public = key.public_key().public_bytes(
+        Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    content[KEY] = public
+    sums = _sums(content)
+    content |= {SUMS: sums, SIGNATURE: key.sign(sums)}
+    report(f"writing {out}")
+    _write_zip(out, content)
+    return fingerprint(public)
+
+
+def fingerprint(public_key: bytes) -> str:
+    """The SHA-256 of the key's file, in groups of four digits, for reading aloud."""
+    digits = hashlib.sha256(public_key).hexdigest()
+    return "-".join(digits[at : at + 4] for at in range(0, len(digits), 4))
+
+
+def signing_key(path: Path) -> Ed25519PrivateKey:
+    """The key in a file that only its owner can read; made if there is none."""
+    if not path.exists():
+        made = Ed25519PrivateKey.generate()
+        text = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        write_secret(path, text)
+    try:
+        key = serialization.load_pem_private_key(read_bytes_private(path), None)
+    except ValueError:
+        raise UserError(f"{path}: is no private key in PEM form") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UserError(f"{path}: must be an Ed25519 key")
+    return key
+
+
+def _pip(*arguments: str) -> None:
+    argv = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)  # noqa: S603 - pip
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise UserError(f"pip {arguments[0]} failed: {lines[-1] if lines else 'no message'}")
+
+
+def _entries(lock: str) -> list[str]:
+    """The entries of a lock file, each with its hashes."""
+    return re.split(r"\n(?=[A-Za-z0-9])", lock.strip())
+
+
+def _names(lock: str) -> set[str]:
+    return {_normal(re.split(r"[=\[; ]", entry)[0]) for entry in _entries(lock)}
+
+
+def _requirement(lock: str, name: str) -> str:
+    return next(e for e in _entries(lock) if e.startswith(f"{name}==")) + "\n"
+
+
+def _without(lock: str, names: Iterable[str]) -> str:
+    left = (e for e in _entries(lock) if e.split("==")[0] not in names)
+    return "\n".join(left) + "\n"
+
+
+def _normal(name: str) -> str:
+    """A project's name as PEP 503 normalizes it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _project(wheel: str) -> str:
+    return _normal(wheel.partition("-")[0])
+
+
+def _lock(wheels: Sequence[Path], names: set[str]) -> str:
+    """A lock file with the hashes of these wheels."""
+    hashes: dict[str, list[str]] = {}
+    for wheel in wheels:
+        name, version = _project(wheel.name), wheel.name.split("-")[1]
+        if name in names:
+            digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+            hashes.setdefault(f"{name}=={version}", []).append(f"--hash=sha256:{digest}")
+    return "".join(
+        f"{pin} \\\n    " + " \\\n    ".join(known) + "\n" for pin, known in sorted(hashes.items())
+    )
+
+
+def _sums(content: Mapping[str, bytes]) -> bytes:
+    """The list that `sha256sum --check` reads."""
+    lines = (f"{hashlib.sha256(content[name]).hexdigest()}  {name}\n" for name in sorted(content))
+    return "".join(lines).encode()
+
+
+def _write_zip(out: Path, content: Mapping[str, bytes]) -> None:
+    beside = out.with_name(f".{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:  # wheels are compressed
+            for name, data in content.items():
+                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+        shutil.move(beside, out)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"{out}: cannot be written: {error.strerror}") from None

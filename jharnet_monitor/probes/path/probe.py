@@ -1,0 +1,42 @@
+"""The path probe: the routers on the way to an office and back, and where it loses packets.
+
+In the conditions: `hops` (routers in their order, then the target, each with `address`, `sent`,
+`received` and `rtt_p50_seconds`), `protocol`, `loss_between` (behind which hop and before which the
+loss begins), `mtu_black_hole` likewise, `mtu_told_by`, `marks` (with which mark each hop saw a
+marked packet) and `mark_cleared_between`, `marking` (what becomes of each mark in each direction),
+`full` (directions whose queue was filled), `route_before` where the way has changed, and `back`:
+the same of the agent's trace to the hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jharnet_monitor.model import Measurement
+from jharnet_monitor.probes.path import plan
+from jharnet_monitor.probes.path.metrics import FAMILIES
+from jharnet_monitor.probes.path.remarks import remarks
+from jharnet_monitor.probes.probe import Deferred, Probe
+
+
+def _events(run: Measurement) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if before := run.conditions.get("route_before"):
+        after = [hop["address"] for hop in run.conditions["hops"]]
+        yield "route_changed", {"before": before, "after": after}
+
+
+PATH = Probe(
+    name="path",
+    how="Paris traceroute to each office and back, by ICMP and UDP; packet size and marks",
+    safeguards="a hop is blamed only if all hops behind it show the same",
+    run=Deferred("jharnet_monitor.probes.path.run:run"),
+    time_limit=plan.time_limit,
+    series=(plan.SERIES,),
+    jobs=plan.jobs,
+    agent_tasks={"path": Deferred("jharnet_monitor.probes.path.agent:agent_task")},
+    cost=plan.cost,
+    metrics=FAMILIES,
+    remarks=remarks,
+    events=_events,
+)

@@ -1,0 +1,180 @@
+"""What a trace found, checked, as the conditions of a measurement, whoever made the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
+from typing import Any
+
+from jharnet_monitor.config.fields import dscp_name
+from jharnet_monitor.judge.path import (
+    HopFigures,
+    MarkArrivals,
+    Marking,
+    Stretch,
+    is_full,
+    loss_stretch,
+    mark_stretch,
+    marking,
+)
+from jharnet_monitor.model import Direction
+from jharnet_monitor.probes.path.order import EXTENDED, MOST_HOPS, TraceOrder
+from jharnet_monitor.probes.path.sizes import LARGEST, SMALLEST
+from jharnet_monitor.probes.path.sockets import Protocol
+
+
+class BadTrace(ValueError):
+    """An agent's report that cannot be so."""
+
+
+def checked(told: object, order: TraceOrder) -> dict[str, Any]:
+    """The conditions of one trace; raises `BadTrace`.
+
+    `hops` are the routers in their order and the target, each with `address`, `sent`, `received`
+    and `rtt_p50_seconds`; `protocol` is what asked them, `reached` whether the target answered.
+    """
+    if not isinstance(told, Mapping):
+        raise BadTrace("no trace")
+    hops = [_hop(row, order) for row in _rows(told.get("hops"), MOST_HOPS)]
+    if told.get("protocol") not in set(Protocol):
+        raise BadTrace("no such protocol")
+    found: dict[str, Any] = {
+        "protocol": str(told["protocol"]),
+        "reached": told.get("reached") is True,
+        "hops": hops,
+    }
+    other = [_address(one) for one in _rows(told.get("other"), MOST_HOPS)]
+    own = [hop["address"] for hop in hops]
+    if any(a != b for a, b in zip(other, own, strict=False) if a and b):
+        found["other_protocol"] = other
+    found |= _mtu(told.get("mtu"), len(hops))
+    marks = _marks(told.get("marks"), len(hops), order)
+    return found | ({"marks": marks} if marks else {})
+
+
+def _rows(told: object, most: int) -> list[Any]:
+    if not isinstance(told, list) or len(told) > most:
+        raise BadTrace("too many hops")
+    return told
+
+
+def _hop(row: object, order: TraceOrder) -> dict[str, Any]:
+    if not isinstance(row, list) or len(row) != 5:
+        raise BadTrace("a hop has five figures")
+    _, address, sent, received, rtt = row
+    if type(sent) is not int or type(received) is not int:
+        raise BadTrace("packets are counted")
+    if not 0 <= received <= sent <= order.rounds * EXTENDED:
+        raise BadTrace("more answers than packets")
+    hop: dict[str, Any] = {"address": _address(address), "sent": sent, "received": received}
+    if rtt is not None:
+        if type(rtt) not in (int, float) or not 0 <= rtt <= order.timeout:
+            raise BadTrace("a round trip cannot be so long")
+        hop["rtt_p50_seconds"] = float(rtt)
+    return hop
+
+
+def _address(told: object) -> str | None:
+    if told is None:
+        return None
+    try:
+        return str(IPv4Address(str(told)))
+    except ValueError as error:
+        raise BadTrace("no such address") from error
+
+
+def _mtu(told: object, hops: int) -> dict[str, Any]:
+    if not isinstance(told, Mapping):
+        return {}
+    size = told.get("bytes")
+    if type(size) is not int or not SMALLEST <= size <= LARGEST:
+        raise BadTrace("no such packet size")
+    found: dict[str, Any] = {"mtu_bytes": size}
+    if told.get("told_by") is not None:
+        found["mtu_told_by"] = _address(told["told_by"])
+    after, before = told.get("lost_after"), told.get("lost_before")
+    if after is not None:
+        if type(after) is not int or type(before) is not int or not 0 <= after < before <= hops:
+            raise BadTrace("no such hops")
+        found["mtu_black_hole"] = [after, before]
+    return found
+
+
+def _marks(told: object, hops: int, order: TraceOrder) -> dict[str, list[int | None]]:
+    found = {}
+    for row in _rows(told, len(order.marks)):
+        if not isinstance(row, list) or len(row) != hops + 1 or row[0] not in order.marks:
+            raise BadTrace("no such marks")
+        mark, *seen = row
+        if not all(one is None or (type(one) is int and 0 <= one < 64) for one in seen):
+            raise BadTrace("a mark has six bits")
+        found[dscp_name(mark)] = seen
+    return found
+
+
+def figures(conditions: Mapping[str, Any]) -> list[HopFigures]:
+    """The hops of a trace, from its conditions."""
+    return [
+        HopFigures(hop["sent"], hop["received"], hop.get("rtt_p50_seconds"), hop["address"])
+        for hop in conditions.get("hops", ())
+    ]
+
+
+def values(conditions: Mapping[str, Any], back: Mapping[str, Any] | None) -> dict[str, float]:
+    """The quantities of a trace that reached its target; the packet size holds for both ways."""
+    end = figures(conditions)[-1]
+    found = {"hops": float(len(conditions["hops"]))}
+    if end.sent and _tells_loss(conditions):
+        found["loss_ratio"] = 1 - end.received / end.sent
+    if end.rtt is not None:
+        found["rtt_p50_seconds"] = end.rtt
+    sizes = [one["mtu_bytes"] for one in (conditions, back or {}) if "mtu_bytes" in one]
+    if sizes:
+        found["mtu_bytes"] = float(min(sizes))
+    return found
+
+
+def _tells_loss(conditions: Mapping[str, Any]) -> bool:
+    """Whether the target answers all that it gets: echo requests, not packets to a closed port."""
+    return bool(conditions.get("protocol") == Protocol.ICMP and conditions.get("reached"))
+
+
+def judged(conditions: Mapping[str, Any], loss: float) -> dict[str, Any]:
+    """Where the loss begins, and where marks are lost, as `[after, before]` by hop."""
+    found: dict[str, Any] = {}
+    if _tells_loss(conditions) and (stretch := loss_stretch(figures(conditions), loss)):
+        found["loss_between"] = list(stretch)
+    cleared = {}
+    for name, seen in conditions.get("marks", {}).items():
+        sent = next((one for one in range(64) if dscp_name(one) == name), None)
+        if sent is not None and (stretch := mark_stretch(sent, seen)):
+            cleared[name] = list(stretch)
+    return found | ({"mark_cleared_between": cleared} if cleared else {})
+
+
+def markings(arrivals: Mapping[Direction, Mapping[int, MarkArrivals]]) -> dict[str, Any]:
+    """What becomes of each mark in each direction, and in which the line was full."""
+    found: dict[str, dict[str, str]] = {}
+    full = []
+    for direction, by_mark in arrivals.items():
+        plain = by_mark.get(0)
+        if plain is None:
+            continue
+        if is_full(by_mark):
+            full.append(direction.value)
+        for mark, one in by_mark.items():
+            verdict: Marking | None = marking(one, plain) if mark else None
+            if verdict is not None:
+                found.setdefault(dscp_name(mark), {})[direction.value] = verdict.value
+    return {"marking": found, "full": full} if found else {}
+
+
+def addresses(conditions: Mapping[str, Any]) -> Sequence[str | None]:
+    """Who answered, hop by hop."""
+    return [hop["address"] for hop in conditions.get("hops", ())]
+
+
+def stretch_of(told: Sequence[int]) -> Stretch:
+    """As conditions hold it."""
+    after, before = told
+    return Stretch(after, before)

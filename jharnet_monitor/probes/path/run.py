@@ -1,0 +1,97 @@
+"""A run of the path probe: the way to the office, and from its agent back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from jharnet_monitor.judge.path import MarkArrivals, has_changed
+from jharnet_monitor.model import Cause, Direction
+from jharnet_monitor.probes.base import ChannelClosed, Failed, NoData, ProbeContext, Reading
+from jharnet_monitor.probes.dns import resolve
+from jharnet_monitor.probes.latency.run import measured_address
+from jharnet_monitor.probes.path.exchange import HubExchange, bind, from_message
+from jharnet_monitor.probes.path.order import TraceOrder
+from jharnet_monitor.probes.path.plan import flow_of, is_ipv4, order_of
+from jharnet_monitor.probes.path.result import (
+    BadTrace,
+    addresses,
+    checked,
+    judged,
+    markings,
+    values,
+)
+from jharnet_monitor.probes.path.trace import trace
+
+
+async def run(context: ProbeContext) -> Reading:
+    """Trace both ways at once.
+
+    Raises `Failed` (`no_reply`), with the hops that do answer, and `NoData`.
+    """
+    order = order_of(context)
+    role, host = measured_address(context.office)
+    target = (await resolve(host))[0]
+    if not is_ipv4(target):
+        raise NoData(Cause.NOT_CONFIGURED, "only IPv4 addresses are traced")
+    traced, (back, arrivals) = await asyncio.gather(
+        trace(target, order, flow_of(context.office.id), context.clock), _back(context, order)
+    )
+    loss = context.config.thresholds.loss
+    conditions = {"target": role, "address": target, **checked(traced.to_message(), order)}
+    conditions |= judged(conditions, loss) | markings(arrivals)
+    conditions["bytes_spent"] = traced.bytes
+    if back:
+        conditions["back"] = back | judged(back, loss)
+    if not traced.reached:
+        raise Failed(Cause.NO_REPLY, conditions=conditions)
+    conditions |= _change(context, conditions)
+    return Reading(values(conditions, back), conditions)
+
+
+def _change(context: ProbeContext, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """`route_before`, where the way is another than in the run before."""
+    now, before = addresses(conditions), context.memory.get("addresses")
+    context.memory["addresses"] = now
+    if before is None or not has_changed(before, now):
+        return {}
+    return {"route_before": list(before)}
+
+
+Back = tuple[dict[str, Any] | None, dict[Direction, dict[int, MarkArrivals]]]
+
+
+async def _back(context: ProbeContext, order: TraceOrder) -> Back:
+    """The agent's trace and what arrived of marked packets; nothing without an agent that can."""
+    if context.agent is None or "path" not in context.agent.features:
+        return None, {}
+    hub = context.config.hub
+    with ExitStack() as stack:
+        params, exchange = order.to_params(), None
+        sock = bind(hub.host, hub.udp_range) if is_ipv4(hub.host) and order.marks else None
+        if sock is not None:
+            exchange = HubExchange(sock, order.marks)
+            stack.callback(exchange.close)
+            params["exchange"] = exchange.invitation
+        try:
+            channel = await context.agent.open("path", params)
+        except (ChannelClosed, NoData):
+            return None, {}
+        sending = asyncio.create_task(exchange.run()) if exchange else None
+        try:
+            told = await channel.receive()
+            up = await sending if sending else {}
+        except ChannelClosed:  # the way to the office is known all the same
+            return None, {}
+        finally:
+            if sending is not None:
+                sending.cancel()
+            await channel.close()
+    down = from_message(told.get("arrivals"), order.marks)
+    arrivals = {Direction.DOWN: down, Direction.UP: up}
+    try:
+        return checked(told.get("trace"), order), arrivals
+    except BadTrace:
+        return None, arrivals

@@ -1,0 +1,250 @@
+"""One trace: the hops of the way by ICMP and UDP, what they answer, sizes and marks that pass."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.base import NoData
+from jharnet_monitor.probes.path.order import EXTENDED, MOST_HOPS, TraceOrder
+from jharnet_monitor.probes.path.prober import Prober, SentPacket
+from jharnet_monitor.probes.path.sizes import PathMtu, path_mtu
+from jharnet_monitor.probes.path.sockets import (
+    AnswerKind,
+    Protocol,
+    QuoteListener,
+    TraceSocket,
+)
+
+SIZE = 64
+"""Bytes of a packet that asks a hop."""
+_GAP_SECONDS = 0.01
+_FIND_TRIES, _SPARE_HOPS = 3, 2
+"""Packets to each hop until the way is known, and hops tried behind the last that answered."""
+_MARK_TRIES = 3
+_LAST_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class HopTally:
+    """What became of the packets that should have ended at one hop."""
+
+    ttl: int
+    sent: int = 0
+    rtts: list[float] = field(default_factory=list)
+    received: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
+    found: str | None = None
+    """Who answered when the way was looked for."""
+    is_end: bool = False
+
+    def count(self, packet: SentPacket) -> None:
+        """Count a packet that was answered or is lost."""
+        self.sent += 1
+        if packet.answer is None:
+            return
+        self.received += 1
+        self.sources[packet.answer.source] += 1
+        self.is_end |= packet.answer.kind is AnswerKind.END
+        if packet.rtt is not None:
+            self.rtts.append(packet.rtt)
+
+    @property
+    def address(self) -> str | None:
+        """Who answered most often; None if nobody ever did."""
+        return self.sources.most_common(1)[0][0] if self.sources else self.found
+
+
+@dataclass(slots=True)
+class TraceResult:
+    """One trace from one end to the other."""
+
+    target: str
+    protocol: Protocol
+    reached: bool = False
+    hops: list[HopTally] = field(default_factory=list)
+    other: list[str | None] = field(default_factory=list)
+    """The way that the other protocol took, by hop."""
+    mtu: PathMtu | None = None
+    marks: dict[int, list[int | None]] = field(default_factory=dict)
+    """By code point that was sent: with which each hop saw it; empty without CAP_NET_RAW."""
+    bytes: int = 0
+
+    def to_message(self) -> dict[str, Any]:
+        """As an agent sends it to the hub."""
+        return {
+            "protocol": self.protocol.value,
+            "reached": self.reached,
+            "hops": [
+                [hop.ttl, hop.address, hop.sent, hop.received,
+                 median(hop.rtts) if hop.rtts else None]
+                for hop in self.hops
+            ],
+            "other": self.other,
+            "mtu": None if self.mtu is None else self.mtu.to_message(),
+            "marks": [[mark, *seen] for mark, seen in self.marks.items()],
+            "bytes": self.bytes,
+        }  # fmt: skip
+
+
+async def trace(target: str, order: TraceOrder, flow: int, clock: Clock) -> TraceResult:
+    """Trace the way to an IPv4 address; raises `NoData` where nothing could be sent."""
+    with _probers(target, order, flow, clock) as probers:
+        ways = await asyncio.gather(*map(_find, probers))
+        found = list(zip(ways, probers, strict=True))
+        best, prober = max(found, key=lambda one: (one[0].reached, one[0].last))
+        result = TraceResult(target, prober.socket.protocol)
+        result.other = [
+            way.addresses.get(ttl)
+            for way, other in found
+            if other is not prober
+            for ttl in range(1, way.last + 1)
+        ]
+        await _ask_hops(result, prober, best, order)
+        if result.reached and result.protocol is Protocol.ICMP:
+            # a target that answers UDP limits its errors: most sizes would seem to vanish
+            with contextlib.suppress(OSError):
+                result.mtu = await path_mtu(prober, len(result.hops))
+        udp = next((p for p in probers if p.socket.protocol is Protocol.UDP), None)
+        if udp is not None:
+            result.marks = await _ask_marks(udp, len(result.hops), order.marks)
+        result.bytes = sum(one.bytes for one in probers)
+        return result
+
+
+@contextmanager
+def _probers(target: str, order: TraceOrder, flow: int, clock: Clock) -> Iterator[list[Prober]]:
+    """One for each protocol that this process may use."""
+    with ExitStack() as stack:
+        probers, why = [], ""
+        for protocol in Protocol:
+            try:
+                prober = Prober(TraceSocket(protocol, target, flow), clock, order.timeout)
+            except OSError as error:
+                why = str(error)
+                continue
+            stack.callback(prober.close)
+            probers.append(prober)
+        if not probers:
+            raise NoData(Cause.NOT_SENT, why)
+        yield probers
+
+
+@dataclass(slots=True)
+class _Way:
+    """The way as far as it is known: who answers at which hop."""
+
+    addresses: dict[int, str] = field(default_factory=dict)
+    end: int | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the target answered."""
+        return self.end is not None
+
+    @property
+    def last(self) -> int:
+        """The last hop worth asking."""
+        if self.end is not None:
+            return self.end
+        return min(MOST_HOPS, max(self.addresses, default=0) + _SPARE_HOPS)
+
+
+async def _find(prober: Prober) -> _Way:
+    """Who answers, up to the target."""
+    way = _Way()
+    for _ in range(_FIND_TRIES):
+        sent = []
+        for ttl in range(1, (way.last if way.addresses or way.end else MOST_HOPS) + 1):
+            sent.append(_send(prober, ttl, SIZE))
+            await prober.pause(_GAP_SECONDS)
+        await prober.settle(sent)
+        for packet in sent:
+            answer = packet.answer
+            if answer is None:
+                continue
+            if answer.kind is AnswerKind.END:
+                way.end = min(way.end or MOST_HOPS, packet.ttl)
+            else:
+                way.addresses[packet.ttl] = answer.source
+    if way.end is not None:
+        way.addresses = {t: a for t, a in way.addresses.items() if t < way.end}
+        way.addresses[way.end] = prober.socket.target
+    return way
+
+
+async def _ask_hops(result: TraceResult, prober: Prober, way: _Way, order: TraceOrder) -> None:
+    """A packet to every hop in each round; more rounds where the end loses some."""
+    tallies = {ttl: HopTally(ttl, found=way.addresses.get(ttl)) for ttl in range(1, way.last + 1)}
+    for extension in range(EXTENDED):
+        sent: list[SentPacket] = []
+        for _ in range(order.rounds):
+            gap = min(_GAP_SECONDS, order.spacing / len(tallies)) if tallies else 0.0
+            for ttl in tallies:
+                sent.append(_send(prober, ttl, SIZE))
+                await prober.pause(gap)
+            await prober.pause(max(0.0, order.spacing - gap * len(tallies)))
+        await prober.settle(sent)
+        for packet in sent:
+            tallies[packet.ttl].count(packet)
+        if not extension and not _loses(tallies, order):
+            break
+    end = min((ttl for ttl, tally in tallies.items() if tally.is_end), default=None)
+    result.reached = end is not None
+    result.hops = [tally for ttl, tally in tallies.items() if end is None or ttl <= end]
+
+
+def _loses(tallies: dict[int, HopTally], order: TraceOrder) -> bool:
+    """Whether the end answers, and so much is lost that its place matters."""
+    end = next((tally for tally in tallies.values() if tally.is_end), None)
+    return end is not None and end.sent - end.received > order.loss * end.sent / 2
+
+
+async def _ask_marks(
+    prober: Prober, hops: int, marks: Sequence[int]
+) -> dict[int, list[int | None]]:
+    """With which mark each hop saw a marked packet; nothing without the right to read quotes."""
+    if not marks or not hops:
+        return {}
+    try:
+        listener = QuoteListener(prober.socket.target, prober.socket.identifier)
+    except OSError:
+        return {}
+    asked: dict[int, tuple[int, int]] = {}
+    seen: dict[tuple[int, int], Counter[int]] = {}
+    try:
+        for mark, ttl in _MARK_TRIES * [(m, t) for m in marks for t in range(1, hops + 1)]:
+            _send(prober, ttl, SIZE, mark)
+            asked[prober.number] = (mark, ttl)
+            await prober.pause(_GAP_SECONDS)
+        await prober.pause(_LAST_SECONDS)
+        for number, arrived in listener.receive():
+            if number in asked:
+                seen.setdefault(asked[number], Counter())[arrived] += 1
+    finally:
+        listener.close()
+    return {
+        mark: [
+            seen[mark, ttl].most_common(1)[0][0] if (mark, ttl) in seen else None
+            for ttl in range(1, hops + 1)
+        ]
+        for mark in marks
+    }
+
+
+def _send(prober: Prober, ttl: int, size: int, dscp: int = 0) -> SentPacket:
+    """Send a packet; raises `NoData` where this host does not."""
+    try:
+        return prober.send(ttl, size, dscp)
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, str(error))
+        raise NoData(Cause.NOT_SENT, name) from error

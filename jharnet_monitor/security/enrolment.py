@@ -1,0 +1,137 @@
+"""Enrolment: an office's agent swaps a one-time code for a token that it made itself.
+
+The engineer carries one line to the office: the hub's address, the fingerprint of its authority,
+and a code that works once. The agent makes its own token and sends only the token's hash, so the
+token never leaves the office's machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import secrets
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.security.tokens import (
+    hash_token,
+    is_token_hash,
+    make_token,
+    read_secret,
+    read_token_hash,
+    write_secret,
+)
+
+PREFIX = "jharnet-enrolment-1:"
+LONGEST = timedelta(days=90)
+REPEAT_TIME = timedelta(minutes=10)
+"""An agent that did not receive the answer may ask again for so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What is carried to the office. `authority` is the SHA-256 of the hub's CA certificate."""
+
+    hub: str
+    office: str
+    code: str
+    authority: str | None
+    expires: str
+
+    def to_line(self) -> str:
+        """One line of text.
+
+        >>> Enrolment.of(Enrolment("https://h:1", "potka", "c", None, "2026-11-27T00:00:00Z")
+        ...              .to_line()).office
+        'potka'
+        """
+        data = json.dumps(asdict(self), separators=(",", ":")).encode()
+        return PREFIX + base64.urlsafe_b64encode(data).decode()
+
+    @classmethod
+    def of(cls, line: str) -> Enrolment:
+        """Parse a line; raises `UserError`."""
+        try:
+            if not line.startswith(PREFIX):
+                raise ValueError
+            data = json.loads(base64.urlsafe_b64decode(line.removeprefix(PREFIX)))
+            found = cls(**data)
+            datetime.fromisoformat(found.expires)
+        except (ValueError, TypeError):
+            raise UserError(
+                "this is no enrolment; use the whole line that `jharnet-monitor enrol OFFICE` made"
+            ) from None
+        return found
+
+
+class EnrolmentRefused(UserError):
+    """The code is wrong, used or expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """What the hub keeps of a code: its hash, by whom and until when, and who used it."""
+
+    code: str
+    by: str
+    expires: str
+    token: str | None = None
+    used_at: str | None = None
+
+
+def issue(token_hash_file: Path, *, by: str, expires: datetime) -> str:
+    """Make a code for the office with this `token_hash_file`; an earlier code stops working."""
+    code = make_token()
+    _write(token_hash_file, _Pending(hash_token(code), by, expires.isoformat()))
+    return code
+
+
+def accept(token_hash_file: Path, code: str, token_hash: str, now: datetime) -> str:
+    """Give the office the token with this hash if the code holds; returns who made the code.
+
+    The code is dead afterwards. The same agent may repeat its request for `REPEAT_TIME`, because
+    the answer may have been lost. Raises `EnrolmentRefused`.
+    """
+    try:
+        pending = _Pending(**json.loads(read_secret(_pending_file(token_hash_file))))
+        expires = datetime.fromisoformat(pending.expires)
+    except (UserError, ValueError, TypeError):
+        raise EnrolmentRefused("there is no open enrolment for this office") from None
+    if not hmac.compare_digest(hash_token(code).encode(), pending.code.encode()):
+        raise EnrolmentRefused("wrong code")
+    if not is_token_hash(token_hash):
+        raise EnrolmentRefused("this is no token hash")
+    if pending.used_at is not None:
+        if (
+            pending.token != token_hash
+            or now > datetime.fromisoformat(pending.used_at) + REPEAT_TIME
+        ):
+            raise EnrolmentRefused("this code was used already")
+    elif now > expires:
+        raise EnrolmentRefused("this code has expired")
+    else:
+        used = replace(pending, token=token_hash, used_at=now.isoformat())
+        _write(token_hash_file, used)
+    if not _has(token_hash_file, token_hash):
+        write_secret(token_hash_file, token_hash + "\n", replace=True)
+    return pending.by
+
+
+def _has(token_hash_file: Path, token_hash: str) -> bool:
+    try:
+        return secrets.compare_digest(read_token_hash(token_hash_file), token_hash)
+    except UserError:
+        return False
+
+
+def _write(token_hash_file: Path, pending: _Pending) -> None:
+    data: dict[str, Any] = asdict(pending)
+    write_secret(_pending_file(token_hash_file), json.dumps(data) + "\n", replace=True)
+
+
+def _pending_file(token_hash_file: Path) -> Path:
+    return token_hash_file.with_name(token_hash_file.name + ".enrolment")

@@ -1,0 +1,200 @@
+"""Sign-in, sign-out, and the page on sessions and on who did what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+
+from jharnet_monitor.i18n.formats import Formats
+from jharnet_monitor.model import parse_utc
+from jharnet_monitor.security.accounts import Role
+from jharnet_monitor.store.acts import OF_PEOPLE, Act
+from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access, Actor
+from jharnet_monitor.web.errors import Refusal
+from jharnet_monitor.web.hub_api import HubApi
+from jharnet_monitor.web.pages import Pages, see_other
+from jharnet_monitor.web.query import in_time
+from jharnet_monitor.web.sessions import Session
+
+ACTS_SHOWN = 100
+_ORDER = ("account", "office", "probe", "profile", "minutes", "from", "to")
+"""In which order a row tells what an act was about; the rest follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session as the page shows it; `mine` is the reader's own."""
+
+    id: str
+    who: str
+    address: str
+    began: str
+    seen: str
+    mine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ActRow:
+    """An act as the page shows it."""
+
+    at: str
+    who: str
+    what: str
+    about: str
+    address: str
+
+
+class AccountPages:
+    """The handlers of these pages for one hub."""
+
+    def __init__(self, hub: HubApi, access: Access, pages: Pages) -> None:
+        self._hub = hub
+        self._access = access
+        self._pages = pages
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes of these pages."""
+        return [
+            web.get("/signin", self.sign_in_form),
+            web.post("/signin", self.sign_in),
+            web.post("/signout", self.sign_out),
+            web.get("/account", self.account),
+            web.post("/account/sessions/{session}/end", self.end_session),
+        ]
+
+    async def sign_in_form(self, request: web.Request) -> web.Response:
+        """The form for name and password, or for the token."""
+        return await self._form(request, request.query.get("next", "/"))
+
+    async def sign_in(self, request: web.Request) -> web.Response:
+        """Take password or token, and set the session's cookie."""
+        form = await in_time(request.post())
+        name, given, target = (form.get(key, "") for key in ("name", "token", "next"))
+        if not isinstance(name, str) or not isinstance(given, str):
+            name, given = "", ""
+        session = await self._access.sign_in(request, name, given)
+        if session is None:
+            return await self._form(request, str(target), name, status=401)
+        response = see_other(_local_path(str(target)))
+        response.set_cookie(
+            COOKIE,
+            session,
+            max_age=SESSION_SECONDS,
+            httponly=True,
+            samesite="Strict",
+            secure=self._hub.config.hub.tls is not False,
+        )
+        return response
+
+    async def _form(
+        self, request: web.Request, target: str, name: str = "", status: int = 200
+    ) -> web.Response:
+        hub = self._hub.config.hub
+        return await self._pages.page(
+            request,
+            "signin.html",
+            self._pages.formats(request),
+            target=_local_path(target),
+            wrong=status == 401,
+            name=name[:64],
+            accounts=hub.accounts_file is not None,
+            token=hub.api_token_file is not None,
+            http_status=status,
+        )
+
+    async def sign_out(self, request: web.Request) -> web.Response:
+        """End the session."""
+        await self._access.sign_out(request)
+        response = see_other("/")
+        response.del_cookie(COOKIE, httponly=True, samesite="Strict")
+        return response
+
+    async def account(self, request: web.Request) -> web.Response:
+        """The reader's sessions; for administrators those of all, and who did what."""
+        actor = await self._access.who(request)
+        if actor is None:
+            raise Refusal(401, "sign in first")
+        formats = self._pages.formats(request)
+        all_ = actor.role.allows(Role.ADMINISTER)
+        acts = await self._hub.read(self._acts) if all_ else []
+        return await self._pages.page(
+            request,
+            "account.html",
+            formats,
+            role=formats.words(f"web.account.role.{actor.role}"),
+            who=_who(actor.account, formats),
+            sessions=[
+                _session_row(one, actor, formats)
+                for one in self._access.sessions.all()
+                if all_ or one.account == actor.account
+            ],
+            acts=[self._act_row(one, formats) for one in acts] if all_ else None,
+        )
+
+    def _acts(self) -> list[Act]:
+        """The newest acts, the newest first; blocks."""
+        soon = self._hub.clock.now() + timedelta(seconds=1)
+        events = self._hub.store.event_log.events_before(OF_PEOPLE, soon, ACTS_SHOWN)
+        return [Act.of(event) for event in reversed(events)]
+
+    def _act_row(self, act: Act, formats: Formats) -> ActRow:
+        """An act in the reader's words."""
+        kind, _, name = act.by.partition(" ")
+        by = name if kind == "account" else act.by
+        at = "" if act.at is None else formats.date_and_time(act.at)
+        what = formats.words.get(f"web.act.{act.what}", act.what)
+        keys = sorted(act.about, key=lambda key: (*_ORDER, key).index(key))
+        about = " · ".join(self._told(key, act.about[key], formats) for key in keys)
+        return ActRow(at, by, what, about, act.from_)
+
+    def _told(self, key: str, value: Any, formats: Formats) -> str:
+        """What an act was about: names of offices and probes, moments, and other values."""
+        if key == "office":
+            names = {o.id: o.name_in(formats.words.language) for o in self._hub.config.offices}
+            return names.get(value, formats.words("web.account.all_offices"))
+        if key == "probe":
+            return formats.words.get(f"probe.{value}", str(value))
+        if key in ("from", "to"):
+            return formats.date_and_time(parse_utc(value))
+        if key == "minutes":
+            return formats.duration(60 * value)
+        return ", ".join(value) if isinstance(value, list) else str(value)
+
+    async def end_session(self, request: web.Request) -> web.Response:
+        """End a session: one's own, or as administrator anybody's."""
+        actor = await self._access.require(request, Role.READ)
+        for session in self._access.sessions.all():
+            if session.id == request.match_info["session"]:
+                if session.account != actor.account and not actor.role.allows(Role.ADMINISTER):
+                    break
+                self._access.sessions.end(session)
+                about = {"account": session.account or "API token"}
+                await self._access.act(request, actor, "session ended", about)
+                return see_other("/account")
+        raise Refusal(404, "there is no such session")
+
+
+def _session_row(session: Session, actor: Actor, formats: Formats) -> SessionRow:
+    return SessionRow(
+        session.id,
+        _who(session.account, formats),
+        session.address,
+        formats.date_and_time(session.began),
+        formats.date_and_time(session.seen),
+        session is actor.session,
+    )
+
+
+def _who(account: str | None, formats: Formats) -> str:
+    return account or formats.words("web.account.api_token")
+
+
+def _local_path(target: str) -> str:
+    """A path on this hub to return to; anything that could lead to another site becomes `/`."""
+    if not target.startswith("/") or target.startswith(("//", "/\\")) or len(target) > 200:
+        return "/"
+    return quote(target, safe="/?=&")

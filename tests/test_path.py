@@ -1,0 +1,345 @@
+"""The path probe: over three real routers and between a hub and an agent, and what it concludes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jharnet_monitor.clock import ManualClock, SystemClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.store_writer import StoreWriter
+from jharnet_monitor.i18n.formats import Formats
+from jharnet_monitor.judge.path import (
+    HopFigures,
+    MarkArrivals,
+    Marking,
+    Stretch,
+    delay_stretch,
+    loss_stretch,
+    marking,
+)
+from jharnet_monitor.lab.namespaces import inside
+from jharnet_monitor.lab.spec import LinkDirection
+from jharnet_monitor.live import Live
+from jharnet_monitor.model import Cause, Measurement, Outcome
+from jharnet_monitor.probes import PROBES
+from jharnet_monitor.probes.base import (
+    AgentContext,
+    ChannelClosed,
+    Failed,
+    NoData,
+    ProbeContext,
+    Reading,
+)
+from jharnet_monitor.probes.path import exchange
+from jharnet_monitor.probes.path.agent import agent_task
+from jharnet_monitor.probes.path.order import TraceOrder
+from jharnet_monitor.probes.path.result import BadTrace, checked, judged, values
+from jharnet_monitor.probes.path.run import run
+from jharnet_monitor.store import Store
+from jharnet_monitor.web.office import _phrase
+from tests.lab_support import needs_lab
+from tests.made_up import NOW
+from tests.path_support import HEADQUARTERS, LINKS, OFFICE, Chain
+from tests.support import make_config, running
+from tests.test_session import Endpoint, make_agent
+
+LINK = LinkDirection.model_validate({"delay": "3ms"})
+
+
+def config(**path: Any) -> Config:
+    """One office behind the chain, and a trace of two seconds."""
+    settings = {"rounds": 12, "spacing": "40ms", "timeout": "200ms", "marks": ["EF"], **path}
+    made = make_config(("potka",), probes={"path": settings}, hub={"listen": "0.0.0.0:1"})
+    office = made.offices[0].model_copy(update={"router": OFFICE, "pc": None})
+    return made.model_copy(update={"offices": (office,)})
+
+
+@pytest.fixture(autouse=True)
+def quick_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marked packets close together, as nothing here has a queue."""
+    monkeypatch.setattr(exchange, "SPACING_SECONDS", 0.004)
+    monkeypatch.setattr(exchange, "LAST_SECONDS", 0.3)
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[Chain]:
+    """Headquarters, three routers, the office."""
+    with Chain("jhnt", [(LINK, LINK)] * LINKS, 1) as chain:
+        yield chain
+
+
+def traced(chain: Chain, made: Config) -> Reading:
+    """A run at headquarters, without an agent."""
+    context = ProbeContext(made, made.offices[0], SystemClock(), None)
+    with inside(chain.namespace("hq")):
+        return asyncio.run(run(context))
+
+
+@needs_lab
+def test_a_way_that_ends_underway_says_where(chain: Chain) -> None:
+    """The target is silent: failed, with the hops that still answer."""
+    chain.rules(2, "forward", "oif link2 drop")
+    try:
+        with pytest.raises(Failed) as failed:
+            traced(chain, config(rounds=5))
+    finally:
+        chain.clear(2)
+    assert failed.value.cause is Cause.NO_REPLY
+    answering = [bool(hop["received"]) for hop in failed.value.conditions["hops"]]
+    assert answering == [True, True, False, False]
+
+
+class Pipe:
+    """One end of a channel between the event loops of two threads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._inbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self.other: Pipe
+
+    def put(self, message: dict[str, Any] | None) -> None:
+        """Hand over a message from another thread; None ends the channel."""
+        self._loop.call_soon_threadsafe(self._inbox.put_nowait, message)
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Send one message."""
+        self.other.put(dict(message))
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message; raises `ChannelClosed`."""
+        message = await self._inbox.get()
+        if message is None:
+            raise ChannelClosed("closed")
+        return message
+
+    async def close(self) -> None:
+        """End the other half."""
+        self.other.put(None)
+
+
+class ChainAgent:
+    """The agent of the office at the end of the chain, in a thread of its own."""
+
+    office, address, features = "potka", OFFICE, frozenset({"path"})
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    async def open(self, task: str, params: Mapping[str, Any]) -> Pipe:
+        """Run the agent's half in the office's namespace."""
+        here = Pipe(asyncio.get_running_loop())
+        ready = threading.Event()
+
+        async def work() -> None:
+            there = Pipe(asyncio.get_running_loop())
+            here.other, there.other = there, here
+            ready.set()
+            context = AgentContext("potka", SystemClock(), f"http://{HEADQUARTERS}:9797", None)
+            with contextlib.suppress(ChannelClosed):
+                await agent_task(there, params, context)
+
+        def thread() -> None:
+            with inside(self._chain.namespace("pc")):
+                asyncio.run(work())
+
+        threading.Thread(target=thread, daemon=True).start()
+        ready.wait()
+        return here
+
+    def serve_transfer(self, handler: object) -> str:
+        """Nothing is transferred here."""
+        raise NotImplementedError
+
+
+@needs_lab
+def test_both_ways_over_three_routers(chain: Chain) -> None:
+    """Hops in their order, packet size and marks, from the hub and from the agent. A black hole and
+    a router that clears marks are found at their hop; marks are counted at the receiver."""
+    chain.rules(1, "forward", "oif link1 ip length > 1300 drop")
+    chain.rules(2, "forward", "oif link1 ip dscp set 0")
+    made = config(rounds=8)
+    context = ProbeContext(made, made.offices[0], SystemClock(), ChainAgent(chain))
+    try:
+        with inside(chain.namespace("hq")):
+            found = asyncio.run(run(context))
+    finally:
+        chain.clear(1)
+        chain.clear(2)
+    hops = [hop["address"] for hop in found.conditions["hops"]]
+    assert hops == ["10.77.0.2", "10.77.1.2", "10.77.2.2", OFFICE]
+    assert found.values["hops"] == 4 and found.values["loss_ratio"] == 0
+    assert found.values["rtt_p50_seconds"] == pytest.approx(0.024, abs=0.004)
+    assert found.values["mtu_bytes"] == 1300
+    assert found.conditions["mtu_black_hole"] == [1, 2]
+    assert "loss_between" not in found.conditions
+    back = found.conditions["back"]
+    assert [hop["address"] for hop in back["hops"]][-1] == HEADQUARTERS
+    assert back["mark_cleared_between"] == {"EF": [2, 3]}
+    assert found.conditions["marking"] == {"EF": {"down": "keeps", "up": "clears"}}
+    assert found.conditions["full"] == []
+
+
+def test_loss_begins_where_all_hops_behind_show_it() -> None:
+    """Not at a hop that only answers seldom, nor where too little is lost to tell."""
+    full, some, seldom = HopFigures(180, 180), HopFigures(180, 150), HopFigures(180, 40)
+    assert loss_stretch([full, some, some, some], 0.02) == Stretch(1, 2)
+    assert loss_stretch([full, seldom, full, full], 0.02) is None
+    assert loss_stretch([full, seldom, some, some], 0.02) == Stretch(1, 3)
+    silent = HopFigures(180, 0)
+    assert loss_stretch([full, silent, some, some], 0.02) == Stretch(1, 3)
+    assert loss_stretch([full, full, full, HopFigures(180, 178)], 0.02) is None
+    assert loss_stretch([full, HopFigures(5, 3)], 0.02) is None
+
+
+def test_a_router_that_answers_late_holds_nothing_up() -> None:
+    """A hop's own slowness is not the way's; half of the delay or more must be in one place."""
+
+    def at(rtt: float | None) -> HopFigures:
+        return HopFigures(60, 60, rtt)
+
+    assert delay_stretch([at(0.9), at(0.01), at(0.02), at(0.3)]).stretch == Stretch(3, 4)  # type: ignore[union-attr]
+    assert delay_stretch([at(0.01), at(None), at(0.3)]).stretch == Stretch(1, 3)  # type: ignore[union-attr]
+    assert delay_stretch([at(0.1), at(0.2), at(0.3)]) is None
+
+
+def test_what_becomes_of_marks() -> None:
+    """Favoured only where the line was full, and marked packets waited less."""
+    waiting = MarkArrivals(40, 40, 40, (0.0, *(0.08,) * 39))
+    quick = MarkArrivals(40, 40, 40, (0.001,) * 40)
+    assert marking(quick, waiting) is Marking.FAVOURS
+    assert marking(waiting, waiting) is Marking.KEEPS
+    assert marking(quick, quick) is Marking.KEEPS
+    assert marking(quick._replace(marked=3), waiting) is Marking.CLEARS
+    assert marking(quick._replace(received=9, marked=9), waiting) is None
+
+
+def told(**changed: Any) -> dict[str, Any]:
+    """A trace as an agent sends it."""
+    hop = [1, "10.8.0.1", 10, 9, 0.02]
+    return {"protocol": "icmp", "reached": True, "hops": [hop], "other": [], "mtu": None,
+            "marks": [], "bytes": 9} | changed  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [
+    told(hops=[[1, "x", 10, 9, 0.02]]), told(hops=[[1, None, 10, 11, None]]),
+    told(hops=[[1, None, 10, 9, -1.0]]), told(hops=[[1, None, 10**9, 9, None]]),
+    told(hops=[[1, None, 10, 9, None]] * 99), told(protocol="tcp"), told(marks=[[1, 2]]),
+    told(mtu={"bytes": 70_000}), told(mtu={"bytes": 1400, "lost_after": 3, "lost_before": 2}),
+    None, 7, {"hops": "many"},
+])  # fmt: skip
+def test_an_agents_trace_that_cannot_be_so_is_refused(wrong: object) -> None:
+    """An office's word is checked before it becomes a condition."""
+    order = TraceOrder(10, 0.1, 1.0, 0.02, (46,))
+    assert checked(told(), order)["hops"][0]["received"] == 9
+    with pytest.raises(BadTrace):
+        checked(wrong, order)
+
+
+def test_an_agent_keeps_limits_of_its_own() -> None:
+    """Whatever the hub asks for; what cannot be read ends the task."""
+    order = TraceOrder.from_params(
+        {"rounds": 10**9, "spacing": 0, "timeout": 99, "loss": 0.1, "marks": [46] * 9}
+    )
+    assert (order.rounds, order.spacing, order.timeout, len(order.marks)) == (600, 0.02, 5.0, 4)
+    for wrong in ({}, {**order.to_params(), "marks": [99]}, {**order.to_params(), "rounds": "9"}):
+        with pytest.raises(ValueError, match=r"trace|marks"):
+            TraceOrder.from_params(wrong)
+    assert exchange.from_message([[46, 99, 9, []]], (46,)) == {}
+    assert exchange.from_message([[46, 9, 9, [0.1]]], (34,)) == {}
+
+
+def ran(**conditions: Any) -> Measurement:
+    """A trace of four hops, of which the last loses a tenth."""
+    hops = [
+        {"address": f"10.8.0.{n}", "sent": 180, "received": 180 if n < 4 else 160,
+         "rtt_p50_seconds": 0.01 * n}
+        for n in range(1, 5)
+    ]  # fmt: skip
+    known = {"reached": True, "protocol": "icmp", "hops": hops, "loss_between": [3, 4]}
+    values = {"hops": 4.0, "loss_ratio": 20 / 180}
+    return Measurement("potka", "path", NOW, 60, Outcome.OK, None, known | conditions, values)
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "The loss begins behind hop 3 (Ghatshila tower, BSNL)."),
+        ("hi", "हानि पड़ाव 3 (Ghatshila tower, BSNL) के बाद आरंभ होती है।"),
+    ],
+)
+def test_the_page_names_the_hop_and_its_owner(language: str, said: str) -> None:
+    """By the configuration; then every hop has its line."""
+    named = {"address": "10.8.0.3", "name": "Ghatshila tower", "owner": "BSNL"}
+    made = config(hops=[named])
+    formats = Formats.of(language, "Asia/Kolkata", NOW)
+    run_ = ran(marking={"EF": {"down": "clears"}}, route_before=["10.9.9.9", None])
+    lines = [_phrase(r, formats) for r in PROBES["path"].remarks(made, run_, {}, {})]
+    assert said in lines[0] and "EF" in lines[1] and "10.9.9.9" in lines[2]
+    assert len(lines) == 3 + 4
+
+
+def test_a_change_of_the_way_is_an_event() -> None:
+    """With the hops before and after."""
+    ((kind, data),) = PROBES["path"].events(ran(route_before=["10.9.9.9"]))
+    assert kind == "route_changed"
+    assert data["before"] == ["10.9.9.9"] and data["after"][0] == "10.8.0.1"
+    assert list(PROBES["path"].events(ran())) == []
+
+
+def test_an_ipv6_office_is_not_configured() -> None:
+    """Said, not guessed."""
+    made = config()
+    office = replace_router(made, "fd00::1")
+    context = ProbeContext(office, office.offices[0], SystemClock(), None)
+    with pytest.raises(NoData, match="IPv4"):
+        asyncio.run(run(context))
+
+
+def replace_router(made: Config, address: str) -> Config:
+    """The configuration with another router."""
+    office = made.offices[0].model_copy(update={"router": address})
+    return made.model_copy(update={"offices": (office,)})
+
+
+def test_a_target_that_answers_udp_alone_tells_no_loss() -> None:
+    """It limits its errors as any router does: missing answers are not lost packets."""
+    hop = [1, "10.8.0.1", 180, 90, 0.02]
+    order = TraceOrder(60, 0.1, 1.0, 0.02, ())
+    by_udp = checked(told(protocol="udp", hops=[hop]), order)
+    assert "loss_between" not in judged(by_udp, 0.02) and "loss_ratio" not in values(by_udp, None)
+    by_icmp = checked(told(hops=[hop]), order)
+    assert judged(by_icmp, 0.02)["loss_between"] == [0, 1] and values(by_icmp, None)["loss_ratio"]
+
+
+async def test_the_event_log_holds_a_change(tmp_path: Path) -> None:
+    """Beside the measurement itself."""
+    current, clock = CurrentConfig(config()), ManualClock(NOW)
+    live = Live(current)
+    store = Store(f"sqlite:///{tmp_path / 'monitor.db'}", clock)
+    store.migrate()
+    writer = StoreWriter(store, tmp_path / "waiting.db", live.hub, clock)
+    await Recorder(current, writer, live, clock).record(ran(route_before=["10.9.9.9"]))
+    event = store.event_log.last_event("potka", "route_changed")
+    assert event is not None and event.data["before"] == ["10.9.9.9"]
+    assert len(store.measurements(office="potka", probe="path")) == 1
+
+
+async def test_an_agent_takes_part_over_a_real_session(tmp_path: Path) -> None:
+    """On loopback both ways are one hop, and marks arrive as they were sent."""
+    made = config(rounds=5, spacing="20ms")
+    office = made.offices[0].model_copy(update={"router": "127.0.0.1"})
+    async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path / "spool")):
+        agent = await endpoint.session("potka")
+        found = await run(ProbeContext(made, office, SystemClock(), agent))
+    assert found.values["hops"] == 1
+    assert [hop["address"] for hop in found.conditions["back"]["hops"]] == ["127.0.0.1"]
+    assert found.conditions["marking"] == {"EF": {"down": "keeps", "up": "keeps"}}
