@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.answer import Answer, Certainty, seed_of
+from jharnet_monitor.judge.twin.answer import Certainty, GradeAnswer, seed_of
 from jharnet_monitor.judge.twin.arrivals import PacketColumns, see
 from jharnet_monitor.judge.twin.ask import count
 from jharnet_monitor.judge.twin.call import Run, simulate_each
@@ -69,8 +69,8 @@ def test_the_same_seed_gives_the_same_calls(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_answer_says_how_sure_it_is() -> None:
     """Certain from four of five runs on; of equal grades the lower one."""
-    assert Answer((0.0, 0.0, 0.0, 0.1, 0.9)).certainty is Certainty.CERTAIN
-    split = Answer((0.0, 0.0, 0.0, 0.5, 0.5))
+    assert GradeAnswer((0.0, 0.0, 0.0, 0.1, 0.9)).certainty is Certainty.CERTAIN
+    split = GradeAnswer((0.0, 0.0, 0.0, 0.5, 0.5))
     assert (split.grade, split.second, split.certainty) == (3, 4, Certainty.BORDERLINE)
     assert split.at_least(3) == 1.0
 

@@ -22,7 +22,7 @@ class Certainty(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GradeAnswer:
     """Probabilities of the grades 0 to 4."""
 
     probabilities: tuple[float, ...]
@@ -31,7 +31,7 @@ class Answer:
     def grade(self) -> int:
         """The most probable grade; of equals the lower one.
 
-        >>> Answer((0.0, 0.1, 0.0, 0.6, 0.3)).grade
+        >>> GradeAnswer((0.0, 0.1, 0.0, 0.6, 0.3)).grade
         3
         """
         return max(range(GRADES), key=lambda grade: (self.probabilities[grade], -grade))
@@ -51,7 +51,7 @@ class Answer:
     def at_least(self, grade: int) -> float:
         """How probable it is that a call reaches the grade.
 
-        >>> Answer((0.0, 0.1, 0.0, 0.6, 0.3)).at_least(3)
+        >>> GradeAnswer((0.0, 0.1, 0.0, 0.6, 0.3)).at_least(3)
         0.9
         """
         return round(sum(self.probabilities[grade:]), 6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.answer import GRADES, Answer, seed_of
+from jharnet_monitor.judge.twin.answer import GRADES, GradeAnswer, seed_of
 from jharnet_monitor.judge.twin.call import RUNS, Run, Shown, simulate
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
 from jharnet_monitor.judge.twin.line import LineModel
@@ -18,17 +18,17 @@ def ask(
     criteria: Criteria | None = None,
     runs: int = RUNS,
     seed: int | None = None,
-) -> Answer:
+) -> GradeAnswer:
     """Simulate calls over the line and count their grades; the seed is that of the line."""
     line = LineModel.from_json(line.to_json())  # as it is stored, so that it can be repeated
     found = simulate(line, seed_of(line) if seed is None else seed, client, runs)
     return count(found, client, criteria or Criteria())
 
 
-def count(runs: Sequence[Run], client: Client, criteria: Criteria) -> Answer:
+def count(runs: Sequence[Run], client: Client, criteria: Criteria) -> GradeAnswer:
     """How often each grade comes up."""
     grades = [grade_of(run, client, criteria) for run in runs]
-    return Answer(tuple(grades.count(grade) / len(grades) for grade in range(GRADES)))
+    return GradeAnswer(tuple(grades.count(grade) / len(grades) for grade in range(GRADES)))
 
 
 def grade_of(run: Run, client: Client, criteria: Criteria) -> int:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.answer import CERTAIN, GRADES, Answer, Certainty, seed_of
+from jharnet_monitor.judge.twin.answer import CERTAIN, GRADES, Certainty, GradeAnswer, seed_of
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
 from jharnet_monitor.judge.twin.estimate import line_of, seen_by_counts
 from jharnet_monitor.judge.twin.line import LineModel
@@ -53,7 +53,9 @@ def _seen(sent: SendStats, received: ReceiveStats) -> Any:
     )
 
 
-async def answer(line: LineModel, criteria: Criteria, client: Client = REFERENCE) -> Answer | None:
+async def answer(
+    line: LineModel, criteria: Criteria, client: Client = REFERENCE
+) -> GradeAnswer | None:
     """Ask the twin in another process; None if it did not answer in time."""
     question = {"line": line.to_json(), "criteria": asdict(criteria), "client": asdict(client)}
     process = await asyncio.create_subprocess_exec(
@@ -72,10 +74,10 @@ async def answer(line: LineModel, criteria: Criteria, client: Client = REFERENCE
             await process.wait()
     if process.returncode:
         return None
-    return Answer(tuple(json.loads(told)["probabilities"]))
+    return GradeAnswer(tuple(json.loads(told)["probabilities"]))
 
 
-def put(reading: Reading, line: LineModel, found: Answer) -> Reading:
+def put(reading: Reading, line: LineModel, found: GradeAnswer) -> Reading:
     """The reading with the twin's probabilities beside its grade, and how sure the grade is."""
     values, conditions = dict(reading.values), dict(reading.conditions)
     conditions["ladder_grade"] = values["grade"]
