@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -29,6 +29,12 @@ STRETCH = 28
 READ_EVERY = 300.0
 ASSUMED_LOAD = 0.85
 MEGA = 1e6
+LONG_TEST = 4
+"""Hour of the speed test that is a long one."""
+TRAIN = 60
+"""Datagrams of the packet trains of one test, each way."""
+OTHERS = 3
+"""Offices that share every outage of a case that is `together`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +118,13 @@ class _Maker:
 
     def evidence(self) -> LineEvidence:
         windows = office_windows(self._district, self._dates)
+        others = [self._states()] * OTHERS if self._data.get("together") else []
+        own = self._states(self._data.get("more", ()))
         return LineEvidence(
             start=self.start,
             end=self.end,
             stretch=self._dates,
-            states=judged_spans([self._spans], windows)[0],
+            states=judged_spans([own, *others], windows)[0],
             tests=sorted(self._tests(), key=lambda test: test.started_at),
             calls=list(self._calls()),
             packets=self._packets(),
@@ -132,6 +140,13 @@ class _Maker:
     def _night(self) -> tuple[Any, Any]:
         return self._pair("night", 3.92)
 
+    def _night_of(self, day: date) -> tuple[Any, Any]:
+        """What arrives at night, which may have been another rate in the first days."""
+        told = self._data.get("before")
+        if told and day < self._dates[told["days"]]:
+            return told["night"], told["night"]
+        return self._night
+
     def _moments(self, hours: tuple[int, ...], days: int) -> Iterator[datetime]:
         for day in self._dates[STRETCH - days :]:
             for hour in hours:
@@ -143,7 +158,7 @@ class _Maker:
         spread = self._data.get("spread", 0.01)
         shifts = {day: self._rng.normal() for day in self._dates}
         for at in self._moments((1, 4, 6, 11, 13, 15, 20, 22), days):
-            rates = self._night
+            rates = self._night_of(at.date())
             if in_office_hours(self._district, at):
                 left = [None if rate is None else max(rate - own, 0.2) for rate in rates]
                 rates = self._pair("day", left)
@@ -151,23 +166,60 @@ class _Maker:
                 continue
             if None in rates:
                 continue
+            if self._slow():
+                rates = (self._data["slow"]["rate"],) * 2
             noise = spread * (0.5 * shifts[at.date()] + 0.85 * self._rng.normal())
             values = {
                 f"{way}load_bits_per_second": rate * MEGA * (1 + noise)
                 for way, rate in zip(("down", "up"), rates, strict=True)
             }
-            yield self._run("bandwidth", at, values, self._paced())
+            yield self._run("bandwidth", at, values | self._lasting(at, noise), self._held_back())
         if self._data.get("trains"):
             for at in self._moments((2, 5, 12, 14, 21), self._days):
                 rate = self._data["trains"] * MEGA * (1 + 0.01 * self._rng.normal())
                 values = {f"{way}load_capacity_bits_per_second": rate for way in ("down", "up")}
-                yield self._run("bandwidth", at, values, {"path": "trains"})
+                yield self._run("bandwidth", at, values, {"path": "trains"} | self._train_counts())
 
-    def _paced(self) -> dict[str, Any]:
-        paced = bool(self._data.get("at_least"))
-        return {"path": "jharnet"} | (
-            {"download_at_least": True, "upload_at_least": True} if paced else {}
-        )
+    def _slow(self) -> bool:
+        told = self._data.get("slow")
+        return told is not None and self._rng.random() < told["share"]
+
+    def _lasting(self, at: datetime, noise: float) -> dict[str, float]:
+        """What lasts after the bucket of a policer is spent, where a long test was made."""
+        days = self._data.get("sustained_days", STRETCH)
+        place = self._dates.index(at.date())
+        if "sustained" not in self._data or place % max(STRETCH // days, 1) or at.hour != LONG_TEST:
+            return {}
+        rates = zip(("down", "up"), self._pair("sustained"), strict=True)
+        return {
+            f"{way}load_sustained_bits_per_second": rate * MEGA * (1 + noise) for way, rate in rates
+        }
+
+    def _train_counts(self) -> dict[str, Any]:
+        """How many datagrams of a train each way were sent and lost."""
+        if "trains_lost" not in self._data:
+            return {}
+        share = 1 - (1 - self._data["trains_lost"]) ** 0.5
+        return {
+            name: number
+            for way in ("down", "up")
+            for name, number in (
+                (f"{way}load_train_sent", TRAIN),
+                (f"{way}load_train_lost", int(self._rng.binomial(TRAIN, share))),
+            )
+        }
+
+    def _held_back(self) -> dict[str, Any]:
+        """What held the speed tests back."""
+        found: dict[str, Any] = {"path": "jharnet"}
+        if self._data.get("at_least"):
+            found |= {"download_at_least": True, "upload_at_least": True}
+        limited = self._data.get("limited", "policer" if self._policed else None)
+        return found | ({"limited_by": limited} if limited else {})
+
+    @property
+    def _policed(self) -> bool:
+        return "sustained" in self._data and bool(self._data.get("at_least"))
 
     def _calls(self) -> Iterator[Measurement]:
         told = self._data.get("calls")
@@ -240,12 +292,13 @@ class _Maker:
         readings.add(begin + BLOCK_MS, np.full(len(rates), READ_EVERY), down, down)
         return readings
 
-    def _states(self) -> list[Span]:
+    def _states(self, more: Sequence[Mapping[str, Any]] = ()) -> list[Span]:
         """The states: up, except for the outages and what is not known."""
         known = self._data.get("known", 1.0)
         first = self.end - known * (self.end - self.start)
         first = max(first, self.start + timedelta(days=STRETCH - self._days))
-        cuts = sorted(self._cuts(first), key=lambda span: span.start)
+        told = [*self._data.get("down", ()), *more]
+        cuts = sorted(self._cuts(told, first), key=lambda span: span.start)
         spans, reached = [], first
         for cut in cuts:
             if cut.start < reached:
@@ -255,10 +308,11 @@ class _Maker:
         return [span for span in [*spans, Span(OfficeState.UP, reached, self.end)]
                 if span.start < span.end]  # fmt: skip
 
-    def _cuts(self, first: datetime) -> Iterator[Span]:
-        for told in self._data.get("down", ()):
+    def _cuts(self, outages: Sequence[Mapping[str, Any]], first: datetime) -> Iterator[Span]:
+        for told in outages:
             days = [day for day in self._dates if datetime.combine(day, time(), ZONE) >= first]
-            days = (days[1:] if "dates" in told else days)[: told.get("dates", STRETCH)]
+            days = days[told.get("first", 1 if "dates" in told else 0) :]
+            days = days[: told.get("dates", STRETCH)]
             for number, day in enumerate(days):
                 if number % told.get("every", 1):
                     continue
@@ -268,6 +322,7 @@ class _Maker:
                 )
                 if end <= begin:
                     end += timedelta(days=1)
+                end += timedelta(days=told.get("over", 0))
                 if told.get("rotate"):
                     shift = timedelta(hours=7 * number % 24)
                     begin, end = begin + shift, end + shift

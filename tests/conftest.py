@@ -16,6 +16,7 @@ import pytest
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import Summary
 from tests import made_up_week
+from tests.dossier_support import Filed, Forger, filed
 from tests.made_up_hub import MadeUpHub
 from tests.made_up_week import MadeWeek
 from tests.web_support import Client, bad_morning, serving
@@ -100,3 +101,25 @@ async def client(hub: MadeUpHub) -> AsyncIterator[Client]:
     """An HTTP client of that hub."""
     async with serving(hub) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filed]:
+    """Two offices over three weeks, for dossiers; nothing may be changed in it."""
+    made = filed(tmp_path_factory.mktemp("filed"), 2, 22)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture(scope="session")
+def dossier(place: Filed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its dossier."""
+    out = tmp_path_factory.mktemp("dossier") / "dossier.zip"
+    place.build(out)
+    return out
+
+
+@pytest.fixture
+def true(dossier: Path) -> Forger:
+    """That dossier, ready to be forged."""
+    return Forger.of(dossier)

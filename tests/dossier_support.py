@@ -28,6 +28,7 @@ from jharnet_monitor.dossier.derive import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.papers import papers
 from jharnet_monitor.dossier.settings import read_settings
+from jharnet_monitor.dossier.verify import VerifyResult, verify
 from jharnet_monitor.judge.calendar.period import Period, date_range
 from jharnet_monitor.model import Measurement, parse_utc
 from jharnet_monitor.store import Store
@@ -52,6 +53,11 @@ class Filed:
     def build(self, out: Path) -> Claims:
         """Build the dossier; gives its claims."""
         return build(self.store, self.config, self.period, out, MADE_AT, lambda _: None)
+
+
+def check(forger: Forger, directory: Path, root: str | None = None) -> VerifyResult:
+    """The verifier's result for a forged dossier."""
+    return verify(forger.write(directory / "forged.zip"), root, lambda _: None)
 
 
 def filed(

@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config import Config
 from jharnet_monitor.config.sealed_settings import settings_record
 from jharnet_monitor.judge.conference.drill import Drill, DrillState
 from jharnet_monitor.model import OfficeState
@@ -28,7 +29,10 @@ from tests.made_up_week import WEEK, ZONE
 
 RULE = PruningRule(PRUNABLE, timedelta(days=92))
 START = WEEK.start
-OLD_HOURS, HOURS = 8, 24
+OLD_HOURS, HOURS = 8, 12
+KEPT = timedelta(days=95)
+"""By the sealed settings; no configuration may keep measurements for less than 92 days."""
+YOUNG = timedelta(days=93)
 LAST_NUMBER = 10**9
 END = START + timedelta(hours=HOURS + 2)
 OFFICES = ("golmuri-cum-jugsalai", "patamda")
@@ -42,13 +46,15 @@ def sealed_database(file: Path) -> str:
     clock = ManualClock(START - timedelta(days=100))
     store = Store(f"sqlite:///{file}", clock)
     store.migrate()
-    store.event_log.add_event("", SETTINGS, clock.now(), settings_record(made_up.config(2)))
+    store.event_log.add_event("", SETTINGS, clock.now(), settings_record(_settings(2)))
     for _ in range(OLD_HOURS):
         _hour(store, clock)
+    clock.step((START - YOUNG - clock.now()).total_seconds())
+    _hour(store, clock)
     clock.step((START - clock.now()).total_seconds())
     store.chain.seal()
-    store.retention.prune(clock.now() - timedelta(days=99), ZONE, PRUNABLE)
-    store.event_log.add_event("", SETTINGS, clock.now(), settings_record(made_up.config(3)))
+    store.retention.prune(clock.now() - KEPT, ZONE, PRUNABLE)
+    store.event_log.add_event("", SETTINGS, clock.now(), settings_record(_settings(3)))
     for _ in range(HOURS):
         _hour(store, clock)
     clock.step(7200)
@@ -59,6 +65,12 @@ def sealed_database(file: Path) -> str:
     assert store.chain.verify(RULE) == []
     store.close()
     return root
+
+
+def _settings(offices: int) -> Config:
+    base = made_up.config(offices)
+    kept = base.retention.model_copy(update={"raw": KEPT.total_seconds()})
+    return base.model_copy(update={"retention": kept})
 
 
 def _hour(store: Store, clock: ManualClock) -> None:
@@ -110,7 +122,7 @@ class Forging:
         """The number of a random link with records of a kind, neither the first nor the last."""
         query = "select number, body from chunks order by number"
         rows = [(int(str(number)), str(body)) for number, body in self.sql(query)]
-        rows = rows[OLD_HOURS + 1 : -1] if newer else rows[1:OLD_HOURS]
+        rows = rows[OLD_HOURS + 3 : -1] if newer else rows[1:OLD_HOURS]
         return self.dice.choice([number for number, body in rows if kind in body])
 
     def rows_of(self, link: int, table: str) -> tuple[int, int]:
@@ -219,7 +231,15 @@ def _old_hour(at: Forging) -> None:
 
 def _made_up_event(at: Forging) -> None:
     """Younger than what retention keeps, with an event of its pruning that is not sealed yet."""
-    link = at.link("latency")
+    _pruned_by_hand(at, at.link("latency"))
+
+
+def _kept_by_settings(at: Forging) -> None:
+    """Older than the 92 days of every configuration, younger than the sealed settings keep."""
+    _pruned_by_hand(at, OLD_HOURS + 2)
+
+
+def _pruned_by_hand(at: Forging, link: int) -> None:
     at.sql("delete from measurements where probe = 'latency' and number between ? and ?",
            *at.rows_of(link, "measurements"))  # fmt: skip
     at.call_pruned(link, "latency")
@@ -404,6 +424,7 @@ KINDS = (
     Kind("all records of an office removed", _office),
     Kind("an hour called pruned before prunings were sealed", _old_hour),
     Kind("a young hour removed, its pruning made up", _made_up_event),
+    Kind("an hour removed that the sealed settings keep, its pruning made up", _kept_by_settings),
     Kind("events of prunings removed", _pruning_event),
     Kind("the last settings removed", _settings_event),
     Kind("a shared text removed", _shared_text, rebuilds=False),

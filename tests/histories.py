@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jharnet_monitor.judge.line.delivered import DeliveredRate
+from jharnet_monitor.judge.line.facts import Line, LineDirection
 from jharnet_monitor.judge.line.loss import LossRates
 from jharnet_monitor.judge.line.need import NeedPolicy
-from jharnet_monitor.judge.line.verdict import Line, LineThresholds, LineVerdict
+from jharnet_monitor.judge.line.verdict import LineThresholds, LineVerdict
 from jharnet_monitor.judge.outages.downtime import Downtime, Outages
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
@@ -73,6 +75,26 @@ class History:
     truth: LineVerdict
 
 
+def line_of(
+    delivered: Sequence[Interval | None],
+    contracted: Sequence[float | None],
+    loss: LossRates,
+    outages: Outages,
+    days: int,
+    **pairs: Sequence[Interval | None],
+) -> Line:
+    """A line by the median rates it delivers, its contract, and what else is known both ways."""
+    down, up = (
+        LineDirection(
+            contracted=contracted[n],
+            delivered=DeliveredRate(delivered[n]),
+            **{name: pair[n] for name, pair in pairs.items()},  # type: ignore[arg-type]
+        )
+        for n in range(2)
+    )
+    return Line(down, up, loss, outages, days)
+
+
 def histories(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterator[History]:
     """Lines of every true verdict in turn.
 
@@ -83,13 +105,14 @@ def histories(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterat
         yield _history(rng, TRUTHS[number % len(TRUTHS)], 0.0 if marginal else 0.08)
 
 
-def traffic(rng: np.random.Generator, days: int) -> tuple[DailySamples, float]:
+def traffic(
+    rng: np.random.Generator, days: int, dependence: str = "independent"
+) -> tuple[DailySamples, float]:
     """Readings of a router in office hours, 54 per day, and the true 95th percentile; up to half of
     the variance is shared by a day.
     """
     shared, sigma = float(rng.uniform(0, 0.5)), float(rng.uniform(0.2, 1.0))
-    day = rng.normal(size=(days, 1)) * shared**0.5
-    noise = day + rng.normal(size=(days, 54)) * (1 - shared) ** 0.5
+    noise = dependent(rng, days, 54, dependence, shared)
     truth = float(np.exp(sigma * _MOMENTS.inv_cdf(0.95)))
     return DailySamples(tuple(np.exp(sigma * noise))), truth
 
@@ -110,9 +133,9 @@ def measured(rng: np.random.Generator, count: int, *, marginal: bool) -> Iterato
         other = intervals.quantile(DailySamples(tuple(day * scale for day in held.by_day)), 0.95)
         delivered = rng.uniform(0.95, 1.0) * CONTRACT
         ways = [samples(rng, days, delivered, rng.uniform(0.01, 0.08)) for _ in "du"]
-        line = Line(
-            delivered=(intervals.median(ways[0].days), intervals.median(ways[1].days)),
-            contracted=(CONTRACT, CONTRACT),
+        line = line_of(
+            [intervals.median(way.days) for way in ways],
+            (CONTRACT, CONTRACT),
             loss=of_all_hours(_loss(rng, days, rng.uniform(0, 0.016))),
             outages=outages(),
             days=days,
@@ -147,9 +170,9 @@ def _history(rng: np.random.Generator, truth: LineVerdict, margin: float) -> His
     elif truth is LineVerdict.NOT_ENOUGH_EVIDENCE:
         days, need = int(rng.integers(1, 20)), rng.uniform(0.4, 3)
     ways = [samples(rng, days, delivered * CONTRACT, rng.uniform(0.01, 0.08)) for _ in "du"]
-    line = Line(
-        delivered=(intervals.median(ways[0].days), intervals.median(ways[1].days)),
-        contracted=(CONTRACT, CONTRACT),
+    line = line_of(
+        [intervals.median(way.days) for way in ways],
+        (CONTRACT, CONTRACT),
         loss=of_all_hours(_loss(rng, days, loss)),
         outages=outages(link=link, power=power, lan=lan),
         days=days,

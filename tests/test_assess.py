@@ -180,7 +180,7 @@ def test_a_test_limited_by_its_own_pace_proves_no_slow_line() -> None:
     slow = _assessed(_tests(1e6))
     assert slow.verdict is LineVerdict.REPAIR
     held = _assessed(_tests(1e6, download_at_least=True, upload_at_least=True))
-    down = held.down.delivered.median
+    down = held.line.down.delivered.median
     assert down is not None and down.low is not None and down.high == inf
     assert held.verdict is LineVerdict.NOT_ENOUGH_EVIDENCE
     written = assessment_to_json(held)
@@ -198,7 +198,7 @@ def test_a_contract_that_is_kept_is_not_repaired(language: str) -> None:
     found = _assessed(_tests(3.4e6))
     assert (found.verdicts, found.doubts, found.slab) == ((LineVerdict.NEED_NOT_MET,), (), None)
     assert found.holds is not None and found.holds.high == pytest.approx(4.2e6)
-    assert found.holds.low < found.down.need.low < (found.holds.high or 0)
+    assert found.holds.low < found.line.down.need.low < (found.holds.high or 0)
     text = reason(found, config, office, said)
     assert "3.81 Mbit/s" in text and "3 %" in text and "80 %" in text
     assert (
@@ -218,7 +218,7 @@ def test_packet_trains_are_used_if_there_are_too_few_tests() -> None:
         for n in range(25, 0, -1)
     ]  # fmt: skip
     found = _assessed([*_tests(1e6, 3), *trains])
-    down = found.down.delivered
+    down = found.line.down.delivered
     assert down.basis is Basis.TRAINS
     assert down.median is not None and down.median.value == 3.9e6
     assert found.verdict is LineVerdict.NOTHING

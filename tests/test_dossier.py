@@ -8,7 +8,6 @@ import json
 import resource
 import sqlite3
 import zipfile
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.sealed import from_jsonl
 from jharnet_monitor.dossier.settings import read_settings, settings
-from jharnet_monitor.dossier.verify import VerifyResult, verify
+from jharnet_monitor.dossier.verify import verify
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
@@ -39,37 +38,10 @@ from jharnet_monitor.model import format_utc
 from jharnet_monitor.store.export import ExportRow
 from jharnet_monitor.store.tables import to_ms
 from tests import made_up
-from tests.dossier_support import MADE_AT, Filed, Forger, filed
+from tests.dossier_support import MADE_AT, Filed, Forger, check, filed
 from tests.made_up_week import ZONE
 from tests.made_up_week import drill as made_up_drill
 from tests.pdf_text import plain, text_of
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filed]:
-    """Two offices over three weeks."""
-    made = filed(tmp_path_factory.mktemp("filed"), 2, 22)
-    yield made
-    made.store.close()
-
-
-@pytest.fixture(scope="module")
-def dossier(place: Filed, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its dossier."""
-    out = tmp_path_factory.mktemp("dossier") / "dossier.zip"
-    place.build(out)
-    return out
-
-
-@pytest.fixture
-def true(dossier: Path) -> Forger:
-    """The dossier, ready to be forged."""
-    return Forger.of(dossier)
-
-
-def check(forger: Forger, directory: Path, root: str | None = None) -> VerifyResult:
-    """The verifier's result for a forged dossier."""
-    return verify(forger.write(directory / "forged.zip"), root, lambda _: None)
 
 
 def test_a_true_dossier_verifies(dossier: Path) -> None:
@@ -108,8 +80,8 @@ def test_the_form_of_the_claims_stays(true: Forger) -> None:
     for office in claims["offices"].values():
         assert office.keys() == {
             "measurements", "conference", "latency", "availability", "retests", "days",
-            "delivered", "loss", "outages", "by_day", "other", "need", "verdict", "verdicts",
-            "doubts", "notes", "grounds", "slab", "holds",
+            "calls_suffice", "delivered", "loss", "outages", "by_day", "other", "need", "verdict",
+            "verdicts", "doubts", "notes", "grounds", "slab", "holds",
         }  # fmt: skip
         assert office["conference"].keys() == {
             "grade", "tests", "missed", "outside_hours", "limited_by", "cause", "able",
@@ -125,12 +97,16 @@ def test_the_form_of_the_claims_stays(true: Forger) -> None:
             assert office["outages"][time].keys() == {
                 "known", "link", "power", "lan", "unexplained",
             }  # fmt: skip
-        assert office["loss"].keys() == {"office", "night", "idle", "busy", "calls", "worst_day"}
+        assert office["loss"].keys() == {
+            "office", "night", "idle", "busy", "calls", "trains", "trains_night", "worst_day",
+        }  # fmt: skip
         assert office["by_day"].keys() == {"full", "left", "carried", "capacity"}
         assert office["delivered"].keys() == office["other"].keys() == office["need"].keys() == way
         assert office["retests"].keys() == {"repeated", "first", "counted"}
         delivered, need = office["delivered"]["down"], office["need"]["down"]
-        assert delivered.keys() == interval | {"basis", "contracted", "p5"}
+        assert delivered.keys() == interval | {
+            "basis", "contracted", "p5", "since", "short", "policed", "by_loss",
+        }  # fmt: skip
         assert need.keys() == {"value", "low", "high", "measured", "at_least"}
         for figure in (office["loss"]["night"], office["latency"]["p50"], delivered["p5"]):
             assert figure.keys() == interval

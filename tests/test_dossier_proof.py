@@ -15,7 +15,7 @@ import pytest
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.sealed_settings import settings_record
-from jharnet_monitor.dossier.verify import VerifyResult, verify
+from jharnet_monitor.dossier.verify import verify
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n.words import LANGUAGES
 from jharnet_monitor.judge.calendar.period import date_range
@@ -23,36 +23,9 @@ from jharnet_monitor.model import RETEST, Direction, Measurement
 from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store.pruning import SETTINGS
 from tests import made_up
-from tests.dossier_support import Filed, Forger, filed
+from tests.dossier_support import Filed, Forger, check, filed
 from tests.made_up_week import WEEK, ZONE
 from tests.pdf_text import plain, text_of
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filed]:
-    """Two offices over three weeks."""
-    made = filed(tmp_path_factory.mktemp("filed"), 2, 22)
-    yield made
-    made.store.close()
-
-
-@pytest.fixture(scope="module")
-def dossier(place: Filed, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its dossier."""
-    out = tmp_path_factory.mktemp("dossier") / "dossier.zip"
-    place.build(out)
-    return out
-
-
-@pytest.fixture
-def true(dossier: Path) -> Forger:
-    """The dossier, ready to be forged."""
-    return Forger.of(dossier)
-
-
-def check(forger: Forger, directory: Path, root: str | None = None) -> VerifyResult:
-    """The verifier's result for a forged dossier."""
-    return verify(forger.write(directory / "forged.zip"), root, lambda _: None)
 
 
 def test_a_zip_file_holds_nothing_but_its_entries(true: Forger, tmp_path: Path) -> None:
@@ -127,7 +100,7 @@ def test_a_pruned_period_makes_no_dossier(tmp_path: Path) -> None:
     first, last = place.store.chain.links()[1], place.store.chain.links()[-1]
     clock = place.store.chain._clock
     assert isinstance(clock, ManualClock)
-    clock.step(93 * 86400)
+    clock.step(401 * 86400)
     assert place.store.retention.prune(first.begin + timedelta(hours=1), ZONE, PRUNABLE) > 0
     clock.step(7200)
     place.store.chain.seal()

@@ -125,7 +125,7 @@ def test_few_days_support_no_claim(made: MadeWeek) -> None:
     by_trouble = dict(zip(made_up_week.TROUBLES, summary.offices, strict=True))
     for trouble in ("narrow", "slow", "lossy", "power"):
         office = by_trouble[trouble]
-        assert office.assessment.days == 14
+        assert office.assessment.line.days == 14
         assert office.assessment.verdicts == (LineVerdict.NOT_ENOUGH_EVIDENCE,)
         told = [finding.kind for finding in findings(office, summary.config)]
         wanted = (

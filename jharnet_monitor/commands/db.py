@@ -18,12 +18,13 @@ from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.schema import LEAST_RETENTION
+from jharnet_monitor.config.sealed_settings import settings_event
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import GENESIS, ChainLink, CheckedLink
-from jharnet_monitor.store.pruning import PruningRule
+from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS, PruningRule
 from jharnet_monitor.store.retention import cutoff
 
 app = typer.Typer(
@@ -152,6 +153,11 @@ def prune(config: ConfigFile = DEFAULT_CONFIG) -> None:
     zone = ZoneInfo(settings.district.timezone)
     before = cutoff(SystemClock().now(), settings.retention.raw, zone)
     with open_store(settings) as store:
+        # Both verifiers hold a pruning to the retention that was sealed before it.
+        last = store.event_log.last_event(OF_THE_DATABASE, SETTINGS)
+        changed = settings_event(None if last is None else last.data, settings)
+        if changed is not None:
+            store.event_log.add_event(OF_THE_DATABASE, SETTINGS, SystemClock().now(), changed)
         removed = store.retention.prune(before, zone, PRUNABLE)
     count = formats.number(removed)
     console.print(

@@ -29,7 +29,7 @@ class CallClient(Section):
 class ConferenceProbe(Section):
     """Two-way WebRTC calls between hub and agent."""
 
-    at: tuple[TimeOfDay, ...] = ("11:00", "15:00")
+    at: tuple[TimeOfDay, ...] = ("12:15", "15:00")
     """Times of day, each in quotes."""
     every: Annotated[Duration, AfterValidator(at_least(30, "30s"))] | None = None
     """Interval, in addition to the times of day or instead of them."""

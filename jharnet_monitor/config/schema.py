@@ -306,7 +306,8 @@ class Thresholds(Section):
     rtt: Duration = 0.3
     """Median round-trip time."""
     jitter: Duration = 0.04
-    """Interarrival jitter (RFC 3550)."""
+    """Interarrival jitter (RFC 3550) of one way, as conference vendors state it. Round trips vary
+    by the root of 2 more where both ways vary alike; the alert allows for that."""
     delivered: Ratio = 0.8
     """Share of the contracted rate that must be delivered."""
     framing: Annotated[Ratio, Field(le=0.3)] = 0.03

@@ -42,6 +42,14 @@ def settings_record(config: Config) -> dict[str, Any]:
     return {"sha256": settings_hash(settings), "settings": settings}
 
 
+def settings_event(last: Mapping[str, Any] | None, config: Config) -> dict[str, Any] | None:
+    """The data of the event `settings` to add after one with the data `last`; None if they are
+    still the same.
+    """
+    record = settings_record(config)
+    return None if last is not None and last.get("sha256") == record["sha256"] else record
+
+
 def settings_hash(settings: Mapping[str, Any]) -> str:
     """The SHA-256 of settings as JSON with sorted keys and no spaces."""
     text = json.dumps(settings, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
-from jharnet_monitor.judge.line.assess import Assessment, Basis, DeliveredRate, LineDirection
+from jharnet_monitor.judge.line.delivered import Basis, DeliveredRate
+from jharnet_monitor.judge.line.facts import Line, LineDirection
 from jharnet_monitor.judge.line.grounds import (
     Condition,
     Doubt,
@@ -22,12 +24,13 @@ from jharnet_monitor.judge.line.grounds import (
 )
 from jharnet_monitor.judge.line.loss import LossRates
 from jharnet_monitor.judge.line.need import Need
+from jharnet_monitor.judge.line.verdict import Assessment
 from jharnet_monitor.judge.outages.downtime import Downtime, Outages
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.judge.statistics.rounding import to_digits
 from jharnet_monitor.model import Direction
 
-_LOSS = ("office", "night", "idle", "busy", "calls")
+_LOSS = ("office", "night", "idle", "busy", "calls", "trains", "trains_night")
 _BY_DAY = ("full", "left", "carried", "capacity")
 _DOWNTIME = ("known", "link", "power", "lan", "unexplained")
 
@@ -36,13 +39,14 @@ def assessment_to_json(found: Assessment) -> dict[str, Any]:
     """The figures of the assessment, and its verdict."""
     sides = dict(zip(Direction, found.directions, strict=True))
     return {
-        "days": found.days,
+        "days": found.line.days,
+        "calls_suffice": found.line.calls_suffice,
         "delivered": {direction: _delivered_to_json(side) for direction, side in sides.items()},
         "loss": {
-            "worst_day": rounded(found.loss.worst_day),
-            **{name: interval_to_json(getattr(found.loss, name)) for name in _LOSS},
+            "worst_day": rounded(found.line.loss.worst_day),
+            **{name: interval_to_json(getattr(found.line.loss, name)) for name in _LOSS},
         },
-        "outages": _outages_to_json(found.outages),
+        "outages": _outages_to_json(found.line.outages),
         "by_day": {
             name: {way: interval_to_json(getattr(side, name)) for way, side in sides.items()}
             for name in _BY_DAY
@@ -80,15 +84,16 @@ def assessment_from_json(data: Mapping[str, Any]) -> Assessment:
         )
         for direction in Direction
     )
+    loss = {name: interval_from_json(data["loss"][name]) for name in _LOSS}
     return Assessment(
-        days=data["days"],
-        down=down,
-        up=up,
-        loss=LossRates(
-            worst_day=data["loss"]["worst_day"],
-            **{name: interval_from_json(data["loss"][name]) for name in _LOSS},
+        line=Line(
+            down=down,
+            up=up,
+            loss=LossRates(worst_day=data["loss"]["worst_day"], **loss),
+            outages=_outages_from_json(data["outages"]),
+            days=data["days"],
+            calls_suffice=data["calls_suffice"],
         ),
-        outages=_outages_from_json(data["outages"]),
         verdicts=tuple(LineVerdict(name) for name in data["verdicts"]),
         doubts=tuple(Doubt(name) for name in data["doubts"]),
         notes=tuple(Note(name) for name in data["notes"]),
@@ -127,6 +132,10 @@ def _delivered_to_json(side: LineDirection) -> dict[str, Any]:
         **interval_to_json(delivered.median),
         "contracted": side.contracted,
         "p5": interval_to_json(delivered.p5),
+        "short": interval_to_json(delivered.short),
+        "since": None if delivered.since is None else delivered.since.isoformat(),
+        "policed": delivered.policed,
+        "by_loss": delivered.by_loss,
     }
 
 
@@ -135,6 +144,10 @@ def _delivered_from_json(data: Mapping[str, Any]) -> DeliveredRate:
         median=interval_from_json(data),
         p5=interval_from_json(data["p5"]),
         basis=None if data["basis"] is None else Basis(data["basis"]),
+        since=None if data["since"] is None else date.fromisoformat(data["since"]),
+        short=interval_from_json(data["short"]),
+        policed=data["policed"],
+        by_loss=data["by_loss"],
     )
 
 

@@ -36,6 +36,9 @@ from jharnet_monitor.report.data.aggregate import OUT, clipped, conference, outa
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.report.data.summary import Conference, Outage
 
+FEWEST_CALLS = 5
+"""With fewer conference tests an office is counted neither as able nor as unable."""
+
 
 def derive(evidence: DossierEvidence, until: datetime) -> Claims:
     """All claims of a period that is sealed up to `until`."""
@@ -60,7 +63,8 @@ def _district(
     evidence: DossierEvidence, offices: Mapping[str, OfficeClaims], until: datetime
 ) -> DistrictClaims:
     wanted = evidence.config.thresholds.grade
-    grades = [one.conference.grade for one in offices.values()]
+    calls = [one.conference for one in offices.values()]
+    grades = [one.grade for one in calls if one.tests >= FEWEST_CALLS]
     return DistrictClaims(
         offices=len(offices),
         tested=sum(grade is not None for grade in grades),

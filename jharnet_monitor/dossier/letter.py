@@ -16,7 +16,7 @@ from jharnet_monitor.dossier.setting_changes import setting_changes
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import Assessment, Basis, DeliveredRate
-from jharnet_monitor.judge.line.verdict import LineVerdict
+from jharnet_monitor.judge.line.verdict import LineVerdict, Note
 from jharnet_monitor.report.sections.front_page import grade_text
 from jharnet_monitor.report.sections.phrases import (
     contract,
@@ -167,12 +167,35 @@ def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[
 
 
 def _ending(case: Case, words: Words) -> Iterator[str]:
+    yield from _beside(case, words)
     yield words("dossier.letter.basis")
     yield need_text(case.config, case.claims.assessments, words)
     changes = setting_changes(case, words)
     if changes:
         yield words("dossier.settings.changed", changes="; ".join(changes))
     yield words("dossier.letter.evidence", root=case.root)
+
+
+def _beside(case: Case, words: Words) -> Iterator[str]:
+    """For which needs an upgrade is asked, and what is charged to no line."""
+    found = {
+        formats.office_name(office, words): case.of(office).assessment
+        for office in case.config.offices
+    }
+    ends = [
+        words("dossier.letter.above", rate=formats.rate(one.holds.low), name=name)
+        for name, one in found.items()
+        if one.verdict is LineVerdict.UPGRADE and one.holds is not None
+    ]
+    if ends:
+        yield words("dossier.letter.holds", ends=formats.list_of(ends, words))
+    habit = [name for name, one in found.items() if Note.HABIT in one.notes]
+    if habit:
+        yield words("dossier.letter.habit", names=formats.list_of(habit, words))
+    shared = next((one.line.outages for one in found.values() if one.line.outages.shared), None)
+    if shared is not None:
+        length = formats.duration(shared.shared_seconds, words)
+        yield words("dossier.letter.shared", n=shared.shared, length=length)
 
 
 def _measured(found: Assessment) -> bool:

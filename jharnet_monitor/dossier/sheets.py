@@ -32,6 +32,8 @@ from jharnet_monitor.report.sections.phrases import (
 )
 
 Row = list[str]
+_IN_PACKETS = ("calls", "trains", "trains_night")
+"""Kinds of loss that are counted in packets; the others in blocks of five minutes."""
 
 
 def sheets(case: Case, words: Words) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def _sheet(case: Case, office: Office, words: Words) -> dict[str, Any]:
                 "title": words("dossier.sheet.availability"),
                 "rows": [
                     *_states(claims.availability, words),
-                    *_down(found.outages, words),
+                    *_down(found.line.outages, words),
                 ],
             },
             {"title": words("dossier.sheet.measurements"), "rows": [_count(claims, words)]},
@@ -144,15 +146,15 @@ def _network(claims: OfficeClaims, words: Words) -> Iterator[Row]:
             interval(one, formats.milliseconds, words),
             rests(one, words, "rests_minutes"),
         ]
-    loss = claims.assessment.loss
-    for name in ("office", "night", "idle", "busy", "calls"):
+    loss = claims.assessment.line.loss
+    for name in ("office", "night", "idle", "busy", *_IN_PACKETS):
         one = getattr(loss, name)
-        if one is None and name in ("idle", "busy", "calls"):
+        if one is None and name not in ("office", "night"):
             continue
         yield [
             words(f"dossier.sheet.loss_{name}"),
             interval(one, formats.share, words),
-            rests(one, words, "rests_packets" if name == "calls" else "rests_blocks"),
+            rests(one, words, "rests_packets" if name in _IN_PACKETS else "rests_blocks"),
         ]
 
 
@@ -199,6 +201,6 @@ def _count(claims: OfficeClaims, words: Words) -> Row:
     told = words(
         "dossier.sheet.measurements_value",
         n=claims.measurements,
-        days=claims.assessment.days,
+        days=claims.assessment.line.days,
     )
     return [words("dossier.sheet.measurements"), told, ""]

@@ -11,7 +11,7 @@ from typing import Any
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
-from jharnet_monitor.config.sealed_settings import settings_record
+from jharnet_monitor.config.sealed_settings import settings_event
 from jharnet_monitor.errors import StoreError
 from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
 from jharnet_monitor.hub.state_tracker import StateChange
@@ -79,17 +79,17 @@ class Journal:
 
         With `always`, as at the start, an event with their hash alone says that nothing changed.
         """
-        record = settings_record(config)
         try:
             last = await asyncio.to_thread(
                 self._store.event_log.last_event, OF_THE_DATABASE, SETTINGS
             )
         except StoreError:
             last = None  # the record is whole then, and waits with the others
-        known = last is not None and last.data.get("sha256") == record["sha256"]
-        if known and not always:
+        data = settings_event(None if last is None else last.data, config)
+        if data is None and last is not None and always:
+            data = {"sha256": last.data["sha256"]}
+        if data is None:
             return
-        data = {"sha256": record["sha256"]} if known else record
         event = EventRecord(OF_THE_DATABASE, SETTINGS, self._clock.now(), data)
         await self._writer.write(event)
 

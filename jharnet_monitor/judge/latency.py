@@ -31,15 +31,18 @@ def jitter(rtts: Sequence[float]) -> float:
     """Interarrival jitter in seconds (RFC 3550, section 6.4.1), of replies in order of arrival.
 
     J += (|D| - J)/16, where D is the difference between consecutive replies. Round-trip times take
-    the place of one-way transit times, so that the variation of both directions is included.
+    the place of one-way transit times, so that the variation of both directions is included. J
+    starts from 0, which would make it 30 % too low after 20 replies; it is divided by the weight
+    that all D have had by then.
 
-    >>> jitter([0.040, 0.056, 0.040]) == 0.001 + (0.016 - 0.001) / 16
-    True
+    >>> round(jitter([0.040, 0.056, 0.040]), 6)
+    0.016
     """
-    result = 0.0
+    result, rest = 0.0, 1.0
     for before, after in pairwise(rtts):
         result += (abs(after - before) - result) / 16
-    return result
+        rest *= 15 / 16
+    return result / (1 - rest) if rest < 1 else 0.0
 
 
 def delay_variation(rtts: Sequence[float]) -> float:

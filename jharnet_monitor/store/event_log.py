@@ -190,10 +190,16 @@ class EventLog:
             rows = connection.execute(query).all()
         return [_event(row) for row in rows[::-1]]
 
-    def last_event(self, office: str, kind: str) -> LoggedEvent | None:
-        """The last event of a kind that was stored."""
+    def last_event(
+        self, office: str, kind: str, until: datetime | None = None, holding: str = ""
+    ) -> LoggedEvent | None:
+        """The last event of a kind that was stored, up to a moment, with `holding` in its data."""
         table = t.events
         query = select(table).where(table.c.office == office, table.c.kind == kind)
+        if until is not None:
+            query = query.where(table.c.at <= t.to_ms(until))
+        if holding:
+            query = query.where(table.c.data.contains(holding, autoescape=True))
         with reading(self._engine) as connection:
             row = connection.execute(query.order_by(table.c.number.desc()).limit(1)).first()
         return None if row is None else _event(row)

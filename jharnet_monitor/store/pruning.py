@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from jharnet_monitor.config.units import parse_duration
 from jharnet_monitor.model import format_utc
 
 OF_THE_DATABASE = ""
@@ -25,7 +26,8 @@ SETTINGS = "settings"
 
 @dataclass(frozen=True, slots=True)
 class PruningRule:
-    """What retention may prune: kinds of records, and the least age of an hour.
+    """What retention may prune: kinds of records, and the least age of an hour whatever the sealed
+    settings say.
 
     Without arguments it may prune nothing.
     """
@@ -52,6 +54,9 @@ class PruningLog:
 
     prunings: Mapping[str, tuple[Pruning, ...]]
     since: datetime | None
+    kept: tuple[tuple[datetime, timedelta], ...] = ()
+    """How long measurements are kept by the sealed settings (`retention.raw`), each from a moment
+    on, oldest first."""
 
     @classmethod
     def of(cls, events: Iterable[tuple[str, datetime, str]]) -> PruningLog:
@@ -61,13 +66,16 @@ class PruningLog:
         """
         found: dict[str, tuple[Pruning, ...]] = {}
         since: datetime | None = None
+        kept: list[tuple[datetime, timedelta]] = []
         for kind, at, data in events:
             if kind in (PRUNED, SETTINGS):
                 since = at if since is None else min(since, at)
+            if kind == SETTINGS and (age := _read_retention(data)) is not None:
+                kept.append((at, age))
             if kind == PRUNED and (told := _read(at, data)) is not None:
                 root, pruning = told
                 found[root] = (*found.get(root, ()), pruning)
-        return cls(found, since)
+        return cls(found, since, tuple(kept))
 
     def has(self, root: str, kind: str) -> bool:
         """Whether an event says that this kind of records of the hour was pruned."""
@@ -87,16 +95,29 @@ class PruningLog:
         if any(one.records[kind] != records for one in events):
             return f"had {records} records of `{kind}`, but pruned were {events[0].records[kind]}"
         at = min((one.at for one in events), default=self.since or now)
-        if at < begin + rule.least_age:
+        least = max(rule.least_age, self._kept_at(at)) if events else rule.least_age
+        if at < begin + least:
             told = f"when they were {(at - begin).days} days old" if events else "without an event"
-            days = rule.least_age.days
+            days = least.days
             return f"the {records} records of `{kind}` were removed {told}; kept are {days} days"
         return None
+
+    def _kept_at(self, moment: datetime) -> timedelta:
+        """How long measurements were kept by the settings in force at a moment."""
+        return next((age for at, age in reversed(self.kept) if at <= moment), timedelta())
 
 
 def pruning_data(root: str, begin: datetime, records: Mapping[str, int]) -> dict[str, Any]:
     """The data of an event `pruned`: the hour by its link's root and begin, and the counts."""
     return {"root": root, "begin": format_utc(begin), "records": dict(records)}
+
+
+def _read_retention(data: str) -> timedelta | None:
+    """`retention.raw` of an event `settings`; None if it only says that nothing changed."""
+    try:
+        return timedelta(seconds=parse_duration(json.loads(data)["settings"]["retention"]["raw"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _read(at: datetime, data: str) -> tuple[str, Pruning] | None:

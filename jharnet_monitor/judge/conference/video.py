@@ -17,6 +17,8 @@ FREEZE_INCREASE = 0.150
 FREEZE_FACTOR = 3.0
 FREEZE_WINDOW = 30
 """Number of intervals over which the mean is taken."""
+LATE_PICTURE = 1.0
+"""Seconds without the first picture from which on the wait counts as a freeze."""
 _MIN_INTERVALS = 5
 _BASE_WINDOW = 3.0
 """Seconds over which the shortest transit time is kept: a client adapts when the path changes."""
@@ -100,7 +102,7 @@ def detect_freezes(times: Sequence[float], start: float, end: float) -> Freezes:
     `times` are the moments of rendering. An interval between two rendered frames is a freeze if it
     is at least max(3·mean, mean + 150 ms), the mean being over the last 30 intervals including this
     one (W3C webrtc-stats, `freezeCount`). Gaps of more than 5 s, which webrtc-stats counts as
-    pauses, count as freezes here.
+    pauses, count as freezes here; so does a first picture that comes later than `LATE_PICTURE`.
 
     >>> detect_freezes([0.033 * i for i in range(60)] + [3.0], 0.0, 3.0)
     Freezes(count=1, seconds=1.053)
@@ -125,6 +127,8 @@ def detect_freezes(times: Sequence[float], start: float, end: float) -> Freezes:
             frozen += within
     if not times or times[0] >= end:
         return Freezes(1, end - start)
+    if times[0] - start >= LATE_PICTURE:
+        count, frozen = count + 1, frozen + times[0] - start
     return Freezes(count, round(frozen, 6))
 
 

@@ -5,10 +5,15 @@ The hub uses it in the daemon, so it must not load NumPy.
 
 from __future__ import annotations
 
-from math import inf
+from collections.abc import Sequence
 
 from jharnet_monitor.config.schema import Config, Link, Office
 from jharnet_monitor.model import Direction, Measurement
+
+POLICER = "policer"
+"""`limited_by` of a speed test that met a policer."""
+BUCKET = 0.95
+"""A sustained rate below this share of the short test's shows that the short one read a bucket."""
 
 
 def contracted_rates(office: Office) -> tuple[float | None, float | None]:
@@ -23,6 +28,52 @@ def promised_availability(config: Config, office: Office) -> float:
     return link.sla if link and link.sla is not None else config.thresholds.availability
 
 
+def lasting_rate(test: Measurement, direction: Direction) -> float | None:
+    """The rate in bit/s that lasts in a direction, to be held against the contract.
+
+    A short test over a policed line reads the token bucket; the sustained rate of a longer one then
+    counts. None if the test has no rate.
+    """
+    name = direction.transfer
+    short = test.values.get(f"{name}_bits_per_second")
+    return test.values.get(f"{name}_sustained_bits_per_second", short)
+
+
+def rate_is_open(test: Measurement, direction: Direction) -> bool:
+    """Whether the test's own pace limited that rate, so that it is a lower bound."""
+    name = direction.transfer
+    if not test.conditions.get(f"{name}_at_least"):
+        return False
+    lasting, short = lasting_rate(test, direction), test.values.get(f"{name}_bits_per_second")
+    return lasting is None or short is None or lasting > BUCKET * short
+
+
+def lasting_tests(tests: Sequence[Measurement], direction: Direction) -> Sequence[Measurement]:
+    """The tests that show what lasts: once a policer was met, those with a sustained rate alone.
+
+    Any other one may have read the token bucket.
+    """
+    sustained = f"{direction.transfer}_sustained_bits_per_second"
+    if not is_policed(tests, direction):
+        return tests
+    return [test for test in tests if sustained in test.values]
+
+
+def is_policed(tests: Sequence[Measurement], direction: Direction) -> bool:
+    """Whether any of the tests met a policer."""
+    return any(_met_policer(test, direction) for test in tests)
+
+
+def _met_policer(test: Measurement, direction: Direction) -> bool:
+    name = direction.transfer
+    short, lasting = (
+        test.values.get(f"{name}_{kind}bits_per_second") for kind in ("", "sustained_")
+    )
+    if short is None or lasting is None or lasting > BUCKET * short:
+        return False
+    return POLICER in (test.conditions.get(f"{name}_limited_by"), test.conditions.get("limited_by"))
+
+
 def falls_short(measurement: Measurement, link: Link | None, share: float) -> bool:
     """Whether a speed test gave less than `share` of the contracted rate in either direction.
 
@@ -30,9 +81,10 @@ def falls_short(measurement: Measurement, link: Link | None, share: float) -> bo
     """
     if link is None:
         return False
+    rates = {direction: lasting_rate(measurement, direction) for direction in Direction}
     return any(
-        measurement.values.get(f"{direction.transfer}_bits_per_second", inf)
-        < share * link.rate(direction)
-        and not measurement.conditions.get(f"{direction.transfer}_at_least")
-        for direction in Direction
+        rate is not None
+        and rate < share * link.rate(direction)
+        and not rate_is_open(measurement, direction)
+        for direction, rate in rates.items()
     )

@@ -18,10 +18,22 @@ import numpy as np
 from jharnet_monitor.config.district import District
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.judge.calendar.hours import in_office_hours
+from jharnet_monitor.judge.line.contract import (
+    is_policed,
+    lasting_rate,
+    lasting_tests,
+    rate_is_open,
+)
 from jharnet_monitor.judge.line.traffic import MAX_READING_SECONDS, TrafficReadings
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 from jharnet_monitor.model import Direction, Measurement, Outcome
+
+CHANGE = 0.1
+"""Part of the contracted rate by which all days before a change differ from all days after it."""
+EXCEPT = (0.1, 0.9)
+CHANGE_DAYS = 3
+"""Days that are needed on either side to tell a change from a disturbance."""
 
 
 class Basis(StrEnum):
@@ -44,14 +56,31 @@ class DeliveredRate:
     p5: Interval | None = None
     """The rate that 19 of 20 tests reached."""
     basis: Basis | None = None
+    since: date | None = None
+    """The day on which the line changed for good; the figures are those from then on."""
+    short: Interval | None = None
+    """Share of the speed tests that fell below the contract's mark."""
+    policed: bool = False
+    """Short tests met a policer; the rate is the one that lasts after its bucket is spent."""
+    by_loss: bool = False
+    """Most tests were held back by lost packets, not by the line's rate."""
 
 
 def delivered_rate(
-    config: Config, tests: Sequence[Measurement], direction: Direction
+    config: Config,
+    tests: Sequence[Measurement],
+    direction: Direction,
+    contracted: float | None,
+    mark: float = 0.0,
 ) -> DeliveredRate:
-    """The rate of the line itself, by tests outside office hours or else by packet trains."""
+    """The rate of the line itself, by tests outside office hours or else by packet trains.
+
+    If the line changed within the period by a relevant part of what is `contracted`, only the tests
+    after that count. `mark` is the rate below which the contract is not kept.
+    """
     district = config.district
     quiet = [test for test in tests if not in_office_hours(district, test.started_at)]
+    lasting, policed = lasting_tests(quiet, direction), is_policed(quiet, direction)
     found = {
         Basis.OFF_HOURS: RateBounds.of_tests(quiet, direction, district),
         Basis.TRAINS: RateBounds.of_trains(tests, direction, district),
@@ -60,11 +89,21 @@ def delivered_rate(
     basis = max(
         found, key=lambda b: (min(len(found[b].lower.by_day), required), b is Basis.OFF_HOURS)
     )
+    if policed:
+        basis = Basis.OFF_HOURS  # packet trains do not see a policer
     if not found[basis].lower.n:
         return DeliveredRate()
-    rates = found[basis]
+    rates, since = _since_change(found[basis], CHANGE * (contracted or inf))
+    limits = [one.conditions.get(f"{direction.transfer}_limited_by",
+                                 one.conditions.get("limited_by")) for one in lasting]  # fmt: skip
     return DeliveredRate(
-        rates.bounded(intervals.median), rates.bounded(intervals.fifth_percentile), basis
+        median=rates.bounded(intervals.median),
+        p5=rates.bounded(intervals.fifth_percentile),
+        basis=basis,
+        since=since,
+        policed=policed,
+        short=rates.share_below(mark) if basis is Basis.OFF_HOURS else None,
+        by_loss=basis is Basis.OFF_HOURS and 2 * limits.count("loss") > len(limits),
     )
 
 
@@ -137,6 +176,8 @@ class RateBounds:
 
     lower: DailySamples
     upper: DailySamples
+    dates: tuple[date, ...]
+    """The day of each group."""
 
     @classmethod
     def of_tests(
@@ -147,8 +188,14 @@ class RateBounds:
         beside: dict[str, float] | None = None,
     ) -> RateBounds:
         """The rates of speed tests; `beside` is added to each by its id."""
-        name = direction.transfer
-        return cls._of(tests, f"{name}_bits_per_second", f"{name}_at_least", district, beside)
+        more = beside or {}
+        rates = []
+        for test in lasting_tests(tests, direction):
+            rate = lasting_rate(test, direction)
+            if rate is not None:
+                open_ = rate_is_open(test, direction)
+                rates.append((test, rate + more.get(test.id, 0.0), open_))
+        return cls._of(rates, district)
 
     @classmethod
     def of_trains(
@@ -156,30 +203,42 @@ class RateBounds:
     ) -> RateBounds:
         """The capacities by packet trains."""
         name = f"{direction.transfer}_capacity"
-        return cls._of(tests, f"{name}_bits_per_second", f"{name}_at_least", district)
+        rates = [
+            (
+                test,
+                test.values[f"{name}_bits_per_second"],
+                bool(test.conditions.get(f"{name}_at_least")),
+            )
+            for test in tests
+            if f"{name}_bits_per_second" in test.values
+        ]
+        return cls._of(rates, district)
 
     @classmethod
     def _of(
-        cls,
-        tests: Sequence[Measurement],
-        quantity: str,
-        at_least: str,
-        district: District,
-        beside: dict[str, float] | None = None,
+        cls, tests: Sequence[tuple[Measurement, float, bool]], district: District
     ) -> RateBounds:
-        """The rates of the tests that have `quantity`; `at_least` is the condition that marks a
-        lower bound.
-        """
-        more = beside or {}
-        with_rate = [test for test in tests if quantity in test.values]
-        days = [day_of(test.started_at, district) for test in with_rate]
-        rates = [test.values[quantity] + more.get(test.id, 0.0) for test in with_rate]
-        unbounded = [bool(test.conditions.get(at_least)) for test in with_rate]
-        lower = intervals.group_by_day(days, rates)
-        if not any(unbounded):
-            return cls(lower, lower)
-        upper = [inf if open_ else rate for rate, open_ in zip(rates, unbounded, strict=True)]
-        return cls(lower, intervals.group_by_day(days, upper))
+        """Tests with their rates, and whether that is only a lower bound."""
+        days = [day_of(test.started_at, district) for test, _, _ in tests]
+        lower = intervals.group_by_day(days, [rate for _, rate, _ in tests])
+        dates = tuple(sorted(set(days)))
+        if not any(open_ for _, _, open_ in tests):
+            return cls(lower, lower, dates)
+        upper = [inf if open_ else rate for _, rate, open_ in tests]
+        return cls(lower, intervals.group_by_day(days, upper), dates)
+
+    def since(self, place: int) -> RateBounds:
+        """The rates from the day at `place` on."""
+        lower = DailySamples(self.lower.by_day[place:])
+        same = self.upper is self.lower
+        upper = lower if same else DailySamples(self.upper.by_day[place:])
+        return RateBounds(lower, upper, self.dates[place:])
+
+    def share_below(self, mark: float) -> Interval | None:
+        """The share of the tests that were below a mark for certain."""
+        days = [number for number, day in enumerate(self.upper.by_day) for _ in day]
+        held = [rate < mark for day in self.upper.by_day for rate in day.tolist()]
+        return intervals.share(days, held)
 
     def bounded(self, figure: Callable[[DailySamples], Interval | None]) -> Interval | None:
         """A figure of the lower rates, with the upper end of its interval from the upper rates."""
@@ -189,6 +248,23 @@ class RateBounds:
         of_upper = figure(self.upper)
         high = None if of_upper is None else of_upper.high
         return Interval(found.value, found.low, high, found.n, found.days)
+
+
+def _since_change(rates: RateBounds, least: float) -> tuple[RateBounds, date | None]:
+    """The rates after the last change of the line, and its day; all of them and None without one.
+
+    The line changed if the medians of the days before it lie on one side of those of the days after
+    it, at least `least` bit/s apart; one day in ten may be an exception. Days that only scatter are
+    not ordered like that.
+    """
+    daily = np.array([float(np.median(day)) for day in rates.lower.by_day])
+    for place in range(len(daily) - CHANGE_DAYS, CHANGE_DAYS - 1, -1):
+        sides = (daily[:place], daily[place:])
+        (low, high), (lower, higher) = (np.quantile(side, EXCEPT, method="nearest").tolist()
+                                        for side in sides)  # fmt: skip
+        if max(lower - high, low - higher) >= least:
+            return rates.since(place), rates.dates[place]
+    return rates, None
 
 
 def day_of(moment: datetime, district: District) -> date:

@@ -6,8 +6,8 @@ that length). A block that an outage touches counts for the outage, not for loss
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -75,6 +75,9 @@ class LossRates:
     """In office hours while the router counted a nearly full line."""
     calls: Interval | None = None
     """Of the conference tests in office hours, both ways together as of a round trip."""
+    trains: Interval | None = None
+    """Of the packet trains in office hours, both ways together."""
+    trains_night: Interval | None = None
     worst_day: float = 0.0
     """Of all packets lost, the share of the worst day."""
 
@@ -86,11 +89,18 @@ def loss_rates(
     days: Sequence[date],
     used: tuple[Times, Numbers] | None = None,
     calls: Iterable[Measurement] = (),
+    tests: Iterable[Measurement] = (),
 ) -> LossRates:
-    """The loss on these days; `used` are ends and shares of utilisation (`utilisation`)."""
-    heard = _call_loss(calls, district)
+    """The loss on these days; `used` are ends and shares of utilisation (`utilisation`), `tests`
+    those of which some are packet trains.
+    """
+    others = LossRates(
+        calls=_of_runs(_call_packets(calls), district, inside=True),
+        trains=_of_runs(trains := list(_train_packets(tests)), district, inside=True),
+        trains_night=_of_runs(trains, district, inside=False),
+    )
     if not packets.at or not days:
-        return LossRates(calls=heard)
+        return others
     sent, received = (np.concatenate(column) for column in (packets.sent, packets.received))
     block = np.concatenate(packets.at) // BLOCK_MS * BLOCK_MS
     kept = ~_touched(block, spans) & (sent > 0)
@@ -102,12 +112,12 @@ def loss_rates(
     )
     counts = _Counts(day, block, sent, sent - received)
     share = None if used is None else _utilisation_at(block, *used)
-    return LossRates(
+    return replace(
+        others,
         office=counts.loss(inside),
         night=counts.loss(~inside),
         idle=None if share is None else counts.loss(inside & (share < IDLE)),
         busy=None if share is None else counts.loss(inside & (share >= BUSY)),
-        calls=heard,
         worst_day=counts.worst_day(),
     )
 
@@ -177,19 +187,46 @@ def _utilisation_at(block: Times, begins: Times, share: Numbers) -> Numbers:
     return found
 
 
-def _call_loss(calls: Iterable[Measurement], district: District) -> Interval | None:
-    """The mean loss of the audio of calls in office hours, both ways together."""
+_Run = tuple[Measurement, float, float]
+"""A test, and how many packets it sent and lost, both ways together as of a round trip."""
+
+
+def _call_packets(calls: Iterable[Measurement]) -> Iterator[_Run]:
+    for call in calls:
+        ways = [call.values.get(f"{way}_audio_loss_ratio") for way in Direction]
+        if None not in ways:
+            down, up = (float(way or 0.0) for way in ways)
+            packets = AUDIO_RATE * call.duration
+            yield call, packets, packets * (1 - (1 - down) * (1 - up))
+
+
+def _train_packets(tests: Iterable[Measurement]) -> Iterator[_Run]:
+    for test in tests:
+        ways = [_train(test, way) for way in Direction]
+        if None not in ways:
+            (sent, down), (sent_up, up) = (way or (0.0, 0.0) for way in ways)
+            packets = min(sent, sent_up)
+            yield test, packets, packets * (1 - (1 - down) * (1 - up))
+
+
+def _train(test: Measurement, way: Direction) -> tuple[float, float] | None:
+    """How many datagrams a train sent, and the share of them that was lost; None if not told."""
+    sent, lost = (test.conditions.get(f"{way.transfer}_train_{kind}") for kind in ("sent", "lost"))
+    if not isinstance(sent, int) or not isinstance(lost, int) or not 0 <= lost <= sent > 0:
+        return None
+    return float(sent), lost / sent
+
+
+def _of_runs(runs: Iterable[_Run], district: District, *, inside: bool) -> Interval | None:
+    """The mean loss of tests in office hours, or outside them."""
     zone = ZoneInfo(district.timezone)
     sent: dict[date, float] = {}
     lost: dict[date, float] = {}
-    for call in sorted(calls, key=lambda one: one.started_at):
-        ways = [call.values.get(f"{way}_audio_loss_ratio") for way in Direction]
-        if None in ways or not in_office_hours(district, call.started_at):
-            continue
-        down, up = (float(way or 0.0) for way in ways)
-        day, packets = call.started_at.astimezone(zone).date(), AUDIO_RATE * call.duration
-        sent[day] = sent.get(day, 0.0) + packets
-        lost[day] = lost.get(day, 0.0) + packets * (1 - (1 - down) * (1 - up))
+    for run, packets, gone in sorted(runs, key=lambda one: one[0].started_at):
+        if in_office_hours(district, run.started_at) is inside:
+            day = run.started_at.astimezone(zone).date()
+            sent[day] = sent.get(day, 0.0) + packets
+            lost[day] = lost.get(day, 0.0) + gone
     number = round(sum(sent.values()))
     return intervals.proportion(list(lost.values()), list(sent.values()), n=number)
 

@@ -11,8 +11,9 @@ verdict is given only if the whole 95 % interval supports it; otherwise it is `n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from jharnet_monitor.judge.line.facts import Line, LineDirection
 from jharnet_monitor.judge.line.grounds import (
     Condition,
     Doubt,
@@ -22,15 +23,14 @@ from jharnet_monitor.judge.line.grounds import (
     Note,
     VerdictReason,
 )
-from jharnet_monitor.judge.line.loss import LossRates
-from jharnet_monitor.judge.line.need import Need, NeedPolicy, needs_of, next_slab
-from jharnet_monitor.judge.line.traffic import MIN_WORKING_DAYS, IntervalPair
-from jharnet_monitor.judge.outages.downtime import Downtime, Outages
+from jharnet_monitor.judge.line.need import NeedPolicy, next_slab
+from jharnet_monitor.judge.line.traffic import MIN_WORKING_DAYS
+from jharnet_monitor.judge.outages.downtime import Downtime
 from jharnet_monitor.judge.statistics.intervals import Interval
 
 __all__ = [
-    "Condition", "Doubt", "Ground", "Judgement", "Line", "LineThresholds", "LineVerdict",
-    "NeedRange", "Note", "VerdictReason", "judge_line",
+    "Assessment", "Condition", "Doubt", "Ground", "Line", "LineDirection", "LineThresholds",
+    "LineVerdict", "NeedRange", "Note", "VerdictReason", "judge_line",
 ]  # fmt: skip
 
 MUCH_SLOWER = 0.25
@@ -39,6 +39,8 @@ enough to be named."""
 MUCH_POWER = 0.1
 """Without power for this share of office hours, power comes before speed."""
 ONE_INCIDENT = 0.5
+OFTEN = 0.2
+"""If certainly more of the tests are below the mark, a median above it does not tell all."""
 _QUALITY = LineVerdict.LINE_QUALITY
 
 
@@ -67,72 +69,54 @@ class LineThresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What is known about one office's line.
+class Assessment:
+    """The judgement on a line, and the facts behind it."""
 
-    Pairs are towards the office and from it. `delivered` are the median rates in bit/s that the
-    line itself delivers.
-    """
-
-    delivered: IntervalPair
-    contracted: tuple[float | None, float | None]
-    loss: LossRates = field(default_factory=LossRates)
-    outages: Outages = field(default_factory=Outages)
-    days: int = 0
-    """Days with any measurement."""
-    other: IntervalPair = (None, None)
-    """95th percentile of all other traffic in bit/s."""
-    full: IntervalPair = (None, None)
-    """Share of office hours in which the line was full."""
-    left: IntervalPair = (None, None)
-    """Median rate of the speed tests in office hours."""
-    carried: IntervalPair = (None, None)
-    """That rate and the router's count of other traffic together."""
-    capacity: IntervalPair = (None, None)
-    """Median capacity by packet trains, where speed tests fall short."""
-    lan_faulty: bool = False
-    """By the router's own word the office's network has a fault that slows tests down."""
-    calls_suffice: bool = False
-    """All conference tests of office hours reached the required grade."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What would help, the main verdict first; `doubts` if the evidence is not sufficient.
-
-    `needs` are towards the office and from it. `grounds` are the verdicts except
-    `not_enough_evidence`, with what they rest on. `slab` is the speed to order in an upgrade; None
-    for any other verdict, and if the tariff has none that is large enough. `holds` are the needs
-    for which the main verdict stays the same; None if it does not depend on the need.
-    """
-
+    line: Line
+    """With the need of each direction."""
     verdicts: tuple[LineVerdict, ...]
-    needs: tuple[Need, Need]
+    """The main one first."""
     doubts: tuple[Doubt, ...] = ()
+    """Why the evidence does not suffice, where it does not."""
     notes: tuple[Note, ...] = ()
+    """What is told beside the verdicts and asks for nothing."""
     grounds: tuple[Ground, ...] = ()
+    """What each verdict but `not_enough_evidence` rests on."""
     slab: float | None = None
+    """The speed in bit/s to order in an upgrade; None if the tariff has none that is large enough,
+    and for any other verdict."""
     holds: NeedRange | None = None
+    """The needs for which the main verdict stays the same; None if it does not depend on them."""
 
     @property
-    def main(self) -> LineVerdict:
-        """The verdict on which the letter acts."""
+    def verdict(self) -> LineVerdict:
+        """The verdict that the letter acts on."""
         return self.verdicts[0]
+
+    @property
+    def ground(self) -> Ground:
+        """What the main verdict rests on."""
+        return self.grounds[0] if self.grounds else Ground(self.verdict)
+
+    @property
+    def directions(self) -> tuple[LineDirection, LineDirection]:
+        """Towards the office, and from it, in the order of `Direction`."""
+        return self.line.directions
 
 
 def judge_line(
     line: Line, policy: NeedPolicy, thresholds: LineThresholds, tariff: Sequence[float]
-) -> Judgement:
+) -> Assessment:
     """What would help this office; `tariff` are the speeds on offer in bit/s.
 
     Faults come before capacity: more speed does not help on a line that breaks the contract or
     loses packets. Power, LAN and outages are named in addition to an upgrade, since they do not
     make the line slow.
     """
-    needs = needs_of(line.other, line.full, policy)
+    line = line.needing(policy)
     if line.days < thresholds.days:
-        return Judgement((LineVerdict.NOT_ENOUGH_EVIDENCE,), needs, (Doubt.FEW_DAYS,))
-    judge = _Judge(line, needs, policy, thresholds)
+        return Assessment(line, (LineVerdict.NOT_ENOUGH_EVIDENCE,), (Doubt.FEW_DAYS,))
+    judge = _Judge(line, policy, thresholds)
     faults = [*judge.loss_faults(), *judge.speed_faults()]
     outages = list(judge.outage_grounds())
     blocking = tuple(dict.fromkeys(judge.doubts()))
@@ -150,13 +134,14 @@ def judge_line(
     if doubts and not upgrade:
         verdicts.append(LineVerdict.NOT_ENOUGH_EVIDENCE)
     verdicts = list(dict.fromkeys(verdicts)) or [LineVerdict.NOTHING]
-    return Judgement(
+    largest = max(side.need.value for side in line.directions)
+    return Assessment(
+        line=line,
         verdicts=tuple(verdicts),
-        needs=needs,
         doubts=doubts,
         notes=tuple(judge.notes(held)),
         grounds=tuple(held),
-        slab=next_slab(max(need.value for need in needs), tariff) if upgrade else None,
+        slab=next_slab(largest, tariff) if upgrade else None,
         holds=judge.holds(verdicts[0], held, doubts),
     )
 
@@ -173,116 +158,114 @@ def _by_weight(grounds: Sequence[Ground]) -> list[Ground]:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One direction: what is delivered, contracted and needed."""
+    """One direction held against the thresholds."""
 
-    delivered: Interval | None
-    contracted: float | None
-    need: Need
+    at: LineDirection
     thresholds: LineThresholds
-    left: Interval | None
-    carried: Interval | None
-    capacity: Interval | None
 
     @property
     def rate(self) -> Interval | None:
         """The delivered rate, if measured on enough days."""
-        found = self.delivered
+        found = self.at.delivered.median
         enough = found is not None and found.low is not None and found.days >= self.thresholds.days
         return found if enough else None
 
     @property
     def mark(self) -> float:
-        return self.thresholds.mark(self.contracted or 0.0)
+        return self.thresholds.mark(self.at.contracted or 0.0)
 
     @property
     def below_mark(self) -> bool:
         return self.rate is not None and self.rate.below(self.mark)
 
     @property
+    def carries(self) -> bool:
+        """Whether packet trains reach the mark although speed tests do not."""
+        return self.at.capacity is not None and self.at.capacity.above(self.mark)
+
+    @property
+    def often_short(self) -> bool:
+        """Whether the median keeps the contract and many tests do not."""
+        short = self.at.delivered.short
+        return self.kept and short is not None and short.above(OFTEN)
+
+    @property
     def kept(self) -> bool:
-        return self.rate is not None and self.rate.above(self.mark) and bool(self.contracted)
+        return self.rate is not None and self.rate.above(self.mark) and bool(self.at.contracted)
 
     @property
     def below_need(self) -> bool:
-        return self.rate is not None and self.rate.below(self.need.low)
+        return self.rate is not None and self.rate.below(self.at.need.low)
 
     @property
     def ceiling(self) -> float:
         """The need above which the contract is too small beyond doubt."""
-        return (self.contracted or 0.0) * (1 + self.thresholds.margin)
+        return (self.at.contracted or 0.0) * (1 + self.thresholds.margin)
 
     @property
     def too_small(self) -> bool:
         """Whether the contract is kept and certainly smaller than the need."""
-        return self.kept and self.below_need and self.need.low > self.ceiling
+        return self.kept and self.below_need and self.at.need.low > self.ceiling
 
 
 class _Judge:
     """The single questions that a judgement consists of."""
 
-    def __init__(
-        self,
-        line: Line,
-        needs: tuple[Need, Need],
-        policy: NeedPolicy,
-        thresholds: LineThresholds,
-    ) -> None:
+    def __init__(self, line: Line, policy: NeedPolicy, thresholds: LineThresholds) -> None:
         self._line = line
         self._policy = policy
         self._limits = thresholds
-        self._sides = [
-            _Side(delivered, contracted, need, thresholds, left, carried, capacity)
-            for delivered, contracted, need, left, carried, capacity in zip(
-                line.delivered, line.contracted, needs, line.left, line.carried, line.capacity,
-                strict=True,
-            )
-        ]  # fmt: skip
+        self._sides = [_Side(direction, thresholds) for direction in line.directions]
         self.too_small = any(side.too_small for side in self._sides)
         self.need_not_met = any(side.kept and side.below_need for side in self._sides)
 
     # Loss
 
+    def _lost(self, seen: Interval | None) -> bool:
+        """Whether more was lost than the mark."""
+        return seen is not None and seen.above(self._limits.loss)
+
+    def _whole(self, seen: Interval | None) -> bool:
+        """Whether less was lost than the mark."""
+        return seen is not None and seen.below(self._limits.loss)
+
     @property
     def _denied(self) -> bool:
-        """Whether calls lost less than the mark while echo requests lost more."""
-        calls = self._line.loss.calls
-        return calls is not None and calls.below(self._limits.loss)
+        """Whether calls or packet trains of office hours lost less than the mark."""
+        loss = self._line.loss
+        return self._whole(loss.calls) or (loss.calls is None and self._whole(loss.trains))
+
+    @property
+    def _denied_at_night(self) -> bool:
+        return self._whole(self._line.loss.trains_night)
 
     @property
     def _own_load(self) -> bool:
         """Whether the loss of office hours comes from the office's own full line."""
-        loss, mark = self._line.loss, self._limits.loss
-        return (
-            loss.busy is not None
-            and loss.idle is not None
-            and loss.idle.below(mark)
-            and loss.busy.above(mark)
-        )
+        return self._whole(self._line.loss.idle) and self._lost(self._line.loss.busy)
 
     def loss_faults(self) -> Iterator[Ground]:
         """Loss that is the operator's."""
-        loss, mark = self._line.loss, self._limits.loss
-        night = loss.night is not None and loss.night.above(mark) and self._enough_loss_days
-        office = loss.office is not None and loss.office.above(mark)
-        if night and office and not self._denied:
-            yield Ground(_QUALITY, VerdictReason.LOSS, Condition.ALWAYS)
-        elif night and not office:
-            yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFF_HOURS)
-        elif office and not night and not self._denied and not self._own_load:
-            if loss.idle is not None:
-                if loss.idle.above(mark):
-                    yield Ground(
-                        LineVerdict.LINE_QUALITY, VerdictReason.CORE, Condition.OFFICE_HOURS
-                    )
-            elif not self.too_small:
+        loss = self._line.loss
+        night = self._lost(loss.night) and self._enough_loss_days
+        office = self._lost(loss.office)
+        if night and office:
+            if not self._denied and not self._denied_at_night:
+                yield Ground(_QUALITY, VerdictReason.LOSS, Condition.ALWAYS)
+        elif night:
+            if not self._denied_at_night:
+                yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFF_HOURS)
+        elif office and not self._denied and not self._own_load:
+            if self._lost(loss.idle):
+                yield Ground(_QUALITY, VerdictReason.CORE, Condition.OFFICE_HOURS)
+            elif loss.idle is None and not self.too_small:
                 yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFFICE_HOURS)
 
     def loss_doubts(self) -> Iterator[Doubt]:
         """What the loss leaves open without touching the speed."""
-        loss, mark = self._line.loss, self._limits.loss
-        office = loss.office is not None and loss.office.above(mark)
-        night = loss.night is not None and loss.night.above(mark)
-        if office and self._denied:
+        loss = self._line.loss
+        office, night = self._lost(loss.office), self._lost(loss.night)
+        if (office and self._denied) or (night and self._denied_at_night):
             yield Doubt.PING_ONLY
         elif office and not night and loss.idle is None and not self.too_small:
             yield Doubt.LOAD_UNKNOWN
@@ -296,6 +279,8 @@ class _Judge:
             yield Doubt.FEW_LOSS_DAYS
         elif loss.office is not None and loss.office.low is not None and self._office_open(mark):
             yield Doubt.LOSS_UNDECIDED
+        if self._lost(loss.calls) and self._whole(loss.office) and not self.too_small:
+            yield Doubt.CALLS_ONLY
 
     def _office_open(self, mark: float) -> bool:
         """Whether the loss of office hours is neither decided nor a matter of speed."""
@@ -316,10 +301,10 @@ class _Judge:
         """Speed that the contract promises and nobody delivers."""
         lossy = any(one.verdict is LineVerdict.LINE_QUALITY for one in self.loss_faults())
         for side in self._sides:
-            if side.contracted is None:
+            if side.at.contracted is None:
                 continue
-            carries = side.capacity is not None and side.capacity.above(side.mark)
-            if side.below_mark and not (lossy and carries) and not self._line.lan_faulty:
+            excused = side.carries and (lossy or side.at.delivered.by_loss)
+            if side.below_mark and not excused and not self._line.lan_faulty:
                 yield Ground(LineVerdict.REPAIR, VerdictReason.SPEED, Condition.ALWAYS)
                 return
         if any(self._core(side) for side in self._sides):
@@ -328,25 +313,29 @@ class _Judge:
     @staticmethod
     def _core(side: _Side) -> bool:
         """Whether the line carries too little in office hours, own traffic included."""
-        enough = side.carried is not None and side.carried.days >= MIN_WORKING_DAYS
-        return enough and side.carried is not None and side.kept and side.carried.below(side.mark)
+        carried = side.at.carried
+        if carried is None or carried.days < MIN_WORKING_DAYS:
+            return False
+        return side.kept and carried.below(side.mark)
 
     def doubts(self) -> Iterator[Doubt]:
         """What must be decided before speed can be judged."""
         for side in self._sides:
-            if side.contracted is None:
+            if side.at.contracted is None:
                 yield Doubt.NO_CONTRACT
-            elif side.delivered is None:
+            elif side.at.delivered.median is None:
                 yield Doubt.NO_RATE
-            elif side.delivered.days < self._limits.days:
+            elif side.at.delivered.median.days < self._limits.days:
                 yield Doubt.FEW_RATE_DAYS
-            elif side.delivered.low is None:
+            elif side.at.delivered.median.low is None:
                 yield Doubt.NO_RATE
             elif side.below_mark:
                 if self._line.lan_faulty:
                     yield Doubt.LAN_FAULT
                 elif self._one_way(side):
                     yield Doubt.ONE_WAY
+                if side.carries and side.at.delivered.by_loss:
+                    yield Doubt.TCP_LOSS
             else:
                 yield from self._undecided(side)
         yield from self._loss_open()
@@ -357,25 +346,27 @@ class _Judge:
             return
         if not rate.above(side.mark):
             yield Doubt.CONTRACT_UNDECIDED
-        open_need = not rate.above(side.need.high) and not side.below_need
+        if side.often_short:
+            yield Doubt.OFTEN_SHORT
+        open_need = not rate.above(side.at.need.high) and not side.below_need
         if open_need and not self.too_small:  # the other way is too small for certain
-            yield Doubt.LINE_FULL if side.need.at_least else Doubt.NEED_UNDECIDED
-        if side.carried is None and not side.below_need and self._unexplained_by_day(side):
+            yield Doubt.LINE_FULL if side.at.need.at_least else Doubt.NEED_UNDECIDED
+        if side.at.carried is None and not side.below_need and self._unexplained_by_day(side):
             yield Doubt.LOAD_UNKNOWN
 
     def _unexplained_by_day(self, side: _Side) -> bool:
         """Whether tests in office hours get less than twice the assumed traffic leaves of the mark;
         the assumption is no more exact than that.
         """
-        left = side.left
+        left = side.at.left
         if left is None or left.days < MIN_WORKING_DAYS:
             return False
         return left.below(side.mark - 2 * self._policy.assumed)
 
     def _one_way(self, side: _Side) -> bool:
-        down, up = self._line.contracted
+        down, up = (one.contracted for one in self._line.directions)
         rate, fine = side.rate, any(one.kept for one in self._sides)
-        much = rate is not None and rate.below(MUCH_SLOWER * (side.contracted or 0.0))
+        much = rate is not None and rate.below(MUCH_SLOWER * (side.at.contracted or 0.0))
         return down == up and fine and much
 
     # Outages
@@ -440,13 +431,17 @@ class _Judge:
         """What is told beside the verdicts."""
         verdicts = {one.verdict for one in grounds}
         outages, upgrade = self._line.outages, LineVerdict.UPGRADE in verdicts
+        if any(side.at.delivered.since is not None for side in self._sides):
+            yield Note.CHANGED
+        if any(side.at.delivered.policed for side in self._sides):
+            yield Note.POLICED
         if outages.nights:
             yield Note.HABIT
         if outages.shared:
             yield Note.SHARED
         if self._incident(grounds):
             yield Note.INCIDENT
-        if self._own_load and (self._line.loss.office is None or not self._denied):
+        if self._own_load and not self._denied:
             yield Note.OWN_LOAD
         if upgrade and outages.office.power > MUCH_POWER:
             yield Note.POWER_FIRST

@@ -7,6 +7,7 @@ line.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -25,6 +26,9 @@ RETURN = timedelta(seconds=120)
 FEWEST_NIGHTS = 5
 HABIT_SHARE = 0.4
 """Switched off on so many nights (share of the working days) is a habit."""
+FEWEST_OF_WEEKDAY = 4
+WEEKDAY_SHARE = 0.75
+"""So is being off after so many working days of one weekday, as from Saturday to Monday."""
 SHORTEST_NIGHT = timedelta(hours=4)
 EARLY = timedelta(hours=1)
 """How long before closing and after opening a night may begin and end."""
@@ -125,6 +129,8 @@ def _without_habit(spans: Sequence[Span], windows: Windows) -> JudgedSpans:
     """The states with habitual nights as `unknown`."""
     nights = [run for run in _dark_runs(spans) if _is_night(run, windows)]
     if len(nights) < max(FEWEST_NIGHTS, HABIT_SHARE * len(windows)):
+        nights = _of_habitual_weekdays(nights, windows)
+    if not nights:
         return JudgedSpans(tuple(spans))
     off = {id(span) for run in nights for span in run}
     return JudgedSpans(
@@ -135,6 +141,22 @@ def _without_habit(spans: Sequence[Span], windows: Windows) -> JudgedSpans:
         nights=len(nights),
         off=sum((run[-1].end - run[0].start for run in nights), timedelta(0)),
     )
+
+
+def _of_habitual_weekdays(nights: Sequence[list[Span]], windows: Windows) -> list[list[Span]]:
+    """The nights after working days of those weekdays on which it is switched off as a rule."""
+    by_weekday: dict[int, list[list[Span]]] = {}
+    for run in nights:
+        closed = [closes for _, closes in windows if closes - EARLY <= run[0].start]
+        if closed and run[0].start - closed[-1] < timedelta(days=1):
+            by_weekday.setdefault(closed[-1].weekday(), []).append(run)
+    worked = Counter(closes.weekday() for _, closes in windows)
+    return [
+        run
+        for weekday, runs in by_weekday.items()
+        if len(runs) >= max(FEWEST_OF_WEEKDAY, WEEKDAY_SHARE * worked[weekday])
+        for run in runs
+    ]
 
 
 def _dark_runs(spans: Sequence[Span]) -> Iterator[list[Span]]:

@@ -2,7 +2,8 @@
 
 Neighbouring days share weather, load and faults, and a whole week may be good or bad. The variance
 of a mean over days is then that of independent days times the length of the blocks in which the
-days hold together. That length is estimated from the data, in two ways of which the larger counts:
+days hold together. That length is estimated from the data, in two ways, each from the values and
+from their ranks (a few large values hide a correlation), of which the largest counts:
 
 - from the correlations r1, r2, r3 of days that are 1, 2, 3 days apart, as of an autoregressive
   series beside noise of each day's own: 1 + 2 r1 / (1 - f), where f is how correlations fall from
@@ -28,6 +29,9 @@ FEWEST_DAYS = 14
 """Fewer days do not show how far they depend on each other; `ASSUMED` is then taken at least."""
 ASSUMED = 0.3
 """Correlation of neighbouring days."""
+FEWEST_OTHER, FEW = 8, 3.0
+"""If nearly all days are alike, fewer days than this that are not do not show how far they hold
+together; blocks of so many days are then taken at least."""
 FEWEST_WEEKS = 4
 _LARGEST = 0.9
 _NOISE = 0.5
@@ -76,8 +80,10 @@ def dependence(residuals: Vector) -> Dependence:
     scale = float(np.max(np.abs(residuals), initial=0.0))
     if days < 3 or spread <= (1e-9 * scale) ** 2 * days:
         return Dependence(days, 1.0, max(days - 1.0, 1.0), 1.0)
-    lagged = _neighbours(residuals, spread)
-    weekly = _weeks(residuals, spread / (days - 1))
+    seen = (residuals, ranks(residuals))
+    lagged, weekly = (max(length(one) for one in seen) for length in (_neighbours, _weeks))
+    if days - int(np.unique(residuals, return_counts=True)[1].max()) < FEWEST_OTHER:
+        lagged = max(lagged, FEW)
     block = min(max(lagged, weekly, 1.0), days / 3)
     freedom = max(days / block - 1, 2.0)
     if weekly > lagged and weekly > _NOTABLE:
@@ -86,9 +92,17 @@ def dependence(residuals: Vector) -> Dependence:
     return Dependence(days, block, freedom, block / max(1 - (block - 1) / days, 0.3))
 
 
-def _neighbours(residuals: Vector, spread: float) -> float:
+def ranks(values: Vector) -> Vector:
+    """The ranks of values; equal ones share theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[place.ravel()], dtype=np.float64)
+
+
+def _neighbours(residuals: Vector) -> float:
     days = len(residuals)
     about = residuals - residuals.mean()
+    spread = float(np.sum(about**2))
     if days < FEWEST_DAYS:
         found = max(float(np.sum(about[1:] * about[:-1])) / spread, ASSUMED)
         return (1 + min(found, _LARGEST)) / (1 - min(found, _LARGEST))
@@ -104,14 +118,14 @@ def _neighbours(residuals: Vector, spread: float) -> float:
     return 1 + 2 * first / (1 - min(max(falls, first, _slow(days)), _LARGEST))
 
 
-def _weeks(residuals: Vector, variance: float) -> float:
+def _weeks(residuals: Vector) -> float:
     days = len(residuals)
     if days < FEWEST_DAYS:
         return 1.0
     size = _week(days)
     weeks = days // size
     means = residuals[: weeks * size].reshape(weeks, size).mean(axis=1)
-    return size * float(means.var(ddof=1)) / variance
+    return size * float(means.var(ddof=1) / residuals.var(ddof=1))
 
 
 def _week(days: int) -> int:

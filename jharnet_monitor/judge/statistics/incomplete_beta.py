@@ -11,11 +11,14 @@ figures do not depend on it. A test checks the values against SciPy's.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 _SMALL = 1e-300
 _PRECISE = 1e-15
 _MAX_TERMS = 20_000
+_MAX_STEPS = 200
+_CLOSE = 1e-14
 
 
 def betainc(a: float, b: float, x: float) -> float:
@@ -42,11 +45,36 @@ def beta_quantile(a: float, b: float, p: float) -> float:
     >>> round(beta_quantile(1, 28, 0.975), 4), round(beta_quantile(2, 3, 0.5248), 4)
     (0.1234, 0.4)
     """
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if betainc(a, b, middle) < p else (low, middle)
-    return (low + high) / 2
+    log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+    def density(x: float) -> float:
+        return math.exp((a - 1) * math.log(x) + (b - 1) * math.log1p(-x) - log_beta)
+
+    return _root(lambda x: betainc(a, b, x) - p, density, 0.0, 1.0, a / (a + b))
+
+
+def _root(
+    excess: Callable[[float], float],
+    slope: Callable[[float], float],
+    low: float,
+    high: float,
+    start: float,
+) -> float:
+    """Where a rising function is 0 between `low` and `high`: Newton's method, and bisection where
+    that leaves the bounds.
+    """
+    x = start
+    for _ in range(_MAX_STEPS):
+        found = excess(x)
+        low, high = (x, high) if found < 0 else (low, x)
+        rise = slope(x)
+        after = x - found / rise if rise > _SMALL else low
+        if not low < after < high:
+            after = (low + high) / 2
+        if abs(after - x) <= _CLOSE * abs(after):
+            return after
+        x = after
+    return x
 
 
 def _fraction(a: float, b: float, x: float) -> float:
@@ -87,16 +115,15 @@ def student_t_quantile(df: float, p: float) -> float:
     >>> round(student_t_quantile(6, 0.975), 4), round(student_t_quantile(1000, 0.975), 4)
     (2.4469, 1.9623)
     """
-    low, high = 0.0, 2.0
+    high = 2.0
     while _upper_tail(df, high) > 1 - p:
-        low, high = high, 2 * high
-    for _ in range(80):
-        middle = (low + high) / 2
-        if _upper_tail(df, middle) > 1 - p:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+        high *= 2
+    scale = math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) / math.sqrt(df * math.pi)
+
+    def density(t: float) -> float:
+        return scale * math.exp(-(df + 1) / 2 * math.log1p(t * t / df))
+
+    return _root(lambda t: 1 - p - _upper_tail(df, t), density, 0.0, high, high / 2)
 
 
 def _upper_tail(df: float, t: float) -> float:

@@ -111,7 +111,7 @@ def mean(samples: DailySamples, limits: tuple[float, float] | None = None) -> In
     (1.5, True)
     >>> found = mean(group_by_day(range(30), [4.0] * 30), limits=(0.0, 4.0))
     >>> found.value, round(found.low, 2), found.high
-    (4.0, 3.62, 4.0)
+    (4.0, 3.28, 4.0)
     """
     totals = np.array([day.sum() for day in samples.by_day])
     counts = np.array([float(len(day)) for day in samples.by_day])
@@ -129,13 +129,14 @@ def mean(samples: DailySamples, limits: tuple[float, float] | None = None) -> In
 def share(days: Sequence[Day], hits: Sequence[bool]) -> Interval | None:
     """The share of samples that are hits, 0 to 1, with its interval.
 
-    If all samples are alike, the bound away from the value is that of as many independent days.
+    If all samples are alike, the bound away from the value is that of half as many independent
+    days.
 
     >>> share(["mon"] * 3, [True, True, False]).low is None
     True
     >>> found = share(range(30), [True] * 30)
     >>> found.value, round(found.low, 2), found.high
-    (1.0, 0.9, 1.0)
+    (1.0, 0.82, 1.0)
     """
     samples = group_by_day(days, [float(hit) for hit in hits])
     counts = np.array([float(len(day)) for day in samples.by_day])
@@ -159,8 +160,9 @@ def ratio(
     times = resample_weights(days, SEED)
     drawn = (times @ part) / np.maximum(times @ whole, np.finfo(float).tiny)
     left_out = (part.sum() - part) / np.maximum(whole.sum() - whole, np.finfo(float).tiny)
-    low, high = bca_interval(drawn, value, (left_out,))
-    wider = dependence(part - value * whole).widening
+    held = dependence(part - value * whole)
+    low, high = bca_interval(drawn, value, (left_out,), math.sqrt(held.inflation))
+    wider = held.widening
     return Interval(value, value - (value - low) * wider, value + (high - value) * wider, n, days)
 
 
@@ -219,8 +221,10 @@ def _beta(
 
 
 def _edge(days: int) -> float:
-    """The share that as many independent days without a hit exclude (95 %, one-sided)."""
-    return float(1 - (1 - CONFIDENCE) ** (1 / days))
+    """The share that as many days without a hit exclude (95 %, one-sided), if two that follow each
+    other hold together: how far they do such days do not show.
+    """
+    return float(1 - (1 - CONFIDENCE) ** (2 / days))
 
 
 def quantile(samples: DailySamples, q: float) -> Interval | None:

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from jharnet_monitor.judge.statistics.dependence import CONFIDENCE, Dependence, dependence
+from jharnet_monitor.judge.statistics.dependence import CONFIDENCE, Dependence, dependence, ranks
 from jharnet_monitor.judge.statistics.incomplete_beta import betainc
 
 Vector = NDArray[np.float64]
@@ -29,7 +29,7 @@ def quantile_bounds(
     """
     n = len(ordered)
     alpha = (1 - CONFIDENCE) / 2
-    effect, held = _design_effect(by_day, value)
+    effect, held = _design_effect(by_day, value, by_ranks=q == MEDIAN)
     effective = n / effect
     if effect > 1:  # the design effect is itself an estimate from few days (Korn and Graubard)
         effective *= (_NORMAL.inv_cdf(1 - alpha) / held.t) ** 2
@@ -53,32 +53,42 @@ def _by_slope(
 ) -> tuple[float | None, float | None]:
     """Bounds of the median where too few independent days are left for ranks.
 
-    The standard error of the share below the median, times the slope of the quantiles between 10
-    and 90 %; no bound is closer than the outermost sample.
+    The standard error of the share below the median (which no more than half is away from all),
+    times the slope of the quantiles from 10 % to the median, or from there to 90 %; no bound is
+    closer than the outermost sample.
     """
-    low, middle, high = np.quantile(ordered, (0.1, MEDIAN, 0.9))
-    if not np.isfinite(high):
+    low, middle, high = np.quantile(ordered, (0.1, MEDIAN, 0.9)).tolist()
+    if not math.isfinite(high):
         return None, None
-    reach = held.t * math.sqrt(effect / len(ordered)) / 2 * float(high - low) / 0.8
+    reach = min(held.t * math.sqrt(effect / len(ordered)) / 2, MEDIAN) / (MEDIAN - 0.1)
     first, last = float(ordered[0]), float(ordered[-1])
-    return min(first, float(middle) - reach), max(last, float(middle) + reach)
+    return min(first, middle - reach * (middle - low)), max(last, middle + reach * (high - middle))
 
 
-def _design_effect(by_day: Sequence[Vector], at: float) -> tuple[float, Dependence]:
+def _design_effect(
+    by_day: Sequence[Vector], at: float, *, by_ranks: bool
+) -> tuple[float, Dependence]:
     """By how much days increase the variance of the share of samples up to `at`, at least 1.
 
-    Kish's design effect for clustering within days, times the dependence between days.
+    Kish's design effect for clustering within days, times the dependence between days: in the
+    middle as their mean ranks show it, far out as the share itself, since there days hold together
+    less. Samples equal to `at` count by half: many may lie at the line's rate, which
+    nothing exceeds.
     """
-    below = np.array([float((day <= at).sum()) for day in by_day])
+    every = np.concatenate(by_day)
     counts = np.array([float(len(day)) for day in by_day])
-    n, days = counts.sum(), len(counts)
-    p = below.sum() / n
-    residuals = below - p * counts
-    held = dependence(residuals)
-    if days < 2 or not 0 < p < 1:
+    n, days = len(every), len(counts)
+    begins = np.concatenate(([0], np.cumsum(counts)[:-1])).astype(np.int64)
+    below = ((every < at).astype(np.float64) + (every <= at)) / 2
+    residuals = np.add.reduceat(below, begins) - below.mean() * counts
+    order = ranks(every)
+    sums = np.add.reduceat(order, begins) - order.mean() * counts
+    held = dependence(sums if by_ranks else residuals)
+    alone = float(below.var())
+    if days < 2 or alone <= 0:
         return 1.0, held
     by_days = days / (days - 1) * float((residuals**2).sum()) / n**2
-    return max(1.0, float(by_days / (p * (1 - p) / n)) * held.inflation), held
+    return max(1.0, float(by_days / (alone / n)) * held.inflation), held
 
 
 def _rank(n: float, q: float, alpha: float) -> float | None:

@@ -96,6 +96,16 @@ class BandwidthTest(ABC):
         self._values["idle_rtt_seconds"] = median(rtts)
         self._jitter = max(rtts) - min(rtts)
 
+    def _note_train(self, direction: Direction, counts: tuple[int, int] | None) -> None:
+        """Note how many datagrams of a train were sent and lost, if its report arrived.
+
+        They tell whether a line loses more than the echo requests that a router may answer lazily.
+        """
+        if counts is not None:
+            name, (sent, arrived) = direction.transfer, counts
+            self._conditions[f"{name}_train_sent"] = sent
+            self._conditions[f"{name}_train_lost"] = max(0, sent - arrived)
+
     async def _measure_capacity(self, direction: Direction, rate: float) -> float | None:
         """Run a packet train and set the capacity in bit/s; None if there is none or uncertain.
 
@@ -105,6 +115,7 @@ class BandwidthTest(ABC):
         found = None
         if self._udp is not None:
             found = await self._udp.train(direction, rate, self._jitter)
+            self._note_train(direction, self._udp.train_counts)
         if found is None:
             return None
         rate, uncertainty = found.capacity.rate, found.capacity.uncertainty

@@ -1,8 +1,9 @@
 """The full bandwidth test: RTT, download, upload, and packet trains where they are needed.
 
-Download is towards the office. Rates are IP rates, comparable with the contract: TCP goodput times
-1500/1448. The stream is paced a little above the contracted rate, which fills the line, does not
-flood the office, and keeps the test within its reservation of the headquarters uplink.
+Download is towards the office. Rates are IP rates, comparable with the contract: TCP goodput with
+the headers of its segments, whose size the kernel tells. The stream is paced a little above the
+contracted rate, which fills the line, does not flood the office, and keeps the test within its
+reservation of the headquarters uplink.
 """
 
 from __future__ import annotations

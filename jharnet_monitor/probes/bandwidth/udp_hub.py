@@ -73,6 +73,8 @@ class UdpChannel:
         self._rtts: list[RttSample] = []
         self._arrivals: list[PacketArrival] = []
         self._number = 0
+        self.train_counts: tuple[int, int] | None = None
+        """Datagrams of the last train that were sent, and that arrived."""
         self.bytes_down = 0
         self.bytes_up = 0
 
@@ -175,12 +177,14 @@ class UdpChannel:
         packets = int(rate * TRAIN_SECONDS / 8 / FULL_IP_BYTES)
         packets = max(MIN_TRAIN_PACKETS, min(TRAIN_PACKETS, packets))
         self._arrivals.clear()
+        self.train_counts = None
         try:
             async with asyncio.timeout(4 * REPLY_SECONDS):
                 run = self._train_up if direction is Direction.UP else self._train_down
                 send_seconds, arrivals = await run(packets)
         except TimeoutError:
             return None
+        self.train_counts = packets, len(arrivals)
         found = train_capacity(arrivals, FULL_IP_BYTES)
         if found is None:
             return None

@@ -155,7 +155,9 @@ def _values_of(
     if audio_loss is not None and round_trip > 0 and received.audio_play_out is not None:
         delay = mouth_to_ear_delay(round_trip, received.audio_play_out)
         burst = 1.0 if received.audio_burst_ratio is None else received.audio_burst_ratio
-        _put(values, f"{direction}_audio_mos", mos(r_factor(delay, audio_loss, burst)))
+        # What arrives too late to be played is as good as lost (Ppl of ITU-T G.107, clause 7.5).
+        heard = max(audio_loss, shown.concealed_ratio)
+        _put(values, f"{direction}_audio_mos", mos(r_factor(delay, heard, burst)))
     if received.video_sent:
         _put(
             values,

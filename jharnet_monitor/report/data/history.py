@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,7 +16,7 @@ from jharnet_monitor.judge.calendar.windows import office_windows, window_indice
 from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import RETEST, Direction, Outcome, Route
-from jharnet_monitor.report.data.aggregate import clipped, conference, speed
+from jharnet_monitor.report.data.aggregate import conference, speed
 from jharnet_monitor.report.data.collect import DOWN
 from jharnet_monitor.report.data.summary import TrendPoint
 from jharnet_monitor.store import Store
@@ -39,9 +39,13 @@ def earlier_periods(store: Store, period: Period) -> list[Period]:
 
 
 def history(
-    store: Store, config: Config, office: Office, earlier: list[Period], states: list[Span]
+    store: Store,
+    config: Config,
+    office: Office,
+    earlier: list[Period],
+    states: Sequence[Sequence[Span]],
 ) -> Iterator[TrendPoint]:
-    """An office in the earlier periods, the oldest first; `states` must cover them."""
+    """An office in the earlier periods, the oldest first; `states` are those of each, as judged."""
     if not earlier:
         return
     calls = store.measurements(
@@ -54,9 +58,8 @@ def history(
     starts = [call.started_at for call in calls]
     rates = _DownloadRates.read(store, office, config, (earlier[0].start, earlier[-1].end))
     contracted = office.link.rate(Direction.DOWN) if office.link else None
-    for period in earlier:
+    for period, held in zip(earlier, states, strict=True):
         first, after = bisect_left(starts, period.start), bisect_left(starts, period.end)
-        held = clipped(states, period.start, period.end)
         days, quiet = rates.of(period)
         yield TrendPoint(
             name=period.name,

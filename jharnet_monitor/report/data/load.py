@@ -20,6 +20,7 @@ from jharnet_monitor.probes import PROBES
 from jharnet_monitor.report.data.aggregate import clipped
 from jharnet_monitor.report.data.collect import Collector, visits_of
 from jharnet_monitor.report.data.history import earlier_periods, history
+from jharnet_monitor.report.data.in_force import in_force
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary, TrendPoint
 from jharnet_monitor.store import Store
@@ -37,6 +38,7 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     if now <= period.start:
         raise UserError(f"{period.name} has not begun yet; it begins on {period.start:%Y-%m-%d}")
     until = min(now, period.end)
+    config = in_force(store, config, until)
     judged_from = judged_over(period, config)
     earlier = earlier_periods(store, period)
     known_until = _known_until(store, config, until)
@@ -48,6 +50,7 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     states = _every_state(store, collectors, earlier, known_until)
     judged = _judged(collectors, states, until)
     visits = _visits(store, config, period)
+    before = [_judged_in(collectors, states, one) for one in earlier]
     offices: list[OfficeSummary] = []
     with ThreadPoolExecutor(1) as aside:  # the database adds up packets meanwhile
         packets = aside.submit(list, store.bulk_reader.packets(midnights))
@@ -55,7 +58,10 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
         while collectors:
             some, collectors[:AT_ONCE] = collectors[:AT_ONCE], []
             rest = [
-                (judged[one.office.id], _read_office(store, one, earlier, states[one.office.id]))
+                (
+                    judged[one.office.id],
+                    _read_office(store, one, earlier, [held[one.office.id] for held in before]),
+                )
                 for one in some
             ]
             if not offices:
@@ -151,10 +157,11 @@ def _visits(store: Store, config: Config, period: Period) -> dict[str, list[Visi
 def _every_state(
     store: Store, collectors: Sequence[Collector], earlier: list[Period], known_until: datetime
 ) -> dict[str, list[Span]]:
-    """The states of every office over the assessment and the earlier periods."""
+    """The states of every office over the assessment, and over those of the earlier periods."""
     found = {}
     for one in collectors:
-        begin = one.judged_since if not earlier else min(one.judged_since, earlier[0].start)
+        first = judged_over(earlier[0], one.config) if earlier else one.judged_from
+        begin = datetime.combine(first, time(), one.period.start.tzinfo)
         transitions = store.event_log.transitions(one.office.id, begin, one.period.end)
         found[one.office.id] = spans(transitions, known_until)
     return found
@@ -173,6 +180,24 @@ def _judged(
     return {one.office.id: judged for one, judged in zip(collectors, found, strict=True)}
 
 
+def _judged_in(
+    collectors: Sequence[Collector], states: Mapping[str, list[Span]], period: Period
+) -> dict[str, list[Span]]:
+    """The states of every office in an earlier period, judged as in the report of that period."""
+    if not collectors:
+        return {}
+    config = collectors[0].config
+    first = judged_over(period, config)
+    begin = datetime.combine(first, time(), period.start.tzinfo)
+    days = [first + timedelta(days=n) for n in range((period.days[-1] - first).days + 1)]
+    held = [clipped(states[one.office.id], begin, period.end) for one in collectors]
+    found = judged_spans(held, office_windows(config.district, days))
+    return {
+        one.office.id: clipped(judged.spans, period.start, period.end)
+        for one, judged in zip(collectors, found, strict=True)
+    }
+
+
 def _shared(
     judged: Mapping[str, JudgedSpans], period: Period, until: datetime
 ) -> tuple[SharedFault, ...]:
@@ -182,7 +207,7 @@ def _shared(
 
 
 def _read_office(
-    store: Store, collector: Collector, earlier: list[Period], states: list[Span]
+    store: Store, collector: Collector, earlier: list[Period], states: Sequence[Sequence[Span]]
 ) -> list[TrendPoint]:
     """Read one office into its collector; returns its earlier periods."""
     _read_tests(store, collector, collector.judged_since)

@@ -18,7 +18,7 @@ def spans(transitions: Iterable[Transition], known_until: datetime) -> list[Span
     state had. The time that they leave at either end belongs to its neighbours.
     """
     ordered = sorted(transitions, key=lambda t: (t.at, t.number))
-    live = [t for t in ordered if t.supersedes is None and t.at < known_until]
+    live = _in_order(t for t in ordered if t.supersedes is None and t.at < known_until)
     ends = [*(t.at for t in live[1:]), known_until]
     live_spans = [Span(t.state, t.at, end) for t, end in zip(live, ends, strict=False)]
     corrections = sorted(
@@ -30,6 +30,18 @@ def spans(transitions: Iterable[Transition], known_until: datetime) -> list[Span
         if number in place:
             result = _corrected(result, live_spans, place[number], list(group))
     return _joined(result)
+
+
+def _in_order(live: Iterable[Transition]) -> list[Transition]:
+    """Live transitions as they were recorded, none later than the one after it.
+
+    One that is later was recorded before the clock was set back. How long its state lasted is then
+    not known beyond what is left of it: an outage must not grow by the step of a clock.
+    """
+    found: list[Transition] = []
+    for one in sorted(live, key=lambda t: t.number, reverse=True):
+        found.append(replace(one, at=min(one.at, found[-1].at)) if found else one)
+    return found[::-1]
 
 
 def _corrected(

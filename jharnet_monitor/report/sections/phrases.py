@@ -118,13 +118,14 @@ def reason(found: Assessment, config: Config, office: Office, words: Words) -> s
 
 def _main_reason(found: Assessment, config: Config, office: Office, words: Words) -> str:
     side = _deciding(found, config, office)
-    limits, total, inside = config.thresholds, found.outages.total, found.outages.office
+    limits, total, inside = config.thresholds, found.line.outages.total, found.line.outages.office
     down = {LineVerdict.POWER: inside.power, LineVerdict.LAN: inside.lan}
     by_day = found.verdict is LineVerdict.NEED_NOT_MET
     link = inside.link if by_day else total.link
     quality = found.verdict is LineVerdict.LINE_QUALITY
     share = formats.share_whole(limits.delivered)
-    by_night = found.ground.condition is Condition.OFF_HOURS
+    loss = found.line.loss
+    seen = loss.night if found.ground.condition is Condition.OFF_HOURS else loss.office
     return words(
         f"capacity.reason.{kind_of_reason(found)}",
         contracted=words("not_measured")
@@ -143,8 +144,8 @@ def _main_reason(found: Assessment, config: Config, office: Office, words: Words
         promised=formats.share_floor(
             limits.availability if by_day else promised_availability(config, office)
         ),
-        loss=interval(found.loss.night if by_night else found.loss.office, formats.share, words),
-        night=interval(found.loss.night, formats.share, words),
+        loss=interval(seen, formats.share, words),
+        night=interval(loss.night, formats.share, words),
         doubt=doubt(found, config, words),
     )
 
@@ -178,8 +179,10 @@ def holds(found: NeedRange | None, verdict: LineVerdict, words: Words) -> str:
 
 def notes(found: Assessment, words: Words) -> list[str]:
     """What is told beside the verdicts, one sentence each."""
-    outages = found.outages
+    outages = found.line.outages
     each = outages.off_seconds / outages.nights if outages.nights else 0.0
+    since = (side.delivered.since for side in found.directions)
+    changes = [day for day in since if day is not None]
     return [
         words(
             f"capacity.note.{note}",
@@ -188,6 +191,7 @@ def notes(found: Assessment, words: Words) -> list[str]:
             faults=outages.shared,
             shared=formats.duration(outages.shared_seconds, words),
             power=formats.share(outages.office.power),
+            changed=formats.day(max(changes), words) if changes else "",
         )
         for note in found.notes
         if note is not Note.SHARED  # told once for all offices
@@ -209,8 +213,8 @@ def doubt_days(found: Assessment, doubt_: Doubt) -> int:
         rates = [side.delivered.median for side in found.directions]
         return min(0 if rate is None else rate.days for rate in rates)
     if doubt_ is Doubt.FEW_LOSS_DAYS:
-        return 0 if found.loss.night is None else found.loss.night.days
-    return found.days
+        return 0 if found.line.loss.night is None else found.line.loss.night.days
+    return found.line.days
 
 
 def slabs_text(config: Config, offices: Mapping[str, Assessment], words: Words) -> str:

@@ -1,0 +1,64 @@
+"""What is known about a line: its contract, what it delivers and what it has to carry. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from jharnet_monitor.judge.line.delivered import DeliveredRate
+from jharnet_monitor.judge.line.loss import LossRates
+from jharnet_monitor.judge.line.need import Need, NeedPolicy, needs_of
+from jharnet_monitor.judge.outages.downtime import Outages
+from jharnet_monitor.judge.statistics.intervals import Interval
+
+_UNKNOWN = Need(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LineDirection:
+    """One direction of a line; rates are in bit/s."""
+
+    contracted: float | None
+    """None where the contract is not known."""
+    delivered: DeliveredRate
+    """By the line itself."""
+    need: Need = _UNKNOWN
+    """By the policy, once `Line.needing` has set it."""
+    other: Interval | None = None
+    """95th percentile of all other traffic."""
+    full: Interval | None = None
+    """Share of office hours in which the line was full."""
+    left: Interval | None = None
+    """Median rate that speed tests got in office hours."""
+    carried: Interval | None = None
+    """That rate together with the traffic that the router counted beside it."""
+    capacity: Interval | None = None
+    """Median capacity by packet trains, where speed tests fall short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is known about one office's line."""
+
+    down: LineDirection
+    """Towards the office."""
+    up: LineDirection
+    """From the office."""
+    loss: LossRates = field(default_factory=LossRates)
+    outages: Outages = field(default_factory=Outages)
+    days: int = 0
+    """Days on which anything was measured."""
+    lan_faulty: bool = False
+    """By the router's own word the office's network has a fault that slows tests down."""
+    calls_suffice: bool = False
+    """All conference tests of office hours reached the required grade."""
+
+    @property
+    def directions(self) -> tuple[LineDirection, LineDirection]:
+        """Towards the office, and from it, in the order of `Direction`."""
+        return self.down, self.up
+
+    def needing(self, policy: NeedPolicy) -> Line:
+        """The line with what each direction needs by the policy and its measured traffic."""
+        down, up = self.directions
+        needs = needs_of((down.other, up.other), (down.full, up.full), policy)
+        return replace(self, down=replace(down, need=needs[0]), up=replace(up, need=needs[1]))
