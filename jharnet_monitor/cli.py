@@ -26,6 +26,7 @@ class Commands(LazyGroup):
         "reload": "operate:reload",
         "probe": "operate:probe",
         "drill": "drill:drill",
+        "whatif": "whatif:whatif",
         "maintenance": "operate:maintenance",
         "fault": "fault:fault",
         "doctor": "doctor:doctor",

@@ -185,6 +185,12 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("conference", "grade", "grade",
              "4 HD (720p), 3 SD (360p), 2 low-quality video (180p), 1 audio only, 0 no conference",
              Label("Conference grade", "कॉन्फ्रेंस श्रेणी")),
+    *(
+        Quantity("conference", f"grade_{grade}_probability", "ratio",
+                 f"How probable grade {grade} is, by simulated calls over the line that was met",
+                 Label(f"Probability of grade {grade}", f"श्रेणी {grade} की प्रायिकता"))
+        for grade in range(5)
+    ),
     Quantity("conference", "setup_seconds", "seconds", "From the offer to the first media packet",
              Label("Call set-up time", "कॉल जुड़ने का समय")),
     Quantity("conference", "rtt_p95_seconds", "seconds",

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -92,13 +92,17 @@ def streams_beside(streams: Sequence[Stream], seconds: float, priority: int = 0)
 
 
 def _send_alone(streams: Sequence[Stream], seconds: float, priority: int) -> None:
-    """Close all inherited descriptors but the sockets: they would keep ports occupied."""
-    needed = {0, 1, 2, *(stream.source.fileno() for stream in streams)}
+    keep_only(stream.source.fileno() for stream in streams)
+    send_streams(streams, seconds, priority)
+
+
+def keep_only(descriptors: Iterable[int] = ()) -> None:
+    """Close all inherited descriptors but these: they would keep ports occupied."""
+    needed = {0, 1, 2, *descriptors}
     for number in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - numbers, not paths
         if number not in needed:
             with contextlib.suppress(OSError):
                 os.close(number)
-    send_streams(streams, seconds, priority)
 
 
 @contextlib.contextmanager

@@ -39,13 +39,18 @@ def _sockets() -> int:
 
 
 async def test_a_call_on_loopback() -> None:
-    """On a clean path the grade is 4, all quantities are measured and all datagrams are counted."""
+    """On a clean path the grade is 4, all quantities are measured and all datagrams are counted.
+
+    The twin answers from a process of its own, on the line that the call met.
+    """
     agent = LoopbackAgent()
-    result = await call(agent, seconds=2.0)
+    result = await call(agent, seconds=3.0, twin=True)
     assert result.error is None
     assert set(result.values) <= set(QUANTITY_NAMES["conference"])
     missing = set(QUANTITY_NAMES["conference"]) - set(result.values)
     assert missing == {"down_video_mos", "up_video_mos"}, "VP8 has no G.1070 rating"
+    assert sum(result.values[f"grade_{n}_probability"] for n in range(5)) == pytest.approx(1.0)
+    assert set(result.conditions) >= {"certainty", "line", "line_seed", "twin_grade"}
     assert result.values["grade"] == 4
     assert result.values["setup_seconds"] < 2
     for way in ("down", "up"):

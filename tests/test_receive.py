@@ -173,7 +173,7 @@ MESSAGE_FIELDS: dict[type[StatsMessage], str] = {
     ReceiveStats: "datagrams_sent datagrams_received audio_sent audio_lost audio_concealed "
     "audio_burst_ratio audio_play_out jitter_seconds pdv_seconds video_sent video_lost "
     "video_missing judged_seconds frames_complete frames_per_second freeze_count freeze_seconds "
-    "height video_bits_per_second bits_per_second",
+    "height video_bits_per_second bits_per_second line",
     BrowserReceiverReport: "written line_bytes audio_packets audio_lost audio_newest "
     "video_packets video_lost video_newest",
     BrowserSendStats: "seconds height stepped_down capacity retransmitted setup_seconds "

@@ -6,13 +6,24 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from jharnet_monitor.config.fields import Dscp, Number, TimeOfDay, Weekdays, at_least
+from jharnet_monitor.config.fields import Dscp, Identifier, Number, TimeOfDay, Weekdays, at_least
 from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Rate, Ratio
 from jharnet_monitor.profiles import Profile
 
 SHORTEST_DRILL, LONGEST_DRILL = 0.1, 60
 """Minutes, for planned and manual drills."""
+
+
+class CallClient(Section):
+    """A kind of client for which what-if is asked: its published or measured figures."""
+
+    name: Identifier = Field(examples=["district-room"])
+    """Name by which it is asked for."""
+    video: Rate = Field(examples=["4 Mbit/s"])
+    """The most video that it sends."""
+    height: Annotated[int, Field(ge=180, le=1080)] = 720
+    """Lines of its largest picture."""
 
 
 class ConferenceProbe(Section):
@@ -28,6 +39,8 @@ class ConferenceProbe(Section):
     """Video codec: browsers use `vp8` by default, room systems `h264`."""
     seconds: Annotated[Number, Field(ge=3, le=600)] = 30.0
     """Length of a call, in seconds."""
+    clients: tuple[CallClient, ...] = ()
+    """Further clients for what-if, beside `one-to-one`, `group`, `room` and `audio`."""
     dscp: Dscp = 0
     """Mark (DSCP, RFC 2474) of a call's packets, from hub and agent: such as `AF41`, which
     interactive video uses (RFC 8837). Voice and picture share one port, and so one mark. A browser

@@ -28,6 +28,7 @@ from jharnet_monitor.web.query import (
     parse_object,
     parse_window,
 )
+from jharnet_monitor.web.whatif import WhatIf
 
 
 class Api:
@@ -39,6 +40,7 @@ class Api:
         self._faults = faults
         self._encoder = ThreadPoolExecutor(1, "metrics")
         self._openapi: str | None = None
+        self._whatif = WhatIf()
 
     def routes(self) -> list[web.RouteDef]:
         """All routes of the API."""
@@ -50,6 +52,7 @@ class Api:
             web.get("/api/v1/openapi.json", self.openapi),
             web.get("/api/v1/offices", self.offices),
             web.get("/api/v1/measurements", self.measurements),
+            web.get("/api/v1/offices/{office}/whatif", self.what_if),
             web.post("/api/v1/offices/{office}/probes/{probe}", self.run_probe),
             web.post("/api/v1/drills", self.start_drill),
             web.get("/api/v1/drills/{drill}", self.drill),
@@ -147,6 +150,15 @@ class Api:
         await self._access.act(request, actor, "probe", {"office": office, "probe": probe})
         measurement = await self._hub.run_probe(office, probe, options)
         return web.json_response(measurement.to_json())
+
+    async def what_if(self, request: web.Request) -> web.Response:
+        """How probable each grade is on the office's line, changed as the query says."""
+        office = request.match_info["office"]
+        if office not in self._office_ids():
+            raise unknown_office(office, self._office_ids())
+        live = self._hub.live
+        told = await self._whatif.ask(live.config, live.offices[office], request.query)
+        return web.json_response(told)
 
     async def start_drill(self, request: web.Request) -> web.Response:
         """Start a drill of all offices."""

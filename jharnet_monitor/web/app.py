@@ -21,7 +21,7 @@ from jharnet_monitor.web.render import STATIC
 LARGEST_REQUEST = 64 * 1024
 """Bytes of a body that is read at once; transfers are streamed and have their own limits."""
 
-_ASSETS = ("style.css", "page.js", "icon.svg", *JOIN_ASSETS)
+_ASSETS = ("style.css", "page.js", "whatif.js", "icon.svg", *JOIN_ASSETS)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (

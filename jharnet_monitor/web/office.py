@@ -38,6 +38,7 @@ from jharnet_monitor.store import Store
 from jharnet_monitor.store.event_log import Transition
 from jharnet_monitor.web.charts import BUCKET_MINUTES, HOURS, Chart, column_chart, day, line_chart
 from jharnet_monitor.web.status import OfficeRow, office_row
+from jharnet_monitor.web.whatif import measured_probabilities
 
 TESTS_DAYS = 7
 TESTS_SHOWN = 12
@@ -151,6 +152,8 @@ class OfficePage:
     changes: tuple[ChangeLine, ...]
     tests: tuple[TestLine, ...]
     budget: str
+    probabilities: tuple[float, ...]
+    """Of the grades 0 to 4, by the newest call; empty if no call has met the line yet."""
 
 
 def office_page(
@@ -178,6 +181,7 @@ def office_page(
             spent=size(state.bytes_spent_today),
             budget=size(live.config.budget),
         ),
+        probabilities=measured_probabilities(state),
     )
 
 

@@ -1,10 +1,11 @@
-"""The product's grade compared with what Chromium showed, over some 140 links.
+"""The product's grade compared with what Chromium showed, over some 200 links.
 
     python tests/bench/chromium.py [--quick] [--json FILE] [--part NAME] [--table FILE]
 
-The truth is `chromium_truth.json`, measured by `chromium_collect.py` on the same links; this
-benchmark runs the product's own call over each of them. The marks apply to links that were not used
-for tuning: the untouched half, and those drawn at random afterwards. Needs root (for the lab).
+The truth is `chromium_truth.json` and, of links with several troubles each, `chromium_hard.json`,
+both measured by `chromium_collect.py`; this benchmark runs the product's own call over each link.
+The marks apply to links that were not used for tuning, first to those that were drawn from the
+commit of the frozen twin (`held`). Needs root (for the lab).
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from typing import Any, get_args
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jharnet_monitor.lab import Lab
-from tests.bench.chromium_collect import TRUTH, WINDOW, disturbed, shape
+from tests.bench.chromium_collect import HARD_TRUTH, TRUTH, WINDOW, disturbed, shape
 from tests.bench.chromium_conditions import Condition, Part, conditions
 from tests.bench.chromium_fresh import fresh
+from tests.bench.chromium_hard import FREEZES, hard_links, held_links
+from tests.bench.chromium_marks import hard_rows, rule_of_thumb
 from tests.bench.chromium_truth import Run, Truths, acceptable
 from tests.bench.marks import Row, at_most, finish, note, within
 from tests.call_support import LabCall, Result
@@ -36,6 +39,12 @@ READY = 3
 TOO_FROZEN = 0.10
 QUICK = 8
 TITLES: dict[Part, tuple[str, str]] = {
+    "held": (
+        "Held",
+        "Two to four troubles each, drawn from the commit at which the twin was frozen: "
+        + ", ".join(f"`{commit[:12]}`" for commit in FREEZES),
+    ),
+    "hard": ("Hard", "Two to four troubles each; the twin was tuned on these."),
     "fresh": (
         "Drawn at random",
         "Drawn by `tests/bench/chromium_fresh.py` when the models were made; nobody picked them.",
@@ -68,6 +77,14 @@ class Compared:
     frozen: tuple[float | None, float | None]
     """The product's share of frozen time; None if there was no picture."""
     runs: int
+    grades: tuple[int, ...] = ()
+    """Of Chromium's runs."""
+    probabilities: tuple[float, ...] = ()
+    """The twin's, of the grades 0 to 4; empty if it gave none."""
+    ladder: int | None = None
+    """The grade of the rung that was held."""
+    thumb: int = 0
+    """What a rule of thumb says that is told the link's settings."""
 
     @property
     def right(self) -> bool:
@@ -106,7 +123,21 @@ def compared(condition: Condition, runs: Sequence[Run], result: Result) -> Compa
         truth_frozen=(shown("down"), shown("up")),
         frozen=(ours("down"), ours("up")),
         runs=len(runs),
+        grades=tuple(run.grade() for run in runs),
+        probabilities=tuple(
+            result.values[f"grade_{n}_probability"]
+            for n in range(5)
+            if f"grade_{n}_probability" in result.values
+        ),
+        ladder=ladder_grade(result),
+        thumb=rule_of_thumb(condition),
     )
+
+
+def ladder_grade(result: Result) -> int | None:
+    """The grade of the rung that was held, whatever the twin says."""
+    grade = result.conditions.get("ladder_grade", result.values.get("grade"))
+    return None if grade is None else int(grade)
 
 
 async def lane(
@@ -117,7 +148,7 @@ async def lane(
         condition = work.pop(0)
         shape(lab, office, condition)
         async with disturbed(lab, office, condition, SECONDS + 40):
-            call = LabCall(lab, office, seconds=SECONDS)
+            call = LabCall(lab, office, seconds=SECONDS, twin=True)
             result = await asyncio.to_thread(call.join)
         each = compared(condition, truths.runs[condition.name], result)
         found.append(each)
@@ -127,11 +158,11 @@ async def lane(
         )
 
 
-async def compare(chosen: Sequence[Condition], truths: Truths) -> list[Compared]:
+async def compare(chosen: Sequence[Condition], truths: Truths, at_once: int) -> list[Compared]:
     """Run all conditions, several at a time."""
     work = list(chosen)
     found: list[Compared] = []
-    lanes = [f"p{number}" for number in range(AT_ONCE)]
+    lanes = [f"p{number}" for number in range(at_once)]
     with Lab.start({"offices": {office: {} for office in lanes}}, PREFIX) as lab:
         await asyncio.gather(*(lane(lab, office, work, truths, found) for office in lanes))
     order = [condition.name for condition in chosen]
@@ -196,6 +227,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of every random draw")
     parser.add_argument("--truth", type=Path, default=TRUTH, metavar="FILE")
     parser.add_argument("--part", choices=get_args(Part), help="only these; else all")
+    parser.add_argument("--lanes", type=int, default=AT_ONCE, help="calls at a time")
     parser.add_argument("--only", default="", metavar="TEXT", help="conditions named like this")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table there")
     parser.add_argument("--detail", type=Path, metavar="FILE", help="write every comparison there")
@@ -206,20 +238,21 @@ def main() -> int:
     """All conditions that have a truth, or every twelfth."""
     options = parsed()
     truths = Truths(options.truth)
+    truths.runs |= Truths(HARD_TRUTH).runs
     chosen = [
         c
-        for c in conditions() + fresh()
+        for c in held_links() + hard_links() + conditions() + fresh()
         if c.name in truths.runs and options.only in c.name and options.part in (None, c.part)
     ]
     if options.quick:
         chosen = chosen[:: max(1, len(chosen) // QUICK)][:QUICK]
     begun = time.monotonic()
-    found = asyncio.run(compare(chosen, truths))
+    found = asyncio.run(compare(chosen, truths, options.lanes))
     rows: list[Row] = []
     for part in TITLES:
         these = [each for each in found if each.part == part]
         if these:
-            rows += judged(these, part)
+            rows += hard_rows(these, part) if part in ("hard", "held") else judged(these, part)
     rows += [row for row in judged(found, "all") if "pooled" in row.name]
     disagree = sum(len({run.grade() for run in truths.runs[c.name]}) > 1 for c in chosen)
     repeated = sum(len(truths.runs[c.name]) > 1 for c in chosen)

@@ -1,7 +1,8 @@
 """The links on which the product is compared with Chromium, half for tuning, half untouched.
 
 Every second condition of a family is `untouched`: it was not used while criteria and models were
-made. Those of `chromium_fresh.py` are `fresh`: drawn at random afterwards.
+made. Those of `chromium_fresh.py` are `fresh`: drawn at random afterwards. Those of
+`chromium_hard.py` have several troubles each: `hard` to tune on, `held` drawn after the freeze.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-Part = Literal["tuning", "untouched", "fresh"]
+Part = Literal["tuning", "untouched", "fresh", "hard", "held"]
 
 NARROW = 1.2
 """Mbit/s below which Chromium needs the longer warm-up to reach its picture size."""
@@ -31,6 +32,8 @@ class Condition:
     """Seconds of each blackout, and from the start of one to the next."""
     cross: float = 0.0
     """Mbit/s of other traffic, each way, as steady UDP."""
+    elastic: tuple[str, float, float] | None = None
+    """A TCP transfer `down` or `up`, with the seconds for which it runs and then pauses."""
     part: Part = "tuning"
 
     @property
@@ -41,7 +44,7 @@ class Condition:
     @property
     def narrow(self) -> bool:
         """Whether Chromium's rate rises slowly on it."""
-        return any(
+        return self.elastic is not None or any(
             float(str(way["rate"]).split()[0]) - self.cross < NARROW
             for way in (self.down, self.upwards)
         )
@@ -57,9 +60,12 @@ class Condition:
 
 def way(
     rate: float, trip: float = 40, queue: float = 200, loss: float = 0, burst: float = 0,
-    jitter: float = 0,
+    jitter: float = 0, bucket: float = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """One direction: Mbit/s, round trip in ms (half of it here), queue in ms, loss in %, jitter."""
+    """One direction: Mbit/s, round trip in ms (half of it here), queue in ms, loss in %, jitter.
+
+    `bucket` is that of a policer, in seconds; 0 without one.
+    """
     lost: Any = f"{loss:g}%"
     if burst:
         lost = {"mean": lost, "burst": burst}
@@ -69,6 +75,7 @@ def way(
         "queue": f"{queue:g}ms",
         "loss": lost,
         "jitter": f"{jitter:g}ms",
+        "bucket": f"{bucket:g}s" if bucket else None,
     }
 
 

@@ -1,10 +1,11 @@
 // One end of a call between two Chromiums. The SDP is carried by the benchmark; all candidates
 // are gathered first. Every half second the statistics of what arrives are noted.
-const call = {samples: [], stale: 0};
+const call = {samples: [], series: []};
 
 async function open_call() {
   const connection = new RTCPeerConnection();
   call.connection = connection;
+  setInterval(follow, 1000);
   const stream = await navigator.mediaDevices.getUserMedia({
     audio: {echoCancellation: false, noiseSuppression: false, autoGainControl: false},
     video: {width: 1280, height: 720, frameRate: 30},
@@ -77,6 +78,34 @@ async function note() {
   call.samples.push(sample);
 }
 
+// Once a second from the beginning: how the client adapts. The rows go beside the truth, for those
+// who model it.
+const SERIES = {
+  'inbound-rtp/video': ['bytesReceived', 'headerBytesReceived', 'retransmittedBytesReceived',
+                        'framesDecoded', 'frameHeight', 'totalFreezesDuration', 'packetsLost',
+                        'nackCount', 'pliCount', 'jitterBufferDelay', 'jitterBufferEmittedCount',
+                        'keyFramesDecoded'],
+  'inbound-rtp/audio': ['concealedSamples', 'totalSamplesReceived', 'packetsReceived',
+                        'packetsLost', 'fecPacketsReceived', 'jitterBufferDelay',
+                        'jitterBufferEmittedCount'],
+  'outbound-rtp/video': ['targetBitrate', 'bytesSent', 'headerBytesSent',
+                         'retransmittedBytesSent', 'framesEncoded', 'frameHeight', 'qpSum',
+                         'keyFramesEncoded', 'totalEncodeTime', 'qualityLimitationReason'],
+  'outbound-rtp/audio': ['bytesSent', 'headerBytesSent', 'targetBitrate'],
+  'candidate-pair/': ['availableOutgoingBitrate', 'currentRoundTripTime', 'bytesSent',
+                      'bytesReceived'],
+};
+
+async function follow() {
+  const row = {at: performance.now() / 1000};
+  for (const entry of (await call.connection.getStats()).values()) {
+    const name = `${entry.type}/${entry.kind ?? ''}`;
+    if (!SERIES[name] || (entry.type === 'candidate-pair' && !entry.nominated)) continue;
+    for (const key of SERIES[name]) row[`${name}.${key}`] = entry[key] ?? null;
+  }
+  call.series.push(row);
+}
+
 // Frames that the camera gave so far: fewer than 30 a second, and this computer was too slow.
 async function captured() {
   for (const entry of (await call.connection.getStats()).values()) {
@@ -128,5 +157,5 @@ async function watched() {
       sender.round_trip = entry.currentRoundTripTime ?? null;
     }
   }
-  return {state: call.connection.connectionState, samples, sender};
+  return {state: call.connection.connectionState, samples, sender, series: call.series};
 }

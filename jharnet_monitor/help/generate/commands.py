@@ -16,6 +16,7 @@ PROGRAM = "jharnet-monitor"
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        "whatif": ("potka --rate 4M", "potka --loss 0 --clients 2 --json"),
         "account add": ("deepak.kumar --role operate", "dio --role administer --generate"),
         "account end": ("deepak.kumar", "deepak.kumar --sessions"),
         "run": ("--config config/jharnet.yaml",),

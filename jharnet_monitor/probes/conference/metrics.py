@@ -36,6 +36,15 @@ def _ready(view: OfficeView) -> Iterable[Point]:
             yield (profile,), 1 if measurement.values["grade"] >= profile.required_grade else 0
 
 
+def _probabilities(view: OfficeView) -> Iterable[Point]:
+    measurement = view.newest("conference")
+    if measurement is not None:
+        for grade in range(5):
+            value = measurement.values.get(f"grade_{grade}_probability")
+            if value is not None:
+                yield (str(grade),), value
+
+
 def _needed(_: DistrictView) -> Iterable[Point]:
     return (((profile,), profile.rung.line_rate / 8) for profile in Profile)
 
@@ -45,6 +54,9 @@ FAMILIES = (
     OfficeFamily("conference_ready", "gauge",
                  "1 when a conference of the profile could be held both ways, else 0",
                  _ready, ("profile",)),
+    OfficeFamily("conference_grade_probability", "gauge",
+                 "How probable each grade is, by simulated calls over the line that was met",
+                 _probabilities, ("grade",)),
     _by_direction_and_media(
         "mos", "Mean opinion score: voice by ITU-T G.107, picture by G.1070 where it holds"),
     _by_direction_and_media("loss_ratio", "Share of media packets that never arrived"),

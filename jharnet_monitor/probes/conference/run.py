@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import (
     AgentLink,
@@ -26,7 +27,8 @@ from jharnet_monitor.probes.conference.signalling import (
     parse_receive_stats,
     parse_send_stats,
 )
-from jharnet_monitor.profiles import Rung
+from jharnet_monitor.probes.conference.twin import answer, met_line, put
+from jharnet_monitor.profiles import HD_HEIGHT, Rung
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.browser import BROWSER, BrowserReceiverReport, BrowserSendStats
 from jharnet_monitor.rtc.call import Call
@@ -66,7 +68,7 @@ async def run(context: ProbeContext) -> Reading:
         raise NoData(Cause.AGENT_LOST, str(error)) from error
     dialogue, meter = Dialogue(channel), CallMeter()
     try:
-        result = await _hold(context, dialogue, top, seconds, meter)
+        result, line = await _hold(context, dialogue, top, seconds, meter)
     except CallFailed as error:
         raise meter.charge(await _as_probe_error(error, context.agent)) from error
     except (BadReport, BadDescription) as error:
@@ -77,6 +79,9 @@ async def run(context: ProbeContext) -> Reading:
         raise meter.charge(error) from error
     finally:
         await dialogue.end()
+    asked = context.options.get("twin", "watch" not in context.options)
+    if line is not None and top.height >= HD_HEIGHT and asked:
+        result = await _with_twin(context, result, line)
     return Reading(result.values, {**result.conditions, "bytes_spent": meter.bytes})
 
 
@@ -110,7 +115,7 @@ async def _as_probe_error(error: CallFailed, agent: AgentLink) -> ProbeError:
 
 async def _hold(
     context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: float, meter: CallMeter
-) -> Reading:
+) -> tuple[Reading, LineModel | None]:
     message = await dialogue.expect("offer")
     offer, browser = message.get("sdp"), message.get("client") == BROWSER
     address = await _own_address(context, offer)
@@ -150,8 +155,18 @@ async def _hold(
         client["dscp"] = dscp
     if (upward := plan.upward(context, top)) != top:
         client["up_profile"] = upward.name
-    criteria = Criteria(**context.config.thresholds.call.model_dump())
-    return reading(top, CallSides(ours, theirs, down, up), criteria, client, codec)
+    found = reading(top, CallSides(ours, theirs, down, up), _criteria(context), client, codec)
+    return found, met_line(ours, theirs, down, up)
+
+
+def _criteria(context: ProbeContext) -> Criteria:
+    return Criteria(**context.config.thresholds.call.model_dump())
+
+
+async def _with_twin(context: ProbeContext, found: Reading, line: LineModel) -> Reading:
+    """The reading with the twin's probabilities: not in a drill, whose calls share one line."""
+    told = await answer(line, _criteria(context))
+    return found if told is None else put(found, line, told)
 
 
 async def _sample(call: Call, watch: Callable[[LiveSample], None] | None) -> None:

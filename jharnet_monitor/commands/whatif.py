@@ -1,0 +1,57 @@
+"""`jharnet-monitor whatif`: what would another line change?"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+import typer
+from rich.console import Console
+
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.wire.client import HubClient
+
+console = Console()
+_NAMES = ("no conference", "audio only", "low-quality video", "SD", "HD")
+
+
+def whatif(
+    office: Annotated[str, typer.Argument(help="Id of the office.")],
+    rate: Annotated[str, typer.Option(help="Rate each way, such as 4M.")] = "",
+    loss: Annotated[str, typer.Option(help="Packet loss, such as 0 or 1%.")] = "",
+    rtt: Annotated[str, typer.Option(help="Round trip, such as 50ms.")] = "",
+    clients: Annotated[int, typer.Option(help="So many calls at once.")] = 1,
+    client: Annotated[
+        str, typer.Option(help="one-to-one, group, room, audio, or one of the configuration.")
+    ] = "one-to-one",
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate calls over an office's line as it was met last, or changed; needs a running hub."""
+    loaded = load_config(config)
+    if office not in {o.id for o in loaded.offices}:
+        known = ", ".join(o.id for o in loaded.offices)
+        raise UserError(f"no office `{office}` in {config}; there are {known}")
+    asked = {"rate": rate, "loss": loss, "rtt": rtt, "clients": str(clients), "client": client}
+    query = urlencode({name: value for name, value in asked.items() if value})
+    hub = HubClient.from_config(loaded)
+    with console.status("simulating calls …"):
+        told: dict[str, Any] = hub.get(f"/api/v1/offices/{quote(office)}/whatif?{query}")
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+    else:
+        console.print(_text(told), highlight=False)
+
+
+def _text(told: dict[str, Any]) -> str:
+    lines = [f"{_NAMES[told['grade']]}, {told['certainty']}"]
+    for grade in range(4, -1, -1):
+        share = told["probabilities"][grade]
+        lines.append(f"  {grade} {_NAMES[grade]:<18} {share:4.0%} {'█' * round(share * 40)}")
+    measured = told["measured_grade"]
+    if measured is not None:
+        lines.append(f"measured {told['measured_at']}: {_NAMES[int(measured)]}")
+    return "\n".join(lines)

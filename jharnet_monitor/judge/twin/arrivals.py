@@ -1,0 +1,337 @@
+"""The line as one end saw it: rate, queue, loss, jitter and gaps from a call's arrivals. Pure.
+
+A call that fills the line shows its rate by what comes through while a queue stands; one that does
+not shows it by how far apart the packets of a frame arrive (packet pairs; Dovrolis et al., 2001).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jharnet_monitor.judge.twin.seen import Seen
+
+Column = NDArray[np.float64]
+
+_BIN = 0.1
+"""Seconds over which the shortest transit tells the standing queue."""
+_STANDING = 0.015
+"""Seconds of standing queue from which the line counts as full."""
+_LEAST_BUSY = 0.4
+"""Seconds of a full line that tell its rate."""
+_GAP = 0.25
+"""Seconds without any packet from which the line counts as interrupted."""
+_LEAST_PACKETS = 100
+_LEAST_PAIRS = 40
+_ALIKE, _SHARE_ALIKE = 1.05, 0.35
+"""Pairs whose rate is the same up to this factor, and the share of them that shows a bottleneck."""
+_POLICED_BINS, _POLICED_LOSS = 3, 0.2
+"""Bins over which a policer's loss is looked for, and the loss that no line has by itself."""
+_LEAST_BUCKET = 0.15
+"""Seconds: a smaller bucket is spent before the first packets are counted."""
+_OURS = 0.85
+"""Below this share of what the line carries, it is not this call that fills it."""
+_CONTRADICTED = 0.85
+"""Of what came through in a good second: less is no full line, unless packets were dropped."""
+_SETTLE = 0.5
+"""Seconds at the start in which the other end's first packets may be refused."""
+_QUIET_SPREAD = 0.9
+"""Share of a uniform distribution between its 5th and 95th percentile."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketColumns:
+    """One stream, in sending order; a lost packet's arrival is not a number.
+
+    `sent` and `at` are seconds of two clocks, `size` is in bytes on the line; `frame` numbers the
+    picture (or the packet of sound).
+    """
+
+    sent: Column
+    at: Column
+    size: Column
+    frame: Column
+    repeated_at: Column
+    """Arrivals of retransmissions, which tell of the rate and not of the loss; and their bytes."""
+    repeated_size: Column
+
+
+class _Trace:
+    """Both streams together, by the time of sending."""
+
+    def __init__(self, audio: PacketColumns, video: PacketColumns) -> None:
+        # Each stream's clock starts where it likes; the fastest packet of either saw no queue.
+        offsets = [_fastest(audio), _fastest(video)]
+        sent = np.concatenate([audio.sent + offsets[0], video.sent + offsets[1]])
+        order = np.argsort(sent, kind="stable")
+        self.sent = sent[order]
+        self.at = np.concatenate([audio.at, video.at])[order]
+        self.size = np.concatenate([audio.size, video.size])[order]
+        first = np.concatenate([_firsts(audio), _firsts(video)])[order]
+        late = self.sent >= self.sent[0] + _SETTLE
+        self.sent, self.at, self.size = self.sent[late], self.at[late], self.size[late]
+        self.first = first[late]
+        """Packets that leave when they are stamped: the others of a frame are paced."""
+        self.lost = np.isnan(self.at)
+        at = np.concatenate([self.at[~self.lost], audio.repeated_at, video.repeated_at])
+        size = np.concatenate([self.size[~self.lost], audio.repeated_size, video.repeated_size])
+        order = np.argsort(at)
+        self._all_at, self._total = at[order], np.concatenate([[0.0], np.cumsum(size[order])])
+        transit = self.at - self.sent
+        self.base = float(np.nanmin(transit))
+        self.queue = transit - self.base
+        self.start, self.seconds = float(self.sent[0]), float(self.sent[-1] - self.sent[0])
+        bins = ((self.sent - self.start) / _BIN).astype(int)
+        self.bin = bins
+        count = int(bins[-1]) + 1
+        standing = np.full(count, np.inf)
+        np.fmin.at(standing, bins[~self.lost], self.queue[~self.lost])
+        self.standing = np.where(np.isinf(standing), np.nan, standing)
+        self.sent_in = np.bincount(bins, minlength=count)
+        self.lost_in = np.bincount(bins, weights=self.lost, minlength=count)
+
+    def arrived_rate(self, begin: float, end: float) -> float:
+        """bit/s that arrived in a time of the receiver's clock, retransmissions included."""
+        first, last = np.searchsorted(self._all_at, [begin, end])
+        last = min(int(last), len(self._all_at) - 1)
+        return float(self._total[last + 1] - self._total[first + 1]) * 8 / max(end - begin, 1e-3)
+
+
+def _firsts(stream: PacketColumns) -> NDArray[np.bool_]:
+    """The first packet of each frame."""
+    first = np.ones(len(stream.frame), bool)
+    first[1:] = np.diff(stream.frame) != 0
+    return first
+
+
+def _fastest(stream: PacketColumns) -> float:
+    """The shortest transit, in seconds between the two clocks."""
+    transit = stream.at - stream.sent
+    return float(np.nanmin(transit)) if np.isfinite(transit).any() else 0.0
+
+
+def see(audio: PacketColumns, video: PacketColumns) -> Seen | None:
+    """Read the line from both streams; None if too little arrived."""
+    if np.isfinite(audio.at).sum() < _LEAST_PACKETS:
+        return None
+    trace = _Trace(audio, video)
+    jitter = _jitter(trace, audio, video)
+    floor = _STANDING + jitter
+    busy = np.nan_to_num(trace.standing, nan=0.0) > floor
+    gone, every, interrupted = _interruptions(trace, audio, video)
+    busy &= ~interrupted
+    available, spread = _delivered(trace, busy) or (None, 0.0)
+    top = _busiest(trace)
+    if (
+        available is not None
+        and available < _CONTRADICTED * top
+        and not trace.lost_in[_near(busy)].any()
+    ):
+        available = None  # what came through in other seconds shows that no queue stood
+    pairs = _pair_rate(video, trace, busy)
+    near_busy = _near(busy)
+    overflow = near_busy & (trace.lost_in > 0)
+    quiet = ~near_busy & ~interrupted
+    lost, packets = float(trace.lost_in[quiet].sum()), float(trace.sent_in[quiet].sum())
+    policer = _policer(trace, quiet) if available is None else None
+    rate: float | None
+    bucket: float | None = None
+    if policer is not None:
+        rate, bucket, lost, packets = policer
+    elif available is not None:
+        raw = pairs if pairs is not None and pairs > 1.12 * available else available
+        rate = max(raw, available)
+    else:
+        rate = pairs
+    if packets < 200:
+        # The line was full all the time: what was lost in excess of the fullest queue is not known.
+        lost, packets = _loss_beside_queue(trace, busy)
+    depth = _depth(trace, overflow)
+    arrived = np.isfinite(trace.at)
+    at_least = float(trace.size[arrived].sum() * 8 / max(1.0, trace.seconds))
+    on, off = _transfers(trace, busy, available)
+    return Seen(
+        transfer_on=on, transfer_off=off, rate=rate, at_least=max(at_least, top),
+        available=available, spread=spread, queue=depth,
+        longest_queue=float(np.nanpercentile(trace.queue[trace.first], 99)),
+        policed=policer is not None,
+        bucket=bucket, jitter=jitter, loss=lost / packets if packets else 0.0,
+        burst=_burst(trace, quiet), lost=int(lost), packets=int(packets), gone=gone, every=every,
+    )  # fmt: skip
+
+
+def _near(busy: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Bins that are busy or next to one that is."""
+    near = busy.copy()
+    near[1:] |= busy[:-1]
+    near[:-1] |= busy[1:]
+    return near
+
+
+def _jitter(trace: _Trace, audio: PacketColumns, video: PacketColumns) -> float:
+    """Half the width of the delay of the first packets of frames, and of sound, in quiet times."""
+    widths = []
+    for stream in (audio, video):
+        if not np.isfinite(stream.at).any():
+            continue
+        sent = stream.sent + _fastest(stream)
+        keep = _firsts(stream) & np.isfinite(stream.at) & (sent >= trace.start)
+        if keep.sum() < 60:
+            continue
+        transit = stream.at[keep] - sent[keep]
+        # Within a second, the queue of the line itself moves little.
+        bins = (sent[keep] - trace.start).astype(int)
+        spreads = [
+            np.percentile(transit[bins == number], 95) - np.percentile(transit[bins == number], 5)
+            for number in np.unique(bins)
+            if (bins == number).sum() >= 15
+        ]
+        if spreads:
+            widths.append(float(np.percentile(spreads, 25)))
+    return min(widths) / _QUIET_SPREAD / 2 if widths else 0.0
+
+
+def _delivered(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """bit/s that arrived while the line was full, and the standard deviation of its logarithm.
+
+    None if the line was not full for long enough.
+    """
+    steps = int(_LEAST_BUSY / _BIN)
+    rates = []
+    for begin in range(0, len(busy) - steps + 1, steps // 2):
+        if not busy[begin : begin + steps].all():
+            continue
+        inside = (trace.bin >= begin) & (trace.bin < begin + steps) & ~trace.lost
+        at = trace.at[inside]
+        if len(at) < 4:
+            continue
+        rates.append(trace.arrived_rate(float(at.min()), float(at.max())))
+    return (float(np.median(rates)), float(np.std(np.log(rates)))) if rates else None
+
+
+def _pair_rate(video: PacketColumns, trace: _Trace, busy: NDArray[np.bool_]) -> float | None:
+    """The bottleneck's rate by how far apart packets of a frame arrive; None if it shows none.
+
+    A bottleneck spaces them all alike; a pacer or jitter does not.
+    """
+    if len(video.at) < _LEAST_PAIRS:
+        return None
+    same = (np.diff(video.frame) == 0) & np.isfinite(video.at[1:]) & np.isfinite(video.at[:-1])
+    gaps = np.diff(video.at)[same]
+    size = video.size[1:][same] * 8
+    use = (gaps > 2e-4) & (size > 0.8 * size.max(initial=0.0))
+    if use.sum() < _LEAST_PAIRS:
+        return None
+    rates = np.sort(size[use] / gaps[use])
+    alike = [
+        np.searchsorted(rates, rate * _ALIKE) - np.searchsorted(rates, rate / _ALIKE)
+        for rate in rates
+    ]
+    best = int(np.argmax(alike))
+    return float(rates[best]) if alike[best] >= _SHARE_ALIKE * len(rates) else None
+
+
+def _interruptions(
+    trace: _Trace, audio: PacketColumns, video: PacketColumns
+) -> tuple[float, float, NDArray[np.bool_]]:
+    """Mean length, spacing, and the bins that they fill."""
+    dead = (trace.lost_in == trace.sent_in) & (trace.sent_in > 0)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], dead.astype(int), [0]])))
+    lengths, found = [], np.zeros(len(dead), bool)
+    for begin, end in edges.reshape(-1, 2):
+        inside = (trace.bin >= begin) & (trace.bin < end)
+        if (end - begin) * _BIN >= _GAP and inside.sum() >= 8:
+            lengths.append((end - begin) * _BIN + _BIN / 2)
+            found[max(0, begin - 1) : end + 5] = True
+    if not lengths:
+        return 0.0, 0.0, found
+    return float(np.mean(lengths)), trace.seconds / len(lengths), found
+
+
+def _policer(trace: _Trace, quiet: NDArray[np.bool_]) -> tuple[float, float, float, float] | None:
+    """Rate, bucket in seconds, and the loss at low rates; None if loss does not follow the rate."""
+    step = trace.bin // _POLICED_BINS
+    count = int(step[-1]) + 1
+    seconds = _POLICED_BINS * _BIN
+    sent = np.bincount(step, weights=trace.size * 8, minlength=count) / seconds
+    got = np.bincount(step, weights=trace.size * 8 * ~trace.lost, minlength=count) / seconds
+    number = np.maximum(np.bincount(step, minlength=count), 1)
+    lost = np.bincount(step, weights=trace.lost, minlength=count) / number
+    calm = np.bincount(step, weights=quiet[trace.bin], minlength=count) > 0.5 * number
+    heavy = calm & (lost > _POLICED_LOSS)
+    if heavy.sum() < 2:
+        return None
+    inside = heavy[step] & ~trace.lost
+    spans = []
+    for at in np.flatnonzero(heavy):
+        times = trace.at[(step == at) & inside]
+        if len(times) > 3:
+            spans.append(trace.arrived_rate(float(times.min()), float(times.max())))
+    if not spans:
+        return None
+    rate = float(np.median(spans))
+    light = calm & ~heavy & (sent < 1.1 * rate)
+    packets = float(number[light].sum())
+    light_lost = float((lost * number)[light].sum())
+    # A policer passes what is below its rate, and hardly more than its rate of what is above.
+    if packets < 100 or light_lost / packets > 0.5 * float(lost[heavy].mean()):
+        return None
+    if float(np.median(sent[heavy])) < 1.25 * float(np.median(sent[light])):
+        return None
+    before = int(np.flatnonzero(heavy)[0])
+    extra = float(np.maximum(0.0, got[:before] - rate).sum()) * seconds
+    return rate, float(np.clip(extra / rate, _LEAST_BUCKET, 2.0)), light_lost, packets
+
+
+def _transfers(
+    trace: _Trace, busy: NDArray[np.bool_], available: float | None
+) -> tuple[float, float]:
+    """For how long somebody else fills the line, and pauses; 0, 0 if nobody was seen to."""
+    if available is None:
+        return 0.0, 0.0
+    sent = np.bincount(trace.bin, weights=trace.size * 8, minlength=len(busy)) / _BIN
+    ours = np.convolve(sent, np.ones(10) / 10, "same")
+    full = np.flatnonzero(ours > _OURS * available)
+    begin = int(full[-1]) + 15 if len(full) else 15
+    rest = busy[begin:]
+    if len(rest) < 50:
+        return 0.0, 0.0
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], rest.astype(int), [0]]))).reshape(-1, 2)
+    runs = [(end - start) * _BIN for start, end in edges if (end - start) * _BIN >= 1.0]
+    if not runs:
+        return 0.0, 0.0
+    on = float(np.mean(runs))
+    return on, max(0.5, len(rest) * _BIN / len(runs) - on)
+
+
+def _loss_beside_queue(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float]:
+    """Packets lost and sent while the queue was well below its deepest."""
+    deepest = float(np.nanpercentile(trace.queue, 99))
+    low = np.nan_to_num(trace.standing, nan=np.inf) < 0.5 * deepest
+    return float(trace.lost_in[low].sum()), float(trace.sent_in[low].sum())
+
+
+def _depth(trace: _Trace, overflow: NDArray[np.bool_]) -> float | None:
+    """The queue's length when packets were dropped although the line was full."""
+    if trace.lost_in[overflow].sum() < 3:
+        return None
+    inside = overflow[trace.bin] & ~trace.lost & trace.first
+    return float(np.percentile(trace.queue[inside], 90)) if inside.sum() >= 5 else None
+
+
+def _burst(trace: _Trace, quiet: NDArray[np.bool_]) -> float:
+    """Mean number of packets lost in a row, where no queue explains it."""
+    lost = trace.lost & quiet[trace.bin]
+    starts = int((lost[1:] & ~lost[:-1]).sum()) + int(lost[0]) if len(lost) else 0
+    return float(lost.sum() / starts) if starts else 1.0
+
+
+def _busiest(trace: _Trace) -> float:
+    """bit/s that arrived in the busiest second."""
+    arrived = ~trace.lost
+    at = trace.at[arrived]
+    second = (at - at.min()).astype(int)
+    bits = np.bincount(second, weights=trace.size[arrived] * 8)
+    return float(np.percentile(bits, 90))

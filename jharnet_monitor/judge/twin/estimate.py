@@ -1,0 +1,89 @@
+"""From what a call's arrivals tell to a line that the twin can drive over, with its doubt. Pure."""
+
+from __future__ import annotations
+
+from jharnet_monitor.judge.twin.line import LineModel, Way
+from jharnet_monitor.judge.twin.seen import Seen
+
+CLEAR_RATE = 4e6
+"""bit/s assumed where no bottleneck was met: more than the reference client ever sends."""
+_NOISE = 0.005
+"""Seconds of jitter that a host makes by itself."""
+_PACKET_BITS = 700 * 8
+"""Bits of a packet in front of others, for whose time on the line their jitter is not its own."""
+_DEFAULT_QUEUE = 0.2
+"""Seconds of queue where none overflowed."""
+_RATE_DOUBT, _MOST_DOUBT, _QUEUE_DOUBT = 0.03, 0.3, 0.25
+_FEW_LOST = 3
+"""So few lost packets in a call may be chance; they are a rate of loss all the same."""
+_REPORTS = 6e3
+"""bit/s of RTCP that a call has beside its media and that does not count as arrived."""
+
+
+_ADAPTED_BEST, _ADAPTED_SHARE, _ADAPTED_DOUBT = 1.35e6, 0.85, 0.1
+"""bit/s at which an adapting sender has no need of more; below it, its share of the line's rate,
+and the doubt of that."""
+
+
+def line_of(down: Seen, up: Seen, round_trip: float) -> LineModel:
+    """The line of a call whose median round trip was `round_trip` seconds, queues included."""
+    own = sum(seen.longest_queue for seen in (down, up) if seen.available is not None)
+    round_trip = max(0.5 * round_trip, round_trip - 0.5 * own)
+    gone = max(down.gone, up.gone)
+    every = down.every if down.gone >= up.gone else up.every
+    # A single gap of a third of a second may be a burst of losses; it counts as that.
+    return LineModel(_way(down, round_trip), _way(up, round_trip), gone, every if gone else 0.0)
+
+
+def seen_by_counts(
+    capacity: float | None, arrived: float, adapts: bool, lost: int, packets: int, burst: float,
+    jitter: float, line: Seen | None,
+) -> Seen:  # fmt: skip
+    """What the counts of an end tell that reports no arrivals, or whose sender adapts.
+
+    `capacity` and `arrived` are in bit/s. A browser that adapts fills the line only as far as its
+    congestion control dares: where that is less than it would send at best, it met the line's rate.
+    """
+    rate = capacity
+    if rate is None and line is not None:
+        rate = line.rate
+    if rate is None and adapts and arrived < _ADAPTED_BEST:
+        rate = arrived / _ADAPTED_SHARE
+    return Seen(
+        rate=rate, at_least=arrived, available=rate, spread=_ADAPTED_DOUBT if adapts else 0.0,
+        queue=None if line is None else line.queue,
+        longest_queue=0.0 if line is None else line.longest_queue,
+        policed=False, bucket=None, jitter=jitter if line is None else line.jitter,
+        loss=lost / packets if packets else 0.0, burst=max(1.0, burst), lost=lost, packets=packets,
+        gone=0.0 if line is None else line.gone, transfer_on=0.0, transfer_off=0.0,
+        every=0.0 if line is None else line.every,
+    )  # fmt: skip
+
+
+def _way(seen: Seen, round_trip: float) -> Way:
+    rate = CLEAR_RATE if seen.rate is None else seen.rate + _REPORTS
+    if seen.transfer_on:
+        rate = max(rate, seen.at_least)  # what came through beside others is not the line's rate
+    queue, depth_known = _DEFAULT_QUEUE, seen.queue is not None
+    if seen.queue is not None:
+        queue = min(seen.queue, max(seen.longest_queue, 0.02))
+    elif seen.rate is not None:
+        queue = max(_DEFAULT_QUEUE, seen.longest_queue)
+    serial = 0.5 * _PACKET_BITS / rate
+    jitter = max(0.0, seen.jitter - _NOISE - serial)
+    delay = round_trip / 2
+    lost = seen.lost if seen.lost >= _FEW_LOST else 0
+    return Way(
+        rate=rate,
+        queue=max(0.02, queue),
+        bucket=(seen.bucket or 0.05) if seen.policed else 0.0,
+        delay=delay,
+        jitter=min(jitter, delay),
+        loss=seen.loss if lost else 0.0,
+        burst=max(1.0, seen.burst) if lost else 1.0,
+        transfer_on=seen.transfer_on,
+        transfer_off=seen.transfer_off,
+        rate_doubt=0.0 if seen.rate is None else min(_MOST_DOUBT, max(_RATE_DOUBT, seen.spread)),
+        queue_doubt=_QUEUE_DOUBT if depth_known else 0.5,
+        loss_doubt=min(0.5, (max(1.0, seen.burst) / lost) ** 0.5) if lost else 0.0,
+    )

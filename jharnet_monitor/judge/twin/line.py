@@ -1,0 +1,108 @@
+"""The line between two ends of a call, as numbers: what the twin drives its packets over. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+UNLIMITED = 20e6
+"""bit/s of a direction in which no bottleneck was met: more than any client of a call sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One direction of a line; rates in bit/s of IP packets, times in seconds, shares from 0 to 1.
+
+    Packets meet, in this order: a queue of `queue` seconds before a bottleneck of `rate`, or with
+    `bucket` a policer that holds so many seconds of the rate; loss; a delay that is drawn uniformly
+    from `delay` ± `jitter`. They do not overtake each other.
+    """
+
+    rate: float = UNLIMITED
+    queue: float = 0.2
+    bucket: float = 0.0
+    """0 without a policer."""
+    delay: float = 0.02
+    jitter: float = 0.0
+    loss: float = 0.0
+    burst: float = 1.0
+    """Mean number of packets lost in a row."""
+    others: float = 0.0
+    """bit/s of steady traffic of others."""
+    transfer_on: float = 0.0
+    """Seconds for which somebody's TCP transfer runs each time; 0 without one."""
+    transfer_off: float = 0.0
+    """Seconds for which it pauses."""
+    rate_doubt: float = 0.0
+    """Standard deviation of the natural logarithm of `rate`; likewise the next two."""
+    queue_doubt: float = 0.0
+    loss_doubt: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LineModel:
+    """Both directions, and interruptions that meet both."""
+
+    down: Way = field(default_factory=Way)
+    up: Way = field(default_factory=Way)
+    gone: float = 0.0
+    """Seconds of each interruption; 0 without any."""
+    every: float = 0.0
+    """Seconds from the start of one interruption to the next."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The line as plain data, without what is at its default."""
+        return {
+            "down": _short(self.down), "up": _short(self.up),
+            **({"gone": self.gone, "every": self.every} if self.gone else {}),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The line of `to_json`; raises `TypeError` for unknown keys.
+
+        >>> LineModel.from_json({"down": {}, "up": {}, "gone": 1.0, "every": 9.0}).every
+        9.0
+        """
+        return cls(
+            Way(**data["down"]), Way(**data["up"]), data.get("gone", 0.0), data.get("every", 0.0)
+        )
+
+    def changed(
+        self,
+        rate: float | None = None,
+        loss: float | None = None,
+        round_trip: float | None = None,
+        clients: int = 1,
+    ) -> LineModel:
+        """The line with another rate each way, loss or round trip, or shared by `clients` calls.
+
+        Of several equal calls at once each gets its share: a share of the rate of the bottleneck,
+        behind the same queue.
+
+        >>> LineModel(Way(rate=2e6), Way(rate=1e6)).changed(rate=4e6, clients=2).up.rate
+        2000000.0
+        """
+        ways = []
+        for way in (self.down, self.up):
+            new = way
+            if rate is not None:
+                new = replace(new, rate=rate, rate_doubt=0.0)
+            if loss is not None:
+                new = replace(new, loss=loss, burst=way.burst if loss else 1.0, loss_doubt=0.0)
+            if round_trip is not None:
+                half = round_trip / 2
+                new = replace(new, delay=half, jitter=min(new.jitter, half))
+            ways.append(replace(new, rate=new.rate / clients))
+        return replace(self, down=ways[0], up=ways[1])
+
+
+def _short(way: Way) -> dict[str, float]:
+    default = asdict(Way())
+    return {key: _rounded(value) for key, value in asdict(way).items() if value != default[key]}
+
+
+def _rounded(value: float) -> float:
+    """Six digits: all that the model can hold, and the same after writing and reading."""
+    return float(f"{value:.6g}")

@@ -1,0 +1,66 @@
+"""What one end saw of the line in a call: a message, and what the line model is made of. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+_MOST = 1e10
+"""Larger numbers in a message are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the arrivals tell of one direction; None is what they do not tell. SI units."""
+
+    rate: float | None
+    """The bottleneck's rate; None if none was met."""
+    at_least: float
+    """What the line carries at least."""
+    available: float | None
+    """What came through while a queue stood; less than `rate` if others send as well."""
+    spread: float
+    """Standard deviation of the logarithm of `available` from one time to another."""
+    queue: float | None
+    """The longest queue before packets were dropped; None if none was dropped for that."""
+    longest_queue: float
+    policed: bool
+    """Packets were dropped for their rate although none waited."""
+    bucket: float | None
+    """Seconds of the rate that the policer let through at once."""
+    jitter: float
+    """Half the width of the distribution of the delay in quiet times."""
+    loss: float
+    """Of packets that no queue explains."""
+    burst: float
+    lost: int
+    """Packets that `loss` counts: its own uncertainty."""
+    packets: int
+    gone: float
+    """Mean seconds of an interruption; 0 without one."""
+    transfer_on: float
+    """Seconds for which others filled the line each time; 0 if they were not seen to."""
+    transfer_off: float
+    every: float
+    """Seconds from one to the next; of a single one, the length of the call."""
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """Read it from an untrusted message; raises `ValueError` that names the key."""
+        if not isinstance(data, Mapping):
+            raise ValueError("must be a mapping")
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            value = data.get(field.name)
+            if field.type == "bool":
+                if not isinstance(value, bool):
+                    raise ValueError(f"{field.name} must be true or false")
+            elif value is None and "None" in str(field.type):
+                pass
+            elif isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{field.name} must be a number")
+            elif not 0 <= value <= _MOST:
+                raise ValueError(f"{field.name} must be from 0 to {_MOST:g}")
+            values[field.name] = value
+        return cls(**values)

@@ -1,0 +1,75 @@
+"""What the listener hears: playout delay, forward error correction, concealment. Pure.
+
+NetEq as libwebrtc ships it and Opus's in-band forward error correction (RFC 6716, 2.1.7): a lost
+packet is made good by the next one, if that arrives before its turn. A packet that is late is made
+up for as long as it is late, and the delay grows with it; the delay shrinks by acceleration.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jharnet_monitor.judge.twin.path import Flags, Floats
+
+FRAME = 0.020
+_LEAST_DELAY, _MOST_DELAY = 0.040, 2.0
+_QUANTILE, _FORGET = 0.95, 0.983
+"""Of the relative delays, by which NetEq chooses its target; and its forget factor a packet."""
+_BINS = 100
+_STRETCHED = 0.28
+"""Of the first packet of a gap, the share for which what was heard before is stretched. Fitted."""
+_ACCELERATION, _DECELERATION = 0.12, 0.06
+"""Share by which the playout is faster or slower, at most, to come to the target. Fitted."""
+
+
+class Voice:
+    """The listeners of all lanes."""
+
+    def __init__(self, lanes: int, window: tuple[float, float]) -> None:
+        self._window = window
+        self._base = np.full(lanes, np.inf)
+        self._delay = np.full(lanes, _LEAST_DELAY)
+        self._histogram = np.zeros((lanes, _BINS))
+        self._histogram[:, 1] = 1.0
+        self._lanes = np.arange(lanes)
+        self._gap = np.zeros(lanes, bool)
+        self._last: tuple[Floats, Floats, Flags] | None = None
+        self.concealed, self.total = np.zeros(lanes), 0.0
+        """Seconds in the window."""
+
+    def sent(self, left: Floats, arrival: Floats, there: Flags) -> None:
+        """A packet left at `left`; those in the lanes `there` arrive at `arrival`."""
+        transit = arrival - left
+        self._base = np.where(there, np.minimum(self._base + 0.0001, transit), self._base)
+        late = np.where(there, transit - self._base, 0.0)
+        bins = np.clip((late / FRAME).astype(np.int64), 0, _BINS - 1)
+        self._histogram *= np.where(there, _FORGET, 1.0)[:, None]
+        self._histogram[self._lanes, bins] += there * (1 - _FORGET)
+        if self._last is not None:
+            self._play(*self._last, arrival, there)
+        self._last = (left, arrival, there)
+
+    def _play(
+        self, left: Floats, arrival: Floats, there: Flags, next_arrival: Floats, next_there: Flags
+    ) -> None:
+        """Play the packet before the one that was just sent."""
+        base = np.where(np.isinf(self._base), 0.0, self._base)
+        turn = left + base + self._delay
+        lateness = np.where(there, np.maximum(0.0, arrival - turn), 0.0)
+        first = np.where(self._gap, 1.0, 1 - _STRETCHED)
+        self._gap = ~there
+        made_up = np.where(there, lateness, first * FRAME)
+        self._delay = np.minimum(self._delay + lateness, _MOST_DELAY)
+        share = self._histogram.cumsum(axis=1)
+        target = (share < _QUANTILE * share[:, -1:]).sum(axis=1) * FRAME + FRAME
+        target = np.clip(target, _LEAST_DELAY, _MOST_DELAY)
+        excess = self._delay - target
+        change = np.where(
+            excess > FRAME, -_ACCELERATION * FRAME, np.where(excess < 0, _DECELERATION * FRAME, 0.0)
+        )
+        self._delay = np.maximum(self._delay + change, _LEAST_DELAY)
+        start, end = self._window
+        now = float(np.mean(turn))
+        if start <= now < end:
+            self.concealed += made_up
+            self.total += FRAME

@@ -1,0 +1,44 @@
+"""A stream's arrivals as columns in sending order, from which `judge.twin.seen` reads the line."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jharnet_monitor.judge.twin.arrivals import PacketColumns, see
+from jharnet_monitor.judge.twin.seen import Seen
+from jharnet_monitor.rtc.receive.arrivals import RETRANSMITTED, Arrivals
+from jharnet_monitor.rtc.rtp import unwrap
+
+Sent = tuple[Arrivals, int, int]
+"""A stream's arrivals, its first sequence number, and how many packets were sent."""
+
+
+def line_seen(audio: Sent, video: Sent) -> Seen | None:
+    """What the arrivals of both streams tell of the line; None if there are too few."""
+    return see(stream_of(*audio), stream_of(*video))
+
+
+def stream_of(log: Arrivals, first: int, packets: int) -> PacketColumns:
+    """The stream of `packets` packets from the sequence number `first` on; empty if none arrived.
+
+    The time stamps of packets that never arrived lie evenly between those that did.
+    """
+    nothing = np.zeros(0)
+    if log.first is None or not packets:
+        return PacketColumns(nothing, nothing, nothing, nothing, nothing, nothing)
+    number = np.array(log.sequence, np.int64) - unwrap(first, log.first)
+    inside = (number >= 0) & (number < packets)
+    number = number[inside]
+    if len(number) < 2:
+        return PacketColumns(nothing, nothing, nothing, nothing, nothing, nothing)
+    stamped = np.array(log.timestamp, float)[inside] / log.clock_rate
+    at, size = np.array(log.at, float)[inside], np.array(log.size, float)[inside]
+    repeated = (np.array(log.flags, np.uint8)[inside] & RETRANSMITTED) > 0
+    sent, arrived = np.full(packets, np.nan), np.full(packets, np.nan)
+    sizes = np.full(packets, float(size.mean()))
+    sent[number], sizes[number] = stamped, size
+    arrived[number] = np.where(repeated, np.nan, at)
+    known = np.isfinite(sent)
+    every = np.arange(packets)
+    sent = np.where(known, sent, np.interp(every, every[known], sent[known]))
+    return PacketColumns(sent, arrived, sizes, sent, at[repeated], size[repeated])
