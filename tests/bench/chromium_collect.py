@@ -78,7 +78,7 @@ def shape(lab: Lab, office: str, condition: Condition) -> None:
     """Set the office's link to that of the condition."""
     for direction, wanted in (("down", condition.down), ("up", condition.upwards)):
         lab.set(office, f"{direction}.jitter", "0ms")
-        policed = {}
+        policed: dict[str, Any] = {}
         if wanted["bucket"] is not None:  # the bucket's rate takes the place of the line's
             bucket = {"rate": wanted["rate"], "size": wanted["bucket"]}
             policed = {"rate": None, "bucket": bucket}
