@@ -28,13 +28,13 @@ class Trouble(StrEnum):
     DAMAGED = "damaged"
     DISK = "disk"
     AWAY = "away"
-    OTHER = "other"
+    UNKNOWN = "unknown"
 
 
 class StoreError(TemporaryError):
     """The database cannot be reached, read or written."""
 
-    def __init__(self, message: str, trouble: Trouble = Trouble.OTHER) -> None:
+    def __init__(self, message: str, trouble: Trouble = Trouble.UNKNOWN) -> None:
         super().__init__(message)
         self.trouble = trouble
 

@@ -136,7 +136,7 @@ class HubStatus:
     database_errors: int = 0
     database_failing: bool = False
     """Whether the newest write to the database failed."""
-    database_trouble: Trouble = Trouble.OTHER
+    database_trouble: Trouble = Trouble.UNKNOWN
     """Why it failed, while `database_failing`."""
     database_written: float | None = None
     """When a write last succeeded, in monotonic seconds."""

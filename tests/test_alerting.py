@@ -43,6 +43,9 @@ EMPTY = {
     "router_uptime": "no router is asked by SNMP",
     "uplink_internet": "headquarters' own tests are off in the demo",
     "service": "no service is configured",
+    "jharnet_path": "no way was traced on the first day",
+    "sustained": "the long test is a weekly one",
+    "grade_probability": "it needs a call of some length",
 }
 """Metrics that rightly are absent on a good first day, and why."""
 

@@ -192,7 +192,7 @@ async def test_an_office_has_its_page(client: Client, hub: MadeUpHub) -> None:
     assert "median 40 ms" in english
     assert "↓ 1.12 Mbps" in english
     assert "not measured: contact with the office&#39;s agent was lost during the test" in english
-    assert "power cut</span> <small>25 November, 03:00 · 1 h · at first: unreachable" in english
+    assert "power cut</span> <small>25.11., 03:00 · 1 h · at first: unreachable" in english
     hindi = await page(client, "/office/potka", "hi")
     assert "<h1>पोटका</h1>" in hindi
     assert "बिजली बाधित" in hindi

@@ -137,7 +137,7 @@ def _config(place: Place, data: Mapping[str, Any], installation: Installation) -
 
 def _office(place: Place, office: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("id", "name", "name_hi", "subdivision", "latitude", "longitude")
-    names = {key: office[key] for key in keys}
+    names = {key: office[key] for key in keys if key in office}
     return {
         **names,
         "router": place.router(office["id"]),

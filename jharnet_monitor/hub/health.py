@@ -34,7 +34,7 @@ _TROUBLES = {
     Trouble.DAMAGED: "it is damaged",
     Trouble.DISK: "the disk fails",
     Trouble.AWAY: "the server cannot be reached",
-    Trouble.OTHER: "it does not answer",
+    Trouble.UNKNOWN: "it does not answer",
 }
 _TIME_ERROR = 5
 """adjtimex(2): the clock is not synchronized."""

@@ -146,7 +146,7 @@ def store_error(engine: Engine, error: DBAPIError) -> StoreError:
         return RefusedRecordError(text)
     said = str(error.orig).lower()
     troubles = (trouble for part, trouble in _TROUBLES.items() if part in said)
-    return StoreError(text, next(troubles, Trouble.OTHER))
+    return StoreError(text, next(troubles, Trouble.UNKNOWN))
 
 
 def place(engine: Engine) -> str:

@@ -58,7 +58,7 @@ class Ownership:
         try:
             file = path.open("a", encoding="utf-8")
         except OSError as error:
-            trouble = _TROUBLES.get(error.errno or 0, Trouble.OTHER)
+            trouble = _TROUBLES.get(error.errno or 0, Trouble.UNKNOWN)
             text = f"{path}: cannot be written: {error.strerror}"
             raise StoreError(text, trouble) from error
         try:

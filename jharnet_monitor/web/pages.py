@@ -223,7 +223,8 @@ class Pages:
         if self._past_made_up is None:
             try:
                 self._past_made_up = await self._hub.read(self._hub.store.made_up)
-            except StoreError:  # a page does not wait for the database
+            except Exception:  # the page of an error must not fail over its cause
+                _log.warning("not known whether the past is made up", exc_info=True)
                 return False
         return self._past_made_up
 

@@ -83,7 +83,7 @@ def shape(lab: Lab, office: str, condition: Condition) -> None:
             bucket = {"rate": wanted["rate"], "size": wanted["bucket"]}
             policed = {"rate": None, "bucket": bucket}
         for key in ("delay", "rate", "queue", "loss", "jitter", "bucket"):
-            lab.set(office, f"{direction}.{key}", json.dumps((wanted | policed)[key]))
+            lab.set(office, f"{direction}.{key}", json.dumps((dict(wanted) | policed)[key]))
 
 
 @asynccontextmanager

@@ -274,6 +274,11 @@ def _line_of_office() -> list[Json]:
     ]  # fmt: skip
 
 
+def _rate_of_line(end: str, direction: str) -> str:
+    name = f"jharnet_bandwidth_bytes_per_second_{end}"
+    return f'{name}{{{O}, path="jharnet", direction="{direction}"}} * 8'
+
+
 def _speed_of_office() -> list[Json]:
     rate = f'jharnet_bandwidth_bytes_per_second{{{O}, path="%s", direction="%s"}} * 8'
     return [
@@ -284,11 +289,22 @@ def _speed_of_office() -> list[Json]:
                    query(rate % ("internet", direction), "to the Internet"),
                    query("jharnet_bandwidth_capacity_bytes_per_second"
                          f'{{{O}, direction="{direction}"}}*8', "line, by packet trains"),
+                   query(_rate_of_line("low", direction), "95 %: from"),
+                   query(_rate_of_line("high", direction), "95 %: to"),
                    query("jharnet:bandwidth_contracted:bytes_per_second"
                          f'{{{O}, direction="{direction}"}} * 8', "contracted")],
                   unit="bps", min=0)
             for direction, words in (("down", "towards the office"), ("up", "from the office"))
         ),
+        lines("Sustained speed", "What the line carries once a burst is spent, with its 95 % "
+              "interval; by the long test.",
+              [query(f"jharnet_bandwidth_sustained_bytes_per_second{{{O}}} * 8", "{{direction}}"),
+               *(query(f"jharnet_bandwidth_sustained_bytes_per_second_{end}{{{O}}} * 8",
+                       f"{{{{direction}}}}, {end}") for end in ("low", "high"))],
+              unit="bps", min=0),
+        lines("Grades, by simulated calls", "How probable each grade of a call is.",
+              [query(f"jharnet_conference_grade_probability{{{O}}}", "{{grade}}")],
+              unit="percentunit", min=0, max=1),
         lines("Round trip while the line is full", "Large values are bufferbloat.",
               [query(f'jharnet_bandwidth_loaded_rtt_seconds{{{O}, path="jharnet"}}',
                      "{{direction}}"),
@@ -309,24 +325,12 @@ def _speed_of_office() -> list[Json]:
 def _applications_of_office() -> list[Json]:
     return [
         row("Applications and the way"),
-        lines("Pages in time", "Share of visits of the last hour that brought the whole page in "
+        lines("Pages in time", "Share of visits in the chosen time that brought the whole page in "
               "time, from this office and from headquarters.",
-              [query(f"avg_over_time(jharnet_service_in_time{{{O}}}[1h])", "{{service}}"),
+              [query(f"avg_over_time(jharnet_service_in_time{{{O}}}[$__range])", "{{service}}"),
                query('avg_over_time(jharnet_service_in_time{district="$district", '
-                     'end="headquarters"}[1h])', "{{service}} at headquarters")],
+                     'end="headquarters"}[$__range])', "{{service}} at headquarters")],
               unit="percentunit", min=0, max=1),
-        lines("Whole page", "Seconds until the whole page was there.",
-              [query(f"jharnet_service_total_seconds{{{O}}}", "{{service}}"),
-               query(f"max(jharnet_service_threshold_seconds{{{D}}})", "limit")], unit="s", min=0),
-        lines("Wait for the first byte", "Much of it at headquarters, too, is the service's.",
-              [query(f"jharnet_service_first_byte_seconds{{{O}}}", "{{service}}"),
-               query('jharnet_service_first_byte_seconds{district="$district", '
-                     'end="headquarters"}', "{{service}} at headquarters")], unit="s", min=0),
-        lines("Names, connection, encryption", "Their share of the same visits.",
-              [query(f"jharnet_service_dns_seconds{{{O}}}", "{{service}} name"),
-               query(f"jharnet_service_connect_seconds{{{O}}}", "{{service}} connection"),
-               query(f"jharnet_service_tls_seconds{{{O}}}", "{{service}} encryption")],
-              unit="s", min=0),
         lines("The way to the office", "Hops, and the largest packet that passes in one piece.",
               [query(f"jharnet_path_hops{{{O}}}", "hops"),
                query(f"jharnet_path_mtu_bytes{{{O}}}", "largest packet (bytes)")], min=0),
@@ -335,11 +339,9 @@ def _applications_of_office() -> list[Json]:
               {"Behind hop": f"jharnet_path_fault_after_hop{{{O}}}"},
               {"fault": "Fault", "direction": "Direction", "hop": "Router", "owner": "Owner"},
               size=(12, 8)),
-        lines("Use of the line", "As a share of the contract; a mean over five minutes, and the "
-              "95th percentile of the last day.",
-              [query(f"jharnet_utilisation_ratio{{{O}}}", "{{direction}}"),
-               query(f"quantile_over_time(0.95, jharnet_utilisation_ratio{{{O}}}[1d])",
-                     "{{direction}}, 95 % below")], unit="percentunit", min=0),
+        lines("Loss and round trip of the trace", "Of the packets that traced the way.",
+              [query(f"jharnet_path_loss_ratio{{{O}}}", "loss"),
+               query(f"jharnet_path_rtt_p50_seconds{{{O}}}", "round trip (s)")], min=0),
         lines("Damaged and discarded packets", "Of the router's interface to the line, and of the "
               "office's own network.",
               [query(f"jharnet_utilisation_error_ratio{{{O}}}", "damaged, {{direction}}"),

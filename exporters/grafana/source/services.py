@@ -146,6 +146,8 @@ def speed() -> Json:
 
 
 TROUBLE = (
+    ("agent_dropped_measurements", "office", "{{office}}: measurements dropped"),
+    ("agent_refused_measurements", "office", "{{office}}: measurements refused"),
     ("schedule_missed_runs", "task", "missed {{task}}"),
     ("part_restarts", "part", "restarted {{part}}"),
     ("database_errors", "", "database errors"),
@@ -189,10 +191,13 @@ def monitor() -> Json:
                   [query(_increase(f"{name}_total", by), legend) for name, by, legend in TROUBLE],
                   min=0),
             lines("Records on their way", "What waits on disk, as the database takes none.",
-                  [query(f"jharnet_database_waiting_writes{{{D}}}", "waiting")], min=0),
+                  [query(f"jharnet_database_waiting_writes{{{D}}}", "waiting"),
+                   query(f"jharnet_database_failing{{{D}}}", "1: takes none")], min=0),
             lines("Agents", "Connected now, and the measurements that they still hold.",
                   [query(f"jharnet_agents_connected{{{D}}}", "connected"),
                    query(f"sum(jharnet_agent_spooled_measurements{{{D}}})", "held back")], min=0),
+            lines("Agents' clocks", "Ahead of the hub's by; what they measured is corrected.",
+                  [query(f"jharnet_agent_clock_offset_seconds{{{D}}}", "{{office}}")], unit="s"),
             lines("Runs", "Measurements recorded a minute.",
                   [query("60 * sum by (probe, outcome) "
                          f"(rate(jharnet_probe_runs_total{{{D}}}[$__rate_interval]))",

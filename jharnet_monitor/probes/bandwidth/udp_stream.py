@@ -107,14 +107,14 @@ def _phase(row: Any) -> StreamPhase:
 
 
 @dataclass(slots=True)
-class Sent:
+class SentStream:
     """What was sent, and the share of the time in which the sender did not keep up."""
 
     datagrams: int
     late: float
 
 
-async def send_stream(sock: DatagramSocket, plan: StreamPlan) -> Sent:
+async def send_stream(sock: DatagramSocket, plan: StreamPlan) -> SentStream:
     """Send a stream, phase by phase."""
     begun = time.monotonic()
     number, late, due = 0, 0.0, begun
@@ -131,7 +131,7 @@ async def send_stream(sock: DatagramSocket, plan: StreamPlan) -> Sent:
             if behind > LATE_SECONDS:
                 late, due = late + behind, due + behind
                 end = max(end, due)
-    return Sent(number, late / max(plan.seconds, 1e-9))
+    return SentStream(number, late / max(plan.seconds, 1e-9))
 
 
 @dataclass(slots=True)

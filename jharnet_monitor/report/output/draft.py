@@ -14,7 +14,7 @@ from typing import Any
 FORM = "nic-eof-af-6.0"
 """The table of the state's e-Office assessment, which is a file of its own, too."""
 
-ENDINGS = ("pdf", "html", "xlsx", "csv")
+ENDINGS = ("pdf", "html", "xlsx", "csv", "form.csv")
 """The formats of a report."""
 Cell = str | int | float | bool | None
 
