@@ -134,7 +134,7 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
     boram = bench.live(started, "boram")
     assert boram is not None and boram.down.height == 180
     text = _shown(bench.now(started), bench.config)
-    assert "conference" in text and "talking" in text and "bit/s" in text
+    assert "conference" in text and "talking" in text and "bps" in text
     drill = await bench.ended(started)
     assert drill.state is DrillState.DONE and bench.kept == [drill]
     assert drill.phase is None and not any(one.live for one in drill.offices)

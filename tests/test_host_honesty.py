@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from jharnet_monitor.agent import daemon
-from jharnet_monitor.hub import agent_connection, agent_server
+from jharnet_monitor.hub import agent_connection
 from jharnet_monitor.hub.drills.results import summed_up
 from jharnet_monitor.judge.conference.drill import (
     Drill,
@@ -31,6 +31,7 @@ from jharnet_monitor.rtc import call as rtc_call
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.stats import host_load
 from jharnet_monitor.rtc.stats.host_load import HostLoadMonitor
+from jharnet_monitor.wire import protocol
 from tests.call_support import LoopbackAgent, call
 from tests.support import running
 from tests.test_receive import received, send_stats
@@ -169,8 +170,7 @@ async def test_a_hub_that_was_stopped_ends_no_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a pause of the hub its agents' frames are still to be read: they had not left."""
-    monkeypatch.setattr(agent_server, "SILENCE_SECONDS", 0.6)
-    monkeypatch.setattr(daemon, "SILENCE_SECONDS", 0.6)
+    monkeypatch.setattr(protocol, "SILENCE_SECONDS", 0.6)
     monkeypatch.setattr(daemon, "HEARTBEAT_SECONDS", 0.1)
     async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path)):
         session = await endpoint.session("potka")

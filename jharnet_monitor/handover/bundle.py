@@ -140,7 +140,7 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
 
 
 def _pip(*arguments: str) -> None:
-    argv = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    argv = [sys.executable, "-P", "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)  # noqa: S603 - pip
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()

@@ -59,7 +59,7 @@ async def answer(
     """Ask the twin in another process; None if it did not answer in time."""
     question = {"line": line.to_json(), "criteria": asdict(criteria), "client": asdict(client)}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE,
+        sys.executable, "-P", "-m", __name__, stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )  # fmt: skip
