@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from jharnet_monitor.config.units import parse_rate
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.settings_log import SettingChange
 from jharnet_monitor.i18n import formats
@@ -61,5 +62,12 @@ def _value(value: Any, words: Words) -> str:
     if value is None:
         return words("dossier.settings.unset")
     items = value if isinstance(value, list) else [value]
-    text = ", ".join(_UNIT.sub(r"\1 \2", str(item)) for item in items)
+    text = ", ".join(_as_people_read(str(item)) for item in items)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _as_people_read(text: str) -> str:
+    """A value of the configuration: rates as papers state them, a space before a unit."""
+    if text.endswith("bit/s"):
+        return formats.rate(parse_rate(text))
+    return _UNIT.sub(r"\1 \2", text)
