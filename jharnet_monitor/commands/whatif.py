@@ -39,19 +39,19 @@ def whatif(
     query = urlencode({name: value for name, value in asked.items() if value})
     hub = HubClient.from_config(loaded)
     with console.status("simulating calls …"):
-        told: dict[str, Any] = hub.get(f"/api/v1/offices/{quote(office)}/whatif?{query}")
+        answer: dict[str, Any] = hub.get(f"/api/v1/offices/{quote(office)}/whatif?{query}")
     if as_json:
-        print(json.dumps(told, ensure_ascii=False, indent=2))
+        print(json.dumps(answer, ensure_ascii=False, indent=2))
     else:
-        console.print(_text(told), highlight=False)
+        console.print(_text(answer), highlight=False)
 
 
-def _text(told: dict[str, Any]) -> str:
-    lines = [f"{_NAMES[told['grade']]}, {told['certainty']}"]
+def _text(answer: dict[str, Any]) -> str:
+    lines = [f"{_NAMES[answer['grade']]}, {answer['certainty']}"]
     for grade in range(4, -1, -1):
-        share = told["probabilities"][grade]
+        share = answer["probabilities"][grade]
         lines.append(f"  {grade} {_NAMES[grade]:<18} {share:4.0%} {'█' * round(share * 40)}")
-    measured = told["measured_grade"]
+    measured = answer["measured_grade"]
     if measured is not None:
-        lines.append(f"measured {told['measured_at']}: {_NAMES[int(measured)]}")
+        lines.append(f"measured {answer['measured_at']}: {_NAMES[int(measured)]}")
     return "\n".join(lines)

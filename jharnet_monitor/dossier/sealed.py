@@ -135,8 +135,8 @@ def pruned_outside(
                 continue
             wrong = log.problem(RULE, one.root, one.begin, kind, records, made_at)
             if wrong or not records:
-                told = wrong or f"`{kind}` is called pruned, though none was sealed"
-                yield f"the hour from {one.begin:%Y-%m-%d %H:%M} UTC: {told}"
+                reason = wrong or f"`{kind}` is called pruned, though none was sealed"
+                yield f"the hour from {one.begin:%Y-%m-%d %H:%M} UTC: {reason}"
 
 
 def needed_links(begins: Sequence[datetime], start: datetime, end: datetime) -> range:

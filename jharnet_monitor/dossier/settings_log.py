@@ -50,13 +50,13 @@ class SettingsLog:
                 continue
             try:
                 record = strict_json(data)
-                held, told = record["sha256"], record.get("settings")
-                if told is None and held != digest:
+                held, content = record["sha256"], record.get("settings")
+                if content is None and held != digest:
                     raise ValueError("it refers to settings that no event before it holds")
-                if told is not None and settings_hash(told) != held:
+                if content is not None and settings_hash(content) != held:
                     raise ValueError("its hash is not that of its settings")
-                if told is not None:
-                    versions.append((at, _complete(told)))
+                if content is not None:
+                    versions.append((at, _complete(content)))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise ArchiveError(f"{_WHERE} cannot be read: {error!r}") from error
             digest = held

@@ -79,9 +79,9 @@ def _speed(found: Assessment, words: Words) -> Iterator[Row]:
     yield [words("dossier.sheet.need"), need(found, words), other_basis(found, words)]
     for direction, side in sides.items():
         if side.other is not None:
-            told = interval(side.other, formats.rate, words)
-            told_by = rests(side.other, words, "rests_readings")
-            yield [words(f"dossier.sheet.other_{direction}"), told, told_by]
+            shown = interval(side.other, formats.rate, words)
+            shown_by = rests(side.other, words, "rests_readings")
+            yield [words(f"dossier.sheet.other_{direction}"), shown, shown_by]
     for direction, side in sides.items():
         one = side.delivered.median
         yield [
@@ -93,8 +93,8 @@ def _speed(found: Assessment, words: Words) -> Iterator[Row]:
         for name in ("left", "carried", "capacity"):
             one = getattr(side, name)
             if one is not None:
-                told = interval(one, formats.rate, words)
-                yield [words(f"dossier.sheet.{name}_{direction}"), told, rests(one, words)]
+                shown = interval(one, formats.rate, words)
+                yield [words(f"dossier.sheet.{name}_{direction}"), shown, rests(one, words)]
     for direction, side in sides.items():
         one = side.delivered.p5
         value = words("dossier.sheet.p5_none", samples=MIN_P5_SAMPLES, days=MIN_P5_DAYS)
@@ -108,8 +108,8 @@ def _speed(found: Assessment, words: Words) -> Iterator[Row]:
 
 def _retests(found: RetestClaims, words: Words) -> Iterator[Row]:
     """How many tests were repeated, and the medians with the first tests and with those counted."""
-    told = words("dossier.sheet.retests_value", n=found.repeated)
-    yield [words("dossier.sheet.retests"), told, ""]
+    shown = words("dossier.sheet.retests_value", n=found.repeated)
+    yield [words("dossier.sheet.retests"), shown, ""]
     if not found.repeated:
         return
     for direction in Direction:
@@ -129,8 +129,8 @@ def _calls(calls: ConferenceClaims, words: Words) -> Iterator[Row]:
     yield [
         words("dossier.sheet.able"), interval(able, formats.share_floor, words), rests(able, words)
     ]  # fmt: skip
-    told = words("dossier.sheet.tests_value", n=calls.tests, missed=calls.missed)
-    yield [words("dossier.sheet.tests"), told, ""]
+    shown = words("dossier.sheet.tests_value", n=calls.tests, missed=calls.missed)
+    yield [words("dossier.sheet.tests"), shown, ""]
     if calls.cause:
         yield [words("dossier.sheet.limited"), words.get(f"cause.{calls.cause}", ""), ""]
     elif calls.limited_by:
@@ -168,8 +168,8 @@ def _states(one: AvailabilityClaims, words: Words) -> Iterator[Row]:
         yield [words(f"dossier.sheet.{name}"), value, ""]
     if one.worst is not None and one.best is not None:
         bounds = (one.worst, one.best)
-        told = " / ".join(formats.share_floor(bound, bounds) for bound in bounds)
-        yield [words("dossier.sheet.bounds"), told, ""]
+        shown = " / ".join(formats.share_floor(bound, bounds) for bound in bounds)
+        yield [words("dossier.sheet.bounds"), shown, ""]
     for state, times in one.outages.items():
         if times:
             spent = formats.duration(one.seconds[state], words)
@@ -185,22 +185,22 @@ def _down(found: Outages, words: Words) -> Iterator[Row]:
     for name in ("link", "power", "lan", "unexplained"):
         both = [getattr(time, name) for time in (found.total, found.office)]
         if any(both):
-            told = " / ".join(formats.share(share) for share in both)
-            yield [words(f"dossier.sheet.down_{name}"), told, ""]
+            shown = " / ".join(formats.share(share) for share in both)
+            yield [words(f"dossier.sheet.down_{name}"), shown, ""]
     if found.nights:
         length = formats.duration(found.off_seconds, words)
-        told = words("dossier.sheet.outages_value", n=found.nights, length=length)
-        yield [words("dossier.sheet.habit"), told, ""]
+        shown = words("dossier.sheet.outages_value", n=found.nights, length=length)
+        yield [words("dossier.sheet.habit"), shown, ""]
     if found.shared:
         length = formats.duration(found.shared_seconds, words)
-        told = words("dossier.sheet.outages_value", n=found.shared, length=length)
-        yield [words("dossier.sheet.shared"), told, ""]
+        shown = words("dossier.sheet.outages_value", n=found.shared, length=length)
+        yield [words("dossier.sheet.shared"), shown, ""]
 
 
 def _count(claims: OfficeClaims, words: Words) -> Row:
-    told = words(
+    shown = words(
         "dossier.sheet.measurements_value",
         n=claims.measurements,
         days=claims.assessment.line.days,
     )
-    return [words("dossier.sheet.measurements"), told, ""]
+    return [words("dossier.sheet.measurements"), shown, ""]

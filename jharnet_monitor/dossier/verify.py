@@ -140,7 +140,11 @@ class _Examination:
             yield f"claims.json: {other}"
         # where nothing differs, papers state the last digits of the machine that built them
         stated = Claims.from_json(found if wrong else claims)
-        held = {name: told for name, told in manifest["files"].items() if isinstance(told, dict)}
+        held = {
+            name: declared
+            for name, declared in manifest["files"].items()
+            if isinstance(declared, dict)
+        }
         case = Case(config, period, until, made_at, stated, evidence, links, mails, sums(held))
         yield from self._papers(case)
 

@@ -26,14 +26,14 @@ class RowQuota:
 
     async def wait(self, office: str, rows: int) -> None:
         """Return when the office may add so many rows, and count them."""
-        told = False
+        logged = False
         while not self._take(office, rows):
-            if not told:
+            if not logged:
                 log.warning(
                     "%s has handed in %d measurements in a day: the rest has to wait until the "
                     "next; its agent keeps them", office, ROWS_PER_DAY,
                 )  # fmt: skip
-                told = True
+                logged = True
             await self.clock.sleep(_CHECK_SECONDS)
 
     def _take(self, office: str, rows: int) -> bool:

@@ -197,7 +197,7 @@ class StoreWriter:
         await self._publish()
 
     def _put(self, records: Sequence[Record]) -> None:
-        told: StoreError | None = None
+        failure: StoreError | None = None
         for record in records:
             kind = type(record).__name__
             name = record.key if isinstance(record, ValueRecord) else uuid.uuid4().hex
@@ -206,9 +206,9 @@ class StoreWriter:
             try:
                 self._queue.put(name, body, fine=fine, replace=newest)
             except StoreError as error:  # it waits in memory
-                told = error
-        if told is not None:
-            raise told
+                failure = error
+        if failure is not None:
+            raise failure
 
     async def _write_waiting(self) -> bool:
         """Write the oldest records that wait; False when none does, or the database fails."""

@@ -77,27 +77,27 @@ def read_vitals(frame: Mapping[str, Any]) -> Vitals:
     version, kind = frame.get("version"), frame.get("kind", PROGRAM)
     if kind not in (PROGRAM, BROWSER):
         raise ProtocolError(f"no agent is of kind {str(kind)[:40]!r}")
-    dropped, told = frame.get("dropped", 0), frame.get("now")
+    dropped, reported = frame.get("dropped", 0), frame.get("now")
     if not isinstance(dropped, int) or not 0 <= dropped <= MOST_SPOOLED:
         raise ProtocolError("`dropped` cannot be true")
-    if told is not None and not _is_number(told, 0, LATEST_TIME):
+    if reported is not None and not _is_number(reported, 0, LATEST_TIME):
         raise ProtocolError("`now` cannot be true")
     return Vitals(
-        boot_id, float(uptime), spooled, _version(version), kind, dropped, told  # type: ignore[arg-type]
+        boot_id, float(uptime), spooled, _version(version), kind, dropped, reported  # type: ignore[arg-type]
     )  # fmt: skip
 
 
-def _version(told: object) -> str | None:
-    text = "" if told is None else str(told)[:40]
+def _version(reported: object) -> str | None:
+    text = "" if reported is None else str(reported)[:40]
     return text if text and text.isprintable() else None
 
 
 def read_features(frame: Mapping[str, Any]) -> frozenset[str]:
     """The tasks that a `hello` says the agent can do; raises `ProtocolError`."""
-    told = frame.get("features", [])
-    if not isinstance(told, list):
+    reported = frame.get("features", [])
+    if not isinstance(reported, list):
         raise ProtocolError("`features` must be a list")
-    return frozenset(str(feature)[:40] for feature in told[:MOST_FEATURES])
+    return frozenset(str(feature)[:40] for feature in reported[:MOST_FEATURES])
 
 
 def read_batch(
@@ -128,8 +128,8 @@ def read_measurement(
     if measurement.office != office:
         raise ValueError(f"an agent of {office} hands in only for its office")
     if measurement.series not in AGENTS_OWN_SERIES:
-        told = measurement.series[:80]
-        raise ValueError(f"an agent does not measure {told} by itself")
+        reported = measurement.series[:80]
+        raise ValueError(f"an agent does not measure {reported} by itself")
     if not _ID.fullmatch(measurement.id):
         raise ValueError("id must be of letters, digits, `-` and `_`")
     if measurement.cause is not None and measurement.cause not in _CAUSES:

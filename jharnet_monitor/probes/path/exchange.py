@@ -222,9 +222,9 @@ def to_message(arrivals: Mapping[int, MarkArrivals]) -> list[list[Any]]:
     ]
 
 
-def from_message(told: object, marks: Iterable[int]) -> dict[int, MarkArrivals]:
+def from_message(message: object, marks: Iterable[int]) -> dict[int, MarkArrivals]:
     """What an agent says has arrived; nothing where that cannot be."""
-    rows = told if isinstance(told, list) else []
+    rows = message if isinstance(message, list) else []
     try:
         found = dict(_row(row) for row in rows)
     except (TypeError, ValueError):
@@ -232,9 +232,9 @@ def from_message(told: object, marks: Iterable[int]) -> dict[int, MarkArrivals]:
     return found if set(found) <= {0, *marks} else {}
 
 
-def _row(told: Any) -> tuple[int, MarkArrivals]:
+def _row(message: Any) -> tuple[int, MarkArrivals]:
     """One mark's arrivals; raises `TypeError` or `ValueError` for what cannot be."""
-    mark, received, marked, delays = told
+    mark, received, marked, delays = message
     if not all(type(one) is int for one in (mark, received, marked)):
         raise TypeError("packets are counted")
     if not 0 <= marked <= received <= PACKETS or len(delays) > PACKETS:

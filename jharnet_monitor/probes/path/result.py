@@ -27,35 +27,35 @@ class BadTrace(ValueError):
     """An agent's report that cannot be so."""
 
 
-def checked(told: object, order: TraceOrder) -> dict[str, Any]:
+def checked(reported: object, order: TraceOrder) -> dict[str, Any]:
     """The conditions of one trace; raises `BadTrace`.
 
     `hops` are the routers in their order and the target, each with `address`, `sent`, `received`
     and `rtt_p50_seconds`; `protocol` is what asked them, `reached` whether the target answered.
     """
-    if not isinstance(told, Mapping):
+    if not isinstance(reported, Mapping):
         raise BadTrace("no trace")
-    hops = [_hop(row, order) for row in _rows(told.get("hops"), MOST_HOPS)]
-    if told.get("protocol") not in set(Protocol):
+    hops = [_hop(row, order) for row in _rows(reported.get("hops"), MOST_HOPS)]
+    if reported.get("protocol") not in set(Protocol):
         raise BadTrace("no such protocol")
     found: dict[str, Any] = {
-        "protocol": str(told["protocol"]),
-        "reached": told.get("reached") is True,
+        "protocol": str(reported["protocol"]),
+        "reached": reported.get("reached") is True,
         "hops": hops,
     }
-    other = [_address(one) for one in _rows(told.get("other"), MOST_HOPS)]
+    other = [_address(one) for one in _rows(reported.get("other"), MOST_HOPS)]
     own = [hop["address"] for hop in hops]
     if any(a != b for a, b in zip(other, own, strict=False) if a and b):
         found["other_protocol"] = other
-    found |= _mtu(told.get("mtu"), len(hops))
-    marks = _marks(told.get("marks"), len(hops), order)
+    found |= _mtu(reported.get("mtu"), len(hops))
+    marks = _marks(reported.get("marks"), len(hops), order)
     return found | ({"marks": marks} if marks else {})
 
 
-def _rows(told: object, most: int) -> list[Any]:
-    if not isinstance(told, list) or len(told) > most:
+def _rows(reported: object, most: int) -> list[Any]:
+    if not isinstance(reported, list) or len(reported) > most:
         raise BadTrace("too many hops")
-    return told
+    return reported
 
 
 def _hop(row: object, order: TraceOrder) -> dict[str, Any]:
@@ -74,25 +74,25 @@ def _hop(row: object, order: TraceOrder) -> dict[str, Any]:
     return hop
 
 
-def _address(told: object) -> str | None:
-    if told is None:
+def _address(reported: object) -> str | None:
+    if reported is None:
         return None
     try:
-        return str(IPv4Address(str(told)))
+        return str(IPv4Address(str(reported)))
     except ValueError as error:
         raise BadTrace("no such address") from error
 
 
-def _mtu(told: object, hops: int) -> dict[str, Any]:
-    if not isinstance(told, Mapping):
+def _mtu(reported: object, hops: int) -> dict[str, Any]:
+    if not isinstance(reported, Mapping):
         return {}
-    size = told.get("bytes")
+    size = reported.get("bytes")
     if type(size) is not int or not SMALLEST <= size <= LARGEST:
         raise BadTrace("no such packet size")
     found: dict[str, Any] = {"mtu_bytes": size}
-    if told.get("told_by") is not None:
-        found["mtu_told_by"] = _address(told["told_by"])
-    after, before = told.get("lost_after"), told.get("lost_before")
+    if reported.get("told_by") is not None:
+        found["mtu_told_by"] = _address(reported["told_by"])
+    after, before = reported.get("lost_after"), reported.get("lost_before")
     if after is not None:
         if type(after) is not int or type(before) is not int or not 0 <= after < before <= hops:
             raise BadTrace("no such hops")
@@ -100,9 +100,9 @@ def _mtu(told: object, hops: int) -> dict[str, Any]:
     return found
 
 
-def _marks(told: object, hops: int, order: TraceOrder) -> dict[str, list[int | None]]:
+def _marks(reported: object, hops: int, order: TraceOrder) -> dict[str, list[int | None]]:
     found = {}
-    for row in _rows(told, len(order.marks)):
+    for row in _rows(reported, len(order.marks)):
         if not isinstance(row, list) or len(row) != hops + 1 or row[0] not in order.marks:
             raise BadTrace("no such marks")
         mark, *seen = row
@@ -174,7 +174,7 @@ def addresses(conditions: Mapping[str, Any]) -> Sequence[str | None]:
     return [hop["address"] for hop in conditions.get("hops", ())]
 
 
-def stretch_of(told: Sequence[int]) -> Stretch:
+def stretch_of(reported: Sequence[int]) -> Stretch:
     """As conditions hold it."""
-    after, before = told
+    after, before = reported
     return Stretch(after, before)

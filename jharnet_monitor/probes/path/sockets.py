@@ -139,18 +139,18 @@ class TraceSocket:
 
     def _error(self, data: bytes, ancillary: list[tuple[int, int, bytes]]) -> Answer | None:
         """What a router, or the target, says of a packet whose begin it quotes."""
-        told = next((d for _, kind, d in ancillary if kind == _IP_RECVERR), b"")
+        message = next((d for _, kind, d in ancillary if kind == _IP_RECVERR), b"")
         at = 6 if self.protocol is Protocol.ICMP else 0
-        if len(told) < _EXTENDED_ERROR.size + 8:
+        if len(message) < _EXTENDED_ERROR.size + 8:
             return None
-        _, origin, kind, code, _, info, _ = _EXTENDED_ERROR.unpack_from(told)
+        _, origin, kind, code, _, info, _ = _EXTENDED_ERROR.unpack_from(message)
         if origin == _ORIGIN_LOCAL:
             self.link_mtu = info
         is_icmp = origin == _ORIGIN_ICMP and kind in (_TIME_EXCEEDED, _UNREACHABLE)
         if not is_icmp or len(data) < at + 2:
             return None
         number = struct.unpack_from("!H", data, at)[0]
-        source = socket.inet_ntoa(told[_EXTENDED_ERROR.size + 4 : _EXTENDED_ERROR.size + 8])
+        source = socket.inet_ntoa(message[_EXTENDED_ERROR.size + 4 : _EXTENDED_ERROR.size + 8])
         answer = AnswerKind.END if source == self.target else AnswerKind.HOP
         if (kind, code) == (_UNREACHABLE, _TOO_BIG):
             answer = AnswerKind.TOO_BIG

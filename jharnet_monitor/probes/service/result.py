@@ -66,7 +66,7 @@ class VisitResult:
 
 
 def reading_of(
-    told: Mapping[str, Any], order: VisitOrder, end: str, now: float, elapsed: float
+    report: Mapping[str, Any], order: VisitOrder, end: str, now: float, elapsed: float
 ) -> Reading:
     """The reading of a result; raises `Failed`, or `NoData` for what cannot be so.
 
@@ -74,25 +74,25 @@ def reading_of(
     office's clock is not asked: a certificate's time is compared with the hub's.
     """
     longest = min(order.seconds, elapsed) + SPARE_SECONDS
-    total = _number(told, "total", longest)
-    seconds = told.get("seconds")
+    total = _number(report, "total", longest)
+    seconds = report.get("seconds")
     if not isinstance(seconds, Mapping) or not set(seconds) <= set(Phase):
         raise NoData(Cause.BAD_REPORT, "no such phases")
     phases = {phase: _number(seconds, phase, longest) for phase in Phase if phase in seconds}
     if sum(phases.values()) > total + 1e-3:
         raise NoData(Cause.BAD_REPORT, "the phases are longer than the whole")
-    size = _number(told, "bytes", order.most + SPARE_BYTES)
-    spent = _number(told, "spent", 2 * order.most + SPARE_BYTES + MOST_OVERHEAD_BYTES)
-    requests = _number(told, "requests", MOST_REDIRECTS + 1)
+    size = _number(report, "bytes", order.most + SPARE_BYTES)
+    spent = _number(report, "spent", 2 * order.most + SPARE_BYTES + MOST_OVERHEAD_BYTES)
+    requests = _number(report, "requests", MOST_REDIRECTS + 1)
     conditions: dict[str, Any] = {"end": end, "bytes_spent": int(spent), "requests": int(requests)}
-    conditions |= {flag: True for flag in ("proxied", "truncated") if told.get(flag) is True}
+    conditions |= {flag: True for flag in ("proxied", "truncated") if report.get(flag) is True}
     values = {_TIMED[phase]: took for phase, took in phases.items() if phase in _TIMED}
-    if told.get("status") is not None:
-        values["status_code"] = _number(told, "status", 599, least=100)
-    if told.get("certificate_expires") is not None:
-        expires = _number(told, "certificate_expires", now + CENTURY_SECONDS)
+    if report.get("status") is not None:
+        values["status_code"] = _number(report, "status", 599, least=100)
+    if report.get("certificate_expires") is not None:
+        expires = _number(report, "certificate_expires", now + CENTURY_SECONDS)
         values["certificate_expiry_seconds"] = expires - now
-    cause = _cause(told)
+    cause = _cause(report)
     if cause is None:
         if not {Phase.FIRST_BYTE, Phase.TRANSFER} <= set(phases):
             raise NoData(Cause.BAD_REPORT, "neither a page nor an error")
@@ -100,17 +100,17 @@ def reading_of(
         if "truncated" not in conditions:  # how long all of it takes is not known then
             values["total_seconds"] = total
         return Reading(values, conditions)
-    if told.get("phase") in set(Phase):
-        conditions["phase"] = str(told["phase"])
-    detail = "".join(c for c in str(told.get("detail", ""))[:100] if c.isprintable())
+    if report.get("phase") in set(Phase):
+        conditions["phase"] = str(report["phase"])
+    detail = "".join(c for c in str(report.get("detail", ""))[:100] if c.isprintable())
     if cause is Cause.HOST_OVERLOADED:
         raise NoData(cause, detail, conditions=conditions)
     raise Failed(cause, detail, values=values, conditions=conditions)
 
 
-def _cause(told: Mapping[str, Any]) -> Cause | None:
+def _cause(report: Mapping[str, Any]) -> Cause | None:
     """Why the visit failed; raises `NoData` for what is no failure of a visit."""
-    cause = told.get("cause")
+    cause = report.get("cause")
     if cause is None:
         return None
     for known in (*FAILURES, Cause.HOST_OVERLOADED):
@@ -119,9 +119,9 @@ def _cause(told: Mapping[str, Any]) -> Cause | None:
     raise NoData(Cause.BAD_REPORT, "no such cause")
 
 
-def _number(told: Mapping[str, Any], name: str, most: float, least: float = 0.0) -> float:
+def _number(report: Mapping[str, Any], name: str, most: float, least: float = 0.0) -> float:
     """A number within its bounds; raises `NoData`."""
-    value = told.get(name)
+    value = report.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise NoData(Cause.BAD_REPORT, f"{name} is no number")
     if not least <= value <= most:

@@ -237,8 +237,8 @@ def _cause_of(error: Exception) -> tuple[Cause, str]:
     """What an error of the connection means; the detail names neither address nor proxy."""
     cause = next((cause for kind, cause in _CAUSES if isinstance(error, kind)), Cause.INTERRUPTED)
     inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    for told in ("verify_message", "reason", "strerror"):
-        text = getattr(inner, told, None)
+    for attribute in ("verify_message", "reason", "strerror"):
+        text = getattr(inner, attribute, None)
         if isinstance(text, str) and text:
             return cause, text[:100]
     return cause, type(error).__name__

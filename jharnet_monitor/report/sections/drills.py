@@ -45,7 +45,10 @@ def drills(summary: Summary, words: Words) -> dict[str, Any]:
 
 
 def _drill(drill: Drill, summary: Summary, words: Words) -> dict[str, Any]:
-    rates = (f"{label} {told}{words('full_stop')}" for label, told in uplink_rates(drill, words))
+    rates = (
+        f"{label} {rate_text}{words('full_stop')}"
+        for label, rate_text in uplink_rates(drill, words)
+    )
     return {
         "title": words(
             "report.drill.held",

@@ -70,8 +70,10 @@ def need(found: Assessment, words: Words) -> str:
     """The need, stated once if it is the same in both directions."""
     needs = [side.need for side in found.directions]
     down, up = (one.value for one in needs)
-    told = formats.rate(down) if down == up else formats.both_rates(down, up)
-    return words("capacity.at_least", rate=told) if any(n.at_least for n in needs) else told
+    rate_text = formats.rate(down) if down == up else formats.both_rates(down, up)
+    return (
+        words("capacity.at_least", rate=rate_text) if any(n.at_least for n in needs) else rate_text
+    )
 
 
 def _need(one: Need, words: Words) -> str:
@@ -118,11 +120,14 @@ def need_text(config: Config, offices: Mapping[str, Assessment], words: Words) -
 
 def reason(found: Assessment, config: Config, office: Office, words: Words) -> str:
     """The reason for the verdict, for which needs it holds, and what is said beside it."""
-    told = [_main_reason(found, config, office, words), holds(found.holds, found.verdict, words)]
+    sentences = [
+        _main_reason(found, config, office, words),
+        holds(found.holds, found.verdict, words),
+    ]
     if found.doubts and found.verdict is not LineVerdict.NOT_ENOUGH_EVIDENCE:
-        told.append(words("capacity.doubted", doubt=doubt(found, config, words)))
-    told += notes(found, words)
-    return " ".join(sentence for sentence in told if sentence)
+        sentences.append(words("capacity.doubted", doubt=doubt(found, config, words)))
+    sentences += notes(found, words)
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _main_reason(found: Assessment, config: Config, office: Office, words: Words) -> str:
