@@ -107,8 +107,10 @@ def row(
 ) -> dict[str, Any]:
     """One office in the table of the front page; doubts in `common` are said below it."""
     office = judged.summary
-    told = [finding_texts(finding, office, summary.config, words) for finding in judged.shown]
-    apart = judged.doubtful and told[0]["cause"] in common
+    finding_rows = [
+        finding_texts(finding, office, summary.config, words) for finding in judged.shown
+    ]
+    apart = judged.doubtful and finding_rows[0]["cause"] in common
     return {
         "office": formats.office_name(office.office, words),
         "grade": office.conference.grade,
@@ -119,7 +121,7 @@ def row(
         **availability_texts(office, words),
         **speed_texts(office.down, office.up, words),
         **_change(office, changed, words),
-        "findings": [] if apart else told,
+        "findings": [] if apart else finding_rows,
         "nothing": formats.UNKNOWN
         if apart
         else words("act.nothing" if summary.measurements else "report.row_empty"),
@@ -212,15 +214,15 @@ def _change(office: OfficeSummary, changed: OfficeChanges, words: Words) -> dict
     if before is None or now.grade is None or before.grade is None:
         return {"change": words("report.change.new"), "was": "", "faster": ""}
     if now.grade == before.grade and changed.grade in (Course.NONE, Course.FEW):
-        told = {"change": words("report.change.same"), "was": ""}
+        trend_texts = {"change": words("report.change.same"), "was": ""}
     else:
-        told = {
+        trend_texts = {
             "change": words(f"report.change.{changed.grade}"),
             "was": words("report.change.was", grade=grade_text(before.grade, words)),
         }
     certain = changed.speed in (Course.BETTER, Course.WORSE)
     faster = words(f"report.change.speed_{changed.speed}") if certain else ""
-    return told | {"faster": faster}
+    return trend_texts | {"faster": faster}
 
 
 def finding_texts(
