@@ -239,7 +239,7 @@ async def test_a_gap_in_the_measurements_is_a_gap_in_the_line(hub: MadeUpHub) ->
     columns = charts.column_chart(today, 0.02, Formats.of("en", "Asia/Kolkata", NOW).zone)
     assert 5 <= len(columns.columns) <= 7
     assert columns.clipped
-    assert [tick.label for tick in line.hours] == ["12:00", "18:00", "00:00", "06:00", "12:00"]
+    assert [tick.label for tick in line.ticks] == ["12:00", "18:00", "00:00", "06:00", "12:00"]
     hub.store.close()
 
 

@@ -130,6 +130,11 @@ class HubSettings(Section):
         return split_listen(self.listen)[1]
 
     @property
+    def base(self) -> str:
+        """The path of `url`, which a reverse proxy adds before every address; empty for none."""
+        return urlsplit(self.url or "").path.rstrip("/")
+
+    @property
     def udp_range(self) -> tuple[int, int]:
         """First and last UDP port for conference media, inclusive."""
         return split_ports(self.udp_ports)

@@ -23,6 +23,7 @@ from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.hub.agent_server import AgentServer
 from jharnet_monitor.hub.drills import DrillManager
 from jharnet_monitor.hub.drills.sheets import write_sheets
+from jharnet_monitor.hub.first_tests import CHECK_SECONDS, FirstTests
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.journal import Journal
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
@@ -95,6 +96,7 @@ class Hub:
             current, clock, self.runner, self._store_drill, self._speed_alone
         )
         self.policy = Policy(current, clock, self.live, self.runner, self.recorder.spent_today)
+        self.first_tests = FirstTests(self.live, clock, self.policy.run_scheduled)
         self.schedule = Scheduler(
             current, clock, self.policy.run_scheduled, self.live.hub, self.drills.hold_planned
         )
@@ -154,6 +156,7 @@ class Hub:
         self._parts.start("health", lambda: self.health.run(self.schedule.watch))
         self._parts.start("reports", self.report_scheduler.run)
         self._parts.start_every("access log", ACCESS_LOG_SECONDS, self._write_access_log)
+        self._parts.start_every("first tests", CHECK_SECONDS, self.first_tests.run_due)
         self._parts.start_every("ownership", OWNERSHIP_SECONDS, self._stay_owner)
         self._renew_certificate()
         self._parts.start_every("certificate", CERTIFICATE_SECONDS, self._look_at_certificate)
@@ -281,6 +284,10 @@ class Hub:
     def reports_dir(self) -> Path | None:
         """The directory with the reports."""
         return self.config.report.directory
+
+    def next_tests(self) -> Mapping[tuple[str, str], datetime]:
+        """When each probe runs next, by office and probe."""
+        return self.schedule.next_runs()
 
     async def run_probe(
         self, office_id: str, probe: str, options: Mapping[str, Any]

@@ -80,6 +80,9 @@ class HubApi(Protocol):
     def probe_names(self) -> Sequence[str]:
         """The probes that can be run on demand."""
 
+    def next_tests(self) -> Mapping[tuple[str, str], datetime]:
+        """When each probe runs next by the schedule, by office and probe."""
+
     async def run_probe(
         self, office_id: str, probe: str, options: Mapping[str, Any]
     ) -> Measurement:
