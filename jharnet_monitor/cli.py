@@ -27,7 +27,7 @@ class Commands(LazyGroup):
         "probe": "operate:probe",
         "drill": "drill:drill",
         "whatif": "whatif:whatif",
-        "maintenance": "operate:maintenance",
+        "maintenance": "maintenance:maintenance",
         "fault": "fault:fault",
         "doctor": "doctor:doctor",
         "demo": "demo:demo",

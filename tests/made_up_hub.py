@@ -4,6 +4,7 @@ asks of the hub is recorded."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.profiles import Profile
-from jharnet_monitor.store import Store
+from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
+from jharnet_monitor.web.maintenance import window_json
 from jharnet_monitor.web.readers import Readers
 from tests.made_up import NOW, latency
 
@@ -101,7 +103,15 @@ class MadeUpHub:
     ) -> dict[str, Any]:
         """Record what was asked."""
         self.asked.append(("plan", office_id, begin, end, reason))
-        return {"office": office_id}
+        window = Window(office_id, begin, end, reason)
+        number = await self.read(self.store.event_log.add_window, window)
+        return window_json(replace(window, number=number))
+
+    async def withdraw(self, window: Window) -> dict[str, Any]:
+        """Store it, as a hub does."""
+        now = self.clock.now()
+        await self.read(self.store.event_log.withdraw_window, window, now)
+        return window_json(replace(window, withdrawn=now))
 
     async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
         """Store it, as a hub does."""

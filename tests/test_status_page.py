@@ -16,7 +16,7 @@ from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.web.glance import glance, pieces
-from jharnet_monitor.web.past import BUCKET, Bucket, OfficePast
+from jharnet_monitor.web.past import BUCKET, HalfHour, OfficePast
 from jharnet_monitor.web.status import FINE, MOST_IN_TROUBLE, status
 from tests.made_up import NOW, config, district, full, latency
 from tests.made_up_hub import MadeUpHub
@@ -74,8 +74,8 @@ def test_what_headquarters_loses_is_not_charged_to_an_office() -> None:
             Span(OfficeState.UP, begin + BUCKET, NOW),
         ],
         buckets={
-            begin: Bucket([], 60, 0),
-            begin + BUCKET: Bucket([0.04], 60, 60),
+            begin: HalfHour([], 60, 0),
+            begin + BUCKET: HalfHour([0.04], 60, 60),
         },
     )
     shown = glance(past, 0.02, ENGLISH)

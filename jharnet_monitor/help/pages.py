@@ -29,6 +29,7 @@ NAMES = (
     "limits",
     "certificate",
     "security",
+    "accessibility",
     "architecture",
 )
 """Every page, in the order in which they are listed."""

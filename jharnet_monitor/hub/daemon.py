@@ -7,6 +7,7 @@ import gc
 import logging
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.live import Live
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
-from jharnet_monitor.model import Measurement, format_utc
+from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes import PROBES, PRUNABLE
 from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.report.output.worker import stop_workers
@@ -53,6 +54,7 @@ from jharnet_monitor.supervisor import Supervisor
 from jharnet_monitor.web import make_app
 from jharnet_monitor.web.access_log import AccessLog
 from jharnet_monitor.web.listener import bind, listen
+from jharnet_monitor.web.maintenance import window_json
 from jharnet_monitor.web.readers import Readers
 
 log = logging.getLogger(__name__)
@@ -314,13 +316,14 @@ class Hub:
     ) -> dict[str, Any]:
         """Announce a planned window."""
         window = Window(office_id, begin, end, reason)
-        await asyncio.to_thread(self.store.event_log.add_window, window)
-        return {
-            "office": office_id,
-            "from": format_utc(begin),
-            "to": format_utc(end),
-            "reason": reason,
-        }
+        number = await asyncio.to_thread(self.store.event_log.add_window, window)
+        return window_json(replace(window, announced=self.clock.now(), number=number))
+
+    async def withdraw(self, window: Window) -> dict[str, Any]:
+        """Withdraw a planned window."""
+        now = self.clock.now()
+        await asyncio.to_thread(self.store.event_log.withdraw_window, window, now)
+        return window_json(replace(window, withdrawn=now))
 
     async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
         """Store an entry of the fault ledger; it is stored when this returns."""

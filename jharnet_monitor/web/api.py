@@ -26,7 +26,6 @@ from jharnet_monitor.web.query import (
     parse_drill,
     parse_measurement_query,
     parse_object,
-    parse_window,
 )
 from jharnet_monitor.web.whatif import WhatIf
 
@@ -56,7 +55,6 @@ class Api:
             web.post("/api/v1/offices/{office}/probes/{probe}", self.run_probe),
             web.post("/api/v1/drills", self.start_drill),
             web.get("/api/v1/drills/{drill}", self.drill),
-            web.post("/api/v1/maintenance", self.maintenance),
             web.get("/api/v1/faults", self.faults),
             web.post("/api/v1/faults", self.book_fault),
             web.post("/api/v1/faults/{fault}", self.change_fault),
@@ -179,19 +177,6 @@ class Api:
         if drill is None:
             raise Refusal(404, "no such drill")
         return web.json_response(drill.to_json())
-
-    async def maintenance(self, request: web.Request) -> web.Response:
-        """Announce planned maintenance."""
-        actor = await self._access.require(request)
-        body, now = await _json_body(request), self._hub.clock.now()
-        window = parse_window(body, self._office_ids(), now)
-        about = {
-            "office": window.office, "from": format_utc(window.begin),
-            "to": format_utc(window.end), "reason": window.reason,
-        }  # fmt: skip
-        await self._access.act(request, actor, "maintenance", about)
-        planned = await self._hub.plan(window.office, window.begin, window.end, window.reason)
-        return web.json_response(planned, status=201)
 
     async def faults(self, request: web.Request) -> web.Response:
         """The fault ledger as it stands, and the entries that are proposed."""

@@ -14,7 +14,7 @@ from jharnet_monitor.i18n.formats import Formats, milliseconds, share, share_flo
 from jharnet_monitor.judge.outages.availability import DOWN, StateTimes, state_times
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
-from jharnet_monitor.web.past import BUCKET, DAY, WEEK, Bucket, OfficePast
+from jharnet_monitor.web.past import BUCKET, DAY, WEEK, HalfHour, OfficePast
 
 STRIP = 240
 """The width of a strip, in units of its view box."""
@@ -123,7 +123,7 @@ def times_told(times: StateTimes, formats: Formats, what: str) -> str:
     return f"{what}: {'; '.join(parts)}"
 
 
-def _day(past: OfficePast, now: datetime) -> list[Bucket]:
+def _day(past: OfficePast, now: datetime) -> list[HalfHour]:
     """The buckets of the last 24 hours in order, empty where nothing was measured or where that
     says nothing about the office.
     """
@@ -131,7 +131,7 @@ def _day(past: OfficePast, now: datetime) -> list[Bucket]:
     first = begin - timedelta(seconds=begin.timestamp() % BUCKET.total_seconds()) + BUCKET
     moments = [first.replace(microsecond=0) + n * BUCKET for n in range(DAY // BUCKET)]
     return [
-        Bucket() if is_excused(past.spans, at + BUCKET / 2) else past.buckets.get(at, Bucket())
+        HalfHour() if is_excused(past.spans, at + BUCKET / 2) else past.buckets.get(at, HalfHour())
         for at in moments
     ]
 

@@ -15,7 +15,7 @@ from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.store import Store
+from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.acts import Act
 from jharnet_monitor.web.readers import Readers
 
@@ -101,6 +101,9 @@ class HubApi(Protocol):
         self, office_id: str | None, begin: datetime, end: datetime, reason: str
     ) -> dict[str, Any]:
         """Announce planned maintenance of one office, or of all (None)."""
+
+    async def withdraw(self, window: Window) -> dict[str, Any]:
+        """Withdraw planned maintenance that was announced."""
 
     async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
         """Store an entry of the fault ledger."""

@@ -14,7 +14,7 @@ from jharnet_monitor.errors import StoreError
 from jharnet_monitor.help.pages import INDEX, PICTURES, picture
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.security.accounts import Role
-from jharnet_monitor.web import join, reports
+from jharnet_monitor.web import join
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
@@ -59,8 +59,6 @@ class Pages:
             web.post("/faults", self.book_fault),
             web.post("/faults/{office}", self.book_fault),
             web.post("/faults/{office}/{fault}", self.change_fault),
-            web.get("/reports", self.reports),
-            web.get("/reports/{name}", self.report),
             web.get("/help", self.redirect_to_help),
             web.get("/help/", self.help),
             web.get("/help/{page}", self.help),
@@ -125,20 +123,6 @@ class Pages:
 
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self._hub.config.district.timezone)
-
-    async def reports(self, request: web.Request) -> web.Response:
-        """The list of reports."""
-        formats = self.formats(request)
-        found = await self._hub.read(reports.listing, self._hub.reports_dir)
-        return await self.page(request, "reports.html", formats, reports=found)
-
-    async def report(self, request: web.Request) -> web.StreamResponse:
-        """One report."""
-        name = request.match_info["name"]
-        path = await self._hub.read(reports.find, self._hub.reports_dir, name)
-        if path is None:
-            raise Refusal(404, "there is no such report")
-        return web.FileResponse(path, headers=reports.headers(path))
 
     async def redirect_to_help(self, request: web.Request) -> web.Response:
         """Redirect to the address with a slash, on which the relative links depend."""

@@ -38,7 +38,7 @@ MOST_ROWS = 20_000
 
 
 @dataclass(slots=True)
-class Bucket:
+class HalfHour:
     """Latency measurements that began within `BUCKET`."""
 
     medians: list[float] = field(default_factory=list)
@@ -62,7 +62,7 @@ class OfficePast:
 
     spans: Sequence[Span] = ()
     grades: Sequence[tuple[datetime, int]] = ()
-    buckets: dict[datetime, Bucket] = field(default_factory=dict)
+    buckets: dict[datetime, HalfHour] = field(default_factory=dict)
     read_until: datetime | None = None
     """Latency that began before is in `buckets`."""
 
@@ -141,11 +141,11 @@ def _read(store: Store, office: str, past: OfficePast, now: datetime) -> OfficeP
     )
 
 
-def _add(buckets: dict[datetime, Bucket], measurement: Measurement) -> None:
+def _add(buckets: dict[datetime, HalfHour], measurement: Measurement) -> None:
     values: Any = measurement.values
     at = measurement.started_at
     begin = at - timedelta(seconds=at.timestamp() % BUCKET.total_seconds())
-    bucket = buckets.setdefault(begin.replace(microsecond=0), Bucket())
+    bucket = buckets.setdefault(begin.replace(microsecond=0), HalfHour())
     if "rtt_p50_seconds" in values:
         bucket.medians.append(values["rtt_p50_seconds"])
     bucket.sent += int(values.get("sent", 0))

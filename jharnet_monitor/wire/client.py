@@ -64,6 +64,10 @@ class HubClient:
         """The JSON answer of a POST; raises as `get` does."""
         return asyncio.run(self._request("POST", path, body or {}))
 
+    def delete(self, path: str) -> Any:
+        """The JSON answer of a DELETE; raises as `get` does."""
+        return asyncio.run(self._request("DELETE", path, None))
+
     def _tls(self) -> ssl.SSLContext | bool:
         if not self.base.startswith("https") or self.ca is None:
             return True
