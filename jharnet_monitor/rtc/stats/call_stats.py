@@ -193,7 +193,7 @@ class ReceiveStats(StatsMessage):
     bits_per_second: float
     """Audio and video as IP rate."""
     line: Seen | None = None
-    """What the arrivals of the whole call tell of the line; None from ends that do not look."""
+    """What the arrivals of the whole call tell of the line (`line_process`); None if not known."""
 
 
 def receive_stats(
@@ -216,12 +216,7 @@ def receive_stats(
         "jitter_seconds": quality.jitter,
         "pdv_seconds": quality.pdv,
     }
-    from jharnet_monitor.rtc.stats.line_seen import line_seen  # noqa: PLC0415 - it needs numpy
-
-    line = line_seen(
-        (audio, sent.audio_first, sent.audio_packets), (video, sent.video_first, sent.video_packets)
-    )
-    return ReceiveStats(**audio_stats, **_video_stats(video, sent, quality, path), line=line)
+    return ReceiveStats(**audio_stats, **_video_stats(video, sent, quality, path))
 
 
 def _video_stats(
