@@ -52,6 +52,8 @@ class AgentLive:
     connected: bool = False
     boot_id: str | None = None
     version: str | None = None
+    kind: str | None = None
+    """`program` or `browser`; None if it never connected."""
     last_heard: datetime | None = None
     said_goodbye: bool = False
     spooled: int | None = None

@@ -80,6 +80,16 @@ def _section_or_off(value: object) -> object:
     raise ValueError("must have `certificate:` and `key:` below it, or be `off`")
 
 
+def _network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError as error:
+        raise ValueError(
+            f"must be an address such as 10.8.0.1 or a network such as 10.8.0.0/24, not `{value}`"
+        ) from error
+    return value
+
+
 class HubSettings(Section):
     """The daemon at headquarters."""
 
@@ -115,6 +125,12 @@ class HubSettings(Section):
     access_log_days: Annotated[Count, Field(ge=0, le=3660)] = 180
     """How long a day's file is kept; CERT-In's directions of 28 April 2022 want 180 days. 0 writes
     none."""
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=20)
+    ] = ()
+    """Addresses or networks of reverse proxies in front of the hub. Only they are believed what
+    `X-Forwarded-For`, `-Host` and `-Proto` say of a request. A path in `url` is put before every
+    address; the proxy takes it off."""
     udp_ports: PortRange = "40000-40199"
     """UDP ports for conference tests; open them in the firewall."""
     uplink: Uplink = Field(examples=["{contracted: 34 Mbit/s}"])
@@ -191,16 +207,6 @@ def _page_address(value: str) -> str:
         raise ValueError(f"must be an address such as https://eoffice.example.in/, not `{value}`")
     if "@" in parts.netloc:
         raise ValueError("must hold no user and no password: a visit signs in nowhere")
-    return value
-
-
-def _network(value: str) -> str:
-    try:
-        ip_network(value)
-    except ValueError as error:
-        raise ValueError(
-            f"must be an address such as 10.8.0.1 or a network such as 10.8.0.0/24, not `{value}`"
-        ) from error
     return value
 
 

@@ -211,6 +211,7 @@ class OfficeMonitor(AgentEvents):
         seen.seen_before, seen.returned, seen.goodbye = True, True, False
         agent = self._live.offices[office].agent
         agent.connected, agent.said_goodbye, agent.version = True, False, vitals.version
+        agent.kind = vitals.kind
         self._update_vitals(office, vitals)
         await self._journal.add_event(office, "joined", asdict(vitals))
         self._reviews.schedule_review(office)

@@ -86,7 +86,8 @@ class AccountPages:
             max_age=SESSION_SECONDS,
             httponly=True,
             samesite="Strict",
-            secure=self._hub.config.hub.tls is not False,
+            secure=self._hub.config.hub.tls is not False or request.scheme == "https",
+            path=f"{self._hub.config.hub.base}/",
         )
         return response
 
@@ -110,7 +111,9 @@ class AccountPages:
         """End the session."""
         await self._access.sign_out(request)
         response = see_other(request, "/")
-        response.del_cookie(COOKIE, httponly=True, samesite="Strict")
+        response.del_cookie(
+            COOKIE, httponly=True, samesite="Strict", path=f"{self._hub.config.hub.base}/"
+        )
         return response
 
     async def account(self, request: web.Request) -> web.Response:

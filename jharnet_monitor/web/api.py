@@ -20,6 +20,7 @@ from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.faults import FaultLedger, filtered
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.openapi import document
+from jharnet_monitor.web.pages import BASE
 from jharnet_monitor.web.query import (
     MeasurementQuery,
     in_time,
@@ -117,7 +118,7 @@ class Api:
         headers = {}
         if len(found) == query.limit:
             older = request.rel_url.update_query(until=format_utc(_next_until(found)))
-            headers["Link"] = f'<{older}>; rel="next"'
+            headers["Link"] = f'<{request.app[BASE]}{older}>; rel="next"'
         response = web.json_response(text=body, headers=headers)
         response.enable_compression()
         return response

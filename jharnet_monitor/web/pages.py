@@ -200,6 +200,7 @@ class Pages:
             thresholds=config.thresholds,
             actor=actor,
             may_operate=actor is not None and actor.role.allows(Role.OPERATE),
+            may_administer=actor is not None and actor.role.allows(Role.ADMINISTER),
             made_up=await self._made_up(),
             refresh_seconds=REFRESH_SECONDS,
             **content,

@@ -37,6 +37,11 @@ def card_sheet(links: Iterable[JoinLink], config: Config, made_at: datetime) -> 
     return render_pdf("card.typ", data, made_at)
 
 
+def card_for(office: str, link: str, config: Config, made_at: datetime) -> bytes:
+    """The PDF of one card; raises `TypesettingError`."""
+    return card_sheet([JoinLink(office, link)], config, made_at)
+
+
 def _card(office: Office, link: str, config: Config) -> dict[str, Any]:
     """What one page shows: plain JSON."""
     return {
