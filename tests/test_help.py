@@ -136,7 +136,7 @@ async def test_the_help_is_found(client: Client) -> None:
         ("/join/potka", "/help/operator"),
     ):
         html = await (await client.get(path)).text()
-        assert f'<footer class="bottom"><a href="{address}">' in html
+        assert f'<p class="screen-only"><a href="{address}">' in html
     answer = await client.get("/help", allow_redirects=False)
     assert (answer.status, answer.headers["Location"]) == (308, "/help/")
     picture = await client.get("/help/architecture.svg")

@@ -80,12 +80,12 @@ def test_what_headquarters_loses_is_not_charged_to_an_office() -> None:
     )
     shown = glance(past, 0.02, ENGLISH)
     assert shown.lost == ()
-    assert "loss 0 %" in shown.spark_told
+    assert "loss 0 %" in shown.spark_text
     assert shown.available == "100 % available"
     past.spans = [Span(OfficeState.UP, NOW - timedelta(days=7), NOW)]
     shown = glance(past, 0.02, ENGLISH)
     assert len(shown.lost) == 1
-    assert "loss 50 %" in shown.spark_told
+    assert "loss 50 %" in shown.spark_text
 
 
 async def test_the_last_week_is_read_from_the_store(client: Client, hub: MadeUpHub) -> None:

@@ -31,8 +31,8 @@ ZONE = ZoneInfo("Asia/Kolkata")
 def test_a_drill_says_what_it_costs_before_it_starts() -> None:
     """Data of each office, headquarters' line, and why it cannot be held."""
     cost = drill_cost(config(11), Profile.P720, 5, ENGLISH)
-    assert "Up to 134 MB of each office's data budget of 300 MB a day." in cost.told
-    assert any("(11 calls of 1.5" in line for line in cost.told)
+    assert "Up to 134 MB of each office's data budget of 300 MB a day." in cost.lines
+    assert any("(11 calls of 1.5" in line for line in cost.lines)
     assert cost.warning == ""
     long = drill_cost(config(11), Profile.P720, 15, ENGLISH)
     assert long.warning.startswith("It cannot be held: it needs 3")

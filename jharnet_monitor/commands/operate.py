@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.commands.result import render
@@ -44,7 +45,11 @@ def probe(
         known = ", ".join(o.id for o in loaded.offices)
         raise UserError(f"no office `{office}` in {config}; there are {known}")
     hub = HubClient.from_config(loaded)
-    with console.status(f"running {name} on {office} …"):
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+        console=console, transient=True,
+    ) as progress:  # fmt: skip
+        progress.add_task(f"running {name} on {office}, once its turn comes …")
         result = hub.post(f"/api/v1/offices/{office}/probes/{name}", options)
     if as_json:
         print(json.dumps(result, ensure_ascii=False, indent=2))

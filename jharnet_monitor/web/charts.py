@@ -142,7 +142,7 @@ def in_buckets(echoes: Iterable[EchoSummary], now: datetime, span: PlotSpan) -> 
     return LatencyPast(
         begin,
         span,
-        tuple(median(held) if held else None for held in medians),
+        tuple(median(values) if values else None for values in medians),
         tuple(1 - r / s if s else None for s, r in zip(sent, received, strict=True)),
         sum(sent),
         sum(received),

@@ -48,7 +48,7 @@ class DrillCost:
 
     profile: Profile
     minutes: float
-    told: tuple[str, ...]
+    lines: tuple[str, ...]
     warning: str
 
 
@@ -61,7 +61,7 @@ class DrillLine:
     profile: str
     length: str
     joined: str
-    held: str
+    passed: str
     state: str
 
 
@@ -124,7 +124,7 @@ class DrillPages:
         if newest is not None:
             found[newest.id] = newest  # one that runs is not stored yet
         ordered = sorted(found.values(), key=lambda one: one.started_at, reverse=True)
-        profile, minutes = _asked(request.query, config.probes.conference.profile)
+        profile, minutes = _requested(request.query, config.probes.conference.profile)
         return await self._pages.page(
             request,
             "drills.html",
@@ -134,7 +134,6 @@ class DrillPages:
             profiles=list(Profile),
             shortest=SHORTEST_DRILL,
             longest=LONGEST_DRILL,
-            asked="minutes" in request.query,
             running=newest if newest is not None and newest.running else None,
         )
 
@@ -142,7 +141,7 @@ class DrillPages:
         """Start a drill from the form; redirect to its page."""
         actor = await self._access.require(request)
         form = await in_time(request.post())
-        profile, minutes = _asked(form, self._hub.config.probes.conference.profile)
+        profile, minutes = _requested(form, self._hub.config.probes.conference.profile)
         about = {"profile": str(profile), "minutes": minutes}
         await self._access.act(request, actor, "drill", about)
         drill = await self._hub.start_drill(profile, minutes)
@@ -164,7 +163,7 @@ class DrillPages:
         )  # fmt: skip
 
 
-def _asked(given: Mapping[str, object], default: Profile) -> tuple[Profile, float]:
+def _requested(given: Mapping[str, object], default: Profile) -> tuple[Profile, float]:
     """Profile and minutes of a form; raises `Refusal`."""
     text = str(given.get("minutes", DEFAULT_MINUTES))
     try:

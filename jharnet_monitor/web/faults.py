@@ -140,9 +140,9 @@ class FaultLedger:
     ) -> Fault:
         if data.get("restored_at") == MEASURED:
             data = {**data, "restored_at": format_utc(await self._measured_end(name))}
-        said = parse_entry(data, known, self._hub.clock.now())
-        entry = {"fault": name, "set": said}
-        if known is None and said.get("withdrawn"):
+        fields = parse_entry(data, known, self._hub.clock.now())
+        entry = {"fault": name, "set": fields}
+        if known is None and fields.get("withdrawn"):
             raise Refusal(400, "a new fault cannot be withdrawn at once")
         found = {one.id: one for one in ledger([*entries, (office, entry)])}
         await self._hub.book_fault(office, entry)
@@ -174,37 +174,39 @@ def _view(store: Store, config: Config, now: datetime) -> LedgerView:
 def parse_entry(data: Mapping[str, Any], known: Fault | None, now: datetime) -> dict[str, Any]:
     """What an entry says of a fault that is `known`, or of a new one; raises `Refusal`."""
     refuse_unknown_keys(data, KEYS)
-    said: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key in TEXTS:
         if key in data:
-            said[key] = _text(data, key)
+            fields[key] = _text(data, key)
     for key in MOMENTS:
         if data.get(key) is not None:
             at = parse_moment(data, key)
             if at is not None and at > now + EARLY:
                 raise Refusal(400, f"`{key}` {format_utc(at)} lies ahead; it is {format_utc(now)}")
-            said[key] = None if at is None else format_utc(at)
+            fields[key] = None if at is None else format_utc(at)
     if known is None:
-        said.setdefault("reported_at", format_utc(now))
+        fields.setdefault("reported_at", format_utc(now))
     if "withdrawn" in data:
         if not isinstance(data["withdrawn"], bool):
             raise Refusal(400, "`withdrawn` must be true or false")
-        said["withdrawn"] = data["withdrawn"]
+        fields["withdrawn"] = data["withdrawn"]
     if data.get("stop") is not None:
         stops = () if known is None else known.stops
         if len(stops) >= MOST_STOPS:
             raise Refusal(400, f"the clock was stopped {MOST_STOPS} times already")
-        said["stops"] = [one.to_json() for one in (*stops, _stop(data["stop"]))]
-    if not said:
+        fields["stops"] = [one.to_json() for one in (*stops, _stop(data["stop"]))]
+    if not fields:
         raise Refusal(400, f"an entry says something: use {', '.join(KEYS)}")
-    _in_order(said, known)
-    return said
+    _in_order(fields, known)
+    return fields
 
 
-def _in_order(said: Mapping[str, Any], known: Fault | None) -> None:
+def _in_order(fields: Mapping[str, Any], known: Fault | None) -> None:
     """Raise `Refusal` where a fault would be restored before it was reported."""
     before = {} if known is None else known.to_json()
-    reported, restored = (said.get(key, before.get(key)) for key in ("reported_at", "restored_at"))
+    reported, restored = (
+        fields.get(key, before.get(key)) for key in ("reported_at", "restored_at")
+    )
     if restored is not None and reported is not None and restored < reported:
         raise Refusal(400, f"`restored_at` {restored} must not be before `reported_at` {reported}")
 

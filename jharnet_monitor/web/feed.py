@@ -94,15 +94,15 @@ class StatusFeed:
 
     async def view(self, language: str, *, renew: bool = False) -> StatusView:
         """The page as it is now."""
-        held = self._rendered[language]
-        async with held.lock:
+        rendered = self._rendered[language]
+        async with rendered.lock:
             now, signature = self._hub.clock.monotonic(), self._signature()
-            old = renew or now - held.at >= VIEW_SECONDS or not held.view.parts
-            if old or signature != held.signature:
+            old = renew or now - rendered.at >= VIEW_SECONDS or not rendered.view.parts
+            if old or signature != rendered.signature:
                 await self._pasts.refresh()
-                held.take(await self._render(language, held.view.revision))
-                held.at, held.signature = now, signature
-        return held.view
+                rendered.take(await self._render(language, rendered.view.revision))
+                rendered.at, rendered.signature = now, signature
+        return rendered.view
 
     def _signature(self) -> Any:
         """What must be shown at once when it changes."""
@@ -194,10 +194,10 @@ class StatusFeed:
             due = loop.time() - renewed >= RENEW_SECONDS
             renewed = loop.time() if due else renewed
             for language in set(self._readers.values()):
-                held = self._rendered[language]
-                if not due and self._signature() == held.signature:
+                rendered = self._rendered[language]
+                if not due and self._signature() == rendered.signature:
                     continue
-                before = held.view.revision
+                before = rendered.view.revision
                 try:
                     await self.view(language, renew=due)
                 except Exception:

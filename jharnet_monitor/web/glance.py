@@ -40,18 +40,18 @@ class Glance:
 
     day: tuple[Piece, ...]
     week: tuple[Piece, ...]
-    day_told: str
-    week_told: str
+    day_text: str
+    week_text: str
     available: str
     """Availability in the week, and how many grades reached the standard."""
     spark: tuple[str, ...]
     """Points of the latency's lines; a gap begins a new one."""
     lost: tuple[tuple[int, int], ...]
     """x and height of columns, where packets were lost beyond the standard."""
-    spark_told: str
+    spark_text: str
     grades: tuple[int, ...]
     """Of the newest tests, oldest first."""
-    grades_told: str
+    grades_text: str
 
 
 def glance(past: OfficePast, loss_limit: float, formats: Formats) -> Glance:
@@ -66,14 +66,14 @@ def glance(past: OfficePast, loss_limit: float, formats: Formats) -> Glance:
     return Glance(
         day=tuple(pieces(past.spans, now - DAY, now)),
         week=tuple(pieces(past.spans, now - WEEK, now)),
-        day_told=times_told(state_times(past.spans, now - DAY, now), formats, t("web.glance.day")),
-        week_told=times_told(week, formats, t("web.glance.week")),
+        day_text=times_text(state_times(past.spans, now - DAY, now), formats, t("web.glance.day")),
+        week_text=times_text(week, formats, t("web.glance.week")),
         available=""
         if week.availability is None
         else t("web.glance.available", share=share_floor(week.availability)),
         spark=tuple(_lines(latency, max(known, default=0.0))),
         lost=tuple(_columns([bucket.loss for bucket in day], loss_limit)),
-        spark_told=t(
+        spark_text=t(
             "web.glance.latency",
             median=milliseconds(sorted(known)[len(known) // 2]),
             highest=milliseconds(max(known)),
@@ -82,7 +82,7 @@ def glance(past: OfficePast, loss_limit: float, formats: Formats) -> Glance:
         if known
         else "",
         grades=grades,
-        grades_told=t("web.glance.grades", grades=", ".join(map(str, grades))) if grades else "",
+        grades_text=t("web.glance.grades", grades=", ".join(map(str, grades))) if grades else "",
     )
 
 
@@ -112,7 +112,7 @@ def is_excused(spans: Sequence[Span], at: datetime) -> bool:
     return any(span.state in EXCUSED and span.start <= at < span.end for span in spans)
 
 
-def times_told(times: StateTimes, formats: Formats, what: str) -> str:
+def times_text(times: StateTimes, formats: Formats, what: str) -> str:
     """The longest states of a period in words."""
     longest = sorted(times.times.items(), key=lambda one: -one[1])[:_MOST_TOLD]
     parts = [

@@ -191,8 +191,8 @@ def _next_tests(office: Office, planned: NextTests, formats: Formats) -> str:
         for (place, probe), at in planned.items()
         if place == office.id and PROBES[probe].heavy
     )
-    told = [f"{formats.words(f'probe.{name}')} {formats.moment(at)}" for at, name in found]
-    return formats.words("web.office.next", tests="; ".join(told)) if told else ""
+    parts = [f"{formats.words(f'probe.{name}')} {formats.moment(at)}" for at, name in found]
+    return formats.words("web.office.next", tests="; ".join(parts)) if parts else ""
 
 
 def _contract(office: Office, formats: Formats) -> str:
@@ -241,10 +241,10 @@ def _use(
                 "report.use.busy", begin=f"{used.busy_hour:02}", end=f"{used.busy_hour + 1:02}",
                 rate=rate(used.busy_mean),
             )  # fmt: skip
-        told = formats.words("report.use.p95", rate=rate(used.p95), mean=rate(used.mean))
+        text = formats.words("report.use.p95", rate=rate(used.p95), mean=rate(used.mean))
         way = formats.words(f"report.way.{direction}")
-        told = f"{told} ({of})" if of else told
-        yield f"{way}: {'; '.join(filter(None, (told, busy)))}"
+        text = f"{text} ({of})" if of else text
+        yield f"{way}: {'; '.join(filter(None, (text, busy)))}"
 
 
 def _test_name(measurement: Measurement, formats: Formats) -> str:
@@ -336,7 +336,7 @@ def _change_line(span: Span, live: Sequence[Span], formats: Formats) -> ChangeLi
     )
 
 
-def result_told(measurement: Measurement, formats: Formats) -> str:
+def result_text(measurement: Measurement, formats: Formats) -> str:
     """The headline of a run, or why it has none."""
     return "; ".join(_test_line(measurement, formats).result)
 

@@ -19,7 +19,7 @@ from jharnet_monitor.web.charts import PlotSpan
 from jharnet_monitor.web.errors import Refusal
 from jharnet_monitor.web.faults import FaultLedger, page_content
 from jharnet_monitor.web.hub_api import HubApi
-from jharnet_monitor.web.office import history, office_page, result_told
+from jharnet_monitor.web.office import history, office_page, result_text
 from jharnet_monitor.web.pages import Pages, see_other
 from jharnet_monitor.web.plot_data import PlotData, read_plot
 from jharnet_monitor.web.plots import span_named
@@ -159,7 +159,7 @@ class OfficePages:
         _, probe, measurement = max(ended, key=lambda one: one[0])
         return formats.words(
             "web.office.finished", probe=formats.words(f"probe.{probe}"),
-            result=result_told(measurement, formats),
+            result=result_text(measurement, formats),
         )  # fmt: skip
 
     async def close(self, app: web.Application) -> None:

@@ -20,7 +20,7 @@ from jharnet_monitor.web.charts import (
     line_chart,
     speed_chart,
 )
-from jharnet_monitor.web.glance import Piece, pieces, times_told
+from jharnet_monitor.web.glance import Piece, pieces, times_text
 from jharnet_monitor.web.plot_data import PlotData
 
 CSV_PROBES = ("latency", "bandwidth", "conference")
@@ -45,7 +45,7 @@ class PlotsView:
     span: str
     spans: tuple[str, ...]
     states: tuple[Piece, ...]
-    states_told: str
+    states_text: str
     available: str
     plots: tuple[Plot, ...]
     csv: tuple[tuple[str, str], ...]
@@ -64,7 +64,7 @@ def plots_view(
         span=span.name,
         spans=tuple(SPANS),
         states=tuple(pieces(data.spans, begin, now)),
-        states_told=times_told(times, formats, t(f"web.plots.{span.name}")),
+        states_text=times_text(times, formats, t(f"web.plots.{span.name}")),
         available=""
         if times.availability is None or times.coverage is None
         else t(

@@ -31,13 +31,13 @@ def trust_proxies(trusted: Sequence[str]) -> Middleware:
             scheme = _single(request, "X-Forwarded-Proto")
             if scheme not in ("http", "https"):
                 scheme = request.scheme
-            asked = request.clone(remote=sender, host=host, scheme=scheme)
+            forwarded_request = request.clone(remote=sender, host=host, scheme=scheme)
             request[SENDER] = sender
             try:
-                return await handler(asked)
+                return await handler(forwarded_request)
             finally:
-                if ACTOR in asked:  # the access log is given the request that arrived
-                    request[ACTOR] = asked[ACTOR]
+                if ACTOR in forwarded_request:  # the access log is given the request that arrived
+                    request[ACTOR] = forwarded_request[ACTOR]
         return await handler(request)
 
     return as_forwarded

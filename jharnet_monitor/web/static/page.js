@@ -46,9 +46,9 @@
   // Keep the focus on the reader's link.
   function keepingFocus(change) {
     const active = document.activeElement;
-    const held = live.contains(active) && active.getAttribute("href");
+    const focused = live.contains(active) && active.getAttribute("href");
     change();
-    if (held) live.querySelector(`a[href="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+    if (focused) live.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
 
   function apply(message) {
