@@ -85,7 +85,9 @@ async def _open(browser: Browser, client: Client, lang: str, width: int, scheme:
 
 
 async def _violations(page: Page, path: str) -> list[str]:
-    await page.goto(path)
+    answer = await page.goto(path)
+    assert answer is not None
+    assert answer.status == (404 if path == "/nowhere" else 200), path
     found = await page.evaluate(
         "rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", list(RULES)
     )
