@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,36 @@ async def test_a_stop_takes_at_most_five_seconds(
         await asyncio.wait_for(papers, 5)
     for _, writer in [*sockets, (slow, slow_writer)]:
         writer.close()
+
+
+HOLD_LOCK = """
+import sqlite3, sys
+held = sqlite3.connect(sys.argv[1], isolation_level=None)
+held.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_locked_database_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    """While another program holds the lock, the process ends in time all the same."""
+    one = RunningHub(tmp_path)
+    run = [sys.executable, "-P", "-m", "jharnet_monitor", "run", "--config", str(one.file)]
+    hold = [sys.executable, "-c", HOLD_LOCK, str(tmp_path / "monitor.db")]
+    hub = subprocess.Popen(run, stderr=subprocess.PIPE, text=True)
+    assert hub.stderr is not None
+    while "ready at" not in hub.stderr.readline():
+        assert hub.poll() is None
+    holder = subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+    began = time.monotonic()
+    hub.terminate()
+    _, log = hub.communicate(timeout=30)
+    took = time.monotonic() - began
+    holder.communicate("")
+    assert "counters start at 0" in log
+    assert (hub.returncode, took < 5) == (0, True), took
 
 
 @pytest.mark.parametrize(

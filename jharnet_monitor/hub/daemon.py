@@ -7,6 +7,7 @@ import gc
 import logging
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,10 @@ OWNERSHIP_SECONDS = 10.0
 """Between two checks that the database is still this hub's."""
 CERTIFICATE_SECONDS = 60.0
 ACCESS_LOG_SECONDS = 5.0
-STOP_SECONDS = 4.0
+STOP_SECONDS = 3.0
 """For all that has to end before the counters are stored and the database is closed."""
+CLOSE_SECONDS = 0.5
+"""For each of the two: a database may be locked, or gone."""
 
 
 class Hub:
@@ -209,6 +212,7 @@ class Hub:
         """Stop, within `STOP_SECONDS`: what starts tests, who hands in results, then the store."""
         log.info("stopping")
         self.schedule.stop()
+        self.writer.hurry()
         stop_workers()
         ending = asyncio.gather(
             self.policy.stop(), self.drills.stop(), self._close_sessions(), self._parts.stop(),
@@ -221,11 +225,12 @@ class Hub:
         stop_workers()
         for one in self._sockets:
             one.close()
-        await self.opening.save_counters()
+        await self.opening.save_counters(CLOSE_SECONDS)
         self.read.close()
         await self._write_access_log()
         await self.writer.close()
-        await asyncio.to_thread(self.store.close)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(self.store.close), CLOSE_SECONDS)
         log.info("stopped")
 
     async def _close_sessions(self) -> None:

@@ -146,11 +146,13 @@ class DatabaseOpening:
                     total.outcome.value, total.runs - runs,
                 )  # fmt: skip
 
-    async def save_counters(self) -> None:
-        """Keep the counters for the next start."""
+    async def save_counters(self, seconds: float) -> None:
+        """Keep the counters for the next start, if the database takes them in this time."""
         if not self.opened:
             return
         try:
-            await asyncio.to_thread(self._store.set_value, _COUNTERS, self._live.counters())
-        except StoreError as error:
-            log.error("counters start at 0 next time, as they could not be stored: %s", error)
+            saving = asyncio.to_thread(self._store.set_value, _COUNTERS, self._live.counters())
+            await asyncio.wait_for(saving, seconds)
+        except (StoreError, TimeoutError) as error:
+            log.error("counters start at 0 next time, as they could not be stored: %s",
+                      error or "no answer")  # fmt: skip

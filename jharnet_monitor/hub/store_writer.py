@@ -43,6 +43,8 @@ MAX_WAITING = 200_000
 RETRY_SECONDS = 5.0
 LONGEST_WRITE_SECONDS = 20.0
 """More than the database itself waits for another one's lock (`store.engine.BUSY_SECONDS`)."""
+STOPPING_WRITE_SECONDS = 0.5
+"""The same once the hub stops: what takes longer waits on disk for the next start."""
 MOST_TRIES = 3
 """Tries to store a record that the database refuses, before it is set aside."""
 _BATCH = 200
@@ -71,6 +73,7 @@ class StoreWriter:
         self._clock = clock
         self._queue = DiskQueue(file, MAX_WAITING)
         self._held = False
+        self._longest_write = LONGEST_WRITE_SECONDS
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "database")
         """Of the writer's own: a database that does not answer holds up nothing else."""
@@ -103,6 +106,10 @@ class StoreWriter:
             return None
         records = (json.loads(body) for name, body in waiting if name == key)
         return next((data["value"] for kind, data in records if kind == "ValueRecord"), None)
+
+    def hurry(self) -> None:
+        """From now on wait no longer than a stop may take for a database that does not answer."""
+        self._longest_write = STOPPING_WRITE_SECONDS
 
     async def close(self) -> None:
         """Close the queue; what waits is written at the next start."""
@@ -246,16 +253,16 @@ class StoreWriter:
         self._queue.drop([name])
 
     async def _in(self, pool: Executor, work: Callable[..., T], *arguments: Any) -> T:
-        """Run in a pool; raises `StoreError` when there is no answer within `LONGEST_WRITE`.
+        """Run in a pool; raises `StoreError` when there is no answer in time.
 
         What has been begun goes on, and may be done all the same.
         """
         running = asyncio.get_running_loop().run_in_executor(pool, partial(work, *arguments))
         try:
-            return await asyncio.wait_for(asyncio.shield(running), LONGEST_WRITE_SECONDS)
+            return await asyncio.wait_for(asyncio.shield(running), self._longest_write)
         except TimeoutError:
             running.add_done_callback(_ignore_result)
-            raise StoreError(f"no answer within {LONGEST_WRITE_SECONDS:.0f} s") from None
+            raise StoreError(f"no answer within {self._longest_write:g} s") from None
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
