@@ -35,7 +35,7 @@ class _Entry:
     fine: bool
     replace: bool
     """It takes the place of one with the same id."""
-    aside: str | None = None
+    reason: str | None = None
 
 
 class DiskQueue:
@@ -69,9 +69,9 @@ class DiskQueue:
     def open(self) -> None:
         """Open or make the file now; one that is damaged is set aside, and a new one begun."""
         with self._errors():
-            self._opened()
+            self._connection()
 
-    def _opened(self) -> sqlite3.Connection:
+    def _connection(self) -> sqlite3.Connection:
         if self._closed:
             raise sqlite3.ProgrammingError("it was closed")
         if self._db is None:
@@ -81,7 +81,7 @@ class DiskQueue:
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):  # no room, no right, or in use
                     raise
-                self._keep_damaged(error)
+                self._rename_damaged(error)
                 self._db = self._connect()
         return self._db
 
@@ -111,7 +111,7 @@ class DiskQueue:
             raise
         return db
 
-    def _keep_damaged(self, error: sqlite3.DatabaseError) -> None:
+    def _rename_damaged(self, error: sqlite3.DatabaseError) -> None:
         kept = self.file.with_name(f"{self.file.name}.damaged")
         log.error("%s is damaged (%s): it is kept as %s, and a new one begun", self.file, error,
                   kept.name)  # fmt: skip
@@ -126,24 +126,24 @@ class DiskQueue:
         *,
         fine: bool = True,
         replace: bool = False,
-        aside: str | None = None,
+        reason: str | None = None,
     ) -> None:
         """Add an entry; the same id twice is kept once, as it came first or, by `replace`, last.
 
         One that cannot be written now is written with the next one that can. One that is set
-        `aside` for a reason is none of those that `peek` gives.
+        `reason` for a reason is none of those that `peek` gives.
         """
         with self._errors():
-            self._unwritten.append(_Entry(name, body, fine, replace, aside))
+            self._unwritten.append(_Entry(name, body, fine, replace, reason))
             if len(self._unwritten) > MAX_UNWRITTEN:
-                self._lose_unwritten()
+                self._drop_unwritten()
             while self._unwritten:
                 self._write(list(islice(self._unwritten, _TRANSACTION)))
 
-    def _lose_unwritten(self) -> None:
+    def _drop_unwritten(self) -> None:
         oldest = next((one for one in self._unwritten if one.fine), self._unwritten[0])
         self._unwritten.remove(oldest)
-        self._tell_loss(1)
+        self._count_loss(1)
 
     def _write(self, entries: Sequence[_Entry]) -> None:
         """Write the first entries that wait in memory, in one transaction."""
@@ -157,12 +157,12 @@ class DiskQueue:
         for _ in entries:
             self._unwritten.popleft()
         if lost:
-            self._tell_loss(lost)
+            self._count_loss(lost)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing; the count of rows follows."""
-        db, rows = self._opened(), self._rows
+        db, rows = self._connection(), self._rows
         db.execute("BEGIN IMMEDIATE")
         try:
             yield db
@@ -178,7 +178,7 @@ class DiskQueue:
             self._rows -= db.execute("DELETE FROM spool WHERE id = ?", (entry.name,)).rowcount
         added = db.execute(
             "INSERT OR IGNORE INTO spool(id, body, fine, aside) VALUES (?, ?, ?, ?)",
-            (entry.name, entry.body, entry.fine, entry.aside),
+            (entry.name, entry.body, entry.fine, entry.reason),
         )
         self._rows += added.rowcount
 
@@ -195,7 +195,7 @@ class DiskQueue:
         self._rows -= beyond
         return beyond
 
-    def _tell_loss(self, count: int) -> None:
+    def _count_loss(self, count: int) -> None:
         """Count what is lost, and say so at the first and at every doubling."""
         before, self.dropped = self.dropped, self.dropped + count
         if self.dropped.bit_length() > before.bit_length():
@@ -206,8 +206,8 @@ class DiskQueue:
         """Id and body of the oldest `count` entries that are not set aside."""
         query = "SELECT id, body FROM spool WHERE aside IS NULL ORDER BY number LIMIT ?"
         with self._errors():
-            found = [] if self._only_in_memory() else self._opened().execute(query, (count,))
-            waiting = [(e.name, e.body) for e in self._unwritten if e.aside is None]
+            found = [] if self._only_in_memory() else self._connection().execute(query, (count,))
+            waiting = [(e.name, e.body) for e in self._unwritten if e.reason is None]
             return [*found, *waiting][:count]
 
     def _only_in_memory(self) -> bool:
@@ -227,37 +227,37 @@ class DiskQueue:
                 )
                 self._rows -= max(0, deleted.rowcount)
 
-    def set_aside(self, names: Iterable[str], why: str) -> None:
+    def set_aside(self, names: Iterable[str], reason: str) -> None:
         """Keep entries that could not be handed on out of `peek`'s way, and say why."""
         with self._errors():
             chosen = set(names)
             for entry in self._unwritten:
                 if entry.name in chosen:
-                    entry.aside = why
-            self._opened().executemany(
-                "UPDATE spool SET aside = ? WHERE id = ?", [(why, name) for name in chosen]
+                    entry.reason = reason
+            self._connection().executemany(
+                "UPDATE spool SET aside = ? WHERE id = ?", [(reason, name) for name in chosen]
             )
 
-    def retry(self, except_why: str) -> None:
+    def retry(self, except_reason: str) -> None:
         """Give back to `peek` what was set aside for another reason than this one."""
         with self._errors():
             query = "UPDATE spool SET aside = NULL WHERE aside <> ?"
-            self._opened().execute(query, (except_why,))
+            self._connection().execute(query, (except_reason,))
 
     def __len__(self) -> int:
         """How many entries wait, in memory or on disk; without those that are set aside."""
-        return self._count("aside IS NULL", sum(e.aside is None for e in self._unwritten))
+        return self._count("aside IS NULL", sum(e.reason is None for e in self._unwritten))
 
-    def count_aside(self) -> int:
+    def count_set_aside(self) -> int:
         """How many entries are set aside."""
-        return self._count("aside IS NOT NULL", sum(e.aside is not None for e in self._unwritten))
+        return self._count("aside IS NOT NULL", sum(e.reason is not None for e in self._unwritten))
 
     def _count(self, condition: str, in_memory: int) -> int:
         with self._errors():
             if self._only_in_memory():
                 return in_memory
             query = f"SELECT COUNT(*) FROM spool WHERE {condition}"  # noqa: S608 - one of ours
-            (count,) = self._opened().execute(query).fetchone()
+            (count,) = self._connection().execute(query).fetchone()
             return int(count) + in_memory
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ class AgentLive:
     boot_id: str | None = None
     version: str | None = None
     last_heard: datetime | None = None
-    said_goodbye: bool = False
+    signed_off: bool = False
     spooled: int | None = None
     """Measurements that the agent has not sent yet; None if not known."""
     dropped: int = 0
@@ -243,14 +243,14 @@ class Live:
 
     def restore_counters(self, data: Mapping[str, Any]) -> None:
         """Restore what `counters` returned; offices that are no longer configured are ignored."""
-        for office_id, held in data.get("offices", {}).items():
+        for office_id, stored in data.get("offices", {}).items():
             office = self.offices.get(office_id)
             if office is None:
                 continue
-            office.runs = Counter({(p, outcome): count for p, outcome, count in held["runs"]})
-            office.packets_sent, office.packets_received = held["packets"]
-            office.outages = held.get("outages", 0)
-            counts, total_seconds = held["rtt"]
+            office.runs = Counter({(p, outcome): count for p, outcome, count in stored["runs"]})
+            office.packets_sent, office.packets_received = stored["packets"]
+            office.outages = stored.get("outages", 0)
+            counts, total_seconds = stored["rtt"]
             if len(counts) == len(office.rtt_buckets.counts):  # bounds may differ by version
                 office.rtt_buckets = RttHistogram(list(counts), total_seconds)
         saved = data.get("self", {})
@@ -260,6 +260,6 @@ class Live:
         self.hub.report_failures = saved.get("report_failures", 0)
 
 
-def _keep_newer(held: dict[str, Measurement], key: str, measurement: Measurement) -> None:
-    if key not in held or held[key].started_at <= measurement.started_at:
-        held[key] = measurement
+def _keep_newer(stored: dict[str, Measurement], key: str, measurement: Measurement) -> None:
+    if key not in stored or stored[key].started_at <= measurement.started_at:
+        stored[key] = measurement

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 60.0
-SOUND_SECONDS = 120.0
+HEALTHY_SECONDS = 120.0
 """A part that has run for so long since it failed is sound again."""
 
 Part = Callable[[], Awaitable[None]]
@@ -30,8 +30,8 @@ class PartStatus:
     """When each part failed last, monotonic."""
 
     def failing(self, now: float) -> list[str]:
-        """The parts that failed within `SOUND_SECONDS` before `now`, monotonic."""
-        return sorted(name for name, at in self.failed_at.items() if now - at < SOUND_SECONDS)
+        """The parts that failed within `HEALTHY_SECONDS` before `now`, monotonic."""
+        return sorted(name for name, at in self.failed_at.items() if now - at < HEALTHY_SECONDS)
 
 
 class Supervisor:

@@ -90,7 +90,7 @@ class LoopbackAgent:
         self.tasks.append(asyncio.create_task(_run_agent_task(self.far, theirs, params, context)))
         return ours
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Not known."""
         return False
 
@@ -196,7 +196,7 @@ class StreamAgent:
         await self.channel.send(params)
         return self.channel
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Not known."""
         return False
 

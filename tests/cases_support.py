@@ -19,7 +19,7 @@ from jharnet_monitor.judge.line.assess import Assessment, LineEvidence, assess
 from jharnet_monitor.judge.line.loss import BLOCK_MS, PacketCounts
 from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.judge.outages.availability import DOWN
-from jharnet_monitor.judge.outages.shared import judged_spans
+from jharnet_monitor.judge.outages.shared import judge_spans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from tests.made_up_week import WEEK, ZONE
@@ -124,7 +124,7 @@ class _Maker:
             start=self.start,
             end=self.end,
             stretch=self._dates,
-            states=judged_spans([own, *others], windows)[0],
+            states=judge_spans([own, *others], windows)[0],
             tests=sorted(self._tests(), key=lambda test: test.started_at),
             calls=list(self._calls()),
             packets=self._packets(),

@@ -227,7 +227,7 @@ def district() -> Live:
     _down(live, ids[9], OfficeState.UNREACHABLE, timedelta(hours=29))
     agent_off = live.offices[ids[10]]
     live.set_state(ids[10], OfficeState.AGENT_OFF, NOW - timedelta(hours=15))
-    agent_off.agent.connected, agent_off.agent.said_goodbye = False, True
+    agent_off.agent.connected, agent_off.agent.signed_off = False, True
     for held in (agent_off.latest, agent_off.last_conclusive, agent_off.last_ok):
         for key in ("bandwidth/internet", "conference"):
             held.pop(key)

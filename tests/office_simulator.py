@@ -14,8 +14,8 @@ from random import Random
 from jharnet_monitor.judge.outages.causes import AgentRun
 from jharnet_monitor.judge.outages.debounce import Debouncer
 from jharnet_monitor.judge.outages.observations import (
+    AgentConnected,
     AgentGone,
-    AgentHeard,
     HubChange,
     Observation,
     ReachabilityChange,
@@ -175,7 +175,7 @@ class Office:
         if speaks and (self.heard is None or second % HEARTBEAT == 0):
             if self.heard is None:
                 uptime = float(second - self.booted)
-                self.observations.append(AgentHeard(at(second), f"boot{self.boot}", uptime))
+                self.observations.append(AgentConnected(at(second), f"boot{self.boot}", uptime))
             self.heard, self.presence = second, AgentPresence.HEARD
         elif self.heard is not None and self._is("stopped", second) and self._reaches(second):
             self.observations.append(AgentGone(at(second), True))

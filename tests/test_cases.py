@@ -9,7 +9,7 @@ import pytest
 
 from jharnet_monitor.judge.calendar.windows import office_windows
 from jharnet_monitor.judge.line.grounds import LineVerdict, Note
-from jharnet_monitor.judge.outages.shared import judged_spans, shared_faults
+from jharnet_monitor.judge.outages.shared import judge_spans, shared_faults
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 from tests import made_up
@@ -74,7 +74,7 @@ def test_all_dark_at_once_is_one_fault_and_charged_to_nobody() -> None:
         _office((dark, 0, 10.2), (dark, 90, 95)),
     ]
     windows = office_windows(made_up.config(2).district, WEEK.days)
-    found = judged_spans(offices, windows)
+    found = judge_spans(offices, windows)
     assert [len(one.shared) for one in found] == [1] * 4
     charged = [
         sum(

@@ -14,7 +14,7 @@ from rich.console import Console
 from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.commands import drill as command
 from jharnet_monitor.config import Config
-from jharnet_monitor.hub.drills.results import summed_up
+from jharnet_monitor.hub.drills.results import summarise_drill
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.conference.drill import (
     Drill,
@@ -57,7 +57,7 @@ def _ended(drill: Drill, *alone: float | None) -> Drill:
     """`drill`, summed up where the offices' lines carried so much by themselves."""
     rates = dict(zip(OFFICES, alone, strict=True))
     peaks = {Direction.DOWN: 1.95e6, Direction.UP: 4.5e6}
-    return summed_up(drill, lambda office: (rates[office], rates[office]), peaks)
+    return summarise_drill(drill, lambda office: (rates[office], rates[office]), peaks)
 
 
 def _down(drill: Drill) -> UplinkDirection:

@@ -17,7 +17,7 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.drills import DrillManager
 from jharnet_monitor.hub.drills.peak_rate import PeakRate
-from jharnet_monitor.hub.drills.results import _carried_pictures, summed_up
+from jharnet_monitor.hub.drills.results import _carried_pictures, summarise_drill
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.conference.drill import (
@@ -323,7 +323,7 @@ def test_headquarters_line_is_judged_by_the_offices_own_tests() -> None:
     ]
     absent = DrillOffice("o3", outcome=Outcome.NO_DATA, down=down, up=up)
     broken = DrillOffice("o4", joined=True, outcome=Outcome.FAILED, cause="interrupted")
-    drill = summed_up(
+    drill = summarise_drill(
         _drill(*held, absent, broken),
         lambda office: (4e6, 4e6),
         {Direction.DOWN: 2.7e6, Direction.UP: 4.5e6},
@@ -342,7 +342,7 @@ def test_a_drill_that_nobody_joined_says_nothing_of_the_line() -> None:
     config = make_config()
     offices = tuple(office.id for office in config.offices)
     empty = _drill(*(DrillOffice(name) for name in offices))
-    drill = summed_up(empty, lambda office: (4e6, 4e6), PeakRate().peaks())
+    drill = summarise_drill(empty, lambda office: (4e6, 4e6), PeakRate().peaks())
     told = drill.to_json()["uplink"]
     del told["contracted_bits_per_second"], told["wanted_bits_per_second"]
     assert len(told) == 12 and set(told.values()) == {None}

@@ -13,7 +13,7 @@ from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.faults import (
     Stop,
     StopReason,
-    judged_faults,
+    judge_faults,
     ledger,
     measured_outage,
     unbooked,
@@ -108,7 +108,7 @@ def test_the_measured_outage_proposes_the_end() -> None:
     assert measured_outage(named, states) == states[0]
     missing = unbooked(config, [during], {OFFICE: states})
     assert [one.outage for one in missing] == [states[4]]
-    [found, _] = judged_faults(config, [during, after], {OFFICE: states}, hour(104))
+    [found, _] = judge_faults(config, [during, after], {OFFICE: states}, hour(104))
     assert (found.over_at, found.within, found.repeats) == (hour(6), False, 1)
 
 

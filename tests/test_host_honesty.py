@@ -13,7 +13,7 @@ import pytest
 
 from jharnet_monitor.agent import daemon
 from jharnet_monitor.hub import agent_connection
-from jharnet_monitor.hub.drills.results import summed_up
+from jharnet_monitor.hub.drills.results import summarise_drill
 from jharnet_monitor.judge.conference.drill import (
     Drill,
     DrillDirection,
@@ -80,8 +80,8 @@ async def test_waiting_for_the_cpu_is_seen(
     """CPU taken by other programs, or by other virtual machines, delays packets without a stall of
     the event loop."""
     began = time.monotonic()
-    monkeypatch.setattr(host_load, "_waited", lambda: waited * (time.monotonic() - began))
-    monkeypatch.setattr(host_load, "_stolen", lambda: stolen * (time.monotonic() - began))
+    monkeypatch.setattr(host_load, "_wait_seconds", lambda: waited * (time.monotonic() - began))
+    monkeypatch.setattr(host_load, "_steal_seconds", lambda: stolen * (time.monotonic() - began))
     monitor = HostLoadMonitor()
     task = asyncio.create_task(monitor.run())
     await asyncio.sleep(1.3)
@@ -92,7 +92,7 @@ async def test_waiting_for_the_cpu_is_seen(
 @pytest.mark.parametrize("seconds", [0.4, 1.0, 3.0])
 async def test_a_blocked_loop_is_seen(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """By its stall within the second, however long the call is."""
-    monkeypatch.setattr(host_load, "_waited", lambda: 0.0)
+    monkeypatch.setattr(host_load, "_wait_seconds", lambda: 0.0)
     monitor = HostLoadMonitor()
     task = asyncio.create_task(monitor.run())
     await asyncio.sleep(0.1)
@@ -116,18 +116,18 @@ async def test_an_agent_that_stands_still_is_told_from_a_cut_line(
     ):
         await socket.send_json(hello)
         session = await endpoint.session("potka")
-        assert not await session.stands_still(), "it was heard just now"
+        assert not await session.is_stalled(), "it was heard just now"
         await asyncio.sleep(0.4)
-        assert await session.stands_still()
+        assert await session.is_stalled()
         monkeypatch.setattr(agent_connection, "_unacknowledged", lambda _: 6)
         monkeypatch.setattr(agent_connection, "ACKNOWLEDGE_SECONDS", 0.1)
-        assert not await session.stands_still(), "nothing is acknowledged: the line is cut"
+        assert not await session.is_stalled(), "nothing is acknowledged: the line is cut"
 
 
 class StoppedAgent(LoopbackAgent):
     """An agent whose media stop in the middle of a call, as its computer stands still."""
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """As the hub's session knows."""
         return True
 
@@ -186,7 +186,7 @@ def test_a_hub_that_was_stopped_takes_no_agent_for_silent() -> None:
     """An agent that alone proves its line was `unreachable` after a pause of 8 s."""
     bench = Bench()
     bench.seen.seen_before = True
-    bench.seen.heard_at = bench.clock.monotonic()
+    bench.seen.last_frame_at = bench.clock.monotonic()
     bench.router(False)
     bench.seen.pc = False
     bench.states.look()
@@ -227,7 +227,7 @@ def _drill_of(
         "d", DrillState.DONE, Profile.P720, parse_utc("2026-11-25T06:00:00Z"), tuple(calls),
         minutes=5.0, uplink=UplinkLoad(contracted=34e6),
     )  # fmt: skip
-    ended = summed_up(drill, lambda _: (alone, alone), dict.fromkeys(Direction, peak))
+    ended = summarise_drill(drill, lambda _: (alone, alone), dict.fromkeys(Direction, peak))
     return [
         (None if one.outcome is None else one.outcome.value, one.limited_by)
         for one in ended.offices

@@ -188,7 +188,7 @@ async def test_a_page_proves_nothing_about_power_and_says_goodbye(
     assert (bandwidth.outcome, bandwidth.cause) == (Outcome.NO_DATA, Cause.NEEDS_PROGRAM)
     await page.goto("about:blank")
     await door.until(lambda: door.hub.agents.get("potka") is None)
-    assert door.hub.live.offices["potka"].agent.said_goodbye
+    assert door.hub.live.offices["potka"].agent.signed_off
 
 
 @pytest.mark.browser

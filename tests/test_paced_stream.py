@@ -16,7 +16,7 @@ from jharnet_monitor.judge.line.paced_stream import (
     paced_rate,
     tail_rate,
 )
-from jharnet_monitor.judge.line.reading import Limit, TcpStream, by_tcp, leaves_doubt, reading
+from jharnet_monitor.judge.line.reading import Limit, TcpStream, by_tcp, needs_paced_stream, reading
 from jharnet_monitor.lab.pipe import Pipe, TokenBucket
 from jharnet_monitor.lab.spec import Bucket as BucketSpec
 from jharnet_monitor.lab.spec import LinkDirection
@@ -147,17 +147,17 @@ def test_a_token_bucket_of_the_lab() -> None:
 def test_which_streams_leave_a_doubt() -> None:
     """A steady stream that filled the queue leaves none; each kind of trouble leaves one."""
     good = tcp(4.0)
-    assert not leaves_doubt(good, 0.03, 0.001)
-    assert leaves_doubt(None, 0.03, 0.001)
-    assert leaves_doubt(good, 0.4, 0.001)
-    assert leaves_doubt(good, 0.03, 0.02)
+    assert not needs_paced_stream(good, 0.03, 0.001)
+    assert needs_paced_stream(None, 0.03, 0.001)
+    assert needs_paced_stream(good, 0.4, 0.001)
+    assert needs_paced_stream(good, 0.03, 0.02)
     for trouble in (
         {"stable": False},
         {"error": 0.03},
         {"loss": 0.02, "queue": False},
         {"window": 0.5},
     ):
-        assert leaves_doubt(replace(good, **trouble), 0.03, 0.001)
+        assert needs_paced_stream(replace(good, **trouble), 0.03, 0.001)
 
 
 def test_a_reading_by_tcp_alone() -> None:

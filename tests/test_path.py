@@ -42,7 +42,7 @@ from jharnet_monitor.probes.base import (
 from jharnet_monitor.probes.path import exchange
 from jharnet_monitor.probes.path.agent import agent_task
 from jharnet_monitor.probes.path.order import TraceOrder
-from jharnet_monitor.probes.path.result import BadTrace, checked, judged, values
+from jharnet_monitor.probes.path.result import BadTrace, locate_faults, parse_trace, values
 from jharnet_monitor.probes.path.run import run
 from jharnet_monitor.store import Store
 from jharnet_monitor.web.office import _phrase
@@ -155,7 +155,7 @@ class ChainAgent:
         ready.wait()
         return here
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Not known."""
         return False
 
@@ -243,9 +243,9 @@ def told(**changed: Any) -> dict[str, Any]:
 def test_an_agents_trace_that_cannot_be_so_is_refused(wrong: object) -> None:
     """An office's word is checked before it becomes a condition."""
     order = TraceOrder(10, 0.1, 1.0, 0.02, (46,))
-    assert checked(told(), order)["hops"][0]["received"] == 9
+    assert parse_trace(told(), order)["hops"][0]["received"] == 9
     with pytest.raises(BadTrace):
-        checked(wrong, order)
+        parse_trace(wrong, order)
 
 
 def test_an_agent_keeps_limits_of_its_own() -> None:
@@ -318,10 +318,15 @@ def test_a_target_that_answers_udp_alone_tells_no_loss() -> None:
     """It limits its errors as any router does: missing answers are not lost packets."""
     hop = [1, "10.8.0.1", 180, 90, 0.02]
     order = TraceOrder(60, 0.1, 1.0, 0.02, ())
-    by_udp = checked(told(protocol="udp", hops=[hop]), order)
-    assert "loss_between" not in judged(by_udp, 0.02) and "loss_ratio" not in values(by_udp, None)
-    by_icmp = checked(told(hops=[hop]), order)
-    assert judged(by_icmp, 0.02)["loss_between"] == [0, 1] and values(by_icmp, None)["loss_ratio"]
+    by_udp = parse_trace(told(protocol="udp", hops=[hop]), order)
+    assert "loss_between" not in locate_faults(by_udp, 0.02) and "loss_ratio" not in values(
+        by_udp, None
+    )
+    by_icmp = parse_trace(told(hops=[hop]), order)
+    assert (
+        locate_faults(by_icmp, 0.02)["loss_between"] == [0, 1]
+        and values(by_icmp, None)["loss_ratio"]
+    )
 
 
 async def test_the_event_log_holds_a_change(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ async def test_an_undisturbed_test_counts(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_no_scheduled_test_runs_during_a_drill(
     monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """Scheduled tests of an office and of headquarters are recorded as `conference_on`."""
+    """Scheduled tests of an office and of headquarters are recorded as `is_conference_on`."""
     hub = Hub(monkeypatch)
     async with hub.runner.own_uplink():
         due = await hub.run_scheduled(path=path)

@@ -348,7 +348,7 @@ class ServiceAgent:
         with contextlib.suppress(ChannelClosed):
             await agent_task(channel, json.loads(json.dumps(self.params)), context)
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Not known."""
         return False
 

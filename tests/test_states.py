@@ -78,7 +78,7 @@ def test_a_connected_agent_without_heartbeats_is_not_evidence() -> None:
     """A connection whose last message is six seconds old does not prove the line."""
     bench = Bench()
     bench.seen.seen_before = True
-    bench.seen.heard_at = bench.clock.monotonic()
+    bench.seen.last_frame_at = bench.clock.monotonic()
     bench.router(False)
     bench.seen.pc = False
     assert bench.state(3) == "up"

@@ -122,9 +122,9 @@ class Agent:
 
     def record(self, measurement: Measurement) -> None:
         """Keep a measurement of the agent's own until the hub has it; never raises."""
-        kept = self._disk.submit(self._keep, measurement)
+        submitted = self._disk.submit(self._keep, measurement)
         loop = asyncio.get_running_loop()
-        kept.add_done_callback(lambda _: loop.call_soon_threadsafe(self._new.set))
+        submitted.add_done_callback(lambda _: loop.call_soon_threadsafe(self._new.set))
 
     def _keep(self, measurement: Measurement) -> None:
         """Put it into the spool, in the spool's thread."""

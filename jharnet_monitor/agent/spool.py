@@ -75,14 +75,14 @@ class Spool:
         One that cannot be written now is written with the next one that can.
         """
         body = json.dumps(measurement.to_json(), ensure_ascii=False)
-        self._queue.put(measurement.id, body, fine=not self._tells_more(measurement))
+        self._queue.put(measurement.id, body, fine=not self._is_significant(measurement))
 
-    def _tells_more(self, measurement: Measurement) -> bool:
+    def _is_significant(self, measurement: Measurement) -> bool:
         """Whether it is kept longer than fine data: the first of an hour, and every change.
 
         When the spool is full, hours and the course of an outage remain.
         """
-        told: tuple[object, ...] = (
+        summary: tuple[object, ...] = (
             measurement.started_at.replace(minute=0, second=0, microsecond=0),
             measurement.outcome,
             measurement.values.get("received") == 0,
@@ -90,8 +90,8 @@ class Spool:
             measurement.conditions.get("stopped"),
         )
         before = self._last.get(measurement.series)
-        self._last[measurement.series] = told
-        return before != told
+        self._last[measurement.series] = summary
+        return before != summary
 
     @property
     def dropped(self) -> int:

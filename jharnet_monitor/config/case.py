@@ -12,13 +12,16 @@ from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Rate, Ratio
 
 
-def _rising(slabs: tuple[float, ...]) -> tuple[float, ...]:
+def _check_rising(slabs: tuple[float, ...]) -> tuple[float, ...]:
     if any(after <= before for before, after in pairwise(slabs)):
         raise ValueError("must be in rising order, such as [2 Mbit/s, 4 Mbit/s, 10 Mbit/s]")
     return slabs
 
 
-def _some(share: float) -> float:
+Slabs = tuple[ContractedRate, ...]
+
+
+def _above_zero(share: float) -> float:
     if share <= 0:
         raise ValueError("must be more than 0%, such as 70%")
     return share
@@ -46,9 +49,9 @@ class CapacitySettings(Section):
     services: Rate = 100_000.0
     """Traffic of other services (JharSewa, Pragya Kendra) at a block, each direction; not added to
     measured traffic either."""
-    utilisation: Annotated[Ratio, AfterValidator(_some)] = 0.7
+    utilisation: Annotated[Ratio, AfterValidator(_above_zero)] = 0.7
     """Highest utilisation for which a line is planned."""
-    tariff: Annotated[tuple[ContractedRate, ...], Field(min_length=1), AfterValidator(_rising)] = (
+    tariff: Annotated[Slabs, Field(min_length=1), AfterValidator(_check_rising)] = (
         2e6, 4e6, 8e6, 10e6, 16e6, 34e6, 50e6, 100e6,
     )  # fmt: skip
     """Speeds that can be ordered, in rising order."""

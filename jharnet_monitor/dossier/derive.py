@@ -28,7 +28,7 @@ from jharnet_monitor.judge.conference.drill import Drill, passed, required_grade
 from jharnet_monitor.judge.line.assess import LineEvidence, assess
 from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.outages.availability import StateTimes, state_times
-from jharnet_monitor.judge.outages.shared import JudgedSpans, judged_spans
+from jharnet_monitor.judge.outages.shared import JudgedSpans, judge_spans
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Route
@@ -169,7 +169,7 @@ def judged_states(evidence: DossierEvidence, until: datetime) -> dict[str, Judge
     ids = [office.id for office in evidence.config.offices]
     held = [clipped(spans(_known(evidence, office), known), start, until) for office in ids]
     windows = office_windows(evidence.config.district, evidence.period.days)
-    return dict(zip(ids, judged_spans(held, windows), strict=True))
+    return dict(zip(ids, judge_spans(held, windows), strict=True))
 
 
 def _extent(evidence: DossierEvidence, until: datetime) -> tuple[datetime, datetime]:

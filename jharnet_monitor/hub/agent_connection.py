@@ -49,7 +49,7 @@ class AgentConnection:
     """What the agent proved its office by; checked again while the session lasts."""
     checked_at: float = 0.0
     """When the token was checked last, monotonic."""
-    heard_at: float = 0.0
+    last_frame_at: float = 0.0
     """When the last frame came, monotonic."""
     storing: set[asyncio.Task[None]] = field(default_factory=set)
     """Batches that are being stored."""
@@ -69,27 +69,27 @@ class AgentConnection:
         )
         return channel
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Whether the office's kernel answers and its agent does not; see `AgentLink`.
 
         The kernel there acknowledges a frame over TCP whatever becomes of the program.
         """
         connection = self.transport.get_extra_info("socket") if self.transport else None
-        if connection is None or self._is_heard():
+        if connection is None or self._is_recent():
             return False
         began = self.clock.monotonic()
         try:
             await self.socket.ping()
-            while self.clock.monotonic() - began < ACKNOWLEDGE_SECONDS and not self._is_heard():
+            while self.clock.monotonic() - began < ACKNOWLEDGE_SECONDS and not self._is_recent():
                 await self.clock.sleep(0.05)
                 if not _unacknowledged(connection):
-                    return not self._is_heard()
+                    return not self._is_recent()
         except (OSError, RuntimeError):
             return False
         return False
 
-    def _is_heard(self) -> bool:
-        return self.clock.monotonic() - self.heard_at < QUIET_SECONDS
+    def _is_recent(self) -> bool:
+        return self.clock.monotonic() - self.last_frame_at < QUIET_SECONDS
 
     @property
     def clock(self) -> Clock:

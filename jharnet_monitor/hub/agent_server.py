@@ -224,7 +224,7 @@ class AgentServer:
             address=request.remote,
             kind=kind,
             token=token,
-            heard_at=self._clock.monotonic(),
+            last_frame_at=self._clock.monotonic(),
         )
         self._replace_previous(connection)
         try:
@@ -245,7 +245,7 @@ class AgentServer:
         """What a frame says of the agent, and of its clock."""
         vitals = read_vitals(frame)
         if vitals.kind == PROGRAM:
-            self._clocks[office].heard(vitals.boot_id, vitals.uptime, self._clock.now())
+            self._clocks[office].note_frame(vitals.boot_id, vitals.uptime, self._clock.now())
         return vitals
 
     def _replace_previous(self, connection: AgentConnection) -> None:
@@ -269,7 +269,7 @@ class AgentServer:
     def _refuse_rival(self, previous: AgentConnection, newcomer: AgentConnection) -> None:
         """Raise `_Closed` where two agents of an office keep replacing each other's session."""
         now = self._clock.monotonic()
-        if now - previous.heard_at > FRESH_SECONDS:
+        if now - previous.last_frame_at > FRESH_SECONDS:
             return
         recent = self._replacements.setdefault(newcomer.office, deque(maxlen=MOST_REPLACEMENTS))
         while recent and recent[0] < now - RIVALRY_SECONDS:
@@ -302,7 +302,7 @@ class AgentServer:
         ) is not None:
             frame = decode(text)
             frames += 1
-            connection.heard_at = self._clock.monotonic()
+            connection.last_frame_at = self._clock.monotonic()
             self._require_valid_token(connection)
             if self._clock.monotonic() - minute > 60:
                 frames, minute = 0, self._clock.monotonic()

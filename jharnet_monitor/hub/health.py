@@ -104,8 +104,8 @@ class Health:
             return False, trouble
         if failing := self._status.parts.failing(now):
             return False, f"failed and was started again: {', '.join(failing)}"
-        if aside := self._status.writes_set_aside:
-            return True, f"ready; {aside} records that the database does not take are set aside"
+        if set_aside := self._status.writes_set_aside:
+            return True, f"ready; {set_aside} records that the database does not take are set aside"
         return True, "ready"
 
     def _database_trouble(self, now: float) -> str | None:

@@ -103,7 +103,7 @@ class OfficeMonitor(AgentEvents):
             if not self._tracker.offices[office].returned:
                 self._tracker.restore(office, goodbye=last == "goodbye",
                                       seen_before=last is not None)  # fmt: skip
-                live.agent.said_goodbye = last == "goodbye"
+                live.agent.signed_off = last == "goodbye"
             await self._reviews.review(office)
 
     async def run(self) -> None:
@@ -112,7 +112,7 @@ class OfficeMonitor(AgentEvents):
         A part that fails is started again and holds back no other.
         """
         parts = Supervisor(self._clock, self._live.hub.parts)
-        parts.start("latency", self._measure_for_ever)
+        parts.start("latency", self._measure_forever)
         self.start_steps(parts)
         try:
             await parts.wait()
@@ -134,7 +134,7 @@ class OfficeMonitor(AgentEvents):
 
     # --- latency
 
-    async def _measure_for_ever(self) -> None:
+    async def _measure_forever(self) -> None:
         while True:
             await self._measure_until_restart()
 
@@ -210,7 +210,7 @@ class OfficeMonitor(AgentEvents):
         seen = self._tracker.offices[office]
         seen.seen_before, seen.returned, seen.goodbye = True, True, False
         agent = self._live.offices[office].agent
-        agent.connected, agent.said_goodbye, agent.version = True, False, vitals.version
+        agent.connected, agent.signed_off, agent.version = True, False, vitals.version
         self._update_vitals(office, vitals)
         await self._journal.add_event(office, "joined", asdict(vitals))
         self._reviews.schedule_review(office)
@@ -223,9 +223,9 @@ class OfficeMonitor(AgentEvents):
     async def agent_disconnected(self, office: str, goodbye: bool) -> None:
         """Note the end of the connection, with or without a goodbye."""
         seen = self._tracker.offices[office]
-        seen.heard_at, seen.goodbye = None, goodbye
+        seen.last_frame_at, seen.goodbye = None, goodbye
         agent = self._live.offices[office].agent
-        agent.connected, agent.said_goodbye = False, goodbye
+        agent.connected, agent.signed_off = False, goodbye
         kind = "goodbye" if goodbye else "left"
         await self._journal.add_event(office, kind, {"boot_id": agent.boot_id}, agent.last_heard)
         await self._update_states()
@@ -242,12 +242,12 @@ class OfficeMonitor(AgentEvents):
             self._reviews.schedule_review(office)
 
     def _update_vitals(self, office: str, vitals: Vitals) -> None:
-        self._tracker.offices[office].heard_at = self._clock.monotonic()
+        self._tracker.offices[office].last_frame_at = self._clock.monotonic()
         agent = self._live.offices[office].agent
         agent.boot_id, agent.spooled = vitals.boot_id, vitals.spooled
         agent.dropped = vitals.dropped
-        told, now = vitals.now, self._clock.now()
-        agent.clock_offset = None if told is None else told - now.timestamp()
+        agent_time, now = vitals.now, self._clock.now()
+        agent.clock_offset = None if agent_time is None else agent_time - now.timestamp()
         agent.last_heard = self._live.offices[office].last_seen = self._clock.now()
 
     # --- states

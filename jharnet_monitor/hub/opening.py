@@ -108,10 +108,10 @@ class DatabaseOpening:
     async def _restore_late(self) -> None:
         """Restore beside what was measured meanwhile; raises `StoreError`."""
         totals = await asyncio.to_thread(self._store.tallies.all)
-        held = [[t.office, t.probe, t.path, t.outcome.value, t.runs, t.sent, t.received]
+        counted = [[t.office, t.probe, t.path, t.outcome.value, t.runs, t.sent, t.received]
                 for t in totals]  # fmt: skip
         # The counters have begun at 0, as after a reset: what the store counted before stays out.
-        await asyncio.to_thread(self._store.set_value, _COUNTED_BEFORE, held)
+        await asyncio.to_thread(self._store.set_value, _COUNTED_BEFORE, counted)
         await asyncio.to_thread(self._store.set_value, _COUNTERS, None)
         await self._restore()
         await self._writer.release()
@@ -132,8 +132,8 @@ class DatabaseOpening:
         """
         saved: Any = await asyncio.to_thread(self._store.get_value, _COUNTERS)
         await asyncio.to_thread(self._store.set_value, _COUNTERS, None)
-        held: Any = await asyncio.to_thread(self._store.get_value, _COUNTED_BEFORE)
-        before = {tuple(one[:4]): one[4:] for one in held or ()}
+        counted: Any = await asyncio.to_thread(self._store.get_value, _COUNTED_BEFORE)
+        before = {tuple(one[:4]): one[4:] for one in counted or ()}
         self._live.restore_counters(saved or {})
         for office in self._live.offices.values():
             office.runs.clear()

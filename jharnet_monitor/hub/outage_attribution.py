@@ -18,8 +18,8 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.judge.outages.causes import AgentRun
 from jharnet_monitor.judge.outages.observations import (
+    AgentConnected,
     AgentGone,
-    AgentHeard,
     HubChange,
     MaintenanceChange,
     Observation,
@@ -209,7 +209,7 @@ def _fact(event: LoggedEvent) -> Iterator[Observation]:
         case "uplink":
             yield UplinkChange(event.at, data["works"])
         case "joined" if data.get("kind") != "browser":  # a browser proves nothing about power
-            yield AgentHeard(event.at, data["boot_id"], data["uptime"])
+            yield AgentConnected(event.at, data["boot_id"], data["uptime"])
         case "left" | "goodbye":
             yield AgentGone(event.at, event.kind == "goodbye")
         case "hub_started" | "hub_stopped":

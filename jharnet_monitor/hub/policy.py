@@ -79,7 +79,7 @@ class Policy:
 
     def _blocked_by(self, office: str) -> NoData | None:
         """Why the line of an office, or of headquarters, must not be loaded now; else None."""
-        if self._runner.active_tests.conference_on(office):
+        if self._runner.active_tests.is_conference_on(office):
             return NoData(Cause.CONFERENCE_ON)
         if in_conference(self.config.district, self._clock.now()):
             return NoData(Cause.CONFERENCE_ON, "planned in district.conferences")

@@ -37,7 +37,7 @@ class OfficeEvidence:
     router_since: float = 0.0
     """When `router` last changed, monotonic."""
     pc: bool | None = None
-    heard_at: float | None = None
+    last_frame_at: float | None = None
     """When the connected agent last sent anything, monotonic; None without a connection."""
     goodbye: bool = False
     seen_before: bool = False
@@ -89,9 +89,9 @@ class StateTracker:
 
     def is_alive(self, seen: OfficeEvidence) -> bool:
         """Whether an office's agent is connected and its heartbeats arrive."""
-        if seen.heard_at is None:
+        if seen.last_frame_at is None:
             return False
-        return self.clock.monotonic() - seen.heard_at - self._stopped < FRESH_SECONDS
+        return self.clock.monotonic() - seen.last_frame_at - self._stopped < FRESH_SECONDS
 
     def uplink(self) -> bool | None:
         """Whether headquarters' uplink carries packets; None where that is not known."""

@@ -70,7 +70,7 @@ class StoreWriter:
         self._status = status
         self._clock = clock
         self._queue = DiskQueue(file, MAX_WAITING)
-        self._held = False
+        self._on_hold = False
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "database")
         """Of the writer's own: a database that does not answer holds up nothing else."""
@@ -79,19 +79,19 @@ class StoreWriter:
     async def open(self) -> None:
         """Read what waits from before the start; never raises."""
         try:
-            await self._in(self._disk, self._opened)
+            await self._in(self._disk, self._open_queue)
         except StoreError as error:
             log.error("records of before the start cannot be read now: %s", error)
         await self._publish()
 
     def hold(self, trouble: Trouble) -> None:
         """Write nothing into the database until `release`: everything waits on disk."""
-        self._held = True
+        self._on_hold = True
         self._status.database_failing, self._status.database_trouble = True, trouble
 
     async def release(self) -> None:
         """Write what waits, now that the database is there."""
-        self._held = False
+        self._on_hold = False
         self._status.database_failing = False
         await self.write_later()
 
@@ -110,21 +110,21 @@ class StoreWriter:
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._disk.shutdown(wait=False)
 
-    def _opened(self) -> None:
+    def _open_queue(self) -> None:
         self._queue.open()
-        self._queue.retry(except_why=_NOT_TAKEN)
+        self._queue.retry(except_reason=_NOT_TAKEN)
 
     async def add(self, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
         """Store measurements and return the new ones; raises `StoreError`, and keeps nothing.
 
         One that the database would never take is set aside: its agent would hand it in for ever.
         """
-        if self._held:
+        if self._on_hold:
             raise StoreError("the database is not there yet")
         try:
             return await self._add(measurements)
         except Exception as error:
-            if _may_pass(error):
+            if _is_temporary(error):
                 raise
         stored: list[Measurement] = []
         for measurement in measurements:
@@ -132,7 +132,7 @@ class StoreWriter:
         return stored
 
     async def _add(self, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
-        with self._noted():
+        with self._note_outcome():
             return await self._in(self._thread, self.store.add, measurements)
 
     async def _add_alone(self, measurement: Measurement) -> Sequence[Measurement]:
@@ -141,7 +141,7 @@ class StoreWriter:
             try:
                 return await self._add([measurement])
             except Exception as error:
-                if _may_pass(error):
+                if _is_temporary(error):
                     raise
                 if number + 1 == MOST_TRIES:
                     await self._set_aside(MeasurementRecord(measurement), error)
@@ -152,7 +152,7 @@ class StoreWriter:
         body = json.dumps(write_out(record), ensure_ascii=False)
         log.error("a record that the database does not take is set aside in %s: %s: %s",
                   self._file, error, body[:300])  # fmt: skip
-        put = partial(self._queue.put, uuid.uuid4().hex, body, fine=False, aside=_NOT_TAKEN)
+        put = partial(self._queue.put, uuid.uuid4().hex, body, fine=False, reason=_NOT_TAKEN)
         await self._in(self._disk, put)
         await self._publish()
 
@@ -160,29 +160,29 @@ class StoreWriter:
         """Write records, or let them wait on disk; never raises `StoreError`."""
         async with self._turn:
             for number, record in enumerate(records):
-                waits = self._held or self._status.writes_waiting > 0
-                if waits or not await self._written(record):
+                waits = self._on_hold or self._status.writes_waiting > 0
+                if waits or not await self._try_write(record):
                     await self._wait(records[number:])
                     return
 
     async def write_later(self) -> None:
         """Write what waits, as far as the database takes it; to be called again and again."""
-        while self._status.writes_waiting and not self._held and await self._write_waiting():
+        while self._status.writes_waiting and not self._on_hold and await self._write_waiting():
             pass
 
-    async def _written(self, record: Record) -> bool:
+    async def _try_write(self, record: Record) -> bool:
         try:
-            with self._noted():
+            with self._note_outcome():
                 await self._in(self._thread, record.write, self.store)
         except Exception as error:
-            if not _may_pass(error):
-                return await self._is_aside(record, error)
+            if not _is_temporary(error):
+                return await self._try_set_aside(record, error)
             if not self._status.writes_waiting:
                 log.error("the database takes no rows, they wait in %s: %s", self._file, error)
             return False
         return True
 
-    async def _is_aside(self, record: Record, error: Exception) -> bool:
+    async def _try_set_aside(self, record: Record, error: Exception) -> bool:
         try:
             await self._set_aside(record, error)
         except StoreError as disk:
@@ -216,7 +216,7 @@ class StoreWriter:
             try:
                 waiting = await self._in(self._disk, lambda: self._queue.peek(_BATCH))
                 for name, body in waiting:
-                    with self._noted():
+                    with self._note_outcome():
                         await self._in(self._thread, self._write_again, name, body)
             except StoreError as error:
                 log.debug("%d records wait: %s", self._status.writes_waiting, error)
@@ -238,7 +238,7 @@ class StoreWriter:
             if not is_written(record, self.store):
                 record.write(self.store)
         except Exception as error:
-            if _may_pass(error):
+            if _is_temporary(error):
                 raise
             log.exception("a record that waited cannot be written and is set aside: %s", body[:300])
             self._queue.set_aside([name], _NOT_TAKEN)
@@ -258,7 +258,7 @@ class StoreWriter:
             raise StoreError(f"no answer within {LONGEST_WRITE_SECONDS:.0f} s") from None
 
     @contextmanager
-    def _noted(self) -> Iterator[None]:
+    def _note_outcome(self) -> Iterator[None]:
         """Note in `status` whether the write inside succeeds; its `StoreError` is raised again."""
         try:
             yield
@@ -275,7 +275,7 @@ class StoreWriter:
 
     async def _publish(self) -> None:
         def counts() -> tuple[int, int]:
-            return len(self._queue), self._queue.count_aside()
+            return len(self._queue), self._queue.count_set_aside()
 
         try:
             counted = await self._in(self._disk, counts)
@@ -285,7 +285,7 @@ class StoreWriter:
         self._status.writes_dropped = self._queue.dropped
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     """Whether it is the database's trouble, not the record's."""
     return isinstance(error, StoreError) and not isinstance(error, RefusedRecordError)
 

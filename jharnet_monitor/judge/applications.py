@@ -52,15 +52,15 @@ class ServiceUse:
         """Of the counted visits; None without any."""
         return self.in_time / self.counted if self.counted else None
 
-    def readiness(self, wanted: float) -> AppReadiness:
-        """Ready if at least the share `wanted` of enough visits was in time.
+    def readiness(self, required: float) -> AppReadiness:
+        """Ready if at least the share `required` of enough visits was in time.
 
         >>> ServiceUse("e-office", 40, 39, 0).readiness(0.95).value
         'ready'
         """
         if self.share is None or self.counted < FEWEST_VISITS:
             return AppReadiness.UNKNOWN
-        return AppReadiness.READY if self.share >= wanted else AppReadiness.NOT_READY
+        return AppReadiness.READY if self.share >= required else AppReadiness.NOT_READY
 
 
 def service_use(
@@ -93,9 +93,9 @@ def _is_bad(
     return bool(close) and not min(close, key=lambda one: abs(one.at - at)).in_time
 
 
-def overall(uses: Iterable[ServiceUse], wanted: float) -> AppReadiness:
+def overall(uses: Iterable[ServiceUse], required: float) -> AppReadiness:
     """An office is ready if it is for each service of which enough is known."""
-    found = {use.readiness(wanted) for use in uses}
+    found = {use.readiness(required) for use in uses}
     if AppReadiness.NOT_READY in found:
         return AppReadiness.NOT_READY
     return AppReadiness.READY if AppReadiness.READY in found else AppReadiness.UNKNOWN

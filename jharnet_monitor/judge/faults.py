@@ -126,22 +126,22 @@ def ledger(events: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Fault]:
     found: dict[str, Fault] = {}
     for office, data in events:
         try:
-            name, said = data["fault"], _fields(data["set"])
+            name, values = data["fault"], _fields(data["set"])
             known = found.get(name)
             if known is None:
-                found[name] = Fault(id=str(name), office=office, **said)
+                found[name] = Fault(id=str(name), office=office, **values)
             else:
-                found[name] = replace(known, entries=known.entries + 1, **said)
+                found[name] = replace(known, entries=known.entries + 1, **values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"an entry of the fault ledger cannot be read: {error!r}") from error
-    kept = (one for one in found.values() if not one.withdrawn)
-    return sorted(kept, key=lambda one: (one.reported_at, one.id))
+    valid = (one for one in found.values() if not one.withdrawn)
+    return sorted(valid, key=lambda one: (one.reported_at, one.id))
 
 
-def _fields(said: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """What an entry says of a fault."""
     fields: dict[str, Any] = {}
-    for name, value in said.items():
+    for name, value in values.items():
         if name in MOMENTS:
             fields[name] = None if value is None else parse_utc(value)
         elif name in TEXTS:
@@ -212,7 +212,7 @@ class Unbooked:
     outage: Span
 
 
-def judged_faults(
+def judge_faults(
     config: Config, faults: Sequence[Fault], spans: Mapping[str, Sequence[Span]], until: datetime
 ) -> list[JudgedFault]:
     """Each fault with its measured outage; `spans` are the states of each office."""

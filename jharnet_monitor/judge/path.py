@@ -77,14 +77,14 @@ def _likelihood(
 
     The target, if the last of them is it, answers whatever arrives.
     """
-    asked = [hop for hop in hops if hop.sent and hop.received]
-    shares = {_share(hop) for hop in asked}
-    candidates = {max(s, least_share) for s in shares | {_pooled(asked, s) for s in shares}}
+    answering = [hop for hop in hops if hop.sent and hop.received]
+    shares = {_share(hop) for hop in answering}
+    candidates = {max(s, least_share) for s in shares | {_pooled(answering, s) for s in shares}}
     return max(
         (
             sum(
-                _binomial(hop, share) if ends and hop is hops[-1] else _careless(hop, share)
-                for hop in asked
+                _binomial(hop, share) if ends and hop is hops[-1] else _rate_limited(hop, share)
+                for hop in answering
             )
             for share in candidates
         ),
@@ -102,7 +102,7 @@ def _share(hop: HopFigures) -> float:
     return hop.received / hop.sent
 
 
-def _careless(hop: HopFigures, share: float) -> float:
+def _rate_limited(hop: HopFigures, share: float) -> float:
     """A hop that answers all that the way lets through or, more rarely, any smaller share."""
     below = betainc(hop.received + 1, hop.sent - hop.received + 1, share)
     limited = below / ((hop.sent + 1) * share)
@@ -157,12 +157,12 @@ def mark_stretch(sent: int, seen: Sequence[int | None]) -> Stretch | None:
     >>> mark_stretch(46, [46, None, 0, 0])
     Stretch(after=1, before=3)
     """
-    whole = 0
+    intact = 0
     for number, mark in enumerate(seen, 1):
         if mark == sent:
-            whole = number
-    changed = [n for n, mark in enumerate(seen, 1) if n > whole and mark not in (None, sent)]
-    return Stretch(whole, changed[0]) if changed else None
+            intact = number
+    changed = [n for n, mark in enumerate(seen, 1) if n > intact and mark not in (None, sent)]
+    return Stretch(intact, changed[0]) if changed else None
 
 
 def has_changed(before: Sequence[str | None], after: Sequence[str | None]) -> bool:
@@ -198,7 +198,7 @@ class MarkArrivals(NamedTuple):
     delays: tuple[float, ...] = ()
 
 
-KEPT_SHARE = 0.9
+INTACT_SHARE = 0.9
 FULL_SECONDS = 0.02
 """Unmarked packets that wait so long, beyond the fastest, stand in a queue."""
 FULL_LOSS = 0.02
@@ -217,7 +217,7 @@ def marking(marked: MarkArrivals, plain: MarkArrivals) -> Marking | None:
     """
     if marked.received < LEAST_PACKETS:
         return None
-    if marked.marked < KEPT_SHARE * marked.received:
+    if marked.marked < INTACT_SHARE * marked.received:
         return Marking.CLEARS
     return Marking.FAVOURS if _fares_better(marked, plain) else Marking.KEEPS
 

@@ -105,7 +105,7 @@ class PageVisit:
         return max(0.0, (self.total or 0.0) - sum(filter(None, known)))
 
     @property
-    def way(self) -> float:
+    def path(self) -> float:
         """What is not the server's wait: names, handshakes and transfer."""
         return max(0.0, (self.total or 0.0) - self.server)
 
@@ -147,13 +147,13 @@ def fault_of(
     if headquarters is not None and headquarters.under_load and not _good(headquarters, slow):
         headquarters = None  # our own test at headquarters tells nothing of the service
     if office.failure is not None:
-        place = _of_failure(office.failure, headquarters, around, slow)
+        place = _place_of_failure(office.failure, headquarters, around, slow)
         # what broke off after a wait that was too long by itself is not the line's alone
         waited = office.longest_wait > slow
         return FaultPlace.UNKNOWN if waited and place is FaultPlace.LINE else place
     if office.total is None:
         return FaultPlace.UNKNOWN
-    return _of_slowness(office, headquarters, around, slow)
+    return _place_of_slowness(office, headquarters, around, slow)
 
 
 def _quick(visit: PageVisit, slow: float) -> bool:
@@ -171,13 +171,13 @@ def _known(visit: PageVisit) -> float:
     return sum(filter(None, (visit.dns, visit.connect, visit.tls, visit.first_byte)))
 
 
-def _of_failure(
+def _place_of_failure(
     failure: VisitFailure, headquarters: PageVisit | None, around: Surroundings, slow: float
 ) -> FaultPlace:
     if headquarters is None:
-        return _of_failure_alone(failure, around)
+        return _place_without_headquarters(failure, around)
     if headquarters.failure is None:
-        other = _of_failure_at_office if _quick(headquarters, slow) else _of_failure_of_slow_service
+        other = _place_at_office if _quick(headquarters, slow) else _place_if_headquarters_slow
         return other(failure, around)
     if _all_fail(around.others_at_headquarters) and headquarters.failure is not VisitFailure.ANSWER:
         return FaultPlace.HEADQUARTERS
@@ -188,7 +188,7 @@ def _of_failure(
     return FaultPlace.SERVICE_DOWN
 
 
-def _of_failure_alone(failure: VisitFailure, around: Surroundings) -> FaultPlace:
+def _place_without_headquarters(failure: VisitFailure, around: Surroundings) -> FaultPlace:
     """Headquarters has not seen the service: only what surrounds the office tells."""
     if failure is VisitFailure.PROXY:
         return _near_office(around)
@@ -197,7 +197,7 @@ def _of_failure_alone(failure: VisitFailure, around: Surroundings) -> FaultPlace
     return FaultPlace.UNKNOWN
 
 
-def _of_failure_of_slow_service(failure: VisitFailure, around: Surroundings) -> FaultPlace:
+def _place_if_headquarters_slow(failure: VisitFailure, around: Surroundings) -> FaultPlace:
     """Headquarters got the page, and had to wait for it."""
     if failure is VisitFailure.CERTIFICATE:
         return FaultPlace.OFFICE_NETWORK
@@ -208,7 +208,7 @@ def _of_failure_of_slow_service(failure: VisitFailure, around: Surroundings) -> 
     return FaultPlace.UNKNOWN
 
 
-def _of_failure_at_office(failure: VisitFailure, around: Surroundings) -> FaultPlace:
+def _place_at_office(failure: VisitFailure, around: Surroundings) -> FaultPlace:
     """It works at headquarters: the service is not down."""
     if failure is VisitFailure.CERTIFICATE:
         return FaultPlace.OFFICE_NETWORK
@@ -242,31 +242,31 @@ class _Excess(NamedTuple):
     """What the office's visit took longer than headquarters', or at all where there is none."""
 
     server: float
-    way: float
+    path: float
 
     def is_mostly(self, part: float) -> bool:
-        return part >= DECISIVE_SHARE * (self.server + self.way)
+        return part >= DECISIVE_SHARE * (self.server + self.path)
 
 
-def _of_slowness(
+def _place_of_slowness(
     office: PageVisit, headquarters: PageVisit | None, around: Surroundings, slow: float
 ) -> FaultPlace:
     compared = headquarters if headquarters is not None and headquarters.failure is None else None
     if compared is not None and not _quick(compared, slow):
-        return _slow_at_both(office, compared, around, slow)
-    server, way = (0.0, 0.0) if compared is None else (compared.server, compared.way)
-    excess = _Excess(max(0.0, office.server - server), max(0.0, office.way - way))
+        return _place_if_both_slow(office, compared, around, slow)
+    server, path = (0.0, 0.0) if compared is None else (compared.server, compared.path)
+    excess = _Excess(max(0.0, office.server - server), max(0.0, office.path - path))
     if excess.is_mostly(excess.server):
         # a request that the line lost is sent again, and looks like a slow server
         good = around.line is Evidence.GOOD and around.office_network is not Evidence.BAD
         return FaultPlace.SERVICE_SLOW if good else FaultPlace.UNKNOWN
     wait = max(excess.server, office.longest_wait - server)
-    if excess.is_mostly(excess.way) and wait <= slow:
-        return _slow_way(office, compared, around)
+    if excess.is_mostly(excess.path) and wait <= slow:
+        return _place_of_slow_path(office, compared, around)
     return FaultPlace.UNKNOWN  # some of each, or a wait that was too long by itself
 
 
-def _slow_at_both(
+def _place_if_both_slow(
     office: PageVisit, headquarters: PageVisit, around: Surroundings, slow: float
 ) -> FaultPlace:
     """Headquarters waits, too: what the visits share is the service's, the rest the office's."""
@@ -283,25 +283,25 @@ def _slow_at_both(
     )
     if shared >= DECISIVE_SHARE * _known(office):
         return FaultPlace.SERVICE_SLOW
-    if rest.way <= slow or not rest.is_mostly(rest.way):
+    if rest.path <= slow or not rest.is_mostly(rest.path):
         return FaultPlace.SERVICE_SLOW if shared > slow else FaultPlace.UNKNOWN
-    own = _slow_way(office, headquarters, around)
+    own = _place_of_slow_path(office, headquarters, around)
     if shared <= slow:
         return own  # the service was slow at another time
     return FaultPlace.SERVICE_AND_LINE if own is FaultPlace.LINE else FaultPlace.SERVICE_SLOW
 
 
-def _slow_way(
+def _place_of_slow_path(
     office: PageVisit, headquarters: PageVisit | None, around: Surroundings
 ) -> FaultPlace:
     """Names, handshakes or transfer took the time at the office."""
     near = _near_office(around)
-    transfer_leads = office.transfer >= DECISIVE_SHARE * office.way
+    transfer_leads = office.transfer >= DECISIVE_SHARE * office.path
     if near is FaultPlace.OFFICE_NETWORK:
         return near
     if transfer_leads and headquarters is None and not _rate_explains(office, around):
         return FaultPlace.UNKNOWN  # the server may have sent slowly
-    if (office.dns or 0.0) >= DECISIVE_SHARE * office.way:
+    if (office.dns or 0.0) >= DECISIVE_SHARE * office.path:
         # its name server; over a bad line the question, or the answer, may have been lost
         is_own = around.line is Evidence.GOOD
         return FaultPlace.OFFICE_NETWORK if is_own else FaultPlace.UNKNOWN

@@ -79,7 +79,7 @@ def _spooled(view: OfficeView) -> Iterable[Point]:
         yield (), view.live.agent.spooled
 
 
-def _once_heard(value: Callable[[AgentLive], int]) -> Callable[[OfficeView], Iterator[Point]]:
+def _agent_count(value: Callable[[AgentLive], int]) -> Callable[[OfficeView], Iterator[Point]]:
     """A reader of a count of an agent's measurements; none before the agent was there."""
 
     def read(view: OfficeView) -> Iterator[Point]:
@@ -159,10 +159,10 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  "Measurements that the agent still holds", _spooled),
     OfficeFamily("agent_dropped_measurements_total", "counter",
                  "Measurements that the agent lost, as its spool had no room for them",
-                 _once_heard(lambda agent: agent.dropped)),
+                 _agent_count(lambda agent: agent.dropped)),
     OfficeFamily("agent_refused_measurements_total", "counter",
                  "Measurements of the agent that the hub refused; the agent keeps them",
-                 _once_heard(lambda agent: agent.refused)),
+                 _agent_count(lambda agent: agent.refused)),
     OfficeFamily("agent_clock_offset_seconds", "gauge",
                  "How far the agent's clock is ahead of the hub's; what it measured is corrected",
                  _offset),

@@ -64,7 +64,7 @@ PROBES: dict[str, Probe] = {
 }
 """The probes by name, which the scheduler, the API and `jharnet-monitor probe` can run."""
 
-PRUNABLE = frozenset(name for name, probe in PROBES.items() if not probe.kept)
+PRUNABLE = frozenset(name for name, probe in PROBES.items() if not probe.never_pruned)
 """Probes whose measurements retention prunes."""
 
 AGENT_TASKS: dict[str, AgentTask] = {

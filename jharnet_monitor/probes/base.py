@@ -114,7 +114,7 @@ class AgentLink(Protocol):
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Start an agent task; raises `ChannelClosed` or `NoData`."""
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Whether the line carries what is sent to the agent, whose program says nothing.
 
         Its computer is overloaded or asleep then: the line is not to blame.

@@ -164,7 +164,7 @@ class Probe:
     retest_after: Callable[[Config, Office, Measurement], float | None] = lambda *run: None
     """Seconds after which a doubtful run is repeated, and replaced by the repetition; else None."""
 
-    kept: bool = False
+    never_pruned: bool = False
     """Its measurements are rare and never pruned; of others only daily distributions are kept."""
     measures_line: bool = True
     """A day with a run counts as measured; False for a probe that needs no working line."""

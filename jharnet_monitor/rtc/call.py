@@ -105,22 +105,23 @@ def prepare(*codecs: Codec) -> bool:
     return True
 
 
-def call_complete(elapsed: float, held: float, seconds: float) -> bool:
+def call_complete(elapsed: float, rung_seconds: float, seconds: float) -> bool:
     """Whether a call of length `seconds` may end.
 
-    `elapsed` is the time since its start, `held` the time since its last change of rung, both in
-    seconds. The call is prolonged if the last rung has not been held for long enough to be judged.
+    `elapsed` is the time since its start and `rung_seconds` the time since its last change of rung,
+    both in seconds. The call is prolonged if the last rung has not been sent for long enough to be
+    judged.
 
     >>> [call_complete(*times, 30.0) for times in ((29, 29), (30, 30), (30, 5), (45, 5), (45, 1))]
     [False, True, False, True, False]
     """
-    min_held = min(seconds, _MIN_WINDOW_SECONDS)
+    min_rung_seconds = min(seconds, _MIN_WINDOW_SECONDS)
     overrun = elapsed - _MAX_LENGTH_FACTOR * seconds
     if overrun >= _MAX_EXTRA_SECONDS:
         return True
     if overrun < 0:
-        min_held = max(min_held, _MIN_WINDOW_SHARE * seconds)
-    return elapsed >= seconds and held >= min_held
+        min_rung_seconds = max(min_rung_seconds, _MIN_WINDOW_SHARE * seconds)
+    return elapsed >= seconds and rung_seconds >= min_rung_seconds
 
 
 _compute_lock = threading.Lock()
@@ -274,8 +275,8 @@ class Call:
         now, started_at = time.monotonic(), self.sender.started_at
         if started_at is None:
             return False
-        held = now - max(self.sender.rung_started_at, started_at)
-        return call_complete(now - started_at, held, seconds)
+        rung_seconds = now - max(self.sender.rung_started_at, started_at)
+        return call_complete(now - started_at, rung_seconds, seconds)
 
     def _check_alive(self, now: float) -> None:
         if self._connection.flood_drops:
@@ -294,7 +295,7 @@ class Call:
                 Cause.AGENT_LOST, "the other end closed the connection", by_network=False
             )
 
-    def judged(self, error: CallFailed) -> CallFailed:
+    def attribute(self, error: CallFailed) -> CallFailed:
         """The same failure, unless this computer was disturbed just before: then it is to blame."""
         paused = time.monotonic() - self._awake_since < _RECENT_SECONDS and self._paused
         if not error.by_network or not (

@@ -89,9 +89,9 @@ def hash_password(password: str) -> str:
 def has_password(account: Account | None, password: str) -> bool:
     """Whether it is the account's password; takes as long for an account that does not exist."""
     known = _NOBODY if account is None else account.password
-    _, salt, kept = known.split(":")
+    _, salt, stored = known.split(":")
     given = _scrypt(password[:LONGEST_PASSWORD], base64.b64decode(salt))
-    return hmac.compare_digest(given, base64.b64decode(kept)) and account is not None
+    return hmac.compare_digest(given, base64.b64decode(stored)) and account is not None
 
 
 def _scrypt(password: str, salt: bytes) -> bytes:

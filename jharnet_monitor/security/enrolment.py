@@ -116,12 +116,12 @@ def accept(token_hash_file: Path, code: str, token_hash: str, now: datetime) -> 
     else:
         used = replace(pending, token=token_hash, used_at=now.isoformat())
         _write(token_hash_file, used)
-    if not _has(token_hash_file, token_hash):
+    if not _has_token_hash(token_hash_file, token_hash):
         write_secret(token_hash_file, token_hash + "\n", replace=True)
     return pending.by
 
 
-def _has(token_hash_file: Path, token_hash: str) -> bool:
+def _has_token_hash(token_hash_file: Path, token_hash: str) -> bool:
     try:
         return secrets.compare_digest(read_token_hash(token_hash_file), token_hash)
     except UserError:

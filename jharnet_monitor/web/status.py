@@ -162,7 +162,7 @@ def office_row(live: Live, office: Office, formats: Formats) -> OfficeRow:
 def _agent(office: Office, state: OfficeLive, formats: Formats) -> str:
     if state.agent.connected:
         return formats.words("web.agent.connected")
-    if state.agent.said_goodbye:
+    if state.agent.signed_off:
         return formats.words("web.agent.goodbye")
     return formats.words("web.agent.absent")
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.answer import GRADES, GradeAnswer
 from jharnet_monitor.judge.twin.clients import BUILT_IN, Client
 from jharnet_monitor.judge.twin.line import LineModel
+from jharnet_monitor.judge.twin.prediction import GRADES, GradePrediction
 from jharnet_monitor.judge.twin.whatif import BadChange, Change, parse_change
 from jharnet_monitor.live import OfficeLive
 from jharnet_monitor.model import Measurement, format_utc
@@ -62,7 +62,7 @@ class WhatIf:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self._kept: OrderedDict[str, GradeAnswer] = OrderedDict()
+        self._kept: OrderedDict[str, GradePrediction] = OrderedDict()
 
     async def ask(
         self, config: Config, office: OfficeLive, query: Mapping[str, str]
@@ -81,7 +81,7 @@ class WhatIf:
         found = await self._answer(change.applied(line), criteria, clients[change.client])
         return _to_json(found, change, call)
 
-    async def _answer(self, line: LineModel, criteria: Criteria, client: Client) -> GradeAnswer:
+    async def _answer(self, line: LineModel, criteria: Criteria, client: Client) -> GradePrediction:
         key = json.dumps([line.to_json(), repr(criteria), repr(client)], sort_keys=True)
         if key not in self._kept:
             if self._waiting >= MOST_WAITING:
@@ -102,7 +102,7 @@ class WhatIf:
         return self._kept[key]
 
 
-def _to_json(found: GradeAnswer, change: Change, call: Measurement) -> dict[str, Any]:
+def _to_json(found: GradePrediction, change: Change, call: Measurement) -> dict[str, Any]:
     return {
         "grade": found.grade,
         "certainty": found.certainty.value,

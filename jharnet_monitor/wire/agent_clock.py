@@ -29,7 +29,7 @@ class AgentClock:
     _boots: dict[str, deque[datetime]] = field(default_factory=dict)
     """By boot id, the last boots that were seen; each figure is late by a frame's journey."""
 
-    def heard(self, boot_id: str, uptime: float, now: datetime) -> None:
+    def note_frame(self, boot_id: str, uptime: float, now: datetime) -> None:
         """Note a frame of an agent that has been running for `uptime` seconds."""
         moments = self._boots.pop(boot_id, deque[datetime](maxlen=_SAMPLES))
         moments.append(now - timedelta(seconds=uptime))
@@ -37,21 +37,21 @@ class AgentClock:
         if len(self._boots) > _BOOTS:
             del self._boots[next(iter(self._boots))]
 
-    def booted(self, boot_id: object) -> datetime | None:
+    def boot_time(self, boot_id: object) -> datetime | None:
         """When the machine booted; None for a boot that was not seen."""
         moments = self._boots.get(boot_id) if isinstance(boot_id, str) else None
         return None if moments is None else min(moments)
 
-    def corrected(self, measurement: Measurement) -> Measurement:
+    def correct(self, measurement: Measurement) -> Measurement:
         """The measurement at its true time; the condition says what was taken off.
 
         One of a boot that was not seen, or of an agent that does not tell, stays as it is.
         """
-        booted = self.booted(measurement.conditions.get("boot_id"))
+        boot_time = self.boot_time(measurement.conditions.get("boot_id"))
         uptime = measurement.conditions.get(UPTIME)
-        if booted is None or not isinstance(uptime, int | float) or not 0 <= uptime < 1e10:
+        if boot_time is None or not isinstance(uptime, int | float) or not 0 <= uptime < 1e10:
             return measurement
-        began = booted + timedelta(seconds=uptime)
+        began = boot_time + timedelta(seconds=uptime)
         offset = (measurement.started_at - began).total_seconds()
         if abs(offset) < LEAST_OFFSET:
             return measurement

@@ -138,7 +138,7 @@ def read_measurement(
         raise ValueError(f"duration_seconds must be from 0 to {LONGEST_RUN:g}")
     _check_conditions(measurement.conditions)
     if clock is not None:
-        measurement = clock.corrected(measurement)
+        measurement = clock.correct(measurement)
     if not now.astimezone(UTC) - OLDEST <= measurement.started_at <= now + AHEAD:
         raise ValueError("started_at is too far from the hub's time; set the agent's clock")
     return measurement

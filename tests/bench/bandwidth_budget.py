@@ -62,7 +62,7 @@ class _Agent:
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         raise Bypassed
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Not known."""
         return False
 

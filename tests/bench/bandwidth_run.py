@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab
-from tests.bench.bandwidth_links import Link, Way
+from tests.bench.bandwidth_links import DirectionModel, Link
 from tests.bench.bandwidth_subject import CROSS_PORT
 
 OFFICE, PREFIX = "potka", "jhbw"
@@ -72,7 +72,7 @@ class Place:
         found["late_ms"] = status["lateness_ms"]["p99"]
         return found
 
-    def _set(self, name: str, way: Way, rtt: float) -> None:
+    def _set(self, name: str, way: DirectionModel, rtt: float) -> None:
         """Change one direction of the link; its bucket is full again."""
         wanted = {"jitter": "0 ms", "bucket": None, "loss": "0%"} | way.spec(rtt)
         self._lab.set(OFFICE, f"{name}.jitter", "0 ms")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from jharnet_monitor.judge.twin.answer import CERTAIN, GRADES
+from jharnet_monitor.judge.twin.prediction import CERTAIN, GRADES
 from tests.bench.chromium_conditions import Condition
 from tests.bench.marks import Row, at_most, note
 

@@ -36,7 +36,7 @@ from jharnet_monitor.lab.spec import LinkDirection
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.path.order import TraceOrder
-from jharnet_monitor.probes.path.result import checked, figures, judged
+from jharnet_monitor.probes.path.result import figures, locate_faults, parse_trace
 from jharnet_monitor.probes.path.trace import trace
 from jharnet_monitor.probes.utilisation.run import run as read_utilisation
 from tests.bench.marks import Row, arguments, at_most, finish, note
@@ -135,8 +135,8 @@ class Verdict:
 
 def judge(case: Case, told: dict[str, object], order: TraceOrder) -> Verdict:
     """Compare what the probe concludes with the truth."""
-    conditions = checked(told, order)
-    conditions |= judged(conditions, THRESHOLD)
+    conditions = parse_trace(told, order)
+    conditions |= locate_faults(conditions, THRESHOLD)
     hops = figures(conditions)
     loss = loss_stretch(hops, THRESHOLD)
     delay = delay_stretch(hops)

@@ -137,12 +137,12 @@ class Soak:
         if away:
             self.faults += 1
             self.writer.add = _away  # type: ignore[method-assign, assignment]
-            self.writer._written = _not_written  # type: ignore[method-assign, assignment]
+            self.writer._try_write = _not_written  # type: ignore[method-assign, assignment]
         for office in OFFICES:
             await self._fault(office)
             await self.recorder.record(self._minute(office, {}, f"h{number}{office}"))
         if away:
-            del self.writer.add, self.writer._written
+            del self.writer.add, self.writer._try_write
             await self.writer.write_later()
         for office in OFFICES:
             await self._hand_in(office, number)

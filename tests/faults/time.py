@@ -162,10 +162,10 @@ def agents(seed: int) -> Iterator[Row]:
         now = datetime(2026, 11, 25, 6, tzinfo=UTC)
         error = chance.choice((-56.9 * 3.156e7, 9.4 * 3.156e7, -3600.0, 3600.0, 30.0, 0.5, 0.0))
         for beat in range(chance.randint(1, 20)):
-            heard = now + timedelta(seconds=2 * beat)
+            note_frame = now + timedelta(seconds=2 * beat)
             journey = chance.expovariate(10)
-            uptime = (heard - booted).total_seconds() - journey
-            clock.heard(f"b{number}", round(uptime, 1), heard)
+            uptime = (note_frame - booted).total_seconds() - journey
+            clock.note_frame(f"b{number}", round(uptime, 1), note_frame)
         began = [booted + timedelta(seconds=chance.uniform(10, 3000)) for _ in range(5)]
         items = []
         for index, at in enumerate(began):
@@ -179,7 +179,7 @@ def agents(seed: int) -> Iterator[Row]:
                 "conditions": {"path": "agent_hub", "boot_id": f"b{number}",
                                "uptime_seconds": uptime},
             })  # fmt: skip
-        batch = read_batch({"items": items}, "potka", heard, clock)
+        batch = read_batch({"items": items}, "potka", note_frame, clock)
         refused += len(batch.refused)
         for one, at in zip(batch.accepted, began, strict=False):
             worst = max(worst, abs((one.started_at - at).total_seconds()))

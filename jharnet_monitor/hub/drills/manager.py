@@ -26,7 +26,7 @@ from jharnet_monitor.hub.drills.results import (
     STAGGER_SECONDS,
     SpeedAlone,
     gallery_result,
-    summed_up,
+    summarise_drill,
     with_conference,
 )
 from jharnet_monitor.hub.runner import Runner
@@ -49,7 +49,7 @@ from jharnet_monitor.rtc.stats.live_stats import LiveSample
 
 log = logging.getLogger(__name__)
 
-KEPT = 50
+MAX_DRILLS = 50
 """Drills of this hub's life that are held in memory."""
 CONFERENCE_ROUTE, GALLERY_ROUTE = Route.DRILL, Route.GALLERY
 """The routes of a drill's calls: what all offices had at once is no office's own grade."""
@@ -112,7 +112,7 @@ class DrillManager:
             uplink=UplinkLoad(contracted=config.hub.uplink.contracted),
         )
         self._drills[drill.id] = drill
-        for old in list(self._drills)[:-KEPT]:
+        for old in list(self._drills)[:-MAX_DRILLS]:
             del self._drills[old]
         self._task = asyncio.create_task(self._hold(drill.id, minutes * 60), name="drill")
         return drill
@@ -163,7 +163,7 @@ class DrillManager:
         """Sum it up and store it; whoever follows it sees that it is over even if that fails."""
         drill = self._change(drill_id, state=state, phase=None)
         try:
-            self._drills[drill_id] = summed_up(drill, self._alone, peak_rate.peaks())
+            self._drills[drill_id] = summarise_drill(drill, self._alone, peak_rate.peaks())
             await self._store(self._drills[drill_id])
         except Exception:
             log.exception("drill %s could not be kept", drill_id)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from jharnet_monitor.judge.conference.common_cause import fell_together
+from jharnet_monitor.judge.conference.common_cause import stepped_down_together
 from jharnet_monitor.judge.conference.drill import (
     Drill,
     DrillDirection,
@@ -74,7 +74,9 @@ def _carried_pictures(call: DrillGallery, pictures: int) -> int | None:
     return min(pictures, max(0, int(arrived / TILE_RATE)))
 
 
-def summed_up(drill: Drill, alone: SpeedAlone, peaks: Mapping[Direction, float | None]) -> Drill:
+def summarise_drill(
+    drill: Drill, alone: SpeedAlone, peaks: Mapping[Direction, float | None]
+) -> Drill:
     """The drill with who was absent, what headquarters' line carried, and whom it held back.
 
     `peaks` is the most that all calls together carried within the same second, by direction.
@@ -119,17 +121,17 @@ def _held_back_by_us(drill: Drill, direction: Direction, peak: float | None) -> 
     contracted = drill.uplink.contracted
     if contracted is not None and peak is not None and peak >= FULL_SHARE * contracted:
         return frozenset()
-    held = [
+    completed = [
         (number * STAGGER_SECONDS, office)
         for number, office in enumerate(drill.offices)
         if office.outcome is Outcome.OK
     ]
     moments = {
         office.office: began + at
-        for began, office in held
+        for began, office in completed
         if (at := office.direction(direction).stepped_after_seconds) is not None
     }
-    return fell_together(moments, len(held))
+    return stepped_down_together(moments, len(completed))
 
 
 def _without_verdict(office: DrillOffice) -> DrillOffice:
@@ -151,12 +153,12 @@ def _uplink_direction(
     drill: Drill, direction: Direction, speeds: Speeds, peak_rate: float | None
 ) -> UplinkDirection:
     """What headquarters' line carried in one direction."""
-    held = [
+    completed = [
         (one.office, one.direction(direction)) for one in drill.offices if one.outcome is Outcome.OK
     ]
     calls = [
         Share(name, call.bits_per_second, call.capacity_bits_per_second, speeds[name])
-        for name, call in held
+        for name, call in completed
         if call.bits_per_second is not None
     ]
     wanted, contracted = drill.profile.rung.line_rate, drill.uplink.contracted
@@ -180,5 +182,9 @@ def _with_limit(
 def _gallery_rate(drill: Drill, direction: Direction) -> float | None:
     """bit/s of all gallery calls together; None where none was held."""
     galleries = [office.gallery.direction(direction) for office in drill.offices if office.gallery]
-    rates = [held.bits_per_second for held in galleries if held.bits_per_second is not None]
+    rates = [
+        completed.bits_per_second
+        for completed in galleries
+        if completed.bits_per_second is not None
+    ]
     return sum(rates) if rates else None

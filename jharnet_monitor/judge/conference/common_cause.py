@@ -18,14 +18,14 @@ SHARE = 0.5
 """Of all calls that were held, so many at least fell together."""
 
 
-def fell_together(moments: Mapping[str, float], calls: int) -> frozenset[str]:
+def stepped_down_together(moments: Mapping[str, float], calls: int) -> frozenset[str]:
     """The offices whose calls stepped down in the same moment; none where it may be chance.
 
     `moments` are in seconds from the drill's beginning, `calls` is how many calls were held.
 
-    >>> sorted(fell_together({"a": 22.1, "b": 22.9, "c": 23.5, "d": 71.0}, 5))
+    >>> sorted(stepped_down_together({"a": 22.1, "b": 22.9, "c": 23.5, "d": 71.0}, 5))
     ['a', 'b', 'c']
-    >>> fell_together({"a": 3.0, "b": 3.1, "c": 3.2}, 3)
+    >>> stepped_down_together({"a": 3.0, "b": 3.1, "c": 3.2}, 3)
     frozenset()
     """
     late = sorted((at, office) for office, at in moments.items() if at >= SETTLED_SECONDS)

@@ -85,7 +85,7 @@ class DrillDirection:
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | None) -> DrillDirection:
         """Read the contract's form; raises `ValueError` for what is no number."""
-        return cls({name: _known(data or {}, name) for name in data or {}})
+        return cls({name: _required_number(data or {}, name) for name in data or {}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class LiveCall:
     def from_json(cls, data: Mapping[str, Any]) -> LiveCall:
         """Read the contract's form."""
         return cls(
-            seconds=_known(data, "seconds"),
+            seconds=_required_number(data, "seconds"),
             down=LiveCallDirection.from_json(data["down"]),
             up=LiveCallDirection.from_json(data["up"]),
             rtt_seconds=_number(data, "rtt_seconds"),
@@ -479,10 +479,10 @@ def _text(data: Mapping[str, Any], key: str) -> str:
 
 def _number(data: Mapping[str, Any], key: str) -> float | None:
     """A number as it was written; None where it is missing."""
-    return None if data.get(key) is None else _known(data, key)
+    return None if data.get(key) is None else _required_number(data, key)
 
 
-def _known(data: Mapping[str, Any], key: str) -> float:
+def _required_number(data: Mapping[str, Any], key: str) -> float:
     value = data[key]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise TypeError(f"{key} must be a number")

@@ -21,7 +21,7 @@ from jharnet_monitor.judge.line.delivered import (
     capacity_by_trains,
     carried_by_day,
     delivered_rate,
-    enough_by_tests,
+    has_enough_tests,
     left_by_day,
 )
 from jharnet_monitor.judge.line.facts import Line, LineDirection
@@ -37,7 +37,7 @@ from jharnet_monitor.model import Direction, Measurement
 
 __all__ = [
     "Assessment", "Basis", "DeliveredRate", "LineDirection", "LineEvidence", "assess",
-    "need_policy", "thresholds_for", "trains_needed",
+    "need_policy", "needs_trains", "thresholds_for",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -79,11 +79,11 @@ def assess(config: Config, office: Office, evidence: LineEvidence) -> Assessment
     )))  # fmt: skip
 
 
-def trains_needed(config: Config, office: Office, tests: Sequence[Measurement]) -> bool:
+def needs_trains(config: Config, office: Office, tests: Sequence[Measurement]) -> bool:
     """Whether the assessment may need packet trains beside these speed tests."""
     limits = thresholds_for(config, office)
     marks = [limits.mark(rate or 0.0) for rate in contracted_rates(office)]
-    return not enough_by_tests(config, tests, marks)
+    return not has_enough_tests(config, tests, marks)
 
 
 def need_policy(config: Config, office: Office) -> NeedPolicy:
@@ -192,6 +192,6 @@ def _stated(found: T) -> T:
     if isinstance(found, float):
         return cast(T, to_digits(found))
     if is_dataclass(found) and not isinstance(found, type):
-        told = {one.name: _stated(getattr(found, one.name)) for one in fields(found)}
-        return replace(found, **told)
+        rounded = {one.name: _stated(getattr(found, one.name)) for one in fields(found)}
+        return replace(found, **rounded)
     return found

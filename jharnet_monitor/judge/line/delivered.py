@@ -134,22 +134,24 @@ def carried_by_day(
     end = np.concatenate(traffic.at)
     rate = np.concatenate(traffic.down if direction is Direction.DOWN else traffic.up)
     seconds = np.concatenate(traffic.seconds)
-    kept = seconds <= MAX_READING_SECONDS
-    order = np.argsort(end[kept], kind="stable")
-    end, rate = end[kept][order], rate[kept][order]
-    beside: dict[str, float] = {}
+    usable = seconds <= MAX_READING_SECONDS
+    order = np.argsort(end[usable], kind="stable")
+    end, rate = end[usable][order], rate[usable][order]
+    counted_traffic: dict[str, float] = {}
     for test in inside:
         at = round(test.started_at.timestamp() * 1000)
         place = int(np.searchsorted(end, at))
         near = [n for n in (place - 1, place, place + 1) if 0 <= n < len(end)]
         near = [n for n in near if abs(int(end[n]) - at) <= 2 * MAX_READING_SECONDS * 1000]
         if near:
-            beside[test.id] = float(np.mean(rate[near]))
-    known = [test for test in inside if test.id in beside]
-    return RateBounds.of_tests(known, direction, config.district, beside).bounded(intervals.median)
+            counted_traffic[test.id] = float(np.mean(rate[near]))
+    known = [test for test in inside if test.id in counted_traffic]
+    return RateBounds.of_tests(known, direction, config.district, counted_traffic).bounded(
+        intervals.median
+    )
 
 
-def enough_by_tests(config: Config, tests: Sequence[Measurement], marks: Sequence[float]) -> bool:
+def has_enough_tests(config: Config, tests: Sequence[Measurement], marks: Sequence[float]) -> bool:
     """Whether the tests outside office hours suffice, so that packet trains are not needed.
 
     Each direction must have them on as many days as a verdict requires, with a median of at least
@@ -185,10 +187,10 @@ class RateBounds:
         tests: Sequence[Measurement],
         direction: Direction,
         district: District,
-        beside: dict[str, float] | None = None,
+        counted_traffic: dict[str, float] | None = None,
     ) -> RateBounds:
-        """The rates of speed tests; `beside` is added to each by its id."""
-        more = beside or {}
+        """The rates of speed tests; `counted_traffic` is added to each by its id."""
+        more = counted_traffic or {}
         rates = []
         for test in lasting_tests(tests, direction):
             rate = lasting_rate(test, direction)
@@ -237,8 +239,8 @@ class RateBounds:
     def share_below(self, mark: float) -> Interval | None:
         """The share of the tests that were below a mark for certain."""
         days = [number for number, day in enumerate(self.upper.by_day) for _ in day]
-        held = [rate < mark for day in self.upper.by_day for rate in day.tolist()]
-        return intervals.share(days, held)
+        below = [rate < mark for day in self.upper.by_day for rate in day.tolist()]
+        return intervals.share(days, below)
 
     def bounded(self, figure: Callable[[DailySamples], Interval | None]) -> Interval | None:
         """A figure of the lower rates, with the upper end of its interval from the upper rates."""

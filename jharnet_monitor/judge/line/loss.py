@@ -103,8 +103,8 @@ def loss_rates(
         return others
     sent, received = (np.concatenate(column) for column in (packets.sent, packets.received))
     block = np.concatenate(packets.at) // BLOCK_MS * BLOCK_MS
-    kept = ~_touched(block, spans) & (sent > 0)
-    block, sent, received = block[kept], sent[kept], received[kept]
+    usable = ~_in_outage(block, spans) & (sent > 0)
+    block, sent, received = block[usable], sent[usable], received[usable]
     day = np.searchsorted(_midnights(district, days), block, side="right") - 1
     windows = office_windows(district, days)
     inside = (window_indices(block, windows) >= 0) & (
@@ -134,8 +134,8 @@ def utilisation(
     end, seconds = np.concatenate(traffic.at), np.concatenate(traffic.seconds)
     share = np.maximum(np.concatenate(traffic.down) / down, np.concatenate(traffic.up) / up)
     begin = end - (seconds * 1000).astype(np.int64)
-    kept = seconds <= MAX_READING_SECONDS
-    begin, share = begin[kept], share[kept]
+    usable = seconds <= MAX_READING_SECONDS
+    begin, share = begin[usable], share[usable]
     order = np.lexsort((share, begin))
     return begin[order], share[order]
 
@@ -163,7 +163,7 @@ class _Counts:
         return float(lost.max()) / total if total else 0.0
 
 
-def _touched(block: Times, spans: Iterable[Span]) -> NDArray[np.bool_]:
+def _in_outage(block: Times, spans: Iterable[Span]) -> NDArray[np.bool_]:
     """Which blocks an outage touches."""
     down = [span for span in spans if span.state in _NO_LINE]
     first = np.array([_ms(span.start) // BLOCK_MS * BLOCK_MS for span in down], dtype=np.int64)

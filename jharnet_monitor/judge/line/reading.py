@@ -19,7 +19,7 @@ PACE_REACHED = 0.97
 """A stream at this share of its pace was limited by the pace: the line carries at least that."""
 MAX_WINDOW_SHARE = 0.3
 """A stream that the receiver's window limited for more of its time has not filled the line."""
-TOLD_LOSS = 0.012
+MARKED_LOSS = 0.012
 """Loss from which on a reading is marked: it differs by that from the rate of the line."""
 DOUBTED_LOSS = 0.04
 """Where the loss may be larger than this, what TCP had to send again decides."""
@@ -126,12 +126,12 @@ def least_error(rate: float) -> float:
     return LEAST_ERROR + SESSION_RATE / max(rate, SESSION_RATE)
 
 
-def leaves_doubt(tcp: TcpStream | None, idle_rtt: float, jitter: float) -> bool:
+def needs_paced_stream(tcp: TcpStream | None, idle_rtt: float, jitter: float) -> bool:
     """Whether a paced stream should be heard, too."""
     if tcp is None:
         return True
     if tcp.reached_pace:
-        return tcp.unexplained_loss > TOLD_LOSS
+        return tcp.unexplained_loss > MARKED_LOSS
     return (
         not tcp.stable
         or tcp.error > SURE
@@ -192,7 +192,7 @@ def _interval(paced: PacedRate) -> tuple[float, float]:
 
 def _limit(tcp: TcpStream | None, paced: PacedRate) -> Limit | None:
     doubted = paced.loss_high > DOUBTED_LOSS and tcp is not None
-    if paced.loss > TOLD_LOSS or (doubted and tcp and tcp.unexplained_loss > TOLD_LOSS):
+    if paced.loss > MARKED_LOSS or (doubted and tcp and tcp.unexplained_loss > MARKED_LOSS):
         return Limit.LOSS
     if paced.error > PROMISED:
         return Limit.JITTER if paced.jitter > JITTER_SECONDS else Limit.TIME
@@ -203,7 +203,7 @@ def _unfilled(tcp: TcpStream | None, paced: PacedRate) -> RateReading:
     """Not even the paced stream was as fast as the line."""
     rate = max(paced.rate, tcp.rate if tcp else 0.0)
     low = min(rate, paced.rate) * max(0.0, 1 - max(paced.error, least_error(paced.rate)))
-    limit = Limit.LOSS if paced.loss > TOLD_LOSS else None
+    limit = Limit.LOSS if paced.loss > MARKED_LOSS else None
     return RateReading(rate, low, None, limit, at_least=True)
 
 
@@ -211,13 +211,13 @@ def _is_shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> bool
     """Whether TCP filled the queue, and yet got clearly less than the paced stream, or both filled
     it, disagree, and got clearly less than a packet train.
     """
-    if not tcp.queue or paced.loss > TOLD_LOSS:
+    if not tcp.queue or paced.loss > MARKED_LOSS:
         return False
     if tcp.stable and tcp.ends[1] < paced.rate * (1 - SHARED):
         return True
-    apart = abs(tcp.rate - paced.rate) > DISAGREE * paced.rate
+    disagrees = abs(tcp.rate - paced.rate) > DISAGREE * paced.rate
     best = max(tcp.rate, paced.rate)
-    return apart and paced.queue_seconds > 0 and (capacity or 0.0) > (1 + SHARED) * best
+    return disagrees and paced.queue_seconds > 0 and (capacity or 0.0) > (1 + SHARED) * best
 
 
 def _shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> RateReading:
@@ -234,5 +234,5 @@ def _is_policed(paced: PacedRate, capacity: float | None) -> bool:
         capacity is not None
         and capacity > POLICED * paced.rate
         and not paced.queue_seconds
-        and paced.loss <= TOLD_LOSS
+        and paced.loss <= MARKED_LOSS
     )

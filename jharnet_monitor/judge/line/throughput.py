@@ -211,14 +211,14 @@ def loaded_rtt(
         return None
     moments = [rtt.sent + rtt.seconds for rtt in answered]
     middles = [(a + b) / 2 for a, b in pairwise(moments)]
-    begun, last = samples[0].seconds, samples[-1]
+    first, last = samples[0].seconds, samples[-1]
 
     def arrived(moment: float) -> float:
         if moment > last.seconds:
             return last.ip_bytes + (moment - last.seconds) * rate / 8
         return _bytes_at(samples, moment)
 
-    edges = [arrived(m) for m in (begun, *middles, max(moments[-1], begun))]
+    edges = [arrived(m) for m in (first, *middles, max(moments[-1], first))]
     weights = [max(0.0, b - a) for a, b in pairwise(edges)]
     total = sum(weights)
     if not total:

@@ -58,16 +58,16 @@ def line_use(readings: Iterable[TrafficReading], district: District) -> tuple[Li
     (1000000.0, 2000000.0, 3000000.0, 12)
     """
     zone = ZoneInfo(district.timezone)
-    kept = []
+    usable = []
     for one in readings:
         begin = one.end - timedelta(seconds=one.seconds)
         inside = in_office_hours(district, begin) and in_office_hours(district, one.end)
         if one.seconds <= LONGEST_READING and inside:
             middle = begin + timedelta(seconds=one.seconds / 2)
-            kept.append((middle.astimezone(zone).hour, one))
-    if not kept:
+            usable.append((middle.astimezone(zone).hour, one))
+    if not usable:
         return (None, None)
-    return tuple(_use([(hour, getattr(one, way)) for hour, one in kept]) for way in Direction)
+    return tuple(_use([(hour, getattr(one, way)) for hour, one in usable]) for way in Direction)
 
 
 def _use(rates: Sequence[tuple[int, float]]) -> LineUse:

@@ -120,7 +120,7 @@ def judge_line(
     faults = [*judge.loss_faults(), *judge.speed_faults()]
     outages = list(judge.outage_grounds())
     blocking = tuple(dict.fromkeys(judge.doubts()))
-    beside = tuple(dict.fromkeys([*judge.loss_doubts(), *judge.outage_doubts()]))
+    other_doubts = tuple(dict.fromkeys([*judge.loss_doubts(), *judge.outage_doubts()]))
     breaks = [*faults, *(one for one in outages if one.verdict is LineVerdict.REPAIR)]
     capacity: list[Ground] = []
     if not breaks and not blocking and judge.too_small:
@@ -128,9 +128,11 @@ def judge_line(
     elif not faults and not blocking and judge.need_not_met:
         capacity = [Ground(LineVerdict.NEED_NOT_MET, VerdictReason.SPEED)]
     upgrade = bool(capacity) and capacity[0].verdict is LineVerdict.UPGRADE
-    held = [*capacity, *outages] if upgrade else _by_weight([*faults, *outages, *capacity])
-    doubts = (*blocking, *beside)
-    verdicts = [one.verdict for one in held]
+    ordered_grounds = (
+        [*capacity, *outages] if upgrade else _by_weight([*faults, *outages, *capacity])
+    )
+    doubts = (*blocking, *other_doubts)
+    verdicts = [one.verdict for one in ordered_grounds]
     if doubts and not upgrade:
         verdicts.append(LineVerdict.NOT_ENOUGH_EVIDENCE)
     verdicts = list(dict.fromkeys(verdicts)) or [LineVerdict.NOTHING]
@@ -139,10 +141,10 @@ def judge_line(
         line=line,
         verdicts=tuple(verdicts),
         doubts=doubts,
-        notes=tuple(judge.notes(held)),
-        grounds=tuple(held),
+        notes=tuple(judge.notes(ordered_grounds)),
+        grounds=tuple(ordered_grounds),
         slab=next_slab(largest, tariff) if upgrade else None,
-        holds=judge.holds(verdicts[0], held, doubts),
+        holds=judge.holds(verdicts[0], ordered_grounds, doubts),
     )
 
 
@@ -187,10 +189,10 @@ class _Side:
     def often_short(self) -> bool:
         """Whether the median keeps the contract and many tests do not."""
         short = self.at.delivered.short
-        return self.kept and short is not None and short.above(OFTEN)
+        return self.keeps_contract and short is not None and short.above(OFTEN)
 
     @property
-    def kept(self) -> bool:
+    def keeps_contract(self) -> bool:
         return self.rate is not None and self.rate.above(self.mark) and bool(self.at.contracted)
 
     @property
@@ -205,7 +207,7 @@ class _Side:
     @property
     def too_small(self) -> bool:
         """Whether the contract is kept and certainly smaller than the need."""
-        return self.kept and self.below_need and self.at.need.low > self.ceiling
+        return self.keeps_contract and self.below_need and self.at.need.low > self.ceiling
 
 
 class _Judge:
@@ -217,46 +219,50 @@ class _Judge:
         self._limits = thresholds
         self._sides = [_Side(direction, thresholds) for direction in line.directions]
         self.too_small = any(side.too_small for side in self._sides)
-        self.need_not_met = any(side.kept and side.below_need for side in self._sides)
+        self.need_not_met = any(side.keeps_contract and side.below_need for side in self._sides)
 
     # Loss
 
-    def _lost(self, seen: Interval | None) -> bool:
+    def _is_above_limit(self, seen: Interval | None) -> bool:
         """Whether more was lost than the mark."""
         return seen is not None and seen.above(self._limits.loss)
 
-    def _whole(self, seen: Interval | None) -> bool:
+    def _is_below_limit(self, seen: Interval | None) -> bool:
         """Whether less was lost than the mark."""
         return seen is not None and seen.below(self._limits.loss)
 
     @property
-    def _denied(self) -> bool:
+    def _is_contradicted(self) -> bool:
         """Whether calls or packet trains of office hours lost less than the mark."""
         loss = self._line.loss
-        return self._whole(loss.calls) or (loss.calls is None and self._whole(loss.trains))
+        return self._is_below_limit(loss.calls) or (
+            loss.calls is None and self._is_below_limit(loss.trains)
+        )
 
     @property
-    def _denied_at_night(self) -> bool:
-        return self._whole(self._line.loss.trains_night)
+    def _is_contradicted_at_night(self) -> bool:
+        return self._is_below_limit(self._line.loss.trains_night)
 
     @property
-    def _own_load(self) -> bool:
+    def _is_own_load(self) -> bool:
         """Whether the loss of office hours comes from the office's own full line."""
-        return self._whole(self._line.loss.idle) and self._lost(self._line.loss.busy)
+        return self._is_below_limit(self._line.loss.idle) and self._is_above_limit(
+            self._line.loss.busy
+        )
 
     def loss_faults(self) -> Iterator[Ground]:
         """Loss that is the operator's."""
         loss = self._line.loss
-        night = self._lost(loss.night) and self._enough_loss_days
-        office = self._lost(loss.office)
+        night = self._is_above_limit(loss.night) and self._enough_loss_days
+        office = self._is_above_limit(loss.office)
         if night and office:
-            if not self._denied and not self._denied_at_night:
+            if not self._is_contradicted and not self._is_contradicted_at_night:
                 yield Ground(_QUALITY, VerdictReason.LOSS, Condition.ALWAYS)
         elif night:
-            if not self._denied_at_night:
+            if not self._is_contradicted_at_night:
                 yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFF_HOURS)
-        elif office and not self._denied and not self._own_load:
-            if self._lost(loss.idle):
+        elif office and not self._is_contradicted and not self._is_own_load:
+            if self._is_above_limit(loss.idle):
                 yield Ground(_QUALITY, VerdictReason.CORE, Condition.OFFICE_HOURS)
             elif loss.idle is None and not self.too_small:
                 yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFFICE_HOURS)
@@ -264,8 +270,8 @@ class _Judge:
     def loss_doubts(self) -> Iterator[Doubt]:
         """What the loss leaves open without touching the speed."""
         loss = self._line.loss
-        office, night = self._lost(loss.office), self._lost(loss.night)
-        if (office and self._denied) or (night and self._denied_at_night):
+        office, night = self._is_above_limit(loss.office), self._is_above_limit(loss.night)
+        if (office and self._is_contradicted) or (night and self._is_contradicted_at_night):
             yield Doubt.PING_ONLY
         elif office and not night and loss.idle is None and not self.too_small:
             yield Doubt.LOAD_UNKNOWN
@@ -279,13 +285,17 @@ class _Judge:
             yield Doubt.FEW_LOSS_DAYS
         elif loss.office is not None and loss.office.low is not None and self._office_open(mark):
             yield Doubt.LOSS_UNDECIDED
-        if self._lost(loss.calls) and self._whole(loss.office) and not self.too_small:
+        if (
+            self._is_above_limit(loss.calls)
+            and self._is_below_limit(loss.office)
+            and not self.too_small
+        ):
             yield Doubt.CALLS_ONLY
 
     def _office_open(self, mark: float) -> bool:
         """Whether the loss of office hours is neither decided nor a matter of speed."""
         loss = self._line.loss
-        seen = loss.office if loss.idle is None or self._own_load else loss.idle
+        seen = loss.office if loss.idle is None or self._is_own_load else loss.idle
         if _decided(seen, mark):
             return False
         return not self.too_small or (loss.office is not None and loss.office.above(mark))
@@ -307,16 +317,16 @@ class _Judge:
             if side.below_mark and not excused and not self._line.lan_faulty:
                 yield Ground(LineVerdict.REPAIR, VerdictReason.SPEED, Condition.ALWAYS)
                 return
-        if any(self._core(side) for side in self._sides):
+        if any(self._is_core_fault(side) for side in self._sides):
             yield Ground(LineVerdict.REPAIR, VerdictReason.CORE, Condition.OFFICE_HOURS)
 
     @staticmethod
-    def _core(side: _Side) -> bool:
+    def _is_core_fault(side: _Side) -> bool:
         """Whether the line carries too little in office hours, own traffic included."""
         carried = side.at.carried
         if carried is None or carried.days < MIN_WORKING_DAYS:
             return False
-        return side.kept and carried.below(side.mark)
+        return side.keeps_contract and carried.below(side.mark)
 
     def doubts(self) -> Iterator[Doubt]:
         """What must be decided before speed can be judged."""
@@ -332,7 +342,7 @@ class _Judge:
             elif side.below_mark:
                 if self._line.lan_faulty:
                     yield Doubt.LAN_FAULT
-                elif self._one_way(side):
+                elif self._is_one_way_slow(side):
                     yield Doubt.ONE_WAY
                 if side.carries and side.at.delivered.by_loss:
                     yield Doubt.TCP_LOSS
@@ -363,9 +373,9 @@ class _Judge:
             return False
         return left.below(side.mark - 2 * self._policy.assumed)
 
-    def _one_way(self, side: _Side) -> bool:
+    def _is_one_way_slow(self, side: _Side) -> bool:
         down, up = (one.contracted for one in self._line.directions)
-        rate, fine = side.rate, any(one.kept for one in self._sides)
+        rate, fine = side.rate, any(one.keeps_contract for one in self._sides)
         much = rate is not None and rate.below(MUCH_SLOWER * (side.at.contracted or 0.0))
         return down == up and fine and much
 
@@ -382,30 +392,30 @@ class _Judge:
         """Causes of downtime that exceed what is allowed, or all of them together."""
         total, office = self._line.outages.total, self._line.outages.office
         allowed, required = self._allowed
-        alone = []
+        single = []
         if total.link > allowed:
-            alone.append(Ground(LineVerdict.REPAIR, VerdictReason.DOWN, Condition.ALWAYS))
+            single.append(Ground(LineVerdict.REPAIR, VerdictReason.DOWN, Condition.ALWAYS))
         elif office.link > required:
-            alone.append(
+            single.append(
                 Ground(LineVerdict.NEED_NOT_MET, VerdictReason.DOWN, Condition.OFFICE_HOURS)
             )
         if office.power > required:
-            alone.append(Ground(LineVerdict.POWER, VerdictReason.DOWN, Condition.OFFICE_HOURS))
-        yield from alone
-        if not alone and self._together and not self._unexplained_alone:
+            single.append(Ground(LineVerdict.POWER, VerdictReason.DOWN, Condition.OFFICE_HOURS))
+        yield from single
+        if not single and self._exceeds_together and not self._unexplained_exceeds:
             yield Ground(LineVerdict.OUTAGES, VerdictReason.DOWN)
         if office.lan > required:
             yield Ground(LineVerdict.LAN, VerdictReason.DOWN, Condition.OFFICE_HOURS)
 
     @property
-    def _together(self) -> bool:
+    def _exceeds_together(self) -> bool:
         total, office = self._line.outages.total, self._line.outages.office
         allowed, required = self._allowed
         by_day = office.link + office.power + office.unexplained
         return total.link + total.unexplained > allowed or by_day > required
 
     @property
-    def _unexplained_alone(self) -> bool:
+    def _unexplained_exceeds(self) -> bool:
         total, office = self._line.outages.total, self._line.outages.office
         allowed, required = self._allowed
         return total.unexplained > allowed or office.unexplained > required
@@ -414,8 +424,8 @@ class _Judge:
         """What the outages leave open."""
         total, office = self._line.outages.total, self._line.outages.office
         allowed, required = self._allowed
-        open_ = self._together and total.unexplained > 0 and total.link <= allowed
-        if self._unexplained_alone or open_:
+        open_ = self._exceeds_together and total.unexplained > 0 and total.link <= allowed
+        if self._unexplained_exceeds or open_:
             yield Doubt.OUTAGES_UNEXPLAINED
         unsure = (
             _unsure(total, allowed, total.link),
@@ -439,9 +449,9 @@ class _Judge:
             yield Note.HABIT
         if outages.shared:
             yield Note.SHARED
-        if self._incident(grounds):
+        if self._is_single_incident(grounds):
             yield Note.INCIDENT
-        if self._own_load and not self._denied:
+        if self._is_own_load and not self._is_contradicted:
             yield Note.OWN_LOAD
         if upgrade and outages.office.power > MUCH_POWER:
             yield Note.POWER_FIRST
@@ -453,7 +463,7 @@ class _Judge:
                 yield Note.OFF_HOURS_ONLY
                 return
 
-    def _incident(self, grounds: Sequence[Ground]) -> bool:
+    def _is_single_incident(self, grounds: Sequence[Ground]) -> bool:
         down = any(
             one.verdict is LineVerdict.REPAIR and one.reason is VerdictReason.DOWN
             for one in grounds

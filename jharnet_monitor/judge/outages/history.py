@@ -22,7 +22,7 @@ _NOT_KNOWN = frozenset({OfficeState.UNKNOWN, OfficeState.MONITOR_DOWN})
 
 
 @dataclass(frozen=True, slots=True)
-class _Left:
+class _PreviousState:
     """A state that ended at `at`."""
 
     state: OfficeState
@@ -53,7 +53,7 @@ class StateHistory:
     the uplink is down, ends no outage."""
     outages: int = 0
     """Outages that are over."""
-    _left: _Left | None = None
+    _previous: _PreviousState | None = None
     """The last known state before the present one."""
     _after_uplink: bool = False
     """The uplink came back just before the present outage."""
@@ -63,15 +63,15 @@ class StateHistory:
         if state is self.state:
             return
         if self.since is not None and self.state not in _NOT_KNOWN:
-            self._left = _Left(self.state, self.since, at)
+            self._previous = _PreviousState(self.state, self.since, at)
         self._judge_outage(state, at)
         self.since = self._since(state, at)
         self.state = state
 
     def _since(self, state: OfficeState, at: datetime) -> datetime:
-        left = self._left
-        same = self.state in _NOT_KNOWN and left is not None and left.state is state
-        return left.since if same and left is not None and at - left.at <= GAP else at
+        previous = self._previous
+        same = self.state in _NOT_KNOWN and previous is not None and previous.state is state
+        return previous.since if same and previous is not None and at - previous.at <= GAP else at
 
     def _judge_outage(self, state: OfficeState, at: datetime) -> None:
         start = self.outage_start

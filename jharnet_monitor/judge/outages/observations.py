@@ -25,7 +25,7 @@ class UplinkChange:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentHeard:
+class AgentConnected:
     """The agent connected: the PC's boot id, and its uptime in seconds."""
 
     at: datetime
@@ -68,7 +68,7 @@ class RouterUptime:
 Observation = (
     ReachabilityChange
     | UplinkChange
-    | AgentHeard
+    | AgentConnected
     | AgentGone
     | HubChange
     | MaintenanceChange

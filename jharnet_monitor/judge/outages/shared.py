@@ -61,7 +61,7 @@ class JudgedSpans:
     shared: tuple[SharedFault, ...] = ()
 
 
-def judged_spans(offices: Sequence[Sequence[Span]], windows: Windows) -> list[JudgedSpans]:
+def judge_spans(offices: Sequence[Sequence[Span]], windows: Windows) -> list[JudgedSpans]:
     """The states of each office as they are judged; `windows` are the office hours, in order."""
     awake = [_without_habit(spans, windows) for spans in offices]
     faults = shared_faults([one.spans for one in awake])
@@ -77,14 +77,14 @@ def shared_faults(offices: Sequence[Sequence[Span]]) -> list[SharedFault]:
     places = [0] * len(offices)
     found: list[SharedFault] = []
     for start, end in pairwise(edges):
-        held = list(_at(offices, places, start))
-        watched = [span for span in held if span.state not in _BLIND]
+        current = list(_at(offices, places, start))
+        watched = [span for span in current if span.state not in _BLIND]
         dark = [span for span in watched if span.state in _DARK]
         if len(watched) < FEWEST_OFFICES or len(dark) < len(watched):
             continue
         if found and found[-1].end == start:
             found[-1] = replace(found[-1], end=end)
-        elif _at_once(dark, start):
+        elif _began_together(dark, start):
             found.append(SharedFault(start, end))
     return found
 
@@ -98,7 +98,7 @@ def _at(offices: Sequence[Sequence[Span]], places: list[int], moment: datetime) 
             yield spans[places[number]]
 
 
-def _at_once(dark: Sequence[Span], start: datetime) -> bool:
+def _began_together(dark: Sequence[Span], start: datetime) -> bool:
     together = sum(start - span.start <= TOGETHER for span in dark)
     powerless = sum(span.state is OfficeState.POWER_DOWN for span in dark)
     enough = max(FEWEST_OFFICES, len(dark) / 2)

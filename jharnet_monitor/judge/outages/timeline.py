@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 
 from jharnet_monitor.judge.outages.causes import AgentRun, Boot, OutageContext, Reason, attribute
 from jharnet_monitor.judge.outages.observations import (
+    AgentConnected,
     AgentGone,
-    AgentHeard,
     HubChange,
     MaintenanceChange,
     Observation,
@@ -115,7 +115,7 @@ def _apply(evidence: LiveEvidence, observation: Observation) -> LiveEvidence:
             changes[role] = answers
         case UplinkChange(works=works):
             changes["uplink"] = works
-        case AgentHeard():
+        case AgentConnected():
             changes["agent"] = AgentPresence.HEARD
         case AgentGone(goodbye=goodbye):
             changes["agent"] = AgentPresence.GOODBYE if goodbye else AgentPresence.SILENT
@@ -169,7 +169,7 @@ class _Contexts:
         self._starts = [run.start for run in self._runs]
         self._ends = [run.end for run in self._runs]
         self._next = 0
-        self._agent: AgentHeard | AgentGone | None = None
+        self._agent: AgentConnected | AgentGone | None = None
         self._boot: str | None = None
         self._pc: ReachabilityChange | None = None
 
@@ -195,7 +195,7 @@ class _Contexts:
 
     def _apply(self, observation: Observation) -> None:
         match observation:
-            case AgentHeard(boot_id=boot_id):
+            case AgentConnected(boot_id=boot_id):
                 self._agent, self._boot = observation, boot_id
             case AgentGone():
                 self._agent = observation
@@ -206,7 +206,7 @@ class _Contexts:
 
     def _agent_present(self, blind_since: datetime) -> bool:
         match self._agent:
-            case AgentHeard():
+            case AgentConnected():
                 return True
             case AgentGone(goodbye=False) as gone:
                 return gone.at >= blind_since - _PRESENCE_WINDOW
@@ -220,7 +220,7 @@ class _Contexts:
 
     def _boot_after(self, outage: Span) -> Boot | None:
         for observation in self._later(outage):
-            if isinstance(observation, AgentHeard):
+            if isinstance(observation, AgentConnected):
                 started = observation.at - timedelta(seconds=observation.uptime)
                 return Boot(observation.boot_id, started)
         return None

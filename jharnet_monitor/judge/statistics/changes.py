@@ -80,8 +80,8 @@ def courses(comparisons: Sequence[Comparison]) -> list[Course]:
     >>> [course.value for course in courses([steady, Comparison([4.0], 2.0, 0.2)])]
     ['worse', 'few']
     """
-    told = [(one.p, number) for number, one in enumerate(comparisons)]
-    known = sorted((p, number) for p, number in told if p is not None)
+    ranked = [(one.p, number) for number, one in enumerate(comparisons)]
+    known = sorted((p, number) for p, number in ranked if p is not None)
     found: list[Course] = []
     for one in comparisons:
         change = one.change

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jharnet_monitor.judge.twin.seen import Seen
+from jharnet_monitor.judge.twin.observed_line import ObservedLine
 
 Column = NDArray[np.float64]
 
@@ -112,7 +112,7 @@ def _fastest(stream: PacketColumns) -> float:
     return float(np.nanmin(transit)) if np.isfinite(transit).any() else 0.0
 
 
-def see(audio: PacketColumns, video: PacketColumns) -> Seen | None:
+def observe(audio: PacketColumns, video: PacketColumns) -> ObservedLine | None:
     """Read the line from both streams; None if too little arrived."""
     if np.isfinite(audio.at).sum() < _LEAST_PACKETS:
         return None
@@ -152,7 +152,7 @@ def see(audio: PacketColumns, video: PacketColumns) -> Seen | None:
     arrived = np.isfinite(trace.at)
     at_least = float(trace.size[arrived].sum() * 8 / max(1.0, trace.seconds))
     on, off = _transfers(trace, busy, available)
-    return Seen(
+    return ObservedLine(
         transfer_on=on, transfer_off=off, rate=rate, at_least=max(at_least, top),
         available=available, spread=spread, queue=depth,
         longest_queue=float(np.nanpercentile(trace.queue[trace.first], 99)),

@@ -53,9 +53,9 @@ pixel that it takes at least."""
 class Encoder:
     """The video encoders of all lanes: they follow the target in rate and picture height."""
 
-    def __init__(self, client: Client, lanes: int, dice: np.random.Generator) -> None:
+    def __init__(self, client: Client, lanes: int, rng: np.random.Generator) -> None:
         self._client = client
-        self._dice = dice
+        self._rng = rng
         fitting = [i for i, height in enumerate(HEIGHTS) if height <= client.max_height]
         self._most = max(fitting, default=0)
         self.step = np.full(lanes, min(_FIRST_HEIGHT, self._most))
@@ -72,9 +72,9 @@ class Encoder:
         """Lines of the picture."""
         return np.asarray(np.array(HEIGHTS, float)[self.step])
 
-    def request_key(self, there: Flags) -> None:
+    def request_key(self, active: Flags) -> None:
         """Send a key frame next."""
-        self._key_next |= there
+        self._key_next |= active
 
     def set_target(self, target: Floats, repeated: Floats, seconds: float) -> None:
         """A new target of the congestion control, `seconds` after the last.
@@ -110,7 +110,7 @@ class Encoder:
         mean = self.rate / 8 / FRAMES_PER_SECOND
         key = self._key_next.copy()
         self._key_next[:] = False
-        spread = np.exp(_SIZE_SPREAD * self._dice.standard_normal(len(mean)) - _SIZE_SPREAD**2 / 2)
+        spread = np.exp(_SIZE_SPREAD * self._rng.standard_normal(len(mean)) - _SIZE_SPREAD**2 / 2)
         key_size = np.maximum(_KEY_FACTOR * mean, _KEY_BITS / 8 * _PIXELS[self.step])
         size = np.where(key, key_size, mean * spread)
         # A rate controller takes back over the next frames what one was too large.

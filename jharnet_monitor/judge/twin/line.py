@@ -11,7 +11,7 @@ UNLIMITED = 20e6
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class DirectionModel:
     """One direction of a line; rates in bit/s of IP packets, times in seconds, shares from 0 to 1.
 
     Packets meet, in this order: a queue of `queue` seconds before a bottleneck of `rate`, or with
@@ -44,8 +44,8 @@ class Way:
 class LineModel:
     """Both directions, and interruptions that meet both."""
 
-    down: Way = field(default_factory=Way)
-    up: Way = field(default_factory=Way)
+    down: DirectionModel = field(default_factory=DirectionModel)
+    up: DirectionModel = field(default_factory=DirectionModel)
     gone: float = 0.0
     """Seconds of each interruption; 0 without any."""
     every: float = 0.0
@@ -66,7 +66,10 @@ class LineModel:
         9.0
         """
         return cls(
-            Way(**data["down"]), Way(**data["up"]), data.get("gone", 0.0), data.get("every", 0.0)
+            DirectionModel(**data["down"]),
+            DirectionModel(**data["up"]),
+            data.get("gone", 0.0),
+            data.get("every", 0.0),
         )
 
     def changed(
@@ -81,26 +84,31 @@ class LineModel:
         Of several equal calls at once each gets its share: a share of the rate of the bottleneck,
         behind the same queue.
 
-        >>> LineModel(Way(rate=2e6), Way(rate=1e6)).changed(rate=4e6, clients=2).up.rate
+        >>> line = LineModel(DirectionModel(rate=2e6), DirectionModel(rate=1e6))
+        >>> line.changed(rate=4e6, clients=2).up.rate
         2000000.0
         """
-        ways = []
-        for way in (self.down, self.up):
-            new = way
+        directions = []
+        for direction in (self.down, self.up):
+            new = direction
             if rate is not None:
                 new = replace(new, rate=rate, rate_doubt=0.0)
             if loss is not None:
-                new = replace(new, loss=loss, burst=way.burst if loss else 1.0, loss_doubt=0.0)
+                new = replace(
+                    new, loss=loss, burst=direction.burst if loss else 1.0, loss_doubt=0.0
+                )
             if round_trip is not None:
                 half = round_trip / 2
                 new = replace(new, delay=half, jitter=min(new.jitter, half))
-            ways.append(replace(new, rate=new.rate / clients))
-        return replace(self, down=ways[0], up=ways[1])
+            directions.append(replace(new, rate=new.rate / clients))
+        return replace(self, down=directions[0], up=directions[1])
 
 
-def _short(way: Way) -> dict[str, float]:
-    default = asdict(Way())
-    return {key: _rounded(value) for key, value in asdict(way).items() if value != default[key]}
+def _short(direction: DirectionModel) -> dict[str, float]:
+    default = asdict(DirectionModel())
+    return {
+        key: _rounded(value) for key, value in asdict(direction).items() if value != default[key]
+    }
 
 
 def _rounded(value: float) -> float:

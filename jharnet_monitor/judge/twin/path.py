@@ -38,33 +38,33 @@ class Sent:
 class Path:
     """The bottlenecks of all lanes."""
 
-    def __init__(self, ways: dict[str, Floats], dice: np.random.Generator) -> None:
-        """`ways` holds the fields of `line.Way` for each lane, with `gone` and `every`."""
-        self.ways = ways
-        self._dice = dice
-        lanes = len(ways["rate"])
-        self.rate, self.queue, self.bucket = ways["rate"], ways["queue"], ways["bucket"]
+    def __init__(self, columns: dict[str, Floats], rng: np.random.Generator) -> None:
+        """`columns` holds the fields of `DirectionModel` for each lane, with `gone` and `every`."""
+        self.columns = columns
+        self._rng = rng
+        lanes = len(columns["rate"])
+        self.rate, self.queue, self.bucket = columns["rate"], columns["queue"], columns["bucket"]
         self._policed = self.bucket > 0
         self._any_policed = bool(self._policed.any())
-        self.delay, self.jitter, self.loss = ways["delay"], ways["jitter"], ways["loss"]
-        self._bursty = bool(((ways["burst"] > 1) & (self.loss > 0)).any())
-        self._leave = 1 / np.maximum(1.0, ways["burst"])
+        self.delay, self.jitter, self.loss = columns["delay"], columns["jitter"], columns["loss"]
+        self._bursty = bool(((columns["burst"] > 1) & (self.loss > 0)).any())
+        self._leave = 1 / np.maximum(1.0, columns["burst"])
         self._enter = self._leave * self.loss / np.maximum(1e-9, 1 - self.loss)
-        self._random_loss = np.where(ways["burst"] > 1, 0.0, self.loss)
+        self._random_loss = np.where(columns["burst"] > 1, 0.0, self.loss)
         self._bad = np.zeros(lanes, bool)
         self.backlog = np.zeros(lanes)
         """Seconds until the bottleneck has sent what waits before it."""
         self._tokens = self.bucket.copy()
         self._last = np.zeros(lanes)
         self._last_due = np.zeros(lanes)
-        self._gone, self._every = ways["gone"], ways["every"]
-        pairs = np.repeat(dice.random(lanes // 2), 2)
+        self._gone, self._every = columns["gone"], columns["every"]
+        pairs = np.repeat(rng.random(lanes // 2), 2)
         self._phase = pairs * self._every
         self._any_gone = bool((self._gone > 0).any())
-        self.others_share = ways["others"] / self.rate
-        with_others = (ways["cross"] > 0) | (ways["transfer_on"] > 0)
+        self.others_share = columns["others"] / self.rate
+        with_others = (columns["cross"] > 0) | (columns["transfer_on"] > 0)
         self._grains = _OTHERS_PACKET / self.rate * with_others if with_others.any() else None
-        self._transfer = _Transfers(ways, dice) if (ways["transfer_on"] > 0).any() else None
+        self._transfer = _Transfers(columns, rng) if (columns["transfer_on"] > 0).any() else None
 
     def cut(self, now: Floats) -> Flags:
         """Whether the line of each lane is interrupted."""
@@ -106,7 +106,7 @@ class Path:
             room = np.where(self._policed, allowed, room)
         if self._grains is not None:
             # Others' traffic comes in packets: one may stand in the queue or not.
-            grain = self._grains * self._dice.random(len(now))
+            grain = self._grains * self._rng.random(len(now))
             seen = np.floor((self.queue - self.backlog - grain) / growth) + 1
             room = np.where(self._policed, room, seen)
         accepted = np.clip(room, 0, count).astype(np.int64)
@@ -124,7 +124,7 @@ class Path:
         leaves = now + wait + np.where(self._policed, span, duration)
         due = leaves + self.delay
         if self.jitter.any():
-            draw = self._dice.random(len(now)) ** (1 / np.maximum(arrived, 1))
+            draw = self._rng.random(len(now)) ** (1 / np.maximum(arrived, 1))
             due = due + self.jitter * (2 * draw - 1)
         due = np.maximum(due, self._last_due)
         # Until the last of them has left, the bottleneck has been served already.
@@ -136,32 +136,32 @@ class Path:
         """How many of the packets the line loses."""
         lost = np.zeros(len(accepted), np.int64)
         if self._random_loss.any():
-            lost = self._dice.binomial(accepted, self._random_loss)
+            lost = self._rng.binomial(accepted, self._random_loss)
         if self._bursty:
-            chained = self.ways["burst"] > 1
+            chained = self.columns["burst"] > 1
             for number in range(int(accepted[chained].max(initial=0))):
-                draw = self._dice.random(len(accepted))
-                there = chained & (accepted > number)
+                draw = self._rng.random(len(accepted))
+                active = chained & (accepted > number)
                 bad = np.where(self._bad, draw >= self._leave, draw < self._enter)
-                self._bad = np.where(there, bad, self._bad)
-                lost += there & self._bad
+                self._bad = np.where(active, bad, self._bad)
+                lost += active & self._bad
         return lost
 
 
 class _Transfers:
     """TCP transfers of others, as fluids whose windows grow and shrink like CUBIC's."""
 
-    def __init__(self, ways: dict[str, Floats], dice: np.random.Generator) -> None:
-        self._on, self._off = ways["transfer_on"], ways["transfer_off"]
+    def __init__(self, columns: dict[str, Floats], rng: np.random.Generator) -> None:
+        self._on, self._off = columns["transfer_on"], columns["transfer_off"]
         lanes = len(self._on)
         self._cycle = np.where(self._on > 0, self._on + self._off, 1.0)
-        self._phase = dice.random(lanes) * self._cycle
-        self._trip = 2 * ways["delay"]
+        self._phase = rng.random(lanes) * self._cycle
+        self._trip = 2 * columns["delay"]
         self._window = np.full(lanes, 10 * _SEGMENT)
         self._most = np.full(lanes, np.inf)
         self._since = np.zeros(lanes)
         self._running = np.zeros(lanes, bool)
-        self._loss_draw = dice
+        self._loss_draw = rng
 
     def load(self, now: Floats, passed: Floats, backlog: Floats, rate: Floats) -> Floats:
         """What they send, as a share of the bottleneck's rate."""

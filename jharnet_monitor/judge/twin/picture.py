@@ -49,9 +49,9 @@ class SentFrame:
 class Picture:
     """The receivers of all lanes."""
 
-    def __init__(self, lanes: int, window: tuple[float, float], dice: np.random.Generator) -> None:
+    def __init__(self, lanes: int, window: tuple[float, float], rng: np.random.Generator) -> None:
         self._window = window
-        self._dice = dice
+        self._rng = rng
         self._lanes = np.arange(lanes)
         shape = (lanes, RING)
         self._captured, self._complete = np.zeros(shape), np.zeros(shape)
@@ -67,11 +67,11 @@ class Picture:
         self._gaps = np.full((lanes, _WINDOW), 1 / 30)
         self._gap = 0
         self._last_key = np.full(lanes, -1)
-        self._asked_at = np.full(lanes, -10.0)
+        self._requested_at = np.full(lanes, -10.0)
         self._broken = np.zeros(lanes, bool)
         self._base, self._noise = np.full(lanes, np.inf), np.zeros(lanes)
         self._nacks = np.zeros(lanes)
-        self.key_wanted_at = np.full(lanes, np.inf)
+        self.keyframe_requested_at = np.full(lanes, np.inf)
         self.frozen, self.frames, self.bits = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
         """In the window: seconds frozen, frames shown, bits that arrived."""
         self.lines = np.zeros(lanes)
@@ -117,8 +117,8 @@ class Picture:
         self._missing[at] = np.where(due, left, self._missing[at])
         self._tries[at] += due & allowed
         again = due & (left > 0) & (self._tries[at] < _NACK_TRIES)
-        wait = self._dice.random(len(now)) * _NACK_SECONDS
-        refused = self._dice.random(len(now)) < _REFUSED
+        wait = self._rng.random(len(now)) * _NACK_SECONDS
+        refused = self._rng.random(len(now)) < _REFUSED
         later = now + np.maximum(trip, 0.005) * (1 + refused) + wait
         self._due[at] = np.where(due, np.where(again, later, np.inf), self._due[at])
         return count, np.where(due & allowed, sent.lost, 0), count * self._size[at] * 8
@@ -128,11 +128,11 @@ class Picture:
         for _ in range(_ADVANCES):
             if not self._show_next(now, trip):
                 break
-        waits = (now - np.maximum(self._shown_at, self._asked_at) > _GIVE_UP_SECONDS) & (
+        waits = (now - np.maximum(self._shown_at, self._requested_at) > _GIVE_UP_SECONDS) & (
             self._head < self._sent
         )
-        self._asked_at = np.where(waits, now, self._asked_at)
-        self.key_wanted_at = np.where(waits, now + back, self.key_wanted_at)
+        self._requested_at = np.where(waits, now, self._requested_at)
+        self.keyframe_requested_at = np.where(waits, now + back, self.keyframe_requested_at)
         self._broken |= waits
         jump = self._broken & (self._last_key > self._head)
         self._head = np.where(jump, self._last_key, self._head)

@@ -19,7 +19,7 @@ from jharnet_monitor.judge.line.reading import (
     Limit,
     RateReading,
     TcpStream,
-    leaves_doubt,
+    needs_paced_stream,
     reading,
 )
 from jharnet_monitor.judge.line.throughput import (
@@ -113,7 +113,7 @@ class ThroughputTest(BandwidthTest):
                 raise
             problem = error
         paced = capacity = None
-        if self._udp is not None and leaves_doubt(tcp, idle_rtt, self._jitter):
+        if self._udp is not None and needs_paced_stream(tcp, idle_rtt, self._jitter):
             capacity = await self._measure_capacity(direction, tcp.rate if tcp else limits.rate)
             test = PacedTest(self._udp, idle_rtt, self._jitter)
             paced = await test.run(direction, limits, tcp, capacity)

@@ -116,14 +116,14 @@ class SentStream:
 
 async def send_stream(sock: DatagramSocket, plan: StreamPlan) -> SentStream:
     """Send a stream, phase by phase."""
-    begun = time.monotonic()
-    number, late, due = 0, 0.0, begun
+    started = time.monotonic()
+    number, late, due = 0, 0.0, started
     for phase in plan.phases:
         spacing, end = plan.ip_bytes * 8 / phase.rate, due + phase.seconds
         while due < end:
             now = time.monotonic()
             while due <= now and due < end:
-                sent = round((time.monotonic() - begun) * 1e6)
+                sent = round((time.monotonic() - started) * 1e6)
                 sock.send(DatagramKind.STREAM, number, sent, plan.ip_bytes)
                 number, due = number + 1, due + spacing
             await asyncio.sleep(max(TURN_SECONDS, due - time.monotonic()))

@@ -67,11 +67,11 @@ class HttpFileClient:
         """Upload over so many connections until the test is over."""
         self._run(threads, self._upload_once)
 
-    def _run(self, threads: int, once: object) -> None:
+    def _run(self, threads: int, transfer_once: object) -> None:
         def work() -> None:
             while not self._stop.is_set():
                 try:
-                    once()  # type: ignore[operator]
+                    transfer_once()  # type: ignore[operator]
                 except (OSError, HTTPException) as error:
                     if not self._stop.is_set():
                         self._counters.errors.append(error)

@@ -76,10 +76,10 @@ def _found(report: Mapping[str, Any], direction: Direction) -> dict[str, Any]:
     at_receiver = report if direction is Direction.DOWN else report.get("server_output_json") or {}
     rates = [float(each["sum"]["bits_per_second"]) for each in at_receiver.get("intervals", [])]
     goodput, error = _steady(rates)
-    whole = float(end["sum_received"]["bits_per_second"])
+    overall = float(end["sum_received"]["bits_per_second"])
     sender = (end.get("streams") or [{}])[0].get("sender", {})
     found: dict[str, Any] = {
-        "rate": (goodput or whole) * TO_IP,
+        "rate": (goodput or overall) * TO_IP,
         "uncertainty": max(error, LEAST_ERROR) if goodput else None,
         "ended": "time",
         "payload": int(end["sum_received"]["bytes"]),
@@ -92,7 +92,7 @@ def _found(report: Mapping[str, Any], direction: Direction) -> dict[str, Any]:
 
 def _steady(rates: Sequence[float]) -> tuple[float, float]:
     """The mean rate after the start, and its error (95 %, a share); 0 for too few intervals."""
-    kept = list(rates[max(1, round(START_SHARE * len(rates))) : -1])
-    if len(kept) < 3 or fmean(kept) <= 0:
+    steady = list(rates[max(1, round(START_SHARE * len(rates))) : -1])
+    if len(steady) < 3 or fmean(steady) <= 0:
         return 0.0, 0.0
-    return fmean(kept), T95 * stdev(kept) / sqrt(len(kept)) / fmean(kept)
+    return fmean(steady), T95 * stdev(steady) / sqrt(len(steady)) / fmean(steady)

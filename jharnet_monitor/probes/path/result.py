@@ -27,7 +27,7 @@ class BadTrace(ValueError):
     """An agent's report that cannot be so."""
 
 
-def checked(reported: object, order: TraceOrder) -> dict[str, Any]:
+def parse_trace(reported: object, order: TraceOrder) -> dict[str, Any]:
     """The conditions of one trace; raises `BadTrace`.
 
     `hops` are the routers in their order and the target, each with `address`, `sent`, `received`
@@ -124,7 +124,7 @@ def values(conditions: Mapping[str, Any], back: Mapping[str, Any] | None) -> dic
     """The quantities of a trace that reached its target; the packet size holds for both ways."""
     end = figures(conditions)[-1]
     found = {"hops": float(len(conditions["hops"]))}
-    if end.sent and _tells_loss(conditions):
+    if end.sent and _shows_loss(conditions):
         found["loss_ratio"] = 1 - end.received / end.sent
     if end.rtt is not None:
         found["rtt_p50_seconds"] = end.rtt
@@ -134,15 +134,15 @@ def values(conditions: Mapping[str, Any], back: Mapping[str, Any] | None) -> dic
     return found
 
 
-def _tells_loss(conditions: Mapping[str, Any]) -> bool:
+def _shows_loss(conditions: Mapping[str, Any]) -> bool:
     """Whether the target answers all that it gets: echo requests, not packets to a closed port."""
     return bool(conditions.get("protocol") == Protocol.ICMP and conditions.get("reached"))
 
 
-def judged(conditions: Mapping[str, Any], loss: float) -> dict[str, Any]:
+def locate_faults(conditions: Mapping[str, Any], loss: float) -> dict[str, Any]:
     """Where the loss begins, and where marks are lost, as `[after, before]` by hop."""
     found: dict[str, Any] = {}
-    if _tells_loss(conditions) and (stretch := loss_stretch(figures(conditions), loss)):
+    if _shows_loss(conditions) and (stretch := loss_stretch(figures(conditions), loss)):
         found["loss_between"] = list(stretch)
     cleared = {}
     for name, seen in conditions.get("marks", {}).items():

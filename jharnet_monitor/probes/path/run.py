@@ -18,9 +18,9 @@ from jharnet_monitor.probes.path.plan import flow_of, is_ipv4, order_of
 from jharnet_monitor.probes.path.result import (
     BadTrace,
     addresses,
-    checked,
-    judged,
+    locate_faults,
     markings,
+    parse_trace,
     values,
 )
 from jharnet_monitor.probes.path.trace import trace
@@ -40,11 +40,11 @@ async def run(context: ProbeContext) -> Reading:
         trace(target, order, flow_of(context.office.id), context.clock), _back(context, order)
     )
     loss = context.config.thresholds.loss
-    conditions = {"target": role, "address": target, **checked(traced.to_message(), order)}
-    conditions |= judged(conditions, loss) | markings(arrivals)
+    conditions = {"target": role, "address": target, **parse_trace(traced.to_message(), order)}
+    conditions |= locate_faults(conditions, loss) | markings(arrivals)
     conditions["bytes_spent"] = traced.bytes
     if back:
-        conditions["back"] = back | judged(back, loss)
+        conditions["back"] = back | locate_faults(back, loss)
     if not traced.reached:
         raise Failed(Cause.NO_REPLY, conditions=conditions)
     conditions |= _change(context, conditions)
@@ -81,7 +81,7 @@ async def _back(context: ProbeContext, order: TraceOrder) -> Back:
             return None, {}
         sending = asyncio.create_task(exchange.run()) if exchange else None
         try:
-            told = await channel.receive()
+            reply = await channel.receive()
             up = await sending if sending else {}
         except ChannelClosed:  # the way to the office is known all the same
             return None, {}
@@ -89,9 +89,9 @@ async def _back(context: ProbeContext, order: TraceOrder) -> Back:
             if sending is not None:
                 sending.cancel()
             await channel.close()
-    down = from_message(told.get("arrivals"), order.marks)
+    down = from_message(reply.get("arrivals"), order.marks)
     arrivals = {Direction.DOWN: down, Direction.UP: up}
     try:
-        return checked(told.get("trace"), order), arrivals
+        return parse_trace(reply.get("trace"), order), arrivals
     except BadTrace:
         return None, arrivals

@@ -99,24 +99,24 @@ class TraceResult:
 async def trace(target: str, order: TraceOrder, flow: int, clock: Clock) -> TraceResult:
     """Trace the way to an IPv4 address; raises `NoData` where nothing could be sent."""
     with _probers(target, order, flow, clock) as probers:
-        ways = await asyncio.gather(*map(_find, probers))
-        found = list(zip(ways, probers, strict=True))
+        routes = await asyncio.gather(*map(_find, probers))
+        found = list(zip(routes, probers, strict=True))
         best, prober = max(found, key=lambda one: (one[0].reached, one[0].last))
         result = TraceResult(target, prober.socket.protocol)
         result.other = [
-            way.addresses.get(ttl)
-            for way, other in found
+            route.addresses.get(ttl)
+            for route, other in found
             if other is not prober
-            for ttl in range(1, way.last + 1)
+            for ttl in range(1, route.last + 1)
         ]
-        await _ask_hops(result, prober, best, order)
+        await _probe_hops(result, prober, best, order)
         if result.reached and result.protocol is Protocol.ICMP:
             # a target that answers UDP limits its errors: most sizes would seem to vanish
             with contextlib.suppress(OSError):
                 result.mtu = await path_mtu(prober, len(result.hops))
         udp = next((p for p in probers if p.socket.protocol is Protocol.UDP), None)
         if udp is not None:
-            result.marks = await _ask_marks(udp, len(result.hops), order.marks)
+            result.marks = await _probe_marks(udp, len(result.hops), order.marks)
         result.bytes = sum(one.bytes for one in probers)
         return result
 
@@ -140,7 +140,7 @@ def _probers(target: str, order: TraceOrder, flow: int, clock: Clock) -> Iterato
 
 
 @dataclass(slots=True)
-class _Way:
+class _FoundRoute:
     """The way as far as it is known: who answers at which hop."""
 
     addresses: dict[int, str] = field(default_factory=dict)
@@ -159,12 +159,12 @@ class _Way:
         return min(MOST_HOPS, max(self.addresses, default=0) + _SPARE_HOPS)
 
 
-async def _find(prober: Prober) -> _Way:
+async def _find(prober: Prober) -> _FoundRoute:
     """Who answers, up to the target."""
-    way = _Way()
+    route = _FoundRoute()
     for _ in range(_FIND_TRIES):
         sent = []
-        for ttl in range(1, (way.last if way.addresses or way.end else MOST_HOPS) + 1):
+        for ttl in range(1, (route.last if route.addresses or route.end else MOST_HOPS) + 1):
             sent.append(_send(prober, ttl, SIZE))
             await prober.pause(_GAP_SECONDS)
         await prober.settle(sent)
@@ -173,18 +173,22 @@ async def _find(prober: Prober) -> _Way:
             if answer is None:
                 continue
             if answer.kind is AnswerKind.END:
-                way.end = min(way.end or MOST_HOPS, packet.ttl)
+                route.end = min(route.end or MOST_HOPS, packet.ttl)
             else:
-                way.addresses[packet.ttl] = answer.source
-    if way.end is not None:
-        way.addresses = {t: a for t, a in way.addresses.items() if t < way.end}
-        way.addresses[way.end] = prober.socket.target
-    return way
+                route.addresses[packet.ttl] = answer.source
+    if route.end is not None:
+        route.addresses = {t: a for t, a in route.addresses.items() if t < route.end}
+        route.addresses[route.end] = prober.socket.target
+    return route
 
 
-async def _ask_hops(result: TraceResult, prober: Prober, way: _Way, order: TraceOrder) -> None:
+async def _probe_hops(
+    result: TraceResult, prober: Prober, route: _FoundRoute, order: TraceOrder
+) -> None:
     """A packet to every hop in each round; more rounds where the end loses some."""
-    tallies = {ttl: HopTally(ttl, found=way.addresses.get(ttl)) for ttl in range(1, way.last + 1)}
+    tallies = {
+        ttl: HopTally(ttl, found=route.addresses.get(ttl)) for ttl in range(1, route.last + 1)
+    }
     for extension in range(EXTENDED):
         sent: list[SentPacket] = []
         for _ in range(order.rounds):
@@ -196,20 +200,20 @@ async def _ask_hops(result: TraceResult, prober: Prober, way: _Way, order: Trace
         await prober.settle(sent)
         for packet in sent:
             tallies[packet.ttl].count(packet)
-        if not extension and not _loses(tallies, order):
+        if not extension and not _has_loss(tallies, order):
             break
     end = min((ttl for ttl, tally in tallies.items() if tally.is_end), default=None)
     result.reached = end is not None
     result.hops = [tally for ttl, tally in tallies.items() if end is None or ttl <= end]
 
 
-def _loses(tallies: dict[int, HopTally], order: TraceOrder) -> bool:
+def _has_loss(tallies: dict[int, HopTally], order: TraceOrder) -> bool:
     """Whether the end answers, and so much is lost that its place matters."""
     end = next((tally for tally in tallies.values() if tally.is_end), None)
     return end is not None and end.sent - end.received > order.loss * end.sent / 2
 
 
-async def _ask_marks(
+async def _probe_marks(
     prober: Prober, hops: int, marks: Sequence[int]
 ) -> dict[int, list[int | None]]:
     """With which mark each hop saw a marked packet; nothing without the right to read quotes."""
@@ -219,17 +223,17 @@ async def _ask_marks(
         listener = QuoteListener(prober.socket.target, prober.socket.identifier)
     except OSError:
         return {}
-    asked: dict[int, tuple[int, int]] = {}
+    sent_marks: dict[int, tuple[int, int]] = {}
     seen: dict[tuple[int, int], Counter[int]] = {}
     try:
         for mark, ttl in _MARK_TRIES * [(m, t) for m in marks for t in range(1, hops + 1)]:
             _send(prober, ttl, SIZE, mark)
-            asked[prober.number] = (mark, ttl)
+            sent_marks[prober.number] = (mark, ttl)
             await prober.pause(_GAP_SECONDS)
         await prober.pause(_LAST_SECONDS)
         for number, arrived in listener.receive():
-            if number in asked:
-                seen.setdefault(asked[number], Counter())[arrived] += 1
+            if number in sent_marks:
+                seen.setdefault(sent_marks[number], Counter())[arrived] += 1
     finally:
         listener.close()
     return {

@@ -31,8 +31,8 @@ def jobs(config: Config, office: Office) -> Iterator[Job]:
     if office.agent is None and office.id != HEADQUARTERS:
         return
     for number, service in enumerate(settings.services):
-        apart = number / len(settings.services)
-        yield Job(options={"service": service.name}, every=settings.every, offset=apart)
+        offset = number / len(settings.services)
+        yield Job(options={"service": service.name}, every=settings.every, offset=offset)
 
 
 def time_limit(context: ProbeContext) -> float:

@@ -118,7 +118,7 @@ def _of_lan(reading: Measurement | None, pings: Evidence) -> Evidence:
 def _evidence(config: Config, run: Measurement, latency: Measurement | None) -> Evidence:
     """What echo requests say of a part of the way; beside a test of our own, or at another time
     than the visit's, nothing."""
-    if latency is None or latency.conditions.get("under_load") or _is_apart(run, latency):
+    if latency is None or latency.conditions.get("under_load") or _is_too_far(run, latency):
         return Evidence.UNKNOWN
     limits = config.thresholds
     shares = [
@@ -131,7 +131,7 @@ def _evidence(config: Config, run: Measurement, latency: Measurement | None) -> 
     return Evidence.BAD if max(shares) > 1 else Evidence.GOOD
 
 
-def _is_apart(run: Measurement, latency: Measurement) -> bool:
+def _is_too_far(run: Measurement, latency: Measurement) -> bool:
     before = (latency.started_at - run.started_at).total_seconds() - run.duration
     after = (run.started_at - latency.started_at).total_seconds() - latency.duration
     return max(before, after) > NEAR_SECONDS

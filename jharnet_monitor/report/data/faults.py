@@ -13,7 +13,7 @@ from jharnet_monitor.judge.faults import (
     Fault,
     JudgedFault,
     Unbooked,
-    judged_faults,
+    judge_faults,
     ledger,
     unbooked,
 )
@@ -52,7 +52,7 @@ def within(
     start, until = bounds
     held = {office: _until(spans, until) for office, spans in states.items()}
     known = [one for one in faults if one.reported_at < until]
-    judged = judged_faults(config, known, held, until)
+    judged = judge_faults(config, known, held, until)
     shown = (
         one for one in judged if one.fault.restored_at is None or one.fault.restored_at >= start
     )

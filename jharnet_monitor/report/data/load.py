@@ -12,8 +12,8 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.applications import Visit
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.calendar.windows import office_windows
-from jharnet_monitor.judge.line.assess import trains_needed
-from jharnet_monitor.judge.outages.shared import JudgedSpans, SharedFault, judged_spans
+from jharnet_monitor.judge.line.assess import needs_trains
+from jharnet_monitor.judge.outages.shared import JudgedSpans, SharedFault, judge_spans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Route, parse_utc
 from jharnet_monitor.probes import PROBES
@@ -181,7 +181,7 @@ def _judged(
     first = collectors[0]
     windows = office_windows(first.config.district, first.stretch)
     held = [clipped(states[one.office.id], one.judged_since, until) for one in collectors]
-    found = judged_spans(held, windows)
+    found = judge_spans(held, windows)
     return {one.office.id: judged for one, judged in zip(collectors, found, strict=True)}
 
 
@@ -196,7 +196,7 @@ def _judged_in(
     begin = datetime.combine(first, time(), period.start.tzinfo)
     days = [first + timedelta(days=n) for n in range((period.days[-1] - first).days + 1)]
     held = [clipped(states[one.office.id], begin, period.end) for one in collectors]
-    found = judged_spans(held, office_windows(config.district, days))
+    found = judge_spans(held, office_windows(config.district, days))
     return {
         one.office.id: clipped(judged.spans, period.start, period.end)
         for one, judged in zip(collectors, found, strict=True)
@@ -241,7 +241,7 @@ def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Meas
     tests = of(Route.JHARNET, since)
     yield from tests
     yield from of(Route.INTERNET, period.start)
-    if trains_needed(collector.config, collector.office, tests):
+    if needs_trains(collector.config, collector.office, tests):
         yield from of(Route.TRAINS, since)
 
 

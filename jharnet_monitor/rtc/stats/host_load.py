@@ -53,14 +53,14 @@ class HostLoadMonitor:
     async def run(self) -> None:
         """Sample until cancelled."""
         while True:
-            began, waited, stolen = time.monotonic(), _waited(), _stolen()
+            began, waited, stolen = time.monotonic(), _wait_seconds(), _steal_seconds()
             stalled = self._stalled_seconds
             while time.monotonic() - began < 1.0:
                 await self._sample()
             seconds = time.monotonic() - began
             if (
-                _waited() - waited > _WAITED_SHARE * seconds
-                or _stolen() - stolen > _STOLEN_SHARE * seconds
+                _wait_seconds() - waited > _WAITED_SHARE * seconds
+                or _steal_seconds() - stolen > _STOLEN_SHARE * seconds
                 or self._stalled_seconds - stalled > _STALLED_SHARE
             ):
                 self._disturbed += max(1, round(seconds))
@@ -86,7 +86,7 @@ class HostLoadMonitor:
         return HostLoad(self._max_lag, stalled, max(0.0, cpu), self._disturbed)
 
 
-def _waited() -> float:
+def _wait_seconds() -> float:
     """Seconds that this program's main thread was ready to run and had no CPU; 0 if not known."""
     try:
         return int(_SCHEDSTAT.read_text("ascii").split()[1]) / 1e9
@@ -94,7 +94,7 @@ def _waited() -> float:
         return 0.0
 
 
-def _stolen() -> float:
+def _steal_seconds() -> float:
     """Seconds that the hypervisor took from each CPU, on average; 0 if not known."""
     try:
         first = _STAT.read_text("ascii").partition("\n")[0].split()

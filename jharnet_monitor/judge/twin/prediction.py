@@ -22,7 +22,7 @@ class Certainty(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class GradeAnswer:
+class GradePrediction:
     """Probabilities of the grades 0 to 4."""
 
     probabilities: tuple[float, ...]
@@ -31,7 +31,7 @@ class GradeAnswer:
     def grade(self) -> int:
         """The most probable grade; of equals the lower one.
 
-        >>> GradeAnswer((0.0, 0.1, 0.0, 0.6, 0.3)).grade
+        >>> GradePrediction((0.0, 0.1, 0.0, 0.6, 0.3)).grade
         3
         """
         return max(range(GRADES), key=lambda grade: (self.probabilities[grade], -grade))
@@ -51,7 +51,7 @@ class GradeAnswer:
     def at_least(self, grade: int) -> float:
         """How probable it is that a call reaches the grade.
 
-        >>> GradeAnswer((0.0, 0.1, 0.0, 0.6, 0.3)).at_least(3)
+        >>> GradePrediction((0.0, 0.1, 0.0, 0.6, 0.3)).at_least(3)
         0.9
         """
         return round(sum(self.probabilities[grade:]), 6)

@@ -1,11 +1,11 @@
-"""A stream's arrivals as columns in sending order, from which `judge.twin.seen` reads the line."""
+"""Turns a stream's arrivals into columns, from which `judge.twin.arrivals` observes the line."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from jharnet_monitor.judge.twin.arrivals import PacketColumns, see
-from jharnet_monitor.judge.twin.seen import Seen
+from jharnet_monitor.judge.twin.arrivals import PacketColumns, observe
+from jharnet_monitor.judge.twin.observed_line import ObservedLine
 from jharnet_monitor.rtc.receive.arrivals import RETRANSMITTED, Arrivals
 from jharnet_monitor.rtc.rtp import unwrap
 
@@ -13,9 +13,9 @@ Sent = tuple[Arrivals, int, int]
 """A stream's arrivals, its first sequence number, and how many packets were sent."""
 
 
-def line_seen(audio: Sent, video: Sent) -> Seen | None:
+def observed_line(audio: Sent, video: Sent) -> ObservedLine | None:
     """What the arrivals of both streams tell of the line; None if there are too few."""
-    return see(stream_of(*audio), stream_of(*video))
+    return observe(stream_of(*audio), stream_of(*video))
 
 
 def stream_of(log: Arrivals, first: int, packets: int) -> PacketColumns:

@@ -11,7 +11,7 @@ _MOST = 1e10
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ObservedLine:
     """What the arrivals tell of one direction; None is what they do not tell. SI units."""
 
     rate: float | None
