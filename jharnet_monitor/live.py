@@ -57,7 +57,7 @@ class AgentLive:
     spooled: int | None = None
     """Measurements that the agent has not sent yet; None if not known."""
     dropped: int = 0
-    """Measurements that the agent lost, as its spool had no room for them."""
+    """Measurements that the agent lost because its spool was full."""
     refused: int = 0
     """Measurements that were refused since the hub's start; the agent keeps them."""
     clock_offset: float | None = None
@@ -88,7 +88,7 @@ class OfficeLive:
     state: OfficeState = OfficeState.UNKNOWN
     since: datetime | None = None
     outage_start: datetime | None = None
-    """When the office ceased to answer; None once it answered again."""
+    """When the office stopped answering; None once it answers again."""
     outages: int = 0
     """Outages that are over."""
     last_seen: datetime | None = None
@@ -141,13 +141,13 @@ class HubStatus:
     database_written: float | None = None
     """When a write last succeeded, in monotonic seconds."""
     writes_waiting: int = 0
-    """Records that wait on disk, as the database takes none."""
+    """Records waiting on disk while the database accepts none."""
     writes_dropped: int = 0
-    """Records that were lost, as there was no room for them either."""
+    """Records lost because the waiting queue was full, too."""
     writes_set_aside: int = 0
-    """Records on disk that the database does not take."""
+    """Records on disk that the database refused."""
     parts: PartStatus = field(default_factory=PartStatus)
-    """How the parts of the hub do."""
+    """Restarts and failures of the parts of the hub."""
     disk_free_bytes: int | None = None
     report_last_sent: datetime | None = None
     report_due: datetime | None = None

@@ -1,4 +1,4 @@
-"""The agent's side of enrolment: makes a token, and has the hub admit it by a one-time code."""
+"""The agent's side of enrolment: makes a token and registers it at the hub with a one-time code."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MOST_PEM_BYTES = 64 * 1024
 async def enrol(enrolment: Enrolment, directory: Path, clock: Clock) -> Path:
     """Enrol once and write agent.yaml, token and ca.pem into `directory`.
 
-    Returns the path of agent.yaml; does nothing if it exists. Waits for the hub as long as it
-    cannot be reached. Raises `UserError` if the hub refuses, or shows another authority.
+    Returns the path of agent.yaml; does nothing if it exists. Retries until the hub can be reached.
+    Raises `UserError` if the hub refuses, or shows another authority.
     """
     path = directory / FILE
     if path.exists():
@@ -59,7 +59,7 @@ async def enrol(enrolment: Enrolment, directory: Path, clock: Clock) -> Path:
 
 
 def _own_token(directory: Path) -> str:
-    """The token of this machine, made at the first try and kept over the next ones."""
+    """The token of this machine, made at the first attempt and kept for later ones."""
     path = directory / "token"
     if path.exists():
         return read_secret(path)
@@ -71,10 +71,9 @@ def _own_token(directory: Path) -> str:
 async def _trust_hub(
     enrolment: Enrolment, directory: Path, http: aiohttp.ClientSession
 ) -> ssl.SSLContext | bool:
-    """The context for the hub: of the pinned authority, or else of this machine's authorities.
-
-    The authority's certificate is fetched over a connection that proves nothing; its fingerprint
-    does. No secret is sent before.
+    """The TLS context for the hub: trusts the pinned authority, or else this machine's authorities.
+    The authority's certificate is fetched over an unverified connection and checked by its
+    fingerprint. No secret is sent before that.
     """
     if enrolment.authority is None:
         return True

@@ -44,8 +44,8 @@ class CapacitySettings(Section):
     seats: Annotated[Count, Field(ge=0, le=10_000)] = 10
     """Desks of a block office that use e-Office."""
     per_seat: Rate = 25_000.0
-    """e-Office traffic of a desk, each direction. Measured traffic holds it already, so it is not
-    added to that."""
+    """e-Office traffic of a desk, each direction. Not added to measured traffic, which already
+    includes it."""
     services: Rate = 100_000.0
     """Traffic of other services (JharSewa, Pragya Kendra) at a block, each direction; not added to
     measured traffic either."""
@@ -56,12 +56,12 @@ class CapacitySettings(Section):
     )  # fmt: skip
     """Speeds that can be ordered, in rising order."""
     days: Annotated[Count, Field(ge=5, le=366)] = 20
-    """Days that a conclusion needs with measurements of the very quantity it rests on."""
+    """Days with measurements of a quantity that a conclusion from it requires."""
     coverage: Ratio = 0.5
     """Share of the time that must be known before the availability is judged."""
     margin: Ratio = 0.05
-    """How much larger than the contracted rate the need must be for an upgrade: a policy's figures
-    are no more exact."""
+    """How much larger than the contracted rate the need must be for an upgrade, since the policy's
+    figures are no more exact than that."""
 
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]

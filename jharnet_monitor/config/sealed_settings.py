@@ -1,7 +1,7 @@
 """The settings on which figures and verdicts depend, as the hash chain seals them.
 
-They have the format of the configuration file, so that a reader sees the units and the same strict
-schema reads them again. Secrets, mail servers, paths and the letter's texts are left out.
+They have the format of the configuration file, so that they show units and can be read back with
+the same strict schema. Secrets, mail servers, paths and the letter's texts are left out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Makes the offline bundle: one ZIP with wheels, lock files, units and an installer, signed.
 
-The bundle's list of checksums is signed (Ed25519, RFC 8032). The installer checks the key against
-a fingerprint that travels apart from the bundle, then the signature, then every file.
+The bundle's list of checksums is signed (Ed25519, RFC 8032). The installer checks the key against a
+fingerprint that is delivered separately, then the signature, then every file.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from jharnet_monitor.model import HEADQUARTERS, Measurement
 from jharnet_monitor.probes import PROBES, DisturbedBy
 
 REMEMBERED_SECONDS = 600.0
-"""How long loaded times are kept. Agents send each minute as it ends; what they had to spool is
-from a time without tests."""
+"""How long loaded times are kept. Agents send each minute as it ends; spooled minutes are from a
+time without tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class ActiveTests:
         return bool(full) if office == HEADQUARTERS else office in full
 
     def annotate(self, measurement: Measurement, began: float | None = None) -> Measurement:
-        """Add `under_load` to a measurement that our own tests disturbed.
+        """Add `under_load` to a measurement disturbed by the monitor's own tests.
 
         `began` is its start in monotonic seconds; if not given, it is derived from the wall clock.
         """

@@ -13,7 +13,7 @@ class UplinkLimiter:
     """The part of the headquarters uplink that heavy probes may take, first come first served."""
 
     def __init__(self, limit: Callable[[], float]) -> None:
-        """`limit` gives the limit now, in bit/s: a reload of the configuration may change it."""
+        """`limit` returns the current limit in bit/s, which a reload may change."""
         self._limit = limit
         self._granted: list[float] = []
         self._waiting: deque[tuple[float, asyncio.Future[float]]] = deque()

@@ -60,9 +60,9 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _PAUSE_SECONDS = 0.5
-"""This program stood still for longer than that."""
+"""A longer gap in the event loop means that this program was stopped."""
 _RECENT_SECONDS = 15.0
-"""A failure so soon after a disturbance of this computer is not held against the line."""
+"""A failure this soon after a disturbance of this computer is not attributed to the line."""
 _MIN_WINDOW_SHARE = 0.4
 """The last rung must have been held for this share of the call to be judged ..."""
 _MIN_WINDOW_SECONDS = 3.0
@@ -287,7 +287,7 @@ class Call:
         last_at = self.receiver.last_at
         if self._peer_finished:
             return
-        # What came while this program stood still is yet to be read.
+        # Packets that arrived while this program was stopped are still to be read.
         if last_at is not None and now - max(last_at, self._awake_since) > MEDIA_TIMEOUT_SECONDS:
             raise CallFailed(Cause.INTERRUPTED, f"no media arrived for {MEDIA_TIMEOUT_SECONDS:g} s")
         if not self._connection.is_open:
@@ -296,13 +296,14 @@ class Call:
             )
 
     def attribute(self, error: CallFailed) -> CallFailed:
-        """The same failure, unless this computer was disturbed just before: then it is to blame."""
+        """Attribute a failure to this computer if it was disturbed just before, else return it
+        unchanged."""
         paused = time.monotonic() - self._awake_since < _RECENT_SECONDS and self._paused
         if not error.by_network or not (
             paused or self._host_load.disturbed_within(_RECENT_SECONDS)
         ):
             return error
-        detail = f"this computer stood still, or had too little CPU, before: {error.detail}"
+        detail = f"this computer was stopped or short of CPU just before: {error.detail}"
         return CallFailed(Cause.HOST_OVERLOADED, detail, by_network=False)
 
     def browser_report_received(self, report: BrowserReceiverReport) -> None:

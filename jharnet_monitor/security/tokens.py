@@ -88,7 +88,7 @@ def read_secret(path: Path) -> str:
 
 
 def read_bytes_private(path: Path) -> bytes:
-    """A small secret file of any form; raises `UserError` like `read_secret`."""
+    """The bytes of a small secret file; raises `UserError` like `read_secret`."""
     try:
         with path.open("rb") as file:
             check_private(path, os.fstat(file.fileno()))

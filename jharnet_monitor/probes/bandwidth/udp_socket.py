@@ -94,7 +94,7 @@ class DatagramSocket:
         return time.perf_counter() - started
 
     def send_pong(self, ping: Datagram) -> None:
-        """Answer a ping, with the time for which it waited for this program."""
+        """Answer a ping, with the time that it waited to be read."""
         delay = round((time.monotonic() - ping.received) * 1e6)
         self.send(DatagramKind.PONG, ping.number, max(0, min(delay, 0xFFFFFFFF)))
 
@@ -106,7 +106,7 @@ class DatagramSocket:
     def receive(self) -> Iterator[Datagram]:
         """The datagrams that have arrived; an authenticated punch sets the peer.
 
-        A flood must not stop the event loop: what is left is read in its next turn.
+        The number per call is limited, so that a flood does not block the event loop.
         """
         for _ in range(_MAX_PER_TURN):
             try:

@@ -67,7 +67,7 @@ def _parse_params(params: Mapping[str, Any]) -> tuple[Rung, float, Codec]:
 
 
 def _dscp(params: Mapping[str, Any]) -> int:
-    """The mark that the hub asks for; an older hub asks for none."""
+    """The mark that the hub requests; an older hub requests none."""
     mark = params.get("dscp", 0)
     return mark if type(mark) is int and 0 <= mark < 64 else 0
 

@@ -35,7 +35,7 @@ from jharnet_monitor.rtc.stats.call_stats import INTERRUPTION, ReceiveStats, Sen
 MAX_STALLED_SHARE = 0.03
 """A host whose event loop stalled for more than this share of the call was overloaded."""
 MIN_SENT_SHARE = 0.9
-"""Share of its packets or frames that a host must have sent; it skips what is too late."""
+"""Share of its packets or frames that a host must have sent; late ones are skipped."""
 MAX_SOCKET_DROPS = 0.001
 """Share of its datagrams that a host may drop at the socket."""
 VIDEO_HEADER_BYTES = 70
@@ -157,7 +157,7 @@ def _values_of(
     if audio_loss is not None and round_trip > 0 and received.audio_play_out is not None:
         delay = mouth_to_ear_delay(round_trip, received.audio_play_out)
         burst = 1.0 if received.audio_burst_ratio is None else received.audio_burst_ratio
-        # What arrives too late to be played is as good as lost (Ppl of ITU-T G.107, clause 7.5).
+        # Packets too late to be played count as lost (Ppl of ITU-T G.107, clause 7.5).
         effective_loss = max(audio_loss, shown.concealed_ratio)
         _put(values, f"{direction}_audio_mos", mos(r_factor(delay, effective_loss, burst)))
     if received.video_sent:
@@ -239,9 +239,8 @@ def _overloaded(host: SendStats, received: ReceiveStats) -> str | None:
 
 
 def _disturbed(name: str, host: SendStats) -> str | None:
-    """Why a call that was not at its best cannot be held against the line; None if it can.
-
-    A call that was at its best all the same proves the line, whatever the hosts did.
+    """Why an imperfect call is no evidence against the line; None if it is. (A perfect call proves
+    the line even if a host was disturbed.)
     """
     if not host.disturbed_seconds:
         return None

@@ -99,7 +99,8 @@ class CallMeter:
 
 
 def _task_parameters(context: ProbeContext, top: Rung, seconds: float) -> Mapping[str, Any]:
-    """The parameters of the agent's task: also the rung's figures, as a browser has no table."""
+    """The parameters of the agent's task, with the rung's figures, since a browser has no table of
+    rungs."""
     figures = {"width": top.width, "height": top.height, "video": top.video}
     call = {"codec": _codec(context), "dscp": context.config.probes.conference.dscp}
     return {"profile": top.name, "seconds": seconds, **call, **figures}
@@ -107,7 +108,7 @@ def _task_parameters(context: ProbeContext, top: Rung, seconds: float) -> Mappin
 
 async def _as_probe_error(error: CallFailed, agent: AgentLink) -> ProbeError:
     if error.cause is Cause.INTERRUPTED and await agent.is_stalled():
-        return NoData(Cause.HOST_OVERLOADED, "the office's computer stood still during the call")
+        return NoData(Cause.HOST_OVERLOADED, "the office's computer stalled during the call")
     if error.by_network:
         return Failed(error.cause, error.detail, values=NO_CONFERENCE)
     return NoData(error.cause, error.detail)
@@ -149,7 +150,7 @@ async def _hold(
         office_sent = sent if isinstance(sent, SendStats) else await call.browser_send_stats(sent)
         up = await call.receive_stats(office_sent)
         down = parse_receive_stats(await dialogue.expect("seen", REPORT_SECONDS))
-        up = replace(up, datagrams_received=call.datagrams[1])  # the last ones arrived meanwhile
+        up = replace(up, datagrams_received=call.datagrams[1])  # including the last ones
     client = {} if isinstance(sent, SendStats) else sent.conditions()
     if dscp := context.config.probes.conference.dscp:
         client["dscp"] = dscp
@@ -166,7 +167,8 @@ def _criteria(context: ProbeContext) -> Criteria:
 
 
 async def _with_twin(context: ProbeContext, found: Reading, line: LineModel) -> Reading:
-    """The reading with the twin's probabilities: not in a drill, whose calls share one line."""
+    """The reading with the twin's probabilities; not used in a drill, whose calls share one
+    line."""
     grades = await answer(line, _criteria(context))
     return found if grades is None else put(found, line, grades)
 
@@ -181,8 +183,7 @@ async def _sample(call: Call, watch: Callable[[LiveSample], None] | None) -> Non
 
 @asynccontextmanager
 async def metered(call: Call, meter: CallMeter) -> AsyncIterator[None]:
-    """Count the bytes of the call when it ends, also by an error, which the host may be to blame
-    for."""
+    """Count the bytes of the call when it ends, also with an error; attributes the error."""
     try:
         yield
     except CallFailed as error:
@@ -192,10 +193,10 @@ async def metered(call: Call, meter: CallMeter) -> AsyncIterator[None]:
 
 
 async def _own_address(context: ProbeContext, offer: object) -> str:
-    """The local address of the route to the agent, by its offer, else by where it dialled from.
-
-    A browser hides its addresses behind mDNS names unless it uses its camera, and may name
-    addresses that lead nowhere from here; its own connectivity checks reach the hub all the same.
+    """The local address of the route to the agent, by its offer or else by the source of its
+    session. A browser hides its addresses behind mDNS names unless it uses its camera, and may
+    offer addresses that are unreachable from here; its own connectivity checks reach the hub
+    nevertheless.
     """
     targets = candidate_addresses(offer) if isinstance(offer, str) else []
     if context.agent is not None and context.agent.address is not None:

@@ -1,4 +1,4 @@
-"""The grade of a call by its twin: the line that the call met, and how probable each grade is.
+"""The grade of a call by its twin: a model of the line, and how probable each grade is on it.
 
 The simulation takes seconds of CPU, so it runs in a process of its own at low priority.
 """
@@ -31,13 +31,13 @@ TIME_LIMIT = 120.0
 """Seconds of real time; on an idle computer it takes three."""
 _NICE = 10
 TWIN_DECIDES = False
-"""Whether the grade is the twin's most probable one; else it is that of the rung that was held."""
+"""Whether the grade is the twin's most probable one; else it is that of the call's last rung."""
 
 
 def line_of_call(
     hub_sent: SendStats, office_sent: SendStats, down: ReceiveStats, up: ReceiveStats
 ) -> LineModel | None:
-    """The line of a call by what both ends report; None if they saw too little."""
+    """The line of a call by the reports of both ends; None if they have too little evidence."""
     trip = hub_sent.round_trip_p50 or office_sent.round_trip_p50
     if trip is None or not (down.audio_sent and up.audio_sent):
         return None
@@ -84,7 +84,7 @@ async def answer(
 
 
 def put(reading: Reading, line: LineModel, found: GradePrediction) -> Reading:
-    """The reading with the twin's probabilities beside its grade, and how sure the grade is."""
+    """The reading with the twin's probabilities and the certainty of its grade."""
     values, conditions = dict(reading.values), dict(reading.conditions)
     conditions["ladder_grade"] = values["grade"]
     if TWIN_DECIDES:

@@ -1,8 +1,8 @@
 """A speed test against an iperf3 server, by the program `iperf3` of this machine.
 
-Its intervals give the rate: those of the receiver, without the first ones, in which TCP starts. An
-upload's receiver is the server; where that does not tell its intervals, its mean over the whole
-test is a lower bound.
+The rate is taken from the receiver's intervals, without the first ones, in which TCP starts. An
+upload's receiver is the server; if that does not report its intervals, its mean over the whole test
+is a lower bound.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jharnet_monitor.probes.internet.speedtest_client import SpeedtestFailed
 
 PORT = 5201
 INTERVAL_SECONDS, START_SHARE, T95 = 0.25, 0.3, 2.2
-"""Length of iperf3's intervals, the share of them left out at the begin, and Student's t."""
+"""Length of iperf3's intervals, the share of them left out at the start, and Student's t."""
 EXTRA_SECONDS = 15.0
 LEAST_ERROR = 0.01
 TO_IP = MTU / MSS
@@ -41,7 +41,7 @@ def address(server: str) -> tuple[str, int]:
 def run(server: str, direction: Direction, rate: float, seconds: float) -> dict[str, Any]:
     """One direction, at most `rate` bit/s for `seconds`; raises `SpeedtestFailed`.
 
-    Returns what the worker tells of a direction, and `min_rtt` in seconds, `sent` in bytes.
+    Returns the worker's result for a direction, with `min_rtt` in seconds and `sent` in bytes.
     """
     program = shutil.which("iperf3")
     if program is None:

@@ -1,4 +1,4 @@
-"""A run of the path probe: the way to the office, and from its agent back."""
+"""A run of the path probe: the path to the office, and from its agent back."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def run(context: ProbeContext) -> Reading:
 
 
 def _change(context: ProbeContext, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """`route_before`, where the way is another than in the run before."""
+    """`route_before`, if the path differs from that of the previous run."""
     now, before = addresses(conditions), context.memory.get("addresses")
     context.memory["addresses"] = now
     if before is None or not has_changed(before, now):
@@ -64,7 +64,7 @@ Back = tuple[dict[str, Any] | None, dict[Direction, dict[int, MarkArrivals]]]
 
 
 async def _back(context: ProbeContext, order: TraceOrder) -> Back:
-    """The agent's trace and what arrived of marked packets; nothing without an agent that can."""
+    """The agent's trace and the arrivals of marked packets; empty without a capable agent."""
     if context.agent is None or "path" not in context.agent.features:
         return None, {}
     hub = context.config.hub
@@ -83,7 +83,7 @@ async def _back(context: ProbeContext, order: TraceOrder) -> Back:
         try:
             reply = await channel.receive()
             up = await sending if sending else {}
-        except ChannelClosed:  # the way to the office is known all the same
+        except ChannelClosed:  # the path to the office is known nevertheless
             return None, {}
         finally:
             if sending is not None:

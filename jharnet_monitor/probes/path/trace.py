@@ -1,4 +1,5 @@
-"""One trace: the hops of the way by ICMP and UDP, what they answer, sizes and marks that pass."""
+"""One trace: the hops of the path by ICMP and UDP, their answers, and the sizes and marks that
+pass."""
 
 from __future__ import annotations
 
@@ -26,17 +27,17 @@ from jharnet_monitor.probes.path.sockets import (
 )
 
 SIZE = 64
-"""Bytes of a packet that asks a hop."""
+"""Bytes of a packet to a hop."""
 _GAP_SECONDS = 0.01
 _FIND_TRIES, _SPARE_HOPS = 3, 2
-"""Packets to each hop until the way is known, and hops tried behind the last that answered."""
+"""Packets to each hop until the path is known, and hops tried behind the last that answered."""
 _MARK_TRIES = 3
 _LAST_SECONDS = 0.5
 
 
 @dataclass(slots=True)
 class HopTally:
-    """What became of the packets that should have ended at one hop."""
+    """The outcomes of the packets whose time to live ended at one hop."""
 
     ttl: int
     sent: int = 0
@@ -44,7 +45,7 @@ class HopTally:
     received: int = 0
     sources: Counter[str] = field(default_factory=Counter)
     found: str | None = None
-    """Who answered when the way was looked for."""
+    """The address that answered during the search for the path."""
     is_end: bool = False
 
     def count(self, packet: SentPacket) -> None:
@@ -60,7 +61,7 @@ class HopTally:
 
     @property
     def address(self) -> str | None:
-        """Who answered most often; None if nobody ever did."""
+        """The address that answered most often; None if none did."""
         return self.sources.most_common(1)[0][0] if self.sources else self.found
 
 
@@ -73,10 +74,11 @@ class TraceResult:
     reached: bool = False
     hops: list[HopTally] = field(default_factory=list)
     other: list[str | None] = field(default_factory=list)
-    """The way that the other protocol took, by hop."""
+    """The path of the other protocol, by hop."""
     mtu: PathMtu | None = None
     marks: dict[int, list[int | None]] = field(default_factory=dict)
-    """By code point that was sent: with which each hop saw it; empty without CAP_NET_RAW."""
+    """By sent code point: the code point with which each hop received it; empty without
+    CAP_NET_RAW."""
     bytes: int = 0
 
     def to_message(self) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class TraceResult:
 
 
 async def trace(target: str, order: TraceOrder, flow: int, clock: Clock) -> TraceResult:
-    """Trace the way to an IPv4 address; raises `NoData` where nothing could be sent."""
+    """Trace the path to an IPv4 address; raises `NoData` if nothing could be sent."""
     with _probers(target, order, flow, clock) as probers:
         routes = await asyncio.gather(*map(_find, probers))
         found = list(zip(routes, probers, strict=True))
@@ -141,7 +143,7 @@ def _probers(target: str, order: TraceOrder, flow: int, clock: Clock) -> Iterato
 
 @dataclass(slots=True)
 class _FoundRoute:
-    """The way as far as it is known: who answers at which hop."""
+    """The path as far as it is known: the address that answers at each hop."""
 
     addresses: dict[int, str] = field(default_factory=dict)
     end: int | None = None
@@ -153,14 +155,14 @@ class _FoundRoute:
 
     @property
     def last(self) -> int:
-        """The last hop worth asking."""
+        """The last hop worth probing."""
         if self.end is not None:
             return self.end
         return min(MOST_HOPS, max(self.addresses, default=0) + _SPARE_HOPS)
 
 
 async def _find(prober: Prober) -> _FoundRoute:
-    """Who answers, up to the target."""
+    """Find the addresses that answer, up to the target."""
     route = _FoundRoute()
     for _ in range(_FIND_TRIES):
         sent = []
@@ -185,7 +187,7 @@ async def _find(prober: Prober) -> _FoundRoute:
 async def _probe_hops(
     result: TraceResult, prober: Prober, route: _FoundRoute, order: TraceOrder
 ) -> None:
-    """A packet to every hop in each round; more rounds where the end loses some."""
+    """Send a packet to every hop in each round; more rounds if the target misses some."""
     tallies = {
         ttl: HopTally(ttl, found=route.addresses.get(ttl)) for ttl in range(1, route.last + 1)
     }
@@ -208,7 +210,7 @@ async def _probe_hops(
 
 
 def _has_loss(tallies: dict[int, HopTally], order: TraceOrder) -> bool:
-    """Whether the end answers, and so much is lost that its place matters."""
+    """Whether the target answers, and enough is lost to look for the place."""
     end = next((tally for tally in tallies.values() if tally.is_end), None)
     return end is not None and end.sent - end.received > order.loss * end.sent / 2
 
@@ -216,7 +218,7 @@ def _has_loss(tallies: dict[int, HopTally], order: TraceOrder) -> bool:
 async def _probe_marks(
     prober: Prober, hops: int, marks: Sequence[int]
 ) -> dict[int, list[int | None]]:
-    """With which mark each hop saw a marked packet; nothing without the right to read quotes."""
+    """The mark with which a packet reached each hop; empty without the right to read quotes."""
     if not marks or not hops:
         return {}
     try:
@@ -246,7 +248,7 @@ async def _probe_marks(
 
 
 def _send(prober: Prober, ttl: int, size: int, dscp: int = 0) -> SentPacket:
-    """Send a packet; raises `NoData` where this host does not."""
+    """Send a packet; raises `NoData` if this host cannot."""
     try:
         return prober.send(ttl, size, dscp)
     except OSError as error:

@@ -85,7 +85,7 @@ class StatsMessage:
 
 
 def _read_observed(value: Any) -> ObservedLine:
-    """What the other end saw of the line; raises `BadReport`."""
+    """The line as observed by the other end; raises `BadReport`."""
     try:
         return ObservedLine.from_json(value)
     except (TypeError, ValueError) as error:
@@ -193,7 +193,8 @@ class ReceiveStats(StatsMessage):
     bits_per_second: float
     """Audio and video as IP rate."""
     line: ObservedLine | None = None
-    """What the arrivals of the whole call tell of the line; None from ends that do not look."""
+    """What the arrivals of the whole call show of the line; None from ends that do not observe
+    it."""
 
 
 def receive_stats(

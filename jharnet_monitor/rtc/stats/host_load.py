@@ -1,8 +1,7 @@
 """Whether this host kept up during a call: an overloaded host measures itself, not the network.
-
-Three things show it. The event loop wakes late. The kernel lets this program wait for a CPU while
-others compute (`/proc/self/schedstat`). The hypervisor gives the CPU to another machine (steal, in
-`/proc/stat`). The last two delay packets without any lag that the loop could see as a stall.
+Overload shows in three ways: the event loop wakes late; the kernel lets this program wait for a CPU
+while others compute (`/proc/self/schedstat`); the hypervisor gives the CPU to another machine
+(steal, in `/proc/stat`). The last two can delay packets without a visible lag of the event loop.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ _SAMPLE_INTERVAL = 0.05
 _STALL = 0.1
 """Seconds of event-loop lag from which a user may notice it."""
 _WAITED_SHARE = 0.5
-"""Share of a second waiting for a CPU: with a third of it calls were still judged rightly, with six
-tenths packets came late."""
+"""Share of a second spent waiting for a CPU: with a third of it calls were still judged correctly,
+with six tenths packets were late."""
 _STOLEN_SHARE = 0.1
 _STALLED_SHARE = 0.25
 _SCHEDSTAT, _STAT = Path("/proc/self/schedstat"), Path("/proc/stat")
@@ -75,7 +74,7 @@ class HostLoadMonitor:
             self._stalled_seconds += lag
 
     def disturbed_within(self, seconds: float) -> bool:
-        """Whether this program got too little of the CPU within the last so many seconds."""
+        """Whether this program got too little of the CPU within the last `seconds`."""
         return time.monotonic() - self._disturbed_at < seconds
 
     def load(self) -> HostLoad:

@@ -14,7 +14,7 @@ Sent = tuple[Arrivals, int, int]
 
 
 def observed_line(audio: Sent, video: Sent) -> ObservedLine | None:
-    """What the arrivals of both streams tell of the line; None if there are too few."""
+    """The line as observed from the arrivals of both streams; None if there are too few."""
     return observe(stream_of(*audio), stream_of(*video))
 
 
