@@ -82,7 +82,7 @@ async def test_measuring_goes_on_after_an_error(
                 await asyncio.sleep(0.01)
     assert began[1] - began[0] >= 0.05
     assert began[2] - began[1] >= 0.1
-    assert caplog.text.count("the self-monitor failed and starts again in") == 2
+    assert caplog.text.count("the self-monitor failed; restarting it in") == 2
 
 
 async def test_a_full_disk_loses_no_measurement(

@@ -207,7 +207,7 @@ async def test_a_batch_with_a_record_that_is_never_taken_gets_through(
     health._ticked = bench.clock.monotonic()
     assert health.ready() == (
         True,
-        "ready; 2 records that the database does not take are set aside",
+        "ready; 2 records that the database refused are set aside",
     )
     assert "set aside in" in caplog.text
     await bench.writer.close()

@@ -59,7 +59,7 @@ class RunningHub:
     def faults(self) -> list[str]:
         """Entries of its log that tell of an error of its own."""
         text = (self.directory / "log").read_text("utf-8", "replace")
-        wrong = re.compile(r"Traceback|failed in itself|unexpected error|Task exception|never retr")
+        wrong = re.compile(r"Traceback|unexpected error|Task exception|never retr")
         entries = re.split(r"(?m)^(?=\d{4}-\d\d-\d\d \d\d:)", text)
         return [one[:300] + " ... " + one[-700:] for one in entries if wrong.search(one)]
 

@@ -116,7 +116,7 @@ def locked(directory: Path) -> Iterator[Trouble]:
         other[0].execute("PRAGMA busy_timeout=10000")
         other[0].execute("BEGIN EXCLUSIVE")
 
-    says = "another program holds its lock"
+    says = "another program has locked it"
     yield Trouble(directory, "sqlite:///monitor.db", lock, lambda: other[0].close(), says)  # noqa: PLW0108
 
 

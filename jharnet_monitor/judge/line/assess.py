@@ -42,12 +42,12 @@ __all__ = [
 
 T = TypeVar("T")
 FEWEST_CALLS = 10
-"""With fewer conference tests it is not said that they sufficed."""
+"""With fewer conference tests it is not claimed that calls suffice."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineEvidence:
-    """What was measured at one office from `start` to `end`, on the days `stretch`."""
+    """The measurements of one office from `start` to `end`, on the days `stretch`."""
 
     start: datetime
     end: datetime
@@ -61,14 +61,14 @@ class LineEvidence:
     packets: PacketCounts = field(default_factory=PacketCounts)
     traffic: TrafficReadings = field(default_factory=TrafficReadings)
     lan: LanReadings = field(default_factory=LanReadings)
-    """What the router says of the office's own network."""
+    """What the router reports about the office's own network."""
     days: int = 0
     """Days with any measurement."""
 
 
 def assess(config: Config, office: Office, evidence: LineEvidence) -> Assessment:
-    """Assess one office's line, with the figures as report and dossier state them: to nine digits,
-    so that they are the same on every machine.
+    """Assess one office's line. Figures are rounded to nine digits, as report and dossier state
+    them, so that they are the same on every machine.
     """
     tests = [test for test in evidence.tests if test.is_conclusive]
     limits = thresholds_for(config, office)
@@ -183,12 +183,12 @@ def _calls_suffice(config: Config, calls: Sequence[Measurement]) -> bool:
 
 
 def _planned(side: LineDirection) -> LineDirection:
-    """The direction, with other traffic only where enough was measured to plan by it."""
+    """The direction; its other traffic is dropped unless enough was measured for planning."""
     return side if is_sufficient(side.other) else replace(side, other=None)
 
 
 def _stated(found: T) -> T:
-    """Every number of nested dataclasses to nine digits."""
+    """Round every number in nested dataclasses to nine digits."""
     if isinstance(found, float):
         return cast(T, to_digits(found))
     if is_dataclass(found) and not isinstance(found, type):

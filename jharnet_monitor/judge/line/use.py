@@ -22,7 +22,7 @@ from jharnet_monitor.model import Direction
 LONGEST_READING = 600.0
 QUANTILE = 0.95
 FEWEST_IN_HOUR = 3
-"""With fewer readings an hour of the day is not called the busiest."""
+"""An hour of the day with fewer readings cannot be the busiest."""
 
 
 class TrafficReading(NamedTuple):
@@ -44,7 +44,7 @@ class LineUse:
     highest: float
     p95: float
     busy_hour: int | None
-    """The hour of the day, in the district's time, that carried most on average."""
+    """The hour of the day, in the district's time, with the highest mean."""
     busy_mean: float | None
 
 

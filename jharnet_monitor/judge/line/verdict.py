@@ -2,10 +2,11 @@
 delivers. Pure.
 
 The first question is whether the contract is kept: a line below the contract's own mark is a case
-for repair or the service level. A line that keeps it and delivers less than needed is a case for an
-upgrade, if the contract is too small, and else for neither. Packet loss, power failures and faults
-of the office's own network are not cured by speed; loss from the office's own full line is. A
-verdict is given only if the whole 95 % interval supports it; otherwise it is `not_enough_evidence`.
+for repair or the service level. A line that keeps the contract but delivers less than needed is a
+case for an upgrade if the contract is too small, else for neither. More speed does not cure packet
+loss, power failures or faults of the office's own network, except loss caused by the office filling
+its line. A verdict is given only if the whole 95 % interval supports it; otherwise it is
+`not_enough_evidence`.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ __all__ = [
 ]  # fmt: skip
 
 MUCH_SLOWER = 0.25
-"""Below this share of the contract one way, with the other way in order, a duplex fault is likely
-enough to be named."""
+"""If one direction is below this share of the contract and the other is fine, a duplex fault is
+likely enough to be named."""
 MUCH_POWER = 0.1
 """Without power for this share of office hours, power comes before speed."""
 ONE_INCIDENT = 0.5
 OFTEN = 0.2
-"""If certainly more of the tests are below the mark, a median above it does not tell all."""
+"""If certainly more of the tests are below the mark, a median above it is misleading."""
 _QUALITY = LineVerdict.LINE_QUALITY
 
 
@@ -79,14 +80,15 @@ class Assessment:
     doubts: tuple[Doubt, ...] = ()
     """Why the evidence does not suffice, where it does not."""
     notes: tuple[Note, ...] = ()
-    """What is told beside the verdicts and asks for nothing."""
+    """Information stated with the verdicts that requires no action."""
     grounds: tuple[Ground, ...] = ()
-    """What each verdict but `not_enough_evidence` rests on."""
+    """The reason of each verdict except `not_enough_evidence`."""
     slab: float | None = None
     """The speed in bit/s to order in an upgrade; None if the tariff has none that is large enough,
     and for any other verdict."""
     holds: NeedRange | None = None
-    """The needs for which the main verdict stays the same; None if it does not depend on them."""
+    """The range of needs for which the main verdict stays the same; None if it does not depend on
+    them."""
 
     @property
     def verdict(self) -> LineVerdict:
@@ -95,7 +97,7 @@ class Assessment:
 
     @property
     def ground(self) -> Ground:
-        """What the main verdict rests on."""
+        """The reason of the main verdict."""
         return self.grounds[0] if self.grounds else Ground(self.verdict)
 
     @property
@@ -160,7 +162,7 @@ def _by_weight(grounds: Sequence[Ground]) -> list[Ground]:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One direction held against the thresholds."""
+    """One direction compared with the thresholds."""
 
     at: LineDirection
     thresholds: LineThresholds
@@ -201,7 +203,7 @@ class _Side:
 
     @property
     def ceiling(self) -> float:
-        """The need above which the contract is too small beyond doubt."""
+        """The need above which the contract is certainly too small."""
         return (self.at.contracted or 0.0) * (1 + self.thresholds.margin)
 
     @property
@@ -211,7 +213,7 @@ class _Side:
 
 
 class _Judge:
-    """The single questions that a judgement consists of."""
+    """The individual questions of a judgement."""
 
     def __init__(self, line: Line, policy: NeedPolicy, thresholds: LineThresholds) -> None:
         self._line = line
@@ -224,16 +226,16 @@ class _Judge:
     # Loss
 
     def _is_above_limit(self, seen: Interval | None) -> bool:
-        """Whether more was lost than the mark."""
+        """Whether the loss is certainly above the limit."""
         return seen is not None and seen.above(self._limits.loss)
 
     def _is_below_limit(self, seen: Interval | None) -> bool:
-        """Whether less was lost than the mark."""
+        """Whether the loss is certainly below the limit."""
         return seen is not None and seen.below(self._limits.loss)
 
     @property
     def _is_contradicted(self) -> bool:
-        """Whether calls or packet trains of office hours lost less than the mark."""
+        """Whether calls or packet trains of office hours lost less than the limit."""
         loss = self._line.loss
         return self._is_below_limit(loss.calls) or (
             loss.calls is None and self._is_below_limit(loss.trains)
@@ -251,7 +253,7 @@ class _Judge:
         )
 
     def loss_faults(self) -> Iterator[Ground]:
-        """Loss that is the operator's."""
+        """Loss for which the operator is responsible."""
         loss = self._line.loss
         night = self._is_above_limit(loss.night) and self._enough_loss_days
         office = self._is_above_limit(loss.office)
@@ -268,7 +270,7 @@ class _Judge:
                 yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFFICE_HOURS)
 
     def loss_doubts(self) -> Iterator[Doubt]:
-        """What the loss leaves open without touching the speed."""
+        """Doubts about the loss that do not affect the speed."""
         loss = self._line.loss
         office, night = self._is_above_limit(loss.office), self._is_above_limit(loss.night)
         if (office and self._is_contradicted) or (night and self._is_contradicted_at_night):
@@ -277,7 +279,7 @@ class _Judge:
             yield Doubt.LOAD_UNKNOWN
 
     def _loss_open(self) -> Iterator[Doubt]:
-        """What the loss leaves open, so that nothing can be said of the line."""
+        """Doubts about the loss because of which the line cannot be judged."""
         loss, mark = self._line.loss, self._limits.loss
         if loss.night is None or not _decided(loss.night, mark):
             yield Doubt.LOSS_UNDECIDED
@@ -293,7 +295,7 @@ class _Judge:
             yield Doubt.CALLS_ONLY
 
     def _office_open(self, mark: float) -> bool:
-        """Whether the loss of office hours is neither decided nor a matter of speed."""
+        """Whether the loss of office hours is undecided and not explained by too little speed."""
         loss = self._line.loss
         seen = loss.office if loss.idle is None or self._is_own_load else loss.idle
         if _decided(seen, mark):
@@ -308,7 +310,7 @@ class _Judge:
     # Speed
 
     def speed_faults(self) -> Iterator[Ground]:
-        """Speed that the contract promises and nobody delivers."""
+        """Speed that is contracted but not delivered."""
         lossy = any(one.verdict is LineVerdict.LINE_QUALITY for one in self.loss_faults())
         for side in self._sides:
             if side.at.contracted is None:
@@ -322,14 +324,15 @@ class _Judge:
 
     @staticmethod
     def _is_core_fault(side: _Side) -> bool:
-        """Whether the line carries too little in office hours, own traffic included."""
+        """Whether the line carries too little in office hours, including the office's own
+        traffic."""
         carried = side.at.carried
         if carried is None or carried.days < MIN_WORKING_DAYS:
             return False
         return side.keeps_contract and carried.below(side.mark)
 
     def doubts(self) -> Iterator[Doubt]:
-        """What must be decided before speed can be judged."""
+        """Doubts that must be resolved before speed can be judged."""
         for side in self._sides:
             if side.at.contracted is None:
                 yield Doubt.NO_CONTRACT
@@ -365,7 +368,7 @@ class _Judge:
             yield Doubt.LOAD_UNKNOWN
 
     def _unexplained_by_day(self, side: _Side) -> bool:
-        """Whether tests in office hours get less than twice the assumed traffic leaves of the mark;
+        """Whether tests in office hours fall below the mark by more than twice the assumed traffic;
         the assumption is no more exact than that.
         """
         left = side.at.left
@@ -383,7 +386,7 @@ class _Judge:
 
     @property
     def _allowed(self) -> tuple[float, float]:
-        """The downtime that the contract, and that the district allows (in office hours)."""
+        """The downtime allowed by the contract, and by the district (in office hours)."""
         limits = self._limits
         required = limits.available if limits.required is None else limits.required
         return 1 - limits.available, 1 - required
@@ -421,7 +424,7 @@ class _Judge:
         return total.unexplained > allowed or office.unexplained > required
 
     def outage_doubts(self) -> Iterator[Doubt]:
-        """What the outages leave open."""
+        """Doubts about the outages."""
         total, office = self._line.outages.total, self._line.outages.office
         allowed, required = self._allowed
         open_ = self._exceeds_together and total.unexplained > 0 and total.link <= allowed
@@ -438,7 +441,7 @@ class _Judge:
     # Beside
 
     def notes(self, grounds: Sequence[Ground]) -> Iterator[Note]:
-        """What is told beside the verdicts."""
+        """Notes stated with the verdicts."""
         verdicts = {one.verdict for one in grounds}
         outages, upgrade = self._line.outages, LineVerdict.UPGRADE in verdicts
         if any(side.at.delivered.since is not None for side in self._sides):
@@ -480,7 +483,7 @@ class _Judge:
     def holds(
         self, main: LineVerdict, grounds: Sequence[Ground], doubts: Sequence[Doubt]
     ) -> NeedRange | None:
-        """The needs for which the main verdict is what it is."""
+        """The range of needs for which the main verdict stays the same."""
         rates = [side.rate for side in self._sides]
         ends = [(one.low, one.high) for one in rates if one is not None]
         lows = [low for low, _ in ends if low is not None]

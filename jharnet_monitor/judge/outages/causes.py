@@ -70,12 +70,12 @@ class AgentRun:
 
 @dataclass(frozen=True, slots=True)
 class OutageContext:
-    """What is known, after an outage, about the time around it."""
+    """What is known after an outage about the time around it."""
 
     boot_before: str | None = None
     """Boot id with which the agent was last heard before the outage, if it ever was."""
     pc_present: bool = False
-    """The PC was present until the outage: its agent was heard, or the PC answered."""
+    """The PC was present until the outage: its agent was connected, or the PC answered."""
     boot_after: Boot | None = None
     """The first boot heard since the outage began."""
     agent_runs: Sequence[AgentRun] = ()

@@ -1,6 +1,5 @@
-"""Since when an office has been in its state, and since when nothing of it has answered. Pure.
-
-A restart of the hub ends neither: what was known before it is read back from the event log.
+"""Since when an office has been in its state, and since when nothing there has answered. Pure. A
+restart of the hub ends neither: earlier states are read back from the event log.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from datetime import datetime, timedelta
 from jharnet_monitor.model import OfficeState
 
 GAP = timedelta(hours=1)
-"""A state that is the same before and after so short a time without knowledge counts as one."""
+"""A state that is the same before and after an unknown period up to this long counts as one."""
 UPLINK_MARGIN = timedelta(seconds=15)
-"""Headquarters' uplink fails and returns for all offices, but not for all in the same second. An
-outage that touches an outage of the uplink and is shorter than this was the uplink's."""
+"""Headquarters' uplink fails and returns for all offices, but not in the same second. An outage
+next to an outage of the uplink and shorter than this is attributed to the uplink."""
 
 ANSWERING = frozenset({OfficeState.UP, OfficeState.AGENT_OFF, OfficeState.LAN_DOWN})
 """States that prove that something at the office answers."""
@@ -47,10 +46,10 @@ class StateHistory:
 
     state: OfficeState = OfficeState.UNKNOWN
     since: datetime | None = None
-    """When the office came into its state."""
+    """When the current state began."""
     outage_start: datetime | None = None
-    """When the office ceased to answer; None once it answered again. What cannot be known, as while
-    the uplink is down, ends no outage."""
+    """When the office stopped answering; None once it answers again. Unknown states, as while the
+    uplink is down, do not end an outage."""
     outages: int = 0
     """Outages that are over."""
     _previous: _PreviousState | None = None
@@ -59,7 +58,7 @@ class StateHistory:
     """The uplink came back just before the present outage."""
 
     def add(self, state: OfficeState, at: datetime) -> None:
-        """The office came into a state."""
+        """Add a change of the office's state."""
         if state is self.state:
             return
         if self.since is not None and self.state not in _NOT_KNOWN:

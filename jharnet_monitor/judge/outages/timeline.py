@@ -1,7 +1,7 @@
 """The states of one office over a period, reconstructed from all observations. Pure.
 
-The live state rests on what is known at the moment. Some seconds later more is known, and still
-more once the agent has delivered what it recorded. Here all observations are ordered by when they
+The live state is based on what is known at the moment. More is known some seconds later, and more
+still once the agent has delivered its records. Here all observations are ordered by when they
 happened, not by when they were noticed.
 """
 
@@ -161,7 +161,7 @@ def _joined(spans: Iterable[Span]) -> list[Span]:
 
 
 class _Contexts:
-    """Gives the context of each outage; the outages must be asked for in their order."""
+    """Returns the context of each outage; call it for the outages in their order."""
 
     def __init__(self, ordered: Sequence[Observation], agent_runs: Iterable[AgentRun]) -> None:
         self._ordered = ordered
@@ -174,7 +174,7 @@ class _Contexts:
         self._pc: ReachabilityChange | None = None
 
     def of(self, outage: Span, blind_since: datetime) -> OutageContext:
-        """The context of an outage; since `blind_since` nothing was heard from the office.
+        """The context of an outage; nothing was received from the office since `blind_since`.
 
         The edges of an outage are imprecise: observations closer to its start count as before it,
         observations closer to its end as after it.

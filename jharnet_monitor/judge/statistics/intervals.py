@@ -1,11 +1,11 @@
 """95 % confidence intervals for samples that are clustered by day. Pure and reproducible.
 
 Tests of one day share that day's weather, load and faults, so twelve of them are not twelve
-independent samples, and neighbouring days and whole weeks hold together as well (`dependence`).
+independent samples. Neighbouring days and whole weeks are correlated as well (`dependence`).
 Intervals of means resample whole days (bootstrap, bias-corrected and accelerated: Efron 1987) and
-are widened by the length of the blocks in which the days hold together. Shares are bounded by the
-beta distribution (Clopper and Pearson 1934) and quantiles by order statistics, whose ranks
-follow from the binomial distribution; in both the number of samples is reduced to the effective one
+are widened by the length of the blocks of correlated days. Shares are bounded by the
+beta distribution (Clopper and Pearson 1934) and quantiles by order statistics, whose ranks follow
+from the binomial distribution; in both the number of samples is reduced to the effective one
 (Kish's design effect; Korn and Graubard 1998), again with those blocks. Wilson's interval is used
 only within one drill, where every office is tested once.
 
@@ -102,7 +102,7 @@ def mean(samples: DailySamples, limits: tuple[float, float] | None = None) -> In
     """The mean of all samples with its interval; None without samples.
 
     `limits` are the smallest and largest value that a sample can have, as of a grade. The interval
-    then is that of a share, which has a width also if nearly all samples are alike.
+    is then that of a share, which has a width even if nearly all samples are equal.
 
     >>> mean(DailySamples(())) is None
     True
@@ -129,7 +129,7 @@ def mean(samples: DailySamples, limits: tuple[float, float] | None = None) -> In
 def share(days: Sequence[Day], hits: Sequence[bool]) -> Interval | None:
     """The share of samples that are hits, 0 to 1, with its interval.
 
-    If all samples are alike, the bound away from the value is that of half as many independent
+    If all samples are equal, the bound away from the value is that of half as many independent
     days.
 
     >>> share(["mon"] * 3, [True, True, False]).low is None
@@ -192,10 +192,9 @@ def _beta(
     """Sum of `part` over sum of `whole`, between 0 and 1, with an interval by the beta
     distribution over the effective number of samples.
 
-    `step` is the last hit that the bounds leave open: 1 for counts (Clopper and Pearson), half of
-    one for means of values in between (Jeffreys). `sample_variance` is the variance of a single
-    sample, by default p (1 - p) as for hits: the figure varies at least as much as if all samples
-    were independent.
+    `step` is the correction of the bounds: 1 for counts (Clopper and Pearson), 0.5 for means
+    (Jeffreys). `sample_variance` is the variance of a single sample, by default p (1 - p) as for
+    hits: the figure varies at least as much as if all samples were independent.
     """
     days, total = len(whole), float(whole.sum())
     if total <= 0:
@@ -222,8 +221,8 @@ def _beta(
 
 
 def _edge(days: int) -> float:
-    """The share that as many days without a hit exclude (95 %, one-sided), if two that follow each
-    other hold together: how far they do such days do not show.
+    """The share that this number of days without a hit excludes (95 %, one-sided), if pairs of days
+    are correlated; equal days do not show their correlation.
     """
     return float(1 - (1 - CONFIDENCE) ** (2 / days))
 

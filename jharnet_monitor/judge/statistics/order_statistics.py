@@ -70,10 +70,10 @@ def _design_effect(
 ) -> tuple[float, Dependence]:
     """By how much days increase the variance of the share of samples up to `at`, at least 1.
 
-    Kish's design effect for clustering within days, times the dependence between days: in the
-    middle as their mean ranks show it, far out as the share itself, since there days hold together
-    less. Samples equal to `at` count by half: many may lie at the line's rate, which
-    nothing exceeds.
+    Kish's design effect for clustering within days, times the dependence between days: for the
+    median from the days' mean ranks, for other quantiles from the share itself, since extreme
+    values are less correlated. Samples equal to `at` count half: many may lie at the line's rate,
+    which nothing exceeds.
     """
     every = np.concatenate(by_day)
     counts = np.array([float(len(day)) for day in by_day])

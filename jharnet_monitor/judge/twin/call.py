@@ -43,9 +43,9 @@ _REPORTS_RATE = 2e3
 _REPEATED_FRAMES = 2
 """Frames of which a lane retransmits packets at most at one event."""
 _LIMITER_SECONDS = 0.5
-"""Within so long, no more is retransmitted than the target allows in all (`RateLimiter`)."""
+"""Window within which retransmissions are limited to the target rate (`RateLimiter`)."""
 _REMEMBERED = 64
-"""Reports under way: more than the longest round trip."""
+"""Reports in flight that are kept: more than the longest round trip."""
 _BURST_SECONDS, _PACE = 0.040, 2.5
 """The pacer sends what is due within 40 ms at once (Chromium), at 2.5 times the target."""
 
@@ -71,7 +71,7 @@ class Run:
 
 
 def _lanes(line: LineModel, runs: int, rng: np.random.Generator) -> dict[str, Floats]:
-    """The line's figures for every lane, drawn within their doubt."""
+    """The line's figures for every lane, drawn from their uncertainty."""
     columns = {}
     for field in fields(DirectionModel):
         pair = [getattr(line.down, field.name), getattr(line.up, field.name)]
@@ -87,7 +87,7 @@ def _lanes(line: LineModel, runs: int, rng: np.random.Generator) -> dict[str, Fl
 
 
 def warm_up(line: LineModel) -> float:
-    """Seconds before the window, by which a client has come to its picture."""
+    """Seconds before the window, after which a client has reached its picture size."""
     narrow = any(
         direction.rate - direction.others < NARROW or direction.transfer_on > 0
         for direction in (line.down, line.up)
@@ -156,7 +156,7 @@ class _Call:
         self.bits, self.acked = np.zeros(self.lanes), np.zeros(self.lanes)
 
     def _delays(self) -> tuple[Floats, Floats]:
-        """How long the way back takes now, and the round trip."""
+        """The current delay of the opposite direction, and the round trip."""
         ahead = self.path.delay + self.path.backlog
         back = ahead[self.other]
         return back, ahead + back
@@ -185,7 +185,8 @@ class _Call:
         self.picture.close(OPEN_GAP)
 
     def _probe(self, active: Flags) -> None:
-        """The probes of the start: short, so that a queue or a bucket holds them."""
+        """Apply the probes at the start of a call, which are short enough to fit a queue or
+        bucket."""
         free = np.maximum(self.path.rate * (1 - self.path.others_share), 50e3)
         measured = np.minimum(free * 0.95, 3 * self.client.max_video)
         noise = np.exp(0.15 * self.rng.standard_normal(self.lanes))
@@ -193,7 +194,7 @@ class _Call:
         self.control.probe(np.maximum(blurred * noise, 60e3), active)
 
     def _repeat(self, now: Floats, trip: Floats) -> bool:
-        """Retransmit of one frame what is due; whether anything was."""
+        """Retransmit the due packets of one frame; returns whether there were any."""
         allowed = self.recently < self.control.target * _LIMITER_SECONDS
         sending = (self.path, self._pace(), allowed)
         count, lost, bits = self.picture.retransmit(now, trip, *sending)
@@ -249,7 +250,7 @@ class _Call:
         self.acked += acked
 
     def _feedback(self, now: float, trip: Floats) -> None:
-        """The report of this cycle leaves the receiver; the sender gets one of the past."""
+        """Send this cycle's report, and deliver an earlier one to the sender."""
         slope = self.control.slope
         took = np.maximum(self.arrived_last - self.arrived_before, 0.02)
         rate = np.where(self.acked > 0, self.acked / took, 0.0)
@@ -264,7 +265,7 @@ class _Call:
         age = np.minimum(age, len(self._history) - 1)
         few = self._history[-1 - int(age.max()) :]
         got = Report.of(few, len(few) - 1 - age)
-        # A report that is lost says nothing, and neither does one during an interruption.
+        # Lost reports, and those during an interruption, do not arrive.
         lost = np.minimum(0.9, self.path.loss[self.other])
         active = self.rng.random(self.lanes) >= lost
         active &= ~self.path.cut(np.full(self.lanes, now))
@@ -273,7 +274,7 @@ class _Call:
         self.repeated = np.zeros(self.lanes)
 
     def shown(self) -> list[Run]:
-        """The runs by what their receivers counted."""
+        """The results of the runs, as counted by their receivers."""
         picture, seconds = self.picture, self.window[1] - self.window[0]
         columns = [
             ReceivedQuality(

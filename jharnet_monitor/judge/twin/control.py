@@ -21,7 +21,7 @@ MIN_RATE, MAX_RATE = 30e3, 5e6
 FEEDBACK_SECONDS = 0.1
 """From one transport-wide feedback to the next: libwebrtc sends it every 50 to 250 ms."""
 _ACKED_SECONDS = 0.4
-"""Over which the rate of what arrives is averaged (libwebrtc: windows of 150 to 500 ms)."""
+"""Window over which the arriving rate is averaged (libwebrtc: windows of 150 to 500 ms)."""
 
 _WINDOW, _SMOOTHING, _GAIN = 20, 0.9, 4.0
 _OVERUSE_SECONDS = 0.010
@@ -52,7 +52,7 @@ class DelaySlope:
         self.underused = np.zeros(lanes, bool)
 
     def add(self, sent: Floats, arrived: Floats, active: Flags) -> None:
-        """A burst of packets that left and arrived in the lanes `active`.
+        """Add a burst of packets, sent and received in the lanes `active`.
 
         Bursts that arrive together although they left apart are one group (`BelongsToBurst`).
         """
@@ -94,7 +94,7 @@ class DelaySlope:
         self._over_for = np.where(over, 0.0, self._over_for)
         self._over_count = np.where(over, 0, self._over_count)
         below = use & (trend < -self._threshold)
-        # Above the threshold for too short a time, the verdict stays what it was.
+        # Above the threshold for too short a time, the verdict stays the same.
         self.overused = np.where(use & ~above, False, self.overused | over)
         self.underused = np.where(use & ~above, below, self.underused & ~over)
         size = np.abs(trend)
@@ -127,7 +127,7 @@ class DelayRate:
         self._reduced_at = np.full(lanes, -10.0)
 
     def set(self, rate: Floats, active: Flags) -> None:
-        """What a probe measured."""
+        """Set the rate that a probe measured."""
         self.rate = np.where(active, rate, self.rate)
 
     def update(
@@ -142,7 +142,7 @@ class DelayRate:
         )
         normal = ~over & ~under
         increase = normal & ~self._hold
-        # Far above the capacity believed in, it is forgotten; likewise far below at a decrease.
+        # The capacity is forgotten if the rate is far above it, or far below at a decrease.
         forget = increase & known & (kilo > self._capacity + deviation)
         forget |= reduce & known & (kilo < self._capacity - deviation)
         self._capacity = np.where(forget, np.nan, self._capacity)
@@ -163,7 +163,7 @@ class DelayRate:
         self.rate = np.clip(self.rate, MIN_RATE, MAX_RATE)
 
     def _learn(self, kilo: Floats, active: Flags) -> None:
-        """The capacity is what got through while the line was overused."""
+        """Update the capacity with the rate that arrived while the line was overused."""
         old = np.where(np.isnan(self._capacity), kilo, self._capacity)
         a = _CAPACITY_SMOOTHING
         new = (1 - a) * old + a * kilo
@@ -260,7 +260,7 @@ class LossRate:
         return np.minimum(np.maximum(inherent, _LEAST_INHERENT), most)
 
     def _loss_at(self, inherent: Floats, rates: Floats) -> Floats:
-        """Loss of each observation, were `rates` what the line carries and `inherent` its loss."""
+        """Loss of each observation if the line carried `rates` and had the loss `inherent`."""
         sent = np.maximum(self._rates[None], 1.0)
         excess = np.maximum(0.0, sent - rates[:, None]) / sent
         loss = inherent[:, None] + (1 - inherent[:, None]) * excess
@@ -286,7 +286,7 @@ class LossRate:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a receiver tells of one interval."""
+    """A receiver's report on one interval."""
 
     overused: Flags
     underused: Flags
@@ -325,7 +325,7 @@ class Control:
         self._acked = np.where(active, np.minimum(self._acked, measured), self._acked)
 
     def feedback(self, now: float, report: Report, trip: Floats, active: Flags) -> None:
-        """A report came in, in the lanes `active`; `trip` is the round trip."""
+        """Process a report that arrived in the lanes `active`; `trip` is the round trip."""
         share = 1 - np.exp(-FEEDBACK_SECONDS / _ACKED_SECONDS)
         self._acked = np.where(
             active, self._acked + share * (report.rate - self._acked), self._acked

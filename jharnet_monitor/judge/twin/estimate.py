@@ -1,4 +1,4 @@
-"""From what a call's arrivals tell to a line that the twin can drive over, with its doubt. Pure."""
+"""Turns observations of a call into a line model with its uncertainty. Pure."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
 from jharnet_monitor.judge.twin.observed_line import ObservedLine
 
 CLEAR_RATE = 4e6
-"""bit/s assumed where no bottleneck was met: more than the reference client ever sends."""
+"""bit/s assumed without a bottleneck: more than the reference client ever sends."""
 _NOISE = 0.005
-"""Seconds of jitter that a host makes by itself."""
+"""Seconds of jitter that a host causes itself."""
 _PACKET_BITS = 700 * 8
-"""Bits of a packet in front of others, for whose time on the line their jitter is not its own."""
+"""Bits of a packet ahead of others: the jitter of its transmission time is not the line's."""
 _DEFAULT_QUEUE = 0.2
 """Seconds of queue where none overflowed."""
 _RATE_DOUBT, _MOST_DOUBT, _QUEUE_DOUBT = 0.03, 0.3, 0.25
 _FEW_LOST = 3
-"""So few lost packets in a call may be chance; they are a rate of loss all the same."""
+"""Fewer lost packets in a call may be chance and count as no loss."""
 _REPORTS = 6e3
-"""bit/s of RTCP that a call has beside its media and that does not count as arrived."""
+"""bit/s of a call's RTCP, which is not included in the arrived rate."""
 
 
 _ADAPTED_BEST, _ADAPTED_SHARE, _ADAPTED_DOUBT = 1.35e6, 0.85, 0.1
-"""bit/s at which an adapting sender has no need of more; below it, its share of the line's rate,
-and the doubt of that."""
+"""bit/s at which an adapting sender needs no more; below it, the share of the line's rate that it
+uses, and the uncertainty of that."""
 
 
 def line_of(down: ObservedLine, up: ObservedLine, round_trip: float) -> LineModel:
@@ -39,10 +39,10 @@ def observed_by_counts(
     capacity: float | None, arrived: float, adapts: bool, lost: int, packets: int, burst: float,
     jitter: float, line: ObservedLine | None,
 ) -> ObservedLine:  # fmt: skip
-    """What the counts of an end tell that reports no arrivals, or whose sender adapts.
+    """The observation for an end that reports no arrivals, or whose sender adapts.
 
-    `capacity` and `arrived` are in bit/s. A browser that adapts fills the line only as far as its
-    congestion control dares: where that is less than it would send at best, it met the line's rate.
+    `capacity` and `arrived` are in bit/s. A browser fills the line only as far as its congestion
+    control allows; if that is less than its maximum, the line is assumed to limit it.
     """
     rate = capacity
     if rate is None and line is not None:

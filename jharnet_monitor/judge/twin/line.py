@@ -1,4 +1,4 @@
-"""The line between two ends of a call, as numbers: what the twin drives its packets over. Pure."""
+"""The line between two ends of a call as a model for the twin. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 UNLIMITED = 20e6
-"""bit/s of a direction in which no bottleneck was met: more than any client of a call sends."""
+"""bit/s of a direction without a bottleneck: more than any client sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,8 @@ class DirectionModel:
     """One direction of a line; rates in bit/s of IP packets, times in seconds, shares from 0 to 1.
 
     Packets meet, in this order: a queue of `queue` seconds before a bottleneck of `rate`, or with
-    `bucket` a policer that holds so many seconds of the rate; loss; a delay that is drawn uniformly
-    from `delay` ± `jitter`. They do not overtake each other.
+    `bucket` a policer whose bucket holds that many seconds of the rate; loss; a delay that is drawn
+    uniformly from `delay` ± `jitter`. They do not overtake each other.
     """
 
     rate: float = UNLIMITED
@@ -29,20 +29,20 @@ class DirectionModel:
     burst: float = 1.0
     """Mean number of packets lost in a row."""
     others: float = 0.0
-    """bit/s of steady traffic of others."""
+    """bit/s of steady other traffic."""
     transfer_on: float = 0.0
-    """Seconds for which somebody's TCP transfer runs each time; 0 without one."""
+    """Seconds for which another TCP transfer runs each time; 0 without one."""
     transfer_off: float = 0.0
     """Seconds for which it pauses."""
     rate_doubt: float = 0.0
-    """Standard deviation of the natural logarithm of `rate`; likewise the next two."""
+    """Standard deviation of the natural logarithm of `rate`; the next two likewise."""
     queue_doubt: float = 0.0
     loss_doubt: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class LineModel:
-    """Both directions, and interruptions that meet both."""
+    """Both directions, and interruptions that affect both."""
 
     down: DirectionModel = field(default_factory=DirectionModel)
     up: DirectionModel = field(default_factory=DirectionModel)
@@ -81,8 +81,8 @@ class LineModel:
     ) -> LineModel:
         """The line with another rate each way, loss or round trip, or shared by `clients` calls.
 
-        Of several equal calls at once each gets its share: a share of the rate of the bottleneck,
-        behind the same queue.
+        Each of several simultaneous calls gets an equal share of the bottleneck's rate, behind the
+        same queue.
 
         >>> line = LineModel(DirectionModel(rate=2e6), DirectionModel(rate=1e6))
         >>> line.changed(rate=4e6, clients=2).up.rate

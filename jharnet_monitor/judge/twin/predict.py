@@ -1,4 +1,4 @@
-"""Asks the twin: simulates calls over a line and counts their grades. Pure and seeded."""
+"""Predicts grades: simulates calls over a line and counts their grades. Pure and seeded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def predict(
 
 
 def count(runs: Sequence[Run], client: Client, criteria: Criteria) -> GradePrediction:
-    """How often each grade comes up."""
+    """How often each grade occurs."""
     grades = [grade_of(run, client, criteria) for run in runs]
     return GradePrediction(tuple(grades.count(grade) / len(grades) for grade in range(GRADES)))
 

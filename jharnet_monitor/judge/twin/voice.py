@@ -1,8 +1,8 @@
-"""What the listener hears: playout delay, forward error correction, concealment. Pure.
+"""The listener's audio: playout delay, forward error correction, concealment. Pure.
 
-NetEq as libwebrtc ships it and Opus's in-band forward error correction (RFC 6716, 2.1.7): a lost
-packet is made good by the next one, if that arrives before its turn. A packet that is late is made
-up for as long as it is late, and the delay grows with it; the delay shrinks by acceleration.
+NetEq as libwebrtc ships it and Opus's in-band forward error correction (RFC 6716, 2.1.7): the next
+packet replaces a lost one if it arrives before the lost one's turn. A late packet is concealed for
+as long as it is late, and the delay grows accordingly; the delay shrinks by acceleration.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from jharnet_monitor.judge.twin.path import Flags, Floats
 FRAME = 0.020
 _LEAST_DELAY, _MOST_DELAY = 0.040, 2.0
 _QUANTILE, _FORGET = 0.95, 0.983
-"""Of the relative delays, by which NetEq chooses its target; and its forget factor a packet."""
+"""Quantile of the relative delays that NetEq takes as its target, and its forget factor per
+packet."""
 _BINS = 100
 _STRETCHED = 0.28
-"""Of the first packet of a gap, the share for which what was heard before is stretched. Fitted."""
+"""Share of a gap's first packet that is covered by stretching earlier audio. Fitted."""
 _ACCELERATION, _DECELERATION = 0.12, 0.06
-"""Share by which the playout is faster or slower, at most, to come to the target. Fitted."""
+"""Largest share by which the playout is sped up or slowed down to reach the target. Fitted."""
 
 
 class Voice:
@@ -38,7 +39,7 @@ class Voice:
         """Seconds in the window."""
 
     def sent(self, left: Floats, arrival: Floats, active: Flags) -> None:
-        """A packet left at `left`; those in the lanes `active` arrive at `arrival`."""
+        """Add a packet sent at `left`; in the lanes `active` it arrives at `arrival`."""
         transit = arrival - left
         self._base = np.where(active, np.minimum(self._base + 0.0001, transit), self._base)
         late = np.where(active, transit - self._base, 0.0)

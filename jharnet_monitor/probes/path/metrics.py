@@ -54,6 +54,6 @@ FAMILIES = (
                  "`up` is the agent's way to the hub", _faults,
                  ("direction", "fault", "hop", "owner")),
     OfficeFamily("path_marking", "gauge",
-                 "1 for what becomes of marked packets in a direction: `keeps`, `clears` or "
+                 "1 for what happens to marked packets in a direction: `keeps`, `clears` or "
                  "`favours`", _marking, ("direction", "mark", "verdict")),
 )  # fmt: skip
