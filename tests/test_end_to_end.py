@@ -141,6 +141,14 @@ def test_a_conference_is_graded_on_what_arrived(district: Demo) -> None:
     assert 1e6 < spent < 8e6  # it is on the office's byte budget
 
 
+def test_a_call_leaves_no_numpy_in_the_hub(district: Demo) -> None:
+    """What needs numpy, 15 MB, runs in a process of its own (`rtc.stats.line_process`)."""
+    assert "line" in _of(district, "potka", "conference")["conditions"]
+    libraries = Path(f"/proc/{district.programs._running['hub'].pid}/maps").read_text("utf-8")
+    assert "libavcodec" in libraries  # calls have been here
+    assert "numpy" not in libraries
+
+
 def test_the_internet_path_is_measured_by_the_agent(district: Demo) -> None:
     """speedtest-cli at the office, through its own line, against the demo's server."""
     values = _of(district, "potka", "bandwidth", "internet")["values"]

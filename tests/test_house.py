@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jharnet_monitor"
 
 LAYERS = (
-    {"clock", "errors", "help", "profiles", "quantities"},
+    {"clock", "errors", "help", "profiles", "quantities", "worker_process"},
     {"disk_queue", "model", "security", "supervisor"},
     {"config", "handover"},
     {"judge", "live"},

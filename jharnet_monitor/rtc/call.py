@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -54,6 +55,7 @@ from jharnet_monitor.rtc.send.sender import Sender
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats, receive_stats
 from jharnet_monitor.rtc.stats.freeze_resampling import PathModel
 from jharnet_monitor.rtc.stats.host_load import HostLoadMonitor
+from jharnet_monitor.rtc.stats.line_process import observe_line
 
 _log = logging.getLogger(__name__)
 
@@ -380,7 +382,8 @@ class Call:
         delay = playout_delay(round_trip, sent.stepped_down)
         path = PathModel(delay, round_trip, self.sender.loss_ratio)
         audio, video = self.receiver.audio, self.receiver.video
-        return await _run_in_thread(receive_stats, audio, video, sent, path, self.datagrams)
+        stats = await _run_in_thread(receive_stats, audio, video, sent, path, self.datagrams)
+        return replace(stats, line=await observe_line(audio, video, sent))
 
     def _has_all(self, sent: SendStats) -> bool:
         audio, video = len(self.receiver.audio.at), len(self.receiver.video.at)

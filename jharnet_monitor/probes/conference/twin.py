@@ -5,7 +5,6 @@ The simulation takes seconds of CPU, so it runs in a process of its own at low p
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -26,6 +25,7 @@ from jharnet_monitor.judge.twin.prediction import (
 )
 from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
+from jharnet_monitor.worker_process import ask_process
 
 TIME_LIMIT = 120.0
 """Seconds of real time; on an idle computer it takes three."""
@@ -64,23 +64,11 @@ async def answer(
 ) -> GradePrediction | None:
     """Ask the twin in another process; None if it did not answer in time."""
     question = {"line": line.to_json(), "criteria": asdict(criteria), "client": asdict(client)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", __name__, stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )  # fmt: skip
     try:
-        async with asyncio.timeout(TIME_LIMIT):
-            output, _ = await process.communicate(json.dumps(question).encode())
-    except TimeoutError:
+        found = await ask_process(__name__, question, TIME_LIMIT)
+    except (TimeoutError, ValueError):
         return None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        return None
-    return GradePrediction(tuple(json.loads(output)["probabilities"]))
+    return GradePrediction(tuple(found["probabilities"]))
 
 
 def put(reading: Reading, line: LineModel, found: GradePrediction) -> Reading:

@@ -193,8 +193,7 @@ class ReceiveStats(StatsMessage):
     bits_per_second: float
     """Audio and video as IP rate."""
     line: ObservedLine | None = None
-    """What the arrivals of the whole call show of the line; None from ends that do not observe
-    it."""
+    """The line as observed from all arrivals of the call (`line_process`); None if not known."""
 
 
 def receive_stats(
@@ -217,12 +216,7 @@ def receive_stats(
         "jitter_seconds": quality.jitter,
         "pdv_seconds": quality.pdv,
     }
-    from jharnet_monitor.rtc.stats.line_observation import observed_line  # noqa: PLC0415 - it needs numpy
-
-    line = observed_line(
-        (audio, sent.audio_first, sent.audio_packets), (video, sent.video_first, sent.video_packets)
-    )
-    return ReceiveStats(**audio_stats, **_video_stats(video, sent, quality, path), line=line)
+    return ReceiveStats(**audio_stats, **_video_stats(video, sent, quality, path))
 
 
 def _video_stats(

@@ -1,6 +1,16 @@
-"""Turns a stream's arrivals into columns, from which `judge.twin.arrivals` observes the line."""
+"""Observes the line from a call's arrivals, in a process of its own.
+
+It needs NumPy, which a hub would otherwise keep in memory as long as it runs.
+"""
 
 from __future__ import annotations
+
+import json
+import sys
+from array import array
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -42,3 +52,25 @@ def stream_of(log: Arrivals, first: int, packets: int) -> PacketColumns:
     every = np.arange(packets)
     sent = np.where(known, sent, np.interp(every, every[known], sent[known]))
     return PacketColumns(sent, arrived, sizes, sent, at[repeated], size[repeated])
+
+
+def main() -> None:
+    """Answer one question of `line_process`, from standard input to standard output."""
+    question = json.load(sys.stdin)
+    found = observed_line(_sent(question["audio"]), _sent(question["video"]))
+    json.dump(asdict(found) if found is not None else None, sys.stdout)
+
+
+def _sent(stream: Mapping[str, Any]) -> Sent:
+    log = Arrivals(stream["clock_rate"])
+    log.first = stream["first_arrived"]
+    log.sequence = array("q", stream["sequence"])
+    log.timestamp = array("q", stream["timestamp"])
+    log.at = array("d", stream["at"])
+    log.size = array("H", stream["size"])
+    log.flags = array("B", stream["flags"])
+    return log, stream["first_sent"], stream["packets"]
+
+
+if __name__ == "__main__":
+    main()
