@@ -112,10 +112,10 @@ class DiskQueue:
         return db
 
     def _rename_damaged(self, error: sqlite3.DatabaseError) -> None:
-        kept = self.file.with_name(f"{self.file.name}.damaged")
+        damaged = self.file.with_name(f"{self.file.name}.damaged")
         log.error("%s is damaged (%s): kept as %s and replaced by a new one", self.file, error,
-                  kept.name)  # fmt: skip
-        self.file.replace(kept)
+                  damaged.name)  # fmt: skip
+        self.file.replace(damaged)
         for suffix in ("-wal", "-shm"):
             self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
 

@@ -168,8 +168,8 @@ class Forger:
                 self._reseal(entry, links, parts)
         self._drop_empty(links, parts)
         root, rows = GENESIS, []
-        for one, held in zip(links, parts, strict=True):
-            chunk = chunk_text(one.begin, held)
+        for one, sealed_parts in zip(links, parts, strict=True):
+            chunk = chunk_text(one.begin, sealed_parts)
             root = link(root, chunk)
             row = {"begin": json.loads(chunk)["begin"], "chunk": chunk, "root": root, "pruned": []}
             rows.append(json.dumps(row, ensure_ascii=False) + "\n")
@@ -225,7 +225,7 @@ class Forger:
         return [
             number
             for number in range(entry["links"][0], entry["links"][1] + 1)
-            for _ in range(links[number].held(entry["kind"]).records)
+            for _ in range(links[number].part_of(entry["kind"]).records)
         ]
 
     def remove(self, name: str, chosen: Callable[[str], bool]) -> set[int]:
@@ -286,18 +286,18 @@ class Forger:
         lines = [line.encode() for line in form.lines(table, kind).to_pylist()]
         row = 0
         for number in range(entry["links"][0], entry["links"][1] + 1):
-            count = links[number].held(kind).records + self.more[kind, number]
-            held = b"".join(lines[row : row + count])
+            count = links[number].part_of(kind).records + self.more[kind, number]
+            records = b"".join(lines[row : row + count])
             parts[number].pop(kind, None)
             if count:
-                parts[number][kind] = SealedPart(count, hashlib.sha256(held).hexdigest())
+                parts[number][kind] = SealedPart(count, hashlib.sha256(records).hexdigest())
             row += count
 
     def _drop_empty(
         self, links: list[chain_file.Sealed], parts: list[dict[str, SealedPart]]
     ) -> None:
         """An hour of which nothing is left has no link."""
-        empty = [number for number, held in enumerate(parts) if not held]
+        empty = [number for number, part in enumerate(parts) if not part]
         manifest = self.json("manifest.json")
         for entry in manifest["data"]:
             first, last = entry["links"]

@@ -50,16 +50,16 @@ class SettingsLog:
                 continue
             try:
                 record = strict_json(data)
-                held, content = record["sha256"], record.get("settings")
-                if content is None and held != digest:
+                stored_hash, content = record["sha256"], record.get("settings")
+                if content is None and stored_hash != digest:
                     raise ValueError("it refers to settings that no event before it holds")
-                if content is not None and settings_hash(content) != held:
+                if content is not None and settings_hash(content) != stored_hash:
                     raise ValueError("its hash is not that of its settings")
                 if content is not None:
                     versions.append((at, _complete(content)))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise ArchiveError(f"{_WHERE} cannot be read: {error!r}") from error
-            digest = held
+            digest = stored_hash
         return cls(tuple(versions))
 
     @property

@@ -14,7 +14,7 @@ from jharnet_monitor.i18n.formats import (
     milliseconds,
     number,
     rate,
-    rate_beside,
+    rate_in_unit_of,
     share,
     share_whole,
 )
@@ -218,7 +218,7 @@ class _OfficeFigures:
         wanted = self.live.config.thresholds.delivered
         breach = t("web.under_threshold", limit=share_whole(wanted))
         return Figure(
-            rate_beside(value, contracted),
+            rate_in_unit_of(value, contracted),
             why,
             breach if value < wanted * contracted else "",
             t("web.of_contract", rate=rate(contracted)),

@@ -24,7 +24,7 @@ from jharnet_monitor.probes.conference.twin import answer
 from jharnet_monitor.web.errors import Refusal
 
 MOST_WAITING = 4
-KEPT = 256
+MAX_CACHED = 256
 
 
 def known_clients(config: Config) -> dict[str, Client]:
@@ -62,7 +62,7 @@ class WhatIf:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self._kept: OrderedDict[str, GradePrediction] = OrderedDict()
+        self._cache: OrderedDict[str, GradePrediction] = OrderedDict()
 
     async def ask(
         self, config: Config, office: OfficeLive, query: Mapping[str, str]
@@ -83,7 +83,7 @@ class WhatIf:
 
     async def _answer(self, line: LineModel, criteria: Criteria, client: Client) -> GradePrediction:
         key = json.dumps([line.to_json(), repr(criteria), repr(client)], sort_keys=True)
-        if key not in self._kept:
+        if key not in self._cache:
             if self._waiting >= MOST_WAITING:
                 raise Refusal(
                     503, "too many questions at once; try again soon", {"Retry-After": "10"}
@@ -96,10 +96,10 @@ class WhatIf:
                 self._waiting -= 1
             if found is None:
                 raise Refusal(503, "no answer in time; try again soon", {"Retry-After": "30"})
-            self._kept[key] = found
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return self._kept[key]
+            self._cache[key] = found
+            while len(self._cache) > MAX_CACHED:
+                self._cache.popitem(last=False)
+        return self._cache[key]
 
 
 def _to_json(found: GradePrediction, change: Change, call: Measurement) -> dict[str, Any]:

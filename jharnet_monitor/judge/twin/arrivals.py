@@ -147,7 +147,7 @@ def observe(audio: PacketColumns, video: PacketColumns) -> ObservedLine | None:
         rate = pairs
     if packets < 200:
         # The line was always full: loss other than that of a full queue is unknown.
-        lost, packets = _loss_beside_queue(trace, busy)
+        lost, packets = _loss_without_full_queue(trace, busy)
     depth = _depth(trace, overflow)
     arrived = np.isfinite(trace.at)
     at_least = float(trace.size[arrived].sum() * 8 / max(1.0, trace.seconds))
@@ -305,7 +305,7 @@ def _transfers(
     return on, max(0.5, len(rest) * _BIN / len(runs) - on)
 
 
-def _loss_beside_queue(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float]:
+def _loss_without_full_queue(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float]:
     """Packets lost and sent while the queue was well below its maximum."""
     deepest = float(np.nanpercentile(trace.queue, 99))
     low = np.nan_to_num(trace.standing, nan=np.inf) < 0.5 * deepest

@@ -11,7 +11,7 @@ from jharnet_monitor.config.schema import PathProbe
 MOST_HOPS = 24
 EXTENDED = 3
 """If packets are lost, a trace is extended to this multiple: few packets do not locate the loss."""
-SECONDS_BESIDE = 40.0
+EXTRA_SECONDS = 40.0
 """Extra time for finding the path, and for sizes and marks."""
 _MOST_ROUNDS, _LEAST_SPACING = 600, 0.02
 _MOST_MARKS = 4
@@ -40,7 +40,7 @@ class TraceOrder:
     def seconds(self) -> float:
         """How long the trace may take."""
         rounds = self.rounds * self.spacing * EXTENDED
-        return rounds + EXTENDED * self.timeout + SECONDS_BESIDE
+        return rounds + EXTENDED * self.timeout + EXTRA_SECONDS
 
     def to_params(self) -> dict[str, Any]:
         """As the hub sends it to an agent."""
