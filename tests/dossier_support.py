@@ -74,9 +74,9 @@ def filed(
     """
     database = directory / f"{offices}-{days}.db"
     fill(database, offices, days, random.Random(1))
-    beside = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
-    beside.add(more)
-    beside.close()
+    other_store = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
+    other_store.add(more)
+    other_store.close()
     _in_order(database)
     drill = made_up_drill(made_up.config(11))
     then = Store(f"sqlite:///{database}", ManualClock(drill.started_at + timedelta(minutes=6)))
@@ -154,9 +154,9 @@ class Forger:
     def rehash(self) -> None:
         """Let hash report and manifest fit what the files are now."""
         manifest = self.json("manifest.json")
-        manifest["files"] = self._told()
+        manifest["files"] = self._values()
         self.files["SHA256SUMS"] = sums(manifest["files"]).encode()
-        manifest["files"] = self._told()
+        manifest["files"] = self._values()
         self.set_json("manifest.json", manifest)
 
     def rechain(self, *changed: str) -> str:
@@ -254,8 +254,8 @@ class Forger:
         until = chain_file.sealed_until(made_at, period.end)
         claims = Claims.from_json(self.json("claims.json"))
         mails = self.json("chain/mailed-roots.json")
-        told = self.files["SHA256SUMS"].decode()
-        return Case(config, period, until, made_at, claims, evidence, self.links(), mails, told)
+        sums = self.files["SHA256SUMS"].decode()
+        return Case(config, period, until, made_at, claims, evidence, self.links(), mails, sums)
 
     def restate(self) -> None:
         """Derive the claims from the files as they are now, and set all papers anew."""
@@ -270,7 +270,7 @@ class Forger:
         self.files |= dict(papers(stated))
         self.rehash()
 
-    def _told(self) -> dict[str, Any]:
+    def _values(self) -> dict[str, Any]:
         return {
             name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
             for name, content in sorted(self.files.items())

@@ -376,12 +376,12 @@ def _mailed_root(at: Forging) -> None:
 # --- orders
 
 
-def _swapped(table: str, apart: int, where: str = "1") -> Callable[[Forging], None]:
-    """Two rows `apart` numbers change places."""
+def _swapped(table: str, separate: int, where: str = "1") -> Callable[[Forging], None]:
+    """Two rows `separate` numbers change places."""
 
     def forge(at: Forging) -> None:
         one = at.number(table, where)
-        other = one - apart
+        other = one - separate
         for number, to in ((one, -1), (other, one), (-1, other)):
             at.sql(f"update {table} set number = ? where number = ?", to, number)  # noqa: S608
 

@@ -412,7 +412,7 @@ def _drop(*names: str) -> Forge:
     return forge
 
 
-def _stray(*names: str) -> Forge:
+def _extra_file(*names: str) -> Forge:
     def forge(at: Forger, dice: random.Random) -> None:
         at.files[dice.choice(names)] = b"office,grade\n"
 
@@ -532,7 +532,7 @@ KINDS = (
     Kind("a change of state added",
          _double(STATES, _replace("unreachable", "power_down")), raw=True),
     Kind("a file of raw data listed twice", _file_twice),
-    Kind("a stray file", _stray("data/more.csv", "note.txt", "working-copy/other.docx",
+    Kind("a stray file", _extra_file("data/more.csv", "note.txt", "working-copy/other.docx",
                                 "drills/drill-x.en.pdf", "data/latency-01.txt")),
     Kind("an office added to the settings", _settings(lambda data: data["offices"].append(
         data["offices"][0] | {"id": "new", "router": "10.99.0.1", "pc": None}))),

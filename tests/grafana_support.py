@@ -52,8 +52,8 @@ def _kind(plugin: str) -> str:
 
 def _statements(dashboards: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     for name, dashboard in dashboards.items():
-        apart = ("panels", "annotations")
-        frame = {key: value for key, value in dashboard.items() if key not in apart}
+        separate = ("panels", "annotations")
+        frame = {key: value for key, value in dashboard.items() if key not in separate}
         yield f"export const {name}: Loose<Dashboard> = {json.dumps(frame)};"
         marks = json.dumps(dashboard["annotations"]["list"])
         yield f"export const {name}a: Loose<Marks[]> = {marks};"

@@ -114,13 +114,13 @@ def _measured(
         yield made_up.bandwidth(office, at, rate, rate * 0.98)
         if hour % 24 == 0:
             yield made_up.bandwidth(office, at, rate * 0.7, rate * 0.6, "internet")
-        yield _beside_a_test(office, at)
+        yield _during_a_test(office, at)
     for day in range(6):
         for hour in (11, 15):
             yield _call(office, trouble, period.start + timedelta(days=day, hours=hour), chance)
 
 
-def _beside_a_test(office: str, at: datetime) -> Measurement:
+def _during_a_test(office: str, at: datetime) -> Measurement:
     """A minute of latency while a test of ours filled the line: it counts nowhere."""
     values = {"sent": 60.0, "received": 40.0, "loss_ratio": 1 / 3, "rtt_p50_seconds": 1.9}
     loaded = {"under_load": ["bandwidth"]}

@@ -118,14 +118,14 @@ class SlowResolver(AbstractResolver):
     def __init__(self, seconds: float = 0.0, address: str | None = "127.0.0.1") -> None:
         self._seconds = seconds
         self._address = address
-        self.asked: float | None = None
+        self.requested: float | None = None
         """When it was first asked, in monotonic seconds."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The one address."""
-        self.asked = self.asked or time.monotonic()
+        self.requested = self.requested or time.monotonic()
         await asyncio.sleep(self._seconds)
         if self._address is None:
             raise OSError(None, "no such name")

@@ -73,7 +73,7 @@ def test_a_weak_account_is_refused(name: str, password: str, why: str) -> None:
     "text",
     ["", "[]", "{}", '{"accounts": [{}]}', '{"accounts": [1]}', '{"accounts": [{"name": 1}]}'],
 )
-def test_a_damaged_file_is_told(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path, text: str) -> None:
     """One line with the file's name and the remedy; nobody is let in by half a file."""
     path = tmp_path / "accounts"
     path.write_text(text)
@@ -125,8 +125,8 @@ def test_the_commands_add_list_and_end(
     assert read_accounts(tmp_path / "secrets/accounts") == {}
     assert run(monkeypatch, "account", "end", "ravi", *where) == 2
     events = store.event_log.events(OF_PEOPLE)
-    said = [(Act.of(event).what, Act.of(event).about["account"]) for event in events]
-    assert said == [
+    message = [(Act.of(event).what, Act.of(event).about["account"]) for event in events]
+    assert message == [
         ("account added", "ravi"), ("account added", "ravi"), ("sessions ended", "ravi"),
         ("account ended", "ravi"),
     ]  # fmt: skip
@@ -182,14 +182,14 @@ async def test_what_each_role_may(client: Client, hub: MadeUpHub, people: Path) 
     fault = {"office": "potka", "docket": "JH/1", "to": "NOC"}
     bodies = {"/api/v1/maintenance": window, "/api/v1/faults": fault}
     for role in Role:
-        hub.asked.clear()
+        hub.requested.clear()
         assert await sign_in(client, f"a.{role}") == 303
         for path in CHANGES:
             status = await post(client, path, json=bodies.get(path, {}))
             needed = Role.ADMINISTER if "reload" in path else Role.OPERATE
             assert (status != 403) == role.allows(needed), (role, path, status)
             assert status < 500
-        assert (role is Role.READ) == (hub.asked == [])
+        assert (role is Role.READ) == (hub.requested == [])
     assert "Your account may read" not in await page(client, "/office/potka")
     await sign_in(client, "a.read")
     assert "Your account may read" in await page(client, "/office/potka")
@@ -208,8 +208,8 @@ async def test_who_did_what_is_recorded(
     assert "Who did what" not in await page(client, "/account")
     user = {"Jharnet-User": "deepak"}
     await client.post("/-/reload", headers=BEARER | user)
-    said = [(act.what, act.by) for act in hub.acts]
-    assert said == [
+    message = [(act.what, act.by) for act in hub.acts]
+    assert message == [
         ("signed in", "account a.operate"),
         ("probe", "account a.operate"),
         ("drill", "account a.operate"),

@@ -164,7 +164,7 @@ def test_a_full_spool_gives_up_fine_data_first(tmp_path: Path) -> None:
     assert queue.dropped == 2
 
 
-def test_the_spool_tells_its_errors_as_one_kind(tmp_path: Path) -> None:
+def test_the_spool_raises_one_kind_of_error(tmp_path: Path) -> None:
     """Whoever hands in need not know that it is SQLite."""
     spool = Spool(tmp_path)
     spool.close()

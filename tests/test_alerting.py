@@ -122,11 +122,11 @@ def test_a_dead_uplink_is_one_alert(running: Stack) -> None:
     returned = time.monotonic()
     running.inbox.first(begin, "UplinkDown", "resolved", KNOWN_SECONDS)
     print(f"resolved {time.monotonic() - returned:.1f} s after the return")
-    told = running.inbox.since(begin)
-    assert {json.dumps(d.labels, sort_keys=True) for d in told} == {
+    deliveries = running.inbox.since(begin)
+    assert {json.dumps(d.labels, sort_keys=True) for d in deliveries} == {
         json.dumps(alert.labels, sort_keys=True)
     }
-    assert sorted(d.receiver for d in told if d.status == "firing") == ["network", "sms"]
+    assert sorted(d.receiver for d in deliveries if d.status == "firing") == ["network", "sms"]
 
 
 def _minutes(moment: datetime) -> list[str]:
@@ -141,7 +141,7 @@ FAULTS = {
 """By office: what is cut, which alert tells it afterwards, and to whom."""
 
 
-def test_the_cause_is_told_to_whom_it_concerns(running: Stack) -> None:
+def test_the_cause_is_sent_to_whom_it_concerns(running: Stack) -> None:
     """Two offices fall silent and look alike: each is alerted. After their return the alerts are
     resolved, and line and power are told, each to its own receiver."""
     lab = running.demo.place.lab
@@ -170,8 +170,8 @@ def test_the_cause_is_told_to_whom_it_concerns(running: Stack) -> None:
         print(f"cause at {office} told {cause.at - returned:.1f} s after the return")
         assert (cause.receiver, cause.labels["office"]) == (receiver, office)
         running.inbox.first(returned, "OfficeUnreachable", "resolved", KNOWN_SECONDS, office)
-    told = {(d.labels["office"], d.labels["alertname"]) for d in running.inbox.since(begin)}
-    assert told == {
+    alerts = {(d.labels["office"], d.labels["alertname"]) for d in running.inbox.since(begin)}
+    assert alerts == {
         *((office, "OfficeUnreachable") for office in FAULTS),
         *((office, name) for office, (_, name, _) in FAULTS.items()),
     }

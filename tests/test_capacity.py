@@ -83,7 +83,7 @@ def test_each_verdict_from_its_evidence(
     assert (found.slab is not None) == (verdict is LineVerdict.UPGRADE)
 
 
-def test_power_is_named_beside_an_upgrade() -> None:
+def test_power_is_named_with_an_upgrade() -> None:
     """An office with power failures and too slow a line needs both."""
     found = judge_line(replace(LINE, outages=outages(power=0.2)), MORE, THRESHOLDS, TARIFF)
     assert found.verdicts == (LineVerdict.UPGRADE, LineVerdict.POWER)
@@ -139,17 +139,17 @@ def test_simulated_histories_get_the_right_verdict() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_verdict_and_doubt_has_words(language: str) -> None:
     """In both languages."""
-    said = words(language)
+    phrase = words(language)
     for verdict in LineVerdict:
-        assert said.phrases[f"capacity.verdict.{verdict}"]
-        assert said.phrases[f"capacity.reason.{verdict}"]
-        assert said.phrases[f"dossier.letter.{verdict}"]
+        assert phrase.phrases[f"capacity.verdict.{verdict}"]
+        assert phrase.phrases[f"capacity.reason.{verdict}"]
+        assert phrase.phrases[f"dossier.letter.{verdict}"]
     for note in set(Note) - {Note.SHARED}:
-        assert said.phrases[f"capacity.note.{note}"]
+        assert phrase.phrases[f"capacity.note.{note}"]
     for doubt in Doubt:
-        assert said.phrases[f"capacity.doubt.{doubt}"]
+        assert phrase.phrases[f"capacity.doubt.{doubt}"]
         if doubt is not Doubt.OUTAGES_UNEXPLAINED:
-            assert said.phrases[f"capacity.doubt_short.{doubt}"]
+            assert phrase.phrases[f"capacity.doubt_short.{doubt}"]
 
 
 def test_without_any_measurement_nothing_is_claimed() -> None:

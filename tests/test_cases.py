@@ -91,11 +91,11 @@ def test_a_power_failure_everywhere_or_two_offices_are_no_shared_fault() -> None
     """Each office without power is charged with that; two offices may be dark by chance."""
     powerless = [_office((OfficeState.POWER_DOWN, 0, 10)) for _ in range(5)]
     two = [_office((OfficeState.LINK_DOWN, 0, 10)) for _ in range(2)]
-    apart = [_office((OfficeState.LINK_DOWN, 4.0 * n, 30)) for n in range(5)]
-    assert shared_faults(powerless) == shared_faults(two) == shared_faults(apart) == []
+    separate = [_office((OfficeState.LINK_DOWN, 4.0 * n, 30)) for n in range(5)]
+    assert shared_faults(powerless) == shared_faults(two) == shared_faults(separate) == []
 
 
 def test_every_note_occurs_in_a_case() -> None:
     """So that none is said without an example of when."""
-    told = {note for case in cases(*FILES) for note in case.data.get("notes", ())}
-    assert {note.value for note in Note} == told
+    expected = {note for case in cases(*FILES) for note in case.data.get("notes", ())}
+    assert {note.value for note in Note} == expected

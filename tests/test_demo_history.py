@@ -50,8 +50,8 @@ def test_a_made_up_week_says_so_on_every_page(
     assert store.chain.verify() == []
     summary = summarise(store, config, week("2026-W47", ZONE), NOW)
     for one in make(drafts(summary, LANGUAGES), ["pdf"]):
-        told = plain(words(one.language)("made_up.told"))
-        assert all(told in page for page in pages_of(one.content)), one.name
+        reported = plain(words(one.language)("made_up.told"))
+        assert all(reported in page for page in pages_of(one.content)), one.name
     rows = drafts(summary, ["en"])[0].annexes[0].rows
     assert {row[-1] for row in rows} == {"yes"}
     store.close()

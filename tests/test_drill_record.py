@@ -150,7 +150,7 @@ def test_a_drill_without_the_later_keys_is_read(tmp_path: Path, language: str) -
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"id": None}, "id must be a text"),
         ({"state": "paused"}, "'paused' is not a valid DrillState"),
@@ -164,9 +164,9 @@ def test_a_drill_without_the_later_keys_is_read(tmp_path: Path, language: str) -
         ({"uplink": ["down"]}, "not a drill"),
     ],
 )
-def test_what_is_no_drill_is_refused(change: dict[str, Any], told: str) -> None:
+def test_what_is_no_drill_is_refused(change: dict[str, Any], reported: str) -> None:
     """The message names what is wrong."""
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=reported):
         Drill.from_json(STORED | change)
 
 

@@ -287,7 +287,7 @@ async def test_an_office_whose_bytes_are_spent_is_not_called() -> None:
     assert all(one.gallery is None for one in drill.offices), "audio has no pictures"
 
 
-def test_what_a_shared_line_bore() -> None:
+def test_what_a_shared_line_carried() -> None:
     """A call steps down for its own line's sake or for the shared one's; both are told apart."""
     wide = [Share(f"o{n}", 0.8e6, 1.0e6, 3.8e6) for n in range(8)]
     narrow = [Share(f"n{n}", 0.3e6, 0.4e6, 0.4e6) for n in range(3)]
@@ -343,9 +343,9 @@ def test_a_drill_that_nobody_joined_says_nothing_of_the_line() -> None:
     offices = tuple(office.id for office in config.offices)
     empty = _drill(*(DrillOffice(name) for name in offices))
     drill = summarise_drill(empty, lambda office: (4e6, 4e6), PeakRate().peaks())
-    told = drill.to_json()["uplink"]
-    del told["contracted_bits_per_second"], told["wanted_bits_per_second"]
-    assert len(told) == 12 and set(told.values()) == {None}
+    reported = drill.to_json()["uplink"]
+    del reported["contracted_bits_per_second"], reported["wanted_bits_per_second"]
+    assert len(reported) == 12 and set(reported.values()) == {None}
     text = _shown(drill, config)
     assert "to all offices together: not known" in text and "0.0 Mbit/s" not in text
     paper = drill_content(drill, config, SystemClock().now(), words("en"))

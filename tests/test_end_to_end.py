@@ -235,7 +235,7 @@ def _findings(one: Demo, office: str, since: datetime) -> list[str]:
     return [t.state.value for t in found if t.supersedes is not None]
 
 
-def test_a_cut_line_is_seen_at_once_and_told_from_power_afterwards(district: Demo) -> None:
+def test_a_cut_line_is_seen_at_once_and_distinguished_from_power_afterwards(district: Demo) -> None:
     """Twenty seconds without a line: unreachable, then up; within a minute `link_down`.
 
     The agent recorded meanwhile that its own gateway answered, and hands that in.
@@ -257,7 +257,7 @@ def test_a_cut_line_is_seen_at_once_and_told_from_power_afterwards(district: Dem
     assert {"agent_hub", "agent_gateway"} <= paths
 
 
-def test_a_power_cut_is_told_from_a_line_fault(district: Demo) -> None:
+def test_a_power_cut_is_distinguished_from_a_line_fault(district: Demo) -> None:
     """The PC comes back with a new boot, without a goodbye: `power_down`."""
     lab, began = district.place.lab, datetime.now(UTC)
     assert lab is not None

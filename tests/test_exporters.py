@@ -39,10 +39,10 @@ DEVANAGARI = re.compile(r"[\u0900-\u097f]")
 @pytest.mark.server("promtool")
 def test_prometheus_takes_configuration_and_rules() -> None:
     """promtool finds nothing wrong, and all rules are found from the configuration."""
-    said = run(
+    message = run(
         program("promtool"), "check", "config", "--lint-fatal", PROMETHEUS / "prometheus.yml"
     )
-    assert f"{len(list(RULES.glob('*.yml')))} rule files found" in said
+    assert f"{len(list(RULES.glob('*.yml')))} rule files found" in message
 
 
 @pytest.mark.server("promtool")
@@ -52,9 +52,9 @@ def test_rules_do_what_they_say(file: Path) -> None:
     assert "SUCCESS" in run(program("promtool"), "test", "rules", file)
 
 
-def _states_asked_for() -> dict[str, set[str]]:
+def _requested_states() -> dict[str, set[str]]:
     """Per alert, which of `firing`, `pending` and (the whole list was asked for) `nothing`."""
-    asked: dict[str, set[str]] = {}
+    requested: dict[str, set[str]] = {}
     for file in RULE_TESTS:
         for test in read_yaml(file)["tests"]:
             seen: set[str] = set()
@@ -65,25 +65,25 @@ def _states_asked_for() -> dict[str, set[str]]:
                 for sample in check.get("exp_samples") or ():
                     labels = dict(re.findall(r'(\w+)="([^"]*)"', sample["labels"]))
                     name = labels.get("alertname", "CertificateExpires")
-                    asked.setdefault(name, set()).add(labels.get("alertstate", "firing"))
+                    requested.setdefault(name, set()).add(labels.get("alertstate", "firing"))
                     here.add(name)
                 for gone in seen - here:
-                    asked[gone].add("gone")
+                    requested[gone].add("gone")
                 seen |= here
-    return asked
+    return requested
 
 
 def test_every_alert_is_tested() -> None:
     """Each alert is asked for firing and gone, and pending where it waits before it fires."""
-    asked = _states_asked_for()
-    assert set(asked) == {rule["alert"] for rule in alert_rules()}
+    requested = _requested_states()
+    assert set(requested) == {rule["alert"] for rule in alert_rules()}
     for rule in alert_rules():
         wanted = {"firing", "gone"}
         if "for" in rule and rule["alert"] != "CertificateExpires":
             wanted.add("pending")
         if rule["alert"] == "DeadMansSwitch":
             wanted = {"firing"}
-        assert asked[rule["alert"]] >= wanted, rule["alert"]
+        assert requested[rule["alert"]] >= wanted, rule["alert"]
 
 
 def test_every_alert_speaks_both_languages_and_leads_to_its_runbook() -> None:

@@ -110,14 +110,14 @@ def test_changes_keep_their_sign() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_quantity_is_written(language: str) -> None:
     """By the units of the table, and none of their names is left; None is a dash."""
-    said = words(language)
+    phrase = words(language)
     for unit in {entry.unit for entry in QUANTITIES}:
-        assert formats.value(None, unit, said) == UNKNOWN
+        assert formats.value(None, unit, phrase) == UNKNOWN
         for value in (0.0, 1.0, 4.0):
-            assert "_" not in formats.value(value, unit, said)
-    assert formats.value(12.34, "seconds", said) == "12.3 s"
-    assert formats.value(123_456, "packets", said) == "1,23,456"
-    assert formats.value(29.97, "frames_per_second", said) == "30 fps"
+            assert "_" not in formats.value(value, unit, phrase)
+    assert formats.value(12.34, "seconds", phrase) == "12.3 s"
+    assert formats.value(123_456, "packets", phrase) == "1,23,456"
+    assert formats.value(29.97, "frames_per_second", phrase) == "30 fps"
 
 
 DURATIONS = {
@@ -140,9 +140,9 @@ def test_durations(seconds: float, texts: tuple[str, str]) -> None:
 def test_lists() -> None:
     """Of none to four, and of more than a sentence holds."""
     for language, last in (("en", " and "), ("hi", " एवं ")):
-        said = words(language)
+        phrase = words(language)
         every = ["A", "B", "C", "D"]
-        assert [formats.list_of(every[:count], said) for count in range(5)] == [
+        assert [formats.list_of(every[:count], phrase) for count in range(5)] == [
             "", "A", f"A{last}B", f"A, B{last}C", f"A, B, C{last}D"
         ]  # fmt: skip
     names = [str(number) for number in range(1013)]

@@ -96,4 +96,4 @@ async def test_a_page_starts_no_probe_that_needs_options(client: Client, hub: Ma
     hub.probe_names = (*hub.probe_names, "service")  # type: ignore[assignment]
     answer = await client.post("/office/potka/probes/service", headers=BEARER)
     assert answer.status == 400
-    assert (hub.asked, hub.acts) == ([], [])
+    assert (hub.requested, hub.acts) == ([], [])

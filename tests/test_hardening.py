@@ -169,7 +169,9 @@ def test_a_flood_of_datagrams_gives_way(monkeypatch: pytest.MonkeyPatch) -> None
     assert list(one.receive()) == []
 
 
-def test_an_unprotected_address_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unprotected_address_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """`ws://` was taken without a word."""
     token = tmp_path / "token"
     token.write_text("t\n")

@@ -158,11 +158,11 @@ async def test_the_operator_reads_hindi(client: Client) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_operator_finds_what_the_join_page_says(language: str) -> None:
     """Every state that stays on the screen is explained, by the words that are on it."""
-    said = words(language)
+    phrase = words(language)
     written = page("operator", language).text
-    for state, phrase in said.group("join.state").items():
-        assert state == "connecting" or f"| {phrase} |" in written, phrase
-    assert f"**{said('join.button')}**" in written
+    for state, text in phrase.group("join.state").items():
+        assert state == "connecting" or f"| {text} |" in written, text
+    assert f"**{phrase('join.button')}**" in written
 
 
 # --- commands

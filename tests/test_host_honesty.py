@@ -65,7 +65,7 @@ def test_a_busy_host_blames_no_line() -> None:
     assert spoiled.conditions["limited_by"] == "host"
 
 
-def test_an_old_agent_that_does_not_tell_is_judged_as_before() -> None:
+def test_an_old_agent_without_load_figures_is_judged_as_before() -> None:
     """The fields are new: an agent of an older version does not send them."""
     assert judged(**{**SLOW, "stepped_after": None}).values["grade"] < 4
 
@@ -102,7 +102,7 @@ async def test_a_blocked_loop_is_seen(monkeypatch: pytest.MonkeyPatch, seconds: 
     assert monitor.load().disturbed >= max(1, int(seconds))
 
 
-async def test_an_agent_that_stands_still_is_told_from_a_cut_line(
+async def test_a_stalled_agent_is_distinguished_from_a_cut_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its kernel acknowledges what the program does not read; no call is held against its line."""
@@ -239,11 +239,11 @@ def test_calls_that_fall_together_blame_no_office() -> None:
     too slow. The three that went on are judged as they are."""
     at = [22.0, 22.3, 21.9, 22.8, 22.1, 22.5, 23.0, 22.2]
     for alone in (None, 10e6):
-        told = _drill_of([*at, None, None, None], peak=12e6, alone=alone)
-        assert told == [("no_data", "host")] * 8 + [("ok", "none")] * 3
+        outcomes = _drill_of([*at, None, None, None], peak=12e6, alone=alone)
+        assert outcomes == [("no_data", "host")] * 8 + [("ok", "none")] * 3
 
 
-def test_calls_that_fall_apart_are_judged() -> None:
+def test_calls_that_step_down_separately_are_judged() -> None:
     """Slow lines show at the beginning, all at the same time, and later each at its own."""
     begin = [("ok", "rate")] * 8 + [("ok", "none")] * 3
     assert _drill_of([*[2.0 + n / 10 for n in range(8)], None, None, None], 12e6) == begin
@@ -265,8 +265,8 @@ def test_seeded_drills_blame_nobody_falsely() -> None:
         ]
         moments += [chance.uniform(0.5, 4) for _ in range(slow)]
         moments += [None] * (offices - held - slow)
-        told = _drill_of(moments, peak=offices * 1e6)
-        blamed += sum(limit == "rate" for _, limit in told[:held])
-        missed += sum(limit != "rate" for _, limit in told[held : held + slow])
+        outcomes = _drill_of(moments, peak=offices * 1e6)
+        blamed += sum(limit == "rate" for _, limit in outcomes[:held])
+        missed += sum(limit != "rate" for _, limit in outcomes[held : held + slow])
     print(f"seeds 0-299: {blamed} lines blamed falsely, {missed} slow lines not told")
     assert (blamed, missed) == (0, 0)

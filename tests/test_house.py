@@ -58,6 +58,14 @@ NEVER = {
 IMPURE = {"asyncio", "os", "pathlib", "socket", "subprocess", "time", "logging"}
 """What `judge` does without: it has no clock and no I/O."""
 
+PRIVATE_WORDS = {
+    "anew", "apart", "aside", "asked", "begun", "beside", "bore", "hindsight", "knock", "luck",
+    "said", "stray", "tell", "telling", "tells", "told", "unreached", "vigil", "wavering",
+}  # fmt: skip
+"""What no name is made of: the field has a word for each (`reported`, `requested`, `started`)."""
+ESTABLISHED = {"set_aside"}
+"""Terms that may hold a word of `PRIVATE_WORDS`."""
+
 BY_NAME = {"tzdata", "fontpkg-noto-sans-devanagari", "psycopg"}
 """Dependencies that no `import` need show: data, and what SQLAlchemy loads by an address."""
 COMES_WITH = {
@@ -207,6 +215,39 @@ def test_a_class_name_means_one_thing() -> None:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def _names_given(tree: ast.AST) -> Iterator[str]:
+    """The names that a file gives: functions, classes, arguments, variables and attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+def _words_of(name: str) -> set[str]:
+    """The words of a name in snake or camel case, without the established terms."""
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    for term in ESTABLISHED:
+        snake = re.sub(rf"(?<![a-z]){term}(?![a-z])", "", snake)
+    return set(snake.split("_"))
+
+
+def test_names_are_made_of_plain_words() -> None:
+    """In the package and in its tests."""
+    assert _words_of("_ToldBy_set_aside") == {"", "told", "by"}
+    wrong = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in [*_modules(), *(ROOT / "tests").rglob("*.py")]
+        for name in _names_given(ast.parse(path.read_text(encoding="utf-8")))
+        if _words_of(name) & PRIVATE_WORDS
+    }
+    assert not wrong
 
 
 def test_directions_and_profiles_are_spelled_once() -> None:

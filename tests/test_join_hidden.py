@@ -35,16 +35,16 @@ class Tab:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
-        self._asked = 0
+        self._requested = 0
 
     async def ask(self, expression: str) -> Any:
         """The value of an expression, as after a click (sound may begin)."""
-        self._asked += 1
+        self._requested += 1
         how = {"expression": expression, "awaitPromise": True, "returnByValue": True}
-        order = {"id": self._asked, "method": "Runtime.evaluate",
+        order = {"id": self._requested, "method": "Runtime.evaluate",
                  "params": {**how, "userGesture": True}}  # fmt: skip
         await self._socket.send_json(order)
-        while (answer := await self._socket.receive_json()).get("id") != self._asked:
+        while (answer := await self._socket.receive_json()).get("id") != self._requested:
             pass
         assert "exceptionDetails" not in answer["result"], answer
         return answer["result"]["result"].get("value")

@@ -58,13 +58,13 @@ def _transition(number: int, state: OfficeState, at: datetime) -> Transition:
 def test_a_clock_set_back_makes_no_outage_longer() -> None:
     """Half an hour without the line, in which the clock is set back by an hour, is not 70 min."""
     begin = WEEK.start
-    told = [
+    observations = [
         _transition(1, OfficeState.UP, begin),
         _transition(2, OfficeState.LINK_DOWN, begin + timedelta(hours=5)),
         _transition(3, OfficeState.UP, begin + timedelta(hours=4, minutes=30)),
         _transition(4, OfficeState.LINK_DOWN, begin + timedelta(hours=9)),
     ]
-    found = spans(told, begin + timedelta(hours=10))
+    found = spans(observations, begin + timedelta(hours=10))
     down = [one.end - one.start for one in found if one.state is OfficeState.LINK_DOWN]
     assert down == [timedelta(hours=1)]
     assert found[0].start == begin and found[-1].end == begin + timedelta(hours=10)

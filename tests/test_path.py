@@ -226,7 +226,7 @@ def test_what_becomes_of_marks() -> None:
     assert marking(quick._replace(received=9, marked=9), waiting) is None
 
 
-def told(**changed: Any) -> dict[str, Any]:
+def output(**changed: Any) -> dict[str, Any]:
     """A trace as an agent sends it."""
     hop = [1, "10.8.0.1", 10, 9, 0.02]
     return {"protocol": "icmp", "reached": True, "hops": [hop], "other": [], "mtu": None,
@@ -234,16 +234,16 @@ def told(**changed: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("wrong", [
-    told(hops=[[1, "x", 10, 9, 0.02]]), told(hops=[[1, None, 10, 11, None]]),
-    told(hops=[[1, None, 10, 9, -1.0]]), told(hops=[[1, None, 10**9, 9, None]]),
-    told(hops=[[1, None, 10, 9, None]] * 99), told(protocol="tcp"), told(marks=[[1, 2]]),
-    told(mtu={"bytes": 70_000}), told(mtu={"bytes": 1400, "lost_after": 3, "lost_before": 2}),
+    output(hops=[[1, "x", 10, 9, 0.02]]), output(hops=[[1, None, 10, 11, None]]),
+    output(hops=[[1, None, 10, 9, -1.0]]), output(hops=[[1, None, 10**9, 9, None]]),
+    output(hops=[[1, None, 10, 9, None]] * 99), output(protocol="tcp"), output(marks=[[1, 2]]),
+    output(mtu={"bytes": 70_000}), output(mtu={"bytes": 1400, "lost_after": 3, "lost_before": 2}),
     None, 7, {"hops": "many"},
 ])  # fmt: skip
 def test_an_agents_trace_that_cannot_be_so_is_refused(wrong: object) -> None:
     """An office's word is checked before it becomes a condition."""
     order = TraceOrder(10, 0.1, 1.0, 0.02, (46,))
-    assert parse_trace(told(), order)["hops"][0]["received"] == 9
+    assert parse_trace(output(), order)["hops"][0]["received"] == 9
     with pytest.raises(BadTrace):
         parse_trace(wrong, order)
 
@@ -274,20 +274,20 @@ def ran(**conditions: Any) -> Measurement:
 
 
 @pytest.mark.parametrize(
-    ("language", "said"),
+    ("language", "text"),
     [
         ("en", "The loss begins behind hop 3 (Ghatshila tower, BSNL)."),
         ("hi", "हानि पड़ाव 3 (Ghatshila tower, BSNL) के बाद आरंभ होती है।"),
     ],
 )
-def test_the_page_names_the_hop_and_its_owner(language: str, said: str) -> None:
+def test_the_page_names_the_hop_and_its_owner(language: str, text: str) -> None:
     """By the configuration; then every hop has its line."""
     named = {"address": "10.8.0.3", "name": "Ghatshila tower", "owner": "BSNL"}
     made = config(hops=[named])
     formats = Formats.of(language, "Asia/Kolkata", NOW)
     run_ = ran(marking={"EF": {"down": "clears"}}, route_before=["10.9.9.9", None])
     lines = [_phrase(r, formats) for r in PROBES["path"].remarks(made, run_, {}, {})]
-    assert said in lines[0] and "EF" in lines[1] and "10.9.9.9" in lines[2]
+    assert text in lines[0] and "EF" in lines[1] and "10.9.9.9" in lines[2]
     assert len(lines) == 3 + 4
 
 
@@ -314,15 +314,15 @@ def replace_router(made: Config, address: str) -> Config:
     return made.model_copy(update={"offices": (office,)})
 
 
-def test_a_target_that_answers_udp_alone_tells_no_loss() -> None:
+def test_a_target_that_answers_only_udp_shows_no_loss() -> None:
     """It limits its errors as any router does: missing answers are not lost packets."""
     hop = [1, "10.8.0.1", 180, 90, 0.02]
     order = TraceOrder(60, 0.1, 1.0, 0.02, ())
-    by_udp = parse_trace(told(protocol="udp", hops=[hop]), order)
+    by_udp = parse_trace(output(protocol="udp", hops=[hop]), order)
     assert "loss_between" not in locate_faults(by_udp, 0.02) and "loss_ratio" not in values(
         by_udp, None
     )
-    by_icmp = parse_trace(told(hops=[hop]), order)
+    by_icmp = parse_trace(output(hops=[hop]), order)
     assert (
         locate_faults(by_icmp, 0.02)["loss_between"] == [0, 1]
         and values(by_icmp, None)["loss_ratio"]

@@ -150,10 +150,10 @@ def test_an_alert_of_a_district_survives_two_targets_of_it() -> None:
             if not joined or not name.startswith("jharnet_"):
                 continue
             one = any(isinstance(node, promql.AggregateExpr) for node in above)
-            assert one or _only_asked_for(above), (rule["alert"], name)
+            assert one or _only_requested(above), (rule["alert"], name)
 
 
-def _only_asked_for(above: tuple[Any, ...]) -> bool:
+def _only_requested(above: tuple[Any, ...]) -> bool:
     """On the right of `and` or `unless`, where several series do no harm."""
     return any(
         isinstance(node, promql.BinaryExpr) and str(node.op) in ("and", "unless") for node in above

@@ -68,8 +68,8 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 
 def order(url: str, **changes: Any) -> VisitOrder:
     """A visit with small limits."""
-    asked: dict[str, Any] = {"hosts": (), "seconds": 5.0, "most": 100_000}
-    return VisitOrder(url, **{**asked, **changes})
+    requested: dict[str, Any] = {"hosts": (), "seconds": 5.0, "most": 100_000}
+    return VisitOrder(url, **{**requested, **changes})
 
 
 async def look(
@@ -107,14 +107,14 @@ async def test_without_name_and_encryption_there_are_no_such_phases() -> None:
     assert result.certificate_expires is None
 
 
-async def test_a_certificate_tells_how_long_it_is_valid(tls: ssl.SSLContext) -> None:
+async def test_a_visit_reports_how_long_the_certificate_is_valid(tls: ssl.SSLContext) -> None:
     """825 days for one made now."""
     async with PageServer(context=tls).serving() as server:
         result = await look(server)
     assert result.certificate_expires == pytest.approx(time.time() + 825 * 86400, abs=60)
 
 
-async def test_an_expired_certificate_fails_the_visit_and_tells_when(
+async def test_an_expired_certificate_fails_the_visit_with_its_expiry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its own cause; the page is not asked for."""
@@ -296,8 +296,8 @@ async def test_a_redirect_loop_ends() -> None:
 )
 def test_where_a_redirect_may_lead(here: str, location: str, followed: bool) -> None:
     """To its own host and those listed, never back to plain text, and never by another scheme."""
-    asked = order(here, hosts=("sso.elsewhere",))
-    assert (asked.next_page(URL(here), location) is not None) is followed
+    requested = order(here, hosts=("sso.elsewhere",))
+    assert (requested.next_page(URL(here), location) is not None) is followed
 
 
 def test_a_redirect_takes_no_credentials_along() -> None:
@@ -326,9 +326,9 @@ async def test_proxies_of_the_environment_are_respected(monkeypatch: pytest.Monk
 
 @dataclass
 class ServiceAgent:
-    """An agent in the same event loop, or one that only says `told`."""
+    """An agent in the same event loop, or one that only says `message`."""
 
-    told: Mapping[str, Any] | None = None
+    message: Mapping[str, Any] | None = None
     params: dict[str, Any] = field(default_factory=dict)
     office: str = "potka"
     address: str | None = None
@@ -340,7 +340,9 @@ class ServiceAgent:
         ours, theirs = channel_pair()
         self.params = dict(params)
         context = AgentContext(self.office, SystemClock(), "https://127.0.0.1:9797", None)
-        half = theirs.send(self.told) if self.told is not None else self._half(theirs, context)
+        half = (
+            theirs.send(self.message) if self.message is not None else self._half(theirs, context)
+        )
         self.tasks.append(asyncio.create_task(half))
         return ours
 

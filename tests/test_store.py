@@ -305,7 +305,7 @@ for number in itertools.count():
 """
 
 
-def test_what_was_said_to_be_stored_survives_kill_9(lite: Bench) -> None:
+def test_acknowledged_data_survive_kill_9(lite: Bench) -> None:
     """Killed while it writes: every batch that was acknowledged is whole, the last may be."""
     command = [sys.executable, "-c", _WRITER, lite.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:

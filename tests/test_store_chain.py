@@ -284,7 +284,7 @@ def test_what_retention_still_keeps_cannot_be_called_pruned(bench: Bench) -> Non
     assert "were removed when they were 91 days old" in problem
 
 
-def test_what_was_pruned_before_there_were_events_is_told(bench: Bench) -> None:
+def test_pruning_without_events_is_reported(bench: Bench) -> None:
     """A database of an older program verifies; what is pruned once there are events needs one."""
     fill(bench)
     bench.clock.step(93 * 86400)
@@ -362,7 +362,7 @@ def test_a_dump_of_postgresql_restores(postgres: Postgres, tmp_path: Path) -> No
     bench.store.close()
 
 
-def test_the_commands_tell_whole_from_changed(
+def test_the_commands_distinguish_intact_from_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`db verify` ends with 0, 1 or 2; `migrate`, `backup` and `prune` say what they did."""
@@ -381,20 +381,20 @@ def test_the_commands_tell_whole_from_changed(
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out + err
 
-    code, told = db("verify")
-    assert (code, "no database yet" in told) == (2, True)
+    code, output = db("verify")
+    assert (code, "no database yet" in output) == (2, True)
     assert db("migrate") == (0, "schema 0001\n")
     bench = Bench(f"sqlite:///{tmp_path / 'monitor.db'}")
     fill(bench)
-    code, told = db("verify", "--json", "--root", bench.store.chain.links()[1].root)
-    assert json.loads(told) == {"ok": True, "hours": 4, "records": 40, "problems": [],
+    code, output = db("verify", "--json", "--root", bench.store.chain.links()[1].root)
+    assert json.loads(output) == {"ok": True, "hours": 4, "records": 40, "problems": [],
                                 "pruned": {}, "root": bench.store.chain.root()}  # fmt: skip
     assert db("verify", "--root", "0" * 64)[0] == 1
-    code, told = db("verify", "--root", "abc")
-    assert (code, "must be the 64 hexadecimal digits" in told) == (2, True)
+    code, output = db("verify", "--root", "abc")
+    assert (code, "must be the 64 hexadecimal digits" in output) == (2, True)
     assert " kB" in db("backup", str(tmp_path / "copy.db"))[1]
     assert "0 records" in db("prune")[1]
     bench.sql("DELETE FROM measurements WHERE id = '2-2'")
-    code, told = db("verify")
-    assert (code, "08:00 UTC: had 5 records of `latency`, now has 4" in told) == (1, True)
+    code, output = db("verify")
+    assert (code, "08:00 UTC: had 5 records of `latency`, now has 4" in output) == (1, True)
     bench.store.close()

@@ -116,17 +116,17 @@ async def test_one_offices_trouble_stays_its_own(
 ) -> None:
     """A review that failed for one office ended the watch of all, and kept the hub
     from starting."""
-    told = PastOutage(OfficeState.LINK_DOWN, START, START + timedelta(minutes=5), START)
+    outage = PastOutage(OfficeState.LINK_DOWN, START, START + timedelta(minutes=5), START)
 
     def review(self: OutageAttribution, office: str) -> PastOutage:
         if office == "potka":
             raise OverflowError("date value out of range")
-        return told
+        return outage
 
     monkeypatch.setattr(OutageAttribution, "review", review)
     await bench.monitor.restore()
     assert bench.live.offices["potka"].last_outage is None
-    assert bench.live.offices["boram"].last_outage == told
+    assert bench.live.offices["boram"].last_outage == outage
     assert bench.live.hub.parts.restarts["outage reviews"] == 1
 
 

@@ -27,9 +27,9 @@ MOST_EXPOSED = 3.0
 def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The bill of materials, made as CI makes it, with one vulnerability told."""
     directory = tmp_path_factory.mktemp("sbom")
-    told = {"name": "aiohttp", "version": "1", "vulns": [
+    package = {"name": "aiohttp", "version": "1", "vulns": [
         {"id": "PYSEC-1", "fix_versions": ["9"], "description": "x"}]}  # fmt: skip
-    (directory / "audit.json").write_text(json.dumps({"dependencies": [told]}))
+    (directory / "audit.json").write_text(json.dumps({"dependencies": [package]}))
     out = directory / "sbom.json"
     command = [sys.executable, str(ROOT / ".ci/sbom"), str(out)]
     done = subprocess.run(
@@ -66,7 +66,7 @@ def test_the_bill_has_every_package_with_cert_ins_fields(bill: dict[str, Any]) -
     assert all(set(needed) <= refs for needed in graph.values())
 
 
-def test_the_bill_tells_of_vulnerabilities(bill: dict[str, Any]) -> None:
+def test_the_bill_lists_vulnerabilities(bill: dict[str, Any]) -> None:
     """What pip-audit found stands at its package; what it was not asked about is called so."""
     (one,) = bill["vulnerabilities"]
     assert one["id"] == "PYSEC-1"

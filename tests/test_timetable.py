@@ -69,9 +69,9 @@ def test_the_start_of_the_hub_changes_nothing() -> None:
     """The next test is one of the same times, for any moment and in any time zone."""
     moments = list(moments_of(7200, 0.25, 2))
     for number in range(100):
-        asked = MONDAY + timedelta(minutes=17 * number)
-        expected = min(at for at in moments if at >= asked)
-        assert next_test(DISTRICT, 7200, 0.25, asked.astimezone(UTC)) == expected
+        requested = MONDAY + timedelta(minutes=17 * number)
+        expected = min(at for at in moments if at >= requested)
+        assert next_test(DISTRICT, 7200, 0.25, requested.astimezone(UTC)) == expected
 
 
 def test_planned_conferences() -> None:

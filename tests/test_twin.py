@@ -90,7 +90,7 @@ def test_a_change_leaves_what_is_not_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("requested", "says"),
     [
         ({"rate": "fast"}, "rate must be like `4M`"),
         ({"rate": "1k"}, "rate must be from 30k"),
@@ -102,10 +102,10 @@ def test_a_change_leaves_what_is_not_named() -> None:
         ({"colour": "red"}, "unknown parameter `colour`"),
     ],
 )
-def test_a_bad_question_gets_one_line(asked: dict[str, str], says: str) -> None:
+def test_a_bad_question_gets_one_line(requested: dict[str, str], says: str) -> None:
     """It names the parameter and what would be right."""
     with pytest.raises(BadChange, match=says):
-        parse_change(asked, {REFERENCE.name: REFERENCE})
+        parse_change(requested, {REFERENCE.name: REFERENCE})
 
 
 async def test_without_a_call_there_is_no_answer() -> None:
@@ -149,7 +149,7 @@ def _seen(settings: dict[str, Any], video: int = 4) -> ObservedLine:
     return found
 
 
-def test_a_full_queue_tells_the_rate_and_its_depth() -> None:
+def test_a_full_queue_shows_the_rate_and_its_depth() -> None:
     """0.96 Mbit/s into 0.5 Mbit/s with 300 ms of queue."""
     found = _seen({"rate": "0.5 Mbit/s", "queue": "300ms", "delay": "20ms"})
     assert found.rate == pytest.approx(0.5e6, rel=0.05)
@@ -167,11 +167,11 @@ def test_a_line_that_is_not_filled_shows_its_loss() -> None:
 def test_what_was_seen_survives_the_message_and_bad_messages_are_refused() -> None:
     """Every key is checked: the other end is not trusted."""
     found = _seen({"rate": "0.5 Mbit/s", "queue": "300ms", "delay": "20ms"})
-    told = json.loads(json.dumps({name: getattr(found, name) for name in ObservedLine.__slots__}))
-    assert ObservedLine.from_json(told) == found
+    fields = json.loads(json.dumps({name: getattr(found, name) for name in ObservedLine.__slots__}))
+    assert ObservedLine.from_json(fields) == found
     for key, value in (("loss", "much"), ("rate", -1), ("policed", 1), ("jitter", float("nan"))):
         with pytest.raises(ValueError, match=key):
-            ObservedLine.from_json(told | {key: value})
+            ObservedLine.from_json(fields | {key: value})
     line = line_of(found, found, 0.05)
     assert line.down.rate == pytest.approx(found.rate, rel=0.05)
 

@@ -244,11 +244,11 @@ async def test_errors_and_duplex_of_line_and_lan(router: Snmpd, tmp_path: Path) 
     assert found.values["download_error_ratio"] == pytest.approx(0.01, rel=0.01)
     assert found.values["upload_discard_ratio"] == 0
     assert found.values["lan_error_ratio"] == pytest.approx(0.01)
-    told = {name: found.conditions[name] for name in ("duplex", "lan_duplex", "lan_errors")}
-    assert told == {"duplex": "full", "lan_duplex": "half", "lan_errors": True}
+    duplex = {name: found.conditions[name] for name in ("duplex", "lan_duplex", "lan_errors")}
+    assert duplex == {"duplex": "full", "lan_duplex": "half", "lan_errors": True}
     assert hub.metric("lan_half_duplex", office="potka") == 1
-    said = PROBES["utilisation"].remarks(hub.config, found, {}, {})
-    assert [one.phrase.partition(".")[2] for one in said] == [
+    text = PROBES["utilisation"].remarks(hub.config, found, {}, {})
+    assert [one.phrase.partition(".")[2] for one in text] == [
         "lan_duplex", "lan_errors", "line_errors",
     ]  # fmt: skip
 

@@ -38,7 +38,7 @@ async def test_slow_reads_hold_up_nothing_else(
         return []
 
     monkeypatch.setattr(hub.store, "measurements", slow)
-    asked = [
+    requested = [
         asyncio.create_task(client.get("/api/v1/measurements"))
         for _ in range(readers.MOST_WAITING + 10)
     ]
@@ -49,7 +49,7 @@ async def test_slow_reads_hold_up_nothing_else(
     assert (await client.get("/metrics")).status == 200
     assert time.monotonic() - began < 2
     released.set()
-    statuses = [(await one).status for one in asked]
+    statuses = [(await one).status for one in requested]
     assert statuses.count(200) == readers.MOST_WAITING
     assert statuses.count(503) == 10
     assert (await client.get("/api/v1/measurements")).status == 200
@@ -72,14 +72,14 @@ def test_every_question_of_the_api_has_an_index(tmp_path: Path) -> None:
         for number in range(60) for n, office in enumerate(offices) for probe in probes
     )  # fmt: skip
     every = store.measurements(newest_first=True)
-    asked: list[Any] = []
-    event.listen(store._engine, "before_cursor_execute", lambda *args: asked.append(args[2:4]))
+    requested: list[Any] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *args: requested.append(args[2:4]))
     for office, probe in (("o3", None), (None, "conference")):
         expected = [m for m in every if m.office == office or m.probe == probe][:50]
-        asked.clear()
+        requested.clear()
         found = store.measurements(office=office, probe=probe, limit=50, newest_first=True)
         assert found == expected
-        query, values = next(a for a in asked if "UNION ALL" in a[0])
+        query, values = next(a for a in requested if "UNION ALL" in a[0])
         with store._engine.connect() as connection:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all()
         searches = [str(row) for row in plan if "measurements" in str(row)]

@@ -115,7 +115,7 @@ def chosen(options: argparse.Namespace) -> list[Link]:
 
 def main() -> int:
     """Measure what is missing; returns 0 if all marks are met."""
-    options = asked()
+    options = requested()
     kept, links = Kept(options.keep), chosen(options)
     end = time.monotonic() + 60 * options.minutes
     narrow = [link for link in links if link.down.rate <= NARROW]
@@ -125,7 +125,7 @@ def main() -> int:
     return finish("Bandwidth, over drawn links", list(rows(links, kept.results)), options)
 
 
-def asked() -> argparse.Namespace:
+def requested() -> argparse.Namespace:
     """The options of every benchmark, and those for running this one in slices."""
     options = parser(__doc__)
     options.add_argument("--links", type=int, default=LINKS, help="how many are drawn")

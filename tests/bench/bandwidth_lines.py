@@ -144,7 +144,7 @@ def table(kept: Kept, todo: Iterable[Job]) -> Iterator[Row]:
 
 def main() -> int:
     """Measure what is missing; returns 0 if all marks are met."""
-    options = asked()
+    options = requested()
     kept, todo = Kept(options.keep, options.seed), jobs(options)
     if not todo:
         sys.exit("no case has such a name; they are: " + "; ".join(case.name for case in cases()))
@@ -152,7 +152,7 @@ def main() -> int:
     return finish("Bandwidth, against the lab", list(table(kept, todo)), options)
 
 
-def asked() -> argparse.Namespace:
+def requested() -> argparse.Namespace:
     """The options of every benchmark, and those for running this one in slices."""
     options = parser(__doc__)
     options.add_argument("--case", action="append", metavar="TEXT", help="only cases named so")

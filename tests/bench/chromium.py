@@ -246,7 +246,7 @@ def main() -> int:
     ]
     if options.quick:
         chosen = chosen[:: max(1, len(chosen) // QUICK)][:QUICK]
-    begun = time.monotonic()
+    started = time.monotonic()
     found = asyncio.run(compare(chosen, truths, options.lanes))
     rows: list[Row] = []
     for part in TITLES:
@@ -257,7 +257,7 @@ def main() -> int:
     disagree = sum(len({run.grade() for run in truths.runs[c.name]}) > 1 for c in chosen)
     repeated = sum(len(truths.runs[c.name]) > 1 for c in chosen)
     rows.append(note("Chromium's own repeats that disagree", disagree, f"of {repeated}"))
-    rows.append(note("time", time.monotonic() - begun, "s"))
+    rows.append(note("time", time.monotonic() - started, "s"))
     if options.table:
         options.table.write_text(table(found, rows, truths.chromium))
     if options.detail:

@@ -114,16 +114,16 @@ def read_way(samples: Sequence[Mapping[str, Any]]) -> DirectionModel:
     )
 
 
-def read_run(told: Mapping[str, Any]) -> Run:
+def read_run(result: Mapping[str, Any]) -> Run:
     """Read a run from what `Pair.call` returns."""
-    if not told["connected"]:
+    if not result["connected"]:
         return Run(None, None)
-    limited = max(told[end]["sender"].get("cpu_limited") or 0.0 for end in ("down", "up"))
+    limited = max(result[end]["sender"].get("cpu_limited") or 0.0 for end in ("down", "up"))
     ways = [
-        read_way(told[end]["samples"]) if len(told[end]["samples"]) > 1 else None
+        read_way(result[end]["samples"]) if len(result[end]["samples"]) > 1 else None
         for end in ("down", "up")
     ]
-    cameras = [told[end]["sender"].get("captured") for end in ("down", "up")]
+    cameras = [result[end]["sender"].get("captured") for end in ("down", "up")]
     captured = None if None in cameras else round(min(cameras), 2)
     return Run(ways[0], ways[1], round(limited, 2), captured)
 

@@ -129,13 +129,13 @@ class Verdict:
     case: Case
     found: bool
     blamed: bool
-    said: str
+    text: str
     width: int = 1
 
 
-def judge(case: Case, told: dict[str, object], order: TraceOrder) -> Verdict:
+def judge(case: Case, output: dict[str, object], order: TraceOrder) -> Verdict:
     """Compare what the probe concludes with the truth."""
-    conditions = parse_trace(told, order)
+    conditions = parse_trace(output, order)
     conditions |= locate_faults(conditions, THRESHOLD)
     hops = figures(conditions)
     loss = loss_stretch(hops, THRESHOLD)
@@ -144,7 +144,7 @@ def judge(case: Case, told: dict[str, object], order: TraceOrder) -> Verdict:
     mark = mark_stretch(EF, conditions.get("marks", {}).get("EF", []))
     behind_router = Stretch(case.router, case.router + 1)
     link = Stretch(case.link, case.link + 1)
-    said = f"loss {loss}, delay {delay}, black hole {hole}, mark {mark}"
+    text = f"loss {loss}, delay {delay}, black hole {hole}, mark {mark}"
     lossy = case.kind in ("loss", "limited and loss")
     others = [
         loss is not None and not lossy,
@@ -164,7 +164,7 @@ def judge(case: Case, told: dict[str, object], order: TraceOrder) -> Verdict:
         found = hole == list(behind_router) and right_size
     elif case.kind == "bleaching":
         found = mark == behind_router
-    return Verdict(case, found, any(others), said, width)
+    return Verdict(case, found, any(others), text, width)
 
 
 def utilisation(seconds: float, seed: int) -> list[Row]:
@@ -226,8 +226,8 @@ def measure(chain: Chain, cases: Sequence[Case], order: TraceOrder, into: list[V
         _break(chain, case)
         try:
             with inside(chain.namespace("hq")):
-                told = asyncio.run(_run(order))
-            into.append(judge(case, told, order))
+                output = asyncio.run(_run(order))
+            into.append(judge(case, output, order))
         finally:
             _mend(chain, case)
 
@@ -236,7 +236,7 @@ def rows_of(verdicts: Sequence[Verdict], title: str) -> list[Row]:
     """The share found of each kind, and what was blamed wrongly."""
     for verdict in verdicts:
         if not verdict.found or verdict.blamed:
-            print(f"{title} {verdict.case}: {verdict.said}")
+            print(f"{title} {verdict.case}: {verdict.text}")
     total = Counter(v.case.kind for v in verdicts)
     found = Counter(v.case.kind for v in verdicts if v.found)
     rows = [

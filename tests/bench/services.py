@@ -38,7 +38,7 @@ from jharnet_monitor.probes.service.remarks import fault_place
 from jharnet_monitor.probes.service.result import VisitResult, reading_of
 from jharnet_monitor.probes.service.visit import visit
 from tests.bench.marks import Row, arguments, at_most, finish, note
-from tests.lab_support import Stream, streams_beside, udp_socket
+from tests.lab_support import Stream, simultaneous_streams, udp_socket
 from tests.service_support import PageServer, SlowResolver, server_tls
 
 SLOW, TIMEOUT = 1.0, 6.0
@@ -184,7 +184,7 @@ class Bench:
             if result.cause is not None:
                 errors.setdefault("failed", []).append(1.0)
                 continue
-            for name, error in _errors(result, server, names.asked or 0.0):
+            for name, error in _errors(result, server, names.requested or 0.0):
                 errors.setdefault(name, []).append(abs(error) * 1000)
         self.rows.append(at_most("visits that failed", len(errors.pop("failed", [])), 0, "visits"))
         for name, found in errors.items():
@@ -209,8 +209,8 @@ class Bench:
                 *(self._latency(config, line) for line in lines)
             ), strict=True))  # fmt: skip
             for name, behaviour in behaviours().items():
-                told = await self._told(config, behaviour, lines, latency)
-                for line, place in told.items():
+                places = await self._reported(config, behaviour, lines, latency)
+                for line, place in places.items():
                     cases += 1
                     if place not in _allowed(behaviour, line):
                         wrong.append(f"{name} over {line} (round {round_ + 1}): {place}")
@@ -228,7 +228,7 @@ class Bench:
         )
         return await _measured(line, "latency", lambda: ping(context), {})
 
-    async def _told(
+    async def _reported(
         self, config: Config, behaviour: Behaviour, lines: list[str],
         latency: Mapping[str, Measurement],
     ) -> dict[str, FaultPlace]:  # fmt: skip
@@ -283,11 +283,13 @@ async def _measured(
     return measurement_of(place, probe, result, at, time.monotonic() - began, conditions)
 
 
-def _errors(result: VisitResult, server: PageServer, asked: float) -> Iterator[tuple[str, float]]:
+def _errors(
+    result: VisitResult, server: PageServer, requested: float
+) -> Iterator[tuple[str, float]]:
     """Seconds by which each phase differs from what link and server took."""
     took, marks = result.seconds, server.marks
     yield "phases against the whole", sum(took.values()) - result.total
-    yield "the whole", result.total - (marks["done"] + DELAY - asked)
+    yield "the whole", result.total - (marks["done"] + DELAY - requested)
     yield "TCP", took["connect"] - 2 * DELAY
     yield "TLS", took["tls"] - 2 * DELAY - (marks["encrypting"] - marks["accepted"])
     yield "first byte", took["first_byte"] - 2 * DELAY - (marks["answered"] - marks["asked"])
@@ -318,12 +320,15 @@ def main() -> int:
     options = arguments(__doc__)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         os.environ.pop(name, None)
-    with Lab.start({"seed": options.seed, "offices": LINES}, "jhnbs") as lab, ExitStack() as beside:
+    with (
+        Lab.start({"seed": options.seed, "offices": LINES}, "jhnbs") as lab,
+        ExitStack() as together,
+    ):
         full = (lab.addresses("full").pc, 9000)
-        beside.enter_context(udp_socket(lab, "full", 9000, buffer=4096))
-        sender = beside.enter_context(udp_socket(lab, HEADQUARTERS, buffer=4096))
+        together.enter_context(udp_socket(lab, "full", 9000, buffer=4096))
+        sender = together.enter_context(udp_socket(lab, HEADQUARTERS, buffer=4096))
         stream = Stream(sender, full, 1.05 * FULL_RATE)
-        beside.enter_context(streams_beside([stream], 600))
+        together.enter_context(simultaneous_streams([stream], 600))
         bench = Bench(lab, options.quick)
         with lab.inside(HEADQUARTERS):
             asyncio.run(_all(bench))

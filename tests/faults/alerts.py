@@ -310,8 +310,8 @@ def judge(order: Order, inbox: Inbox, blind: list[list[float]], verdict: Verdict
     for what, name in names.items():
         hidden = blind if what == "hub" else unseen(order, blind, what)
         key = (name, order.district.id, what if what in OFFICES else "")
-        told = episodes(inbox.messages, "sms", key)
-        _match(f"{order.name}: {name} {what}", order.truth[what], hidden, told, verdict)
+        reported = episodes(inbox.messages, "sms", key)
+        _match(f"{order.name}: {name} {what}", order.truth[what], hidden, reported, verdict)
     allowed = set(names.values()) | {"OfficeLineWasDown", "OfficePowerWasDown", "OfficeFlapping"}
     flapped = [o for o in OFFICES if len(order.truth[o].spans) >= 3]
     for message in inbox.messages:
@@ -330,10 +330,14 @@ def judge(order: Order, inbox: Inbox, blind: list[list[float]], verdict: Verdict
 
 
 def _match(
-    what: str, truth: Truth, hidden: list[list[float]], told: list[list[float]], verdict: Verdict
+    what: str,
+    truth: Truth,
+    hidden: list[list[float]],
+    reported: list[list[float]],
+    verdict: Verdict,
 ) -> None:
     """Each episode tells of one outage that was long enough, and ends after it."""
-    left = [list(span) for span in told]
+    left = [list(span) for span in reported]
     spans = truth.spans
     for number, (begin, end) in enumerate(spans):
         verdict.outages += 1
@@ -341,7 +345,7 @@ def _match(
         mine = [t for t in left if begin <= t[0] < min(after, end + 8)]
         must = seen(begin, end, hidden) >= SEEN_SECONDS
         # one message may tell of two outages if the return between them could not be seen
-        going_on = [t for t in told if t[0] < begin < t[1]]
+        going_on = [t for t in reported if t[0] < begin < t[1]]
         settled = number == 0 or seen(spans[number - 1][1], begin, hidden) >= SETTLED_SECONDS
         if must and not mine and (settled or not going_on):
             verdict.add("swallowed", f"{what}, {end - begin:.1f} s long")
@@ -463,13 +467,15 @@ def main() -> int:
         Order(name, district, script)
         for district, (name, script) in zip(districts, scripts.items(), strict=True)
     ]
-    with inbox.receiving() as told:
+    with inbox.receiving() as receiver_url:
         for first in range(0, len(orders), AT_ONCE):
             these = orders[first : first + AT_ONCE]
             console.print(", ".join(order.name for order in these), "…")
             here = directory / f"alerting-{first}"
             here.mkdir()
-            with alerting_for(Alerting(here, [o.district for o in these], told), these) as alerting:
+            with alerting_for(
+                Alerting(here, [o.district for o in these], receiver_url), these
+            ) as alerting:
                 wave(these, alerting, inbox, rng, verdict)
     shutil.rmtree(directory)
     judge_messages(inbox, verdict)

@@ -135,22 +135,22 @@ class Outage:
 
 def disorder(made: list[Measurement], lost: set[str], gone: list[int]) -> int:
     """Fine data that were lost although older fine data are kept, hours and changes apart."""
-    telling = set(telling_ones(made))
-    oldest_kept = next((n for n, m in enumerate(made) if m.id not in lost and m.id not in telling),
-                       len(made))  # fmt: skip
+    informative = set(informative_measurements(made))
+    expendable = lost | informative
+    oldest_kept = next((n for n, m in enumerate(made) if m.id not in expendable), len(made))
     return sum(number > oldest_kept for number in gone)
 
 
-def telling_ones(made: list[Measurement]) -> Iterator[str]:
+def informative_measurements(made: list[Measurement]) -> Iterator[str]:
     """The first of each hour and of a process, and each change of boot, of a series."""
     before: dict[str, object] = {}
     for number, one in enumerate(made):
         if number == len(made) // 2:  # a new process begins to measure
             before.clear()
-        told = (one.started_at.replace(minute=0, second=0), one.conditions["boot_id"])
-        if before.get(one.series) != told:
+        key = (one.started_at.replace(minute=0, second=0), one.conditions["boot_id"])
+        if before.get(one.series) != key:
             yield one.id
-        before[one.series] = told
+        before[one.series] = key
 
 
 def fill(directory: Path, made: list[Measurement], bound: int | None) -> None:

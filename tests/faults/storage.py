@@ -193,7 +193,7 @@ async def case_rows(name: str, seconds: float) -> list[Row]:
         twice = await asyncio.to_thread(doubled, one)
     allowed = 0.0 if trouble.says is None else 1.0
     return [
-        within(f"{name}: shown on ready, metric and page", shown.said, allowed, 1.0, "share"),
+        within(f"{name}: shown on ready, metric and page", shown.message, allowed, 1.0, "share"),
         at_most(f"{name}: longest pause of the echo requests", shown.pause, 3.0, "s"),
         at_most(f"{name}: longest gap between stored measurements", gap, 3 * WINDOW_SECONDS, "s"),
         at_most(f"{name}: acknowledged and lost", missing, 0, ""),
@@ -223,7 +223,7 @@ async def serving(one: Installation) -> None:
 class Shown:
     """What the hub showed during the trouble."""
 
-    said: float
+    message: float
     """1 if ready, metric and page said what is wrong at the end of it."""
     pause: float
     """The longest time in which the count of echo requests did not grow."""
@@ -233,14 +233,14 @@ async def watched(one: Installation, seconds: float, says: str | None) -> Shown:
     """Look at the hub twice a second."""
     began = moved = time.monotonic()
     sent, pause = -1.0, 0.0
-    said = 0.0
+    message = 0.0
     async with aiohttp.ClientSession() as http:
 
         async def text(path: str) -> tuple[int, str]:
             async with http.get(f"{one.http}{path}") as answer:
                 return answer.status, await answer.text()
 
-        while time.monotonic() - began < seconds or (says and not said):
+        while time.monotonic() - began < seconds or (says and not message):
             if time.monotonic() - began > seconds + 60:
                 break
             _, metrics = await text("/metrics")
@@ -251,11 +251,11 @@ async def watched(one: Installation, seconds: float, says: str | None) -> Shown:
             (status, ready), (page, html) = await text("/-/ready"), await text("/")
             failing = "jharnet_database_failing 1" in metrics
             if says is not None:
-                said = float(status == 503 and says in ready and failing and page == 200
+                message = float(status == 503 and says in ready and failing and page == 200
                              and 'class="notice bad database"' in html)  # fmt: skip
             await asyncio.sleep(0.5)
     # A window's requests are counted together, at its end.
-    return Shown(said, max(0.0, pause - WINDOW_SECONDS))
+    return Shown(message, max(0.0, pause - WINDOW_SECONDS))
 
 
 def sent_packets(metrics: str) -> float:

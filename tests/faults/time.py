@@ -170,11 +170,11 @@ def agents(seed: int) -> Iterator[Row]:
         items = []
         for index, at in enumerate(began):
             set_right = index >= 3  # NTP set the clock in between
-            told = at + timedelta(seconds=0.0 if set_right else error)
+            displayed = at + timedelta(seconds=0.0 if set_right else error)
             uptime = round((at - booted).total_seconds(), 1)
             items.append({
                 "id": f"a{number}m{index}", "office": "potka", "probe": "latency",
-                "started_at": format_utc(told), "duration_seconds": 60.0, "outcome": "ok",
+                "started_at": format_utc(displayed), "duration_seconds": 60.0, "outcome": "ok",
                 "cause": None, "values": {"sent": 60.0, "received": 60.0},
                 "conditions": {"path": "agent_hub", "boot_id": f"b{number}",
                                "uptime_seconds": uptime},

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import random
 import secrets
 import socket
 import struct
@@ -172,21 +171,6 @@ class HubExchange:
     def close(self) -> None:
         """Close the socket."""
         self._marked.close()
-
-
-def bind(host: str, ports: tuple[int, int]) -> socket.socket | None:
-    """A socket on a free port of the range, both ends included; None if none is free."""
-    choices = list(range(ports[0], ports[1] + 1))
-    random.shuffle(choices)
-    for port in choices[:50]:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            sock.bind((host, port))
-        except OSError:
-            sock.close()
-        else:
-            return sock
-    return None
 
 
 async def take_part(invitation: object, hub: str, marks: Iterable[int]) -> dict[int, MarkArrivals]:

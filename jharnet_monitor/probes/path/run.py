@@ -12,7 +12,7 @@ from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.base import ChannelClosed, Failed, NoData, ProbeContext, Reading
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.run import measured_address
-from jharnet_monitor.probes.path.exchange import HubExchange, bind, from_message
+from jharnet_monitor.probes.path.exchange import HubExchange, from_message
 from jharnet_monitor.probes.path.order import TraceOrder
 from jharnet_monitor.probes.path.plan import flow_of, is_ipv4, order_of
 from jharnet_monitor.probes.path.result import (
@@ -24,6 +24,7 @@ from jharnet_monitor.probes.path.result import (
     values,
 )
 from jharnet_monitor.probes.path.trace import trace
+from jharnet_monitor.probes.udp_port import bind_free_port
 
 
 async def run(context: ProbeContext) -> Reading:
@@ -70,7 +71,9 @@ async def _back(context: ProbeContext, order: TraceOrder) -> Back:
     hub = context.config.hub
     with ExitStack() as stack:
         params, exchange = order.to_params(), None
-        sock = bind(hub.host, hub.udp_range) if is_ipv4(hub.host) and order.marks else None
+        sock = None
+        if is_ipv4(hub.host) and order.marks:
+            sock = bind_free_port(hub.host, hub.udp_range)
         if sock is not None:
             exchange = HubExchange(sock, order.marks)
             stack.callback(exchange.close)
