@@ -1,5 +1,5 @@
-"""A whole district with its alerting, for tests: lab, hub, agents, Prometheus, Alertmanager, and
-somebody who is told. What is shipped is used as it is; only waiting times are shorter."""
+"""A whole district with its alerting, for tests: lab, hub, agents, Prometheus, Alertmanager, and a
+receiver of messages. What is shipped is used as it is; only waiting times are shorter."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The district, who is told, and where Prometheus answers (inside headquarters)."""
+    """The district, the receiver of messages, and where Prometheus answers (inside
+    headquarters)."""
 
     demo: Demo
     inbox: Inbox
@@ -197,7 +198,7 @@ def _watches(directory: Path, demo: Demo, alertmanager_url: str) -> Path:
 
 @contextlib.contextmanager
 def _receiver(inbox: Inbox) -> Iterator[str]:
-    """A webhook receiver; its path names who is told."""
+    """A webhook receiver; its path names the receiver."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""A district's months in a database for a dossier, and a forger who hashes everything anew."""
+"""A district's months in a database for a dossier, and a forger who recomputes all hashes."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def filed(
     *,
     sealed: bool = True,
 ) -> Filed:
-    """The last `days` before the made-up week's end, sealed hour by hour as a hub does; `more`
-    was measured beside. With `sealed`, the hub sealed its settings when it started an hour before.
+    """The last `days` before the made-up week's end, sealed hour by hour as a hub does; `more` was
+    measured as well. With `sealed`, the hub sealed its settings when it started an hour before.
     """
     database = directory / f"{offices}-{days}.db"
     fill(database, offices, days, random.Random(1))
@@ -135,7 +135,7 @@ class Forger:
 
     @classmethod
     def of(cls, path: Path) -> Forger:
-        """Take a dossier apart."""
+        """Unpack a dossier."""
         with zipfile.ZipFile(path) as file:
             return cls({name: file.read(name) for name in file.namelist()})
 
@@ -258,7 +258,7 @@ class Forger:
         return Case(config, period, until, made_at, claims, evidence, self.links(), mails, sums)
 
     def restate(self) -> None:
-        """Derive the claims from the files as they are now, and set all papers anew."""
+        """Derive the claims from the files as they are now, and set all papers again."""
         case = self.case()
         claims = derive(case.evidence, case.until)
         self.set_json("claims.json", claims.to_json())

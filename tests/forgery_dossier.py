@@ -1,7 +1,7 @@
 """Forgeries of a dossier's file, one function a kind.
 
 Manifest and hash report always fit again. What is done to raw data comes at three levels: with the
-chain as it was, with the chain rebuilt over it, and with claims and papers made anew as well.
+chain as it was, with the chain rebuilt over it, and with claims and papers made again as well.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class MadeWeek:
         ]
 
     def values(self, office: str, probe: str, name: str) -> list[float]:
-        """One quantity of the week; JharNet's path alone, and never beside a test of ours."""
+        """One quantity of the week; JharNet's path alone, and never during a test of ours."""
         return [
             m.values[name]
             for m in self.of(office, probe)

@@ -90,7 +90,7 @@ def test_a_day_is_a_file_of_ours_alone_and_180_are_kept(log: AccessLog, clock: M
 def test_a_flood_is_counted_and_not_written(
     log: AccessLog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stranger cannot fill the disk, or the memory; what is missing is told."""
+    """A stranger cannot fill the disk, or the memory; what is missing is reported."""
     monkeypatch.setattr(access_log, "MOST_BYTES_A_DAY", 5_000)
     monkeypatch.setattr(access_log, "MOST_WAITING", 50)
     for _ in range(60):

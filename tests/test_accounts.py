@@ -243,7 +243,7 @@ async def test_acts_are_part_of_the_chain(hub: MadeUpHub) -> None:
 @pytest.mark.parametrize("how", ["password", "sessions", "ended", "unreadable"])
 async def test_sessions_end_with_the_account(client: Client, people: Path, how: str) -> None:
     """A new password, `account end` with or without `--sessions`, or a file that cannot be used:
-    at once, without a restart; the sessions of others go on."""
+    at once, without a restart; the sessions of others continue."""
     await sign_in(client, "a.operate")
     assert await post(client, "/api/v1/drills", json={"minutes": 1}) == 202
     if how == "password":

@@ -165,7 +165,7 @@ def test_a_full_spool_gives_up_fine_data_first(tmp_path: Path) -> None:
 
 
 def test_the_spool_raises_one_kind_of_error(tmp_path: Path) -> None:
-    """Whoever hands in need not know that it is SQLite."""
+    """Code that hands in does not need to know that it is SQLite."""
     spool = Spool(tmp_path)
     spool.close()
     for use in (lambda: spool.put(one("a")), lambda: spool.peek(1), lambda: spool.drop(["a"])):

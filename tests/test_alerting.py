@@ -143,7 +143,7 @@ FAULTS = {
 
 def test_the_cause_is_sent_to_whom_it_concerns(running: Stack) -> None:
     """Two offices fall silent and look alike: each is alerted. After their return the alerts are
-    resolved, and line and power are told, each to its own receiver."""
+    resolved, and line and power are reported, each to its own receiver."""
     lab = running.demo.place.lab
     assert lab is not None
     begin, cut_at = time.monotonic(), time.time()

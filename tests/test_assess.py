@@ -191,7 +191,7 @@ def test_a_test_limited_by_its_own_pace_proves_no_slow_line() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_contract_that_is_kept_is_not_repaired(language: str) -> None:
     """It delivers more than 80 % of the contract, but less than the need: nobody is blamed, and the
-    text tells between which needs that holds.
+    text states between which needs that holds.
     """
     config, phrase = made_up.config(2), words(language)
     office = config.offices[0]

@@ -83,7 +83,7 @@ def test_a_changed_bundle_is_refused(
 
 
 def test_a_bundle_signed_by_another_is_refused(bundle: tuple[Path, str], tmp_path: Path) -> None:
-    """Whoever makes a whole new bundle has another key, and so another fingerprint."""
+    """Somebody who makes a whole new bundle has another key, and so another fingerprint."""
     wheels = tmp_path / "wheels"
     shutil.copytree(bundle[0] / "wheels", wheels)
     out = tmp_path / "evil.zip"

@@ -23,7 +23,8 @@ LEAST = (0.95e6 + 50e3) / 0.7
 
 @pytest.mark.parametrize("case", cases(*FILES), ids=str)
 def test_each_case_is_judged_as_was_written_down(case: Case) -> None:
-    """Verdict, doubts and notes are those of the case, and nothing is said that must not be."""
+    """Verdict, doubts and notes are those of the case, and the text says nothing that the case
+    forbids."""
     assert wrong(case, judged(case)) == ""
 
 
@@ -65,7 +66,7 @@ def _office(*outages: tuple[OfficeState, float, float]) -> list[Span]:
 
 
 def test_all_dark_at_once_is_one_fault_and_charged_to_nobody() -> None:
-    """What lasts longer at one office stays its own; so does what begins apart."""
+    """What lasts longer at one office stays its own; so does what begins at another time."""
     dark = OfficeState.LINK_DOWN
     offices = [
         _office((dark, 0, 10)),
@@ -96,6 +97,6 @@ def test_a_power_failure_everywhere_or_two_offices_are_no_shared_fault() -> None
 
 
 def test_every_note_occurs_in_a_case() -> None:
-    """So that none is said without an example of when."""
+    """So that each note has an example of when it applies."""
     expected = {note for case in cases(*FILES) for note in case.data.get("notes", ())}
     assert {note.value for note in Note} == expected

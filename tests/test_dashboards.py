@@ -35,7 +35,7 @@ def panels() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_dashboards_are_what_their_source_makes() -> None:
-    """Whoever changes a dashboard changes its source; Grafana reads the JSON."""
+    """A change of a dashboard is made in its source; Grafana reads the JSON."""
     script = "import build, json; print(json.dumps(build.files()))"
     made = json.loads(run(sys.executable, "-c", script, cwd=GRAFANA / "source"))
     shipped = {f.name: f.read_text("utf-8") for f in (GRAFANA / "dashboards").glob("*.json")}

@@ -183,7 +183,7 @@ def test_a_changed_setting_is_listed_in_letter_and_method(tmp_path: Path) -> Non
 
 
 def test_a_settings_event_of_another_form_makes_no_dossier(tmp_path: Path) -> None:
-    """The message leads to what tells more."""
+    """The message leads to where more is explained."""
     place = filed(tmp_path, 2, 15, sealed=False)
     at = place.period.start
     place.store.event_log.add_event("", SETTINGS, at, {"sha256": "0" * 64})

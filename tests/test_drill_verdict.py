@@ -1,4 +1,4 @@
-"""What is said of a drill: whose line was the limit, who held it, and what the line bears."""
+"""The verdict on a drill: whose line was the limit, who held it, and what the line carries."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_headquarters_line_is_not_laid_at_an_offices_door(language: str) -> None
 
 
 def test_an_office_limited_by_its_own_line_is_named() -> None:
-    """Its line alone carries too little; where that was never tested, nobody can tell; and a line
+    """Its line alone carries too little; where that was never tested, it is unknown; and a line
     that was not full held back nobody.
     """
     assert _limits(_ended(_drill(), 4e6, 4e6, 1e6)) == ["uplink", "uplink", "rate"]
@@ -144,7 +144,7 @@ def _names(language: str) -> str:
 def test_the_supported_calls_are_stated_in_the_worst_case_too(
     calls: int, full: bool, reported: str | None
 ) -> None:
-    """Not one is an answer; where a line that was not full bore none, nothing is known of it."""
+    """Not one is an answer; where a line that was not full carried none, nothing is known of it."""
     uplink = UplinkLoad(
         down=UplinkDirection(peak_rate=1.95e6, full=False, supported_calls=3),
         up=UplinkDirection(peak_rate=4.5e6, full=full, supported_calls=calls),
@@ -163,7 +163,8 @@ def test_the_supported_calls_are_stated_in_the_worst_case_too(
 
 
 def test_a_drill_grades_no_office_in_the_weekly_report(tmp_path: Path) -> None:
-    """Three drills came to a small picture, alone the office held HD; so it did the week before."""
+    """Three drills came to a small picture, on its own the office held HD; so it did the week
+    before."""
     store = Store(f"sqlite:///{tmp_path / 'drills.db'}", ManualClock(MADE_AT))
     store.migrate()
     for begin in (WEEK.before().start, WEEK.start):

@@ -121,7 +121,7 @@ def _drill(*offices: DrillOffice) -> Drill:
 async def test_a_conference_with_all_offices_and_then_a_gallery(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two offices talk at once, the third is told absent; every call is a measurement."""
+    """Two offices talk at once, the third is reported absent; every call is a measurement."""
     monkeypatch.setattr("jharnet_monitor.probes.conference.gallery.GALLERY_SECONDS", (2.0, 60.0))
     bench = Bench(agents={name: LoopbackAgent(office=name) for name in OFFICES[:2]})
     started = bench.drills.start("180p", MINUTES)
@@ -176,7 +176,7 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
 async def test_a_planned_drill_is_held_on_working_days_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As the configuration says, and its record tells that the schedule began it."""
+    """As the configuration says, and its record says that the schedule started it."""
     plan = {"at": ["16:00"], "profile": "audio", "minutes": 0.1}
     bench = Bench(config=make_config(probes={"drill": plan}))
     with caplog.at_level("INFO"):
@@ -216,7 +216,7 @@ async def test_a_drill_whose_record_fails_ends_and_says_so(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database breaks when the first call is kept: the other calls end with it, before the
-    line is given back, and whoever follows the drill sees that it is over.
+    line is given back, and those who follow the drill see that it is over.
     """
     monkeypatch.setattr("jharnet_monitor.probes.conference.gallery.GALLERY_SECONDS", (2.0, 60.0))
     bench = Bench(agents={"boram": LoopbackAgent(office="boram")})
@@ -288,7 +288,8 @@ async def test_an_office_whose_bytes_are_spent_is_not_called() -> None:
 
 
 def test_what_a_shared_line_carried() -> None:
-    """A call steps down for its own line's sake or for the shared one's; both are told apart."""
+    """A call steps down for its own line's sake or for the shared one's; the two are
+    distinguished."""
     wide = [Share(f"o{n}", 0.8e6, 1.0e6, 3.8e6) for n in range(8)]
     narrow = [Share(f"n{n}", 0.3e6, 0.4e6, 0.4e6) for n in range(3)]
     free = [Share(f"f{n}", 1.5e6, None, 3.8e6) for n in range(3)]

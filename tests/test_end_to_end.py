@@ -282,7 +282,7 @@ def test_a_lan_fault_is_neither(district: Demo) -> None:
 
 
 def test_a_killed_hub_goes_on_where_it_was(district: Demo) -> None:
-    """kill -9: after a restart the agents come back, counters go on, the chain is whole."""
+    """kill -9: after a restart the agents come back, counters continue, the chain is whole."""
 
     def counted() -> float:
         lines = _get(district, "/metrics").splitlines()

@@ -1,4 +1,5 @@
-"""The fault ledger: what its entries say together, beside what was measured, and who may book."""
+"""The fault ledger: what its entries say together, compared with what was measured, and who may
+book."""
 
 from __future__ import annotations
 
@@ -124,7 +125,7 @@ async def client(tmp_path: Path) -> AsyncIterator[tuple[Client, MadeUpHub]]:
 
 
 async def test_a_fault_is_booked_and_closed_over_http(client: tuple[Client, MadeUpHub]) -> None:
-    """Proposed at first; booked with a token alone; closed with the measured end, which is refused
+    """Proposed at first; booked only with a token; closed with the measured end, which is refused
     while nothing is measured; and each entry stays.
     """
     web, hub = client

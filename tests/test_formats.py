@@ -93,7 +93,7 @@ def test_no_share_reads_as_none_or_all_unless_it_is(ratio: float) -> None:
 
 @given(st.floats(1e-3, 1e12), st.floats(1e-3, 1e12))
 def test_no_figure_reads_as_nothing(value: float, other: float) -> None:
-    """However small it is, also beside a large one."""
+    """However small it is, also next to a large one."""
     for written in (formats.rate, formats.milliseconds):
         for text in (written(value), written(value, [value, other])):
             assert any(digit in text for digit in "123456789"), text

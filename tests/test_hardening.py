@@ -136,7 +136,7 @@ def test_the_unit_lets_the_clock_be_read_and_not_set() -> None:
 
 
 def test_the_unit_bounds_the_memory() -> None:
-    """Whoever filled the hub's memory filled the machine's."""
+    """Without a bound, filling the hub's memory fills the machine's."""
     assert _unit()["MemoryMax"] == "2G"
 
 

@@ -84,7 +84,8 @@ async def test_ready_from_the_first_tick_on(hub: Hub) -> None:
 async def test_a_database_that_takes_no_rows_is_not_ready(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, writer: str
 ) -> None:
-    """On a full disk, whoever notices it first; ready again with the first row that is taken."""
+    """On a full disk, whichever part notices it first; ready again with the first row that is
+    written."""
     with hub.running():
         await hub.clock.advance(1)
         with monkeypatch.context() as broken:

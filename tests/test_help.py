@@ -92,7 +92,7 @@ def _links(markdown_text: str) -> list[str]:
 
 @pytest.mark.parametrize(("file", "written"), TEXTS, ids=[name for name, _ in TEXTS])
 def test_links_lead_to_a_page_and_an_anchor(file: str, written: str) -> None:
-    """On the hub and on a code host alike: files beside the page, headings that are there."""
+    """On the hub and on a code host alike: files in the page's folder, headings that exist."""
     anchors = {name: set(re.findall(r' id="([^"]+)"', render(other)[0])) for name, other in TEXTS}
     for target in _links(written):
         name, _, anchor = target.partition("#")
@@ -194,7 +194,7 @@ def _shown() -> Iterator[tuple[str, str]]:
 
 
 def test_commands_in_the_help_are_taken() -> None:
-    """Whoever copies a command gets no usage error."""
+    """A command that is copied gives no usage error."""
     shown = list(_shown())
     assert len(shown) > 40
     for file, line in shown:

@@ -54,7 +54,7 @@ SLOW = {"stepped_down": True, "capacity": 500_000.0, "stepped_after": 3.0}
 
 
 def test_a_busy_host_blames_no_line() -> None:
-    """Three busy loops of 8 s beside the hub once blamed eight lines for their speed,
+    """Three busy loops of 8 s on the hub's machine once blamed eight lines for their speed,
     on a page to be signed. Without the disturbance the same call is the line's."""
     assert judged(**SLOW).values["grade"] < 4
     spoiled = judged(**SLOW, disturbed_seconds=8)
@@ -235,8 +235,8 @@ def _drill_of(
 
 
 def test_calls_that_fall_together_blame_no_office() -> None:
-    """Eight offices stepped down in the same second, and each was told that its line is
-    too slow. The three that went on are judged as they are."""
+    """Eight offices stepped down in the same second, and each was reported to have too slow a line.
+    The three that continued are judged as they are."""
     at = [22.0, 22.3, 21.9, 22.8, 22.1, 22.5, 23.0, 22.2]
     for alone in (None, 10e6):
         outcomes = _drill_of([*at, None, None, None], peak=12e6, alone=alone)

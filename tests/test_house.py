@@ -189,7 +189,7 @@ def test_every_room_stands_as_low_as_it_can() -> None:
 
 
 def test_judge_is_pure() -> None:
-    """A verdict depends on what was measured alone; dice are allowed only with a fixed seed."""
+    """A verdict depends only on what was measured; dice are allowed only with a fixed seed."""
     for path in sorted((PACKAGE / "judge").rglob("*.py")):
         assert {name.split(".")[0] for name in _imports(path)} & IMPURE == set(), path
         assert not re.search(r"\b(now|today|open)\(", path.read_text("utf-8")), path
@@ -199,7 +199,7 @@ def test_judge_is_pure() -> None:
 
 
 def test_only_the_command_line_sets_up_logging() -> None:
-    """A library that configures logging takes that from whoever uses it."""
+    """A library that configures logging takes that decision from its user."""
     for path in _modules():
         if _room(path) not in ("cli", "commands"):
             assert not re.search(r"basicConfig|dictConfig|addHandler", path.read_text("utf-8")), (
@@ -396,7 +396,7 @@ def test_the_readme_leads_to_every_command() -> None:
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
-    """Whoever wants more finds it in the help."""
+    """Further detail is in the help."""
     readme = (ROOT / "README.md").read_text("utf-8")
     assert readme.count("\n") <= README_LINES
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", readme):
@@ -404,6 +404,6 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
 
 
 def test_readme_and_ci_test_in_the_same_way() -> None:
-    """Whoever follows the README runs what CI runs."""
+    """A reader who follows the README runs what CI runs."""
     assert TEST_COMMAND in (ROOT / "README.md").read_text("utf-8")
     assert TEST_COMMAND in (ROOT / ".ci/run").read_text("utf-8")

@@ -65,7 +65,7 @@ def test_counts_and_times_match_the_emulator(lab: Lab) -> None:
 
 
 def test_outages_are_detected_within_ten_seconds(lab: Lab) -> None:
-    """Of one office's link, then of the uplink; each is told from the other."""
+    """Of one office's link, then of the uplink; the two are distinguished."""
     potka, boram = lab.addresses("potka"), lab.addresses("boram")
     config = settings_for(
         {"router": potka.router},

@@ -1,4 +1,4 @@
-"""The load of our own tests: `under_load` of latency beside them, and the day's budget."""
+"""The load of our own tests: `under_load` of latency during them, and the day's budget."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_both_ways_over_three_routers(chain: Chain) -> None:
 
 
 def test_loss_begins_where_all_hops_behind_show_it() -> None:
-    """Not at a hop that only answers seldom, nor where too little is lost to tell."""
+    """Not at a hop that only answers seldom, nor where too little is lost to decide."""
     full, some, seldom = HopFigures(180, 180), HopFigures(180, 150), HopFigures(180, 40)
     assert loss_stretch([full, some, some, some], 0.02) == Stretch(1, 2)
     assert loss_stretch([full, seldom, full, full], 0.02) is None
@@ -330,7 +330,7 @@ def test_a_target_that_answers_only_udp_shows_no_loss() -> None:
 
 
 async def test_the_event_log_holds_a_change(tmp_path: Path) -> None:
-    """Beside the measurement itself."""
+    """In addition to the measurement itself."""
     current, clock = CurrentConfig(config()), ManualClock(NOW)
     live = Live(current)
     store = Store(f"sqlite:///{tmp_path / 'monitor.db'}", clock)

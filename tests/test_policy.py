@@ -273,7 +273,7 @@ async def test_headquarters_has_its_own_series(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_latency_during_a_test_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency beside a test of its office, of headquarters, or a drill is `under_load`; beside a
+    """Latency during a test of its office, of headquarters, or a drill is `under_load`; during a
     test of another office it is not."""
     hub = Hub(monkeypatch)
 

@@ -188,7 +188,7 @@ UNSEEN = {
 
 
 def test_the_mixins_rules_are_those_that_are_shipped() -> None:
-    """Whoever changes a rule runs build.py; jsonnet reads the copy."""
+    """A change of a rule needs a run of build.py; jsonnet reads the copy."""
     script = "import build, json; print(json.dumps(build.mixin()))"
     made = json.loads(run(sys.executable, "-c", script, cwd=EXPORTERS / "grafana" / "source"))
     shipped = {f.name: f.read_text("utf-8") for f in (EXPORTERS / "mixin").glob("*.json")}

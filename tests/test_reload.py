@@ -144,7 +144,7 @@ async def test_what_needs_a_restart_is_refused(
 
 
 async def test_the_uplink_limit_may_change_while_it_is_held() -> None:
-    """Whoever waits gets at most the new limit; whoever has all of it stays alone."""
+    """A waiting test gets at most the new limit; one that holds all of it stays alone."""
     limit = 10.0
     uplink = UplinkLimiter(lambda: limit)
     granted: list[float] = []

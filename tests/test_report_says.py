@@ -47,8 +47,8 @@ def test_page_one_of_an_empty_week_asks_no_block_for_anything(
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_report_repeats_what_a_drill_measured(summary: Summary, language: str) -> None:
-    """Beside each result stand what arrived each way and its loss, and over the table what
-    headquarters' line carried and bore: the figures of the drill's own page, in its words.
+    """Each result is shown with what arrived each way and its loss, and above the table with what
+    headquarters' line carried and could carry: the figures of the drill's own page, in its words.
     """
     phrase = words(language)
     text = text_of(next(make(drafts(summary, [language]), ["pdf"])).content)

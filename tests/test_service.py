@@ -269,7 +269,7 @@ async def test_a_redirect_to_a_host_that_is_not_listed_is_named() -> None:
 
 
 async def test_a_redirect_loop_ends() -> None:
-    """After so many pages."""
+    """After the limit of pages."""
     server = PageServer(status=302, headers={"Location": "/"}, body=b"")
     async with server.serving():
         result = await look(server)
@@ -301,7 +301,7 @@ def test_where_a_redirect_may_lead(here: str, location: str, followed: bool) -> 
 
 
 def test_a_redirect_takes_no_credentials_along() -> None:
-    """Whoever puts a password into an address does not make us use it."""
+    """A password in an address is not used."""
     there = order("https://a/").next_page(URL("https://a/"), "https://user:secret@a/")
     assert str(there) == "https://a/"
 

@@ -174,7 +174,7 @@ def test_the_page_says_where_the_fault_lies(
     office: dict[str, float], hub: dict[str, float], line: dict[str, Any], fault: FaultPlace | None,
     language: str,
 ) -> None:  # fmt: skip
-    """By the office's visit, headquarters', and what the line's latency tells."""
+    """By the office's visit, headquarters', and the line's latency."""
     runs = [visited("e-office", office), visited("e-office", hub, HEADQUARTERS)]
     runs += [latency("potka", NOW - timedelta(seconds=61), **line)] if line else []
     state = live(*runs)
@@ -184,7 +184,7 @@ def test_the_page_says_where_the_fault_lies(
 
 
 def test_the_line_is_judged_by_the_time_of_the_visit() -> None:
-    """What it is now, ten minutes later, tells nothing; without the past nothing is blamed."""
+    """Its state now, ten minutes later, is no evidence; without the past nothing is blamed."""
     runs = [visited("e-office", TRICKLES, ago=600), visited("e-office", FAST, HEADQUARTERS)]
     then = latency("potka", NOW - timedelta(seconds=630), lost=9)
     now = latency("potka", NOW - timedelta(seconds=61))

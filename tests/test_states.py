@@ -141,7 +141,7 @@ def test_offices_are_not_unreachable_while_the_uplink_is_down() -> None:
 
 
 async def test_a_state_and_its_beginning_survive_a_restart(tmp_path: Path) -> None:
-    """An outage goes on through a restart: `since`, the outage's start, and no outage counted; it
+    """An outage continues through a restart: `since`, the outage's start, and no outage counted; it
     is counted when the office answers again."""
     clock, current = ManualClock(datetime(2026, 11, 25, tzinfo=UTC)), CurrentConfig(make_config())
     began = clock.now()

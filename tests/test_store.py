@@ -118,7 +118,7 @@ def test_bytes_spent_are_summed_by_day(bench: Bench) -> None:
 
 
 def test_blocks_hold_what_measurements_hold(bench: Bench) -> None:
-    """A report reads columns; each figure is there once, beside those of the same run."""
+    """A report reads columns; each figure is there once, with those of the same run."""
     loaded = one("l", 9, conditions={"under_load": True})
     bench.store.add([one(f"m{n}", n, values={"sent": n, "received": n - 1.0}) for n in range(1, 9)])
     bench.store.add([loaded, one("e", 3, outcome=Outcome.NO_DATA, values={})])
@@ -175,7 +175,7 @@ def test_the_event_log_keeps_states_and_what_was_learnt_later(bench: Bench) -> N
 
 
 def test_windows_events_and_drills_are_found_again(bench: Bench) -> None:
-    """A window for all is also an office's; of a drill the newest state is told."""
+    """A window for all is also an office's; of a drill the newest state is found."""
     event_log, hour = bench.store.event_log, timedelta(hours=1)
     everywhere = Window(None, START, START + hour, "generator service")
     event_log.add_window(everywhere)
@@ -222,7 +222,7 @@ def test_a_database_of_a_newer_program_is_refused(bench: Bench) -> None:
 
 
 def test_an_empty_database_is_named_as_such(tmp_path: Path) -> None:
-    """Whoever only reads is told what to do, and makes no file."""
+    """A reader gets a message that says what to do, and no file is made."""
     file = tmp_path / "new.db"
     with pytest.raises(UserError, match="there is no database yet; `jharnet-monitor run`"):
         Store(f"sqlite:///{file}", ManualClock(START)).require_schema()

@@ -81,7 +81,7 @@ def test_an_hour_is_sealed_when_it_is_over_and_never_again(bench: Bench) -> None
 
 
 def test_the_root_follows_from_the_records_alone(bench: Bench) -> None:
-    """Whoever has the lines of an hour recomputes its link without the database."""
+    """The lines of an hour suffice to recompute its link without the database."""
     fill(bench, 2)
     first = bench.store.chain.links()[0]
     lines: dict[str, list[bytes]] = {}
@@ -139,7 +139,7 @@ CHANGES = [
 
 
 def test_every_change_of_what_is_sealed_is_found_and_named(bench: Bench) -> None:
-    """A value, a place, a record gone or moved, a state, a link: the hour and kind are told."""
+    """A value, a place, a record gone or moved, a state, a link: the hour and kind are named."""
     fill(bench)
     file = Path(bench.url.removeprefix("sqlite:///"))
     statements = CHANGES if bench.url.startswith("sqlite") else CHANGES[:1]
@@ -318,7 +318,7 @@ def test_what_lies_outside_of_the_links_is_found(bench: Bench) -> None:
 
 
 def test_a_copy_made_while_others_write_is_whole(tmp_path: Path) -> None:
-    """Measurements come in all the while; the copy opens, verifies, and stands alone."""
+    """Measurements come in all the while; the copy opens, verifies, and needs no other file."""
     bench, done = Bench(f"sqlite:///{tmp_path / 'monitor.db'}"), Event()
     fill(bench)
 

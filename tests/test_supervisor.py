@@ -89,7 +89,7 @@ async def test_one_failing_read_does_not_end_the_watch(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One error of one step ended heartbeat, windows, states and reviews for
-    good, in silence; now it is counted, named on `/-/ready`, and the others go on."""
+    good, in silence; now it is counted, named on `/-/ready`, and the others continue."""
 
     def broken(*_: Any) -> None:
         raise OverflowError("unexpected")

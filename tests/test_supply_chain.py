@@ -25,7 +25,7 @@ MOST_EXPOSED = 3.0
 
 @pytest.fixture(scope="module")
 def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The bill of materials, made as CI makes it, with one vulnerability told."""
+    """The bill of materials, made as CI makes it, with one vulnerability reported."""
     directory = tmp_path_factory.mktemp("sbom")
     package = {"name": "aiohttp", "version": "1", "vulns": [
         {"id": "PYSEC-1", "fix_versions": ["9"], "description": "x"}]}  # fmt: skip

@@ -55,7 +55,7 @@ def test_a_line_gets_the_grade_that_chromium_shows(
 
 
 def test_no_more_arrives_than_the_line_carries(runs: dict[str, list[Run]]) -> None:
-    """A narrow line's video stays below its rate, and comes near to what is left beside sound."""
+    """A narrow line's video stays below its rate, and comes near to what the sound leaves."""
     for run in runs["narrow"]:
         assert 0.12e6 < run.down.rate < 0.25e6
 

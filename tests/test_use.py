@@ -81,7 +81,7 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Summary]:
 
 
 def test_an_office_is_ready_by_a_stated_rule(summary: Summary) -> None:
-    """Office hours alone; what headquarters suffers, too, is left out."""
+    """Only office hours count; outages that headquarters has, too, are left out."""
     good, slow, absent = summary.offices
     by_name = {one.service: one for one in good.services}
     assert by_name["e-office"].share == 1 and by_name["e-office"].left_out == 0
@@ -92,7 +92,7 @@ def test_an_office_is_ready_by_a_stated_rule(summary: Summary) -> None:
 
 
 def test_too_few_visits_are_no_evidence() -> None:
-    """Neither ready nor not; a visit beside a test of ours counts nowhere."""
+    """Neither ready nor not; a visit during a test of ours does not count."""
     assert ServiceUse("csc", 19, 0, 0).readiness(0.95) is AppReadiness.UNKNOWN
     at = WEEK.start + timedelta(hours=12)
     loaded = [Visit(at, False, under_load=True)]

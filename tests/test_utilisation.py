@@ -232,7 +232,7 @@ async def test_a_router_with_32_bit_counters(router: Snmpd, tmp_path: Path) -> N
 
 
 async def test_errors_and_duplex_of_line_and_lan(router: Snmpd, tmp_path: Path) -> None:
-    """Shares of all packets; a LAN at half duplex is told apart from the line."""
+    """Shares of all packets; a LAN at half duplex is distinguished from the line."""
     hub = Hub(router, tmp_path, lan_interface="lan0")
     hub.lan = {"octets": (0, 0), "packets": (0, 0), "faults": (0, 0), "duplex": 2}
     hub.set_row(faults=(10, 20), duplex=3)

@@ -58,7 +58,7 @@ async def test_slow_reads_hold_up_nothing_else(
 def test_every_question_of_the_api_has_an_index(tmp_path: Path) -> None:
     """`office` alone once sorted all rows, and `probe` alone read the whole table.
 
-    Now no more rows are read than are asked for, of each office or probe.
+    Now no more rows are read than are requested, of each office or probe.
     """
     store = Store(f"sqlite:///{tmp_path}/monitor.db", SystemClock())
     store.migrate()

@@ -1,4 +1,4 @@
-"""The fault ledger in a dossier, each fault beside the measured outage: as CSV and as a paper."""
+"""The fault ledger in a dossier, each fault with the measured outage: as CSV and as a paper."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEAD = (
 
 
 def judged(case: Case) -> tuple[Sequence[JudgedFault], Sequence[Unbooked]]:
-    """The faults of the period beside the outages, and those that are booked nowhere; raises
+    """The faults of the period with the outages, and those that are booked nowhere; raises
     `ValueError` for an entry that cannot be read.
     """
     faults = ledger(case.evidence.fault_entries)

@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 def queue_file(config: Config) -> Path:
-    """Where records wait: beside an SQLite database, else beside the reports."""
+    """Where records wait: next to an SQLite database, else next to the reports."""
     kind, _, file = config.hub.database.partition(":///")
     if kind == "sqlite":
         return Path(f"{file}-waiting")

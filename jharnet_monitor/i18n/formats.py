@@ -72,7 +72,7 @@ def rate(bits_per_second: float | None, /, compared: Sequence[float] = ()) -> st
 
 
 def rate_in_unit_of(bits_per_second: float, whole: float) -> str:
-    """A rate without its unit, in the unit in which `rate` writes the whole beside it.
+    """A rate without its unit, in the unit in which `rate` writes the whole next to it.
 
     >>> rate_in_unit_of(310e3, 4e6), rate_in_unit_of(3.91e6, 4e6), rate_in_unit_of(90e3, 512e3)
     ('0.31', '3.91', '90')
@@ -503,7 +503,7 @@ def _figure(
     rounding: str = ROUND_HALF_EVEN,
     compared: Sequence[Decimal] = (),
 ) -> str:
-    """A figure with `decimals` decimals, less trailing zeros that all figures beside it share."""
+    """A figure with `decimals` decimals, less trailing zeros that all figures next to it share."""
     text, *others = (_rounded(one, decimals, rounding) for one in (value, *compared))
     if value > 0 and not text.strip("0."):
         return f"< {_STEPS[decimals]}"

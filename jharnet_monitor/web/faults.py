@@ -1,4 +1,4 @@
-"""The fault ledger over HTTP: reads it beside the measured outages, and books entries."""
+"""The fault ledger over HTTP: reads it with the measured outages, and books entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bandwidth probe beside iperf3 and plain speedtest-cli, over links of known rate.
+"""The bandwidth probe compared with iperf3 and plain speedtest-cli, over links of known rate.
 
     python -m tests.bench.bandwidth_lines [--quick] [--json FILE] [--seed N]
                                     [--case TEXT ...] [--keep FILE] [--minutes N]
@@ -118,7 +118,7 @@ def batches(todo: Sequence[Job]) -> Iterator[Sequence[Job]]:
 
 
 def measure(todo: Sequence[Job], kept: Kept, minutes: float) -> None:
-    """Run the jobs and store each result; start none after so many minutes."""
+    """Run the jobs and store each result; start none after `minutes`."""
     end = time.monotonic() + 60 * minutes
     with ProcessPoolExecutor(SLOW_AT_ONCE, get_context("spawn")) as pool:
         for batch in batches([job for job in todo if kept.of(job.name) is None]):

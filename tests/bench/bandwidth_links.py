@@ -65,7 +65,7 @@ class DirectionModel:
 
 @dataclass(frozen=True)
 class Link:
-    """A link to measure; `others` is the traffic beside the test, at `others_rate` bit/s."""
+    """A link to measure; `others` is the other traffic during the test, at `others_rate` bit/s."""
 
     name: str
     kind: str

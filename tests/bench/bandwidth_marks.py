@@ -1,4 +1,4 @@
-"""The results of the bandwidth benchmark beside its marks."""
+"""The results of the bandwidth benchmark compared with its marks."""
 
 from __future__ import annotations
 

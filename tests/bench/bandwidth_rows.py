@@ -1,4 +1,4 @@
-"""The results of one case of the bandwidth benchmark, beside the marks and the peers."""
+"""The results of one case of the bandwidth benchmark, compared with the marks and the peers."""
 
 from __future__ import annotations
 

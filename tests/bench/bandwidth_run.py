@@ -1,7 +1,7 @@
 """One link of the bandwidth benchmark: hub, agent and other traffic over a lab.
 
 The truth is the lab's: the rate that is set, less the share of the test's packets that the line
-lost and, beside other traffic, less what that got through while the test ran.
+lost and, with other traffic, less what that got through while the test ran.
 """
 
 from __future__ import annotations

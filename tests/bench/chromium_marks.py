@@ -1,4 +1,4 @@
-"""The marks of the twin on links with several troubles, and the rule of thumb beside it."""
+"""The marks of the twin on links with several troubles, and a rule of thumb to compare it with."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Judged(Protocol):
 
 
 def rule_of_thumb(condition: Condition) -> int:
-    """A grade by eight numbers; it is told the link's settings, which a product must measure.
+    """A grade by eight numbers; it knows the link's settings, which a product must measure.
 
     >>> from tests.bench.chromium_conditions import way
     >>> rule_of_thumb(Condition("", way(0.5, 40)))

@@ -84,7 +84,7 @@ def forge_database(directory: Path, rounds: int, dice: random.Random, tally: Tal
 def forge_dossier(
     directory: Path, rounds: int, dice: random.Random, tally: Tally, *, quick: bool
 ) -> None:
-    """Forge a dossier in every way; `quick` makes few papers anew."""
+    """Forge a dossier in every way; `quick` makes few papers again."""
     place = filed(directory, 2, DAYS, more=traffic(DAYS))
     place.build(directory / "true.zip")
     place.store.close()

@@ -164,7 +164,7 @@ class Bench:
         return await done
 
     async def from_headquarters(self, order: VisitOrder) -> VisitResult:
-        """A visit beside the servers."""
+        """A visit from the servers' own network."""
         return await visit(order, time.monotonic, SlowResolver(0.0, self.address))
 
     # -- phases
@@ -303,7 +303,7 @@ def _allowed(behaviour: Behaviour, line: str) -> set[FaultPlace]:
 
 
 def _is_crossed(name: str, line: str, place: FaultPlace) -> bool:
-    """A fault of the server alone said to be the line's, or the reverse."""
+    """A fault of the server alone was attributed to the line, or the reverse."""
     if name in ("quick", "no names"):
         return place in {*SERVICE, *DOWN}
     return place is F.LINE or (line in GOOD and place is F.SERVICE_AND_LINE)

@@ -1,4 +1,4 @@
-"""Orders of events that make alerting lie: what is told, against what was cut.
+"""Orders of events that make alerting lie: the messages are compared with what was cut.
 
 Real hubs, Prometheus and Alertmanager, with the shipped rules and routes and shorter times; a
 minute is two seconds. A district is a hub with two offices. First come the orders that once went
@@ -265,7 +265,7 @@ class Verdict:
 def episodes(
     messages: list[Message], receiver: str, key: tuple[str, str, str]
 ) -> list[list[float]]:
-    """What one receiver was told of one alert: when it began and ended, each by its message."""
+    """The messages about one alert to one receiver: when it began and ended."""
     found: list[list[float]] = []
     for message in messages:
         if message.receiver != receiver:
@@ -304,7 +304,7 @@ def seen(begin: float, end: float, hidden: list[list[float]]) -> float:
 
 
 def judge(order: Order, inbox: Inbox, blind: list[list[float]], verdict: Verdict) -> None:
-    """Hold what was told of one district against what happened in it."""
+    """Compare the messages about one district with what happened in it."""
     names = {**dict.fromkeys(OFFICES, "OfficeUnreachable"), "uplink": "UplinkDown",
              "hub": "HubDown"}  # fmt: skip
     for what, name in names.items():
@@ -336,7 +336,7 @@ def _match(
     reported: list[list[float]],
     verdict: Verdict,
 ) -> None:
-    """Each episode tells of one outage that was long enough, and ends after it."""
+    """Each episode belongs to one outage that was long enough, and ends after it."""
     left = [list(span) for span in reported]
     spans = truth.spans
     for number, (begin, end) in enumerate(spans):
@@ -438,7 +438,7 @@ def alerting_for(alerting: Alerting, orders: list[Order]) -> Iterator[Alerting]:
 
 
 def _open(inbox: Inbox, orders: list[Order]) -> bool:
-    """Whether something that was told is not resolved yet."""
+    """Whether an alert that was sent is not resolved yet."""
     ids = {order.district.id for order in orders}
     state: dict[tuple[str, str], str] = {}
     for message in inbox.messages:

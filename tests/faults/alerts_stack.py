@@ -56,7 +56,7 @@ def _call(*argv: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One notification: who was told, and every alert in it with its status."""
+    """One notification: its receiver, and every alert in it with its status."""
 
     at: float
     receiver: str

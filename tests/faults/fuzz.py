@@ -264,7 +264,7 @@ def _dossier() -> bytes:
 
 
 async def _running_hub(tally: Tally) -> AsyncIterator[fuzz_hub.RunningHub]:
-    """A hub for one slice; what its log tells, and its end, are counted."""
+    """A hub for one slice; errors in its log, and its end, are counted."""
     with tempfile.TemporaryDirectory() as directory:
         async with fuzz_hub.hub(Path(directory)) as running:
             yield running

@@ -57,7 +57,7 @@ class RunningHub:
     process: subprocess.Popen[bytes]
 
     def faults(self) -> list[str]:
-        """Entries of its log that tell of an error of its own."""
+        """Entries of its log that report an error of its own."""
         text = (self.directory / "log").read_text("utf-8", "replace")
         wrong = re.compile(r"Traceback|unexpected error|Task exception|never retr")
         entries = re.split(r"(?m)^(?=\d{4}-\d\d-\d\d \d\d:)", text)

@@ -80,7 +80,7 @@ class Installation:
         return f"ws://127.0.0.1:{self.port}/agent"
 
     def start(self) -> None:
-        """Start the hub; its log goes on in `hub.log` among the logs."""
+        """Start the hub; its log continues in `hub.log` among the logs."""
         arguments = ["hub", str(self.file), str(self.epoch), str(self.speed)]
         self.process = start_subject(arguments, self.logs / "hub.log")
 

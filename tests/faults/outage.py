@@ -134,7 +134,8 @@ class Outage:
 
 
 def disorder(made: list[Measurement], lost: set[str], gone: list[int]) -> int:
-    """Fine data that were lost although older fine data are kept, hours and changes apart."""
+    """Fine data that were lost although older fine data are kept, not counting hours and
+    changes."""
     informative = set(informative_measurements(made))
     expendable = lost | informative
     oldest_kept = next((n for n, m in enumerate(made) if m.id not in expendable), len(made))

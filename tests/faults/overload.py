@@ -1,4 +1,4 @@
-"""More of everything than the hub can bear: memory stays bounded, healthy offices are measured.
+"""More of everything than the hub can handle: memory stays bounded, healthy offices are measured.
 
 A hub with eight offices whose agents hand in. Against it: idle connections by the thousand, slow
 writers and slow readers on every kind of address, a thousand agents that connect at once, and
@@ -78,7 +78,7 @@ class Watcher:
 
     @asynccontextmanager
     async def during(self, name: str) -> AsyncIterator[None]:
-        """Watch while something goes on, and add what was seen."""
+        """Watch while something runs, and add what was seen."""
         self.pause = self.answer = 0.0
         self.unanswered, before = 0, self.memory()
         self.peak = before

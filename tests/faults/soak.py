@@ -1,4 +1,4 @@
-"""Thirty days of eleven offices in minutes: what grows for ever would be seen.
+"""Thirty days of eleven offices in minutes: anything that grows without bound would be seen.
 
 A hub's parts on a clock of the run's own, its database, its queue and its metrics, with an agent of
 each office on a WebSocket. Each hour every agent hands in what it measured and the hub records its
@@ -107,7 +107,7 @@ class Soak:
         self.sessions: dict[str, aiohttp.ClientWebSocketResponse] = {}
 
     async def run(self, days: int, hours: int = 24) -> None:
-        """Let the days pass, of each so many hours."""
+        """Let the days pass, each with `hours` hours."""
         app = web.Application()
         app.router.add_get("/agent", self.agents.handle_socket)
         runner = web.AppRunner(app)

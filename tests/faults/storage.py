@@ -1,10 +1,11 @@
-"""The database in trouble, at the start and while the hub runs: it measures on and loses nothing.
+"""The database in trouble, at the start and while the hub runs: it keeps measuring and loses
+nothing.
 
 A disk that is full, read-only or slow (real file systems, small ones), a lock that another program
-holds, PostgreSQL stopped, hung, or not started yet. While it lasts, probes and metrics must go on
-and `/-/ready`, page and metric say what is wrong; afterwards every measurement of that time must be
-there, once. Then a damaged page must be found by `db verify`, and a backup that was made while the
-hub wrote must verify and serve as a hub's database.
+holds, PostgreSQL stopped, hung, or not started yet. While it lasts, probes and metrics must
+continue and `/-/ready`, page and metric say what is wrong; afterwards every measurement of that
+time must be there, once. Then a damaged page must be found by `db verify`, and a backup that was
+made while the hub wrote must verify and serve as a hub's database.
 
     python -m tests.faults.storage [--quick] [--json FILE] [--seconds N] [--only CASE ...]
 

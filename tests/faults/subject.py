@@ -27,7 +27,7 @@ SEAL_SECONDS = 0.5
 
 
 class FastWall(SystemClock):
-    """A wall clock whose hours pass in seconds; it goes on over restarts."""
+    """A wall clock whose hours pass in seconds; it continues over restarts."""
 
     def __init__(self, epoch: float, speed: float) -> None:
         self._epoch, self._speed = epoch, speed

@@ -80,7 +80,7 @@ def assess(config: Config, office: Office, evidence: LineEvidence) -> Assessment
 
 
 def needs_trains(config: Config, office: Office, tests: Sequence[Measurement]) -> bool:
-    """Whether the assessment may need packet trains beside these speed tests."""
+    """Whether the assessment may need packet trains in addition to these speed tests."""
     limits = thresholds_for(config, office)
     marks = [limits.mark(rate or 0.0) for rate in contracted_rates(office)]
     return not has_enough_tests(config, tests, marks)

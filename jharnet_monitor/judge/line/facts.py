@@ -30,7 +30,7 @@ class LineDirection:
     left: Interval | None = None
     """Median rate that speed tests got in office hours."""
     carried: Interval | None = None
-    """That rate together with the traffic that the router counted beside it."""
+    """That rate together with the traffic that the router counted during the test."""
     capacity: Interval | None = None
     """Median capacity by packet trains, where speed tests fall short."""
 

@@ -89,7 +89,7 @@ def _grades(office: OfficeSummary, smallest: float) -> Comparison:
 def _speeds(office: OfficeSummary, smallest: float) -> Comparison:
     """Speeds towards the office; only those of the same kind as now are comparable.
 
-    A rate of the line cannot be compared with one beside the office's traffic.
+    A rate of the line cannot be compared with one during the office's traffic.
     """
     earlier = [
         _mean_speed(point.down) if point.down.quiet is office.down.quiet else None

@@ -1,4 +1,4 @@
-"""The fault ledger of a period, read from the store, beside the measured outages."""
+"""The fault ledger of a period, read from the store, with the measured outages."""
 
 from __future__ import annotations
 
