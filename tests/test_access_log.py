@@ -102,7 +102,7 @@ def test_a_flood_is_counted_and_not_written(
 
 
 def test_one_time_keys_are_not_logged(log: AccessLog) -> None:
-    """They are good for a minute; the log is kept for half a year."""
+    """They are valid for a minute; the log is kept for half a year."""
     requested(log, "/agent/transfer/KEY?office=potka")
     assert written(log)[0]["path"] == "/agent/transfer/…"
 

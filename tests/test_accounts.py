@@ -74,7 +74,7 @@ def test_a_weak_account_is_refused(name: str, password: str, why: str) -> None:
     ["", "[]", "{}", '{"accounts": [{}]}', '{"accounts": [1]}', '{"accounts": [{"name": 1}]}'],
 )
 def test_a_damaged_file_is_reported(tmp_path: Path, text: str) -> None:
-    """One line with the file's name and the remedy; nobody is let in by half a file."""
+    """One line with the file's name and the remedy; half a file admits nobody."""
     path = tmp_path / "accounts"
     path.write_text(text)
     path.chmod(0o600)
@@ -96,7 +96,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_the_commands_add_list_and_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each leaves a trace in the event log of the hub's database, and the chain covers it."""
+    """Each is recorded in the event log of the hub's database, and the chain covers it."""
     path = tmp_path / "jharnet.yaml"
     path.write_text(
         "district: {id: d, name: D, name_hi: डी}\n"
@@ -285,7 +285,7 @@ async def test_one_session_is_ended_by_its_owner_or_an_administrator(
 async def test_wrong_passwords_are_limited_by_address_and_account(
     client: Client, hub: MadeUpHub, people: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ten a minute from an address, ten in ten minutes of an account from wherever; an account
+    """Ten a minute from an address, ten in ten minutes for an account from any address; an account
     that does not exist is answered like one that does."""
     assert [await sign_in(client, "nobody", "x" * 12) for _ in range(FAILURES_A_MINUTE + 1)] == [
         *[401] * FAILURES_A_MINUTE, 429,
@@ -348,7 +348,7 @@ async def test_reading_may_need_an_account(closed: Client) -> None:
 async def test_sign_ins_at_once_are_checked_one_by_one(
     client: Client, people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each takes 32 MB: many at once must not take them at once, and too many are refused."""
+    """Each takes 32 MB: they must not all take it at the same time, and too many are refused."""
     running, most = 0, 0
 
     def slow(account: Account | None, given: str) -> bool:

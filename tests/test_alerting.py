@@ -1,4 +1,4 @@
-"""From a fault in the lab to whoever must know: hub, Prometheus and Alertmanager as shipped.
+"""From a fault in the lab to its receiver: hub, Prometheus and Alertmanager as shipped.
 
 One district for the whole file. Only waiting times are shorter than in the shipped files.
 """
@@ -86,8 +86,8 @@ def _expressions() -> set[str]:
 
 
 def test_no_panel_is_empty(running: Stack) -> None:
-    """Every query of every panel gives something of a district that was measured once; what does
-    not has its reason."""
+    """Every query of every panel gives data for a district that was measured once; each exception
+    has its reason."""
     empty = {expr for expr in _expressions() if not any(name in expr for name in EMPTY)}
     deadline = time.monotonic() + 60
     while empty and time.monotonic() < deadline:
@@ -103,7 +103,8 @@ def test_the_sign_of_life_arrives(running: Stack) -> None:
 
 
 def test_a_dead_uplink_is_one_alert(running: Stack) -> None:
-    """Headquarters cut off from both offices: one alert, however long; the return resolves it."""
+    """Headquarters is cut off from both offices: one alert, however long it lasts; the return
+    resolves it."""
     lab = running.demo.place.lab
     assert lab is not None
     begin = time.monotonic()

@@ -1,4 +1,5 @@
-"""The verdict on a line: each from its evidence, and doubt if the interval does not decide."""
+"""The verdict on a line: each verdict follows from its evidence; doubt if the interval does not
+decide."""
 
 from __future__ import annotations
 
@@ -76,7 +77,7 @@ def test_the_need_is_the_policys_formula() -> None:
 def test_each_verdict_from_its_evidence(
     line: Line, policy: NeedPolicy, verdict: LineVerdict, doubt: Doubt | None
 ) -> None:
-    """Faults come before capacity, and doubts before any claim."""
+    """Faults take precedence over capacity, and doubts over any claim."""
     found = judge_line(line, policy, THRESHOLDS, TARIFF)
     assert found.verdict is verdict
     assert (doubt is None and not found.doubts) or doubt in found.doubts
@@ -84,7 +85,7 @@ def test_each_verdict_from_its_evidence(
 
 
 def test_power_is_named_with_an_upgrade() -> None:
-    """An office with power failures and too slow a line needs both."""
+    """An office with power failures and a line that is too slow needs both."""
     found = judge_line(replace(LINE, outages=outages(power=0.2)), MORE, THRESHOLDS, TARIFF)
     assert found.verdicts == (LineVerdict.UPGRADE, LineVerdict.POWER)
     assert found.slab == 8e6 and found.notes == (Note.POWER_FIRST,)
@@ -115,7 +116,8 @@ def test_measured_traffic_replaces_the_assumption() -> None:
 
 
 def test_traffic_that_fills_the_line_is_no_need() -> None:
-    """Readings with the line full are left out; where they are many the need is a lower bound."""
+    """Readings with the line full are left out; if there are many of them, the need is a lower
+    bound."""
     often, never = Interval(0.2, 0.15, 0.25, 900, 20), Interval(0.0, 0.0, 0.01, 900, 20)
     free = _but(other=(_other(0.5e6), _other(1e5)), full=(often, never))
     found = judge_line(free, ENOUGH, THRESHOLDS, TARIFF)

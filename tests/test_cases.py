@@ -30,7 +30,7 @@ def test_each_case_is_judged_as_was_written_down(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases(*FILES), ids=str)
 def test_a_verdict_holds_for_the_needs_that_it_prints(case: Case) -> None:
-    """Inside the printed range another need gives the same verdict; beyond its ends another one."""
+    """Inside the printed range another need gives the same verdict; outside it, another verdict."""
     found = judged(case)
     assumed = not any(side.need.measured for side in found.directions)
     if found.holds is None or not assumed:
@@ -56,7 +56,7 @@ def _with_need(case: Case, need: float) -> LineVerdict:
 
 
 def _office(*outages: tuple[OfficeState, float, float]) -> list[Span]:
-    """A week of an office that is up but for outages in minutes of Tuesday, 11:00 on."""
+    """A week of an office that is up except for outages, given in minutes from Tuesday, 11:00."""
     begin, spans, reached = WEEK.start + timedelta(days=1, hours=11), [], WEEK.start
     for state, start, end in outages:
         at, until = begin + timedelta(minutes=start), begin + timedelta(minutes=end)

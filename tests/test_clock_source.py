@@ -1,4 +1,4 @@
-"""Whose time this machine follows, as `doctor` names it."""
+"""The source of this machine's time, as `doctor` names it."""
 
 from __future__ import annotations
 

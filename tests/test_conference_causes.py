@@ -122,7 +122,7 @@ async def test_connectivity_checks_are_resent_until_answered(
 
 
 async def test_a_calls_packets_carry_the_mark() -> None:
-    """Seen where they arrive; without a mark they carry none."""
+    """Marks are seen where packets arrive; unmarked packets carry none."""
     loop = asyncio.get_running_loop()
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far,

@@ -65,7 +65,7 @@ def test_a_dossier_is_the_same_each_time(place: Filed, dossier: Path, tmp_path: 
 
 
 def test_claims_are_written_as_they_were_read(true: Forger) -> None:
-    """Papers are set from what stands in the file: every figure of it is read, and no other."""
+    """Papers are set from the file alone: every figure in it is read, and no other."""
     written = true.json("claims.json")
     claims = Claims.from_json(written)
     assert json_bytes(claims.to_json()) == true.files["claims.json"]

@@ -54,7 +54,7 @@ def _drill(profile: Profile = Profile.P720, uplink: float = 2e6, **changed: Any)
 
 
 def _ended(drill: Drill, *alone: float | None) -> Drill:
-    """`drill`, summed up where the offices' lines carried so much by themselves."""
+    """`drill`, summed up with the rates that the offices' lines carried in their own tests."""
     rates = dict(zip(OFFICES, alone, strict=True))
     peaks = {Direction.DOWN: 1.95e6, Direction.UP: 4.5e6}
     return summarise_drill(drill, lambda office: (rates[office], rates[office]), peaks)
@@ -144,7 +144,8 @@ def _names(language: str) -> str:
 def test_the_supported_calls_are_stated_in_the_worst_case_too(
     calls: int, full: bool, reported: str | None
 ) -> None:
-    """Not one is an answer; where a line that was not full carried none, nothing is known of it."""
+    """That none is supported is an answer; where a line that was not full carried none, nothing is
+    known of it."""
     uplink = UplinkLoad(
         down=UplinkDirection(peak_rate=1.95e6, full=False, supported_calls=3),
         up=UplinkDirection(peak_rate=4.5e6, full=full, supported_calls=calls),

@@ -1,4 +1,4 @@
-"""The drill: real calls with several offices at once over loopback, and what is kept of it."""
+"""The drill: real calls with several offices at once over loopback, and what is stored of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MINUTES = SECONDS / 60
 
 @pytest.fixture(autouse=True)
 def busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which other tests run is held to be fast enough: drills are tested here."""
+    """Treat the machine as fast enough, as drills are tested here and other tests run on it."""
     monkeypatch.setattr("jharnet_monitor.probes.conference.result.MAX_STALLED_SHARE", 1.0)
     monkeypatch.setattr("jharnet_monitor.probes.conference.result.MIN_SENT_SHARE", 0.0)
 
@@ -240,7 +240,7 @@ async def test_a_drill_whose_record_fails_ends_and_says_so(
 async def test_a_drill_that_cannot_be_kept_is_over_all_the_same(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its state on the screen does not hang on the database."""
+    """Its state on the screen does not depend on the database."""
     bench = Bench()
 
     async def broken(drill: Drill) -> None:
@@ -254,8 +254,8 @@ async def test_a_drill_that_cannot_be_kept_is_over_all_the_same(
 
 
 async def test_a_drill_over_the_budget_is_refused_before_it_starts() -> None:
-    """It says what it costs with its gallery, what there is, and how long it may be: so long it is
-    not refused, and a tenth of a minute longer it is.
+    """The refusal states the cost with its gallery, what is left, and how long the drill may be: at
+    that length it is accepted, and a tenth of a minute longer it is refused.
     """
     bench = Bench()
     with pytest.raises(UserError, match=r"362 MB.*300 MB.*at most 12\.3 minutes"):
@@ -275,7 +275,7 @@ async def test_a_drill_over_the_budget_is_refused_before_it_starts() -> None:
 
 
 async def test_an_office_whose_bytes_are_spent_is_not_called() -> None:
-    """Its row says why; what is left of the day's bytes is not passed."""
+    """Its row gives the reason; the rest of the day's bytes is not exceeded."""
     bench = Bench(
         config=make_config(budget="2 MB"), agents={n: LoopbackAgent(office=n) for n in OFFICES}
     )
@@ -288,7 +288,7 @@ async def test_an_office_whose_bytes_are_spent_is_not_called() -> None:
 
 
 def test_what_a_shared_line_carried() -> None:
-    """A call steps down for its own line's sake or for the shared one's; the two are
+    """A call steps down because of its own line or because of the shared one; the two are
     distinguished."""
     wide = [Share(f"o{n}", 0.8e6, 1.0e6, 3.8e6) for n in range(8)]
     narrow = [Share(f"n{n}", 0.3e6, 0.4e6, 0.4e6) for n in range(3)]
@@ -310,7 +310,7 @@ def test_what_a_shared_line_carried() -> None:
 def test_how_many_small_pictures_a_line_carried(
     down: dict[str, float], outcome: str, pictures: int | None
 ) -> None:
-    """All nine where the call held; what came through where it had to step down."""
+    """All nine where the call held; those that came through where it had to step down."""
     call = DrillGallery(outcome=Outcome(outcome), down=DrillDirection(down))
     assert _carried_pictures(call, 9) == pictures
 
@@ -339,7 +339,7 @@ def test_headquarters_line_is_judged_by_the_offices_own_tests() -> None:
 
 
 def test_a_drill_that_nobody_joined_says_nothing_of_the_line() -> None:
-    """Unknown is never 0: in the record, on the screen, and on the page that is signed."""
+    """An unknown value is never 0: in the record, on the screen, and on the page that is signed."""
     config = make_config()
     offices = tuple(office.id for office in config.offices)
     empty = _drill(*(DrillOffice(name) for name in offices))

@@ -121,7 +121,7 @@ def test_figures_agree_with_the_emulator(district: Demo) -> None:
 
 
 def test_without_an_agent_there_is_no_figure_and_no_zero(district: Demo) -> None:
-    """What needs an agent is `no_data` with its cause; latency is measured all the same."""
+    """A probe that needs an agent gives `no_data` with its cause; latency is measured anyway."""
     for probe in ("bandwidth", "conference"):
         measured = _of(district, "chakulia", probe)
         assert (measured["outcome"], measured["cause"]) == ("no_data", "no_agent")
@@ -228,7 +228,7 @@ def _state(one: Demo, office: str) -> str:
 
 
 def _findings(one: Demo, office: str, since: datetime) -> list[str]:
-    """What outages turned out to be, from the hub's own database."""
+    """The causes that outages turned out to have, from the hub's own database."""
     store = Store(f"sqlite:///{one.installation.directory}/monitor.db", SystemClock())
     found = store.event_log.transitions(office, since)
     store.close()

@@ -48,7 +48,8 @@ def test_prometheus_takes_configuration_and_rules() -> None:
 @pytest.mark.server("promtool")
 @pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.stem)
 def test_rules_do_what_they_say(file: Path) -> None:
-    """Every alert fires, holds, resolves, and is silent where it should be (`promtool test`)."""
+    """Every alert fires, stays firing, resolves, and is silent where it should be (`promtool
+    test`)."""
     assert "SUCCESS" in run(program("promtool"), "test", "rules", file)
 
 
@@ -74,7 +75,8 @@ def _requested_states() -> dict[str, set[str]]:
 
 
 def test_every_alert_is_tested() -> None:
-    """Each alert is asked for firing and gone, and pending where it waits before it fires."""
+    """Each alert is tested while it fires and after it resolved, and while pending if it waits
+    before it fires."""
     requested = _requested_states()
     assert set(requested) == {rule["alert"] for rule in alert_rules()}
     for rule in alert_rules():
@@ -159,7 +161,7 @@ def _rendered(directory: Path, kind: str, notes: dict[str, str]) -> str:
 
 @pytest.mark.server("amtool")
 def test_a_mail_says_since_when_what_to_do_and_where_to_look(tmp_path: Path) -> None:
-    """The true beginning, the action, and three addresses; what is not known is left out."""
+    """The true start, the action, and three addresses; unknown parts are left out."""
     runbook = "https://hub.d:9797/help/runbook#uplinkdown"
     dashboard = "http://grafana.d:3000/d/jharnet-district?var-district=d"
     page = "https://hub.d:9797/"
@@ -209,7 +211,7 @@ def test_every_alert_has_a_route_that_is_held() -> None:
 
 def test_nothing_is_inhibited_or_muted() -> None:
     """Alertmanager swallows the end of an alert that it inhibits or mutes, and with it the next
-    beginning; what keeps an alert silent stands in its rule."""
+    start; therefore the condition that keeps an alert silent is part of its rule."""
     text = ALERTMANAGER.read_text("utf-8")
     config = read_yaml(ALERTMANAGER)
     assert "inhibit_rules" not in config

@@ -35,7 +35,7 @@ OFFICE = "potka"
 
 
 def hour(number: float) -> datetime:
-    """A time after the start of it all."""
+    """A time after the start of the test's history."""
     return START + timedelta(hours=number)
 
 
@@ -49,7 +49,7 @@ def entry(name: str = "potka-1", **stated: object) -> tuple[str, dict[str, objec
 
 
 def test_a_fault_is_what_its_entries_say_together() -> None:
-    """The last word on each field counts; a withdrawn one counts nowhere."""
+    """The last entry of each field counts; a withdrawn fault does not count."""
     entries = [
         entry(reported_at=1, docket="A"), entry("potka-2", reported_at=0.5),
         entry(restored_at=9), entry(restored_at=7, docket="B"), entry("potka-2", withdrawn=True),
@@ -91,8 +91,8 @@ def test_the_clock_stands_for_each_stopped_minute_once() -> None:
 
 
 def test_the_measured_outage_proposes_the_end() -> None:
-    """The outage is the one that was on, or that had just been; an outage beyond the agreed time
-    that nobody booked is proposed, and one that was booked is not.
+    """The outage is the one in progress, or one that had just ended; an outage beyond the agreed
+    time that nobody booked is proposed, and one that was booked is not.
     """
     down = OfficeState.LINK_DOWN
     states = [
@@ -169,7 +169,7 @@ async def test_a_fault_is_booked_and_closed_over_http(client: tuple[Client, Made
 async def test_a_wrong_entry_is_one_clear_line(
     client: tuple[Client, MadeUpHub], stated: dict[str, object], message: str
 ) -> None:
-    """It names the key and what is right, and nothing is stored."""
+    """The message names the key and what is valid, and nothing is stored."""
     web, hub = client
     request = {"method": "POST", "headers": BEARER, "json": {"office": OFFICE, **stated}}
     assert message in await error(web, "/api/v1/faults", 400, **request)

@@ -84,7 +84,7 @@ def test_figures(written: Figure, cases: dict[float | None, str]) -> None:
 
 @given(st.floats(0, 1))
 def test_no_share_reads_as_none_or_all_unless_it_is(ratio: float) -> None:
-    """What the last digits of a computation come to apart."""
+    """Except for differences in the last digits of a computation."""
     for written in (formats.share, formats.share_floor, formats.share_ceil, formats.share_whole):
         text = written(ratio)
         assert (text == "0 %") is (ratio < 5e-11) or text not in ("0 %", "100 %")

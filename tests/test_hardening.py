@@ -113,7 +113,7 @@ async def test_one_recipient_keeps_the_mail_from_no_other(
 
 @pytest.mark.parametrize("address", ["señor@example.in", "पोटका@example.in", "a b@example.in"])
 def test_a_mail_address_is_ascii(address: str) -> None:
-    """One that is not ended the daemon, at each start again."""
+    """An invalid one ended the daemon at each start."""
     adapter = TypeAdapter(MailAddress)
     with pytest.raises(ValidationError, match="must be a mail address"):
         adapter.validate_python(address)
@@ -172,7 +172,7 @@ def test_a_flood_of_datagrams_gives_way(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_unprotected_address_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`ws://` was taken without a word."""
+    """`ws://` was accepted without a warning."""
     token = tmp_path / "token"
     token.write_text("t\n")
     token.chmod(0o600)

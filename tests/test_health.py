@@ -26,7 +26,7 @@ from tests.support import make_config
 
 
 class Hub:
-    """What of a hub writes into its database, and its health."""
+    """The part of a hub that writes into its database, and its health."""
 
     def __init__(self, directory: Path) -> None:
         self.clock = ManualClock(datetime(2026, 11, 25, tzinfo=UTC))
@@ -66,7 +66,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 def full(*_: Any) -> None:
-    """What the store does on a full disk."""
+    """The behaviour of the store on a full disk."""
     raise StoreError("hub.database: sqlite:///secret/monitor.db: database or disk is full")
 
 
@@ -107,7 +107,7 @@ async def test_a_database_that_takes_no_rows_is_not_ready(
 async def test_a_database_that_does_not_answer_is_not_ready(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write that never ends raises no error, and is one all the same."""
+    """A write that never ends raises no error, but counts as one."""
     answered = threading.Event()
     monkeypatch.setattr(hub.store, "add", lambda measurements: answered.wait(10) and measurements)
     with hub.running():

@@ -1,4 +1,4 @@
-"""What our own computers do to a measurement is never held against a line."""
+"""The effects of our own computers on a measurement are never attributed to a line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.test_states import Bench
 
 
 def judged(**ours: Any) -> Any:
-    """The reading of a call whose hub sent so, or why there is none."""
+    """The reading of a call whose hub sent in this way, or why there is none."""
     sent = send_stats(**ours)
     theirs = send_stats()
     sides = CallSides(sent, theirs, received(sent), received(theirs))
@@ -91,7 +91,7 @@ async def test_waiting_for_the_cpu_is_seen(
 
 @pytest.mark.parametrize("seconds", [0.4, 1.0, 3.0])
 async def test_a_blocked_loop_is_seen(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """By its stall within the second, however long the call is."""
+    """A stall is recognised within its second, however long the call is."""
     monkeypatch.setattr(host_load, "_wait_seconds", lambda: 0.0)
     monitor = HostLoadMonitor()
     task = asyncio.create_task(monitor.run())
@@ -105,7 +105,7 @@ async def test_a_blocked_loop_is_seen(monkeypatch: pytest.MonkeyPatch, seconds: 
 async def test_a_stalled_agent_is_distinguished_from_a_cut_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its kernel acknowledges what the program does not read; no call is held against its line."""
+    """Its kernel acknowledges what the program does not read; no call is attributed to its line."""
     monkeypatch.setattr(agent_connection, "QUIET_SECONDS", 0.3)
     headers = {"Authorization": "Bearer potka-token"}
     hello = {"type": "hello", "protocol": 1, "boot_id": "b", "uptime_seconds": 1, "spooled": 0}
@@ -157,7 +157,7 @@ async def test_a_call_that_the_agents_computer_interrupts_is_not_the_lines(
 
 
 async def test_a_call_is_not_interrupted_by_its_own_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ends stood still for longer than media may be away, and went on."""
+    """Both ends stood still for longer than media may be absent, and continued."""
     monkeypatch.setattr(rtc_call, "MEDIA_TIMEOUT_SECONDS", 0.6)
     calling = asyncio.create_task(call(LoopbackAgent(), profile="audio", seconds=1))
     await asyncio.sleep(0.7)
@@ -252,7 +252,7 @@ def test_calls_that_step_down_separately_are_judged() -> None:
 
 def test_seeded_drills_blame_nobody_falsely() -> None:
     """300 drills at random: whatever part of the offices one pause of headquarters' computer holds
-    back, none of them is blamed; and whose line is slow by itself stays so."""
+    back, none of them is blamed; and an office whose own line is slow is still reported as such."""
     blamed = missed = 0
     for seed in range(300):
         chance = random.Random(seed)

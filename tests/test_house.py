@@ -169,7 +169,7 @@ def test_imports_go_one_way() -> None:
 
 
 def test_nothing_imports_the_generator_of_pages() -> None:
-    """It would bring every room with it."""
+    """Importing it would load every room."""
     names = {
         name for path in _modules() if GENERATOR not in path.parents for name in _imports(path)
     }
@@ -177,7 +177,7 @@ def test_nothing_imports_the_generator_of_pages() -> None:
 
 
 def test_every_room_stands_as_low_as_it_can() -> None:
-    """`LAYERS` says what the code does: each room stands just above the highest that it imports."""
+    """`LAYERS` follows the code: each room is just above the highest that it imports."""
     layer = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
     graph = _rooms_imported()
     lowest = {
@@ -364,7 +364,7 @@ def _shipped() -> list[Path]:
 
 
 def test_the_top_level_is_tidy() -> None:
-    """A newcomer sees the rooms and nothing else."""
+    """A newcomer sees only the rooms."""
     top = {path.relative_to(ROOT).parts[0] for path in _shipped()}
     assert top <= {
         ".ci", ".dockerignore", ".github", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE",

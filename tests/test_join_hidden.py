@@ -87,7 +87,7 @@ async def chromium(profile: Path) -> AsyncIterator[Opener]:
 
 @pytest.mark.browser
 async def test_a_page_behind_others_is_tested_as_well(door: Door, tmp_path: Path) -> None:
-    """It is slowed down, says so, and neither its pictures nor its reports suffer."""
+    """It is slowed down, reports that, and neither its pictures nor its reports suffer."""
     async with chromium(tmp_path / "profile") as opened:
         page = await opened("about:blank")
         await page.ask(f"location.href = '{door.link}'")

@@ -1,4 +1,4 @@
-"""A hub whose database is not there at the start works all the same, and loses nothing."""
+"""A hub whose database is missing at the start works anyway, and loses nothing."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_a_hub_begins_without_its_database(tmp_path: Path) -> None:
 async def test_a_database_of_another_hub_ends_a_hub_that_waited_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It began without, and then the database was another one's: it writes nothing, and ends."""
+    """It started without a database that another hub then owned: it writes nothing, and ends."""
     other = earlier_run(tmp_path, datetime.now(UTC))
     other.ownership.take()
     one = RunningHub(tmp_path)

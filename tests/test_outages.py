@@ -75,7 +75,7 @@ NEVER, NONE = AgentPresence.NEVER, AgentPresence.NOT_EXPECTED
     ],
 )
 def test_live_state_by_the_table(state: str, evidence: LiveEvidence) -> None:
-    """Every combination of evidence that matters."""
+    """Every relevant combination of evidence."""
     assert live_state(evidence).value == state
 
 

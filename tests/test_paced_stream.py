@@ -172,7 +172,8 @@ def test_a_reading_by_tcp_alone() -> None:
 
 
 def test_what_others_left() -> None:
-    """A stream that filled the queue and got less than the line: that is left, with wide ends."""
+    """A stream that filled the queue and got less than the line: its rate is what is left, with a
+    wide interval."""
     line = found({"rate": "4 Mbit/s", "delay": "20ms", "queue": "200ms"})
     result = reading(tcp(3.0), line, 4e6)
     assert result is not None
@@ -193,13 +194,13 @@ def test_what_others_left() -> None:
     ],
 )
 def test_rows_that_no_receiver_has(rows: Any) -> None:
-    """More than was sent, counts that decrease, and what is no number are refused."""
+    """More than was sent, counts that decrease, and values that are no numbers are refused."""
     with pytest.raises(ValueError, match=r"row|arrived|decrease"):
         rows_from_json(rows, 5)
 
 
 async def test_an_agent_sends_no_endless_stream() -> None:
-    """Whatever the hub asks for: at most 20 s, and only well-formed phases."""
+    """Whatever the hub requests: at most 20 s, and only well-formed phases."""
     agent = AgentUdpChannel("https://127.0.0.1")
     for phases in ([[1e6, 21.0]], [[1e6]], [], [[1e6, -1]], [[1e11, 1]], "all"):
         answer = await agent.stream({"phases": phases, "bytes": 1500})

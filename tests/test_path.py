@@ -205,7 +205,8 @@ def test_loss_begins_where_all_hops_behind_show_it() -> None:
 
 
 def test_a_router_that_answers_late_holds_nothing_up() -> None:
-    """A hop's own slowness is not the way's; half of the delay or more must be in one place."""
+    """A hop's own slowness is not that of the route; half of the delay or more must be in one
+    place."""
 
     def at(rtt: float | None) -> HopFigures:
         return HopFigures(60, 60, rtt)
@@ -216,7 +217,7 @@ def test_a_router_that_answers_late_holds_nothing_up() -> None:
 
 
 def test_what_becomes_of_marks() -> None:
-    """Favoured only where the line was full, and marked packets waited less."""
+    """Marked packets count as favoured only where the line was full and they waited less."""
     waiting = MarkArrivals(40, 40, 40, (0.0, *(0.08,) * 39))
     quick = MarkArrivals(40, 40, 40, (0.001,) * 40)
     assert marking(quick, waiting) is Marking.FAVOURS
@@ -300,7 +301,7 @@ def test_a_change_of_the_way_is_an_event() -> None:
 
 
 def test_an_ipv6_office_is_not_configured() -> None:
-    """Said, not guessed."""
+    """Stated as unknown, not guessed."""
     made = config()
     office = replace_router(made, "fd00::1")
     context = ProbeContext(office, office.offices[0], SystemClock(), None)

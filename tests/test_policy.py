@@ -90,7 +90,7 @@ class Hub:
 
 
 async def test_an_undisturbed_test_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nothing in the way and a rate as contracted there is one measurement, which counts."""
+    """Without an obstacle and with the contracted rate there is one measurement, which counts."""
     hub = Hub(monkeypatch)
     measurement = await hub.run_scheduled()
     await hub.clock.advance(600)

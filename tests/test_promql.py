@@ -91,8 +91,8 @@ def test_every_query_names_its_district() -> None:
 
 
 def test_counters_are_read_by_their_rate_alone() -> None:
-    """target-counter-agg-rule and pint's promql/rate: a counter's value means nothing, and only
-    counters have a rate."""
+    """target-counter-agg-rule and pint's promql/rate: a counter's value by itself is meaningless,
+    and only counters have a rate."""
     everything = [*_queries(), *((r.get("alert") or r["record"], r["expr"]) for r in _rules())]
     for where, expr in everything:
         for selector, above in _selectors(_parsed(expr)):

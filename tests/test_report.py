@@ -144,7 +144,7 @@ def test_few_days_support_no_claim(made: MadeWeek) -> None:
 
 
 def test_only_certain_and_large_changes_are_called_changes(summary: Summary) -> None:
-    """A week is held against what earlier weeks differ by among themselves, and needs enough."""
+    """A week is compared with the differences among earlier weeks, of which it needs enough."""
     office = summary.offices[0]
     now = office.conference
     assert now.grade == 4 and len(now.grades) > 5

@@ -184,7 +184,7 @@ async def test_a_server_that_takes_no_connection_hangs_in_connect() -> None:
 async def test_a_visit_ends_in_time_and_says_what_it_waited_for(
     server: PageServer, phase: Phase
 ) -> None:
-    """The phases before are known; the one that broke off is not."""
+    """The phases before it are known; the one that broke off is not."""
     async with server.serving():
         began = time.monotonic()
         result = await look(server, seconds=0.4)
@@ -201,7 +201,7 @@ async def test_a_connection_that_breaks_is_an_interruption() -> None:
 
 
 async def test_an_error_page_has_its_status() -> None:
-    """It is no page, however fast it comes."""
+    """An error page does not count as a page, however fast it arrives."""
     async with PageServer(status=503).serving() as server:
         result = await look(server)
     assert (result.cause, result.status) == (Cause.HTTP_ERROR, 503)
@@ -230,7 +230,7 @@ async def test_the_page_must_have_the_expected_text(
 
 
 async def test_a_huge_page_is_read_to_the_bound() -> None:
-    """How long all of it takes is not known, then."""
+    """The time for the whole page is then unknown."""
     async with PageServer(body=PAGE + b"x" * 3_000_000).serving() as server:
         result = await look(server, expect="e-Office")
         reading = reading_of(result.to_message(), order(server.url), "office", time.time(), 1.0)
@@ -415,7 +415,7 @@ def test_an_agent_reads_only_what_is_an_order(wrong: dict[str, Any]) -> None:
 
 
 def test_an_agent_keeps_limits_of_its_own() -> None:
-    """A hub cannot make it read for an hour."""
+    """A hub cannot keep it reading for an hour."""
     params = order("http://a/", seconds=9e9, most=10**12).to_params() | {"hosts": []}
     found = VisitOrder.from_params(params)
     assert (found.seconds, found.most) == (120.0, 5_000_000)
@@ -465,7 +465,7 @@ def test_a_report_of_a_failure_keeps_what_was_measured() -> None:
 
 
 async def test_a_busy_computer_is_not_a_slow_service() -> None:
-    """One that oversleeps most of the visit says so."""
+    """An agent that stalls for most of the visit reports it."""
 
     async def hog() -> None:
         for _ in range(8):

@@ -141,7 +141,7 @@ def test_metrics_are_labelled_by_service_and_end() -> None:
 
 
 def test_what_could_not_be_measured_is_absent() -> None:
-    """Success goes; what was measured before speaks until it is old."""
+    """Success is absent; earlier values are exported until they are old."""
     gone = replace(visited("e-office", {}, ago=5), outcome=Outcome.NO_DATA, cause="no_agent")
     state = live(visited("e-office"), gone)
     assert metrics(state, "success") == {}
@@ -214,14 +214,14 @@ def test_every_place_of_a_fault_has_words() -> None:
 
 
 def test_a_visit_does_not_mark_simultaneous_measurements() -> None:
-    """It is no load; a test that fills the line is."""
+    """A visit is no load; a test that fills the line is."""
     assert {"service"} <= LIGHT_TASKS < set(AGENT_TASKS)
 
 
 async def test_the_bytes_of_a_visit_count_and_a_refused_one_keeps_its_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though it takes no turn; also when no agent is there, or the probe breaks."""
+    """Although it takes no turn; also without an agent, or when the probe raises an error."""
     made, clock = config(), ManualClock(NOW)
     now, state = CurrentConfig(made), Live(CurrentConfig(made))
     store = Store(f"sqlite:///{tmp_path}/monitor.db", clock)

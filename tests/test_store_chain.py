@@ -63,7 +63,7 @@ def fill(bench: Bench, hours: int = 4) -> None:
 
 
 def test_an_hour_is_sealed_when_it_is_over_and_never_again(bench: Bench) -> None:
-    """Nothing early, nothing twice; every link follows from the one before."""
+    """No hour is sealed early or twice; every link follows from the one before."""
     fill(bench)
     chain = bench.store.chain
     assert chain.seal() == 0
@@ -225,7 +225,7 @@ def test_daily_roots_are_those_of_the_districts_midnight(bench: Bench) -> None:
 
 
 def test_pruning_leaves_the_chain_whole_and_days_behind(bench: Bench) -> None:
-    """Latency goes by sealed hours; its days, totals, and all that is rare stay."""
+    """Latency is pruned by sealed hours; its days, totals, and all rare records stay."""
     fill(bench)
     bench.store.add([one("bad", 1, outcome=Outcome.FAILED, cause="no_reply", values={"sent": 60})])
     bench.clock.step(7200)
@@ -251,7 +251,8 @@ def test_pruning_leaves_the_chain_whole_and_days_behind(bench: Bench) -> None:
 
 
 def test_each_pruning_is_an_event_that_the_chain_seals(bench: Bench) -> None:
-    """The event counts what went; without it, nothing explains why the records are missing."""
+    """The event counts what was pruned; without it, nothing explains why the records are
+    missing."""
     fill(bench)
     bench.clock.step(93 * 86400)
     bench.store.event_log.add_event("", SETTINGS, bench.clock.now(), {})
@@ -297,7 +298,7 @@ def test_pruning_without_events_is_reported(bench: Bench) -> None:
 
 
 def test_a_changed_hour_is_not_pruned(bench: Bench) -> None:
-    """Else the change could not be found any more."""
+    """Otherwise the change could not be found any more."""
     fill(bench)
     bench.clock.step(93 * 86400)
     bench.sql("DELETE FROM measurements WHERE id = '1-2'")

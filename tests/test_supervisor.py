@@ -1,4 +1,4 @@
-"""A part that fails starts again, is counted and named, and holds back no other part."""
+"""A part that fails starts again, is counted and named, and blocks no other part."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ START = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 class Bench:
-    """What of a hub watches offices, on a clock of the test's."""
+    """The parts of a hub that watch offices, on the test's clock."""
 
     def __init__(self, directory: Path) -> None:
         self.clock = ManualClock(START)
@@ -65,7 +65,7 @@ def bench(tmp_path: Path) -> Any:
 
 
 async def test_a_failed_part_starts_again_with_growing_pauses() -> None:
-    """It is counted by name, is failing for a while, and then sound again."""
+    """It is counted by name, is failing for a while, and then healthy again."""
     clock, status = ManualClock(START), PartStatus()
     supervisor, began = Supervisor(clock, status), list[float]()
 

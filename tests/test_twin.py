@@ -1,4 +1,4 @@
-"""The twin of the call: its lines, its runs, its answers, and what it is asked."""
+"""The twin of the call: its lines, its runs, its predictions, and the questions to it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_no_more_arrives_than_the_line_carries(runs: dict[str, list[Run]]) -> No
 
 
 def test_the_same_seed_gives_the_same_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has the line and the seed derives the same answer; another seed gives other runs."""
+    """The same line and seed give the same answer; another seed gives other runs."""
     monkeypatch.setattr("jharnet_monitor.judge.twin.call.WINDOW", 4.0)
     line = LineModel(NARROW, DirectionModel(rate=0.5e6, delay=0.1, loss=0.03, rate_doubt=0.1))
     first, again, other = (simulate_each([line], 3.0, seed, runs=1)[0] for seed in (7, 7, 8))
@@ -103,7 +103,7 @@ def test_a_change_leaves_what_is_not_named() -> None:
     ],
 )
 def test_a_bad_question_gets_one_line(requested: dict[str, str], says: str) -> None:
-    """It names the parameter and what would be right."""
+    """The message names the parameter and what is valid."""
     with pytest.raises(BadChange, match=says):
         parse_change(requested, {REFERENCE.name: REFERENCE})
 

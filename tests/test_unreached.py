@@ -1,4 +1,5 @@
-"""What agents and commands say while no hub can be reached: real connections and certificates."""
+"""The messages of agents and commands while no hub can be reached: real connections and
+certificates."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ def made(directory: Path, now: datetime = NOW) -> tls.Files:
 
 @asynccontextmanager
 async def door(files: tls.Files | None) -> AsyncIterator[tuple[int, list[int]]]:
-    """A port that speaks TLS, or ends every connection; counts who came in over TLS or TCP."""
+    """A port that speaks TLS, or ends every connection; counts connections over TLS and TCP."""
     came: list[int] = []
 
     async def ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +88,7 @@ async def log_lines(
 async def test_an_untrusted_certificate_is_reported_once_with_its_remedy(
     caplog: Log, tmp_path: Path, fault: str, remedy: str
 ) -> None:
-    """The likeliest mistake of a first installation; a WARNING, not one a retry."""
+    """The likeliest mistake of a first installation: one WARNING, not one per retry."""
     now = NOW - timedelta(days=900) if fault == "expired" else NOW
     files = made(tmp_path / "tls", now)
     if fault == "expired":  # its authority lives on
@@ -131,7 +132,7 @@ def test_an_authority_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> 
 
 
 async def test_a_command_says_that_no_hub_answers_and_what_to_do(tmp_path: Path) -> None:
-    """Where it asked, why nothing came, and what starts a hub; no object of a library."""
+    """The address, the reason, and how to start a hub; no object of a library."""
     files = made(tmp_path / "tls")
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -154,7 +155,7 @@ def _refusal(client: HubClient) -> str:
 def test_a_drill_of_no_profile_is_refused_before_any_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What the options lack needs no hub."""
+    """Missing options are reported without a hub."""
     monkeypatch.setattr(drill, "load_config", lambda path: make_config())
     with pytest.raises(UserError, match="--profile: no profile `8k`; there are audio, 180p"):
         drill.drill("8k", 5.0)

@@ -176,7 +176,7 @@ async def test_a_right_token_is_let_in_whoever_else_guesses(client: Client) -> N
 
 
 async def test_a_log_line_is_one_line(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """A path with `%0A` wrote lines of a stranger's into the log."""
+    """A path with `%0A` wrote a stranger's lines into the log."""
     path = "/api/v1/offices/x%0AERROR%20forged/probes/latency"
     await client.post(path, headers={"Authorization": "Bearer nonsense"})
     assert "nERROR forged" in caplog.text
@@ -191,7 +191,7 @@ async def test_a_log_line_is_one_line(client: Client, caplog: pytest.LogCaptureF
 async def test_undecodable_headers_are_no_error_of_ours(
     client: Client, headers: dict[str, str]
 ) -> None:
-    """A cookie byte that is no UTF-8, or `Origin: http://[`, gave 500."""
+    """A cookie byte that is not UTF-8, or `Origin: http://[`, gave 500."""
     raw = {name.encode(): value.encode(errors="surrogateescape") for name, value in headers.items()}
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in raw.items())
     for request in (b"GET /", b"POST /signin", b"POST /-/reload", b"GET /agent?office=potka"):
@@ -204,7 +204,7 @@ async def test_undecodable_headers_are_no_error_of_ours(
 
 
 async def test_signing_out_ends_the_session(client: Client) -> None:
-    """A copy of the cookie was good for twelve hours more."""
+    """A copy of the cookie stayed valid for twelve hours."""
     origin = {"Origin": f"http://{client.host}:{client.port}"}
     signed = await client.post(
         "/signin", data={"token": TOKEN}, headers=origin, allow_redirects=False
