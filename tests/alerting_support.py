@@ -63,7 +63,7 @@ class Delivery:
 
 @dataclass(slots=True)
 class Inbox:
-    """Everything that was delivered, in order."""
+    """All deliveries, in order."""
 
     deliveries: list[Delivery] = field(default_factory=list)
 
@@ -158,7 +158,7 @@ def _change(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def _routes(receiver_url: str) -> dict[str, Any]:
-    """The shipped routes and inhibitions; all receivers lead to the test, and nobody waits."""
+    """The shipped routes and inhibitions; all receivers lead to the test, without waiting times."""
     config = read_yaml(EXPORTERS / "alertmanager" / "alertmanager.yml")
     receivers = []
     for receiver in config["receivers"]:
@@ -213,7 +213,7 @@ def _receiver(inbox: Inbox) -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

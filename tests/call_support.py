@@ -138,7 +138,7 @@ _CONFIG = cache(make_config)
 async def call(agent: Any, granted: float = inf, **options: Any) -> Result:
     """Hold one call as the hub does, and wait for the agent's task too.
 
-    The twin, which takes seconds of CPU, is asked only with `twin=True`.
+    The twin, which takes seconds of CPU, runs only with `twin=True`.
     """
     options.setdefault("twin", False)
     config = _CONFIG()

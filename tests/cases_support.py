@@ -39,7 +39,7 @@ OTHERS = 3
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A line as it is described, and the right judgement."""
+    """A described line, and the right judgement."""
 
     file: str
     data: Mapping[str, Any]
@@ -141,7 +141,7 @@ class _Maker:
         return self._pair("night", 3.92)
 
     def _night_of(self, day: date) -> tuple[Any, Any]:
-        """What arrives at night, which may have been another rate in the first days."""
+        """The rates at night, which may have been others in the first days."""
         spec = self._data.get("before")
         if spec and day < self._dates[spec["days"]]:
             return spec["night"], spec["night"]
@@ -185,7 +185,8 @@ class _Maker:
         return spec is not None and self._rng.random() < spec["share"]
 
     def _lasting(self, at: datetime, noise: float) -> dict[str, float]:
-        """What lasts after the bucket of a policer is spent, where a long test was made."""
+        """The rate that lasts after the bucket of a policer is spent, where a long test was
+        made."""
         days = self._data.get("sustained_days", STRETCH)
         place = self._dates.index(at.date())
         if "sustained" not in self._data or place % max(STRETCH // days, 1) or at.hour != LONG_TEST:
@@ -210,7 +211,7 @@ class _Maker:
         }
 
     def _held_back(self) -> dict[str, Any]:
-        """What held the speed tests back."""
+        """The cause that limited the speed tests."""
         found: dict[str, Any] = {"path": "jharnet"}
         if self._data.get("at_least"):
             found |= {"download_at_least": True, "upload_at_least": True}
@@ -293,7 +294,7 @@ class _Maker:
         return readings
 
     def _states(self, more: Sequence[Mapping[str, Any]] = ()) -> list[Span]:
-        """The states: up, except for the outages and what is not known."""
+        """The states: up, except for the outages and unknown times."""
         known = self._data.get("known", 1.0)
         first = self.end - known * (self.end - self.start)
         first = max(first, self.start + timedelta(days=STRETCH - self._days))

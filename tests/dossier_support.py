@@ -44,7 +44,7 @@ MADE_AT = WEEK.end + timedelta(hours=8)
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """A database with months in it, and what is to be made of them."""
+    """A database with months in it, and the period of the dossier to make."""
 
     store: Store
     config: Config
@@ -100,7 +100,7 @@ def filed(
 
 
 def _mail(store: Store, at: datetime) -> None:
-    """The week's root to somebody outside, as it went out then."""
+    """The week's root as it was mailed then."""
     clock = store.mails._clock
     assert isinstance(clock, ManualClock)
     clock.step((at - clock.now()).total_seconds())
@@ -152,7 +152,7 @@ class Forger:
         self.files[name] = json_bytes(data)
 
     def rehash(self) -> None:
-        """Let hash report and manifest fit what the files are now."""
+        """Let hash report and manifest fit the present files."""
         manifest = self.json("manifest.json")
         manifest["files"] = self._values()
         self.files["SHA256SUMS"] = sums(manifest["files"]).encode()
@@ -185,7 +185,7 @@ class Forger:
         return path
 
     def change_cells(self, name: str, column: str, change: Callable[[str, str], str]) -> int:
-        """Change a column of measurements by office and cell; gives how many became another."""
+        """Change a column of measurements by office and cell; gives the number of changed cells."""
         head, *rows = self.files[name].decode().splitlines()
         place = head.split(",").index(column) - len(head.split(","))
         changed = 0
@@ -242,7 +242,7 @@ class Forger:
         return found
 
     def case(self) -> Case:
-        """What the papers are set from, with the claims as they stand in the file."""
+        """The content from which the papers are set, with the claims as they are in the file."""
         manifest = self.json("manifest.json")
         config = read_settings(self.json("settings.json"))
         period = date_range(manifest["from"], manifest["to"], ZoneInfo(config.district.timezone))
@@ -296,7 +296,7 @@ class Forger:
     def _drop_empty(
         self, links: list[chain_file.Sealed], parts: list[dict[str, SealedPart]]
     ) -> None:
-        """An hour of which nothing is left has no link."""
+        """An hour without remaining records has no link."""
         empty = [number for number, part in enumerate(parts) if not part]
         manifest = self.json("manifest.json")
         for entry in manifest["data"]:

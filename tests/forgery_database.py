@@ -98,7 +98,7 @@ def _hour(store: Store, clock: ManualClock) -> None:
 
 @dataclass(slots=True)
 class Forging:
-    """A database under a forger's hands."""
+    """A database that a forger can change."""
 
     file: Path
     dice: random.Random

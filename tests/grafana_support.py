@@ -1,4 +1,5 @@
-"""Turns the dashboards into a TypeScript program that compiles only where Grafana's types hold."""
+"""Turns the dashboards into a TypeScript program that compiles only if Grafana's types are
+satisfied."""
 
 from __future__ import annotations
 

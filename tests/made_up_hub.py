@@ -1,5 +1,5 @@
-"""A hub for the tests of the web: the live state is made up, the store is real, and what the web
-asks of the hub is recorded."""
+"""A hub for the tests of the web: the live state is made up, the store is real, and requests of the
+web to the hub are recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.made_up import NOW, latency
 
 
 class NoAgents:
-    """An endpoint that lets no agent in."""
+    """An endpoint that admits no agent."""
 
     async def handle_socket(self, request: web.Request) -> web.StreamResponse:
         """Refuse, as the hub does without a token."""
@@ -73,14 +73,14 @@ class MadeUpHub:
     async def run_probe(
         self, office_id: str, probe: str, options: Mapping[str, Any]
     ) -> Measurement:
-        """Record what was asked and answer a measurement."""
+        """Record the request and return a measurement."""
         self.requested.append((office_id, probe, dict(options)))
         if "wrong" in options:
             raise UserError("latency has no option `wrong`")
         return latency(office_id, NOW)
 
     async def start_drill(self, profile: str, minutes: float) -> Drill:
-        """Record what was asked."""
+        """Record the request."""
         self.requested.append(("drill", profile, minutes))
         return Drill("d1", DrillState.RUNNING, Profile(profile), NOW, ())
 
@@ -95,7 +95,7 @@ class MadeUpHub:
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str
     ) -> dict[str, Any]:
-        """Record what was asked."""
+        """Record the request."""
         self.requested.append(("plan", office_id, begin, end, reason))
         return {"office": office_id}
 

@@ -1,4 +1,5 @@
-"""A web server whose every phase takes as long as a test says, and that notes when it did what."""
+"""A web server whose every phase takes as long as a test says, and that notes the times of its
+actions."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ PAGE = b"<html><title>e-Office</title>" + b"<p>sign in</p>" * 60 + b"</html>"
 
 @dataclass
 class PageServer:
-    """Behaviour in seconds, and what happened on the last connection, in monotonic seconds."""
+    """Behaviour in seconds, and the events on the last connection, in monotonic seconds."""
 
     tls: float = 0.0
     """From the connection to its part of the handshake."""

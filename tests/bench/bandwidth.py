@@ -7,8 +7,8 @@ Needs root. `bandwidth_links` states the law; `--known` adds the links of which 
 was wrong. 120 links take about 40 minutes, and can be run in slices: `--keep FILE` stores each
 result and does not measure it again, and after `--minutes N` no link is started. Narrow links run
 two at once, each in a lab of its own; fast ones alone. A run on which this computer did not keep up
-is repeated, and where that does not help, counted as such and left out. `bandwidth_lines` holds the
-probe beside iperf3 and speedtest-cli.
+is repeated, and where that does not help, counted as such and left out. `bandwidth_lines` compares
+the probe with iperf3 and speedtest-cli.
 """
 
 from __future__ import annotations

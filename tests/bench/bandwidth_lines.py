@@ -106,7 +106,8 @@ def jobs(options: argparse.Namespace) -> list[Job]:
 
 
 def batches(todo: Sequence[Job]) -> Iterator[Sequence[Job]]:
-    """Groups of jobs that run at once: slow lines and a fast one in turn, then the simulation."""
+    """Groups of jobs that run at the same time: slow lines and a fast one in turn, then the
+    simulation."""
     slow = [job for job in todo if job.case and job.case.down <= SLOW]
     fast = [job for job in todo if job.case and job.case.down > SLOW]
     firsts = range(0, len(slow), SLOW_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Links for the bandwidth benchmark, drawn by a random law, and those of which it once was wrong.
+"""Links for the bandwidth benchmark, drawn by a random law, and those on which it once was wrong.
 
 The law, for each link and from one seed: rate log-uniform from 80 kbit/s to 100 Mbit/s; half of
 the links are asymmetric, with an upload of a quarter of the rate up to the whole; RTT log-uniform
@@ -137,7 +137,7 @@ def _known(
     loss: float = 0.0,
     burst: float | None = None,
 ) -> Link:
-    """A link of which an earlier version was wrong: rates in Mbit/s, times in ms, loss in %."""
+    """A link on which an earlier version was wrong: rates in Mbit/s, times in ms, loss in %."""
     down, up = (
         DirectionModel(rate * 1e6, queue / 1e3, jitter / 1e3, loss / 100, burst)
         for rate, queue in zip(rates, queues, strict=True)

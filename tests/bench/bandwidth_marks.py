@@ -21,7 +21,7 @@ TOLERANCE = 0.002
 
 @dataclass(frozen=True)
 class DirectionAnswer:
-    """What was said of one direction of a link, and the truth; rates in bit/s."""
+    """The reading of one direction of a link, and the truth; rates in bit/s."""
 
     link: Link
     way: str

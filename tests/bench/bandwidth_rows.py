@@ -59,7 +59,7 @@ def _way_rows(case: Case, seen: Seen, way: str, iperf_bytes: Mapping[str, int]) 
 
 
 def _loss_rows(name: str, errors: Sequence[float], seen: Seen, way: str) -> Iterator[Row]:
-    """If loss and not the line limits TCP, the test has to report it."""
+    """If loss, not the line, limits TCP, the test has to report it."""
     text = seen.by_loss[way]
     silent = sum(
         error > max(MARKED, 100 * SURE * uncertain) and not by

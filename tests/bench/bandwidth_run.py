@@ -47,7 +47,7 @@ class Place:
             yield cls(lab, hub)
 
     def measured(self, link: Link) -> dict[str, Any]:
-        """One test of the link: what it said, and the truth of each direction; plain data."""
+        """One test of the link: its result, and the truth of each direction; plain data."""
         self._set("down", link.down, link.rtt)
         self._set("up", link.up, link.rtt)
         for where in (HEADQUARTERS, OFFICE):

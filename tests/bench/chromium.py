@@ -63,7 +63,7 @@ HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One condition: what Chromium showed and what the product reports."""
+    """One condition: Chromium's grade and the product's."""
 
     name: str
     part: Part
@@ -135,7 +135,7 @@ def compared(condition: Condition, runs: Sequence[Run], result: Result) -> Compa
 
 
 def ladder_grade(result: Result) -> int | None:
-    """The grade of the rung that was held, whatever the twin says."""
+    """The grade of the rung that the call held, whatever the twin predicts."""
     grade = result.conditions.get("ladder_grade", result.values.get("grade"))
     return None if grade is None else int(grade)
 

@@ -53,7 +53,7 @@ CROSS_SIZE = 800
 
 
 class Room:
-    """What runs at once is limited; who waits is let in in turn."""
+    """A limit on what runs at once; waiting calls start in turn."""
 
     def __init__(self, size: int) -> None:
         self._free = size

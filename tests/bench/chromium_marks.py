@@ -19,7 +19,7 @@ THUMB_LOSSY = ((2.5, 150.0), (0.5, 350.0))
 
 
 class Judged(Protocol):
-    """What is compared on one link (`chromium.Compared`)."""
+    """The grades that are compared on one link (`chromium.Compared`)."""
 
     @property
     def truth(self) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ Run: python -m tests.bench.dossier [--quick] [--json FILE] [--seed N]
 The forger owns the database and the file. Records are removed, added, changed, re-ordered, re-dated
 and given to others, in the database (`tests.forgery_database`) and in a dossier
 (`tests.forgery_dossier`), each as far as it goes: with the chain as it was, with the chain rebuilt,
-and with claims and papers made anew. Somebody outside holds the true root.
+and with claims and papers made anew. A third party holds the true root.
 """
 
 from __future__ import annotations

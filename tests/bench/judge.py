@@ -1,4 +1,4 @@
-"""How often the intervals contain the true value, how often verdict and change are right, over
+"""How often the intervals contain the true value, and how often verdict and change are right, over
 simulated histories of 4 to 12 weeks whose days depend on each other.
 
 Run: python -m tests.bench.judge [--quick] [--json FILE] [--seed N]
@@ -74,7 +74,8 @@ def _covers(found: Interval | None, truth: float) -> bool | None:
 
 
 def _hits(rng: np.random.Generator, shape: str, dependence: str, truth: Numbers) -> dict[str, bool]:
-    """Whether mean, median and share of one history are covered; without those not given."""
+    """Whether the intervals cover mean, median and share of one history, as far as they are
+    given."""
     days, each = int(rng.integers(4, 13)) * 7, int(rng.integers(2, 13))
     values = SHAPES[shape](dependent(rng, days, each, dependence, float(rng.choice([0.3, 0.9]))))
     held = DailySamples(tuple(values))

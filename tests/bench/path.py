@@ -4,13 +4,13 @@
 
 Headquarters, three Linux routers and an office in network namespaces, joined by emulated links.
 Each case draws a fault and its place from the seed: loss or delay on one link, a router that drops
-large packets without a word, one that clears marks, one that limits its ICMP answers beside a loss
-elsewhere or beside none. Half of the cases come from `--seed`, half from a seed of their own that
+large packets silently, one that clears marks, one that limits its ICMP answers, with a loss
+elsewhere or without one. Half of the cases come from `--seed`, half from a seed of their own that
 was set after the code: these are the held cases, and they are reported first.
 
 Marks are read on their way by a raw socket, as the benchmark is root. Needs root, for the chain.
 Then the interface counters of the utilisation probe against the bytes of an emulated line.
-There is no peer: mtr and traceroute print what hops answer, and leave the verdict to the reader.
+There is no peer: mtr and traceroute print what hops answer, and leave the conclusion to the reader.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def measure(chain: Chain, cases: Sequence[Case], order: TraceOrder, into: list[V
 
 
 def rows_of(verdicts: Sequence[Verdict], title: str) -> list[Row]:
-    """The share found of each kind, and what was blamed wrongly."""
+    """The share of each kind that was found, and the parts that were blamed wrongly."""
     for verdict in verdicts:
         if not verdict.found or verdict.blamed:
             print(f"{title} {verdict.case}: {verdict.text}")

@@ -5,7 +5,7 @@
 Real HTTP and HTTPS servers at headquarters of a lab, visited from its offices and from
 headquarters by the probe's own code; the line's evidence is the latency probe's. First one visit
 after another over a link of known delay: each phase against what server and link took. Then every
-line with every behaviour of a service, all offices at once: where the fault is said to lie.
+line with every behaviour of a service, all offices at once: where the product places the fault.
 
 Needs root, for the lab. There is no peer: blackbox_exporter measures from one place.
 """
@@ -71,7 +71,7 @@ RATES = {"narrow": "64 kbit/s", "full": "1 Mbit/s"}
 class Behaviour:
     """A service as the office, and as headquarters finds it, and where the fault then lies.
 
-    `good` is what may be said over a good line, `bad` over one that loses or delays.
+    `good` holds the permitted answers over a good line, `bad` those over one that loses or delays.
     """
 
     office: PageServer
@@ -90,7 +90,8 @@ NOT_SERVICE = {F.NONE, F.LINE, F.UNKNOWN}
 
 
 def behaviours() -> dict[str, Behaviour]:
-    """What a service can do; none that is the server's fault may be charged to the line."""
+    """The behaviours of a service; none that is the server's fault may be attributed to the
+    line."""
 
     def server(**how: Any) -> PageServer:
         return PageServer(body=BODY, **how)
@@ -144,7 +145,7 @@ class Bench:
         return self.lab.addresses(HEADQUARTERS).pc
 
     def order(self, server: PageServer) -> VisitOrder:
-        """By name, which the visit's own resolver knows."""
+        """The service by a name that the visit's own resolver knows."""
         scheme = "http" if server.context is None else "https"
         return VisitOrder(f"{scheme}://localhost:{server.port}/", (), TIMEOUT, 500_000)
 

@@ -58,7 +58,7 @@ WATCHED = ("OfficeUnreachable", "UplinkDown", "HubDown")
 
 @dataclass(slots=True)
 class Truth:
-    """What happened to one thing, in monotonic seconds: when it failed and returned."""
+    """When one thing failed and returned, in monotonic seconds."""
 
     spans: list[list[float]] = field(default_factory=list)
 
@@ -88,7 +88,7 @@ class Order:
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Play the script, then mend what is still broken."""
+        """Play the script, then repair what is still broken."""
         try:
             self._script(self)
             for what, truth in self.truth.items():
@@ -246,7 +246,7 @@ def drawn(rng: random.Random) -> Callable[[Order], None]:
 
 @dataclass(slots=True)
 class Verdict:
-    """What was wrong, and what was counted."""
+    """The errors that were found, and the counts."""
 
     outages: int = 0
     notified: int = 0
@@ -258,7 +258,7 @@ class Verdict:
     incomplete: list[str] = field(default_factory=list)
 
     def add(self, kind: str, what: str) -> None:
-        """Note something wrong."""
+        """Note an error."""
         self.wrong[kind].append(what)
 
 
@@ -281,7 +281,7 @@ def episodes(
 
 
 def unseen(order: Order, blind: list[list[float]], what: str) -> list[list[float]]:
-    """When nothing could be known of a thing."""
+    """The times in which the state of a thing could not be known."""
     hidden = [*blind, *([s[0], s[1] + 4.0] for s in order.truth["hub"].spans)]
     if what in OFFICES:
         hidden += [[s[0] - 1.0, s[1] + NOTICED_SECONDS] for s in order.truth["uplink"].spans]
@@ -290,7 +290,7 @@ def unseen(order: Order, blind: list[list[float]], what: str) -> list[list[float
 
 
 def seen(begin: float, end: float, hidden: list[list[float]]) -> float:
-    """The longest time within [begin, end] in which it could be seen without a break."""
+    """The longest unbroken time within [begin, end] in which it could be observed."""
     edges = sorted({begin, end, *(x for span in hidden for x in span if begin < x < end)})
     longest = since = 0.0
     for left, right in pairwise(edges):

@@ -1,4 +1,5 @@
-"""A router on loopback whose SNMP answers are changed by dice; each is followed by a right one."""
+"""A router on loopback whose SNMP answers are changed at random; each is followed by a right
+one."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""An office cut off for a day: its agent hands in everything once, and a full spool says what went.
+"""An office cut off for a day: its agent hands in everything once, and a full spool reports what it
+deleted.
 
 The measurements of a day without a hub (two every 15 s) go through a real agent into its spool,
 whose process is killed in between; then the hub is there again, and the session breaks at random
 while the agent hands in. A second agent's spool may hold less than half of the day: the oldest fine
-data must go, hours and changes must stay, and the hub must show how much was lost.
+data must be deleted, hours and changes must stay, and the hub must show how much was lost.
 
     python -m tests.faults.outage [--quick] [--json FILE] [--seed N] [--hours N]
 """
@@ -54,7 +55,7 @@ def day_alone(office: str, hours: float, chance: random.Random) -> Iterator[Meas
 
 @dataclass
 class Outage:
-    """An outage of a length, and what came of it."""
+    """An outage of a given length, and its outcome."""
 
     hours: float
     seed: int

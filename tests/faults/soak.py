@@ -2,7 +2,7 @@
 
 A hub's parts on a clock of the run's own, its database, its queue and its metrics, with an agent of
 each office on a WebSocket. Each hour every agent hands in what it measured and the hub records its
-own, seals, and is scraped; at night it prunes. Faults go on all the time: sessions break, agents
+own, seals, and is scraped; at night it prunes. Faults happen all the time: sessions break, agents
 say goodbye, offices go down, the database is away for hours, some measurements are refused, windows
 are planned. After a warm-up of half of the days nothing may grow: memory, descriptors, tasks,
 database.
@@ -56,7 +56,7 @@ IST = ZoneInfo("Asia/Kolkata")
 
 @dataclass(frozen=True)
 class Figures:
-    """What the process and the database take at the end of a day."""
+    """The memory of the process and the size of the database at the end of a day."""
 
     memory: float
     descriptors: int
@@ -212,7 +212,7 @@ class Soak:
         await asyncio.to_thread(self.store.retention.prune, before, IST, PRUNABLE)
 
     def rows(self) -> list[Row]:
-        """What the second half of the days added."""
+        """The growth in the second half of the days."""
         half = len(self.days) // 2
         warm, end = self.days[half], self.days[-1]
         span = len(self.days) - 1 - half

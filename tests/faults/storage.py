@@ -58,7 +58,7 @@ class Trouble:
 
 @contextmanager
 def full(directory: Path) -> Iterator[Trouble]:
-    """A disk of 16 MB that something else fills."""
+    """A disk of 16 MB that another program fills."""
     place, filler = directory / "small", directory / "small/filler"
     with _tmpfs(place):
 
@@ -130,7 +130,7 @@ def stopped(directory: Path) -> Iterator[Trouble]:
 
 @contextmanager
 def hung(directory: Path) -> Iterator[Trouble]:
-    """PostgreSQL takes connections and says nothing."""
+    """PostgreSQL accepts connections and does not answer."""
     with _cluster(directory) as one:
         yield Trouble(directory, one.url, lambda: one.signal(signal.SIGSTOP),
                       lambda: one.signal(signal.SIGCONT), "the database takes no rows")  # fmt: skip
@@ -162,7 +162,7 @@ QUICK = ("disk full", "PostgreSQL stopped, at start")
 
 
 async def case_rows(name: str, seconds: float) -> list[Row]:
-    """What became of measurements and of what the hub shows, in one case."""
+    """The outcome of one case: the measurements, and what the hub shows."""
     build, at_start = CASES[name]
     directory = new_directory()
     with ExitStack() as stack:

@@ -33,7 +33,7 @@ class FastWall(SystemClock):
         self._epoch, self._speed = epoch, speed
 
     def now(self) -> datetime:
-        """The epoch, and the time since it many times over."""
+        """The epoch, plus the time since it multiplied by the speed."""
         elapsed = time.time() - self._epoch
         return datetime.fromtimestamp(self._epoch, UTC) + timedelta(seconds=elapsed * self._speed)
 

@@ -1,4 +1,4 @@
-"""Clocks that are wrong, and calendars that are odd: no stall, no burst, no wrong week.
+"""Wrong clocks and odd calendars: no stall, no burst, no wrong week.
 
 The hub's clock is stepped (NTP, a dead battery: 1970 and 2036, and back) while it pings on a
 simulated network, stores, and seals; every week of 26 years is compared with another calendar, at
@@ -153,7 +153,7 @@ def budgets() -> Iterator[Row]:
 
 
 def agents(seed: int) -> Iterator[Row]:
-    """Agents whose clocks are wrong, or are set in between: what is left of it in the record."""
+    """Agents whose clocks are wrong, or are set in between: the traces in the record."""
     chance = random.Random(seed)
     worst, refused, corrected = 0.0, 0, 0
     for number in range(SIMULATED_AGENTS):
