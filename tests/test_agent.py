@@ -101,7 +101,7 @@ async def test_a_full_disk_loses_no_measurement(
         agent.record(one("z"))
         await agent._in_spool(len, agent.spool)
         assert [m.id for m in agent.spool.peek(200)] == ["a", *names, "z"]
-    assert caplog.text.count("the spool cannot be used, measuring goes on") == 1
+    assert caplog.text.count("the spool cannot be used; measuring continues") == 1
     assert "database or disk is full" in caplog.text
 
 

@@ -94,7 +94,7 @@ async def test_a_database_that_takes_no_rows_is_not_ready(
             await (hub.record() if writer == "recorder" else hub.journal.heartbeat())
         ready, why = hub.health.ready()
         assert not ready
-        assert "takes no rows" in why and "secret" not in why, "anyone may ask"
+        assert "accepts no rows" in why and "secret" not in why, "anyone may ask"
         assert hub.live.hub.database_errors == 1
         await hub.record()
         assert hub.live.hub.writes_waiting == 2, "nothing is forgotten"

@@ -77,7 +77,7 @@ async def test_a_hub_begins_without_its_database(tmp_path: Path) -> None:
     async with hub_at_work(tmp_path) as one:
         await until(lambda: one.hub.health.ready()[1] != "starting")
         status, message = await requested(one, "/-/ready")
-        assert (status, "the database takes no rows" in message) == (503, True)
+        assert (status, "the database accepts no rows" in message) == (503, True)
         assert (await requested(one, "/metrics"))[0] == (await requested(one, "/"))[0] == 200
         assert "jharnet_database_failing 1" in (await requested(one, "/metrics"))[1]
         assert (await requested(one, "/api/v1/measurements?office=potka"))[0] == 503

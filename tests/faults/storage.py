@@ -133,7 +133,7 @@ def hung(directory: Path) -> Iterator[Trouble]:
     """PostgreSQL accepts connections and does not answer."""
     with _cluster(directory) as one:
         yield Trouble(directory, one.url, lambda: one.signal(signal.SIGSTOP),
-                      lambda: one.signal(signal.SIGCONT), "the database takes no rows")  # fmt: skip
+                      lambda: one.signal(signal.SIGCONT), "the database accepts no rows")  # fmt: skip
 
 
 @contextmanager
