@@ -89,7 +89,7 @@ def test_a_locked_database_does_not_hold_up_the_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "reported"),
     [
         (lambda data: data.update(budget="much"), "budget"),
         (lambda data: data["offices"][0].pop("pc"), "offices"),
@@ -97,7 +97,7 @@ def test_a_locked_database_does_not_hold_up_the_stop(tmp_path: Path) -> None:
     ],
 )
 async def test_a_bad_reload_keeps_the_old_configuration_and_says_why(
-    tmp_path: Path, harm: Any, told: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, harm: Any, reported: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By command and by signal; the metric says that the last reload failed."""
     one = RunningHub(tmp_path)
@@ -108,7 +108,7 @@ async def test_a_bad_reload_keeps_the_old_configuration_and_says_why(
     before = one.hub.config
     harm(one.data)
     one.write()
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=reported):
         await one.hub.reload()
     one.hub.reload_from_signal()
     async with asyncio.timeout(5):
