@@ -1,6 +1,6 @@
-"""Answers from a module that runs as a process of its own, and is killed if it takes too long.
+"""Runs a module as a process of its own, which is killed if it takes too long.
 
-For work that would hold up the event loop, or whose libraries the caller must not load.
+For work that would block the event loop, or whose libraries the caller must not load.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import sys
 from typing import Any
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""A short answer is not worth a thread on every core."""
+"""Short work does not need a thread on every core."""
 
 
 async def ask_process(module: str, question: Any, seconds: float) -> Any:
     """Run `module` with the question as JSON on its standard input; returns its output, parsed.
 
     Raises `TimeoutError` after `seconds`, and `ValueError` if the process fails or its output is
-    not JSON. Whatever happens, no process is left behind.
+    not JSON. The process has always ended afterwards.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", module, stdin=asyncio.subprocess.PIPE,

@@ -44,8 +44,8 @@ def test_what_was_not_measured_says_why_instead_of_an_empty_table() -> None:
     """Its cause in words and what the probe said of it."""
     missing = NoData(Cause.NO_AGENT, "no session")
     text = shown(measurement_of("potka", "bandwidth", missing, NOW, 1.0))
-    said = "bandwidth of potka: not measured: the office's agent was not connected"
-    assert text.splitlines() == [said, "no session"]
+    message = "bandwidth of potka: not measured: the office's agent was not connected"
+    assert text.splitlines() == [message, "no session"]
 
 
 def test_the_log_of_a_hub_begins_with_its_own_lines(tmp_path: Path) -> None:
@@ -63,13 +63,13 @@ def test_the_log_of_a_hub_begins_with_its_own_lines(tmp_path: Path) -> None:
     assert "alembic" not in ended.stderr
 
 
-def test_a_call_is_told_in_a_sentence_first() -> None:
+def test_a_call_is_summarised_in_a_sentence_first() -> None:
     """What the line holds, and what would help; then the figures."""
     values = {"grade": 3.0, "setup_seconds": 0.4}
     conditions = {"limited_by": "rate", "worse_way": "up"}
-    told = shown(
+    output = shown(
         Measurement("potka", "conference", NOW, 30.0, Outcome.OK, None, conditions, values)
     )
-    first = told.splitlines()[0]
+    first = output.splitlines()[0]
     assert first.startswith("The line holds SD video (360p) in both directions, but not HD.")
-    assert "More speed on the way from the office" in told
+    assert "More speed on the way from the office" in output

@@ -52,7 +52,7 @@ async def test_drills_are_listed_started_and_followed(client: Client, hub: MadeU
         "/drills", headers=BEARER, data={"profile": "360p", "minutes": "2"}, allow_redirects=False
     )
     assert (answer.status, answer.headers["Location"]) == (303, "/drills/d1")
-    assert hub.asked == [("drill", "360p", 2.0)]
+    assert hub.requested == [("drill", "360p", 2.0)]
     assert [act.what for act in hub.acts] == ["drill"]
     assert "must be a number" in await page(client, "/drills?minutes=many", status=400)
     await page(client, "/drills/none", status=404)

@@ -52,7 +52,7 @@ def maintenance(
     if office is not None:
         window = _window(loaded, str(config), office, begin, end, reason)
         announced = HubClient.from_config(loaded).post("/api/v1/maintenance", window)
-        _tell(announced, zone, as_json=as_json)
+        _show_one(announced, zone, as_json=as_json)
         return
     hub = HubClient.from_config(loaded)
     if withdraw is not None:
@@ -88,7 +88,7 @@ def _window(
     }
 
 
-def _tell(window: dict[str, Any], zone: ZoneInfo, *, as_json: bool) -> None:
+def _show_one(window: dict[str, Any], zone: ZoneInfo, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(window, ensure_ascii=False))
         return

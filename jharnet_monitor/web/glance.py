@@ -22,7 +22,7 @@ SPARK_HEIGHT = 24
 MOST_GRADES = 14
 EXCUSED = frozenset({OfficeState.UPLINK_DOWN, OfficeState.PLANNED})
 """States in which silence says nothing about an office."""
-_MOST_TOLD = 4
+_MOST_STATES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def is_excused(spans: Sequence[Span], at: datetime) -> bool:
 
 def times_text(times: StateTimes, formats: Formats, what: str) -> str:
     """The longest states of a period in words."""
-    longest = sorted(times.times.items(), key=lambda one: -one[1])[:_MOST_TOLD]
+    longest = sorted(times.times.items(), key=lambda one: -one[1])[:_MOST_STATES]
     parts = [
         f"{formats.words(f'state.{state}')} {formats.duration(length.total_seconds())}"
         for state, length in longest

@@ -82,7 +82,7 @@ class JoiningPages:
         if agent.connected:
             joined = t(f"web.joining.by.{agent.kind or 'program'}", version=agent.version or "")
         else:
-            joined = t("web.agent.goodbye" if agent.said_goodbye else "web.agent.absent")
+            joined = t("web.agent.goodbye" if agent.signed_off else "web.agent.absent")
         return JoiningRow(
             id=office.id,
             name=office.name_in(t.language),

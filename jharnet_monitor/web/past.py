@@ -74,7 +74,7 @@ class Pasts:
         self._hub = hub
         self._known: dict[str, OfficePast] = {}
         self._task: asyncio.Task[None] | None = None
-        self._begun: float | None = None
+        self._started: float | None = None
         self.changed_at = 0.0
         """When something was read, in monotonic seconds."""
 
@@ -86,9 +86,9 @@ class Pasts:
         """Begin to read what is new, if that is due; wait for it a moment if nothing is known."""
         now = self._hub.clock.monotonic()
         if self._task is None or self._task.done():
-            if self._begun is not None and now - self._begun < REFRESH_SECONDS:
+            if self._started is not None and now - self._started < REFRESH_SECONDS:
                 return
-            self._begun = now
+            self._started = now
             self._task = asyncio.create_task(self._read_all(), name="past of offices")
         if len(self._known) < len(self._hub.config.offices):
             await asyncio.wait({self._task}, timeout=PATIENCE_SECONDS)
@@ -102,7 +102,7 @@ class Pasts:
     async def _read_all(self) -> None:
         loop = asyncio.get_running_loop()
         for office in self._hub.config.offices:
-            begun = loop.time()
+            started = loop.time()
             past = self._known.get(office.id, OfficePast())
             try:
                 now = self._hub.clock.now()
@@ -112,7 +112,7 @@ class Pasts:
             except (StoreError, Refusal) as error:
                 log.debug("the past of %s is not read now: %s", office.id, error)
             self.changed_at = self._hub.clock.monotonic()
-            await asyncio.sleep(loop.time() - begun)  # others read, too
+            await asyncio.sleep(loop.time() - started)  # others read, too
 
 
 def _read(store: Store, office: str, past: OfficePast, now: datetime) -> OfficePast:

@@ -130,9 +130,9 @@ async def cpu_of_readers(address: str, process: psutil.Process, seconds: float) 
         await asyncio.sleep(10)
         before = sum(process.cpu_times()[:2])
         loop = asyncio.get_running_loop()
-        begun = loop.time()
+        started = loop.time()
         await asyncio.sleep(seconds)
-        used, lasted = sum(process.cpu_times()[:2]) - before, loop.time() - begun
+        used, lasted = sum(process.cpu_times()[:2]) - before, loop.time() - started
         ended = [one for one in readers if one.done()]
         for one in readers:
             one.cancel()

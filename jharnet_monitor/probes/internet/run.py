@@ -1,7 +1,7 @@
 """One run of the Internet test at the agent, or at headquarters for its uplink.
 
-`probes.bandwidth.internet_method` says how: by speedtest-cli (Ookla), a file over HTTP, LibreSpeed
-or iperf3. A server that is not ours is never held against an agent.
+`probes.bandwidth.internet_method` selects the method: speedtest-cli (Ookla), a file over HTTP,
+LibreSpeed or iperf3. Counts of a foreign server are never used against an agent.
 
 It uses a public server, or the one that `probes.bandwidth.internet_server` names. Where that server
 counts the bytes of each run (`lab.speedtest_server` does), the hub rejects a result that reports

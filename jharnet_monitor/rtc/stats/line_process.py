@@ -1,26 +1,26 @@
-"""Asks another process what the arrivals of a call tell of the line (`line_seen`)."""
+"""Observes the line of a call in another process (`line_observation`)."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from jharnet_monitor.judge.twin.seen import Seen
+from jharnet_monitor.judge.twin.observed_line import ObservedLine
 from jharnet_monitor.rtc.receive.arrivals import Arrivals
 from jharnet_monitor.rtc.stats.call_stats import SendStats
 from jharnet_monitor.worker_process import ask_process
 
 log = logging.getLogger(__name__)
 
-PROGRAM = "jharnet_monitor.rtc.stats.line_seen"
+PROGRAM = "jharnet_monitor.rtc.stats.line_observation"
 TIME_LIMIT = 10.0
-"""Seconds of real time; on an idle computer it takes half of one."""
+"""Seconds of real time; on an idle computer it takes half a second."""
 
 
-async def line_seen(audio: Arrivals, video: Arrivals, sent: SendStats) -> Seen | None:
-    """What the arrivals of both streams tell of the line; None if they are too few.
+async def observe_line(audio: Arrivals, video: Arrivals, sent: SendStats) -> ObservedLine | None:
+    """The line as observed from the arrivals of both streams; None if there are too few.
 
-    None, too, if the process does not answer: the grade of the call does not need it.
+    Also None if the process does not answer: the grade of the call does not need it.
     """
     question = {
         "audio": _stream(audio, sent.audio_first, sent.audio_packets),
@@ -28,9 +28,9 @@ async def line_seen(audio: Arrivals, video: Arrivals, sent: SendStats) -> Seen |
     }
     try:
         found = await ask_process(PROGRAM, question, TIME_LIMIT)
-        return Seen.from_json(found) if found is not None else None
+        return ObservedLine.from_json(found) if found is not None else None
     except (TimeoutError, ValueError) as error:
-        log.warning("what the call tells of the line is not known: %s", error or "no answer")
+        log.warning("the line of the call could not be observed: %s", error or "no answer")
         return None
 
 

@@ -1,6 +1,6 @@
-"""What a call's arrivals tell of the line, worked out in a process of its own.
+"""Observes the line from a call's arrivals, in a process of its own.
 
-It needs numpy, which a hub would otherwise hold in memory for as long as it runs.
+It needs NumPy, which a hub would otherwise keep in memory as long as it runs.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from jharnet_monitor.judge.twin.arrivals import PacketColumns, see
-from jharnet_monitor.judge.twin.seen import Seen
+from jharnet_monitor.judge.twin.arrivals import PacketColumns, observe
+from jharnet_monitor.judge.twin.observed_line import ObservedLine
 from jharnet_monitor.rtc.receive.arrivals import RETRANSMITTED, Arrivals
 from jharnet_monitor.rtc.rtp import unwrap
 
@@ -23,9 +23,9 @@ Sent = tuple[Arrivals, int, int]
 """A stream's arrivals, its first sequence number, and how many packets were sent."""
 
 
-def line_seen(audio: Sent, video: Sent) -> Seen | None:
-    """What the arrivals of both streams tell of the line; None if there are too few."""
-    return see(stream_of(*audio), stream_of(*video))
+def observed_line(audio: Sent, video: Sent) -> ObservedLine | None:
+    """The line as observed from the arrivals of both streams; None if there are too few."""
+    return observe(stream_of(*audio), stream_of(*video))
 
 
 def stream_of(log: Arrivals, first: int, packets: int) -> PacketColumns:
@@ -57,7 +57,7 @@ def stream_of(log: Arrivals, first: int, packets: int) -> PacketColumns:
 def main() -> None:
     """Answer one question of `line_process`, from standard input to standard output."""
     question = json.load(sys.stdin)
-    found = line_seen(_sent(question["audio"]), _sent(question["video"]))
+    found = observed_line(_sent(question["audio"]), _sent(question["video"]))
     json.dump(asdict(found) if found is not None else None, sys.stdout)
 
 
