@@ -51,12 +51,26 @@ def sentences(
 ) -> list[str]:
     """The sentences, in the order in which they are read."""
     told = [_answer(summary, judged, words), *_why_and_ask(summary, judged, words)]
+    if summary.shared:
+        told.append(_shared(summary, words))
     if summary.measurements:
         told.append(_changes(summary, judged, changed, words))
     if summary.faults or summary.unbooked:
         parts = " ".join(fault_sentences(summary.faults, words))
         told.append(words("faults.sentence", parts=parts))
     return told
+
+
+def _shared(summary: Summary, words: Words) -> str:
+    """The faults that all offices had at once."""
+    length = sum((one.end - one.start).total_seconds() for one in summary.shared)
+    moments = [formats.moment(one.start, summary.zone, words) for one in summary.shared]
+    return words(
+        "report.shared",
+        n=len(moments),
+        length=formats.duration(length, words),
+        moments=formats.list_of(moments, words),
+    )
 
 
 def _answer(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> str:
