@@ -12,8 +12,8 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.applications import Visit
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.calendar.windows import office_windows
-from jharnet_monitor.judge.line.assess import trains_needed
-from jharnet_monitor.judge.outages.shared import JudgedSpans, SharedFault, judged_spans
+from jharnet_monitor.judge.line.assess import needs_trains
+from jharnet_monitor.judge.outages.shared import JudgedSpans, SharedFault, judge_spans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Route, parse_utc
 from jharnet_monitor.probes import PROBES
@@ -47,8 +47,8 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
         Collector(config, office, period, judged_from, until) for office in config.offices
     ]
     offices: list[OfficeSummary] = []
-    with ThreadPoolExecutor(1) as second:
-        minutes = second.submit(_read_minutes, store, _by_office(collectors), period)
+    with ThreadPoolExecutor(1) as pool:
+        minutes = pool.submit(_read_minutes, store, _by_office(collectors), period)
         states = _every_state(store, collectors, earlier, known_until)
         judged = _judged(collectors, states, until)
         visits = _visits(store, config, period)
@@ -106,9 +106,9 @@ def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Per
         for block in store.bulk_reader.blocks(None, MINUTES, begin, end, starts=True):
             if block.office in collectors:
                 collectors[block.office].add_minutes(day, block)
-    for kept in store.retention.days(period.days[0], period.days[-1] + DAY, probe=MINUTES):
-        if kept.office in collectors:
-            collectors[kept.office].add_kept(kept)
+    for pruned in store.retention.days(period.days[0], period.days[-1] + DAY, probe=MINUTES):
+        if pruned.office in collectors:
+            collectors[pruned.office].add_pruned_day(pruned)
 
 
 def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
@@ -164,8 +164,8 @@ def _judged(
         return {}
     first = collectors[0]
     windows = office_windows(first.config.district, first.stretch)
-    held = [clipped(states[one.office.id], one.judged_since, until) for one in collectors]
-    found = judged_spans(held, windows)
+    office_spans = [clipped(states[one.office.id], one.judged_since, until) for one in collectors]
+    found = judge_spans(office_spans, windows)
     return {one.office.id: judged for one, judged in zip(collectors, found, strict=True)}
 
 
@@ -179,8 +179,8 @@ def _judged_in(
     first = judged_over(period, config)
     begin = datetime.combine(first, time(), period.start.tzinfo)
     days = [first + timedelta(days=n) for n in range((period.days[-1] - first).days + 1)]
-    held = [clipped(states[one.office.id], begin, period.end) for one in collectors]
-    found = judged_spans(held, office_windows(config.district, days))
+    office_spans = [clipped(states[one.office.id], begin, period.end) for one in collectors]
+    found = judge_spans(office_spans, office_windows(config.district, days))
     return {
         one.office.id: clipped(judged.spans, period.start, period.end)
         for one, judged in zip(collectors, found, strict=True)
@@ -218,7 +218,7 @@ def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Meas
     tests = of(Route.JHARNET, since)
     yield from tests
     yield from of(Route.INTERNET, period.start)
-    if trains_needed(collector.config, collector.office, tests):
+    if needs_trains(collector.config, collector.office, tests):
         yield from of(Route.TRAINS, since)
 
 

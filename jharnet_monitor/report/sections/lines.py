@@ -23,7 +23,7 @@ from jharnet_monitor.report.sections.phrases import (
 
 MOST_ROWS = 13
 """Rows of the table in the report itself; the annex has all."""
-MOST_SAID_TWICE = 2
+MAX_REPEATED = 2
 """Lines for which the same reason stands in each row; for more it is stated once below."""
 FEW = "*"
 """Beside a figure without an interval: a footnote says why, once."""
@@ -66,7 +66,7 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
 def _enough(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
     """One sentence on the lines that suffice, if they are many; it leaves their rows."""
     sufficing = [row for row in rows if row["enough"]]
-    if len(sufficing) <= MOST_SAID_TWICE:
+    if len(sufficing) <= :
         return []
     for row in sufficing:
         row["reason"] = ""
@@ -77,15 +77,15 @@ def _enough(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
 def _common_reasons(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
     """The reasons that several lines share, each once with their names; they leave the rows."""
     counts = Counter(row["reason"] for row in rows if row["reason"])
-    common = []
+    sentences = []
     for reason_, count in counts.items():
-        if count > MOST_SAID_TWICE:
+        if count > MAX_REPEATED:
             sharing = [row for row in rows if row["reason"] == reason_]
             names = formats.list_of([row["office"] for row in sharing], words)
-            common.append(f"{names}: {reason_}")
+            sentences.append(f"{names}: {reason_}")
             for row in sharing:
                 row["reason"] = ""
-    return common
+    return sentences
 
 
 def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any]:
