@@ -66,7 +66,7 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
 def _enough(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
     """One sentence on the lines that suffice, if they are many; it leaves their rows."""
     sufficing = [row for row in rows if row["enough"]]
-    if len(sufficing) <= :
+    if len(sufficing) <= MAX_REPEATED:
         return []
     for row in sufficing:
         row["reason"] = ""
