@@ -38,6 +38,7 @@ class Commands(LazyGroup):
         "sign": "sign:app",
         "db": "db:app",
         "bundle": "bundle:bundle",
+        "update": "update:app",
     }
 
 

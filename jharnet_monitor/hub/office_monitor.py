@@ -246,6 +246,7 @@ class OfficeMonitor(AgentEvents):
         agent = self._live.offices[office].agent
         agent.boot_id, agent.spooled = vitals.boot_id, vitals.spooled
         agent.dropped = vitals.dropped
+        agent.update = None if vitals.update is None else asdict(vitals.update)
         told, now = vitals.now, self._clock.now()
         agent.clock_offset = None if told is None else told - now.timestamp()
         agent.last_heard = self._live.offices[office].last_seen = self._clock.now()

@@ -17,6 +17,7 @@ from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.join import JOIN_ASSETS
 from jharnet_monitor.web.pages import Pages
 from jharnet_monitor.web.render import STATIC
+from jharnet_monitor.web.updates import UpdateApi
 
 LARGEST_REQUEST = 64 * 1024
 """Bytes of a body that is read at once; transfers are streamed and have their own limits."""
@@ -56,6 +57,7 @@ def make_app(hub: HubApi) -> web.Application:
     api = Api(hub, access, faults)
     app.add_routes(api.routes())
     app.add_routes(EnrolmentApi(hub).routes())
+    app.add_routes(UpdateApi(hub, access).routes())
     app.add_routes(pages.routes())
     app.add_routes(AccountPages(hub, access, pages).routes())
     app.router.add_get("/static/{name}", _asset)
