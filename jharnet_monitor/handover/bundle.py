@@ -31,6 +31,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 """The versions of Python on the machines to install on, by default."""
 SUMS, SIGNATURE, KEY = "SHA256SUMS", "SHA256SUMS.sig", "bundle.pub"
 OWN = "jharnet-monitor"
+LOCKS = {"hub": "requirements.lock", "agent": "config/agent.lock"}
 WITHOUT_WHEEL = ("speedtest-cli",)
 """Published as source only; pure Python, so a wheel made here fits everywhere."""
 
@@ -111,9 +112,8 @@ def pack(
         raise UserError(f"{wheels}: holds no wheel of {OWN}")
     for wheel in found:
         content[f"wheels/{wheel.name}"] = wheel.read_bytes()
-    for role, lock in (("hub", "requirements.lock"), ("agent", "config/agent.lock")):
-        names = {*_names(source.file(lock).read_text("utf-8")), OWN}
-        content[f"lock/{role}.txt"] = _lock(found, names).encode()
+    for role in LOCKS:
+        content[f"lock/{role}.txt"] = lock_of(found, projects_of(source, role)).encode()
     for path in sorted((source.directory / "config" / "systemd").iterdir()):
         content[f"systemd/{path.name}"] = path.read_bytes()
     for name in ("jharnet.yaml", "agent.yaml", "jharnet.schema.json"):
@@ -152,7 +152,7 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
 
 def _release(wheels: Sequence[Path], source: Source, target: Machines, serial: int) -> Release:
     """The agent's release in this bundle."""
-    projects = {*_names(source.file("config/agent.lock").read_text("utf-8")), OWN}
+    projects = projects_of(source, "agent")
     names = [wheel.name for wheel in wheels]
     pythons = {
         python: tuple(wheels_for(python, target.machine, names, projects))
@@ -203,7 +203,12 @@ def _project(wheel: str) -> str:
     return _normal(wheel.partition("-")[0])
 
 
-def _lock(wheels: Sequence[Path], names: set[str]) -> str:
+def projects_of(source: Source, role: str) -> set[str]:
+    """The projects that a role of `LOCKS` needs, ours among them, by normalized name."""
+    return {*_names(source.file(LOCKS[role]).read_text("utf-8")), OWN}
+
+
+def lock_of(wheels: Sequence[Path], names: set[str]) -> str:
     """A lock file with the hashes of these wheels."""
     hashes: dict[str, list[str]] = {}
     for wheel in wheels:
