@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jharnet_monitor.config import Config
-from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import Trouble
 from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.supervisor import PartStatus
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
+    from jharnet_monitor.config.current import CurrentConfig
 
 RTT_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of the round-trip time histogram, in seconds; one more bucket has no bound."""

@@ -17,7 +17,7 @@ from jharnet_monitor.agent.launch import launch, start_again, versions_in
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.process import LogLevel, set_up_logging, until_signal
 from jharnet_monitor.config.agent_file import AgentFile
-from jharnet_monitor.config.load import load_yaml_model
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import read_secret
