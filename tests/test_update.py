@@ -107,8 +107,8 @@ async def test_a_version_comes_over_the_line(
         found = versions.last()
         assert found is not None and found.on_trial and versions.current() == "7.1.0-5"
         program = versions.place("7.1.0-5") / "bin/jharnet-monitor"
-        said = await asyncio.to_thread(subprocess.check_output, [program], text=True, env={})
-        assert said == "7.1.0\n"
+        printed = await asyncio.to_thread(subprocess.check_output, [program], text=True, env={})
+        assert printed == "7.1.0\n"
         spent = hub.recorder.spent_today("o0")
         assert size < spent < 1.08 * size + 10 * 1500 + update_round.PIECE_BYTES * 1.1
         assert hub.live.offices["o1"].agent.update_state == "waiting"  # o0 goes first
@@ -268,8 +268,8 @@ def test_a_version_that_crashes_goes(versions: Versions, monkeypatch: pytest.Mon
     assert (last.state, last.attempts) == (UpdateState.ROLLED_BACK, MOST_ATTEMPTS)
     assert last.why == "it ended with status 9" and not versions.place("7.1.0-5").exists()
     vitals = {"boot_id": "b", "uptime_seconds": 1, "spooled": 0, "update": last.to_report()}
-    told = read_vitals(json.loads(json.dumps(vitals))).update
-    assert told == UpdateReport("7.1.0", 5, "rolled_back", last.why, "offer")
+    report = read_vitals(json.loads(json.dumps(vitals))).update
+    assert report == UpdateReport("7.1.0", 5, "rolled_back", last.why, "offer")
 
 
 def test_a_version_that_does_not_get_through_goes(versions: Versions) -> None:
@@ -318,7 +318,7 @@ def test_a_stop_during_the_trial_is_passed_on(versions: Versions) -> None:
     assert last is not None and last.on_trial
 
 
-def test_what_an_agent_tells_of_its_update_is_bounded() -> None:
+def test_reports_of_updates_are_bounded() -> None:
     """A report that cannot be true is none; the session goes on."""
     vitals = {"boot_id": "b", "uptime_seconds": 1, "spooled": 0}
     good = {"version": "1", "serial": 1, "state": "trial", "why": "", "offer": ""}
@@ -327,8 +327,8 @@ def test_what_an_agent_tells_of_its_update_is_bounded() -> None:
     wrongs += [good | {"why": "\x1b[2J"}, good | {"version": ""}]
     for wrong in wrongs:
         assert read_vitals({**vitals, "update": wrong}).update is None
-    told = read_vitals({**vitals, "update": good | {"why": "x" * 5000}}).update
-    assert told is not None and len(told.why) == 200
+    report = read_vitals({**vitals, "update": good | {"why": "x" * 5000}}).update
+    assert report is not None and len(report.why) == 200
 
 
 def test_a_machine_with_a_full_disk_refuses(

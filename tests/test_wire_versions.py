@@ -49,10 +49,10 @@ async def test_an_agent_of_the_previous_version() -> None:
         for frame in sent[:-1]:
             await socket.send_json(frame)
         ids = [item["id"] for frame in sent for item in frame.get("items", ())]
-        said: list[dict[str, Any]] = []
-        while not said or said[-1]["type"] != "ack":
-            said.append(await socket.receive_json(timeout=5))
-        assert said[0]["type"] == "welcome" and said[-1] == {
+        answers: list[dict[str, Any]] = []
+        while not answers or answers[-1]["type"] != "ack":
+            answers.append(await socket.receive_json(timeout=5))
+        assert answers[0]["type"] == "welcome" and answers[-1] == {
             "type": "ack", "ids": ids, "refused": [],
         }  # fmt: skip
         assert set(ids) == set(hub.events.stored) and ids

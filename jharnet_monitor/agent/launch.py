@@ -95,7 +95,7 @@ class _Watch:
     def __init__(self, versions: Versions, trial: LastUpdate) -> None:
         self._versions = versions
         self._trial = trial
-        self._asked_to_stop = False
+        self._stopping = False
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(
@@ -112,7 +112,7 @@ class _Watch:
             self._versions.roll_back(f"it cannot be started: {error.strerror}")
             return None
         status = self._wait(self._child)
-        if self._asked_to_stop:
+        if self._stopping:
             return 0
         if status == START_AGAIN:
             return None
@@ -145,7 +145,7 @@ class _Watch:
         return last is not None and not last.on_trial
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        self._asked_to_stop = True
+        self._stopping = True
         if self._child is not None:
             self._child.send_signal(number)
 

@@ -54,13 +54,13 @@ class Updater:
         self._key = key
         self._restart = restart
         self._busy = asyncio.Lock()
-        self.report = self._told()
+        self.report = self._last_report()
         """What became of the last update, for the hub; None if there was none."""
 
     async def confirm(self) -> None:
         """Keep the version on trial: it got through to the hub."""
         await asyncio.to_thread(self._versions.confirm)
-        self.report = self._told()
+        self.report = self._last_report()
 
     def trial_seconds(self) -> float | None:
         """The length of the running trial; None if no version is on trial."""
@@ -88,7 +88,7 @@ class Updater:
                 log.info("version %s is installed and starts now", release.version)
                 self._restart()
 
-    def _told(self) -> dict[str, object] | None:
+    def _last_report(self) -> dict[str, object] | None:
         last = self._versions.last()
         return last.to_report() if last else None
 
@@ -106,7 +106,7 @@ class Updater:
                 )
             except OSError as error:
                 log.error("the refusal cannot be kept: %s", error)
-            self.report = self._told()
+            self.report = self._last_report()
         await channel.send({"state": "refused", "why": why[:200]})
 
     # --- proof
@@ -192,8 +192,8 @@ def _bytes(params: Mapping[str, Any], name: str) -> bytes:
 
 
 def _trial_seconds(params: Mapping[str, Any]) -> float:
-    asked = params.get("trial_seconds")
-    seconds = float(asked) if isinstance(asked, int | float) else 600.0
+    wanted = params.get("trial_seconds")
+    seconds = float(wanted) if isinstance(wanted, int | float) else 600.0
     return min(max(seconds, SHORTEST_TRIAL), LONGEST_TRIAL)
 
 

@@ -224,9 +224,9 @@ class Versions:
         if not release_id:
             link.unlink(missing_ok=True)
         else:
-            beside = self.directory / f".current.{secrets.token_hex(4)}"
-            beside.symlink_to(Path("versions") / release_id)
-            beside.replace(link)
+            partial = self.directory / f".current.{secrets.token_hex(4)}"
+            partial.symlink_to(Path("versions") / release_id)
+            partial.replace(link)
         _sync_directory(self.directory)
 
     def _delete_all_but(self, kept: set[str]) -> None:
@@ -238,16 +238,16 @@ class Versions:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write a file completely or not at all, also if the power fails."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with beside.open("wb") as file:
+        with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        partial.replace(path)
         _sync_directory(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def _sync_directory(directory: Path) -> None:

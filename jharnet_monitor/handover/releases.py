@@ -104,21 +104,21 @@ class Releases:
 
     def _unpack(self, archive: zipfile.ZipFile, release: Release, proof: dict[str, bytes]) -> None:
         place = self.directory / release.id
-        beside = self.directory / f".{release.id}.part"
-        shutil.rmtree(beside, ignore_errors=True)
-        (beside / "wheels").mkdir(parents=True)
+        partial = self.directory / f".{release.id}.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / "wheels").mkdir(parents=True)
         try:
             for name, wheel in release.wheels.items():
                 data = _member(archive, f"wheels/{name}", wheel.size)
                 if sha256(data) != wheel.sha256:
                     raise ReleaseRefused(f"{name} is not the file that was signed")
-                _write(beside / "wheels" / name, data)
+                _write(partial / "wheels" / name, data)
             for name, data in proof.items():
-                _write(beside / name, data)
+                _write(partial / name, data)
             shutil.rmtree(place, ignore_errors=True)
-            beside.rename(place)
+            partial.rename(place)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
         _give_to_owner(self.directory)
 
     def all(self) -> Iterator[Published]:

@@ -168,8 +168,8 @@ class Updates:
             return "updated"
         agent, link = self._live.offices[office].agent, self._agent_of(office)
         if office in rollout.failed:
-            told = agent.update or {}
-            return "refused" if told.get("state") == "refused" else "rolled_back"
+            report = agent.update or {}
+            return "refused" if report.get("state") == "refused" else "rolled_back"
         if link is not None and TASK not in link.features:
             return "unable"
         if agent.update and agent.update.get("state") == "trial":
@@ -183,15 +183,15 @@ class Updates:
         rollout, agent = self.rollout, self._live.offices[office].agent
         if rollout is None or rollout.is_over(office) or not agent.connected:
             return
-        told: Mapping[str, Any] = agent.update or {}
-        state = told.get("state") if told.get("offer") == rollout.began else None
-        confirmed = told.get("state") == "confirmed" and told.get("serial") == rollout.serial
-        by_hand = agent.version == rollout.version and told.get("serial") != rollout.serial
+        report: Mapping[str, Any] = agent.update or {}
+        state = report.get("state") if report.get("offer") == rollout.began else None
+        confirmed = report.get("state") == "confirmed" and report.get("serial") == rollout.serial
+        by_hand = agent.version == rollout.version and report.get("serial") != rollout.serial
         if confirmed or by_hand:
             await self._keep(rollout.with_updated(office, self._clock.now()))
             await self._event(office, "updated")
         elif state in ("rolled_back", "refused"):
-            why = str(told.get("why", ""))
+            why = str(report.get("why", ""))
             log.error("%s: version %s was %s: %s", office, rollout.version, state, why)
             await self._keep(rollout.with_failed(office, why or str(state)))
             await self._event(office, str(state), why=why)
