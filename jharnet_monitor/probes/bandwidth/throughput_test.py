@@ -30,7 +30,7 @@ from jharnet_monitor.judge.line.throughput import (
     loaded_rtt,
 )
 from jharnet_monitor.model import Cause, Direction, Route
-from jharnet_monitor.probes.bandwidth.bandwidth_test import MIN_RTTS, BandwidthTest
+from jharnet_monitor.probes.bandwidth.bandwidth_test import MIN_RTTS, PINGS, BandwidthTest
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries, CounterSeriesError
 from jharnet_monitor.probes.bandwidth.http_hub import (
     EndReason,
@@ -42,7 +42,7 @@ from jharnet_monitor.probes.bandwidth.http_hub import (
 from jharnet_monitor.probes.bandwidth.paced_test import PacedTest
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.sustained_test import SustainedTest
-from jharnet_monitor.probes.bandwidth.udp_hub import ping_spacing
+from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel, ping_spacing
 from jharnet_monitor.probes.bandwidth.udp_socket import SMALL_IP_BYTES
 from jharnet_monitor.probes.base import (
     AgentLink,
@@ -57,6 +57,8 @@ REPORT_SECONDS, REPORT_ROUND_TRIPS = 15.0, 10.0
 """Time limit of the agent's report, which may have to be sent several times."""
 SILENCE_REPORT_SECONDS, SILENCE_ROUND_TRIPS = 2.5, 6.0
 """The shorter limit after silence, to tell a dead line from a stalled agent."""
+SILENT_PING_SPACING_SECONDS = 0.2
+"""Between the pings that tell a dead line from one on which TCP has stalled."""
 MAX_LATE_SHARE = 0.1
 """If a host did not keep up for more of the test than this, it may have limited the rate."""
 REPORT_TOLERANCE, MAX_UNCERTAINTY = 0.05, 0.2
@@ -110,6 +112,8 @@ class ThroughputTest(BandwidthTest):
         except ProbeError as error:
             if self._udp is None or error.cause not in (Cause.AGENT_LOST, Cause.INTERRUPTED):
                 raise
+            if error.cause is Cause.INTERRUPTED and not await self._is_answered(self._udp):
+                raise  # further tests over a dead line would take half a minute
             problem = error
         paced = capacity = None
         if self._udp is not None and needs_paced_stream(tcp, idle_rtt, self._jitter):
@@ -124,6 +128,10 @@ class ThroughputTest(BandwidthTest):
         if tcp is not None and paced is not None:
             self._conditions[f"{direction.transfer}_tcp_bits_per_second"] = round(tcp.rate)
         self._set_reading(direction, found)
+
+    async def _is_answered(self, udp: UdpChannel) -> bool:
+        """Whether the line still carries anything, once a TCP stream has gone silent on it."""
+        return bool(await udp.measure_rtts(PINGS, SILENT_PING_SPACING_SECONDS))
 
     def _set_reading(self, direction: Direction, found: RateReading) -> None:
         name = f"{direction.transfer}_bits_per_second"
