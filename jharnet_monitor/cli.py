@@ -39,6 +39,7 @@ class Commands(LazyGroup):
         "sign": "sign:app",
         "db": "db:app",
         "bundle": "bundle:bundle",
+        "update": "update:app",
     }
 
 

@@ -7,16 +7,25 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jharnet_monitor.config import Config
-from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import Trouble
 from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.supervisor import PartStatus
 
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
+    from jharnet_monitor.config.current import CurrentConfig
+
 RTT_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of the round-trip time histogram, in seconds; one more bucket has no bound."""
+
+
+UPDATE_STATES = (
+    "waiting", "fetching", "installing", "trial", "updated", "refused", "rolled_back", "unable",
+)  # fmt: skip
+"""How an office may stand with a version that is offered to its agent; `unable`: the agent cannot
+update itself."""
 
 
 @dataclass(slots=True)
@@ -64,6 +73,11 @@ class AgentLive:
     """Measurements that were refused since the hub's start; the agent keeps them."""
     clock_offset: float | None = None
     """Seconds by which the agent's clock is ahead of the hub's; None if not known."""
+    update: Mapping[str, Any] | None = None
+    """What the agent told of its last update: version, serial, state, why."""
+    update_state: str | None = None
+    """How the office stands with the version that is offered, one of `UPDATE_STATES`; None while
+    none is."""
 
 
 @dataclass(frozen=True, slots=True)

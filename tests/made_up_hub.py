@@ -48,6 +48,27 @@ class MadeUpHealth:
         return self.answer
 
 
+class NoUpdates:
+    """Nothing is published, and what is offered is only noted."""
+
+    def __init__(self) -> None:
+        self.offered: list[tuple[Any, ...]] = []
+
+    async def offer(self, version: str, offices: tuple[str, ...] | None, by: str) -> None:
+        """Note it, or refuse as the hub does."""
+        if version == "9.9.9":
+            raise UserError("no release 9.9.9 is published; there are: none yet")
+        self.offered.append((version, offices, by))
+
+    async def withdraw(self) -> None:
+        """Note it."""
+        self.offered.append((None,))
+
+    async def status(self) -> dict[str, Any]:
+        """As a hub without releases."""
+        return {"releases": [], "offered": None, "offices": []}
+
+
 class MadeUpHub:
     """Implements `HubApi`."""
 
@@ -66,6 +87,7 @@ class MadeUpHub:
         self.agents = NoAgents()
         self.read = Readers()
         self.health = MadeUpHealth()
+        self.updates = NoUpdates()
 
     @property
     def config(self) -> Config:

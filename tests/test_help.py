@@ -17,8 +17,9 @@ from pydantic import BaseModel
 
 from jharnet_monitor.cli import app
 from jharnet_monitor.config.agent_file import AgentFile
-from jharnet_monitor.config.load import load_config, load_yaml_model
+from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.schema import Config
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.help import pages
 from jharnet_monitor.help.generate import GENERATED, markdown
 from jharnet_monitor.help.generate.commands import commands

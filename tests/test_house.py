@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jharnet_monitor"
 
 LAYERS = (
-    {"clock", "errors", "help", "profiles", "quantities", "worker_process"},
+    {"clock", "errors", "file_lock", "help", "profiles", "quantities", "worker_process"},
     {"disk_queue", "model", "security", "supervisor"},
     {"config", "handover"},
     {"judge", "live"},
@@ -367,7 +367,8 @@ def test_the_top_level_is_tidy() -> None:
     """A newcomer sees only the rooms."""
     top = {path.relative_to(ROOT).parts[0] for path in _shipped()}
     assert top <= {
-        ".ci", ".dockerignore", ".github", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE",
+        ".ci", ".dockerignore", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md",
+        "Dockerfile", "LICENSE",
         "README.md",
         "config", "exporters", "jharnet_monitor", "pyproject.toml", "requirements.lock",
         "tests",

@@ -46,6 +46,7 @@ from jharnet_monitor.config.fields import (
 from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Ratio, Size
+from jharnet_monitor.config.updates import UpdateSettings
 from jharnet_monitor.model import Direction
 
 LEAST_RETENTION = 92 * 86400.0
@@ -499,6 +500,7 @@ class Config(Section):
     """The block offices, in the order in which pages and reports list them."""
     report: ReportSettings = ReportSettings()
     retention: RetentionSettings = RetentionSettings()
+    updates: UpdateSettings = UpdateSettings()
     capacity: CapacitySettings = CapacitySettings()
     letter: LetterSettings = LetterSettings()
 

@@ -36,6 +36,7 @@ from jharnet_monitor.hub.records import DrillRecord
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.scheduler import Scheduler
 from jharnet_monitor.hub.store_writer import StoreWriter, queue_file
+from jharnet_monitor.hub.updates import LOOK_SECONDS, Updates
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.live import Live
@@ -103,6 +104,10 @@ class Hub:
         )
         self.policy = Policy(current, clock, self.live, self.runner, self.recorder.spent_today)
         self.first_tests = FirstTests(self.live, clock, self.policy.run_scheduled)
+        self.updates = Updates(
+            current, clock, self.live, self.journal, self.recorder, self.runner, self.policy,
+            self._agent_of,
+        )  # fmt: skip
         self.schedule = Scheduler(
             current, clock, self.policy.run_scheduled, self.live.hub, self.drills.hold_planned
         )
@@ -162,6 +167,8 @@ class Hub:
         self._parts.start("office monitor", self.office_monitor.run)
         self._parts.start("health", lambda: self.health.run(self.schedule.watch))
         self._parts.start("reports", self.report_scheduler.run)
+        await self.updates.restore()
+        self._parts.start_every("updates", LOOK_SECONDS, self.updates.step)
         self._parts.start_every("access log", ACCESS_LOG_SECONDS, self._write_access_log)
         self._parts.start_every("first tests", CHECK_SECONDS, self.first_tests.run_due)
         self._parts.start_every("ownership", OWNERSHIP_SECONDS, self._stay_owner)
@@ -223,7 +230,8 @@ class Hub:
         self.writer.hurry()
         stop_workers()
         ending = asyncio.gather(
-            self.policy.stop(), self.drills.stop(), self._close_sessions(), self._parts.stop(),
+            self.policy.stop(), self.drills.stop(), self.updates.stop(), self._close_sessions(),
+            self._parts.stop(),
             return_exceptions=True,
         )  # fmt: skip
         try:

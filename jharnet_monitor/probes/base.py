@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config, Office
-from jharnet_monitor.config.schema import Link
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome, Route, out_of_range
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
+    from jharnet_monitor.config.schema import Link
 
 
 class ProbeError(Exception):

@@ -225,6 +225,7 @@ def office_json(office: Office, live: OfficeLive) -> dict[str, Any]:
         "agent": {
             "connected": live.agent.connected,
             "version": live.agent.version,
+            "update": live.agent.update_state,
             "last_heard": format_utc(live.agent.last_heard) if live.agent.last_heard else None,
         },
         "running": list(live.running),

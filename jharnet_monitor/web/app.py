@@ -24,6 +24,7 @@ from jharnet_monitor.web.pages import BASE, Pages
 from jharnet_monitor.web.proxies import trust_proxies
 from jharnet_monitor.web.render import STATIC
 from jharnet_monitor.web.report_pages import REPORT_PAGES, ReportPages
+from jharnet_monitor.web.updates import UpdateApi
 
 LARGEST_REQUEST = 64 * 1024
 """Bytes of a body that is read at once; transfers are streamed and have their own limits."""
@@ -72,6 +73,7 @@ def make_app(hub: HubApi) -> web.Application:
     app.add_routes(api.routes())
     app.add_routes(EnrolmentApi(hub).routes())
     app.add_routes(CsvExport(hub).routes())
+    app.add_routes(UpdateApi(hub, access).routes())
     app.add_routes(pages.routes())
     app.add_routes(office_pages.routes())
     app.add_routes(DrillPages(hub, access, pages).routes())

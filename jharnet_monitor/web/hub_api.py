@@ -37,6 +37,19 @@ class Readiness(Protocol):
         """Whether the hub works, and a text that says why not."""
 
 
+class UpdateDesk(Protocol):
+    """Offers published versions to the agents."""
+
+    async def offer(self, version: str, offices: tuple[str, ...] | None, by: str) -> object:
+        """Offer a version to offices, or in stages to all; raises `UserError`."""
+
+    async def withdraw(self) -> None:
+        """Offer nothing any more."""
+
+    async def status(self) -> dict[str, Any]:
+        """Releases, what is offered, and how each office stands."""
+
+
 class HubApi(Protocol):
     """The hub, as seen by pages and API."""
 
@@ -63,6 +76,10 @@ class HubApi(Protocol):
     @property
     def agents(self) -> AgentEndpoint:
         """The endpoint for agents."""
+
+    @property
+    def updates(self) -> UpdateDesk:
+        """The agents' updates."""
 
     @property
     def health(self) -> Readiness:

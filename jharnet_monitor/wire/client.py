@@ -9,13 +9,15 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from jharnet_monitor.config import Config
 from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.wire.connect_errors import certificate_fault, describe_error
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
 
 
 def login_name() -> str:

@@ -43,6 +43,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sign verify": ("letter-signed.pdf --trust cca.pem",),
         "enrol": ("potka --hub https://10.8.0.2:9797", "--all"),
         "bundle": ("--out bundle.zip --ca config/tls/ca.pem",),
+        "update publish": ("bundle.zip --fingerprint 3f1c-88ad-0b42-…",),
+        "update offer": ("0.2.0", "0.2.0 potka boram"),
         "tls init": ("config/tls --name hub.example.in --ip 10.8.0.2", "config/tls --renew"),
         "lab up": ("config/lab.yaml",),
         "lab set": ("potka down.loss=2% up.rate=1Mbit/s",),

@@ -6,16 +6,18 @@ same way. The agent measures its own routes to its gateway and to the hub (`agen
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from jharnet_monitor.config import Config
 from jharnet_monitor.model import Route
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.dns import RESOLVE_SECONDS
 from jharnet_monitor.probes.latency.metrics import FAMILIES
 from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Probe, ProbeOptions, Series
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
 
 PACKETS = 20
 PACKETS_PER_SECOND = 10.0
