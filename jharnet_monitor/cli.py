@@ -37,6 +37,7 @@ class Commands(LazyGroup):
         "dossier": "dossier:app",
         "sign": "sign:app",
         "db": "db:app",
+        "standby": "standby:app",
         "bundle": "bundle:bundle",
     }
 

@@ -153,6 +153,11 @@ class HubStatus:
     report_due: datetime | None = None
     """When the newest report should have been sent."""
     report_failures: int = 0
+    backup_at: datetime | None = None
+    """When the newest backup was made and shipped."""
+    backup_due: datetime | None = None
+    """When the newest backup should have been made; None if none is configured."""
+    backup_failures: int = 0
     reload_success: bool | None = None
     reload_at: datetime | None = None
     """When the configuration in force was loaded."""

@@ -31,7 +31,7 @@ LAYERS = (
     {"judge", "live"},
     {"i18n", "rtc", "store"},
     {"probes"},
-    {"metrics", "report", "wire"},
+    {"metrics", "report", "standby", "wire"},
     {"agent", "dossier", "mail", "web"},
     {"hub", "lab"},
     {"demo"},

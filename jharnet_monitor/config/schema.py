@@ -471,6 +471,28 @@ class RetentionSettings(Section):
     """Minute measurements; for each older day a daily summary remains."""
 
 
+class BackupSettings(Section):
+    """The nightly backup of the hub: database, configuration, secrets, certificates, papers."""
+
+    directory: Annotated[FilePath, Field(validate_default=True)] = Path("backups")
+    """Directory of the backups, a folder each. They hold the hub's secrets."""
+    at: TimeOfDay = "02:30"
+    """Time of day, in quotes. A backup that became due while the hub was down is made at once."""
+    keep: Annotated[Count, Field(ge=1, le=400)] = 3
+    """How many backups stay in the directory."""
+    ship: Annotated[tuple[Text, ...], Field(max_length=40)] = Field(
+        default=(), examples=['[rsync, -a, "{backup}", "standby.example.in:/srv/jharnet/"]']
+    )
+    """Command that takes the backup to another machine, as a list of words; `{backup}` stands for
+    its folder. Without it the backup stays on this machine."""
+
+    @model_validator(mode="after")
+    def _names_the_backup(self) -> BackupSettings:
+        if self.ship and not any("{backup}" in word for word in self.ship):
+            raise ValueError("`ship` must name the backup: write `{backup}` where its folder goes")
+        return self
+
+
 class Config(Section):
     """The whole file."""
 
@@ -486,6 +508,14 @@ class Config(Section):
     retention: RetentionSettings = RetentionSettings()
     capacity: CapacitySettings = CapacitySettings()
     letter: LetterSettings = LetterSettings()
+    backup: BackupSettings | None = None
+
+    @property
+    def waiting_file(self) -> Path:
+        """Where records wait that the database does not take: beside an SQLite database, else
+        beside the reports."""
+        kind, _, file = self.hub.database.partition(":///")
+        return Path(f"{file}-waiting") if kind == "sqlite" else self.report.directory / "waiting.db"
 
     def office(self, office_id: str) -> Office:
         """The office with this id; raises `KeyError` that lists the known ids."""

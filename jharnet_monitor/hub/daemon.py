@@ -25,6 +25,7 @@ from jharnet_monitor.hub.drills import DrillManager
 from jharnet_monitor.hub.drills.sheets import write_sheets
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.journal import Journal
+from jharnet_monitor.hub.nightly_backup import NightlyBackup
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.opening import DatabaseOpening
 from jharnet_monitor.hub.policy import Policy
@@ -32,7 +33,7 @@ from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.records import DrillRecord
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.scheduler import Scheduler
-from jharnet_monitor.hub.store_writer import StoreWriter, queue_file
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.live import Live
@@ -73,7 +74,7 @@ class Hub:
         self.clock = clock
         self.live = Live(current)
         self.store = Store(config.hub.database, clock)
-        self.writer = StoreWriter(self.store, queue_file(config), self.live.hub, clock)
+        self.writer = StoreWriter(self.store, config.waiting_file, self.live.hub, clock)
         self.journal = Journal(self.writer, clock)
         self.recorder = Recorder(current, self.writer, self.live, clock)
         self.runner = Runner(
@@ -100,6 +101,7 @@ class Hub:
         )
         self.health = Health(self.live.hub, current, clock, self.store)
         self.report_scheduler = ReportScheduler(current, self.store, clock, self.live.hub)
+        self.nightly_backup = NightlyBackup(config_path, current, self.store, clock, self.live.hub)
         self.metrics_registry = MetricsRegistry(self.live, clock)
         self._sockets: list[socket.socket] = []
         self.read = Readers()
@@ -153,6 +155,7 @@ class Hub:
         self._parts.start("office monitor", self.office_monitor.run)
         self._parts.start("health", lambda: self.health.run(self.schedule.watch))
         self._parts.start("reports", self.report_scheduler.run)
+        self._parts.start("backup", self.nightly_backup.run)
         self._parts.start_every("access log", ACCESS_LOG_SECONDS, self._write_access_log)
         self._parts.start_every("ownership", OWNERSHIP_SECONDS, self._stay_owner)
         self._renew_certificate()
@@ -210,6 +213,7 @@ class Hub:
         log.info("stopping")
         self.schedule.stop()
         stop_workers()
+        self.nightly_backup.stop()
         ending = asyncio.gather(
             self.policy.stop(), self.drills.stop(), self._close_sessions(), self._parts.stop(),
             return_exceptions=True,

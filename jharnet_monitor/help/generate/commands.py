@@ -54,6 +54,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "dossier build": ("--from 2026-09-01 --to 2026-11-29 --out dossier.zip",),
         "dossier verify": ("dossier.zip",),
         "db backup": ("/media/usb/monitor.db",),
+        "standby backup": ("/media/usb",),
+        "standby restore": ("/srv/jharnet/east-singhbhum-20261126T210000Z",),
     }
 )
 """What stands under a command as its example, without the program's name."""
