@@ -25,6 +25,12 @@ TERM = "jharnet_term"
 """Execution option of an engine whose hub holds the lease of that term (`store.lease`)."""
 _WRITER_LOCK = 0x6A68_6172_6E65_74  # "jharnet": the advisory lock that a writer holds
 
+_BEGIN_WRITING = (
+    "SELECT set_config('idle_in_transaction_session_timeout', '60s', true),"
+    f" pg_advisory_xact_lock({_WRITER_LOCK})"
+)
+"""A program that was frozen in a transaction must not keep its successor from writing."""
+
 _POSTGRESQL: dict[str, Any] = {
     "connect_timeout": 10,
     "options": f"-c lock_timeout={BUSY_SECONDS}s",
@@ -106,7 +112,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _begin_postgresql(connection: Connection) -> None:
     """One writer at a time, as on SQLite, so that row numbers are in the order of the commits."""
     if _writes(connection):
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
+        connection.exec_driver_sql(_BEGIN_WRITING)
     else:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
