@@ -38,6 +38,7 @@ class Commands(LazyGroup):
         "sign": "sign:app",
         "db": "db:app",
         "standby": "standby:app",
+        "state": "state:app",
         "bundle": "bundle:bundle",
     }
 

@@ -158,6 +158,11 @@ class HubStatus:
     backup_due: datetime | None = None
     """When the newest backup should have been made; None if none is configured."""
     backup_failures: int = 0
+    state_push_at: datetime | None = None
+    """When the state took the newest week."""
+    state_push_due: datetime | None = None
+    """When the newest week should have been handed in; None if no state is configured."""
+    state_push_failures: int = 0
     reload_success: bool | None = None
     reload_at: datetime | None = None
     """When the configuration in force was loaded."""

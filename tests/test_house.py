@@ -32,7 +32,7 @@ LAYERS = (
     {"i18n", "rtc", "store"},
     {"probes"},
     {"metrics", "report", "standby", "wire"},
-    {"agent", "dossier", "mail", "web"},
+    {"agent", "dossier", "mail", "state", "web"},
     {"hub", "lab"},
     {"demo"},
     {"commands"},
@@ -107,9 +107,9 @@ def _rooms_imported() -> dict[str, set[str]]:
     return graph
 
 
-PAPERS = {"dossier", "report"}
+PAPERS = {"dossier", "report", "state"}
 """Rooms whose work is done in a process of its own."""
-HUB_ONLY = PAPERS | {"hub", "mail", "metrics", "store", "web"}
+HUB_ONLY = PAPERS | {"hub", "mail", "metrics", "standby", "store", "web"}
 """Rooms that the agent does without: an office's PC has neither the memory nor the line."""
 
 

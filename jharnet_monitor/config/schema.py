@@ -80,6 +80,15 @@ def _section_or_off(value: object) -> object:
     raise ValueError("must have `certificate:` and `key:` below it, or be `off`")
 
 
+TlsSetting = Annotated[
+    Annotated[Tls, Tag("section")]
+    | Annotated[Literal[False], Tag("off"), WithJsonSchema({"enum": ["off", False]})],
+    Discriminator(lambda value: "off" if value is False else "section"),
+    BeforeValidator(_section_or_off),
+]
+"""Certificate and key, or `off`."""
+
+
 class HubSettings(Section):
     """The daemon at headquarters."""
 
@@ -94,12 +103,7 @@ class HubSettings(Section):
     it, to the hub's own pages."""
     database: Annotated[DatabaseUrl, Field(validate_default=True)] = "sqlite:///monitor.db"
     """`sqlite:///FILE`, or `postgresql://USER@HOST/NAME` (password in ~/.pgpass)."""
-    tls: Annotated[
-        Annotated[Tls, Tag("section")]
-        | Annotated[Literal[False], Tag("off"), WithJsonSchema({"enum": ["off", False]})],
-        Discriminator(lambda value: "off" if value is False else "section"),
-        BeforeValidator(_section_or_off),
-    ] = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
+    tls: TlsSetting = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
     """Certificate and key for `listen`, or `off` where a proxy in front of the hub encrypts."""
     api_token_file: FilePath | None = None
     """File with the token that programs need to change anything over HTTP; who knows it may do
@@ -493,6 +497,18 @@ class BackupSettings(Section):
         return self
 
 
+class StateSettings(Section):
+    """The state, to which this hub sends its judgements of each week, signed."""
+
+    url: WebAddress = Field(examples=["https://state.example.in:9898"])
+    """Address of the state's receiver (`jharnet-monitor state receive`)."""
+    key_file: FilePath = Field(examples=["secrets/state.key"])
+    """The hub's private key, made by `jharnet-monitor state key`; its public part is registered at
+    the state."""
+    ca: FilePath | None = None
+    """PEM certificate of the receiver's authority, if that is not a public one."""
+
+
 class Config(Section):
     """The whole file."""
 
@@ -509,6 +525,7 @@ class Config(Section):
     capacity: CapacitySettings = CapacitySettings()
     letter: LetterSettings = LetterSettings()
     backup: BackupSettings | None = None
+    state: StateSettings | None = None
 
     @property
     def waiting_file(self) -> Path:

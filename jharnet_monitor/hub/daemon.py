@@ -34,6 +34,7 @@ from jharnet_monitor.hub.records import DrillRecord
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.scheduler import Scheduler
 from jharnet_monitor.hub.store_writer import StoreWriter
+from jharnet_monitor.hub.weekly_push import WeeklyPush
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.live import Live
@@ -102,6 +103,7 @@ class Hub:
         self.health = Health(self.live.hub, current, clock, self.store)
         self.report_scheduler = ReportScheduler(current, self.store, clock, self.live.hub)
         self.nightly_backup = NightlyBackup(config_path, current, self.store, clock, self.live.hub)
+        self.weekly_push = WeeklyPush(current, self.store, clock, self.live.hub)
         self.metrics_registry = MetricsRegistry(self.live, clock)
         self._sockets: list[socket.socket] = []
         self.read = Readers()
@@ -155,6 +157,7 @@ class Hub:
         self._parts.start("office monitor", self.office_monitor.run)
         self._parts.start("health", lambda: self.health.run(self.schedule.watch))
         self._parts.start("reports", self.report_scheduler.run)
+        self._parts.start("state", self.weekly_push.run)
         self._parts.start("backup", self.nightly_backup.run)
         self._parts.start_every("access log", ACCESS_LOG_SECONDS, self._write_access_log)
         self._parts.start_every("ownership", OWNERSHIP_SECONDS, self._stay_owner)

@@ -55,6 +55,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "dossier verify": ("dossier.zip",),
         "db backup": ("/media/usb/monitor.db",),
         "standby backup": ("/media/usb",),
+        "state key": ("secrets/state.key",),
+        "state report": ("--week 2026-W47",),
+        "state verify": ("reports/state-2026-W47.en.pdf",),
         "standby restore": ("/srv/jharnet/east-singhbhum-20261126T210000Z",),
     }
 )
