@@ -21,7 +21,8 @@ from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.help.pages import page
 from jharnet_monitor.state.rules import expected_rules, variable_of, vmauth_config
 from jharnet_monitor.state.table import StateTable
-from tests.exporters_support import EXPORTERS, program, read_yaml, run
+from tests.exporters_support import EXPORTERS, made_up_hub, program, read_yaml, run
+from tests.faults import state as state_faults
 from tests.state_support import WEEK, Statewide, drawn_week
 from tests.store_support import Postgres
 
@@ -118,6 +119,21 @@ def test_every_query_of_the_dashboard_gives_rows(tmp_path: Path, postgres: Postg
     assert len(found) == 11
     assert found["Districts by rank"] == 6
     assert [title for title, rows in found.items() if not rows] == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.server(
+    "victoria-metrics", "vmagent", "vmauth", "vmalert", "prometheus", "prometheus-alertmanager"
+)
+async def test_a_silent_district_is_told_and_no_sample_lost(tmp_path: Path) -> None:
+    """A sample of `tests/faults/state.py`: two hubs, a node of the store killed, one district's
+    Prometheus killed, the other one's lying about its label; times a thirtieth of those shipped."""
+    for name in "xy":
+        (tmp_path / name).mkdir()
+    async with made_up_hub(tmp_path / "x", 2) as one, made_up_hub(tmp_path / "y", 2) as other:
+        hubs = {state_faults.SILENT: one, state_faults.LIAR: other}
+        rows = await state_faults.run(tmp_path, 30, hubs)
+    assert [row for row in rows if row.ok is False] == []
 
 
 def test_units_and_containers_name_what_is_there() -> None:

@@ -18,7 +18,7 @@ from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.mail.outbox import backoff_seconds
-from jharnet_monitor.mail.schedule import due_at, due_weeks
+from jharnet_monitor.mail.schedule import due_weeks
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.report.output.worker import WorkerError, in_own_process
 from jharnet_monitor.store import Store
@@ -41,7 +41,7 @@ def push_in_own_process(config: Config, period: Period, now: datetime) -> str:
 
 
 class WeeklyPush:
-    """The weeks of one hub for the state; `status` says what is due and was taken."""
+    """The weeks of one hub for the state; `status` says when one was taken."""
 
     def __init__(
         self, current: CurrentConfig, store: Store, clock: Clock, status: HubStatus,
@@ -66,11 +66,9 @@ class WeeklyPush:
         """Hand in the weeks that are due; never raises what may pass."""
         config, now = self._current.config, self._clock.now()
         if config.state is None:
-            self._status.state_push_due = None
             return
         try:
             weeks = await asyncio.to_thread(self._due, config, now)
-            self._status.state_push_due = due_at(weeks[-1], config) if weeks else None
             if self._not_before is not None and now < self._not_before:
                 return
             for period in weeks:
