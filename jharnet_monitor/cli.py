@@ -38,6 +38,8 @@ class Commands(LazyGroup):
         "dossier": "dossier:app",
         "sign": "sign:app",
         "db": "db:app",
+        "standby": "standby:app",
+        "state": "state:app",
         "bundle": "bundle:bundle",
         "update": "update:app",
     }

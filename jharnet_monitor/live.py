@@ -169,6 +169,14 @@ class HubStatus:
     report_due: datetime | None = None
     """When the newest report should have been sent."""
     report_failures: int = 0
+    backup_at: datetime | None = None
+    """When the newest backup was made and shipped."""
+    backup_due: datetime | None = None
+    """When the newest backup should have been made; None if none is configured."""
+    backup_failures: int = 0
+    state_push_at: datetime | None = None
+    """When the state took the newest week."""
+    state_push_failures: int = 0
     reload_success: bool | None = None
     reload_at: datetime | None = None
     """When the configuration in force was loaded."""

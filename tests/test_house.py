@@ -31,8 +31,8 @@ LAYERS = (
     {"judge", "live"},
     {"i18n", "rtc", "store"},
     {"probes"},
-    {"metrics", "report", "wire"},
-    {"agent", "dossier", "mail", "web"},
+    {"metrics", "report", "standby", "wire"},
+    {"agent", "dossier", "mail", "state", "web"},
     {"hub", "lab"},
     {"demo"},
     {"commands"},
@@ -115,9 +115,9 @@ def _rooms_imported() -> dict[str, set[str]]:
     return graph
 
 
-PAPERS = {"dossier", "report"}
+PAPERS = {"dossier", "report", "state"}
 """Rooms whose work is done in a process of its own."""
-HUB_ONLY = PAPERS | {"hub", "mail", "metrics", "store", "web"}
+HUB_ONLY = PAPERS | {"hub", "mail", "metrics", "standby", "store", "web"}
 """Rooms that the agent does without: an office's PC has neither the memory nor the line."""
 
 

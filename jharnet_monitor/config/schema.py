@@ -91,6 +91,15 @@ def _network(value: str) -> str:
     return value
 
 
+TlsSetting = Annotated[
+    Annotated[Tls, Tag("section")]
+    | Annotated[Literal[False], Tag("off"), WithJsonSchema({"enum": ["off", False]})],
+    Discriminator(lambda value: "off" if value is False else "section"),
+    BeforeValidator(_section_or_off),
+]
+"""Certificate and key, or `off`."""
+
+
 class HubSettings(Section):
     """The daemon at headquarters."""
 
@@ -105,12 +114,7 @@ class HubSettings(Section):
     it to the hub's own pages."""
     database: Annotated[DatabaseUrl, Field(validate_default=True)] = "sqlite:///monitor.db"
     """`sqlite:///FILE`, or `postgresql://USER@HOST/NAME` (password in ~/.pgpass)."""
-    tls: Annotated[
-        Annotated[Tls, Tag("section")]
-        | Annotated[Literal[False], Tag("off"), WithJsonSchema({"enum": ["off", False]})],
-        Discriminator(lambda value: "off" if value is False else "section"),
-        BeforeValidator(_section_or_off),
-    ] = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
+    tls: TlsSetting = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
     """Certificate and key for `listen`, or `off` where a proxy in front of the hub encrypts."""
     api_token_file: FilePath | None = None
     """File with the token that programs need to change anything over HTTP; it grants all rights.
@@ -487,6 +491,40 @@ class RetentionSettings(Section):
     """Minute measurements; for each older day a daily summary remains."""
 
 
+class BackupSettings(Section):
+    """The nightly backup of the hub: database, configuration, secrets, certificates, papers."""
+
+    directory: Annotated[FilePath, Field(validate_default=True)] = Path("backups")
+    """Directory of the backups, a folder each. They hold the hub's secrets."""
+    at: TimeOfDay = "02:30"
+    """Time of day, in quotes. A backup that became due while the hub was down is made at once."""
+    keep: Annotated[Count, Field(ge=1, le=400)] = 3
+    """How many backups stay in the directory."""
+    ship: Annotated[tuple[Text, ...], Field(max_length=40)] = Field(
+        default=(), examples=['[rsync, -a, "{backup}", "standby.example.in:/srv/jharnet/"]']
+    )
+    """Command that takes the backup to another machine, as a list of words; `{backup}` stands for
+    its folder. Without it the backup stays on this machine."""
+
+    @model_validator(mode="after")
+    def _names_the_backup(self) -> BackupSettings:
+        if self.ship and not any("{backup}" in word for word in self.ship):
+            raise ValueError("`ship` must name the backup: write `{backup}` where its folder goes")
+        return self
+
+
+class StateSettings(Section):
+    """The state, to which this hub sends its judgements of each week, signed."""
+
+    url: WebAddress = Field(examples=["https://state.example.in:9898"])
+    """Address of the state's receiver (`jharnet-monitor state receive`)."""
+    key_file: FilePath = Field(examples=["secrets/state.key"])
+    """The hub's private key, made by `jharnet-monitor state key`; its public part is registered at
+    the state."""
+    ca: FilePath | None = None
+    """PEM certificate of the receiver's authority, if that is not a public one."""
+
+
 class Config(Section):
     """The whole file."""
 
@@ -503,6 +541,15 @@ class Config(Section):
     updates: UpdateSettings = UpdateSettings()
     capacity: CapacitySettings = CapacitySettings()
     letter: LetterSettings = LetterSettings()
+    backup: BackupSettings | None = None
+    state: StateSettings | None = None
+
+    @property
+    def waiting_file(self) -> Path:
+        """Where records wait that the database does not take: beside an SQLite database, else
+        beside the reports."""
+        kind, _, file = self.hub.database.partition(":///")
+        return Path(f"{file}-waiting") if kind == "sqlite" else self.report.directory / "waiting.db"
 
     def office(self, office_id: str) -> Office:
         """The office with this id; raises `KeyError` that lists the known ids."""

@@ -14,6 +14,7 @@ NAMES = (
     INDEX,
     "quickstart",
     "install",
+    "state",
     "operator",
     "samples",
     "runbook",

@@ -28,6 +28,7 @@ from jharnet_monitor.hub.drills.sheets import write_sheets
 from jharnet_monitor.hub.first_tests import CHECK_SECONDS, FirstTests
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.journal import Journal
+from jharnet_monitor.hub.nightly_backup import NightlyBackup
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.opening import DatabaseOpening
 from jharnet_monitor.hub.policy import Policy
@@ -35,8 +36,9 @@ from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.records import DrillRecord
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.scheduler import Scheduler
-from jharnet_monitor.hub.store_writer import StoreWriter, queue_file
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.hub.updates import LOOK_SECONDS, Updates
+from jharnet_monitor.hub.weekly_push import WeeklyPush
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.live import Live
@@ -81,7 +83,7 @@ class Hub:
         self.clock = clock
         self.live = Live(current)
         self.store = Store(config.hub.database, clock)
-        self.writer = StoreWriter(self.store, queue_file(config), self.live.hub, clock)
+        self.writer = StoreWriter(self.store, config.waiting_file, self.live.hub, clock)
         self.journal = Journal(self.writer, clock)
         self.recorder = Recorder(current, self.writer, self.live, clock)
         self.runner = Runner(
@@ -113,6 +115,8 @@ class Hub:
         )
         self.health = Health(self.live.hub, current, clock, self.store)
         self.report_scheduler = ReportScheduler(current, self.store, clock, self.live.hub)
+        self.nightly_backup = NightlyBackup(config_path, current, self.store, clock, self.live.hub)
+        self.weekly_push = WeeklyPush(current, self.store, clock, self.live.hub)
         self.metrics_registry = MetricsRegistry(self.live, clock)
         self._sockets: list[socket.socket] = []
         self.read = Readers()
@@ -169,6 +173,8 @@ class Hub:
         self._parts.start("reports", self.report_scheduler.run)
         await self.updates.restore()
         self._parts.start_every("updates", LOOK_SECONDS, self.updates.step)
+        self._parts.start("state", self.weekly_push.run)
+        self._parts.start("backup", self.nightly_backup.run)
         self._parts.start_every("access log", ACCESS_LOG_SECONDS, self._write_access_log)
         self._parts.start_every("first tests", CHECK_SECONDS, self.first_tests.run_due)
         self._parts.start_every("ownership", OWNERSHIP_SECONDS, self._stay_owner)
@@ -229,6 +235,7 @@ class Hub:
         self.schedule.stop()
         self.writer.hurry()
         stop_workers()
+        self.nightly_backup.stop()
         ending = asyncio.gather(
             self.policy.stop(), self.drills.stop(), self.updates.stop(), self._close_sessions(),
             self._parts.stop(),

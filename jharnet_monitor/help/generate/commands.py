@@ -56,6 +56,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "dossier build": ("--from 2026-09-01 --to 2026-11-29 --out dossier.zip",),
         "dossier verify": ("dossier.zip",),
         "db backup": ("/media/usb/monitor.db",),
+        "standby backup": ("/media/usb",),
+        "state key": ("secrets/state.key",),
+        "state report": ("--week 2026-W47",),
+        "state verify": ("reports/state-2026-W47.en.pdf",),
+        "standby restore": ("/srv/jharnet/east-singhbhum-20261126T210000Z",),
     }
 )
 """What stands under a command as its example, without the program's name."""
