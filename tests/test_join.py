@@ -184,8 +184,8 @@ async def test_a_page_proves_nothing_about_power_and_says_goodbye(
     await join(page)
     [joined] = await asyncio.to_thread(door.events, "joined")
     assert joined.data["kind"] == "browser"
-    bandwidth = await door.hub.run_probe("potka", "bandwidth", {})
-    assert (bandwidth.outcome, bandwidth.cause) == (Outcome.NO_DATA, Cause.NEEDS_PROGRAM)
+    trains = await door.hub.run_probe("potka", "bandwidth", {"path": "trains"})
+    assert (trains.outcome, trains.cause) == (Outcome.NO_DATA, Cause.NEEDS_PROGRAM)
     await page.goto("about:blank")
     await door.until(lambda: door.hub.agents.get("potka") is None)
     assert door.hub.live.offices["potka"].agent.said_goodbye

@@ -50,6 +50,10 @@ class Programs:
         module = "jharnet_monitor.demo.speedtest"
         self._launch(HEADQUARTERS, "speedtest", [sys.executable, "-P", "-m", module, *address])
 
+    def take(self, name: str) -> subprocess.Popen[bytes]:
+        """A running program, which `stop` then leaves alone."""
+        return self._running.pop(name)
+
     def check(self) -> None:
         """Raise `UserError` with the last lines of the hub's log if the hub has ended."""
         hub = self._running["hub"]

@@ -28,6 +28,7 @@ from jharnet_monitor.wire.intake import (
     Batch,
     Vitals,
     read_batch,
+    read_beat,
     read_features,
     read_vitals,
 )
@@ -314,7 +315,7 @@ class AgentServer:
                 case "heartbeat":
                     vitals = self._vitals(connection.office, frame)
                     await self._events.agent_heartbeat(connection.office, vitals)
-                    await connection.channels.send({"type": "beat"})
+                    await connection.channels.send(read_beat(frame, self._clock.now()))
                 case "measurements":
                     self._accept_measurements(connection, frame)
                 case "goodbye":
@@ -326,8 +327,9 @@ class AgentServer:
         """Begin to store a batch; one that cannot be accepted is refused by its id."""
         if len(connection.storing) >= MOST_BATCHES:
             raise ProtocolError("too many batches that are not acknowledged yet")
-        clock = self._clocks[connection.office]
-        batch = read_batch(frame, connection.office, self._clock.now(), clock)
+        clock = None if connection.in_browser else self._clocks[connection.office]
+        now = self._clock.now()
+        batch = read_batch(frame, connection.office, now, clock, connection.kind)
         self._note_refused(connection.office, batch)
         task = asyncio.create_task(self._store(connection, batch), name="store a batch")
         connection.storing.add(task)

@@ -15,7 +15,11 @@ from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.live import Live
 from jharnet_monitor.web.status import Grade, office_row
 
-JOIN_ASSETS = ("join.js", "join-call.js", "join-media.js", "join-stats.js", "join-worker.js")
+JOIN_ASSETS = (
+    "join.js", "join-bandwidth.js", "join-call.js", "join-keep.js", "join-latency.js",
+    "join-media.js", "join-paint.js", "join-session.js", "join-stats.js", "join-transfer.js",
+    "join-worker.js",
+)  # fmt: skip
 
 HEADERS: Mapping[str, str] = MappingProxyType(
     {

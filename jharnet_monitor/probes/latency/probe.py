@@ -55,6 +55,12 @@ LATENCY = Probe(
             disturbed_by=DisturbedBy.HEAVY,
         ),
         Series(route=Route.AGENT_GATEWAY, fresh_for=_fresh_for, exported=False),
+        Series(
+            route=Route.PAGE_HUB,
+            fresh_for=_fresh_for,
+            exported=False,
+            disturbed_by=DisturbedBy.HEAVY,
+        ),
     ),
     metrics=FAMILIES,
 )
