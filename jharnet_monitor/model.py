@@ -146,6 +146,8 @@ class Route(StrEnum):
     """From the agent to the router of its own office."""
     AGENT_HUB = "agent_hub"
     """From the agent to the hub."""
+    PAGE = "page"
+    """Like `JHARNET`, to the join page in a browser: datagrams that the hub sends and times."""
     PAGE_HUB = "page_hub"
     """From the join page in a browser to the hub: delay and silence of its own session."""
 

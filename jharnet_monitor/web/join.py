@@ -16,9 +16,9 @@ from jharnet_monitor.live import Live
 from jharnet_monitor.web.status import Grade, office_row
 
 JOIN_ASSETS = (
-    "join.js", "join-bandwidth.js", "join-call.js", "join-keep.js", "join-latency.js",
-    "join-media.js", "join-paint.js", "join-session.js", "join-stats.js", "join-transfer.js",
-    "join-worker.js",
+    "join.js", "join-bandwidth.js", "join-call.js", "join-datagrams.js", "join-keep.js",
+    "join-latency.js", "join-media.js", "join-paint.js", "join-session.js", "join-stats.js",
+    "join-transfer.js", "join-worker.js",
 )  # fmt: skip
 
 HEADERS: Mapping[str, str] = MappingProxyType(

@@ -3,6 +3,7 @@
 
 import { Bandwidth, echo } from "./join-bandwidth.js";
 import { conference } from "./join-call.js";
+import { datagrams } from "./join-datagrams.js";
 import { Keep } from "./join-keep.js";
 import { Latency, name } from "./join-latency.js";
 import { Media } from "./join-media.js";
@@ -57,7 +58,7 @@ class Agent {
     this.ticked = performance.now();
     this.running = 0;
     const own = { office, token, bootId: name() };
-    const features = ["bandwidth", "echo", ...(canCall ? ["conference"] : [])];
+    const features = ["bandwidth", "echo", ...(canCall ? ["conference", "datagrams"] : [])];
     this.session = new Session({ ...own, features }, this);
     this.keep = new Keep(office, (frame) => this.session.welcome && this.session.send(frame));
     this.latency = new Latency(own, (one) => this.keep.put(one), () => this.running > 0);
@@ -111,6 +112,7 @@ class Agent {
 
   async open(channel, task, params) {
     if (task === "echo") return echo(channel);
+    if (task === "datagrams" && canCall) return datagrams(channel);
     if (task !== "bandwidth" && !(task === "conference" && canCall)) {
       channel.close(`this page has no ${task}`);
       return undefined;
