@@ -51,7 +51,7 @@ def district(contracted: str, down: Mapping[str, Any], up: Mapping[str, Any]) ->
 
 
 class PageLab:
-    """A lab whose hub runs; `settings` are changes of the hub's configuration, by section."""
+    """A lab whose hub runs; `settings` are changes of the hub's configuration."""
 
     def __init__(self, place: LabPlace, installation: Installation, scheme: Scheme) -> None:
         self._place = place
@@ -67,7 +67,7 @@ class PageLab:
         directory: Path,
         scheme: Scheme = "https",
         prefix: str = "jhpage",
-        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> Iterator[PageLab]:
         """Lab and hub, until the end of the block."""
         place = LabPlace(data, prefix)
@@ -79,8 +79,7 @@ class PageLab:
             config = yaml.safe_load(installation.config.read_text("utf-8"))
             if scheme == "http":
                 config["hub"]["tls"] = "off"
-            for section, changes in (settings or {}).items():
-                config[section] |= changes
+            _merge(config, settings or {})
             installation.config.write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
             found.programs.start_hub()
             found.wait()
@@ -93,6 +92,11 @@ class PageLab:
     def lab(self) -> Lab:
         """The lab."""
         return self._place.lab
+
+    @property
+    def directory(self) -> Path:
+        """Where the hub's files are; removed by whoever made its parent."""
+        return self._installation.directory
 
     @property
     def base(self) -> str:
@@ -109,7 +113,7 @@ class PageLab:
         """What the hub has logged."""
         return self._installation.log("hub").read_text("utf-8")
 
-    def wait(self, seconds: float = 60) -> None:
+    def wait(self, seconds: float = 180) -> None:
         """Wait until the hub answers."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -122,9 +126,7 @@ class PageLab:
 
     def kill_hub(self) -> None:
         """End the hub as a power cut does."""
-        hub = self.programs.take("hub")
-        hub.kill()
-        hub.wait()
+        self.programs.kill("hub")
 
     def restart_hub(self) -> None:
         """Kill it, start it again, and wait until it answers."""
@@ -173,15 +175,23 @@ class PageLab:
         program = chromium_at(self.lab, OFFICE, directory)
         async with chromium(*ARGUMENTS, *arguments, program=program) as browser:
             page = await browser.new_page(ignore_https_errors=self._scheme == "https")
-            page.set_default_timeout(30_000)
+            page.set_default_timeout(90_000)
             await page.goto(self.link)
             await page.locator("#go").click()
             await until_state(page, "waiting")
             yield page
 
 
-async def until_state(page: Page, state: str, seconds: float = 40) -> None:
+async def until_state(page: Page, state: str, seconds: float = 120) -> None:
     """Wait until the page is in this state."""
     await expect(page.locator("#join")).to_have_attribute(
         "data-state", state, timeout=1000 * seconds
     )
+
+
+def _merge(into: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            _merge(into.setdefault(key, {}), value)
+        else:
+            into[key] = value

@@ -243,6 +243,29 @@ async def test_the_page_fits_a_phone_and_a_desk(door: Door, browser: Browser) ->
             await page.context.close()
 
 
+@pytest.mark.browser
+async def test_an_installed_page_starts_by_itself_even_without_the_hub(
+    door: Door, browser: Browser
+) -> None:
+    """Its link is needed once, the manifest has no token, and it opens while the line is down."""
+    page = await open_link(browser, door.link)
+    await join(page)
+    async with aiohttp.ClientSession() as http:
+        manifest = await (await http.get(f"{door.base}/join/potka/app.webmanifest")).json(
+            content_type="application/manifest+json"
+        )
+        assert (await http.get(f"{door.base}/join/nowhere/app.webmanifest")).status == 404
+    assert manifest["start_url"] == "/join/potka" and TOKEN not in str(manifest)
+    await page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    await page.goto(f"{door.base}{manifest['start_url']}")
+    await says(page, "Connected")
+    await page.reload()  # by now the service worker has seen every file
+    await says(page, "Connected")
+    await page.context.set_offline(True)
+    await page.reload()
+    await says(page, "Not connected")
+
+
 async def _upgrade(door: Door, token: str, protocols: list[str], **headers: str) -> int | None:
     """The close code of a session, or the HTTP status of a refused upgrade."""
     hello = {"type": "hello", "protocol": 1, "kind": "browser", "boot_id": "b",

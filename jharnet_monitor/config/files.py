@@ -43,6 +43,10 @@ def file_problems(config: Config, path: Path) -> Iterator[Problem]:
         if service.ca is not None:
             key = ("probes", "service", "services", number, "ca")
             yield from _fault(key, service.ca, read_authority, "leave it out if not needed")
+    if (relay := config.probes.conference.relay) is not None:
+        make = "write the TURN server's shared secret into it, mode 600"
+        file = ("probes", "conference", "relay", "secret_file")
+        yield from _fault(file, relay.secret_file, read_secret, make)
     smtp = config.report.smtp
     if smtp is not None and (password := smtp.password_file) is not None:
         make = "write the mail account's password into it"

@@ -50,9 +50,15 @@ class Programs:
         module = "jharnet_monitor.demo.speedtest"
         self._launch(HEADQUARTERS, "speedtest", [sys.executable, "-P", "-m", module, *address])
 
-    def take(self, name: str) -> subprocess.Popen[bytes]:
-        """A running program, which `stop` then leaves alone."""
-        return self._running.pop(name)
+    def kill(self, name: str) -> None:
+        """End a program as a power cut does."""
+        program = self._running.pop(name)
+        program.kill()
+        program.wait()
+
+    def end(self, name: str) -> None:
+        """End a program in order."""
+        _end([self._running.pop(name)])
 
     def check(self) -> None:
         """Raise `UserError` with the last lines of the hub's log if the hub has ended."""

@@ -7,7 +7,7 @@ A long series also shows a firewall that ends UDP flows: real calls then drop at
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import (
@@ -79,6 +79,13 @@ async def _measure(context: ProbeContext, agent: AgentLink, channel: Channel) ->
     return series.reading(conditions)
 
 
+class SendsDatagrams(Protocol):
+    """What a series goes over: a `DatagramPath`."""
+
+    def send(self, datagram: bytes) -> None:
+        """Send one datagram."""
+
+
 class DatagramSeries:
     """Sends and times one series; all times are monotonic seconds of the hub."""
 
@@ -93,7 +100,7 @@ class DatagramSeries:
         self._rtts: dict[int, float] = {}
         self._order: list[int] = []
 
-    async def send(self, path: DatagramPath) -> None:
+    async def send(self, path: SendsDatagrams) -> None:
         """Send the series, and wait for the last answers."""
         self._opened = self._clock.monotonic()
         for number in range(self._packets):

@@ -12,11 +12,20 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from jharnet_monitor.config import Config, Office
-from jharnet_monitor.model import Route
+from jharnet_monitor.model import Measurement, Route
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.dns import RESOLVE_SECONDS
 from jharnet_monitor.probes.latency.metrics import FAMILIES
-from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Job, Probe, ProbeOptions, Series
+from jharnet_monitor.probes.probe import (
+    CurrentRuns,
+    Deferred,
+    DisturbedBy,
+    Job,
+    Probe,
+    ProbeOptions,
+    Remark,
+    Series,
+)
 
 PACKETS = 20
 PACKETS_PER_SECOND = 10.0
@@ -59,6 +68,15 @@ def _jobs(config: Config, office: Office) -> Iterator[Job]:
         yield Job(options={"path": Route.PAGE.value}, every=every, in_browser=True)
 
 
+def remarks(
+    config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
+) -> Iterator[Remark]:
+    """That a firewall ends UDP flows."""
+    age = run.conditions.get("udp_ended_after_seconds")
+    if isinstance(age, int | float):
+        yield Remark("transport.ended", {"age": (age, "seconds")})
+
+
 LATENCY = Probe(
     name="latency",
     how="an echo request a second to every office, always",
@@ -93,4 +111,5 @@ LATENCY = Probe(
     jobs=_jobs,
     needs_agent=lambda context: context.route is Route.PAGE,
     metrics=FAMILIES,
+    remarks=remarks,
 )

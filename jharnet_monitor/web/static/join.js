@@ -181,6 +181,16 @@ async function renew() {
   }
 }
 
+// Lets the page start while the line is down, and be installed. Only in a secure context, and only
+// where this computer knows the hub's certificate.
+async function install() {
+  try {
+    await navigator.serviceWorker?.register(page.dataset.service, { scope: "/join/" });
+  } catch {
+    remark("untrusted", window.isSecureContext);
+  }
+}
+
 // The other language keeps the token, which is never sent.
 for (const link of document.querySelectorAll("a.language")) link.hash = location.hash;
 
@@ -205,6 +215,7 @@ if (token && able) {
     if (agent) remark("silent", !agent.media.sounds);
   });
   if (remembered() === token) start(false);
+  install();
   addEventListener("online", () => agent?.session.renew());
   addEventListener("pagehide", () => agent?.leave());
   addEventListener("pageshow", ({ persisted }) => persisted && agent?.back());
