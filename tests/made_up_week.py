@@ -1,9 +1,9 @@
-"""A made-up week in a real store: eleven offices, each in a trouble of its own."""
+"""A made-up week in a real store: eleven offices, each with its own fault."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,7 +39,7 @@ _SPEED = {"slow": 0.4}
 
 @dataclass(slots=True)
 class MadeWeek:
-    """A store with a week in it, and everything that was put there."""
+    """A store with a week in it, and all its records."""
 
     store: Store
     config: Config
@@ -55,7 +55,7 @@ class MadeWeek:
         ]
 
     def values(self, office: str, probe: str, name: str) -> list[float]:
-        """One quantity of the week; JharNet's path alone, and never beside a test of ours."""
+        """One quantity of the week; JharNet's path alone, and never during a test of ours."""
         return [
             m.values[name]
             for m in self.of(office, probe)
@@ -63,35 +63,43 @@ class MadeWeek:
         ]
 
 
-def config(database: str, **report: Any) -> Config:
-    """The eleven offices with their contracts."""
-    base = made_up.config(database=database)
+def config(database: str, troubles: Sequence[str] = TROUBLES, **report: Any) -> Config:
+    """An office for each trouble, with its contract."""
+    base = made_up.config(len(troubles), database=database)
     settings = {"directive": "Test all blocks.", "directive_hi": "सभी प्रखण्डों की जाँच करें।"}
     offices = tuple(  # 4 Mbit/s as delivered is too little for 40 seats, and enough for 5
         office.model_copy(update={"seats": 40 if trouble == "narrow" else 5})
-        for office, trouble in zip(base.offices, TROUBLES, strict=True)
+        for office, trouble in zip(base.offices, troubles, strict=True)
     )
     report_settings = base.report.model_copy(update=settings | report)
     return base.model_copy(update={"report": report_settings, "offices": offices})
 
 
-def make(directory: Path, *, weeks: int = 4, every_minutes: int = 60) -> MadeWeek:
+def make(
+    directory: Path,
+    *,
+    weeks: int = 4,
+    every_minutes: int = 60,
+    troubles: Sequence[str] = TROUBLES,
+    drilled: bool = True,
+) -> MadeWeek:
     """Fill a database in `directory` with the week and those before it."""
     database = f"sqlite:///{directory / 'week.db'}"
-    made = MadeWeek(Store(database, ManualClock(MADE_AT)), config(database), database)
+    made = MadeWeek(Store(database, ManualClock(MADE_AT)), config(database, troubles), database)
     made.store.migrate()
     period, periods = WEEK, []
     for _ in range(weeks):
         periods.append(period)
         period = period.before()
     for seed, one in enumerate(reversed(periods)):
-        for office, trouble in zip(made.config.offices, TROUBLES, strict=True):
+        for office, trouble in zip(made.config.offices, troubles, strict=True):
             if trouble:
                 measured = list(_measured(office.id, trouble, one, every_minutes, seed))
                 made.measurements += measured
                 made.store.add(measured)
                 _states(made.store, office.id, trouble, one)
-    made.store.event_log.add_drill(drill(made.config))
+    if drilled:
+        made.store.event_log.add_drill(drill(made.config, troubles))
     return made
 
 
@@ -114,14 +122,14 @@ def _measured(
         yield made_up.bandwidth(office, at, rate, rate * 0.98)
         if hour % 24 == 0:
             yield made_up.bandwidth(office, at, rate * 0.7, rate * 0.6, "internet")
-        yield _beside_a_test(office, at)
+        yield _during_a_test(office, at)
     for day in range(6):
         for hour in (11, 15):
             yield _call(office, trouble, period.start + timedelta(days=day, hours=hour), chance)
 
 
-def _beside_a_test(office: str, at: datetime) -> Measurement:
-    """A minute of latency while a test of ours filled the line: it counts nowhere."""
+def _during_a_test(office: str, at: datetime) -> Measurement:
+    """A minute of latency while a test of ours filled the line: it does not count."""
     values = {"sent": 60.0, "received": 40.0, "loss_ratio": 1 / 3, "rtt_p50_seconds": 1.9}
     loaded = {"under_load": ["bandwidth"]}
     return Measurement(office, "latency", at, 60.0, Outcome.OK, None, loaded, values)
@@ -142,7 +150,7 @@ def _call(office: str, trouble: str, at: datetime, chance: random.Random) -> Mea
 
 
 def _states(store: Store, office: str, trouble: str, period: Period) -> None:
-    """Up all week, but for two hours a day where power or line fail."""
+    """Up all week, except for two hours a day in which power or line fail."""
     note = store.event_log.add_transition
     note(office, OfficeState.UP, period.start, {})
     if trouble not in ("power", "line"):
@@ -156,8 +164,8 @@ def _states(store: Store, office: str, trouble: str, period: Period) -> None:
         note(office, really, begin, {}, until=end, supersedes=number)
 
 
-def drill(config: Config) -> Drill:
-    """A drill of the week; two offices did not take part."""
+def drill(config: Config, troubles: Sequence[str] = TROUBLES) -> Drill:
+    """A drill of the week, without the offices that are absent."""
     side = DrillDirection({"bits_per_second": 1.61e6, "video_loss_ratio": 0.0123})
     offices = [
         DrillOffice(office.id, outcome=Outcome.NO_DATA, cause="no_agent")
@@ -166,7 +174,7 @@ def drill(config: Config) -> Drill:
             office.id, joined=True, outcome=Outcome.OK, grade=_GRADES.get(trouble, 4),
             limited_by=_LIMITS.get(trouble, "none"), up=side, down=side,
         )
-        for office, trouble in zip(config.offices, TROUBLES, strict=True)
+        for office, trouble in zip(config.offices, troubles, strict=True)
     ]  # fmt: skip
     return Drill(
         "20261118-053000-a1b2", DrillState.DONE, Profile.P720,

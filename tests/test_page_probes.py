@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Container
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,9 +42,7 @@ class QuickClock(SystemClock):
         self.passed += seconds
 
 
-def context(
-    secret: Path | None = None, clock: Clock | None = None, **options: object
-) -> ProbeContext:
+def context(secret: Path | None = None, clock: Clock | None = None, **options: Any) -> ProbeContext:
     """A run on the first office, with a relay where there is a secret."""
     call = {} if secret is None else {"relay": {"urls": URLS, "secret_file": str(secret)}}
     config = make_config(probes={"conference": call})
@@ -53,7 +52,7 @@ def context(
 class Mirror:
     """The other end of a series: datagrams come back after 40 ms, but for some; each one twice."""
 
-    def __init__(self, lost: Container[int], **options: object) -> None:
+    def __init__(self, lost: Container[int], **options: Any) -> None:
         self.clock = QuickClock()
         self.series = DatagramSeries(context(clock=self.clock, **options))
         self.lost = lost

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    ColumnElement,
-    Connection,
-    Engine,
-    Row,
-    Text,
-    case,
-    cast,
-    func,
-    literal,
-    select,
-)
+from pydantic_core import from_json
+from sqlalchemy import ColumnElement, Engine, Row, Text, cast, func, select
 
 from jharnet_monitor.model import Outcome
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading
 from jharnet_monitor.store.interned_json import InternedJson
-
-BLOCK_MS = 300_000
-"""Length of the blocks in which packets are added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +34,9 @@ class Block:
     first: datetime
     last: datetime
     count: int
-    piece: int
-    """The index of the piece, if the period was read in pieces; else 0."""
     values: Mapping[str, Sequence[float]]
     starts: Sequence[int] = ()
     """The start of each measurement in ms since 1970, by the same index; only if asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Packets:
-    """Echo requests of an office in blocks of `BLOCK_MS`, by path and conditions.
-
-    `at` holds the start of each block in ms since 1970; `sent` and `received` cover only the
-    minutes that had a reply.
-    """
-
-    office: str
-    path: str
-    conditions: Mapping[str, Any]
-    at: Sequence[int]
-    sent: Sequence[float]
-    received: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +62,20 @@ class BulkReader:
         since: datetime,
         until: datetime,
         *,
-        every: timedelta | None = None,
         starts: bool = False,
     ) -> Iterator[Block]:
         """The measurements of a probe that began within [since, until), in blocks.
 
         Without an `office`, those of all offices: their rows are interleaved, so this is faster
-        than reading one office after the other. `every` splits the period into pieces of that
-        length, and no block spans two of them. With `starts`, each block holds the start of each
+        than reading one office after the other. With `starts`, each block holds the start of each
         measurement.
         """
         m = t.measurements
-        length = (every or (until - since) + timedelta(days=1)) // timedelta(milliseconds=1)
-        piece = ((m.c.started_at - t.to_ms(since)) // length).label("piece")
-        alike = (m.c.office, m.c.path, m.c.outcome, m.c.conditions, m.c.names, piece)
+        # The path follows from the conditions; to sort by it too takes half as long again.
+        alike = (m.c.office, m.c.conditions, m.c.names, m.c.outcome)
         columns: list[ColumnElement[Any]] = [
             *alike,
+            func.min(m.c.path).label("path"),
             func.min(m.c.started_at).label("first"),
             func.max(m.c.started_at).label("last"),
             func.count().label("rows"),
@@ -130,38 +95,6 @@ class BulkReader:
                 conditions = self._interned.value(connection, row.conditions)
                 yield _block(probe, row, names, conditions)
 
-    def packets(self, bounds: Sequence[datetime]) -> Iterator[list[Packets]]:
-        """The echo requests of every office from each bound to the next, summed by the database."""
-        m = t.measurements
-        with reading(self._engine) as connection:
-            sent, received = self._packet_columns(connection)
-            block = (m.c.started_at // BLOCK_MS).label("block")
-            alike = (m.c.office, m.c.path, m.c.conditions, block)
-            query = (
-                select(
-                    *alike,
-                    func.sum(case((received > 0, sent), else_=0)).label("sent"),
-                    func.sum(received).label("received"),
-                )
-                .where(m.c.probe == "latency")
-                .group_by(*alike)
-            )
-            for since, until in pairwise(bounds):
-                within = (m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
-                found: dict[tuple[str, str, int], list[tuple[int, float, float]]] = {}
-                for office, path, conditions, one, out, back in connection.execute(
-                    query.where(*within)
-                ):
-                    key = (office, path, conditions)
-                    found.setdefault(key, []).append((one * BLOCK_MS, float(out), float(back)))
-                yield [
-                    Packets(
-                        office, path, self._interned.value(connection, conditions),
-                        *zip(*blocks, strict=True),
-                    )
-                    for (office, path, conditions), blocks in found.items()
-                ]  # fmt: skip
-
     def extents(
         self, office: str, probe: str, bounds: Sequence[datetime]
     ) -> Iterator[Extent | None]:
@@ -176,35 +109,11 @@ class BulkReader:
                 count, first, last = connection.execute(query.where(*within)).one()
                 yield Extent(count, t.from_ms(first), t.from_ms(last)) if count else None
 
-    def _packet_columns(self, connection: Connection) -> tuple[ColumnElement[Any], ...]:
-        """The columns `sent` and `received`, wherever they are in the list of values."""
-        m = t.measurements
-        lists = select(t.texts.c.number).where(t.texts.c.body.like('[%"received"%"sent"%]'))
-        lists_by_number = {
-            number: self._interned.value(connection, number)
-            for number in connection.execute(lists).scalars()
-        }
-        return tuple(
-            case(
-                *((m.c.names == number, self._value(names.index(name)))
-                  for number, names in lists_by_number.items()),
-                else_=0,
-            ) if lists_by_number else literal(0)
-            for name in ("sent", "received")
-        )  # fmt: skip
-
-    def _value(self, index: int) -> ColumnElement[Any]:
-        """The number at one index of the row's list."""
-        column = t.measurements.c["values"]
-        if self._engine.dialect.name == "sqlite":
-            return func.json_extract(column, f"$[{index}]")
-        figure: ColumnElement[Any] = cast(column, JSON)[index].as_float()
-        return figure
-
 
 def _block(probe: str, row: Row[Any], names: Sequence[str], conditions: Mapping[str, Any]) -> Block:
-    # One list of the numbers of all rows is parsed in half the time of a list per row.
-    numbers = json.loads(f"[{row.lists.replace('],[', ',')[1:-1]}]") if names else []
+    # One list of the numbers of all rows is parsed in half the time of a list per row, and four
+    # times as fast as by the standard library.
+    numbers = from_json(f"[{row.lists.replace('],[', ',')[1:-1]}]") if names else []
     return Block(
         office=row.office,
         probe=probe,
@@ -214,7 +123,6 @@ def _block(probe: str, row: Row[Any], names: Sequence[str], conditions: Mapping[
         first=t.from_ms(row.first),
         last=t.from_ms(row.last),
         count=row.rows,
-        piece=row.piece,
         values={name: numbers[index :: len(names)] for index, name in enumerate(names)},
-        starts=json.loads(f"[{row.starts}]") if "starts" in row._fields else (),
+        starts=from_json(f"[{row.starts}]") if "starts" in row._fields else (),
     )

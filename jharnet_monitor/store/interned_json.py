@@ -62,8 +62,8 @@ class InternedJson:
 
     def _make_room(self) -> None:
         if len(self._bodies) >= _MAX_CACHED:
-            for held in (self._numbers, self._bodies, self._parsed):
-                held.clear()
+            for cache in (self._numbers, self._bodies, self._parsed):
+                cache.clear()
 
 
 def _digest(body: str) -> str:

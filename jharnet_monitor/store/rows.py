@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import Connection, Row
 
 from jharnet_monitor.model import Measurement, Outcome
@@ -80,6 +81,6 @@ def from_rows(
             outcome=Outcome(data["outcome"]),
             cause=data["cause"],
             conditions=interned.value(connection, data["conditions"]),
-            values=dict(zip(names, json.loads(data["values"]), strict=True)),
+            values=dict(zip(names, from_json(data["values"]), strict=True)),
             id=data["id"],
         )

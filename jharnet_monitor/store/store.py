@@ -76,8 +76,8 @@ class Store:
         if not by_id:
             return ()
         with writing(self._engine) as connection:
-            held = _held(connection, list(by_id))
-            new = [m for m in by_id.values() if m.id not in held]
+            existing = _existing(connection, list(by_id))
+            new = [m for m in by_id.values() if m.id not in existing]
             if new:
                 self._insert(connection, new)
         return new
@@ -198,10 +198,10 @@ class Store:
         for check in checks:
             try:
                 with reading(self._engine) as connection:
-                    said = connection.exec_driver_sql(check).scalars().all()
+                    messages = connection.exec_driver_sql(check).scalars().all()
             except StoreError as error:
-                said = [str(error)]
-            found += [f"damaged: {text}" for text in said if text != "ok"]
+                messages = [str(error)]
+            found += [f"damaged: {text}" for text in messages if text != "ok"]
         return found
 
     def backup(self, file: Path) -> None:
@@ -226,10 +226,10 @@ def _parts(connection: Connection, office: str | None, probe: str | None) -> lis
     ]
 
 
-def _held(connection: Connection, ids: Sequence[str]) -> set[str]:
-    held: set[str] = set()
+def _existing(connection: Connection, ids: Sequence[str]) -> set[str]:
+    existing: set[str] = set()
     for start in range(0, len(ids), _BATCH):
         part = ids[start : start + _BATCH]
         query = select(t.measurements.c.id).where(t.measurements.c.id.in_(part))
-        held.update(connection.execute(query).scalars())
-    return held
+        existing.update(connection.execute(query).scalars())
+    return existing

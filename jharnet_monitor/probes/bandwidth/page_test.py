@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
-from jharnet_monitor.judge.line.reading import by_streams, leaves_doubt
+from jharnet_monitor.judge.line.reading import by_streams, needs_paced_stream
 from jharnet_monitor.judge.line.throughput import Estimate, RttSample
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.http_hub import TransferResult
@@ -63,7 +63,7 @@ class PageThroughputTest(ThroughputTest):
         """A second stream where the first leaves a doubt: there is no paced stream to ask."""
         idle_rtt = self._values["idle_rtt_seconds"]
         streams = [await self._tcp_stream(direction)]
-        if leaves_doubt(streams[0], idle_rtt, self._jitter):
+        if needs_paced_stream(streams[0], idle_rtt, self._jitter):
             await asyncio.sleep(min(MOST_PAUSE_SECONDS, DRAIN_ROUND_TRIPS * idle_rtt))
             with suppress(NoData):
                 streams.append(await self._tcp_stream(direction))

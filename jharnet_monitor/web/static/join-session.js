@@ -173,19 +173,23 @@ export class Session {
 
   async #open({ id, task, params }) {
     const channel = new Channel(id, (frame) => this.send(frame));
-    if ([...this.#channels.values()].some((other) => other.task === task)) {
+    const same = [...this.#channels.values()].filter((other) => other.task === task);
+    if (same.some((other) => !other.ended)) {
       channel.close(`busy with another ${task}`);
       return;
     }
     channel.task = task;
     this.#channels.set(id, channel);
+    channel.done = new Promise((resolve) => (channel.finished = resolve));
     try {
+      await Promise.all(same.map((other) => other.done)); // which have ended, and clear up
       await this.on.open(channel, task, params);
     } catch (error) {
       channel.close(`failed: ${error.message}`.slice(0, 200));
     } finally {
       channel.close("done");
       this.#channels.delete(id);
+      channel.finished();
     }
   }
 
