@@ -177,7 +177,7 @@ async def ways(one: PageLab, directory: Path, secret: str, flow_seconds: int) ->
     return rows
 
 
-async def main() -> int:
+async def measure() -> int:
     """Measure everything; the exit code."""
     options = arguments(__doc__)
     names = ["good"] if options.quick else list(LINES)
@@ -206,5 +206,10 @@ async def main() -> int:
     return finish("The join page in a browser", rows, options)
 
 
+def main() -> int:
+    """The exit code."""
+    return asyncio.run(measure())
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())

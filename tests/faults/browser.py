@@ -106,7 +106,7 @@ async def reloaded(one: PageLab, page: Page) -> list[Row]:
     return rows + await handed_in(one, page, waiting)
 
 
-async def main() -> int:
+async def measure() -> int:
     """All faults in turn; the exit code."""
     options = arguments(__doc__)
     directory = Path(tempfile.mkdtemp(prefix="jhbrowser"))
@@ -124,5 +124,10 @@ async def main() -> int:
     return finish("The join page left open", rows, options)
 
 
+def main() -> int:
+    """The exit code."""
+    return asyncio.run(measure())
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())

@@ -76,12 +76,15 @@ async def _run_relayed(context: ProbeContext, agent: AgentLink, blocked: Failed)
     """The call over the first transport that carries it; raises `blocked` where none does."""
     tried = [DIRECT]
     for way in relayed_ways(context):
+        told = {"transport": way.transport, "transports_blocked": ", ".join(tried)}
         try:
             reading = await _run_over(context, agent, way)
         except Failed:
             tried.append(way.transport)
             continue
-        told = {"transport": way.transport, "transports_blocked": ", ".join(tried)}
+        except NoData as error:
+            error.conditions.update(told)
+            raise
         return Reading(reading.values, {**reading.conditions, **told})
     blocked.conditions["transports_blocked"] = ", ".join(tried)
     raise blocked

@@ -155,6 +155,11 @@ class Call {
   }
 
   async #report() {
+    // A picture that freezes uncounted would be graded as one that does not.
+    const video = this.samples.at(-1)?.in.video;
+    if (video?.framesDecoded && !("freezeCount" in video)) {
+      throw new CallFailed("not_configured", "this browser does not count frozen pictures");
+    }
     const least = Math.min(this.seconds, Math.max(3, WINDOW * this.seconds));
     const ours = sent(this.samples, this.wanted, least);
     await Promise.all(this.peer.getSenders().map((sender) => sender.replaceTrack(null)));
