@@ -49,6 +49,10 @@ def file_problems(config: Config, path: Path) -> Iterator[Problem]:
         yield from _check(("state", "key_file"), config.state.key_file, read_key, make)
         if config.state.ca is not None:
             yield from _check(("state", "ca"), config.state.ca, read_authority, "")
+    if (relay := config.probes.conference.relay) is not None:
+        make = "write the TURN server's shared secret into it, mode 600"
+        file = ("probes", "conference", "relay", "secret_file")
+        yield from _check(file, relay.secret_file, read_secret, make)
     smtp = config.report.smtp
     if smtp is not None and (password := smtp.password_file) is not None:
         make = "write the mail account's password into it"

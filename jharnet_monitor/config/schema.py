@@ -176,6 +176,9 @@ class LatencyProbe(Section):
     63."""
     down_after: Annotated[Count, Field(ge=2, le=60)] = 5
     """Consecutive unanswered requests after which an address counts as silent."""
+    page_every: Annotated[Duration, AfterValidator(at_least(10, "10s"))] | None = 900.0
+    """Interval of a short series of datagrams to an office that takes part by browser, which shows
+    loss and jitter there; null for never."""
     up_after: Annotated[Count, Field(ge=1, le=60)] = 2
     """Consecutive replies after which a silent address counts as answering again."""
 

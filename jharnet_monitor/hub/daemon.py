@@ -111,7 +111,12 @@ class Hub:
             self._agent_of,
         )  # fmt: skip
         self.schedule = Scheduler(
-            current, clock, self.policy.run_scheduled, self.live.hub, self.drills.hold_planned
+            current,
+            clock,
+            self.policy.run_scheduled,
+            self.live.hub,
+            self.drills.hold_planned,
+            self._in_browser,
         )
         self.health = Health(self.live.hub, current, clock, self.store)
         self.report_scheduler = ReportScheduler(current, self.store, clock, self.live.hub)
@@ -291,6 +296,10 @@ class Hub:
 
     def _agent_of(self, office_id: str) -> AgentConnection | None:
         return self.agents.get(office_id)  # the server itself needs the runner first
+
+    def _in_browser(self, office_id: str) -> bool:
+        agent = self._agent_of(office_id)
+        return agent is not None and agent.in_browser
 
     def _authenticate(self, office_id: str, token: str) -> bool:
         for office in self.config.offices:

@@ -111,6 +111,10 @@ class AgentLink(Protocol):
     def features(self) -> frozenset[str]:
         """The agent tasks that this agent offers."""
 
+    @property
+    def in_browser(self) -> bool:
+        """Whether it is a page in a browser, which has no sockets and no counters of a kernel."""
+
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Start an agent task; raises `ChannelClosed` or `NoData`."""
 

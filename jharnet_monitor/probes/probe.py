@@ -121,6 +121,8 @@ class Job:
     at: str | None = None
     by_timetable: bool = False
     offset: float = 0.0
+    in_browser: bool = False
+    """Runs only while the office takes part by a page in a browser."""
 
     @property
     def runs_a_day(self) -> float:

@@ -16,7 +16,7 @@ from jharnet_monitor.web.enrolment import EnrolmentApi
 from jharnet_monitor.web.errors import Refusal, error_middleware
 from jharnet_monitor.web.faults import FaultLedger
 from jharnet_monitor.web.hub_api import HubApi
-from jharnet_monitor.web.join import JOIN_ASSETS
+from jharnet_monitor.web.join import JOIN_ASSETS, SCOPE, SERVICE
 from jharnet_monitor.web.joining import JoiningPages
 from jharnet_monitor.web.maintenance import Maintenance
 from jharnet_monitor.web.office_pages import OfficePages
@@ -112,5 +112,7 @@ async def _asset(request: web.Request) -> web.Response:
             else "no-cache",
         },
     )
+    if name == SERVICE:
+        response.headers["Service-Worker-Allowed"] = SCOPE
     response.enable_compression()
     return response

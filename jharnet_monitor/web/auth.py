@@ -43,7 +43,8 @@ _LONG_TOKEN = 32
 _LONGEST_USER = 64
 
 _OPEN = frozenset({
-    "/signin", "/signout", "/static/{name}", "/join/{office}", "/agent", "/agent/transfer/{key}",
+    "/signin", "/signout", "/static/{name}", "/join/{office}",
+    "/join/{office}/app.webmanifest", "/agent", "/agent/transfer/{key}",
     "/-/healthy", "/-/ready", "/api/v1/ca.pem", "/api/v1/enrolments",
 })  # fmt: skip
 """What is open even where reading needs an account: it has its own proof, or says nothing."""

@@ -55,6 +55,7 @@ class Pages:
             web.get("/", self.status),
             web.get("/events", self._feed.events),
             web.get("/join/{office}", self.join),
+            web.get("/join/{office}/app.webmanifest", self.join_manifest),
             web.get("/faults", self.faults),
             web.post("/faults", self.book_fault),
             web.post("/faults/{office}", self.book_fault),
@@ -95,6 +96,13 @@ class Pages:
         response = await self.page(request, "join.html", formats, page=content)
         response.headers.update(join.HEADERS)
         return response
+
+    async def join_manifest(self, request: web.Request) -> web.Response:
+        """What a browser needs to install the join page as an app."""
+        office, formats = self._office(request), self.formats(request)
+        words = formats.words
+        content = join.manifest(office, words.language, words("web.title"))
+        return web.json_response(content, content_type="application/manifest+json")
 
     async def faults(self, request: web.Request) -> web.Response:
         """The fault ledger."""

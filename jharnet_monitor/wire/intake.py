@@ -13,7 +13,12 @@ from typing import Any
 
 from jharnet_monitor.model import Cause, Measurement
 from jharnet_monitor.wire.agent_clock import AgentClock
-from jharnet_monitor.wire.protocol import AGENTS_OWN_SERIES, MAX_BATCH, ProtocolError
+from jharnet_monitor.wire.protocol import (
+    AGENTS_OWN_SERIES,
+    MAX_BATCH,
+    PAGES_OWN_SERIES,
+    ProtocolError,
+)
 
 PROGRAM, BROWSER = "program", "browser"
 """The kinds of agents. A browser makes a boot id for each page: it proves nothing about power."""
@@ -129,8 +134,22 @@ def read_features(frame: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(feature)[:40] for feature in reported[:MOST_FEATURES])
 
 
+def read_beat(frame: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The answer to a heartbeat at the moment `now`: its number again, where it has one."""
+    number = frame.get("n")
+    if number is None:
+        return {"type": "beat"}
+    if type(number) is not int or not 0 <= number <= _LARGEST_NUMBER:
+        raise ProtocolError("`n` cannot be true")
+    return {"type": "beat", "n": number, "now": round(now.timestamp(), 3)}
+
+
 def read_batch(
-    frame: Mapping[str, Any], office: str, now: datetime, clock: AgentClock | None = None
+    frame: Mapping[str, Any],
+    office: str,
+    now: datetime,
+    clock: AgentClock | None = None,
+    kind: str = PROGRAM,
 ) -> Batch:
     """What an office's agent hands in at the time `now`; raises `ProtocolError`. Times are
     corrected by the agent's `clock`.
@@ -141,7 +160,7 @@ def read_batch(
     batch = Batch([], [])
     for item in items:
         try:
-            batch.accepted.append(read_measurement(item, office, now, clock))
+            batch.accepted.append(read_measurement(item, office, now, clock, kind))
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             name = str(item.get("id", ""))[:200] if isinstance(item, dict) else ""
             batch.refused.append({"id": name, "why": str(error)[:200]})
@@ -149,16 +168,20 @@ def read_batch(
 
 
 def read_measurement(
-    item: Mapping[str, Any], office: str, now: datetime, clock: AgentClock | None = None
+    item: Mapping[str, Any],
+    office: str,
+    now: datetime,
+    clock: AgentClock | None = None,
+    kind: str = PROGRAM,
 ) -> Measurement:
     """A measurement that an office's agent made by itself; raises `ValueError` that names what is
     wrong."""
     measurement = Measurement.from_json(item)
     if measurement.office != office:
         raise ValueError(f"an agent of {office} hands in only for its office")
-    if measurement.series not in AGENTS_OWN_SERIES:
-        reported = measurement.series[:80]
-        raise ValueError(f"an agent does not measure {reported} by itself")
+    if measurement.series not in (PAGES_OWN_SERIES if kind == BROWSER else AGENTS_OWN_SERIES):
+        who = "a page" if kind == BROWSER else "an agent"
+        raise ValueError(f"{who} does not measure {measurement.series[:80]} by itself")
     if not _ID.fullmatch(measurement.id):
         raise ValueError("id must be of letters, digits, `-` and `_`")
     if measurement.cause is not None and measurement.cause not in _CAUSES:

@@ -36,8 +36,8 @@ from typing import Any
 
 import yaml
 
-from jharnet_monitor.config.load import load_yaml_model
 from jharnet_monitor.config.state_file import StateFile
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.state.rules import NODES, WRITER, expected_rules, variable_of, vmauth_config
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.exporters_support import EXPORTERS, free_port, program

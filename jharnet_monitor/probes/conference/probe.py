@@ -21,6 +21,7 @@ from pydantic import Field
 from jharnet_monitor.model import Route
 from jharnet_monitor.probes.conference import plan
 from jharnet_monitor.probes.conference.metrics import DISTRICT_FAMILIES, FAMILIES
+from jharnet_monitor.probes.conference.remarks import remarks
 from jharnet_monitor.probes.probe import Deferred, Job, Probe, ProbeOptions, Series
 from jharnet_monitor.profiles import Profile
 
@@ -78,4 +79,5 @@ CONFERENCE = Probe(
     metrics=FAMILIES,
     district_metrics=DISTRICT_FAMILIES,
     headline=("grade",),
+    remarks=remarks,
 )
