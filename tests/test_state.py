@@ -18,9 +18,9 @@ from sqlalchemy import create_engine
 
 from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.config.load import load_yaml_model
 from jharnet_monitor.config.schema import StateSettings
 from jharnet_monitor.config.state_file import StateFile
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.hub.weekly_push import REFUSED, WeeklyPush
 from jharnet_monitor.i18n.words import words

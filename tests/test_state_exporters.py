@@ -17,8 +17,8 @@ import yaml
 from sqlalchemy import create_engine
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.config.load import load_yaml_model
 from jharnet_monitor.config.state_file import StateFile
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.help.pages import page
 from jharnet_monitor.state.rules import expected_rules, variable_of, vmauth_config
 from jharnet_monitor.state.table import StateTable

@@ -99,7 +99,7 @@ class Pages:
 
     async def join_manifest(self, request: web.Request) -> web.Response:
         """What a browser needs to install the join page as an app."""
-        office, formats = self._office(request), self.formats(request)
+        office, formats = self.office_of(request), self.formats(request)
         words = formats.words
         content = join.manifest(office, words.language, words("web.title"))
         return web.json_response(content, content_type="application/manifest+json")
