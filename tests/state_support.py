@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from jharnet_monitor.config.load import load_yaml_model
 from jharnet_monitor.config.state_file import StateFile
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.judge.calendar.period import week as week_named
 from jharnet_monitor.judge.line.grounds import LineVerdict
 from jharnet_monitor.model import format_utc

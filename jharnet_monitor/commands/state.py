@@ -14,8 +14,9 @@ from rich.console import Console
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.commands.process import LogLevel, set_up_logging, until_signal
-from jharnet_monitor.config.load import load_config, load_yaml_model
+from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.state_file import StateFile
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 
@@ -91,10 +92,10 @@ def push(
 @app.command()
 def receive(state: StateOption = DEFAULT_STATE, log_level: LogLevel = "info") -> None:
     """Take the districts' signed weeks over HTTPS, until a signal stops it."""
-    from jharnet_monitor.state.receiver import Receiver  # noqa: PLC0415
+    from jharnet_monitor.state.receiver import WeekReceiver  # noqa: PLC0415
 
     set_up_logging(log_level)
-    receiver = Receiver(state, _state(state), SystemClock())
+    receiver = WeekReceiver(state, _state(state), SystemClock())
     asyncio.run(until_signal(receiver.run, receiver.stop))
 
 
