@@ -115,9 +115,7 @@ class NightlyBackup:
         finally:
             self.stop()
         if process.returncode:
-            last = output.decode("utf-8", "replace").strip().splitlines()[-1:] or [
-                "it said nothing"
-            ]
+            lines = output.decode("utf-8", "replace").strip().splitlines() or ["no output"]
             raise ShippingFailed(
                 f"backup.ship: {words[0]}: exit code {process.returncode}: {lines[-1][:_MOST_TEXT]}"
             )
