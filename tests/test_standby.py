@@ -144,8 +144,8 @@ def test_what_is_there_is_set_aside_or_left(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not empty .*--replace sets aside"):
         Restore(backup).run()
     Restore(backup, replace=True).run()
-    [aside] = (tmp_path / "old").glob("before-restore-*")
-    assert (aside / "jharnet.yaml").exists()
+    [earlier] = (tmp_path / "old").glob("before-restore-*")
+    assert (earlier / "jharnet.yaml").exists()
     load_config(tmp_path / "old/jharnet.yaml")
 
 

@@ -33,7 +33,7 @@ from jharnet_monitor.state.figures import figures_of, tables
 from jharnet_monitor.state.make import week_of
 from jharnet_monitor.state.paper import basis_of, make_report
 from jharnet_monitor.state.push import PATH, make_signed, send
-from jharnet_monitor.state.receiver import Receiver
+from jharnet_monitor.state.receiver import WeekReceiver
 from jharnet_monitor.state.table import StateTable
 from jharnet_monitor.state.verify import check_report, check_rows
 from jharnet_monitor.state.week import MOST_BYTES, SignedWeek
@@ -56,7 +56,7 @@ def postgres() -> Iterator[Postgres]:
 @asynccontextmanager
 async def receiving(one: Statewide, now: datetime = NOW) -> AsyncIterator[str]:
     """The receiver at work; gives its address."""
-    receiver = Receiver(one.file, one.state, ManualClock(now))
+    receiver = WeekReceiver(one.file, one.state, ManualClock(now))
     task = asyncio.create_task(receiver.run())
     async with asyncio.timeout(20):
         while receiver.address is None:
@@ -181,8 +181,8 @@ async def test_what_a_stranger_sends_is_refused(
     async with receiving(one) as address:
         for name, (status, make) in REFUSALS.items():
             caplog.clear()
-            got, said = await post(address, make(one))
-            assert (name, got) == (name, status), said
+            got, answer = await post(address, make(one))
+            assert (name, got) == (name, status), answer
             records = [r for r in caplog.records if r.levelno >= logging.WARNING]
             assert len(records) <= 1, name
             assert "Traceback" not in caplog.text
@@ -336,7 +336,7 @@ def test_the_shipped_file_is_right() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "error"),
     [
         ({"districts": []}, "state.yaml:.*districts: must have at least 1"),
         ({"districts": [{"id": "a", "name": "A", "name_hi": "अ"}] * 2}, "`a` does twice"),
@@ -344,10 +344,10 @@ def test_the_shipped_file_is_right() -> None:
          "keys.*must be a public key as"),
     ],
 )  # fmt: skip
-def test_a_wrong_file_is_one_line(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_one_line(change: dict[str, Any], error: str, tmp_path: Path) -> None:
     """With file, line and key."""
     file = tmp_path / "state.yaml"
     file.write_text(json.dumps({"name": "J", "name_hi": "झ", "tls": False, **change}), "utf-8")
-    with pytest.raises(UserError, match=said) as raised:
+    with pytest.raises(UserError, match=error) as raised:
         load_yaml_model(file, StateFile)
     assert "\n" not in str(raised.value)

@@ -56,11 +56,11 @@ def test_every_alert_of_the_state_is_explained() -> None:
     """In both languages, with what to do, and on the help's page."""
     groups = read_yaml(FOLDER / "rules/state.yml")["groups"]
     alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
-    told = page("state", "en").text
+    described = page("state", "en").text
     tests = (FOLDER / "tests/state.yml").read_text("utf-8")
     assert len(alerts) == 4
     for alert in alerts:
-        assert f"`{alert['alert']}`" in told
+        assert f"`{alert['alert']}`" in described
         assert f'"{alert["alert"]}"' in tests
         notes = alert["annotations"]
         wanted: tuple[str, ...] = ("summary", "summary_hi")

@@ -92,10 +92,10 @@ def push(
 @app.command()
 def receive(state: StateOption = DEFAULT_STATE, log_level: LogLevel = "info") -> None:
     """Take the districts' signed weeks over HTTPS, until a signal stops it."""
-    from jharnet_monitor.state.receiver import Receiver  # noqa: PLC0415
+    from jharnet_monitor.state.receiver import WeekReceiver  # noqa: PLC0415
 
     set_up_logging(log_level)
-    receiver = Receiver(state, _state(state), SystemClock())
+    receiver = WeekReceiver(state, _state(state), SystemClock())
     asyncio.run(until_signal(receiver.run, receiver.stop))
 
 

@@ -30,7 +30,7 @@ RETRY = timedelta(minutes=15)
 LONGEST_SHIPPING_SECONDS = 6 * 3600.0
 _MADE = "backup"
 """Key of the time in the store at which the newest backup was begun."""
-_SAID = 300
+_MOST_TEXT = 300
 
 Saver = Callable[[Path], Path]
 """Makes the backup of the hub with this configuration; blocks."""
@@ -109,15 +109,15 @@ class NightlyBackup:
             raise ShippingFailed(f"backup.ship: {words[0]}: {error.strerror}") from error
         self._shipping = process
         try:
-            _, said = await asyncio.wait_for(process.communicate(), LONGEST_SHIPPING_SECONDS)
+            _, output = await asyncio.wait_for(process.communicate(), LONGEST_SHIPPING_SECONDS)
         except TimeoutError:
             raise ShippingFailed(f"backup.ship: {words[0]}: took too long") from None
         finally:
             self.stop()
         if process.returncode:
-            last = said.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it said nothing"]
+            lines = output.decode("utf-8", "replace").strip().splitlines() or ["no output"]
             raise ShippingFailed(
-                f"backup.ship: {words[0]}: exit code {process.returncode}: {last[0][:_SAID]}"
+                f"backup.ship: {words[0]}: exit code {process.returncode}: {lines[-1][:_MOST_TEXT]}"
             )
 
     def stop(self) -> None:

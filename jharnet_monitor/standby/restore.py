@@ -193,12 +193,12 @@ class Restore:
         there = [one for one in self._target.iterdir() if one.name != _STAGE]
         if not there:
             return
-        aside = self._target / f"before-restore-{self._clock.now():%Y%m%dT%H%M%SZ}"
-        aside.mkdir(mode=0o700)
+        earlier = self._target / f"before-restore-{self._clock.now():%Y%m%dT%H%M%SZ}"
+        earlier.mkdir(mode=0o700)
         for one in there:
             if not one.name.startswith("before-restore-"):
-                one.replace(aside / one.name)
-        self._say(f"what was there is in {aside}")
+                one.replace(earlier / one.name)
+        self._say(f"what was there is in {earlier}")
 
     def _place_outside(self) -> None:
         for name, held in self._manifest.files.items():

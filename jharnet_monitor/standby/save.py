@@ -160,7 +160,7 @@ def _sources(config: Config, config_path: Path) -> Iterator[Path]:
     below = {place for place in places if place != home and home in place.parents}
     listed = {path for path in named if path.is_dir()} | below
     backups = config.backup.directory if config.backup else None
-    apart = {config.waiting_file, _database_file(config)}
+    left_out = {config.waiting_file, _database_file(config)}
     found = {path for path in named if path.is_file()}
     for place in listed:
         found.update(file for file in place.rglob("*") if file.is_file() and not file.is_symlink())
@@ -168,7 +168,7 @@ def _sources(config: Config, config_path: Path) -> Iterator[Path]:
         if backups is not None and backups in file.parents:
             continue
         if not any(one is not None and file.name.startswith(one.name) and file.parent == one.parent
-                   for one in apart):  # fmt: skip
+                   for one in left_out):  # fmt: skip
             yield file
 
 

@@ -40,7 +40,7 @@ _HEADS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
+class ReportBasis:
     """All that a report is made from, besides the state's file."""
 
     week: str
@@ -51,7 +51,7 @@ class Basis:
     """Those of the preceding week."""
 
 
-def make_report(state: StateFile, basis: Basis, words: Words) -> OutputFile:
+def make_report(state: StateFile, basis: ReportBasis, words: Words) -> OutputFile:
     """The PDF in one language; raises `UserError` and `TypesettingError`."""
     read = {district: one.read() for district, one in basis.weeks.items()}
     before = {district: one.read() for district, one in basis.before.items()}
@@ -77,11 +77,13 @@ def _weeks_csv(parts: Iterable[Mapping[str, SignedWeek]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _about_csv(basis: Basis, language: str) -> bytes:
+def _about_csv(basis: ReportBasis, language: str) -> bytes:
     return f"week,made_at,language\n{basis.week},{format_utc(basis.made_at)},{language}\n".encode()
 
 
-def content(state: StateFile, basis: Basis, figures: StateFigures, words: Words) -> dict[str, Any]:
+def content(
+    state: StateFile, basis: ReportBasis, figures: StateFigures, words: Words
+) -> dict[str, Any]:
     """The report as plain JSON."""
     period = week_named(basis.week, ZONE)
     shown = figures.in_trouble[:MOST_TROUBLES]
@@ -206,7 +208,9 @@ def _slab(
     }
 
 
-def _evidence(one: DistrictFigures, basis: Basis, state: StateFile, words: Words) -> dict[str, str]:
+def _evidence(
+    one: DistrictFigures, basis: ReportBasis, state: StateFile, words: Words
+) -> dict[str, str]:
     signed = basis.weeks[one.district.id]
     key = signed.key_among(state.keys_of(one.district.id))
     week: DistrictWeek = signed.read()
@@ -219,10 +223,12 @@ def _evidence(one: DistrictFigures, basis: Basis, state: StateFile, words: Words
     }
 
 
-def basis_of(week: str, made_at: datetime, rows: Sequence[tuple[str, str, SignedWeek]]) -> Basis:
+def basis_of(
+    week: str, made_at: datetime, rows: Sequence[tuple[str, str, SignedWeek]]
+) -> ReportBasis:
     """A report's basis from rows of district, week and what was signed."""
     before = week_named(week, ZONE).before().name
-    return Basis(
+    return ReportBasis(
         week, made_at,
         {district: one for district, name, one in rows if name == week},
         {district: one for district, name, one in rows if name == before},

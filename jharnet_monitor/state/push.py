@@ -58,16 +58,16 @@ async def send(settings: StateSettings, week: SignedWeek) -> str:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SECONDS)) as http,
             http.post(address, json=week.model_dump(), ssl=_context(settings)) as answer,
         ):
-            said = (await answer.content.read(_MOST_ANSWER)).decode("utf-8", "replace")
+            text = (await answer.content.read(_MOST_ANSWER)).decode("utf-8", "replace")
             status = answer.status
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise TemporaryError(f"state.url: {address}: {error or 'no answer in time'}") from error
     if status in _OTHERS_FAULT or status >= 500:
-        raise TemporaryError(f"state.url: {address}: answered {status}: {said[:200]}")
+        raise TemporaryError(f"state.url: {address}: answered {status}: {text[:200]}")
     if status >= 400:
-        raise UserError(f"state.url: {address}: refused the week: {said[:200]}")
+        raise UserError(f"state.url: {address}: refused the week: {text[:200]}")
     try:
-        result: Any = json.loads(said)
+        result: Any = json.loads(text)
         return str(result["result"])
     except (ValueError, KeyError, TypeError) as error:
         raise TemporaryError(f"state.url: {address}: is no receiver of the state") from error

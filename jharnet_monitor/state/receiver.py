@@ -38,7 +38,7 @@ _MOST_REQUEST = 2 * MOST_BYTES
 """A text in JSON may need two bytes for one."""
 
 
-class Receiver:
+class WeekReceiver:
     """One receiver; `run` until `stop`."""
 
     def __init__(self, file: Path, state: StateFile, clock: Clock) -> None:

@@ -17,7 +17,7 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.security.signing import fingerprint
-from jharnet_monitor.state.paper import ABOUT, WEEKS, Basis, basis_of, make_report
+from jharnet_monitor.state.paper import ABOUT, WEEKS, ReportBasis, basis_of, make_report
 from jharnet_monitor.state.table import HeldWeek
 from jharnet_monitor.state.week import MOST_BYTES, SignedWeek
 
@@ -47,12 +47,12 @@ def _faults_of(state: StateFile, row: HeldWeek) -> Iterator[str]:
     except UserError as error:
         yield str(error)
         return
-    said = (week.district, week.week, week.made)
-    if said != (row.district, row.week, row.made_at):
+    signed = (week.district, week.week, week.made)
+    if signed != (row.district, row.week, row.made_at):
         yield "district, week or time differ from what was signed"
 
 
-def check_report(state: StateFile, file: Path) -> tuple[Basis, list[str]]:
+def check_report(state: StateFile, file: Path) -> tuple[ReportBasis, list[str]]:
     """Make a report again from the signed weeks attached to it, and compare.
 
     Returns what it was made from, and what is wrong. Raises `UserError` for a file that is no
@@ -86,7 +86,7 @@ def _different_pages(given: pypdf.PdfReader, again: pypdf.PdfReader) -> Iterator
             yield f"page {number}: differs from what follows from the signed weeks"
 
 
-def _unsigned(state: StateFile, basis: Basis) -> Iterator[str]:
+def _unsigned(state: StateFile, basis: ReportBasis) -> Iterator[str]:
     for weeks in (basis.weeks, basis.before):
         for district, one in weeks.items():
             if one.key_among(state.keys_of(district)) is None:
@@ -95,7 +95,7 @@ def _unsigned(state: StateFile, basis: Basis) -> Iterator[str]:
                 yield f"{district}: what was signed is of {one.read().district}"
 
 
-def _basis(file: Path, attached: dict[str, bytes]) -> tuple[Basis, str]:
+def _basis(file: Path, attached: dict[str, bytes]) -> tuple[ReportBasis, str]:
     try:
         [about] = csv.DictReader(io.StringIO(attached[ABOUT].decode()))
         made_at: datetime = parse_utc(about["made_at"])

@@ -65,11 +65,6 @@ _STATE = """\
 `jharnet-monitor state` takes these keys from `state.yaml`; see [The state](state.md).
 """
 
-_DISTRICTS = """\
-
-Each entry of `districts` has these keys.
-"""
-
 
 def configuration_page() -> str:
     """The page as Markdown."""
@@ -78,8 +73,7 @@ def configuration_page() -> str:
     agent = _Reference(AgentFile)
     parts += [_AGENT, agent.keys("", agent.schema)]
     state = _Reference(StateFile)
-    parts += [_STATE, state.keys("", state.schema)]
-    parts += [_DISTRICTS, state.keys("", state.schema["$defs"]["StateDistrict"])]
+    parts += [_STATE, *state.sections()]
     return "\n".join(parts)
 
 
