@@ -23,6 +23,7 @@ from jharnet_monitor.agent.daemon import Agent, AgentSettings
 from jharnet_monitor.agent.updater import Updater
 from jharnet_monitor.agent.versions import MOST_ATTEMPTS, UpdateState, Versions
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.enrol import enrol
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.release import ReleaseRefused, read_release
@@ -30,6 +31,8 @@ from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.hub import daemon as hub_daemon
 from jharnet_monitor.hub import update_round
 from jharnet_monitor.hub.daemon import Hub
+from jharnet_monitor.security.enrolment import Enrolment
+from jharnet_monitor.security.tokens import read_secret
 from jharnet_monitor.wire.intake import UpdateReport, read_vitals
 from tests.faults.installation import TOKEN, Installation
 from tests.update_support import small_bundle
@@ -164,6 +167,19 @@ def test_only_the_district_publishes(tmp_path: Path) -> None:
     assert [one.release.version for one in releases.all()] == ["7.1.0"]
     with pytest.raises(UserError, match=r"there are: 7\.1\.0"):
         releases.find("7.2.0")
+
+
+def test_an_enrolment_carries_the_key(tmp_path: Path) -> None:
+    """Once a release is published, an office enrols with the key that its updates need."""
+    one = Installation(tmp_path, "sqlite:///monitor.db", 1)
+    bundle, fingerprint = small_bundle(tmp_path, "7.1.0", 5)
+    out = tmp_path / "out"
+    for published in (False, True):
+        if published:
+            Releases(tmp_path / "updates").publish(bundle, fingerprint)
+        enrol("o0", one.file, every=False, out=out, hub="http://127.0.0.1:1", days=1)
+        key = Enrolment.of(read_secret(out / "o0.enrolment")).release_key
+        assert key == Releases(tmp_path / "updates").key() and (key is not None) is published
 
 
 def test_an_agent_trusts_its_key_alone(tmp_path: Path) -> None:

@@ -541,7 +541,7 @@ class Config(Section):
     """The block offices, in the order in which pages and reports list them."""
     report: ReportSettings = ReportSettings()
     retention: RetentionSettings = RetentionSettings()
-    updates: UpdateSettings = UpdateSettings()
+    updates: UpdateSettings = Field(default={}, validate_default=True)
     capacity: CapacitySettings = CapacitySettings()
     letter: LetterSettings = LetterSettings()
     backup: BackupSettings | None = None

@@ -13,7 +13,6 @@ from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome, Rou
 
 if TYPE_CHECKING:
     from jharnet_monitor.config import Config, Office
-    from jharnet_monitor.config.schema import Link
 
 
 class ProbeError(Exception):
@@ -187,6 +186,8 @@ class ProbeContext:
 
 def headquarters_office(config: Config) -> Office:
     """Headquarters described as an office, whose line is the uplink."""
+    from jharnet_monitor.config.schema import Link, Office  # noqa: PLC0415 - only the hub needs it
+
     uplink = config.hub.uplink
     return Office(
         id=HEADQUARTERS,
