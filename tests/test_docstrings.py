@@ -57,6 +57,9 @@ def _is_ours(name: str) -> bool:
     return True
 
 
+FILES = (".md", ".typ", ".json", ".yaml")
+
+
 def test_references_lead_to_what_is_there() -> None:
     """A module, attribute, key or document that a docstring or comment names exists."""
     rooms = {name.split(".")[1] for name in TEXTS if "." in name}
