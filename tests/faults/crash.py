@@ -32,6 +32,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.errors import StoreError
 from jharnet_monitor.store import Store
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading
@@ -191,11 +192,22 @@ async def crash_run(case: str, seed: int, rounds: int, minutes: float) -> list[R
                         print(f"{case}: {victims.crashes}", file=sys.stderr, flush=True)
                 await asyncio.sleep(1.0)
             for agent in victims.agents:
-                await agent.drain(lambda: len(ledger.kept - stored_ids(hub)))
+                await agent.drain(lambda: missing(hub, ledger))
             await hub.stop()
-            return await asyncio.to_thread(rows_of, case, victims)
+            rows = await asyncio.to_thread(rows_of, case, victims)
+            for row in rows:  # a later case may never end
+                print(f"{row.name}: {row.measured:.5g} {row.unit}", file=sys.stderr, flush=True)
+            return rows
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def missing(hub: Installation, ledger: Ledger) -> int:
+    """How many kept measurements the database does not have; 1 while it recovers from a crash."""
+    try:
+        return len(ledger.kept - stored_ids(hub))
+    except StoreError:
+        return 1
 
 
 def rows_of(case: str, victims: Victims) -> list[Row]:
