@@ -60,6 +60,8 @@ OWNERSHIP_SECONDS = 10.0
 """Between two checks that the database is still this hub's."""
 CERTIFICATE_SECONDS = 60.0
 ACCESS_LOG_SECONDS = 5.0
+PACK_SECONDS, PACK_PAUSE_SECONDS = 60.0, 0.1
+"""Between two looks whether an hour is to be packed, and between hours that are."""
 STOP_SECONDS = 4.0
 """For all that has to end before the counters are stored and the database is closed."""
 
@@ -154,6 +156,7 @@ class Hub:
         self._parts.start("health", lambda: self.health.run(self.schedule.watch))
         self._parts.start("reports", self.report_scheduler.run)
         self._parts.start_every("access log", ACCESS_LOG_SECONDS, self._write_access_log)
+        self._parts.start_every("packing", PACK_SECONDS, self._pack)
         self._parts.start_every("ownership", OWNERSHIP_SECONDS, self._stay_owner)
         self._renew_certificate()
         self._parts.start_every("certificate", CERTIFICATE_SECONDS, self._look_at_certificate)
@@ -251,6 +254,14 @@ class Hub:
             return
         await self.journal.record_settings(self.config)  # again, where it failed before
         await asyncio.to_thread(self.store.chain.seal)
+
+    async def _pack(self) -> None:
+        """Pack the sealed hours: the last one, or all of them after the schema has changed."""
+        try:
+            while self.opening.opened and await asyncio.to_thread(self.store.packing.step):
+                await self.clock.sleep(PACK_PAUSE_SECONDS)
+        except StoreError as error:
+            log.warning("no hour is packed now: %s", error)
 
     async def _prune(self) -> None:
         if not self.opening.opened:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.model import Measurement, series_key
+from jharnet_monitor.model import ROUND_TRIPS, Measurement, series_key
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import (
     AgentLink,
@@ -64,8 +64,8 @@ PROBES: dict[str, Probe] = {
 }
 """The probes by name, which the scheduler, the API and `jharnet-monitor probe` can run."""
 
-PRUNABLE = frozenset(name for name, probe in PROBES.items() if not probe.kept)
-"""Probes whose measurements retention prunes."""
+PRUNABLE = frozenset({ROUND_TRIPS, *(n for n, probe in PROBES.items() if not probe.kept)})
+"""The kinds of records that retention prunes: measurements by probe, and round trips of packets."""
 
 AGENT_TASKS: dict[str, AgentTask] = {
     name: task for probe in PROBES.values() for name, task in probe.agent_tasks.items()

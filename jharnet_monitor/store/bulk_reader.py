@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -25,68 +25,28 @@ from sqlalchemy import (
 
 from jharnet_monitor.model import Outcome
 from jharnet_monitor.store import tables as t
+from jharnet_monitor.store.blocks import (
+    BLOCK_MS,
+    Block,
+    Extent,
+    Packets,
+    PacketSums,
+    packed_blocks,
+)
 from jharnet_monitor.store.engine import reading
 from jharnet_monitor.store.interned_json import InternedJson
+from jharnet_monitor.store.packed_reader import PackedReader, Wanted
 
-BLOCK_MS = 300_000
-"""Length of the blocks in which packets are added up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Measurements of one office and probe that differ only in their values.
-
-    `values` holds a column for each quantity; the same index in all columns is the same
-    measurement. They are in no particular order. `first` and `last` are the earliest and the latest
-    start.
-    """
-
-    office: str
-    probe: str
-    path: str
-    outcome: Outcome
-    conditions: Mapping[str, Any]
-    first: datetime
-    last: datetime
-    count: int
-    piece: int
-    """The index of the piece, if the period was read in pieces; else 0."""
-    values: Mapping[str, Sequence[float]]
-    starts: Sequence[int] = ()
-    """The start of each measurement in ms since 1970, by the same index; only if asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Packets:
-    """Echo requests of an office in blocks of `BLOCK_MS`, by path and conditions.
-
-    `at` holds the start of each block in ms since 1970; `sent` and `received` cover only the
-    minutes that had a reply.
-    """
-
-    office: str
-    path: str
-    conditions: Mapping[str, Any]
-    at: Sequence[int]
-    sent: Sequence[float]
-    received: Sequence[float]
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """The number of runs, and the start of the first and the last."""
-
-    count: int
-    first: datetime
-    last: datetime
+__all__ = ["BLOCK_MS", "Block", "BulkReader", "Extent", "Packets"]
 
 
 class BulkReader:
     """Reads the measurements of one database by the column, for reports and retention."""
 
-    def __init__(self, engine: Engine, interned: InternedJson) -> None:
+    def __init__(self, engine: Engine, interned: InternedJson, packed: PackedReader) -> None:
         self._engine = engine
         self._interned = interned
+        self._packed = packed
 
     def blocks(
         self,
@@ -129,6 +89,10 @@ class BulkReader:
                 names = self._interned.value(connection, row.names)
                 conditions = self._interned.value(connection, row.conditions)
                 yield _block(probe, row, names, conditions)
+            wanted = Wanted(office, probe, None, t.to_ms(since), t.to_ms(until))
+            series = self._packed.series(connection, wanted)
+            for _, same in groupby(series, attrgetter("office", "path")):
+                yield from packed_blocks(same, wanted, length, starts=starts)
 
     def packets(self, bounds: Sequence[datetime]) -> Iterator[list[Packets]]:
         """The echo requests of every office from each bound to the next, summed by the database."""
@@ -148,19 +112,17 @@ class BulkReader:
             )
             for since, until in pairwise(bounds):
                 within = (m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
-                found: dict[tuple[str, str, int], list[tuple[int, float, float]]] = {}
-                for office, path, conditions, one, out, back in connection.execute(
+                sums = PacketSums()
+                for office, path, number, one, out, back in connection.execute(
                     query.where(*within)
                 ):
-                    key = (office, path, conditions)
-                    found.setdefault(key, []).append((one * BLOCK_MS, float(out), float(back)))
-                yield [
-                    Packets(
-                        office, path, self._interned.value(connection, conditions),
-                        *zip(*blocks, strict=True),
-                    )
-                    for (office, path, conditions), blocks in found.items()
-                ]  # fmt: skip
+                    conditions = self._interned.value(connection, number)
+                    sums.add(office, path, conditions, ((one, float(out), float(back)),))
+                wanted = Wanted(None, "latency", None, t.to_ms(since), t.to_ms(until))
+                for series in self._packed.series(connection, wanted):
+                    for group in series.groups:
+                        sums.add_group(series, group, wanted)
+                yield list(sums.packets())
 
     def extents(
         self, office: str, probe: str, bounds: Sequence[datetime]
@@ -172,18 +134,29 @@ class BulkReader:
         )
         with reading(self._engine) as connection:
             for since, until in pairwise(bounds):
+                wanted = Wanted(office, probe, None, t.to_ms(since), t.to_ms(until))
                 within = (at >= t.to_ms(since), at < t.to_ms(until))
                 count, first, last = connection.execute(query.where(*within)).one()
-                yield Extent(count, t.from_ms(first), t.from_ms(last)) if count else None
+                found = [(count, first, last)] if count else []
+                for span in self._packed.spans(connection, wanted):
+                    if wanted.covers(span.begin) and wanted.covers(span.last):
+                        found.append(span[1:])
+                    elif inside := list(
+                        filter(wanted.covers, self._packed.starts(connection, span.number))
+                    ):
+                        found.append((len(inside), min(inside), max(inside)))
+                yield _extent(found)
 
     def _packet_columns(self, connection: Connection) -> tuple[ColumnElement[Any], ...]:
         """The columns `sent` and `received`, wherever they are in the list of values."""
         m = t.measurements
         lists = select(t.texts.c.number).where(t.texts.c.body.like('[%"received"%"sent"%]'))
-        lists_by_number = {
+        found = {
             number: self._interned.value(connection, number)
             for number in connection.execute(lists).scalars()
         }
+        # The shapes of packed hours are texts, too.
+        lists_by_number = {number: names for number, names in found.items() if "sent" in names}
         return tuple(
             case(
                 *((m.c.names == number, self._value(names.index(name)))
@@ -200,6 +173,14 @@ class BulkReader:
             return func.json_extract(column, f"$[{index}]")
         figure: ColumnElement[Any] = cast(column, JSON)[index].as_float()
         return figure
+
+
+def _extent(found: Sequence[tuple[int, int, int]]) -> Extent | None:
+    """The extent of all, from the count, the first and the last start of each."""
+    if not found:
+        return None
+    counts, firsts, lasts = zip(*found, strict=True)
+    return Extent(sum(counts), t.from_ms(min(firsts)), t.from_ms(max(lasts)))
 
 
 def _block(probe: str, row: Row[Any], names: Sequence[str], conditions: Mapping[str, Any]) -> Block:

@@ -60,10 +60,14 @@ class InternedJson:
             self._numbers[body] = number
         return number
 
+    def clear(self) -> None:
+        """Empty the cache, before texts are deleted."""
+        for held in (self._numbers, self._bodies, self._parsed):
+            held.clear()
+
     def _make_room(self) -> None:
         if len(self._bodies) >= _MAX_CACHED:
-            for held in (self._numbers, self._bodies, self._parsed):
-                held.clear()
+            self.clear()
 
 
 def _digest(body: str) -> str:

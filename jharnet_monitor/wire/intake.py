@@ -33,6 +33,8 @@ MOST_BYTES_SPENT = 1e12
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 """Never what a spreadsheet takes for a formula: ids come into the tables of a dossier."""
+_COUNTED = re.compile(r"(.+)_[0-9a-f]{12}-\d+")
+"""An id that an agent counts (`CountedIds`). Whoever saw one could guess the next, and take it."""
 _CAUSES = frozenset(cause.value for cause in Cause)
 _MOST_CONDITIONS = 30
 _LONGEST_TEXT = 300
@@ -132,6 +134,11 @@ def read_measurement(
         raise ValueError(f"an agent does not measure {reported} by itself")
     if not _ID.fullmatch(measurement.id):
         raise ValueError("id must be of letters, digits, `-` and `_`")
+    counted = _COUNTED.fullmatch(measurement.id)
+    if counted and counted[1] != office:
+        raise ValueError("id is one of another office's agent")
+    if measurement.round_trips:
+        raise ValueError("an agent hands in no round trips of packets")
     if measurement.cause is not None and measurement.cause not in _CAUSES:
         raise ValueError(f"this hub does not know the cause {measurement.cause[:40]!r}")
     if not 0 <= measurement.duration <= LONGEST_RUN:
